@@ -1,0 +1,15 @@
+"""The scalar features: numpy in, numpy out; knows nothing of tensors, HTTP or files."""
+
+from features.registry import MILES_V1, REGISTRY, Feature, UnknownFeatureError, compute_features
+from features.scaler import FeatureScaler
+from features.video import Video
+
+__all__ = [
+    "MILES_V1",
+    "REGISTRY",
+    "Feature",
+    "FeatureScaler",
+    "UnknownFeatureError",
+    "Video",
+    "compute_features",
+]

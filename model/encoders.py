@@ -1,0 +1,136 @@
+"""The two frozen encoders: words to 768 numbers, pixels to 2048.
+
+Attribute names are the owner's (`bert`, `feature_extractor`), kept so that their checkpoints load.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import model.torchvision_ops  # noqa: F401  must precede every import of torchvision; it says why
+
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
+from transformers import BertConfig, BertModel  # isort: skip
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """BERT's shape; the defaults are bert-base-uncased."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate_size: int = 3072
+    max_positions: int = 512
+    token_types: int = 2
+    layer_norm_eps: float = 1e-12
+
+    @property
+    def output_dim(self) -> int:
+        """Length of the pooled vector."""
+        return self.hidden_size
+
+    def to_bert(self) -> BertConfig:
+        """transformers' own configuration of the same shape."""
+        return BertConfig(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            intermediate_size=self.intermediate_size,
+            max_position_embeddings=self.max_positions,
+            type_vocab_size=self.token_types,
+            layer_norm_eps=self.layer_norm_eps,
+        )
+
+    @classmethod
+    def from_bert(cls, bert: BertConfig) -> "TextConfig":
+        """The shape of a BERT that transformers loaded."""
+        return cls(
+            vocab_size=bert.vocab_size,
+            hidden_size=bert.hidden_size,
+            layers=bert.num_hidden_layers,
+            heads=bert.num_attention_heads,
+            intermediate_size=bert.intermediate_size,
+            max_positions=bert.max_position_embeddings,
+            token_types=bert.type_vocab_size,
+            layer_norm_eps=bert.layer_norm_eps,
+        )
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """ResNet's shape and the pixels it takes; the defaults are ResNet-50 at 224 x 224."""
+
+    block: str = "bottleneck"
+    stages: tuple[int, ...] = (3, 4, 6, 3)
+    height: int = 224
+    width: int = 224
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def output_dim(self) -> int:
+        """Length of the pooled vector: 2048 for bottleneck blocks, 512 for basic ones."""
+        return 512 * int(BLOCKS[self.block].expansion)
+
+
+class TextEncoder(nn.Module):
+    """BERT's pooled output."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.bert: Any = BertModel(config.to_bert())
+
+    def fill_buffers(self) -> None:
+        """Compute what no checkpoint holds; a module built on the meta device has no values."""
+        embeddings = self.bert.embeddings
+        embeddings.position_ids = torch.arange(embeddings.position_ids.shape[1]).unsqueeze(0)
+        embeddings.token_type_ids = torch.zeros_like(embeddings.position_ids)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T) ids, types and mask to (B, hidden_size)."""
+        output = self.bert(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
+        pooled: Tensor = output.pooler_output  # (B, 768)
+        return pooled
+
+
+class VisionEncoder(nn.Module):
+    """ResNet without its classifier: global average pool of the last stage."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        resnet = ResNet(BLOCKS[config.block], list(config.stages))
+        self.feature_extractor = nn.Sequential(*list(resnet.children())[:-1])
+        self.register_buffer("mean", _per_channel(config.mean), persistent=False)
+        self.register_buffer("std", _per_channel(config.std), persistent=False)
+
+    def fill_buffers(self) -> None:
+        """Compute what no checkpoint holds; a module built on the meta device has no values."""
+        self.mean, self.std = _per_channel(self.config.mean), _per_channel(self.config.std)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised pixels to (B, output_dim)."""
+        pooled: Tensor = self.feature_extractor(pixel_values)  # (B, 2048, 1, 1)
+        return pooled.flatten(1)  # (B, 2048)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 to (B, 3, H, W) float: torchvision's ToTensor and Normalize, bit for bit."""
+        scaled = pixels.permute(0, 3, 1, 2).to(torch.float32).div(255)
+        return scaled.sub(self.mean).div(self.std)
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)

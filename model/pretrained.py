@@ -1,0 +1,133 @@
+"""Where encoder weights come from: a local directory, the Hugging Face hub, torchvision, or a seed.
+
+The seeded encoders have the exact shape, and so the exact cost, of the pretrained ones. They are drawn
+from the raw bits of a counter-based generator with integer and single-rounding float operations alone:
+torch's normal fill differs between processors, these numbers do not.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.encoders import TextConfig, TextEncoder, VisionConfig, VisionEncoder
+
+from torchvision.models import ResNet50_Weights, resnet50  # isort: skip
+from transformers import BertModel  # isort: skip
+
+BERT_BASE_UNCASED = "bert-base-uncased"
+BERT_BASE_UNCASED_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
+
+BERT_STD = 0.02  # BERT's own initializer_range
+# Batch-norm's last gain in a residual block: sixteen blocks that add up must not grow without bound.
+RESIDUAL_GAIN = 0.25
+
+
+class EncoderSourceError(Exception):
+    """Encoder weights that cannot be had: names the source, the cause and the next step."""
+
+
+def pretrained_text_encoder(source: str = BERT_BASE_UNCASED) -> TextEncoder:
+    """BERT from a local directory, the Hugging Face cache or the hub; any BERT-family model will do.
+
+    bert-base-uncased is pinned to one revision. Raises `EncoderSourceError`.
+    """
+    revision = BERT_BASE_UNCASED_REVISION if source == BERT_BASE_UNCASED else "main"
+    try:
+        bert = BertModel.from_pretrained(source, revision=revision, add_pooling_layer=True)
+    except (OSError, ValueError) as exc:
+        raise EncoderSourceError(
+            f"{source}: no BERT weights there ({str(exc).splitlines()[0]}). Name a directory that "
+            "`save_pretrained` wrote, or run where the hub can be reached."
+        ) from exc
+    config = TextConfig.from_bert(bert.config)
+    encoder = TextEncoder(config)
+    encoder.bert = bert
+    return encoder.eval()
+
+
+def pretrained_vision_encoder(weights: Path | None = None) -> VisionEncoder:
+    """ResNet-50 with ImageNet weights: from a torchvision state-dict file, or torchvision's download.
+
+    Raises `EncoderSourceError`.
+    """
+    try:
+        if weights is None:
+            resnet = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)
+        else:
+            resnet = resnet50()
+            resnet.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise EncoderSourceError(
+            f"{weights or 'torchvision'}: no ResNet-50 weights there ({str(exc).splitlines()[0]}). "
+            "Name a file with torchvision's resnet50 state dict."
+        ) from exc
+    encoder = VisionEncoder(VisionConfig())
+    children = list(resnet.children())[:-1]
+    encoder.feature_extractor = torch.nn.Sequential(*children)
+    return encoder.eval()
+
+
+def random_text_state(config: TextConfig, seed: int) -> dict[str, Tensor]:
+    """Seeded weights for `TextEncoder(config)` under its own names; biases 0, norms 1."""
+    with torch.device("meta"):
+        shapes = TextEncoder(config).state_dict()
+    state: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        if name.endswith("bias"):
+            state[name] = torch.zeros(shape.shape)
+        elif "LayerNorm" in name:
+            state[name] = torch.ones(shape.shape)
+        else:
+            state[name] = _draw(f"text_encoder.{name}", shape.shape, BERT_STD, seed)
+    return state
+
+
+def random_vision_state(config: VisionConfig, seed: int) -> dict[str, Tensor]:
+    """Seeded weights for `VisionEncoder(config)` under its own names: He et al. 2015, fan out."""
+    with torch.device("meta"):
+        shapes = VisionEncoder(config).state_dict()
+    last_norm = "bn3.weight" if config.block == "bottleneck" else "bn2.weight"
+    state: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        if shape.ndim == 4:
+            fan_out = shape.shape[0] * shape.shape[2] * shape.shape[3]
+            state[name] = _draw(f"vision_encoder.{name}", shape.shape, math.sqrt(2 / fan_out), seed)
+        elif name.endswith("num_batches_tracked"):
+            state[name] = torch.tensor(0)
+        elif name.endswith(last_norm):
+            state[name] = torch.full(shape.shape, RESIDUAL_GAIN)
+        elif name.endswith(("weight", "running_var")):
+            state[name] = torch.ones(shape.shape)
+        else:
+            state[name] = torch.zeros(shape.shape)
+    return state
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """sha256 over every tensor's name, shape and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.numpy().data)
+    return digest.hexdigest()
+
+
+def _draw(name: str, shape: Iterable[int], std: float, seed: int) -> Tensor:
+    """Uniform numbers with standard deviation `std`; each tensor has a stream of its own.
+
+    24 random bits become an odd integer in (-2^24, 2^24), exact in float32; the one rounding is the
+    product with the half width, which IEEE 754 fixes.
+    """
+    dimensions = tuple(shape)
+    count = math.prod(dimensions)
+    key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
+    words = np.random.Philox(key=key).random_raw((count + 1) // 2).view(np.uint32)[:count]
+    odd = (words >> np.uint32(8)).astype(np.int32) * np.int32(2) - np.int32(2**24 - 1)
+    half_width = np.float32(std * math.sqrt(3) / 2**24)
+    return torch.from_numpy((odd.astype(np.float32) * half_width).reshape(dimensions))

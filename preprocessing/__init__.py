@@ -1,0 +1,1 @@
+"""Raw video to model input; the same code trains and serves."""

@@ -1,0 +1,127 @@
+"""Title and description to BERT token ids, from the committed vocabulary: no network, no padding.
+
+Ids equal those of transformers' `BertTokenizerFast` for the same vocabulary, with one difference that is
+meant: "[SEP]" or "[MASK]" typed by a user is text, never a special token.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+BERT_VOCABULARY = Path(__file__).parent.parent / "models" / "bert-base-uncased" / "vocab.txt"
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TEXT_FIELDS = ("title", "description")
+
+
+class VocabularyError(ValueError):
+    """A vocabulary file that cannot be used; names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """What a checkpoint was trained to read: which fields, in which order, and how many tokens at most.
+
+    Two fields are one BERT sequence pair, `[CLS] title [SEP] description [SEP]`, token type 1 for the
+    second; an empty description leaves `[CLS] title [SEP]`.
+    """
+
+    fields: tuple[str, ...] = TEXT_FIELDS
+    max_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if self.fields not in (TEXT_FIELDS[:1], TEXT_FIELDS):
+            raise ValueError(f"text fields are {self.fields}, expected ('title',) or {TEXT_FIELDS}")
+        if self.max_tokens < 8:
+            raise ValueError(f"max_tokens is {self.max_tokens}, expected 8 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """One text as the encoder takes it, unpadded; `dropped_tokens` is how many did not fit."""
+
+    input_ids: tuple[int, ...]
+    token_type_ids: tuple[int, ...]
+    dropped_tokens: int = 0
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+class BertTextTokenizer:
+    """Tokenises for one `TextSpec`; safe to share between threads."""
+
+    def __init__(self, words: Tokenizer, spec: TextSpec) -> None:
+        """`words` splits text into word pieces and knows nothing of special tokens or limits."""
+        self._words = words
+        self._cls = _id_of(words, "[CLS]")
+        self._sep = _id_of(words, "[SEP]")
+        self.spec = spec
+        self.vocabulary_size = words.get_vocab_size()
+
+    @classmethod
+    def from_vocabulary(cls, path: Path = BERT_VOCABULARY, spec: TextSpec | None = None) -> Self:
+        """The uncased BERT tokenizer over a `vocab.txt`, one token per line.
+
+        Raises `VocabularyError` when the file cannot be read or lacks a special token.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise VocabularyError(f"{path}: cannot be read as a vocabulary ({exc})") from exc
+        ids = {token: index for index, token in enumerate(lines) if token}
+        missing = [token for token in SPECIAL_TOKENS if token not in ids]
+        if missing:
+            raise VocabularyError(f"{path}: lacks {', '.join(missing)}; expected a BERT vocab.txt")
+        # The special tokens are placed by `encode`. Registered here, they would be found in user text.
+        words = Tokenizer(WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))  # noqa: S106
+        words.normalizer = BertNormalizer(lowercase=True)
+        words.pre_tokenizer = BertPreTokenizer()
+        return cls(words, spec or TextSpec())
+
+    def encode(self, title: str, description: str = "") -> TokenizedText:
+        """Ids of one video's text, at most `spec.max_tokens`; `[CLS]` and `[SEP]` are always there."""
+        first = self._pieces(title)
+        second = self._pieces(description) if "description" in self.spec.fields else []
+        specials = 3 if second else 2
+        kept_first, kept_second = longest_first(len(first), len(second), self.spec.max_tokens - specials)
+        head = [self._cls, *first[:kept_first], self._sep]
+        tail = [*second[:kept_second], self._sep] if second else []
+        return TokenizedText(
+            input_ids=(*head, *tail),
+            token_type_ids=(0,) * len(head) + (1,) * len(tail),
+            dropped_tokens=len(first) + len(second) - kept_first - kept_second,
+        )
+
+    def _pieces(self, text: str) -> list[int]:
+        ids: list[int] = self._words.encode(clean(text), add_special_tokens=False).ids
+        return ids
+
+
+def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
+    """How many tokens of each of two sequences fit: the longer one gives way, as in transformers."""
+    if first + second <= budget:
+        return first, second
+    shorter = min(first, second, budget // 2)
+    longer = budget - shorter
+    return (longer, shorter) if first > second else (shorter, longer)
+
+
+def _id_of(words: Tokenizer, token: str) -> int:
+    index = words.token_to_id(token)
+    assert index is not None, "from_vocabulary checked that the special tokens are there"
+    return index
+
+
+def clean(text: str) -> str:
+    """`text` as valid Unicode: surrogate pairs joined, lone surrogates replaced by U+FFFD.
+
+    JSON may carry lone surrogates; they have no UTF-8 form, and the tokenizer would raise on them.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
