@@ -51,8 +51,14 @@ class TorchEngine:
     name = "torch"
     precision = "f32"
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
-        """Raises `CheckpointError` when the checkpoint lacks the statistics that scoring needs."""
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", threads: int | None = None) -> None:
+        """Raises `CheckpointError` when the checkpoint lacks the statistics that scoring needs.
+
+        `threads` is what one forward may use; build the engine in the thread that will call it, since
+        OpenMP keeps the number per thread.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
         checkpoint.require_statistics()
         assert checkpoint.velocity is not None, "require_statistics has seen to it"
         self.device = device
