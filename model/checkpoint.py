@@ -5,39 +5,25 @@ transform, the calibration. It is always read with `weights_only=True`; there is
 code. Files in the owner's older layouts are translated in `model.layouts` before they are checked.
 """
 
-import hashlib
 import json
-import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from model import metadata as checked
+from model.checkpoint_file import CheckpointError as CheckpointError  # part of this module's interface
+from model.checkpoint_file import check_file, unpickle
 from model.fusion import FusionConfig, MultimodalViralityPredictor
 from model.layouts import LayoutError, infer_config, normalise_state_dict
-from model.velocity import Velocity, velocity_from
+from model.metadata import FORMAT, MetadataError, is_absent
+from model.velocity import Velocity
 
-FORMAT = 1
-LFS_MAGIC = b"version https://git-lfs"
-ZIP_MAGIC = b"PK\x03\x04"
 STATISTICS = ("scalar_features", "feature_stats", "velocity")
 SIDECAR_KEYS = (*STATISTICS, "calibration", "text")
-# What NumPy's own scalars (a metric saved as numpy.float64) need to be read; none of them runs code.
-_SCALAR: Any = np.float64(0).__reduce__()[0]
-NUMPY_SCALARS: list[Any] = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    _SCALAR,
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-]
-
-
-class CheckpointError(Exception):
-    """A checkpoint that cannot be used: names the file, what is wrong with both values, the next step."""
 
 
 @dataclass(frozen=True)
@@ -104,22 +90,29 @@ def read_checkpoint(path: Path, expected_sha256: str | None = None) -> Checkpoin
 
     Raises `CheckpointError`.
     """
-    digest = _check_file(path, expected_sha256)
-    contents = _unpickle(path)
+    digest = check_file(path, expected_sha256)
+    contents = unpickle(path)
     try:
         state_dict, metadata = normalise_state_dict(contents)
-        metadata = _with_sidecar(path, metadata)
         config = infer_config(state_dict, metadata.get("config"))
     except LayoutError as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
     _check_weights(path, config, state_dict)
-    return replace(_with_metadata(path, config, state_dict, metadata), path=path, sha256=digest)
+    sidecar = _read_sidecar(path)
+    said = {**sidecar, **{key: value for key, value in metadata.items() if not is_absent(value)}}
+    try:
+        fields = _checked_metadata(config, said)
+    except MetadataError as exc:
+        key = exc.key.partition(".")[0]
+        source = path if said.get(key) is not sidecar.get(key) else sidecar_path(path)
+        raise CheckpointError(f"{source}: {exc}. Correct it, or train it again.") from exc
+    return Checkpoint(config=config, state_dict=state_dict, path=path, sha256=digest, **fields)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write every key of the current format, all of it plain values and tensors."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(f"{path.name}.partial")
     torch.save(
         {
             "format": FORMAT,
@@ -129,7 +122,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "test_metrics": checkpoint.test_metrics,
             "feature_stats": checkpoint.feature_stats,
             "velocity": asdict(checkpoint.velocity) if checkpoint.velocity else None,
-            "calibration": {"temperature": checkpoint.temperature},
+            "calibration": {"temperature": checkpoint.temperature} if checkpoint.temperature else None,
             "text": {"fields": list(checkpoint.text_fields), "max_tokens": checkpoint.max_tokens},
             "golden": checkpoint.golden,
             "provenance": checkpoint.provenance,
@@ -139,67 +132,22 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     partial.replace(path)
 
 
-def _check_file(path: Path, expected_sha256: str | None) -> str:
-    """The file's sha256, once it is plain that it is a file that `torch.save` could have written."""
-    if path.is_dir():
-        raise CheckpointError(f"{path}: is a directory, expected a file; name the .pt file in it")
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file. Run `make model` for the demo, or bring your own.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(LFS_MAGIC))
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as exc:
-        raise CheckpointError(f"{path}: cannot be read ({exc.strerror}); check its permissions") from exc
-    if not head:
-        raise CheckpointError(f"{path}: is empty (0 bytes). Download or train it again.")
-    if head == LFS_MAGIC:
-        raise CheckpointError(f"{path}: is a Git LFS pointer, not the weights. Run `git lfs pull`.")
-    if expected_sha256 and digest != expected_sha256.lower():
-        raise CheckpointError(
-            f"{path}: sha256 is {digest}, expected {expected_sha256}. Download it again, or correct "
-            "MILES_CHECKPOINT_SHA256."
-        )
-    return digest
-
-
-def _unpickle(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except pickle.UnpicklingError as exc:
-        refused = str(exc)
-        if "GLOBAL" in refused or "global" in refused:
-            raise CheckpointError(
-                f"{path}: holds objects whose loading would run code, which is never allowed. Save only "
-                "tensors and plain values, then try again."
-            ) from exc
-        raise CheckpointError(f"{path}: is not a torch.save file. Check what was copied there.") from exc
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, AttributeError, IndexError) as exc:
-        raise CheckpointError(
-            f"{path}: is truncated or not a torch.save file ({path.stat().st_size} bytes). Copy it again."
-        ) from exc
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-
-
-def _with_sidecar(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    """`metadata` with what it lacks from the statistics beside the file; the file itself wins."""
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    """The statistics beside the file, for the keys that it lacks; the file itself wins."""
     sidecar = sidecar_path(path)
     if not sidecar.exists():
-        return metadata
+        return {}
     try:
-        extra = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise CheckpointError(f"{sidecar}: is not readable JSON ({exc})") from exc
-    if not isinstance(extra, dict) or set(extra) - set(SIDECAR_KEYS):
-        keys = sorted(set(extra) - set(SIDECAR_KEYS)) if isinstance(extra, dict) else type(extra).__name__
-        raise CheckpointError(f"{sidecar}: holds {keys}, expected an object with {', '.join(SIDECAR_KEYS)}")
-    return {**extra, **{key: value for key, value in metadata.items() if value}}
+        statistics = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise CheckpointError(f"{sidecar}: is not readable JSON ({exc}). Write it again.") from exc
+    expected = f"expected an object with {', '.join(SIDECAR_KEYS)}"
+    if not isinstance(statistics, dict):
+        raise CheckpointError(f"{sidecar}: holds a {type(statistics).__name__}, {expected}")
+    unknown = sorted(statistics.keys() - set(SIDECAR_KEYS))
+    if unknown:
+        raise CheckpointError(f"{sidecar}: holds {_some(unknown)}, {expected}")
+    return statistics
 
 
 def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Tensor]) -> None:
@@ -225,49 +173,20 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; train it again.")
 
 
-def _with_metadata(
-    path: Path, config: FusionConfig, state_dict: dict[str, Tensor], metadata: Mapping[str, Any]
-) -> Checkpoint:
-    if metadata.get("format", FORMAT) != FORMAT:
-        raise CheckpointError(
-            f"{path}: has format {metadata['format']!r}, this version reads {FORMAT}. "
-            "Run the release that wrote it."
-        )
-    names = metadata.get("scalar_features")
-    if names and len(names) != config.scalars:
-        raise CheckpointError(
-            f"{path}: names {len(names)} scalar features, its fusion takes {config.scalars}. "
-            "Correct scalar_features, or train it again."
-        )
-    try:
-        velocity = velocity_from(metadata["velocity"]) if metadata.get("velocity") else None
-    except ValueError as exc:
-        raise CheckpointError(f"{path}: velocity: {exc}. Correct it, or train it again.") from exc
-    text = metadata.get("text") or {}
-    # A file without the key was trained before there was a choice: titles alone when it reads no image.
-    default_fields = ("title", "description") if config.vision else ("title",)
-    return Checkpoint(
-        config=config,
-        state_dict=state_dict,
-        scalar_features=tuple(names) if names else None,
-        feature_stats=metadata.get("feature_stats") or None,
-        velocity=velocity,
-        temperature=_temperature(path, metadata.get("calibration") or {}),
-        text_fields=tuple(text.get("fields", default_fields)),
-        max_tokens=int(text.get("max_tokens", 128)),
-        test_metrics=dict(metadata.get("test_metrics") or {}),
-        golden=dict(metadata.get("golden") or {}),
-        provenance=dict(metadata.get("provenance") or {}),
-    )
-
-
-def _temperature(path: Path, calibration: Mapping[str, Any]) -> float | None:
-    temperature = calibration.get("temperature")
-    if temperature is None:
-        return None
-    if not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
-        raise CheckpointError(f"{path}: temperature is {temperature!r}, expected a finite number above 0.")
-    return float(temperature)
+def _checked_metadata(config: FusionConfig, said: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Checkpoint` that the file and its sidecar state in words. Raises `MetadataError`."""
+    checked.check_format(said.get("format"))
+    names = checked.scalar_features(said.get("scalar_features"), config.scalars)
+    text_fields, max_tokens = checked.text(said.get("text"), config)
+    return {
+        "scalar_features": names,
+        "feature_stats": checked.feature_stats(said.get("feature_stats"), names),
+        "velocity": checked.velocity(said.get("velocity")),
+        "temperature": checked.temperature(said.get("calibration")),
+        "text_fields": text_fields,
+        "max_tokens": max_tokens,
+        **{key: checked.mapping(key, said.get(key)) for key in ("test_metrics", "golden", "provenance")},
+    }
 
 
 def _some(names: list[str]) -> str:

@@ -98,7 +98,8 @@ class TorchEngine:
         )
 
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        # Cached vectors and decoded images may be read-only, which torch warns of.
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
 
 
 def _numpy(tensor: torch.Tensor) -> Vectors:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from model.encoders import IMAGENET_MEAN, IMAGENET_STD, TextConfig, VisionConfig
 from model.fusion import FusionConfig
+from model.plain import finite_number, shown, whole_number
 
 STATE_KEYS = ("model_state_dict", "state_dict")
-WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and torch.compile put these before every name
+WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # put before every name by DataParallel, torch.compile
 RESNET = "vision_encoder.resnet."
 FEATURES = "vision_encoder.feature_extractor."
 BERT = "text_encoder.bert."
@@ -23,7 +24,11 @@ BERT = "text_encoder.bert."
 RESNET_CHILDREN = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
 # Buffers that older transformers saved; they are computed, not learned.
 COMPUTED = ("text_encoder.bert.embeddings.position_ids", "text_encoder.bert.embeddings.token_type_ids")
-HEAD_SIZE = 64  # every published BERT's hidden size divided by its attention heads
+COUNTER = ".num_batches_tracked"
+# Google's BERTs from tiny to large have heads of 64; other families (MiniLM: 32) do as they like.
+HEAD_SIZE = 64
+KNOWN_HIDDEN_SIZES = (128, 256, 512, 768, 1024)
+PIXELS = (32, 1024)
 
 
 class LayoutError(Exception):
@@ -45,16 +50,11 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
     found = sorted(str(name) for name, value in weights.items() if not isinstance(value, Tensor))
     if found or not weights:
         raise LayoutError(
-            f"holds no state dict: found the keys {', '.join(found[:5]) or 'of an empty dict'}, "
+            f"holds no state dict: found {shown(found) if found else 'an empty dict'}, "
             "expected model_state_dict, state_dict or tensors by name"
         )
-    unwrapped = {_unwrap(str(name)): tensor for name, tensor in weights.items()}
-    named = _one_resnet(unwrapped)
-    return {
-        name: _as_float32(name, tensor)
-        for name, tensor in _with_batch_counters(named).items()
-        if name not in COMPUTED
-    }, metadata
+    named = _one_name_each({str(name): _dense(str(name), tensor) for name, tensor in weights.items()})
+    return _with_batch_counters(named), metadata
 
 
 def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> FusionConfig:
@@ -62,9 +62,8 @@ def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> Fusi
 
     Raises `LayoutError` naming what is missing or does not fit together.
     """
-    declared = declared if isinstance(declared, Mapping) else {}
-    text = _infer_text(state_dict, declared.get("text"))
-    vision = _infer_vision(state_dict, declared.get("vision"))
+    text = _infer_text(state_dict, _mapping(_mapping(declared).get("text")))
+    vision = _infer_vision(state_dict, _mapping(_mapping(declared).get("vision")))
     first, second = _matrix(state_dict, "fusion.0.weight"), _matrix(state_dict, "fusion.3.weight")
     encoded = text.output_dim + (vision.output_dim if vision else 0)
     scalars = first.shape[1] - encoded
@@ -76,30 +75,35 @@ def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> Fusi
     return FusionConfig(text=text, vision=vision, scalars=scalars, hidden=(first.shape[0], second.shape[0]))
 
 
-def _unwrap(name: str) -> str:
-    for wrapper in WRAPPERS:
-        while name.startswith(wrapper):
-            name = name.removeprefix(wrapper)
-    return name
+def _dense(name: str, tensor: Tensor) -> Tensor:
+    """The tensor in the type that the network computes in, once it is plain that it holds its numbers."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
+        raise LayoutError(f"{name} is {tensor.dtype}, {tensor.layout}; expected dense real numbers")
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        raise LayoutError(f"{name} is {tuple(tensor.shape)}, but holds fewer numbers than that")
+    return tensor.to(torch.int64 if name.endswith(COUNTER) else torch.float32)
 
 
-def _one_resnet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`resnet.*` under its `feature_extractor.*` names; its ImageNet classifier has no use here."""
+def _one_name_each(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every weight under this version's name; what is computed or has no use here is left out."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        if name.startswith(RESNET + "fc."):
+        target = _feature_extractor_name(WRAPPERS.sub("", name))
+        if target is None or target in COMPUTED:
             continue
-        target = _feature_extractor_name(name)
         if target in renamed and not torch.equal(renamed[target], tensor):
             raise LayoutError(f"{name} and {target} differ, expected one network under two names")
         renamed[target] = tensor
     return renamed
 
 
-def _feature_extractor_name(name: str) -> str:
+def _feature_extractor_name(name: str) -> str | None:
+    """`resnet.*` under its `feature_extractor.*` name; None for its ImageNet classifier."""
     if not name.startswith(RESNET):
         return name
     child, _, rest = name.removeprefix(RESNET).partition(".")
+    if child == "fc":
+        return None
     if child not in RESNET_CHILDREN:
         raise LayoutError(f"{name} is no part of a ResNet; expected {', '.join(RESNET_CHILDREN)} or fc")
     return f"{FEATURES}{RESNET_CHILDREN[child]}.{rest}"
@@ -108,67 +112,97 @@ def _feature_extractor_name(name: str) -> str:
 def _with_batch_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Batch-norm's counters are not used when scoring, and some exporters leave them out."""
     suffix = ".running_var"
-    counters = [
-        name.removesuffix(suffix) + ".num_batches_tracked" for name in weights if name.endswith(suffix)
-    ]
+    counters = [name.removesuffix(suffix) + COUNTER for name in weights if name.endswith(suffix)]
     return {**{name: torch.tensor(0) for name in counters}, **weights}
-
-
-def _as_float32(name: str, tensor: Tensor) -> Tensor:
-    return tensor if name.endswith("num_batches_tracked") else tensor.to(torch.float32)
 
 
 def _matrix(state_dict: Mapping[str, Tensor], name: str) -> Tensor:
     tensor = state_dict.get(name)
     if tensor is None:
         raise LayoutError(f"lacks {name}; expected the state_dict() of a MultimodalViralityPredictor")
-    if tensor.ndim != 2:
-        raise LayoutError(f"{name} has {tensor.ndim} dimensions, expected 2")
+    if tensor.ndim != 2 or not tensor.numel():
+        raise LayoutError(f"{name} is {tuple(tensor.shape)}, expected a matrix")
     return tensor
 
 
-def _infer_text(state_dict: Mapping[str, Tensor], declared: Any) -> TextConfig:
+def _infer_text(state_dict: Mapping[str, Tensor], declared: Mapping[str, Any]) -> TextConfig:
     words = _matrix(state_dict, BERT + "embeddings.word_embeddings.weight")
     positions = _matrix(state_dict, BERT + "embeddings.position_embeddings.weight")
     types = _matrix(state_dict, BERT + "embeddings.token_type_embeddings.weight")
-    layers = _count(state_dict, BERT + r"encoder\.layer\.(\d+)\.")
+    layers = _count(state_dict, BERT + "encoder.layer.")
     wide = _matrix(state_dict, BERT + "encoder.layer.0.intermediate.dense.weight")
     hidden = words.shape[1]
-    declared = declared if isinstance(declared, Mapping) else {}
-    heads = declared.get("heads") or max(hidden // HEAD_SIZE, 1)
-    if not isinstance(heads, int) or hidden % heads:
-        raise LayoutError(f"text.heads is {heads!r}, expected a divisor of the hidden size, {hidden}")
     return TextConfig(
         vocab_size=words.shape[0],
         hidden_size=hidden,
         layers=layers,
-        heads=heads,
+        heads=_heads(hidden, declared.get("heads")),
         intermediate_size=wide.shape[0],
         max_positions=positions.shape[0],
         token_types=types.shape[0],
-        layer_norm_eps=float(declared.get("layer_norm_eps", TextConfig.layer_norm_eps)),
+        layer_norm_eps=_number("text.layer_norm_eps", declared, TextConfig.layer_norm_eps, (0.0, 1.0)),
     )
 
 
-def _infer_vision(state_dict: Mapping[str, Tensor], declared: Any) -> VisionConfig | None:
+def _heads(hidden: int, declared: Any) -> int:
+    """How many attention heads, the one number that shows in no shape and changes every answer."""
+    if declared is None and hidden in KNOWN_HIDDEN_SIZES:
+        return hidden // HEAD_SIZE
+    heads = whole_number(declared)
+    if heads is None or heads < 1 or hidden % heads:
+        raise LayoutError(
+            f"has config text.heads {shown(declared)}, expected the number of attention heads, a divisor of "
+            f"its hidden size, {hidden}; add it to config"
+        )
+    return heads
+
+
+def _infer_vision(state_dict: Mapping[str, Tensor], declared: Mapping[str, Any]) -> VisionConfig | None:
     if not any(name.startswith("vision_encoder.") for name in state_dict):
         return None
     block = "bottleneck" if FEATURES + "4.0.conv3.weight" in state_dict else "basic"
-    stages = tuple(_count(state_dict, FEATURES + rf"{child}\.(\d+)\.") for child in (4, 5, 6, 7))
-    declared = declared if isinstance(declared, Mapping) else {}
     return VisionConfig(
         block=block,
-        stages=stages,
-        height=int(declared.get("height", VisionConfig.height)),
-        width=int(declared.get("width", VisionConfig.width)),
-        mean=tuple(declared.get("mean", IMAGENET_MEAN)),
-        std=tuple(declared.get("std", IMAGENET_STD)),
+        stages=tuple(_count(state_dict, f"{FEATURES}{child}.") for child in (4, 5, 6, 7)),
+        height=int(_number("vision.height", declared, VisionConfig.height, PIXELS)),
+        width=int(_number("vision.width", declared, VisionConfig.width, PIXELS)),
+        mean=_per_channel("vision.mean", declared, IMAGENET_MEAN, (-1.0, 2.0)),
+        std=_per_channel("vision.std", declared, IMAGENET_STD, (1e-3, 1e3)),
     )
 
 
-def _count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
-    """How many numbered children `pattern` finds; they must count from 0 without a gap."""
-    numbers = {int(match[1]) for name in state_dict if (match := re.match(pattern, name))}
+def _number(key: str, declared: Mapping[str, Any], default: float, span: tuple[float, float]) -> float:
+    given = declared.get(key.partition(".")[2], default)
+    return _within(key, given, span)
+
+
+def _per_channel(
+    key: str, declared: Mapping[str, Any], default: tuple[float, ...], span: tuple[float, float]
+) -> tuple[float, ...]:
+    given = declared.get(key.partition(".")[2], default)
+    if not isinstance(given, list | tuple) or len(given) != len(default):
+        raise LayoutError(f"has config {key} {shown(given)}, expected {len(default)} numbers")
+    return tuple(_within(key, value, span) for value in given)
+
+
+def _within(key: str, given: Any, span: tuple[float, float]) -> float:
+    number = finite_number(given)
+    if number is None or not span[0] <= number <= span[1]:
+        raise LayoutError(f"has config {key} {shown(given)}, expected a number from {span[0]} to {span[1]}")
+    return number
+
+
+def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
+    """How many numbered children `prefix` has; they must count from 0 without a gap."""
+    pattern = re.compile(re.escape(prefix) + r"(\d{1,4})\.")
+    numbers = {int(match[1]) for name in state_dict if (match := pattern.match(name))}
     if not numbers or numbers != set(range(len(numbers))):
-        raise LayoutError(f"has the layers {sorted(numbers)} of {pattern}, expected 0, 1, 2, ...")
+        raise LayoutError(
+            f"numbers its layers {shown(sorted(numbers))} under {prefix}, expected 0, 1, 2, ..."
+        )
     return len(numbers)
+
+
+def _mapping(declared: Any) -> Mapping[str, Any]:
+    """What a file declares, where it declares anything that can be read by name."""
+    return declared if isinstance(declared, Mapping) else {}

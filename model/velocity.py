@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.plain import finite_number, shown
+
 FloatArray = NDArray[np.float64]
+
+# No video has more views a day; statistics that say otherwise were fitted on something else.
+LARGEST_LOG = 50.0
+LARGEST_VIEWS = 1e21
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,8 @@ class LogVelocity:
 
     def invert(self, target: FloatArray) -> FloatArray:
         """What the network says, as views per day: finite, never negative."""
-        logs = np.asarray(target, dtype=np.float64) * self.scale + self.mean
+        with np.errstate(over="ignore"):  # an overflow is infinite, and clipped like every other excess
+            logs = np.asarray(target, dtype=np.float64) * self.scale + self.mean
         return np.expm1(np.clip(logs, 0.0, self.high))
 
 
@@ -61,17 +68,21 @@ def velocity_from(values: Mapping[str, Any]) -> Velocity:
         mean, scale, high = (_finite(values, name) for name in ("mean", "scale", "high"))
         if scale <= 0:
             raise ValueError(f"scale is {scale}, expected above 0")
+        if not 0 < high <= LARGEST_LOG:
+            raise ValueError(f"high is {high}, expected above 0 and at most {LARGEST_LOG:g}")
         return LogVelocity(mean=mean, scale=scale, high=high)
     if kind == "min-max":
         low, high = _finite(values, "low"), _finite(values, "high")
-        if high <= low:
-            raise ValueError(f"high is {high}, expected above low, {low}")
+        if not max(low, 0.0) < high <= LARGEST_VIEWS:
+            raise ValueError(
+                f"low is {low} and high {high}, expected high above low and 0, at most {LARGEST_VIEWS:g}"
+            )
         return MinMaxVelocity(low=low, high=high)
-    raise ValueError(f"transform is {kind!r}, expected log1p or min-max")
+    raise ValueError(f"transform is {shown(kind)}, expected log1p or min-max")
 
 
 def _finite(values: Mapping[str, Any], name: str) -> float:
-    value = values.get(name)
-    if not isinstance(value, int | float) or not np.isfinite(value):
-        raise ValueError(f"{name} is {value!r}, expected a finite number")
-    return float(value)
+    number = finite_number(values.get(name))
+    if number is None:
+        raise ValueError(f"{name} is {shown(values.get(name))}, expected a finite number")
+    return number
