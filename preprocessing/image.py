@@ -8,6 +8,7 @@ image, no crop). EXIF rotation and alpha are left alone, because training left t
 import io
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +21,24 @@ ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
 
 class ImageError(ValueError):
-    """Bytes that do not become an image. The root of what `decode_image` raises."""
+    """Bytes that do not become an image. The root of what `decode_image` raises.
+
+    The text is for the log; `reason` is the word a client sees.
+    """
+
+    reason: ClassVar[str]
 
 
 class NotAnImageError(ImageError):
     """Not a JPEG, PNG, WebP or GIF, or a damaged one."""
 
+    reason = "not_an_image"
+
 
 class ImageTooLargeError(ImageError):
     """More bytes or pixels than the limits allow."""
+
+    reason = "too_large"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,8 @@ def _decode(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> NDArray[np.
             return np.asarray(resized, dtype=np.uint8)
     except ImageError:
         raise
-    except Image.DecompressionBombError as exc:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+        # The warning arrives as an exception where the operator turned warnings into errors.
         raise ImageTooLargeError(str(exc)) from exc
     except Exception as exc:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError and

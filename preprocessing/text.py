@@ -27,7 +27,8 @@ class TextSpec:
     """What a checkpoint was trained to read: which fields, in which order, and how many tokens at most.
 
     Two fields are one BERT sequence pair, `[CLS] title [SEP] description [SEP]`, token type 1 for the
-    second; an empty description leaves `[CLS] title [SEP]`.
+    second; without a description it is `[CLS] title [SEP]`. A description of white space alone still makes
+    a pair, `[CLS] title [SEP] [SEP]`, because it does in transformers.
     """
 
     fields: tuple[str, ...] = TEXT_FIELDS
@@ -85,12 +86,13 @@ class BertTextTokenizer:
 
     def encode(self, title: str, description: str = "") -> TokenizedText:
         """Ids of one video's text, at most `spec.max_tokens`; `[CLS]` and `[SEP]` are always there."""
+        is_pair = description != "" and "description" in self.spec.fields
         first = self._pieces(title)
-        second = self._pieces(description) if "description" in self.spec.fields else []
-        specials = 3 if second else 2
+        second = self._pieces(description) if is_pair else []
+        specials = 3 if is_pair else 2
         kept_first, kept_second = longest_first(len(first), len(second), self.spec.max_tokens - specials)
         head = [self._cls, *first[:kept_first], self._sep]
-        tail = [*second[:kept_second], self._sep] if second else []
+        tail = [*second[:kept_second], self._sep] if is_pair else []
         return TokenizedText(
             input_ids=(*head, *tail),
             token_type_ids=(0,) * len(head) + (1,) * len(tail),

@@ -1,0 +1,77 @@
+"""Which IP addresses may be dialled: public unicast ones, and what the operator trusts.
+
+The standard library's `is_global` is not enough: it passes NAT64, 6to4, multicast and site-local addresses,
+behind which private IPv4 hosts may answer. So IPv4 is everything outside a list of blocks, and IPv6 is
+nothing outside one block.
+"""
+
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+
+from preprocessing.thumbnail_policy import Address, ForbiddenUrlError, Network
+
+WEB_PORTS = (80, 443)
+
+# IANA's IPv4 special-purpose registry, whole, even where it says "globally reachable": none serves images.
+REFUSED_IPV4 = tuple(
+    IPv4Network(block)
+    for block in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # carrier-grade NAT, and a cloud's metadata service
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # a cloud's host agent on a public-looking address
+        "169.254.0.0/16",  # link-local, and metadata services
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments, and a cloud's metadata service
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # automatic multicast tunnelling
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+
+GLOBAL_IPV6 = IPv6Network("2000::/3")
+REFUSED_IPV6 = tuple(
+    IPv6Network(block)
+    for block in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: an IPv4 address in disguise
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+)
+# An interface id of 0000:5efe or 0200:5efe is ISATAP: the last 32 bits are an IPv4 address.
+ISATAP_MARK, ISATAP_MASK = 0x00005EFE, 0xFDFFFFFF
+
+
+def vet_address(address: Address, trusted_networks: Collection[Network] = ()) -> None:
+    """Raise `ForbiddenUrlError` unless the address is public unicast or within a trusted network."""
+    if not _is_public(address) and not _is_within(address, trusted_networks):
+        raise ForbiddenUrlError(f"{address} is not a public address and in no trusted network")
+
+
+def vet_endpoint(address: Address, port: int, trusted_networks: Collection[Network] = ()) -> None:
+    """`vet_address`, and a port other than 80 and 443 only where the address is trusted."""
+    vet_address(address, trusted_networks)
+    if port not in WEB_PORTS and not _is_within(address, trusted_networks):
+        raise ForbiddenUrlError(f"port {port} of {address}; 80 and 443 are asked outside trusted networks")
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return not _is_within(address, REFUSED_IPV4)
+    is_isatap = int(address) >> 32 & ISATAP_MASK == ISATAP_MARK
+    return address in GLOBAL_IPV6 and not is_isatap and not _is_within(address, REFUSED_IPV6)
+
+
+def _is_within(address: Address, networks: Collection[Network]) -> bool:
+    return any(address in network for network in networks)

@@ -1,0 +1,152 @@
+"""Turns a host name into a connection to an address that was vetted; every dial goes through here.
+
+A name is resolved once. All its addresses are vetted, and the very address that passed is dialled, so a
+name that resolves to something else a moment later gains nothing.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+
+import anyio
+import httpcore2
+
+from preprocessing.addresses import vet_endpoint
+from preprocessing.thumbnail_policy import Address, ForbiddenUrlError, ThumbnailPolicy, UnreachableError
+
+RESOLVE_TIMEOUT_S = 2.0
+DIAL_TIMEOUT_S = 2.0
+RESOLVER_THREADS = 32
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+class SystemResolver:
+    """The operating system's resolver, on threads of its own: a hung look-up must not hold up decoding."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="thumbnail-dns")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """The addresses of a name, as text, in the order in which they are best tried."""
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        answers = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [str(answer[4][0]) for answer in answers]
+
+    def close(self) -> None:
+        """Let the threads go; look-ups that still wait are dropped, not awaited."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class VettingBackend(httpcore2.AsyncNetworkBackend):
+    """The network as the HTTP library sees it: names in, connections to vetted addresses out."""
+
+    def __init__(
+        self, policy: ThumbnailPolicy, resolve: Resolve, network: httpcore2.AsyncNetworkBackend
+    ) -> None:
+        self._policy = policy
+        self._resolve = resolve
+        self._network = network
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  the library's signature
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """A connection to one of the host's addresses. Raises `ThumbnailError` alone."""
+        limit = DIAL_TIMEOUT_S if timeout is None else min(timeout, DIAL_TIMEOUT_S)
+        failure: Exception | None = None
+        for address in worth_trying(await self._vetted_addresses(host, port)):
+            try:
+                stream = await self._network.connect_tcp(
+                    str(address), port, limit, local_address, socket_options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as exc:
+                failure = exc
+            else:
+                return _DialledStream(stream)
+        raise UnreachableError(f"{host}:{port} takes no connection") from failure
+
+    async def _vetted_addresses(self, host: str, port: int) -> list[Address]:
+        literal = _parse(host)
+        if literal is not None:
+            vet_endpoint(literal, port, self._policy.trusted_networks)
+            return [literal]
+        # One bad address refuses the whole name: it is how a rebinding or a split answer begins.
+        addresses = [_parse(text) for text in await self._look_up(host, port)]
+        vetted = [address for address in addresses if address is not None]
+        if not vetted or len(vetted) < len(addresses):
+            raise UnreachableError(f"{host} has no addresses, or one that cannot be read")
+        try:
+            for address in vetted:
+                vet_endpoint(address, port, self._policy.trusted_networks)
+        except ForbiddenUrlError as exc:
+            raise UnreachableError(f"{host} resolves to a refused address: {exc}") from exc
+        return vetted
+
+    async def _look_up(self, host: str, port: int) -> Sequence[str]:
+        try:
+            with anyio.fail_after(RESOLVE_TIMEOUT_S):
+                return await self._resolve(host, port)
+        except TimeoutError as exc:
+            raise UnreachableError(f"{host} did not resolve within {RESOLVE_TIMEOUT_S} s") from exc
+        except (OSError, UnicodeError) as exc:
+            raise UnreachableError(f"{host} does not resolve ({type(exc).__name__})") from exc
+
+
+class _DialledStream(httpcore2.AsyncNetworkStream):
+    """A connection that closes when its TLS handshake does not finish, cancelled ones included.
+
+    The library closes it for errors alone. A server that stalls until our deadline would keep the socket.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def worth_trying(addresses: Sequence[Address]) -> list[Address]:
+    """At most two: the resolver's first, and the first of the other IP version, else its second."""
+    unique = list(dict.fromkeys(addresses))
+    first, rest = unique[0], unique[1:]
+    rest.sort(key=lambda address: address.version == first.version)
+    return [first, *rest[:1]]
+
+
+def _parse(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -1,0 +1,191 @@
+"""Vets the text of a thumbnail URL before anything is looked up or dialled.
+
+Strict on purpose: two parsers that read one text differently are how requests get smuggled to a private
+host. So a text that needs repair (white space, a backslash, `0x7f.1`) is refused rather than repaired, and
+what is requested is rebuilt from the parts that were vetted.
+"""
+
+import base64
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from preprocessing.addresses import WEB_PORTS, vet_endpoint
+from preprocessing.thumbnail_policy import (
+    Address,
+    BadUrlError,
+    ForbiddenUrlError,
+    ThumbnailPolicy,
+    ThumbnailTooLargeError,
+    UnreachableError,
+)
+
+MAX_URL_LENGTH = 2048
+MAX_NAME_LENGTH = 253
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# Names that mean a host nearby; nobody's public thumbnail lives there. A single label is one of them too.
+LOCAL_SUFFIXES = (".localhost", ".local", ".localdomain", ".internal", ".home.arpa")
+# Names of other networks, which must not reach the DNS (RFC 7686).
+OVERLAY_SUFFIXES = (".onion", ".i2p")
+
+# White space, control characters, backslashes, and lone surrogates, which have no UTF-8 form.
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff]")
+_SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+# RFC 3986's characters for path and query; whatever else a title-like file name holds is percent-encoded.
+_KEPT = "!$%&'()*+,-./:;=?@_~[]"
+_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class VettedUrl:
+    """A URL in the parts that were vetted; `literal` is the host where it is an address, not a name."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    literal: Address | None
+
+    @property
+    def authority(self) -> str:
+        """The Host header: brackets around IPv6, the port where it is not the scheme's own."""
+        host = f"[{self.host}]" if isinstance(self.literal, IPv6Address) else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+
+def vet_url(url: str, policy: ThumbnailPolicy) -> VettedUrl:
+    """The parts of an http(s) URL that may be requested as far as its text goes; a name is not resolved.
+
+    Raises `BadUrlError` for syntax and `ForbiddenUrlError` for a scheme, user, host or port.
+    """
+    _vet_characters(url)
+    scheme = _vet_scheme(url)
+    parts = _split(url)
+    host, literal, port = _vet_authority(parts.netloc, DEFAULT_PORTS[scheme])
+    if not policy.allows_host(host):
+        raise ForbiddenUrlError(f"{host} is not among the hosts that the policy allows")
+    if literal is not None:
+        vet_endpoint(literal, port, policy.trusted_networks)
+    else:
+        _vet_name(host, port, policy)
+    query = f"?{parts.query}" if parts.query else ""
+    return VettedUrl(scheme, host, port, quote((parts.path or "/") + query, safe=_KEPT), literal)
+
+
+def vet_redirect(current: VettedUrl, location: bytes, policy: ThumbnailPolicy) -> VettedUrl:
+    """Where a redirect leads, vetted like the first URL. Raises `UnreachableError`: the client's was fine."""
+    try:
+        text = location.decode("ascii")
+        _vet_characters(text)  # before joining, which would drop what must be refused
+        target = vet_url(urljoin(str(current), text), policy)
+    except (BadUrlError, ForbiddenUrlError, ValueError) as exc:
+        raise UnreachableError(f"{current.host} redirects to a URL that is refused: {exc}") from exc
+    if (current.scheme, target.scheme) == ("https", "http"):
+        raise UnreachableError(f"{current.host} redirects from https to http")
+    return target
+
+
+def is_data_url(url: str) -> bool:
+    """Whether the text carries its image itself."""
+    return url[:5].lower() == "data:"
+
+
+def decode_data_url(url: str, max_bytes: int) -> bytes:
+    """The bytes of `data:image/...;base64,...`.
+
+    Raises `BadUrlError` for any other kind of `data:` and `ThumbnailTooLargeError` beyond `max_bytes`.
+    """
+    head = _DATA_URL.match(url)
+    if head is None:
+        raise BadUrlError("a data: URL of another kind than data:image/...;base64,")
+    if (len(url) - head.end()) // 4 * 3 > max_bytes + 2:  # padding hides up to two bytes
+        raise ThumbnailTooLargeError(f"a data: URL of {len(url)} characters, the limit is {max_bytes} bytes")
+    try:
+        decoded = base64.b64decode(url[head.end() :], validate=True)
+    except ValueError as exc:
+        raise BadUrlError("a data: URL whose payload is not base64") from exc
+    if not decoded:
+        raise BadUrlError("a data: URL without a payload")
+    if len(decoded) > max_bytes:
+        raise ThumbnailTooLargeError(f"a data: URL of {len(decoded)} bytes, the limit is {max_bytes}")
+    return decoded
+
+
+def _vet_characters(text: str) -> None:
+    if len(text) > MAX_URL_LENGTH:
+        raise BadUrlError(f"a URL of {len(text)} characters, the limit is {MAX_URL_LENGTH}")
+    if _UNSAFE.search(text):
+        raise BadUrlError("a URL with white space, a control character, a backslash or half a character")
+
+
+def _vet_scheme(url: str) -> str:
+    scheme, colon, rest = url.partition(":")
+    if not colon or not _SCHEME.fullmatch(scheme):
+        raise BadUrlError("no scheme; expected http:// or https://")
+    if scheme.lower() not in DEFAULT_PORTS:
+        raise ForbiddenUrlError("a scheme other than http and https")
+    if not rest.startswith("//"):
+        raise BadUrlError("no // after the scheme")
+    return scheme.lower()
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as exc:  # unbalanced brackets, characters that normalise to a delimiter
+        raise BadUrlError("a URL that does not parse") from exc
+
+
+def _vet_authority(authority: str, default_port: int) -> tuple[str, Address | None, int]:
+    if "@" in authority:
+        raise ForbiddenUrlError("a user or password before the host")
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        raise BadUrlError(
+            "no host, or one that is neither a name nor an address, or a port that is no number"
+        )
+    port = int(match[2] or default_port)
+    if port > 65535:
+        raise BadUrlError(f"port {port}, the highest is 65535")
+    literal = _literal(match[1].lower())
+    host = _vet_labels(match[1].lower()) if literal is None else str(literal)
+    return host, literal, port
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host spells; a host that ends in a number is one, or nothing at all."""
+    last = host.removesuffix(".").rpartition(".")[2]
+    try:
+        if host.startswith("["):
+            return IPv6Address(host[1:-1])
+        if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
+            return IPv4Address(host)
+    except ValueError as exc:
+        raise BadUrlError("a numeric host that is no canonical address") from exc
+    return None
+
+
+def _vet_labels(host: str) -> str:
+    name = host.removesuffix(".")
+    if not name.isascii():
+        raise BadUrlError("a host outside ASCII; write it in punycode (xn--...)")
+    if len(name) > MAX_NAME_LENGTH or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise BadUrlError("a host that is no valid name")
+    return name
+
+
+def _vet_name(host: str, port: int, policy: ThumbnailPolicy) -> None:
+    if f".{host}".endswith(OVERLAY_SUFFIXES):
+        raise ForbiddenUrlError(f"{host} is not a name of the public internet")
+    if policy.trusted_networks:
+        return  # its addresses decide, and they are vetted with the port when it is dialled
+    if "." not in host or host.endswith(LOCAL_SUFFIXES):
+        raise ForbiddenUrlError(f"{host} names a host of the local network")
+    if port not in WEB_PORTS:
+        raise ForbiddenUrlError(f"port {port} of {host}; 80 and 443 are asked outside trusted networks")

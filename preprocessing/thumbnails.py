@@ -1,0 +1,148 @@
+"""Fetches thumbnails from URLs that strangers wrote; with `dialing`, the only code that opens connections.
+
+What is fetched is bytes: whether they are an image is decided by `decode_image`. The text of a URL is vetted
+by `thumbnail_urls`, addresses by `addresses`; here are the request, its redirects, its size and its deadline.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from ssl import SSLContext
+from types import TracebackType
+from typing import Self
+
+import anyio
+import httpcore2
+
+from preprocessing.dialing import Resolve, SystemResolver, VettingBackend
+from preprocessing.thumbnail_policy import (
+    BadUrlError,
+    ForbiddenUrlError,
+    ThumbnailError,
+    ThumbnailPolicy,
+    ThumbnailTooLargeError,
+    UnreachableError,
+)
+from preprocessing.thumbnail_urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
+
+__all__ = [
+    "BadUrlError",
+    "ForbiddenUrlError",
+    "ThumbnailError",
+    "ThumbnailFetcher",
+    "ThumbnailPolicy",
+    "ThumbnailTooLargeError",
+    "UnreachableError",
+]
+
+MAX_REDIRECTS = 3
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+KEEPALIVE_S = 5.0
+HEADERS = (
+    ("User-Agent", "Miles/1.0"),
+    # Formats that `decode_image` reads; a server that negotiates would else send AVIF.
+    ("Accept", "image/jpeg, image/png, image/webp, image/gif"),
+    # A compressed body could unfold to more than the cap, and no image gets smaller by it.
+    ("Accept-Encoding", "identity"),
+)
+
+
+class ThumbnailFetcher:
+    """Fetches within one `ThumbnailPolicy`; an async context manager that owns its connections.
+
+    `resolve` stands in for the system's resolver and `network` for the system's sockets; both see only
+    what was vetted to reach them. `ssl_context` is for authorities that the system does not know.
+    """
+
+    def __init__(
+        self,
+        policy: ThumbnailPolicy | None = None,
+        *,
+        resolve: Resolve | None = None,
+        network: httpcore2.AsyncNetworkBackend | None = None,
+        ssl_context: SSLContext | None = None,
+    ) -> None:
+        self.policy = policy or ThumbnailPolicy()
+        self._system_resolver = SystemResolver()
+        backend = VettingBackend(
+            self.policy, resolve or self._system_resolver, network or httpcore2.AnyIOBackend()
+        )
+        self._pool = httpcore2.AsyncConnectionPool(
+            # Given here, because the library would read the certificates anew for every connection.
+            ssl_context=ssl_context or httpcore2.default_ssl_context(),
+            max_connections=self.policy.max_connections,
+            keepalive_expiry=KEEPALIVE_S,
+            network_backend=backend,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.aclose()
+        self._system_resolver.close()
+
+    async def fetch(self, url: str) -> bytes:
+        """The bytes behind an http, https or `data:image/...;base64,` URL. Raises `ThumbnailError`."""
+        if is_data_url(url):
+            return decode_data_url(url, self.policy.max_bytes)
+        vetted = vet_url(url, self.policy)
+        try:
+            with anyio.fail_after(self.policy.timeout_s):
+                return await self._follow(vetted)
+        except TimeoutError as exc:
+            raise UnreachableError(
+                f"{vetted.host} gave no whole answer within {self.policy.timeout_s} s"
+            ) from exc
+
+    async def _follow(self, url: VettedUrl) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self._open(url) as response:
+                if response.status not in REDIRECT_STATUSES:
+                    return await _read_body(response, url.host, self.policy.max_bytes)
+            locations = _header(response, b"location")
+            if len(locations) != 1:
+                raise UnreachableError(f"{url.host} redirects to {len(locations)} places, expected one")
+            url = vet_redirect(url, locations[0], self.policy)
+        raise UnreachableError(f"more than {MAX_REDIRECTS} redirects, the last to {url.host}")
+
+    @asynccontextmanager
+    async def _open(self, url: VettedUrl) -> AsyncGenerator[httpcore2.Response]:
+        request = httpcore2.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
+        headers = [("Host", url.authority), *HEADERS]
+        try:
+            async with self._pool.stream("GET", request, headers=headers) as response:
+                yield response
+        except ThumbnailError:
+            raise
+        except Exception as exc:
+            # The library, its HTTP parser and TLS each have errors of their own, and not all are translated
+            # on the way; whatever they raise about this answer, the server is at fault.
+            raise UnreachableError(f"{url.host} gave no usable answer ({type(exc).__name__})") from exc
+
+
+async def _read_body(response: httpcore2.Response, host: str, max_bytes: int) -> bytes:
+    # The status first: YouTube answers 404 with a valid JPEG.
+    if response.status != 200:
+        raise UnreachableError(f"{host} answered {response.status}, expected 200")
+    if any(
+        coding.strip().lower() not in (b"", b"identity") for coding in _header(response, b"content-encoding")
+    ):
+        raise UnreachableError(f"{host} sent an encoded body, expected identity")
+    for length in _header(response, b"content-length"):  # digits, or the parser had refused it
+        if int(length) > max_bytes:
+            raise ThumbnailTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
+    body = bytearray()
+    async with aclosing(response.aiter_stream()) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > max_bytes:
+                raise ThumbnailTooLargeError(f"{host} sent more than {max_bytes} bytes")
+    if not body:
+        raise UnreachableError(f"{host} answered 200 without a body")
+    return bytes(body)
+
+
+def _header(response: httpcore2.Response, name: bytes) -> list[bytes]:
+    return [value for key, value in response.headers if key.lower() == name]
