@@ -1,0 +1,141 @@
+"""The service: lifespan and routes. Read it first.
+
+python app.py                       what `make serve` and the container run
+uvicorn --factory app:create_app    the same app under a server of your own
+"""
+
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from serving.batch import score_each
+from serving.errors import install_error_handlers, instance_of
+from serving.health import health_of, prefers_html
+from serving.middleware import install_middleware
+from serving.model_info import describe
+from serving.page import PAGE
+from serving.predictor import Predictor
+from serving.schemas import (
+    MODEL_NAME,
+    NOT_READY,
+    PROBLEMS,
+    BatchRequest,
+    BatchResponse,
+    Health,
+    PredictRequest,
+    PredictResponse,
+)
+from serving.server import run
+from serving.settings import Settings
+from serving.telemetry import Telemetry
+
+NDJSON = "application/x-ndjson"
+router = APIRouter()
+
+
+def get_predictor(request: Request) -> Predictor:
+    """The predictor that the lifespan opened."""
+    predictor: Predictor = request.state.predictor
+    return predictor
+
+
+PredictorDep = Annotated[Predictor, Depends(get_predictor)]
+
+
+@router.post("/predict", responses=PROBLEMS)
+async def predict(body: PredictRequest, request: Request, predictor: PredictorDep) -> PredictResponse:
+    """Score one video."""
+    prediction = await predictor.predict(body.to_domain())
+    request.state.telemetry.count_prediction(prediction)
+    return PredictResponse.of(prediction)
+
+
+@router.post("/predict/batch", response_model=BatchResponse, responses=PROBLEMS)
+async def predict_batch(body: BatchRequest, request: Request, predictor: PredictorDep) -> Any:
+    """Score up to 256 videos; `Accept: application/x-ndjson` streams each line as it is ready."""
+    started = time.perf_counter()
+    predictor.require_ready()
+    entries = score_each(predictor, body.videos, instance_of(request), request.state.telemetry)
+    if NDJSON in request.headers.get("accept", ""):
+        lines = (
+            json.dumps({"index": index, **entry.model_dump(exclude_none=True)}) + "\n"
+            async for index, entry in entries
+        )
+        return StreamingResponse(lines, media_type=NDJSON)
+    finished = {index: entry async for index, entry in entries}
+    return BatchResponse(
+        predictions=[finished[index] for index in range(len(body.videos))],
+        processing_time_ms=round((time.perf_counter() - started) * 1000),
+    )
+
+
+@router.api_route("/", methods=["GET", "HEAD"], response_model=Health, responses=NOT_READY)
+async def home(request: Request, predictor: PredictorDep) -> Response:
+    """Health for whatever polls, the page for browsers."""
+    if prefers_html(request.headers.get("accept", "")):
+        return FileResponse(PAGE / "index.html", headers={"Vary": "Accept"})
+    health = health_of(predictor)
+    status = 200 if health.model_loaded else 503
+    return JSONResponse(health.model_dump(), status_code=status, headers={"Vary": "Accept"})
+
+
+@router.get("/model/info", responses=NOT_READY)
+async def model_info(predictor: PredictorDep) -> dict[str, Any]:
+    """Everything that a score depends on."""
+    return describe(predictor.require_ready(), predictor.settings)
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+@router.get("/health/ready", response_model=Health, responses=NOT_READY)
+async def ready(predictor: PredictorDep) -> Response:
+    """The model is loaded and has reproduced its golden answers."""
+    health = health_of(predictor)
+    return JSONResponse(health.model_dump(), status_code=200 if health.model_loaded else 503)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics."""
+    return Response(request.state.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def create_app(
+    settings: Settings | None = None, on_load_failure: Callable[[str], None] = lambda _: None
+) -> FastAPI:
+    """The app. It loads the model beside answering; `on_load_failure` hears why it never will."""
+    settings = settings or Settings.from_environment()
+    telemetry = Telemetry()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with Predictor.open(settings, on_load_failure) as predictor:
+            yield {"predictor": predictor, "telemetry": telemetry}
+
+    app = FastAPI(
+        title=MODEL_NAME,
+        description="Scores short-form videos before they take off.",
+        lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would echo the client's Host header
+    )
+    app.include_router(router)
+    app.mount("/page", StaticFiles(directory=PAGE))
+    install_error_handlers(app)
+    install_middleware(app, settings, telemetry)
+    return app
+
+
+if __name__ == "__main__":
+    sys.exit(run(create_app))

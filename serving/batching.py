@@ -1,0 +1,113 @@
+"""A queue in front of one step of the network. Knows neither HTTP nor the engine.
+
+No wait window: whatever is queued when the step is free becomes the next batch, shortest first, at most
+`max_batch_size`. Every item that was accepted gets an answer: its result, its batch's failure, or the
+news that the queue has closed.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class QueueClosedError(Exception):
+    """The queue was closed before this item's turn came."""
+
+
+@dataclass(slots=True)
+class _Waiter(Generic[Item, Result]):
+    item: Item
+    answer: "asyncio.Future[Result]"
+
+
+class BatchingQueue(Generic[Item, Result]):
+    """Collects items from many tasks and runs them in batches, one batch at a time, off the event loop."""
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Result]],
+        executor: Executor,
+        max_batch_size: int,
+        length: Callable[[Item], int] = lambda _: 1,
+    ) -> None:
+        """`run` gets a batch in `executor` and returns one result per item, in order.
+
+        `length` is an item's cost: batches of similar lengths waste the least padding.
+        """
+        assert max_batch_size >= 1, "a batch holds at least one item"
+        self._run = run
+        self._executor = executor
+        self._max_batch_size = max_batch_size
+        self._length = length
+        self._waiters: list[_Waiter[Item, Result]] = []
+        self._arrived = asyncio.Event()
+        self._loop_task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop_task = asyncio.create_task(self._serve())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._loop_task is not None, "entered before it is left"
+        self._loop_task.cancel()
+        await asyncio.gather(self._loop_task, return_exceptions=True)
+        self._answer_all(self._waiters, QueueClosedError("the service is stopping"))
+
+    async def submit(self, item: Item) -> Result:
+        """The result for `item`, once a batch has carried it. Raises what its batch raised."""
+        if self._loop_task is None or self._loop_task.done():
+            raise QueueClosedError("the queue is not running")
+        waiter = _Waiter[Item, Result](item, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        self._arrived.set()
+        return await waiter.answer
+
+    async def _serve(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._take()
+            if not batch:
+                self._arrived.clear()
+                continue
+            await self._answer(batch)
+
+    def _take(self) -> list[_Waiter[Item, Result]]:
+        """The next batch: the longest-waiting item and those nearest to it in length."""
+        present = [waiter for waiter in self._waiters if not waiter.answer.done()]  # the others' clients left
+        if not present:
+            self._waiters = []
+            return []
+        oldest = self._length(present[0].item)
+        by_distance = sorted(present, key=lambda waiter: abs(self._length(waiter.item) - oldest))
+        batch = by_distance[: self._max_batch_size]
+        chosen = {id(waiter) for waiter in batch}
+        self._waiters = [waiter for waiter in present if id(waiter) not in chosen]
+        return sorted(batch, key=lambda waiter: self._length(waiter.item))
+
+    async def _answer(self, batch: list[_Waiter[Item, Result]]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._executor, self._run, [waiter.item for waiter in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} items")
+        except asyncio.CancelledError:
+            self._answer_all(batch, QueueClosedError("the service is stopping"))
+            raise
+        except Exception as exc:
+            # Whatever a forward raises, its waiters must hear of it; the queue goes on.
+            self._answer_all(batch, exc)
+            return
+        for waiter, result in zip(batch, results, strict=True):
+            if not waiter.answer.done():  # its client may have left meanwhile
+                waiter.answer.set_result(result)
+
+    @staticmethod
+    def _answer_all(waiters: Sequence[_Waiter[Item, Result]], error: Exception) -> None:
+        for waiter in waiters:
+            if not waiter.answer.done():
+                waiter.answer.set_exception(error)

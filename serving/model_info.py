@@ -1,0 +1,85 @@
+"""What `/model/info` says: everything that a score depends on, in plain values."""
+
+from typing import Any
+
+from features import REGISTRY
+from serving.loading import LoadedModel
+from serving.schemas import MAX_BATCH_VIDEOS, MODEL_NAME, MODEL_VERSION
+from serving.settings import Settings
+
+
+def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
+    """The model's own account of itself."""
+    checkpoint, config = model.checkpoint, model.checkpoint.config
+    return {
+        "model": MODEL_NAME,
+        "model_version": MODEL_VERSION,
+        "architecture": _architecture(model),
+        "parameters": _parameters(model),
+        "modalities": list(config.modalities),
+        "modalities_without_weight": list(checkpoint.zero_weight_modalities),
+        "features": _features(model),
+        "text": {"fields": list(checkpoint.text_fields), "max_tokens": checkpoint.max_tokens},
+        "engine": {
+            "name": model.engine.name,
+            "device": model.engine.device,
+            "precision": model.engine.precision,
+        },
+        "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256},
+        "calibration": {
+            "temperature": checkpoint.temperature,
+            "calibrated": checkpoint.temperature is not None,
+        },
+        "training": {"metrics": checkpoint.test_metrics, "provenance": checkpoint.provenance},
+        "golden_answers": len(checkpoint.golden.get("requests", ())),
+        "limits": {
+            "max_batch_videos": MAX_BATCH_VIDEOS,
+            "max_request_bytes": settings.max_request_bytes,
+            "request_timeout_s": settings.request_timeout_s,
+            "thumbnail_max_bytes": settings.thumbnail_max_bytes,
+            "thumbnail_max_pixels": settings.thumbnail_max_pixels,
+            "thumbnail_timeout_s": settings.thumbnail_timeout_s,
+        },
+    }
+
+
+def _architecture(model: LoadedModel) -> dict[str, Any]:
+    config = model.checkpoint.config
+    return {
+        "class": "MultimodalViralityPredictor",
+        "text_encoder": f"BERT, {config.text.layers} layers, {config.text.output_dim}-d",
+        "image_encoder": f"ResNet, {sum(config.vision.stages)} blocks, {config.image_dim}-d"
+        if config.vision
+        else None,
+        "scalar_features": config.scalars,
+        "fusion": f"{config.fused_dim} -> {config.hidden[0]} -> {config.hidden[1]}",
+        "heads": {"classifier": f"{config.hidden[1]} -> 2", "regressor": f"{config.hidden[1]} -> 1"},
+    }
+
+
+def _parameters(model: LoadedModel) -> dict[str, int]:
+    """Counts of learned numbers; batch-norm's running statistics are not learned by gradient."""
+    computed = ("running_mean", "running_var", "num_batches_tracked")
+    sizes = {
+        name: tensor.numel()
+        for name, tensor in model.checkpoint.state_dict.items()
+        if not name.endswith(computed)
+    }
+    trained = sum(
+        size for name, size in sizes.items() if not name.startswith(("text_encoder.", "vision_encoder."))
+    )
+    total = sum(sizes.values())
+    return {"total": total, "trainable": trained, "frozen": total - trained}
+
+
+def _features(model: LoadedModel) -> list[dict[str, Any]]:
+    stats = model.scaler.to_stats()
+    return [
+        {
+            "name": name,
+            "formula": REGISTRY[name].formula,
+            "unit": REGISTRY[name].unit,
+            "training": stats[name],
+        }
+        for name in model.scaler.feature_names_in_
+    ]

@@ -1,0 +1,154 @@
+"""The service's heart as HTTP sees it: is it ready, and what is the score of this video?"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from model.checkpoint import CheckpointError
+from model.location import LocationError
+from preprocessing.image import ImageLimits
+from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
+from serving.batching import QueueClosedError
+from serving.cpu_quota import usable_cpus
+from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
+from serving.golden import check_golden_answers
+from serving.loading import LoadedModel, load_model
+from serving.pipeline import Pipeline, Prediction, ScoringRequest
+from serving.settings import Settings
+
+HEALTHY = "healthy"
+log = structlog.get_logger()
+
+
+class Predictor:
+    """Loads the model beside the running server, then scores with it.
+
+    `status` is `loading`, `healthy`, or says why there will be no model.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.status = "loading"
+        self._pipeline: Pipeline | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, settings: Settings, on_failure: Callable[[str], None] = lambda _: None
+    ) -> AsyncIterator["Predictor"]:
+        """A predictor that is loading; it owns its threads, its connections and its queues.
+
+        `on_failure` hears one line if the model cannot be loaded: the process has no use without it.
+        """
+        predictor = cls(settings)
+        async with AsyncExitStack() as stack:
+            # One thread runs every forward, the loading and the golden answers: one forward in flight.
+            forward = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="forward"))
+            workers = stack.enter_context(ThreadPoolExecutor(usable_cpus(), thread_name_prefix="worker"))
+            fetcher = await stack.enter_async_context(ThumbnailFetcher(_policy(settings)))
+            limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
+
+            async def start() -> Pipeline:
+                model = await asyncio.get_running_loop().run_in_executor(forward, load_and_check, settings)
+                pipeline = Pipeline(model, fetcher, limits, forward, workers, settings.max_batch_size)
+                return await stack.enter_async_context(pipeline.running())
+
+            loading = asyncio.create_task(predictor._load(start(), on_failure))
+            try:
+                yield predictor
+            finally:
+                predictor.status = "stopping"
+                loading.cancel()
+                await asyncio.gather(loading, return_exceptions=True)
+
+    @property
+    def model(self) -> LoadedModel | None:
+        """The loaded model, None before it is ready."""
+        return self._pipeline.model if self._pipeline else None
+
+    def require_ready(self) -> LoadedModel:
+        """The loaded model; raises `NotReadyError` while there is none."""
+        if self._pipeline is None or self.status != HEALTHY:
+            raise NotReadyError(f"The model is not ready: {self.status}. Ask again in a few seconds.")
+        return self._pipeline.model
+
+    async def predict(self, request: ScoringRequest) -> Prediction:
+        """Score one video. Raises a `MilesError`."""
+        self.require_ready()
+        assert self._pipeline is not None, "ready means loaded"
+        timeout_s = self.settings.request_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._pipeline.score(request)
+        except TimeoutError as exc:
+            raise PredictTimeoutError(
+                f"No score within {timeout_s:g} s. Try again, or send fewer at once."
+            ) from exc
+        except QueueClosedError as exc:
+            raise NotReadyError("The service is stopping. Ask again in a few seconds.") from exc
+        except MilesError:
+            raise
+        except Exception as exc:
+            # Whatever the engine raises; the client did nothing wrong.
+            log.exception("forward_failed")
+            raise EngineFailedError("The model failed on this request. Try again.") from exc
+
+    async def predict_each(
+        self, requests: Sequence[ScoringRequest]
+    ) -> AsyncIterator[tuple[int, Prediction | MilesError]]:
+        """Score many videos at once; yields (index, outcome) in the order in which they finish."""
+        tasks = [asyncio.create_task(self._outcome(index, request)) for index, request in enumerate(requests)]
+        try:
+            for finished in asyncio.as_completed(tasks):
+                yield await finished
+        finally:
+            for task in tasks:  # the client left: nobody waits for the rest
+                task.cancel()
+
+    async def _outcome(self, index: int, request: ScoringRequest) -> tuple[int, Prediction | MilesError]:
+        try:
+            return index, await self.predict(request)
+        except MilesError as exc:
+            return index, exc
+
+    async def _load(self, start: Awaitable[Pipeline], on_failure: Callable[[str], None]) -> None:
+        try:
+            self._pipeline = await start
+            self.status = HEALTHY
+        except (CheckpointError, LocationError) as exc:
+            self._fail(str(exc), on_failure)
+        except Exception as exc:
+            log.exception("load_failed")
+            self._fail(f"{type(exc).__name__} while loading {self.settings.checkpoint}", on_failure)
+
+    def _fail(self, line: str, on_failure: Callable[[str], None]) -> None:
+        self.status = f"failed: {line}"
+        on_failure(line)
+
+
+def load_and_check(settings: Settings) -> LoadedModel:
+    """The model of `settings`, proven on its golden answers; runs in the thread that will run the engine."""
+    model = load_model(settings)
+    golden = check_golden_answers(model)
+    log.info(
+        "model_loaded",
+        checkpoint=model.checkpoint.name,
+        sha256=model.checkpoint.sha256,
+        weights=model.checkpoint.provenance.get("source", "owner"),
+        engine=model.engine.name,
+        precision=model.engine.precision,
+        golden_answers=golden,
+    )
+    return model
+
+
+def _policy(settings: Settings) -> ThumbnailPolicy:
+    return ThumbnailPolicy(
+        timeout_s=settings.thumbnail_timeout_s,
+        max_bytes=settings.thumbnail_max_bytes,
+        allowed_hosts=settings.thumbnail_allowed_hosts,
+        trusted_networks=settings.thumbnail_trusted_networks,
+    )

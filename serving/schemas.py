@@ -1,0 +1,205 @@
+"""The wire: what a request may say, what an answer says. Nothing here knows how a score is made."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
+
+from features import Video
+from serving.pipeline import Modality, ModalityReport, Prediction, ScoringRequest
+
+MODEL_NAME = "Miles v1.0"
+MODEL_VERSION = "miles-v1.0"
+BIGGEST_COUNT = 2**63 - 1  # PostgreSQL's bigint
+MAX_BATCH_VIDEOS = 256
+EXAMPLE: JsonDict = {
+    "title": "10 Tips for Perfect Morning Routine",
+    "description": "Start your day right with these habits.",
+    "thumbnail_url": "https://i.ytimg.com/vi/dQw4w9WgXcQ/hqdefault.jpg",
+    "view_count": 15000,
+    "like_count": 1200,
+    "comment_count": 85,
+}
+
+
+def _repair(value: Any) -> Any:
+    """Lone surrogates have no UTF-8 form, so no answer, log or tokenizer could carry them."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return value
+
+
+def _or(default: Any) -> BeforeValidator:
+    """Databases hold nulls: a null is what the default says."""
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
+def _absent_if_blank(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _with_zone(moment: datetime | None) -> datetime | None:
+    """A time without a zone is UTC."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+Text = BeforeValidator(_repair)
+Count = Annotated[int, _or(0), Field(ge=0, le=BIGGEST_COUNT)]
+Moment = Annotated[datetime | None, BeforeValidator(_absent_if_blank)]
+
+
+class PredictRequest(BaseModel):
+    """One video. Unknown fields are ignored, so that a whole database row can be sent."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [EXAMPLE]})
+
+    title: Annotated[str, Text, Field(min_length=1, max_length=500)]
+    description: Annotated[str, Text, _or(""), Field(max_length=10_000)] = ""
+    thumbnail_url: Annotated[str | None, Text, BeforeValidator(_absent_if_blank)] = Field(
+        None, description="http, https or data:image/...;base64, and null or empty for no thumbnail."
+    )
+    view_count: Count = 0
+    like_count: Count = 0
+    comment_count: Count = 0
+    duration_seconds: Annotated[float, _or(30.0), Field(ge=0, allow_inf_nan=False)] = 30.0
+    published_at: Moment = Field(
+        None,
+        validation_alias=AliasChoices("published_at", "upload_date"),
+        description="When the video went up, ISO 8601. Also accepted as upload_date.",
+    )
+    observed_at: Moment = Field(
+        None,
+        validation_alias=AliasChoices("observed_at", "scraped_at"),
+        description="When the counts were read, ISO 8601; now, when absent. Also accepted as scraped_at.",
+    )
+    require: Annotated[list[Modality], _or([])] = Field(
+        [], description="Modalities without which a score is refused with 422."
+    )
+
+    def to_domain(self) -> ScoringRequest:
+        """The same video without its wire."""
+        video = Video(
+            title=self.title,
+            description=self.description,
+            view_count=self.view_count,
+            like_count=self.like_count,
+            comment_count=self.comment_count,
+            duration_seconds=self.duration_seconds,
+            published_at=_with_zone(self.published_at),
+            observed_at=_with_zone(self.observed_at) or datetime.now(UTC),
+        )
+        return ScoringRequest(video, self.thumbnail_url, frozenset(self.require))
+
+
+class ModalityState(BaseModel):
+    """What became of one modality."""
+
+    state: Literal["used", "missing", "failed", "truncated", "imputed"]
+    reason: str | None = Field(description="Why, in a word or two, where the state is not `used`.")
+
+    @classmethod
+    def of(cls, report: ModalityReport) -> Self:
+        """The report on the wire."""
+        return cls(state=report.state, reason=report.reason)
+
+
+class Modalities(BaseModel):
+    """What became of each modality."""
+
+    text: ModalityState
+    image: ModalityState
+    scalars: ModalityState
+
+
+class PredictResponse(BaseModel):
+    """A score, and what it rests on."""
+
+    viral_score: float = Field(ge=0, le=1, description="Calibrated probability that the video goes viral.")
+    predicted_velocity: float = Field(ge=0, description="Views per day.")
+    confidence: float = Field(ge=0.5, le=1, description="Probability of the predicted class.")
+    processing_time_ms: int = Field(ge=0, description="Wall time within the server.")
+    model_version: str
+    modalities: Modalities
+    warnings: list[str] = Field(description="Sentences for a person; empty when all is well.")
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Self:
+        """The prediction on the wire."""
+        score = round(prediction.viral_score, 6)
+        return cls(
+            viral_score=score,
+            predicted_velocity=round(prediction.velocity, 2),
+            confidence=max(score, round(1 - score, 6)),
+            processing_time_ms=round(prediction.seconds * 1000),
+            model_version=MODEL_VERSION,
+            modalities=Modalities(
+                **{name: ModalityState.of(report) for name, report in prediction.modalities.items()}
+            ),
+            warnings=list(prediction.warnings),
+        )
+
+
+# An item is checked on its own, so that one bad item never refuses its neighbours.
+UncheckedVideo = Annotated[Any, WithJsonSchema({"$ref": "#/components/schemas/PredictRequest"})]
+
+
+class BatchRequest(BaseModel):
+    """Many videos in one call."""
+
+    videos: list[UncheckedVideo] = Field(min_length=1, max_length=MAX_BATCH_VIDEOS)
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[dict[str, str]] | None = Field(None, description="Per field, when fields are at fault.")
+
+
+class FailedItem(BaseModel):
+    """An item of a batch that could not be scored."""
+
+    error: Problem
+
+
+class BatchResponse(BaseModel):
+    """One entry per video, in the order of the request."""
+
+    predictions: list[PredictResponse | FailedItem]
+    processing_time_ms: int
+
+
+class Health(BaseModel):
+    """Whether the service can answer, and with what."""
+
+    status: str = Field(description="`healthy`, or why not.")
+    model: str
+    model_loaded: bool
+    model_version: str
+    device: str
+    engine: str
+    checkpoint: str
+    weights: str | None = Field(description="Where the weights come from: demo, trained or owner.")
+
+
+def _documented(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
+
+
+# The errors that a scoring route may answer with, for its documentation.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: _documented("The body is not JSON."),
+    413: _documented("The body is larger than the limit."),
+    415: _documented("The body is compressed, or not declared as JSON."),
+    422: _documented("A field is invalid, or a required modality could not be had."),
+    500: _documented("A fault of ours."),
+    503: _documented("The model is loading or failed; Retry-After says when to ask again."),
+    504: _documented("No answer within the deadline."),
+}
+NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}

@@ -1,0 +1,123 @@
+"""Every setting: an environment variable with the prefix MILES_, its range, and one sentence about it."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "MILES_"
+Network = IPv4Network | IPv6Network
+MEBIBYTE = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used: one line per setting, naming it, its value and what is expected."""
+
+
+class Settings(BaseSettings):
+    """The service's settings. Lists are written with commas: `MILES_CORS_ORIGINS=https://a.com,https://b.com`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    checkpoint: str = Field(
+        "models/model_full.pt",
+        min_length=1,
+        description="The checkpoint: a path, or hf://owner/repo/file[@revision].",
+    )
+    checkpoint_sha256: str | None = Field(
+        None, pattern="^[0-9a-fA-F]{64}$", description="Refuse a checkpoint whose sha256 is another one."
+    )
+    host: str = Field("0.0.0.0", description="The address to listen on.")  # noqa: S104 a container is reached from outside
+    port: int = Field(7860, ge=1, le=65535, description="The port to listen on.")
+    engine: Literal["torch"] = Field("torch", description="What runs the network.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the torch engine runs.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Threads of one forward; by default what affinity and the cgroup quota allow.",
+    )
+    max_batch_size: int = Field(16, ge=1, le=256, description="The most videos in one forward of a tower.")
+    max_request_bytes: int = Field(
+        16 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="The largest request body; more is a 413."
+    )
+    request_timeout_s: float = Field(
+        24.0, gt=0, le=600, description="From a request's arrival to its answer; then a 504."
+    )
+    thumbnail_timeout_s: float = Field(
+        6.0,
+        gt=0,
+        le=60,
+        description="One deadline for resolving, connecting, redirects and body of a thumbnail.",
+    )
+    thumbnail_max_bytes: int = Field(
+        8 * MEBIBYTE,
+        ge=1024,
+        le=1024 * MEBIBYTE,
+        description="The largest thumbnail, in bytes as they arrive.",
+    )
+    thumbnail_max_pixels: int = Field(
+        25_000_000,
+        ge=1,
+        le=178_000_000,
+        description="The largest thumbnail, in pixels, checked before decoding.",
+    )
+    thumbnail_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="If given, the only hosts for thumbnails; `.example.com` means every host below it.",
+    )
+    thumbnail_trusted_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), description="Networks (CIDR) that thumbnails may come from although they are private."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("http://localhost:3000", "https://*.vercel.app"),
+        description="Web pages of these origins may call the service; `*` stands for one or more labels.",
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="One JSON object per line, or lines for people."
+    )
+
+    @field_validator("thumbnail_allowed_hosts", "thumbnail_trusted_networks", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """The settings of this process. Raises `SettingsError`, also for a MILES_ variable that is none."""
+        unknown = [
+            _unknown(name) for name in environment if name.startswith(PREFIX) and not _is_setting(name)
+        ]
+        if unknown:
+            raise SettingsError("\n".join(unknown))
+        try:
+            return cls()
+        except ValidationError as exc:
+            raise SettingsError("\n".join(_sentence(dict(error)) for error in exc.errors())) from exc
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def _is_setting(name: str) -> bool:
+    return name.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def _unknown(name: str) -> str:
+    names = [variable(field) for field in Settings.model_fields]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the settings are {', '.join(names)}."
+    return f"{name}: no such setting; {hint}"
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    name = variable(str(error["loc"][0]))
+    return f"{name}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}."
