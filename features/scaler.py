@@ -1,5 +1,6 @@
 """FeatureScaler: standardise the scalar features with what the training rows taught."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -7,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+# So far from the training rows no answer means anything, and a little further float32 overflows. It only
+# binds where no range was learned: a constant feature, or statistics from elsewhere.
+FARTHEST = 1e6
 
 
 class FeatureScaler:
@@ -42,7 +46,8 @@ class FeatureScaler:
         spread = np.sqrt((np.where(known, values - self.mean_, 0.0) ** 2).sum(axis=0) / count)
         self.low_ = np.where(known, values, np.inf).min(axis=0)
         self.high_ = np.where(known, values, -np.inf).max(axis=0)
-        constant = ~(self.high_ > self.low_)
+        # A spread that underflows to 0 is no spread to divide by.
+        constant = ~((self.high_ > self.low_) & (spread > 0))
         self.scale_ = np.where(constant, 1.0, spread)
         # A range of one value would erase the input; it is not a range that anything was learned from.
         self.low_ = np.where(constant, -np.inf, self.low_)
@@ -51,17 +56,20 @@ class FeatureScaler:
 
     def transform(self, rows: ArrayLike) -> NDArray[np.float32]:
         """(N, F) raw features to (N, F) standardised float32, always finite."""
+        if not hasattr(self, "mean_"):
+            raise RuntimeError("this FeatureScaler has learned nothing yet; call fit or from_stats first")
         values = np.asarray(rows, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(self.feature_names_in_):
             raise ValueError(f"rows are {values.shape}, fitted on (N, {len(self.feature_names_in_)})")
         clipped = np.clip(values, self.low_, self.high_)
-        standard = (clipped - self.mean_) / self.scale_
+        with np.errstate(over="ignore"):  # infinite is beyond FARTHEST, too
+            standard = np.clip((clipped - self.mean_) / self.scale_, -FARTHEST, FARTHEST)
         return np.where(np.isnan(standard), 0.0, standard).astype(np.float32)
 
     @property
     def is_constant_(self) -> NDArray[np.bool_]:
-        """(F,) True for features that did not vary in the training rows."""
-        return np.isinf(self.low_) & np.isinf(self.high_)
+        """(F,) True for features that did not vary in the training rows: scale 1 and no range."""
+        return np.asarray(np.isinf(self.low_) & np.isinf(self.high_) & (self.scale_ == 1.0))
 
     def to_stats(self) -> dict[str, dict[str, float | None]]:
         """What was learned as plain values, per feature: the checkpoint's `feature_stats`."""
@@ -93,23 +101,32 @@ class FeatureScaler:
         scaler.scale_ = _column(stats, names, "scale", None)
         scaler.low_ = _column(stats, names, "low", -np.inf)
         scaler.high_ = _column(stats, names, "high", np.inf)
-        for index, name in enumerate(names):
-            if not np.isfinite(scaler.mean_[index]) or not 0 < scaler.scale_[index] < np.inf:
-                raise ValueError(
-                    f"{name}: mean {scaler.mean_[index]} and scale {scaler.scale_[index]} "
-                    "must be finite and scale above 0"
-                )
+        for name, scale, low, high in zip(names, scaler.scale_, scaler.low_, scaler.high_, strict=True):
+            if scale <= 0:
+                raise ValueError(f"{name}: scale is {scale}, expected above 0")
+            if low > high:
+                raise ValueError(f"{name}: low is {low}, above high, {high}")
         return scaler
 
 
 def _column(
     stats: Mapping[str, Mapping[str, Any]], names: Sequence[str], key: str, default: float | None
 ) -> FloatArray:
-    values = []
+    """One statistic of every name; `default` where it is missing or null, and None means required."""
+    column = []
     for name in names:
+        if not isinstance(stats[name], Mapping):
+            raise ValueError(f"{name}: is {stats[name]!r}, expected mean and scale")  # noqa: TRY004 a file's fault
         value = stats[name].get(key)
-        value = default if value is None else value
-        if not isinstance(value, int | float):
-            raise ValueError(f"{name}: {key} is {value!r}, expected a number")  # noqa: TRY004 a file's fault
-        values.append(float(value))
-    return np.array(values, dtype=np.float64)
+        column.append(default if value is None and default is not None else _finite(name, key, value))
+    return np.array(column, dtype=np.float64)
+
+
+def _finite(name: str, key: str, value: Any) -> float:
+    try:
+        number = float(value) if isinstance(value, numbers.Real) else np.nan
+    except OverflowError:  # an integer of four hundred digits
+        number = np.nan
+    if not np.isfinite(number):
+        raise ValueError(f"{name}: {key} is {value!r}, expected a finite number")
+    return number
