@@ -1,0 +1,71 @@
+# The serving container: uid 1000, port 7860, nothing to write at run time, so its root may be read-only.
+#
+#   docker build -t miles .
+#   docker run --read-only --cap-drop ALL -p 7860:7860 miles
+#
+# A models/model_full.pt in the build context is served as it is; without one the demo checkpoint is composed.
+# Stages are ordered by how often they change: packages, then weights, then code.
+
+FROM docker.io/library/python:3.11-slim AS base
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PATH=/venv/bin:$PATH
+
+
+FROM base AS packages
+RUN python -m venv /venv
+COPY requirements-serve.txt constraints.txt /build/
+COPY deploy/install_requirements.py /build/deploy/
+# pip is needed no more, and what is not there needs no updates.
+RUN PIP_NO_CACHE_DIR=1 python /build/deploy/install_requirements.py /build/requirements-serve.txt \
+    && python -m pip --quiet uninstall --yes pip setuptools
+
+
+FROM packages AS weights
+WORKDIR /app
+COPY model/ model/
+COPY models/ models/
+RUN [ -f models/model_full.pt ] || python -m model.demo --out models/model_full.pt; \
+    chmod -R a+rX models
+
+
+FROM base AS code
+WORKDIR /app
+COPY app.py ./
+COPY deploy/healthcheck.py deploy/
+COPY features/ features/
+COPY model/ model/
+COPY preprocessing/ preprocessing/
+COPY serving/ serving/
+# Checked by content, not by time stamps: those depend on how the image was copied.
+RUN python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R a+rX .
+
+
+FROM base AS serve
+ARG VERSION=1.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Miles" \
+      org.opencontainers.image.description="Scores short-form videos before they take off." \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+# /cache is for checkpoints from the hub (hf://...) alone: mount a volume there when the root is read-only.
+RUN useradd --uid 1000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin miles \
+    && install --directory --owner 1000 --group 1000 /cache
+ENV HOME=/nonexistent \
+    HF_HOME=/cache/huggingface \
+    XDG_CACHE_HOME=/cache \
+    TORCH_HOME=/cache/torch \
+    HF_HUB_DISABLE_TELEMETRY=1
+
+WORKDIR /app
+COPY --from=packages /venv /venv
+COPY --from=weights /app/models models
+COPY --from=code /app ./
+
+USER 1000:1000
+EXPOSE 7860
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 CMD ["python", "deploy/healthcheck.py"]
+CMD ["python", "app.py"]

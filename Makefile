@@ -1,0 +1,58 @@
+# What people and .ci/run use. Each target does all of its own set-up; the second time it is quick.
+# Needs Python 3.11 with venv, and make. Nothing here reads from standard input.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev venv model serve test check bench container-test constraints
+
+help: ## list the targets
+	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+# Candidates are run, not only looked up: a version manager's shim may exist for a Python that is not enabled.
+venv:
+	@[ -x $(PY) ] && $(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && exit 0; \
+	if [ -e $(VENV) ] && [ -x $(PY) ]; then \
+	  echo "$(VENV) does not hold Python 3.11: remove it (rm -r $(VENV)) and run make again" >&2; exit 1; fi; \
+	for candidate in $(PYTHON) python3.11 python3 python; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then \
+	    echo "making $(VENV) with $$candidate"; \
+	    "$$candidate" -m venv $(VENV) && exit 0; \
+	    echo "$$candidate cannot make a virtual environment (on Debian and Ubuntu: apt install python3.11-venv)" >&2; \
+	    exit 1; fi; done; \
+	echo "Miles needs Python 3.11, and neither python3.11, python3 nor python is one." >&2; \
+	echo "Install it, or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1
+
+setup: venv ## make .venv and install what serving and training need
+	@$(PY) deploy/install_requirements.py requirements.txt
+
+setup-dev: venv
+	@$(PY) deploy/install_requirements.py requirements-dev.txt
+
+# An operator's own file is never touched, and one that lies elsewhere makes the demo needless.
+model: setup ## compose the demo checkpoint models/model_full.pt, unless there is a checkpoint
+	@[ -n "$$MILES_CHECKPOINT" ] || [ -f models/model_full.pt ] || $(PY) -m model.demo --out models/model_full.pt
+
+# exec: the server takes make's place in line for signals.
+serve: setup model ## start the service; PORT=... moves it from 7860, every MILES_ variable reaches it
+	@if [ -n "$$PORT" ]; then MILES_PORT="$$PORT"; export MILES_PORT; fi; exec $(PY) app.py
+
+test: setup-dev model ## run the tests; ARGS="-k words" chooses
+	@exec $(PY) -m pytest $(ARGS)
+
+check: setup-dev ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: setup model ## time the model alone on this machine; the last line is JSON
+	@exec $(PY) -m benchmarks.model_alone $(ARGS)
+
+container-test: venv ## build the image with docker, podman or buildah and try it, read-only, as uid 1000
+	@exec $(PY) -m deploy.container $(ARGS)
+
+# Direct requirements are pinned by hand; this resolves the rest anew in a clean environment.
+constraints: ## rewrite constraints.txt from the requirements files
+	@exec deploy/refresh-constraints

@@ -1,0 +1,73 @@
+"""docker and podman: they build the image and run it as production does, locked down."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from deploy.container.commands import COMMAND_SECONDS, attempt, run, succeeds
+from deploy.container.engine import BUILD_SECONDS, HOME
+
+
+class Docker:
+    """docker, and podman, which takes the same words."""
+
+    def __init__(self, name: str, image: str) -> None:
+        """`name` is the program."""
+        self.name = name
+        self.image = image
+        self._container = ""
+
+    def works(self) -> bool:
+        """Whether the engine answers."""
+        return succeeds([self.name, "info"])
+
+    def build(self, flags: Sequence[str]) -> None:
+        """Build the image; podman's own format has no HEALTHCHECK, docker's does."""
+        form = [] if self.name == "docker" else ["--format", "docker"]
+        run([self.name, "build", *form, *flags, "-t", self.image, "."], BUILD_SECONDS, shown=True)
+
+    def size(self) -> int:
+        """The image's bytes."""
+        return int(self._inspect("image", self.image)["Size"])
+
+    def healthcheck(self) -> list[str]:
+        """The command of the image's HEALTHCHECK, without the leading `CMD`."""
+        config = self._inspect("image", self.image)
+        check = config.get("Healthcheck") or config["Config"]["Healthcheck"]
+        return list(check["Test"][1:])
+
+    def start(self) -> int:
+        """Run read-only, without capabilities, on a free port."""
+        locked = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+        ports = ["--publish", "127.0.0.1::7860"]
+        flags = [*locked, *ports, "--user", "1000:1000", "--env", f"HOME={HOME}"]
+        self._container = run([self.name, "run", "--detach", *flags, self.image]).strip()
+        return int(run([self.name, "port", self._container, "7860/tcp"]).splitlines()[0].rpartition(":")[2])
+
+    def alive(self) -> bool:
+        """Whether the main process runs."""
+        return bool(self._inspect("container", self._container)["State"]["Running"])
+
+    def inside(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """`docker exec`."""
+        return attempt([self.name, "exec", self._container, *command])
+
+    def log(self) -> str:
+        """Both streams."""
+        done = attempt([self.name, "logs", self._container])
+        return done.stdout + done.stderr
+
+    def terminate(self, seconds: float) -> int:
+        """`docker stop`."""
+        run([self.name, "stop", "--time", str(int(seconds)), self._container], seconds + COMMAND_SECONDS)
+        return int(self._inspect("container", self._container)["State"]["ExitCode"])
+
+    def remove(self) -> None:
+        """Remove the container and its anonymous volumes."""
+        if self._container:
+            attempt([self.name, "rm", "--force", "--volumes", self._container])
+
+    def _inspect(self, kind: str, what: str) -> dict[str, Any]:
+        described: dict[str, Any] = json.loads(run([self.name, kind, "inspect", what]))[0]
+        return described

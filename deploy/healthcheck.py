@@ -1,0 +1,14 @@
+"""The container's HEALTHCHECK: exits 0 when the service beside it is ready. Standard library only."""
+
+import os
+import sys
+import urllib.request
+
+PORT = os.environ.get("MILES_PORT") or "7860"
+
+try:
+    # HTTPError, which urllib raises for 503, is an OSError too. No proxy stands between us and ourselves.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.open(f"http://127.0.0.1:{PORT}/health/ready", timeout=4).close()
+except OSError as exc:
+    sys.exit(f"not ready: {exc}")
