@@ -1,0 +1,333 @@
+"""Decoded pixels against torchvision's own transforms, file kind by file kind; and files meant to break."""
+
+import contextlib
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import model.torchvision_ops  # noqa: F401  must precede torchvision
+
+from torchvision import transforms  # isort: skip
+
+from model.encoders import IMAGENET_MEAN, IMAGENET_STD, VisionConfig, VisionEncoder
+from preprocessing.image import (
+    ImageError,
+    ImageLimits,
+    ImageSpec,
+    ImageTooLargeError,
+    NotAnImageError,
+    decode_image,
+)
+
+ENCODER = VisionEncoder(VisionConfig(block="basic", stages=(1, 1, 1, 1)))
+TORCHVISION = transforms.Compose(
+    [transforms.Resize((224, 224)), transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+)
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (97, 61)) -> Image.Image:
+    """Noise over a gradient in any mode: every pixel differs from its neighbours."""
+    noise = np.random.default_rng(7).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    noise[..., 0] = np.linspace(0, 255, size[0], dtype=np.uint8)
+    if mode == "I;16":
+        return Image.fromarray(noise[..., 0].astype(np.uint16) * 257 + noise[..., 1])
+    return Image.fromarray(noise, "RGBA").convert(mode)
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    """The image as a file of that kind."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def rotated() -> bytes:
+    """A JPEG whose EXIF asks for a quarter turn."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(picture(), "JPEG", exif=exif)
+
+
+def lying_jpeg(width: int, height: int) -> bytes:
+    """A JPEG whose header announces another size than its data holds."""
+    file = bytearray(encoded(picture(), "JPEG"))
+    start = file.index(b"\xff\xc0") + 5
+    file[start : start + 4] = struct.pack(">HH", height, width)
+    return bytes(file)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """One chunk with its length and checksum."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(
+    width: int, height: int, rows: bytes, *, depth: int = 8, colour: int = 2, interlaced: int = 0
+) -> bytes:
+    """A PNG from filtered rows, for headers that Pillow does not write."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def interlaced() -> bytes:
+    """An Adam7 PNG: seven passes, each a coarser or finer grid of the same picture."""
+    pixels = np.asarray(picture())
+    passes = (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    )
+    rows = [row for x, y, dx, dy in passes for row in pixels[y::dy, x::dx]]
+    return png(97, 61, b"".join(b"\0" + row.tobytes() for row in rows), interlaced=1)
+
+
+def animated(kind: str, **options: object) -> bytes:
+    """Three frames, the first unlike the others."""
+    others = [Image.new("RGB", (97, 61), colour) for colour in ("red", "blue")]
+    return encoded(picture(), kind, save_all=True, append_images=others, duration=50, **options)
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: encoded(picture(), "JPEG"),
+    "jpeg 4:4:4": lambda: encoded(picture(), "JPEG", subsampling=0, quality=95),
+    "jpeg grey": lambda: encoded(picture("L"), "JPEG"),
+    "jpeg cmyk": lambda: encoded(picture("CMYK"), "JPEG"),
+    "jpeg progressive": lambda: encoded(picture(), "JPEG", progressive=True),
+    "jpeg rotated by exif": rotated,
+    "jpeg, taller than its data": lambda: lying_jpeg(97, 610),
+    "jpeg, shorter than its data": lambda: lying_jpeg(97, 30),
+    "mpo of two": lambda: encoded(picture(), "MPO", save_all=True, append_images=[picture("RGB", (9, 9))]),
+    "png 1": lambda: encoded(picture("1"), "PNG"),
+    "png l": lambda: encoded(picture("L"), "PNG"),
+    "png la": lambda: encoded(picture("LA"), "PNG"),
+    "png p": lambda: encoded(picture("P"), "PNG"),
+    "png p, one index transparent": lambda: encoded(picture("P"), "PNG", transparency=3),
+    "png p, alpha per index": lambda: encoded(picture("P"), "PNG", transparency=bytes(range(0, 256, 2))),
+    "png p, 16 colours": lambda: encoded(picture().quantize(16), "PNG", bits=4),
+    "png pa": lambda: encoded(picture("RGBA").quantize(64), "PNG"),
+    "png 16 bit": lambda: encoded(picture("I;16"), "PNG"),
+    "png rgb": lambda: encoded(picture(), "PNG"),
+    "png rgb, one colour transparent": lambda: encoded(picture(), "PNG", transparency=(0, 0, 0)),
+    "png rgba": lambda: encoded(picture("RGBA"), "PNG"),
+    "png interlaced": interlaced,
+    "apng": lambda: animated("PNG"),
+    "webp lossy": lambda: encoded(picture(), "WEBP", quality=60),
+    "webp lossless": lambda: encoded(picture(), "WEBP", lossless=True),
+    "webp alpha": lambda: encoded(picture("RGBA"), "WEBP", quality=80),
+    "webp alpha lossless": lambda: encoded(picture("RGBA"), "WEBP", lossless=True, exact=True),
+    "webp animated": lambda: animated("WEBP", lossless=True),
+    "gif": lambda: encoded(picture(), "GIF"),
+    "gif grey": lambda: encoded(picture("L"), "GIF"),
+    "gif transparent": lambda: encoded(picture("P"), "GIF", transparency=5),
+    "gif animated": lambda: animated("GIF"),
+}
+SIZES = [(1, 1), (2, 1), (1, 3000), (3000, 1), (224, 224), (223, 225), (1080, 1920), (120, 90), (1280, 720)]
+
+
+def assert_parity(file: bytes) -> None:
+    """Our pixels, normalised by the network, against the transforms that training used."""
+    pixels = decode_image(file)
+    assert pixels.shape == (224, 224, 3)
+    assert pixels.dtype == np.uint8
+    ours = ENCODER.normalise(torch.tensor(pixels)[None])[0]
+    with Image.open(io.BytesIO(file)) as image:
+        theirs = TORCHVISION(image.convert("RGB"))
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_kind_of_file_equals_torchvision(kind: str) -> None:
+    """Each kind of JPEG, PNG, WebP and GIF gives torchvision's tensor, bit for bit."""
+    assert_parity(FILES[kind]())
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_every_size_equals_torchvision(kind: str, size: tuple[int, int]) -> None:
+    """From one pixel to a phone's screen, wide or tall, the whole image is resized as torchvision does."""
+    assert_parity(encoded(picture("RGB", size), kind))
+
+
+def test_interlacing_changes_no_pixel() -> None:
+    """The interlaced file is the same picture as the plain one."""
+    assert np.array_equal(decode_image(interlaced()), decode_image(encoded(picture(), "PNG")))
+
+
+def test_exif_rotation_is_left_alone() -> None:
+    """A photo that asks to be turned is read as it lies, because training read it so."""
+    assert np.array_equal(decode_image(rotated()), decode_image(encoded(picture(), "JPEG")))
+
+
+@pytest.mark.parametrize("kind", ["webp animated", "apng"])
+def test_the_first_frame_counts(kind: str) -> None:
+    """Of an animation the first frame is read, the others never."""
+    assert np.array_equal(decode_image(FILES[kind]()), decode_image(encoded(picture(), "PNG")))
+
+
+def test_the_spec_sets_the_size() -> None:
+    """A checkpoint with another input size gets that size, height first."""
+    assert decode_image(FILES["jpeg"](), ImageSpec(height=32, width=48)).shape == (32, 48, 3)
+
+
+def test_bytes_over_the_limit_are_refused() -> None:
+    """The limit is the largest file that is read; one byte more is too large."""
+    file = FILES["jpeg"]()
+    decode_image(file, limits=ImageLimits(max_bytes=len(file)))
+    with pytest.raises(ImageTooLargeError, match=f"{len(file)} bytes, the limit is {len(file) - 1}"):
+        decode_image(file, limits=ImageLimits(max_bytes=len(file) - 1))
+
+
+def test_pixels_over_the_limit_are_refused() -> None:
+    """The limit is the largest picture that is decoded; one pixel more is too large."""
+    file = encoded(picture("RGB", (10, 7)), "PNG")
+    decode_image(file, limits=ImageLimits(max_pixels=70))
+    with pytest.raises(ImageTooLargeError, match="10x7 pixels, the limit is 69"):
+        decode_image(file, limits=ImageLimits(max_pixels=69))
+
+
+def one_bit_png(side: int) -> bytes:
+    """A white square of one bit a pixel: kilobytes that unfold to gigabytes."""
+    return png(side, side, (b"\0" + b"\xff" * ((side + 7) // 8)) * side, depth=1, colour=0)
+
+
+def webp_canvas(width: int, height: int) -> bytes:
+    """An animated WebP that announces a canvas and paints one corner of it."""
+    frame = encoded(picture("RGB", (16, 16)), "WEBP")[12:]
+    corner = bytes(6) + (15).to_bytes(3, "little") * 2 + b"\x64\0\0\0" + frame
+    extended = b"\x02\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    chunks = ((b"VP8X", extended), (b"ANIM", bytes(6)), (b"ANMF", corner))
+    body = b"WEBP" + b"".join(kind + struct.pack("<I", len(part)) + part for kind, part in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "8K photo": lambda: png(7680, 4320, b""),
+    "25 MP and a row": lambda: png(5000, 5001, b""),
+    "one bit, 9,400 square": lambda: one_bit_png(9400),
+    "one bit, 10,000 square, where Pillow warns": lambda: one_bit_png(10_000),
+    "PNG header, 2^31 - 1 square": lambda: png(2**31 - 1, 2**31 - 1, b""),
+    "GIF screen, 65,535 square": lambda: b"GIF89a\xff\xff\xff\xff" + encoded(picture(), "GIF")[10:],
+    "WebP canvas of 5,001 x 5,000": lambda: webp_canvas(5001, 5000),
+    "WebP canvas of 16,383 square": lambda: webp_canvas(16383, 16383),
+    "JPEG header of 65,500 square": lambda: lying_jpeg(65500, 65500),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bombs_are_too_large(bomb: str) -> None:
+    """A small file that announces a huge picture is refused before its pixels are made."""
+    with pytest.raises(ImageTooLargeError):
+        decode_image(BOMBS[bomb]())
+
+
+def text_bomb(kind: bytes, keyword: bytes) -> bytes:
+    """A PNG with 50 MB of zeros in a compressed chunk of text."""
+    file = encoded(picture(), "PNG")
+    return file[:33] + png_chunk(kind, keyword + zlib.compress(bytes(50_000_000))) + file[33:]
+
+
+NOT_IMAGES: dict[str, Callable[[], bytes]] = {
+    "nothing": lambda: b"",
+    "one byte": lambda: b"\xff",
+    "html": lambda: b"<!doctype html><title>404</title>",
+    "svg": lambda: b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "pdf": lambda: b"%PDF-1.7\n",
+    "script before a jpeg": lambda: b"<script>/*" + FILES["jpeg"](),
+    "jpeg, start alone": lambda: b"\xff\xd8",
+    "jpeg, without its end": lambda: FILES["jpeg"]()[:-2],
+    "png, zero wide": lambda: png(0, 10, b""),
+    "png, header broken": lambda: FILES["png rgb"]()[:29] + b"\0\0\0\0" + FILES["png rgb"]()[33:],
+    "png, bomb of text": lambda: text_bomb(b"zTXt", b"k\0\0"),
+    "gif, header alone": lambda: FILES["gif"]()[:13],
+    "webp, header alone": lambda: FILES["webp lossy"]()[:30],
+    "bmp": lambda: encoded(picture(), "BMP"),
+    "tiff": lambda: encoded(picture(), "TIFF"),
+    "ico": lambda: encoded(picture(), "ICO"),
+    "jpeg 2000": lambda: encoded(picture(), "JPEG2000"),
+    "ppm": lambda: encoded(picture(), "PPM"),
+    "eps": lambda: encoded(picture(), "EPS"),
+    "avif": lambda: encoded(picture(), "AVIF"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_IMAGES)
+def test_other_files_are_not_images(kind: str) -> None:
+    """Whatever is no whole JPEG, PNG, WebP or GIF is refused by what it holds, not by what it is called."""
+    with pytest.raises(NotAnImageError):
+        decode_image(NOT_IMAGES[kind]())
+
+
+@pytest.mark.parametrize(
+    "kind", ["jpeg", "jpeg progressive", "png rgb", "webp lossy", "webp lossless", "gif"]
+)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_file_that_breaks_off_is_not_an_image(kind: str, share: float) -> None:
+    """A download that ended early is refused, never scored with half a picture."""
+    file = FILES[kind]()
+    with pytest.raises(NotAnImageError):
+        decode_image(file[: int(len(file) * share)])
+
+
+SMALL_FILES = [
+    encoded(picture(mode, (24, 16)), kind)
+    for mode, kind in (("RGB", "JPEG"), ("P", "PNG"), ("RGBA", "PNG"), ("RGBA", "WEBP"), ("P", "GIF"))
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(SMALL_FILES), st.data())
+def test_damage_is_an_image_or_an_image_error(file: bytes, data: st.DataObject) -> None:
+    """Whatever bytes are flipped, the outcome is a picture or one of our errors, never another exception."""
+    damaged = bytearray(file)
+    for _ in range(data.draw(st.integers(1, 6))):
+        damaged[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ImageError):
+        assert decode_image(bytes(damaged)).shape == (224, 224, 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBP"]), st.binary()
+)
+def test_noise_is_not_an_image(start: bytes, noise: bytes) -> None:
+    """Noise behind a promising start is one of our errors."""
+    with pytest.raises(ImageError):
+        decode_image(start + noise)
+
+
+def test_reasons_are_what_a_client_sees() -> None:
+    """Each error carries the coarse word that the service answers with."""
+    assert (NotAnImageError.reason, ImageTooLargeError.reason) == ("not_an_image", "too_large")
+
+
+@pytest.mark.parametrize("mode", ["default", "error"])
+def test_no_warning_leaks(mode: str, tmp_path: Path) -> None:
+    """Files that make Pillow warn are decoded or refused in silence, even where warnings are errors."""
+    (tmp_path / "palette").write_bytes(FILES["png p, alpha per index"]())
+    (tmp_path / "bomb").write_bytes(BOMBS["one bit, 10,000 square, where Pillow warns"]())
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom preprocessing.image import *\n"
+        "print(decode_image(Path(sys.argv[1], 'palette').read_bytes()).shape)\n"
+        "try: decode_image(Path(sys.argv[1], 'bomb').read_bytes())\n"
+        "except ImageTooLargeError: print('too large')"
+    )
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-W", mode, "-c", script, str(tmp_path)]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=True)
+    assert (run.stdout, run.stderr) == ("(224, 224, 3)\ntoo large\n", "")
