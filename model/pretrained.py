@@ -23,6 +23,17 @@ BERT_BASE_UNCASED = "bert-base-uncased"
 BERT_BASE_UNCASED_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 
 BERT_STD = 0.02  # BERT's own initializer_range
+# With BERT's own spread everywhere, 97 % of a random encoder's output is the same for every title. With
+# louder attention, quieter positions and quieter feed-forward layers it is 28 %: what tells titles apart
+# is then far larger than what rounding to bfloat16 or int8 takes away. The first match wins.
+TEXT_STDS = {
+    "position_embeddings": 0.002,
+    "token_type_embeddings": 0.002,
+    "attention.self.value": 0.05,
+    "attention.output.dense": 0.05,
+    "intermediate.dense": 0.01,
+    "output.dense": 0.01,
+}
 # Batch-norm's last gain in a residual block: sixteen blocks that add up must not grow without bound.
 RESIDUAL_GAIN = 0.25
 
@@ -83,8 +94,12 @@ def random_text_state(config: TextConfig, seed: int) -> dict[str, Tensor]:
         elif "LayerNorm" in name:
             state[name] = torch.ones(shape.shape)
         else:
-            state[name] = _draw(f"text_encoder.{name}", shape.shape, BERT_STD, seed)
+            state[name] = _draw(f"text_encoder.{name}", shape.shape, _text_std(name), seed)
     return state
+
+
+def _text_std(name: str) -> float:
+    return next((std for part, std in TEXT_STDS.items() if part in name), BERT_STD)
 
 
 def random_vision_state(config: VisionConfig, seed: int) -> dict[str, Tensor]:
