@@ -1,0 +1,211 @@
+"""Every layout that the owner's files come in loads to the identical network."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import CheckpointError, read_checkpoint, sidecar_path, write_checkpoint
+from model.encoders import TextConfig
+from model.fusion import FusionConfig, MultimodalViralityPredictor
+from tests.model.small import NAMES, STATS, VELOCITY, answers, contents, small_checkpoint, small_state
+
+FEATURES = "vision_encoder.feature_extractor."
+RESNET = "vision_encoder.resnet."
+CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+OWNER_KEYS = ("model_state_dict", "config", "scalar_features", "test_metrics")
+FC = {RESNET + "fc.weight": torch.ones(10, 512), RESNET + "fc.bias": torch.zeros(10)}
+
+
+def state():
+    return dict(small_state(with_vision=True))
+
+
+def as_resnet(weights):
+    """The image tower's weights under torchvision's own attribute names."""
+    return {
+        RESNET + ".".join([CHILDREN[name.removeprefix(FEATURES)[0]], name.removeprefix(FEATURES)[2:]]): value
+        for name, value in weights.items()
+        if name.startswith(FEATURES)
+    }
+
+
+def without_features(weights):
+    return {name: value for name, value in weights.items() if not name.startswith(FEATURES)}
+
+
+def owners(weights, **changes):
+    """The owner's own file: four keys and none of the later ones."""
+    whole = contents(with_vision=True, model_state_dict=weights)
+    return {key: whole[key] for key in OWNER_KEYS} | changes
+
+
+def ids_buffer():
+    return {"text_encoder.bert.embeddings.position_ids": torch.arange(64)[None]}
+
+
+LAYOUTS = {
+    "ours": lambda: contents(with_vision=True),
+    "the owner's four keys": lambda: owners(state()),
+    "a bare state dict": state,
+    "state_dict": lambda: {"state_dict": state()},
+    "DataParallel": lambda: owners({f"module.{name}": value for name, value in state().items()}),
+    "torch.compile": lambda: owners({f"_orig_mod.{name}": value for name, value in state().items()}),
+    "both wrappers": lambda: {f"_orig_mod.module.{name}": value for name, value in state().items()},
+    "resnet beside feature_extractor": lambda: owners(state() | as_resnet(state())),
+    "resnet first": lambda: owners(as_resnet(state()) | state()),
+    "resnet with fc beside feature_extractor": lambda: owners(state() | as_resnet(state()) | FC),
+    "resnet alone": lambda: owners(without_features(state()) | as_resnet(state())),
+    "resnet alone with fc": lambda: owners(without_features(state()) | as_resnet(state()) | FC),
+    "no batch counters": lambda: owners(
+        {name: value for name, value in state().items() if not name.endswith("num_batches_tracked")}
+    ),
+    "an old transformers' position_ids": lambda: owners(state() | ids_buffer()),
+    "no config": lambda: owners(state(), config=None),
+    "a config in other words": lambda: owners(state(), config={"text": "bert", "vision": "resnet", "dim": 9}),
+    "NumPy's metrics": lambda: owners(state(), test_metrics={"auroc": np.float64(0.5), "n": np.int64(3)}),
+    "double precision": lambda: owners(
+        {name: value.double() if value.is_floating_point() else value for name, value in state().items()}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return answers(small_checkpoint(with_vision=True))
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Write contents as a file and read it as a checkpoint."""
+
+    path = tmp_path / "model_full.pt"
+
+    def write_and_read(whole):
+        torch.save(whole, path)
+        return read_checkpoint(path)
+
+    yield write_and_read
+    path.unlink(missing_ok=True)  # twenty megabytes each
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_the_identical_network(layout, load, expected):
+    """Whatever the names and keys around them, the same weights give the same outputs, bit for bit."""
+    checkpoint = load(LAYOUTS[layout]())
+    assert checkpoint.config == small_checkpoint(with_vision=True).config
+    assert torch.equal(answers(checkpoint), expected)
+
+
+def test_the_legacy_file_format_loads(tmp_path, expected):
+    """Files that torch wrote before it wrote zips load too."""
+    torch.save(contents(with_vision=True), tmp_path / "m.pt", _use_new_zipfile_serialization=False)
+    assert torch.equal(answers(read_checkpoint(tmp_path / "m.pt")), expected)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_are_computed_in_float32(kind, load):
+    """A file in half precision gives what its rounded weights give in float32."""
+    half = {name: v.to(kind) if v.is_floating_point() else v for name, v in state().items()}
+    rounded = {name: v.float() if v.is_floating_point() else v for name, v in half.items()}
+    checkpoint = load(owners(half))
+    assert checkpoint.state_dict["classifier.weight"].dtype == torch.float32
+    assert torch.equal(answers(checkpoint), answers(small_checkpoint(with_vision=True, state_dict=rounded)))
+
+
+def test_writing_and_reading_gives_the_same_checkpoint(tmp_path):
+    """What is written is what is read, key by key."""
+    written = small_checkpoint(test_metrics={"auroc": 0.5}, golden={"scalars": torch.ones(2, 3)})
+    write_checkpoint(tmp_path / "new" / "m.pt", written)
+    again = read_checkpoint(tmp_path / "new" / "m.pt")
+    for key in ("config", "scalar_features", "feature_stats", "velocity", "temperature", "text_fields"):
+        assert getattr(again, key) == getattr(written, key)
+    for key in ("max_tokens", "test_metrics", "provenance"):
+        assert getattr(again, key) == getattr(written, key)
+    assert torch.equal(again.golden["scalars"], written.golden["scalars"])
+    assert torch.equal(answers(again), answers(written))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.pt"]
+
+
+def test_numpy_metrics_become_plain_numbers(load):
+    """Metrics saved as NumPy scalars are plain afterwards, ready for any JSON."""
+    checkpoint = load(owners(state(), test_metrics={"auroc": np.float32(0.5), "folds": [np.int64(3)]}))
+    assert json.dumps(checkpoint.test_metrics) == '{"auroc": 0.5, "folds": [3]}'
+
+
+def test_a_file_without_image_weights_is_text_only(load):
+    """The modalities are what the weights hold; text-only files were trained on titles."""
+    checkpoint = load(dict(small_state(with_vision=False)))
+    assert checkpoint.config.modalities == ("text", "scalars")
+    assert checkpoint.text_fields == ("title",)
+    assert torch.equal(answers(checkpoint), answers(small_checkpoint()))
+
+
+def test_a_config_that_lies_is_not_believed(load):
+    """Flags and sizes that the weights contradict change nothing."""
+    lies = {
+        "modalities": ["text", "image", "scalars"],
+        "use_vision": True,
+        "scalars": 99,
+        "hidden": [7, 7],
+        "vision": {"block": "bottleneck", "stages": [3, 4, 6, 3]},
+        "text": {"vocab_size": 1, "hidden_size": 1, "layers": 40, "heads": 2},
+    }
+    checkpoint = load(contents(config=lies))
+    assert checkpoint.config == small_checkpoint().config
+    assert torch.equal(answers(checkpoint), answers(small_checkpoint()))
+
+
+def test_heads_that_no_shape_tells_must_be_declared(tmp_path, load):
+    """Attention heads show in no shape: a hidden size of no published BERT is refused, not guessed."""
+    torch.save(_of_hidden_size_96(), tmp_path / "other.pt")
+    with pytest.raises(
+        CheckpointError, match=r"text\.heads None, expected .* divisor .* 96; add it to config"
+    ):
+        read_checkpoint(tmp_path / "other.pt")
+    declared = load({"model_state_dict": _of_hidden_size_96(), "config": {"text": {"heads": 3}}})
+    assert declared.config.text.heads == 3
+
+
+def _of_hidden_size_96():
+    text = TextConfig(vocab_size=50, hidden_size=96, layers=1, heads=3, intermediate_size=8, max_positions=16)
+    return MultimodalViralityPredictor(FusionConfig(text=text, vision=None, hidden=(4, 2))).state_dict()
+
+
+def test_the_sidecar_supplies_what_the_file_lacks(tmp_path, load):
+    """Statistics beside the file make the owner's first file complete."""
+    path = tmp_path / "model_full.pt"
+    statistics = {
+        "scalar_features": list(NAMES),
+        "feature_stats": STATS,
+        "velocity": {"transform": "min-max", "low": 0, "high": 1000},
+        "calibration": {"temperature": 2},
+        "text": {"fields": ["title"], "max_tokens": 20},
+    }
+    (tmp_path / "model_full.stats.json").write_text(json.dumps(statistics), encoding="utf-8")
+    assert sidecar_path(path) == tmp_path / "model_full.stats.json"
+    checkpoint = load(dict(small_state(with_vision=False)))
+    checkpoint.require_statistics()
+    assert checkpoint.scalar_features == NAMES
+    assert checkpoint.velocity.invert(np.array([0.5])) == 500
+    assert (checkpoint.temperature, checkpoint.max_tokens) == (2, 20)
+
+
+def test_the_file_wins_over_its_sidecar(tmp_path, load):
+    """What the file itself says is not overruled; an empty key of it says nothing."""
+    (tmp_path / "model_full.stats.json").write_text(
+        json.dumps({"calibration": {"temperature": 9}, "velocity": VELOCITY}), encoding="utf-8"
+    )
+    checkpoint = load(contents(velocity=None))
+    assert checkpoint.temperature == 1.5
+    assert checkpoint.velocity.high == VELOCITY["high"]
+
+
+def test_columns_of_zeros_are_a_modality_without_a_say(load):
+    """A fusion whose image columns are all zero says that the image does not count."""
+    weights = state()
+    weights["fusion.0.weight"] = weights["fusion.0.weight"].clone()
+    assert load(owners(weights)).zero_weight_modalities == ()
+    weights["fusion.0.weight"][:, 128 : 128 + 512] = 0
+    assert load(owners(weights)).zero_weight_modalities == ("image",)
