@@ -18,7 +18,7 @@ COPY requirements-serve.txt constraints.txt /build/
 COPY deploy/install_requirements.py /build/deploy/
 # pip is needed no more, and what is not there needs no updates.
 RUN PIP_NO_CACHE_DIR=1 python /build/deploy/install_requirements.py /build/requirements-serve.txt \
-    && python -m pip --quiet uninstall --yes pip setuptools
+    && python -m pip --quiet uninstall --yes pip
 
 
 FROM packages AS weights

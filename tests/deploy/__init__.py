@@ -1,0 +1,1 @@
+"""Tests of what puts Miles on a machine."""

@@ -1,0 +1,27 @@
+"""What the image is made of and how it runs, as far as the files tell; `make container-test` runs it."""
+
+import re
+
+from tests.house import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+IGNORED = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_service_does_not_run_as_root() -> None:
+    """The last word on the user is uid 1000, which is also a Space's."""
+    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)[-1] == "1000:1000"
+
+
+def test_signals_reach_the_service() -> None:
+    """CMD and HEALTHCHECK are in exec form: no shell stands between."""
+    assert re.search(r'^CMD \["python", "app\.py"\]$', DOCKERFILE, re.MULTILINE)
+    assert re.search(r'^HEALTHCHECK .* CMD \["python", "deploy/healthcheck\.py"\]$', DOCKERFILE, re.MULTILINE)
+
+
+def test_everything_that_is_copied_is_let_through() -> None:
+    """.dockerignore keeps all out but what COPY names, and names nothing else."""
+    context = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    copied = {name.strip("/") for line in context for name in line.split()}
+    assert IGNORED[1] == "*"
+    assert copied == {line[1:].strip("/") for line in IGNORED if line.startswith("!")}
