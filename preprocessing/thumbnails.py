@@ -62,6 +62,8 @@ class ThumbnailFetcher:
         ssl_context: SSLContext | None = None,
     ) -> None:
         self.policy = policy or ThumbnailPolicy()
+        # A turn is waited for before the deadline starts: a batch of 256 is queued, not timed out.
+        self._turns = anyio.Semaphore(self.policy.max_connections)
         self._system_resolver = SystemResolver()
         backend = VettingBackend(
             self.policy, resolve or self._system_resolver, network or httpcore2.AnyIOBackend()
@@ -88,13 +90,14 @@ class ThumbnailFetcher:
         if is_data_url(url):
             return decode_data_url(url, self.policy.max_bytes)
         vetted = vet_url(url, self.policy)
-        try:
-            with anyio.fail_after(self.policy.timeout_s):
-                return await self._follow(vetted)
-        except TimeoutError as exc:
-            raise UnreachableError(
-                f"{vetted.host} gave no whole answer within {self.policy.timeout_s} s"
-            ) from exc
+        async with self._turns:
+            try:
+                with anyio.fail_after(self.policy.timeout_s):
+                    return await self._follow(vetted)
+            except TimeoutError as exc:
+                raise UnreachableError(
+                    f"{vetted.host} gave no whole answer within {self.policy.timeout_s} s"
+                ) from exc
 
     async def _follow(self, url: VettedUrl) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):

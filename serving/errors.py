@@ -93,7 +93,8 @@ def _path(error: Mapping[str, Any]) -> Sequence[str | int]:
     """Where in the body the error is; broken JSON has no fields, only a position."""
     if error["type"] == "json_invalid":
         return ()
-    return error["loc"][1:] if error["loc"][:1] == ("body",) else error["loc"]
+    path: tuple[str | int, ...] = error["loc"]
+    return path[1:] if path[:1] == ("body",) else path
 
 
 def problem_response(

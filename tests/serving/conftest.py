@@ -1,0 +1,46 @@
+"""One real service on the tiny checkpoint, and one thumbnail host, for all tests of this package."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service import Service, ready_service
+from tests.thumbnail_host import ThumbnailHost, thumbnail_host
+from tests.tiny import write_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint on disk."""
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny.pt")
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[ThumbnailHost]:
+    """A local host for thumbnails."""
+    with thumbnail_host() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A ready service that may fetch thumbnails from this machine."""
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    with ready_service(
+        log,
+        checkpoint=tiny_path,
+        thumbnail_trusted_networks="127.0.0.0/8",
+        thumbnail_timeout_s=3,
+        max_request_bytes=4 * 1024 * 1024,
+        cors_origins="http://localhost:3000,https://*.vercel.app",
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(service: Service) -> Iterator[httpx.Client]:
+    """A client of the service."""
+    with httpx.Client(base_url=service.url, timeout=60) as open_client:
+        yield open_client
