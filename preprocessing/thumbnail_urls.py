@@ -31,12 +31,12 @@ OVERLAY_SUFFIXES = (".onion", ".i2p")
 
 # White space, control characters, backslashes, and lone surrogates, which have no UTF-8 form.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff]")
-_SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE | re.ASCII)
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # RFC 3986's characters for path and query; whatever else a title-like file name holds is percent-encoded.
 _KEPT = "!$%&'()*+,-./:;=?@_~[]"
-_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,8 @@ def _split(url: str) -> SplitResult:
 def _vet_authority(authority: str, default_port: int) -> tuple[str, Address | None, int]:
     if "@" in authority:
         raise ForbiddenUrlError("a user or password before the host")
+    if not authority.isascii():  # before lower-casing, which turns a Kelvin sign into a k
+        raise BadUrlError("a host outside ASCII; write it in punycode (xn--...)")
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         raise BadUrlError(
@@ -173,8 +175,6 @@ def _literal(host: str) -> Address | None:
 
 def _vet_labels(host: str) -> str:
     name = host.removesuffix(".")
-    if not name.isascii():
-        raise BadUrlError("a host outside ASCII; write it in punycode (xn--...)")
     if len(name) > MAX_NAME_LENGTH or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         raise BadUrlError("a host that is no valid name")
     return name
