@@ -16,7 +16,7 @@ def locate_checkpoint(location: str) -> Path:
     """
     if not location.startswith(HUB):
         return Path(location)
-    repository, filename, revision = _parse(location)
+    repository, filename, revision = parse_hub_location(location)
     from huggingface_hub import hf_hub_download  # imported on demand: a local file needs no hub client
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -29,7 +29,8 @@ def locate_checkpoint(location: str) -> Path:
         ) from exc
 
 
-def _parse(location: str) -> tuple[str, str, str | None]:
+def parse_hub_location(location: str) -> tuple[str, str, str | None]:
+    """Repository, file and revision of an `hf://` address. Raises `LocationError`."""
     path, _, revision = location.removeprefix(HUB).partition("@")
     parts = path.split("/")
     if len(parts) < 3 or not all(parts):

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,15 +49,27 @@ def pretrained_text_encoder(source: str = BERT_BASE_UNCASED) -> TextEncoder:
     bert-base-uncased is pinned to one revision. Raises `EncoderSourceError`.
     """
     revision = BERT_BASE_UNCASED_REVISION if source == BERT_BASE_UNCASED else "main"
+    remedy = "Name a directory that `save_pretrained` wrote, or run where the hub can be reached."
     try:
-        bert = BertModel.from_pretrained(source, revision=revision, add_pooling_layer=True)
-    except (OSError, ValueError) as exc:
+        loaded: Any = BertModel.from_pretrained(
+            source, revision=revision, add_pooling_layer=True, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as exc:
+        # Depending on what is missing or damaged, transformers raises OSError, ValueError, RuntimeError,
+        # safetensors' own error and more; all of them mean that this source cannot be used.
+        raise EncoderSourceError(f"{source}: no BERT weights there ({_first_line(exc)}). {remedy}") from exc
+    bert, loading = loaded
+    if loading["missing_keys"]:
+        # transformers fills them at random: a model without a pooler would score noise, differently each run.
+        missing = sorted(loading["missing_keys"])
         raise EncoderSourceError(
-            f"{source}: no BERT weights there ({str(exc).splitlines()[0]}). Name a directory that "
-            "`save_pretrained` wrote, or run where the hub can be reached."
-        ) from exc
-    config = TextConfig.from_bert(bert.config)
-    encoder = TextEncoder(config)
+            f"{source}: lacks {missing[0]} and {len(missing) - 1} more weights. {remedy}"
+        )
+    if bert.config.hidden_act != "gelu":
+        raise EncoderSourceError(
+            f"{source}: its activation is {bert.config.hidden_act}, checkpoints hold BERT's, gelu. {remedy}"
+        )
+    encoder = TextEncoder(TextConfig.from_bert(bert.config))
     encoder.bert = bert
     return encoder.eval()
 
@@ -72,15 +85,18 @@ def pretrained_vision_encoder(weights: Path | None = None) -> VisionEncoder:
         else:
             resnet = resnet50()
             resnet.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError) as exc:
+    except Exception as exc:  # as above: whatever a damaged file makes torch raise
         raise EncoderSourceError(
-            f"{weights or 'torchvision'}: no ResNet-50 weights there ({str(exc).splitlines()[0]}). "
+            f"{weights or 'torchvision'}: no ResNet-50 weights there ({_first_line(exc)}). "
             "Name a file with torchvision's resnet50 state dict."
         ) from exc
     encoder = VisionEncoder(VisionConfig())
-    children = list(resnet.children())[:-1]
-    encoder.feature_extractor = torch.nn.Sequential(*children)
+    encoder.feature_extractor = torch.nn.Sequential(*list(resnet.children())[:-1])
     return encoder.eval()
+
+
+def _first_line(exc: Exception) -> str:
+    return next(iter(str(exc).splitlines()), type(exc).__name__)
 
 
 def random_text_state(config: TextConfig, seed: int) -> dict[str, Tensor]:

@@ -1,0 +1,54 @@
+"""Checkpoint locations: paths stay paths, hub addresses are checked before anything is downloaded."""
+
+from pathlib import Path
+
+import pytest
+
+from model.location import LocationError, locate_checkpoint, parse_hub_location
+
+
+@pytest.mark.parametrize("path", ["models/model_full.pt", "/a/b@c.pt", "hf:/owner/repo/file", "x"])
+def test_a_local_path_is_itself(path):
+    """Anything that is no hub address is a path, whether it exists or not."""
+    assert locate_checkpoint(path) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "hf://",
+        "hf://owner",
+        "hf://owner/repo",
+        "hf://owner/repo/",
+        "hf:///repo/file",
+        "hf://owner//file",
+        "hf://@v1",
+    ],
+)
+def test_an_incomplete_hub_address_says_what_it_needs(location):
+    """A hub address without owner, repository or file is refused with the form that it should have."""
+    with pytest.raises(
+        LocationError, match="expected hf://owner/repo/file, with @revision if wanted"
+    ) as caught:
+        locate_checkpoint(location)
+    assert str(caught.value).startswith(location)
+
+
+@pytest.mark.parametrize(
+    ("location", "parts"),
+    [
+        ("hf://owner/repo/model.pt", ("owner/repo", "model.pt", None)),
+        ("hf://owner/repo/a/b/model.pt@v1.0", ("owner/repo", "a/b/model.pt", "v1.0")),
+        ("hf://owner/repo/model.pt@", ("owner/repo", "model.pt", None)),
+        ("hf://owner/repo/model.pt@refs/pr/3", ("owner/repo", "model.pt", "refs/pr/3")),
+    ],
+)
+def test_a_hub_address_is_repository_file_and_revision(location, parts):
+    """The first two parts name the repository, the rest the file, and what follows @ the revision."""
+    assert parse_hub_location(location) == parts
+
+
+def test_an_impossible_repository_name_is_one_clear_error():
+    """A name that the hub's own rules exclude is refused with the address and what to check."""
+    with pytest.raises(LocationError, match=r"hf://own er/re po/m\.pt: cannot be downloaded .* HF_TOKEN"):
+        locate_checkpoint("hf://own er/re po/m.pt")

@@ -1,0 +1,29 @@
+"""torchvision imports in a fresh process, whatever torch it stands beside."""
+
+import subprocess
+import sys
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+
+
+def test_torchvision_and_transformers_import_after_it():
+    """With the operators declared, torchvision and a BERT of transformers import without a warning."""
+    result = run(
+        "import model.torchvision_ops, torchvision\n"
+        "from transformers import BertModel\n"
+        "print(torchvision.models.resnet18().fc.out_features)"
+    )
+    assert (result.returncode, result.stdout) == (0, "1000\n"), result.stderr
+
+
+def test_declaring_twice_is_harmless():
+    """The declaration may be called again, before torchvision and after it."""
+    result = run(
+        "from model.torchvision_ops import declare_missing_operators as declare\n"
+        "declare()\nimport torchvision\ndeclare()\nprint('fine')"
+    )
+    assert (result.returncode, result.stdout) == (0, "fine\n"), result.stderr
