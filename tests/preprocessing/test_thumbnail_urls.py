@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -17,6 +18,7 @@ from preprocessing.thumbnail_policy import (
     UnreachableError,
 )
 from preprocessing.thumbnail_urls import VettedUrl, decode_data_url, vet_redirect, vet_url
+from tests.preprocessing.hostile_urls import BAD, FORBIDDEN
 
 OPEN = ThumbnailPolicy()
 LOOPBACK = ThumbnailPolicy(trusted_networks=(ip_network("127.0.0.0/8"),))
@@ -41,94 +43,6 @@ PASSING = [
     ("http://1.1.1.1.nip.io/", "http", "1.1.1.1.nip.io", 80, "/"),
     ("http://" + "a" * 63 + ".com/", "http", "a" * 63 + ".com", 80, "/"),
     ("http://example.com/" + "a" * 2029, "http", "example.com", 80, "/" + "a" * 2029),
-]  # fmt: skip
-
-BAD = [
-    "", " ", "not a url", "null", "None", "example.com/a.jpg", "example.com:80/a.jpg", "/a.jpg",
-    "//127.0.0.1/a",
-    "http", "http:", "http:/", "http://", "http:///a.jpg", "http:/127.0.0.1/", "http:127.0.0.1",
-    "https:example.com",
-    "http:\\\\127.0.0.1\\", "http://example.com\\@127.0.0.1/", "http://127.0.0.1\\.example.com/",
-    "http:/\\1.1.1.1/",
-    "http://1.1.1.1 &@2.2.2.2# @3.3.3.3/", " http://example.com/", "http://example.com/ ",
-    "http://exam ple.com/",
-    "http://ex\tample.com/", "http://example.com/\r\nHost: b", "http://example.com/\x00",
-    "http://example.com/\x7f",
-    "http://example.com/\x85", "\x01http://example.com/", "http://example.com/a\nb", "ht\ntp://example.com/",
-    "http://a%00b.com/", "http://example.com%0d%0aHost:b/", "http://loc%61lhost/",
-    "http://[[::1]]/", "http://[127.0.0.1]/", "http://[fe80::1%25eth0]/", "http://[fe80::1%eth0]/",
-    "http://[::1/",
-    "http://::1]/", "http://::1/", "http://[::1]a.com/", "http://a.com[::1]/", "http://[]/", "http://[v1.a]/",
-    "http://[1:2:3]/", "http://[::12345]/", "http://[::1]]/", "http://[::ffff:1.2.3.256]/",
-    "http://example..com/", "http://.example.com/", "http://example.com../", "http://./", "http://../",
-    "http://-a.com/", "http://a-.com/", "http://a.-b.com/", "http://" + "a" * 64 + ".com/",
-    "http://" + ".".join(["abc"] * 64) + "/", "http://exa!mple.com/", "http://exa*mple.com/",
-    "http://a,b.com/",
-    "http://$(id).example.com/", "http://a;b.com/", "http://a'b.com/", "http://<a>.com/", "http://a|b.com/",
-    "http://①②⑦.⓪.⓪.①/", "http://127。0。0。1/", "http://127．0．0．1/", "http://１２７.0.0.1/",
-    "http://bücher.example/",
-    "http://ⓔxample.com/", "http://exam\u00adple.com/", "http://exam\u200bple.com/", "http://a\u202e.com/",
-    "http://a℀b.com/", "http://example.com\uff0f@127.0.0.1/", "http://localho\u017ft/",
-    "http://\u212aelvin.com/",
-    "http://\ud800.com/", "http://example.com/\udfff", "http://example.com/" + "a" * 2030,
-    "http://" + "a" * 70_000,
-    "http://example.com:/", "http://example.com:65536/", "http://example.com:-1/", "http://example.com:0/",
-    "http://example.com:+80/", "http://example.com:080/", "http://example.com:8 0/", "http://example.com:８０/",
-    "http://example.com:80:80/", "http://example.com:http/", "http://example.com:99999999999999999999/",
-    "http://:80/", "http://?a", "http://#a",
-    "http://017700000001/", "http://0x7f000001/", "http://0177.0.0.1/", "http://0177.0.0.01/",
-    "http://127.0.1/",
-    "http://127.1/", "http://0/", "http://1/", "http://2130706433/", "http://2852039166/",
-    "http://0xa9fea9fe/",
-    "http://0XA9.0XFE.0XA9.0XFE/", "http://127.0.0.256/", "http://127.0.0.1./", "http://127.0.0.0x1/",
-    "http://127.0.0.01/", "http://1.2.3.4.5/", "http://00000127.0.0.1/", "http://o177.0.0.1/", "http://a.0/",
-    "http://example.0x/", "http://4294967296/", "http://99999999999/", "http://127.0.0.1.0/",
-    "://example.com/", ":", "1http://example.com/", "h ttp://example.com/", "http;//example.com/",
-    "<http://a.com>",
-]  # fmt: skip
-
-FORBIDDEN = [
-    "FILE:///etc/passwd", "file://127.0.0.1/etc/passwd", "file:/etc/passwd", "gopher://127.0.0.1:6379/_INFO",
-    "dict://127.0.0.1:11211/stats", "sftp://example.com/", "ftp://example.com/a.jpg", "tftp://example.com/a",
-    "ldap://127.0.0.1/", "netdoc:///etc/passwd", "jar:http://example.com!/", "blob:https://example.com/uuid",
-    "ws://example.com/", "wss://example.com/", "s3://bucket/a.jpg", "gs://bucket/a.jpg",
-    "javascript:alert(1)",
-    "view-source:http://127.0.0.1/", "mailto:a@example.com", "about:blank", "unix:///run/docker.sock",
-    "http+unix://%2Frun%2Fdocker.sock/", "url:http://127.0.0.1/", "localhost:8080/a.jpg",
-    "http://example.com:25/", "http://example.com:22/", "http://example.com:5432/",
-    "http://example.com:7860/",
-    "http://example.com:8080/", "http://example.com:65535/", "http://1.1.1.1:6379/",
-    "http://[2606:4700::1]:81/",
-    "http://user:pass@example.com/", "http://user@example.com/", "http://127.0.0.1@example.com/",
-    "http://@example.com/",
-    "http://example.com:80@127.0.0.1/", "http://a@b@example.com/", "http://:@example.com/",
-    "http://example.com@[::1]/",
-    "http://127.0.0.1%2f@example.com/", "http://localhost/", "http://LOCALHOST/", "http://localhost./",
-    "http://foo.localhost/", "http://ip6-localhost/",
-    "http://localhost:80/", "http://printer.local/", "http://metadata.google.internal/",
-    "http://router.home.arpa/",
-    "http://localhost.localdomain/", "http://intranet/", "http://com/", "http://q177/", "http://0o177/",
-    "http://metadata/", "http://abcdefghij.onion/", "http://x.i2p/", "http://onion/",
-    "http://127.0.0.1/", "http://127.255.255.255/", "http://0.0.0.0/", "http://0.1.2.3/",
-    "http://10.255.255.255/",
-    "http://100.64.0.0/", "http://100.100.100.200/", "http://168.63.129.16/",
-    "http://169.254.169.254/latest/meta-data/",
-    "http://169.254.170.2/", "http://172.16.0.0/", "http://192.0.0.8/", "http://192.0.0.170/",
-    "http://192.0.0.192/",
-    "http://192.0.2.1/", "http://192.168.0.1/", "http://198.18.0.1/", "http://198.51.100.7/",
-    "http://203.0.113.7/",
-    "http://224.0.0.1/", "http://240.0.0.1/", "http://255.255.255.255/", "https://127.0.0.1/",
-    "http://127.0.0.1:80/",
-    "http://[::]/", "http://[::1]/", "http://[0:0:0:0:0:0:0:1]/", "http://[::ffff:127.0.0.1]/",
-    "http://[::FFFF:7F00:1]/",
-    "http://[::ffff:169.254.169.254]/", "http://[::ffff:8.8.8.8]/", "http://[::8.8.8.8]/",
-    "http://[64:ff9b::7f00:1]/",
-    "http://[64:ff9b::808:808]/", "http://[64:ff9b:1::7f00:1]/", "http://[2002:7f00:1::]/",
-    "http://[2002:a9fe:a9fe::1]/",
-    "http://[2001:0:4136:e378:8000:63bf:80ff:fffe]/", "http://[2001:470:1:1:0:5efe:a00:1]/",
-    "http://[fe80::1]/",
-    "http://[fe80::5efe:7f00:1]/", "http://[fc00::1]/", "http://[fd00:ec2::254]/", "http://[ff0e::1]/",
-    "http://[100::1]/", "http://[3fff::1]/", "http://[5f00::1]/", "http://[2001:10::1]/",
 ]  # fmt: skip
 
 BAD_DATA = [
@@ -241,7 +155,7 @@ def test_unusable_host_patterns_are_refused(pattern: str) -> None:
 def test_unusable_limits_are_refused(limit: str) -> None:
     """A limit of nothing is the operator's mistake."""
     with pytest.raises(ValueError, match=f"{limit} is 0"):
-        ThumbnailPolicy(**{limit: 0})
+        replace(OPEN, **{limit: 0})
 
 
 def test_the_host_header_keeps_port_and_brackets() -> None:
