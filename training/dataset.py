@@ -11,7 +11,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -110,6 +110,11 @@ def read_dataset(path: Path) -> Dataset:
     )
 
 
+def without_age(videos: Sequence[Video]) -> list[Video]:
+    """The same videos as a request tells them that does not say when they went up."""
+    return [replace(video, published_at=None) for video in videos]
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -126,7 +131,8 @@ def _rows(path: Path, encoded: bytes) -> Iterator[_Row]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise DatasetError(
-            f"{path}: lacks the columns {', '.join(missing)}; found {', '.join(reader.fieldnames or ['none'])}"
+            f"{path}: lacks the columns {', '.join(missing)}; "
+            f"found {', '.join(reader.fieldnames or ['none'])}"
         )
     for values in reader:
         try:

@@ -1,0 +1,64 @@
+"""A fusion head whose text block is a product of two thin factors, and the full-size weights it stands for.
+
+A few thousand videos cannot teach 768 text columns times 1024 units; they can teach a few directions.
+The factors are what is stored; the network only ever sees the full matrix.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LowRankHead:
+    """What was trained, for hidden sizes H1 and H2, K text directions of a D-long vector, F scalars."""
+
+    text_units: Tensor  # (H1, K)
+    text_directions: Tensor  # (K, D)
+    scalar_weight: Tensor  # (H1, F)
+    input_bias: Tensor  # (H1,)
+    hidden_weight: Tensor  # (H2, H1)
+    hidden_bias: Tensor  # (H2,)
+    classifier_weight: Tensor  # (2, H2)
+    classifier_bias: Tensor  # (2,)
+    regressor_weight: Tensor  # (1, H2)
+    regressor_bias: Tensor  # (1,)
+
+    def state_dict(self, image_dim: int) -> dict[str, Tensor]:
+        """The head's weights under the network's own names; the image columns are zero."""
+        text = exact_product(self.text_units, self.text_directions)  # (H1, D)
+        image = torch.zeros(len(text), image_dim)
+        return {
+            "fusion.0.weight": torch.cat([text, image, self.scalar_weight], dim=1),  # (H1, D + image + F)
+            "fusion.0.bias": self.input_bias,
+            "fusion.3.weight": self.hidden_weight,
+            "fusion.3.bias": self.hidden_bias,
+            "classifier.weight": self.classifier_weight,
+            "classifier.bias": self.classifier_bias,
+            "regressor.weight": self.regressor_weight,
+            "regressor.bias": self.regressor_bias,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The factors by name, as they are stored."""
+        return {each.name: getattr(self, each.name).contiguous() for each in fields(self)}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Self:
+        """The head that `tensors` returned; `KeyError` for a factor that is not there."""
+        return cls(**{each.name: tensors[each.name] for each in fields(cls)})
+
+
+def exact_product(left: Tensor, right: Tensor) -> Tensor:
+    """(H, K) times (K, D) as (H, D) float32, the same bits on every processor.
+
+    A matrix product's rounding depends on the library's blocking and on fused multiply-add. Here every
+    product of two float32 is exact in float64 and the sums are taken in the order of K.
+    """
+    total = np.zeros((left.shape[0], right.shape[1]))
+    for column, row in zip(left.numpy().T.astype(np.float64), right.numpy().astype(np.float64), strict=True):
+        total += np.multiply.outer(column, row)
+    return torch.from_numpy(total.astype(np.float32))

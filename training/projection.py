@@ -1,0 +1,34 @@
+"""The few directions in which titles differ most: what the head sees of the text vector."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Vectors = NDArray[np.float32]
+
+
+class TitleProjection:
+    """Weighted principal components, each scaled to variance 1; follows scikit-learn's contract."""
+
+    mean_: FloatArray  # (D,)
+    components_: FloatArray  # (D, K), already divided by each direction's standard deviation
+
+    def fit(self, vectors: Vectors, weights: FloatArray, dims: int) -> Self:
+        """Learn `dims` directions from (N, D) vectors, row i counting `weights[i]`; 0 dims is no text."""
+        rank = min(vectors.shape[0] - 1, vectors.shape[1])
+        if not 0 <= dims <= rank:
+            raise ValueError(f"{dims} text dimensions of {vectors.shape} vectors; expected 0 to {rank}")
+        self.mean_ = np.average(vectors.astype(np.float64), axis=0, weights=weights)
+        centred = vectors - self.mean_
+        covariance = (centred * weights[:, None]).T @ centred / weights.sum()  # (D, D)
+        variances, directions = np.linalg.eigh(covariance)
+        order = np.argsort(variances)[::-1][:dims]
+        self.components_ = directions[:, order] / np.sqrt(np.maximum(variances[order], 1e-12))
+        return self
+
+    def transform(self, vectors: Vectors) -> Vectors:
+        """(N, D) vectors to (N, K) standardised coordinates."""
+        coordinates: Vectors = ((vectors - self.mean_) @ self.components_).astype(np.float32)
+        return coordinates
