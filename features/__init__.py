@@ -1,10 +1,19 @@
 """The scalar features: numpy in, numpy out; knows nothing of tensors, HTTP or files."""
 
-from features.registry import MILES_V1, REGISTRY, Feature, UnknownFeatureError, compute_features
+from features.registry import (
+    MILES_V0,
+    MILES_V1,
+    REGISTRY,
+    Feature,
+    UnknownFeatureError,
+    compute_features,
+    features_named,
+)
 from features.scaler import FeatureScaler
 from features.video import Video
 
 __all__ = [
+    "MILES_V0",
     "MILES_V1",
     "REGISTRY",
     "Feature",
@@ -12,4 +21,5 @@ __all__ = [
     "UnknownFeatureError",
     "Video",
     "compute_features",
+    "features_named",
 ]

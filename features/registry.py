@@ -10,51 +10,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.columns import Columns, FloatArray, lengths, matches, per_view, word_counts
 from features.video import Video
-
-FloatArray = NDArray[np.float64]
 
 SHORT_SECONDS = 60.0
 # Age is known to the hour at best, so younger videos count as one hour old: views / 0.01 h means nothing.
 MIN_RATE_HOURS = 1.0
+FRIDAY = 4
 LARGEST_LOG = float(np.log1p(np.finfo(np.float64).max))
-LARGEST_TEXT = float("inf")
+UNBOUNDED = float("inf")
 
 _DIGIT = re.compile(r"\d")
 _QUESTION = re.compile(r"[?？]")
 _EXCLAMATION = re.compile(r"[!！]")
+# Pictographs, dingbats, miscellaneous symbols and the regional letters that flags are made of.
+_EMOJI = re.compile("[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b55]")
 
 
 class UnknownFeatureError(ValueError):
     """A checkpoint names a feature that this version does not define."""
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """N videos by column, each array (N,); `age_hours` is NaN where it is unknown."""
-
-    title: list[str]
-    description: list[str]
-    views: FloatArray
-    likes: FloatArray
-    comments: FloatArray
-    duration_seconds: FloatArray
-    age_hours: FloatArray
-
-    @classmethod
-    def of(cls, videos: Sequence[Video]) -> "Columns":
-        """The columns of `videos`, in their order."""
-        return cls(
-            title=[video.title for video in videos],
-            description=[video.description for video in videos],
-            views=np.array([video.view_count for video in videos], dtype=np.float64),
-            likes=np.array([video.like_count for video in videos], dtype=np.float64),
-            comments=np.array([video.comment_count for video in videos], dtype=np.float64),
-            duration_seconds=np.array([video.duration_seconds for video in videos], dtype=np.float64),
-            age_hours=np.array([video.age_hours for video in videos], dtype=np.float64),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,154 +44,105 @@ class Feature:
     compute: Callable[[Columns], FloatArray]
 
 
-def _per_view(counts: FloatArray, views: FloatArray) -> FloatArray:
-    """Counts per view in [0, 1]: 0 at zero views; a platform may report more likes than views."""
-    rate = np.divide(counts, views, out=np.zeros_like(counts), where=views > 0)
-    return np.clip(rate, 0.0, 1.0)
+def _log(name: str, of: str, unit: str, values: Callable[[Columns], FloatArray]) -> Feature:
+    return Feature(name, f"log1p({of})", f"log {unit}", 0, LARGEST_LOG, lambda c: np.log1p(values(c)))
 
 
-def _flags(texts: Sequence[str], pattern: re.Pattern[str]) -> FloatArray:
-    return np.array([pattern.search(text) is not None for text in texts], dtype=np.float64)
+def _count(name: str, formula: str, unit: str, values: Callable[[Columns], FloatArray]) -> Feature:
+    return Feature(name, formula, unit, 0, UNBOUNDED, values)
 
 
-def _word_counts(texts: Sequence[str]) -> FloatArray:
-    return np.array([len(text.split()) for text in texts], dtype=np.float64)
+def _rate(name: str, of: str, unit: str, counts: Callable[[Columns], FloatArray]) -> Feature:
+    return Feature(
+        name, f"{of} / view_count", f"{unit} per view", 0, 1, lambda c: per_view(counts(c), c.views)
+    )
 
 
-_FEATURES = (
-    Feature("log_view_count", "log1p(view_count)", "log views", 0, LARGEST_LOG, lambda c: np.log1p(c.views)),
-    Feature("log_like_count", "log1p(like_count)", "log likes", 0, LARGEST_LOG, lambda c: np.log1p(c.likes)),
-    Feature(
-        "log_comment_count",
-        "log1p(comment_count)",
-        "log comments",
-        0,
-        LARGEST_LOG,
-        lambda c: np.log1p(c.comments),
-    ),
-    Feature(
-        "log_duration_seconds",
-        "log1p(duration_seconds)",
-        "log seconds",
-        0,
-        LARGEST_LOG,
-        lambda c: np.log1p(c.duration_seconds),
-    ),
-    Feature(
-        "like_rate", "like_count / view_count", "likes per view", 0, 1, lambda c: _per_view(c.likes, c.views)
-    ),
-    Feature(
-        "comment_rate",
-        "comment_count / view_count",
-        "comments per view",
-        0,
-        1,
-        lambda c: _per_view(c.comments, c.views),
-    ),
-    Feature(
-        "engagement_rate",
-        "(like_count + comment_count) / view_count",
-        "engagements per view",
-        0,
-        1,
-        lambda c: _per_view(c.likes + c.comments, c.views),
-    ),
-    Feature(
-        "log_age_hours",
-        "log1p(observed_at - published_at)",
-        "log hours",
-        0,
-        LARGEST_LOG,
-        lambda c: np.log1p(c.age_hours),
-    ),
-    Feature(
+def _flag(name: str, condition: str, holds: Callable[[Columns], FloatArray]) -> Feature:
+    return Feature(name, f"1 if {condition}", "0 or 1", 0, 1, holds)
+
+
+def _weekday(columns: Columns) -> FloatArray:
+    """Monday 0 to Sunday 6, in UTC; the hours are counted from a Monday."""
+    return np.floor(columns.published_hours / 24) % 7
+
+
+def _is_weekend(columns: Columns) -> FloatArray:
+    day = _weekday(columns)
+    return np.where(np.isnan(day), np.nan, day >= FRIDAY)
+
+
+_MILES_V1 = (
+    _log("log_view_count", "view_count", "views", lambda c: c.views),
+    _log("log_like_count", "like_count", "likes", lambda c: c.likes),
+    _log("log_comment_count", "comment_count", "comments", lambda c: c.comments),
+    _log("log_duration_seconds", "duration_seconds", "seconds", lambda c: c.duration_seconds),
+    _rate("like_rate", "like_count", "likes", lambda c: c.likes),
+    _rate("comment_rate", "comment_count", "comments", lambda c: c.comments),
+    _rate("engagement_rate", "(like_count + comment_count)", "engagements", lambda c: c.likes + c.comments),
+    _log("log_age_hours", "observed_at - published_at", "hours", lambda c: c.age_hours),
+    _log(
         "log_views_per_hour",
-        "log1p(view_count / max(age, 1 h))",
-        "log views per hour",
-        0,
-        LARGEST_LOG,
-        lambda c: np.log1p(c.views / np.maximum(c.age_hours, MIN_RATE_HOURS)),
+        "view_count / max(age, 1 h)",
+        "views per hour",
+        lambda c: c.views / np.maximum(c.age_hours, MIN_RATE_HOURS),
     ),
-    Feature(
-        "age_known",
-        "1 if published_at is given",
-        "0 or 1",
-        0,
-        1,
-        lambda c: np.isfinite(c.age_hours).astype(np.float64),
-    ),
-    Feature(
-        "title_length",
-        "characters in title",
-        "characters",
-        0,
-        LARGEST_TEXT,
-        lambda c: np.array([len(title) for title in c.title], dtype=np.float64),
-    ),
-    Feature(
-        "title_word_count",
-        "words in title, split at white space",
-        "words",
-        0,
-        LARGEST_TEXT,
-        lambda c: _word_counts(c.title),
-    ),
-    Feature(
-        "description_word_count",
-        "words in description, split at white space",
-        "words",
-        0,
-        LARGEST_TEXT,
-        lambda c: _word_counts(c.description),
-    ),
-    Feature(
+    _flag("age_known", "published_at is given", lambda c: np.isfinite(c.age_hours).astype(np.float64)),
+    _count("title_length", "characters in title", "characters", lambda c: lengths(c.title)),
+    _count("title_word_count", "words in title", "words", lambda c: word_counts(c.title)),
+    _count("description_word_count", "words in description", "words", lambda c: word_counts(c.description)),
+    _flag(
         "is_short",
-        "1 if duration_seconds <= 60",
-        "0 or 1",
-        0,
-        1,
+        f"duration_seconds <= {SHORT_SECONDS:g}",
         lambda c: (c.duration_seconds <= SHORT_SECONDS).astype(np.float64),
     ),
-    Feature(
+    _flag(
         "has_description",
-        "1 if description has a word",
-        "0 or 1",
-        0,
-        1,
-        lambda c: (_word_counts(c.description) > 0).astype(np.float64),
+        "description has a word",
+        lambda c: (word_counts(c.description) > 0).astype(np.float64),
     ),
-    Feature("has_numbers", "1 if title has a digit", "0 or 1", 0, 1, lambda c: _flags(c.title, _DIGIT)),
-    Feature("has_question", "1 if title has ? or ？", "0 or 1", 0, 1, lambda c: _flags(c.title, _QUESTION)),
-    Feature(
-        "has_exclamation", "1 if title has ! or ！", "0 or 1", 0, 1, lambda c: _flags(c.title, _EXCLAMATION)
+    _flag("has_numbers", "title has a digit", lambda c: matches(c.title, _DIGIT)),
+    _flag("has_question", "title has ? or ？", lambda c: matches(c.title, _QUESTION)),
+    _flag("has_exclamation", "title has ! or ！", lambda c: matches(c.title, _EXCLAMATION)),
+)
+_MILES_V0 = (
+    _count("views", "view_count", "views", lambda c: c.views),
+    _count("likes", "like_count", "likes", lambda c: c.likes),
+    _count("comments", "comment_count", "comments", lambda c: c.comments),
+    _count("shares", "share_count", "shares", lambda c: c.shares),
+    _count("saves", "save_count", "saves", lambda c: c.saves),
+    _rate(
+        "engagement_rate",
+        "(like_count + comment_count + share_count + save_count)",
+        "engagements",
+        lambda c: c.likes + c.comments + c.shares + c.saves,
     ),
+    Feature("completion_rate", "share of the video watched", "0 to 1", 0, 1, lambda c: c.completion_rate),
+    _rate("like_rate", "like_count", "likes", lambda c: c.likes),
+    _rate("comment_ratio", "comment_count", "comments", lambda c: c.comments),
+    _rate("share_rate", "share_count", "shares", lambda c: c.shares),
+    _rate("save_rate", "save_count", "saves", lambda c: c.saves),
+    Feature("upload_hour", "hour of published_at, UTC", "hour", 0, 23, lambda c: c.published_hours % 24),
+    _flag("is_weekend", "published on Friday, Saturday or Sunday, UTC", _is_weekend),
+    _count("duration_sec", "duration_seconds", "seconds", lambda c: c.duration_seconds),
+    _count("title_length", "characters in title", "characters", lambda c: lengths(c.title)),
+    _flag("has_emoji", "title has an emoji", lambda c: matches(c.title, _EMOJI)),
+    _count(
+        "creator_avg_views", "views of the creator's average video", "views", lambda c: c.creator_avg_views
+    ),
+    Feature("publish_dayofweek", "weekday of published_at, UTC, Monday 0", "day", 0, 6, _weekday),
 )
 
-REGISTRY: dict[str, Feature] = {feature.name: feature for feature in _FEATURES}
-MILES_V1: tuple[str, ...] = (
-    "log_view_count",
-    "log_like_count",
-    "log_comment_count",
-    "log_duration_seconds",
-    "like_rate",
-    "comment_rate",
-    "engagement_rate",
-    "log_age_hours",
-    "log_views_per_hour",
-    "age_known",
-    "title_length",
-    "title_word_count",
-    "description_word_count",
-    "is_short",
-    "has_description",
-    "has_numbers",
-    "has_question",
-    "has_exclamation",
-)  # fmt: skip
+MILES_V1: tuple[str, ...] = tuple(feature.name for feature in _MILES_V1)
+# The list of the first trained file, which reads the title alone.
+MILES_V0: tuple[str, ...] = tuple(feature.name for feature in _MILES_V0)
+_FIRST: dict[str, Feature] = {feature.name: feature for feature in _MILES_V0}
+# `engagement_rate` means two things; by itself the name is the later one's.
+REGISTRY: dict[str, Feature] = _FIRST | {feature.name: feature for feature in _MILES_V1}
 
 
-def compute_features(videos: Sequence[Video], names: Sequence[str] = MILES_V1) -> FloatArray:
-    """The named features of N videos as (N, len(names)) float64; NaN where a video does not say.
+def features_named(names: Sequence[str]) -> list[Feature]:
+    """The features that a checkpoint's names stand for; a checkpoint of the first list is told by `shares`.
 
     Raises `UnknownFeatureError` for a name that the registry does not hold.
     """
@@ -225,5 +151,15 @@ def compute_features(videos: Sequence[Video], names: Sequence[str] = MILES_V1) -
         raise UnknownFeatureError(
             f"unknown features {', '.join(unknown)}; this version defines {', '.join(REGISTRY)}"
         )
+    meanings = REGISTRY | _FIRST if "shares" in names else REGISTRY
+    return [meanings[name] for name in names]
+
+
+def compute_features(videos: Sequence[Video], names: Sequence[str] = MILES_V1) -> FloatArray:
+    """The named features of N videos as (N, len(names)) float64; NaN where a video does not say.
+
+    Raises `UnknownFeatureError` for a name that the registry does not hold.
+    """
+    features = features_named(names)
     columns = Columns.of(videos)
-    return np.stack([REGISTRY[name].compute(columns) for name in names], axis=1)
+    return np.stack([feature.compute(columns) for feature in features], axis=1)
