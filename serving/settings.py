@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from preprocessing.thumbnails import ThumbnailPolicy
+
 PREFIX = "MILES_"
 Network = IPv4Network | IPv6Network
 MEBIBYTE = 1024 * 1024
@@ -87,6 +89,12 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("thumbnail_allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        ThumbnailPolicy(allowed_hosts=hosts)  # raises ValueError for what is no host pattern
+        return hosts
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

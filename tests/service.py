@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +47,23 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 @contextmanager
-def started_service(log: Path, **settings: object) -> Iterator[Service]:
+def started_factory(log: Path, **settings: object) -> Iterator[Service]:
+    """The app under `uvicorn --factory`, once it answers at all."""
+    port = free_port()
+    command = ["-m", "uvicorn", "--factory", "app:create_app", "--port", str(port)]
+    with started_service(log, command, **(settings | {"port": port})) as service:
+        wait_for(service, "/health/live")
+        yield service
+
+
+@contextmanager
+def started_service(log: Path, command: Sequence[str] = ("app.py",), **settings: object) -> Iterator[Service]:
     """`python app.py` with these settings, ready or not; stopped at the end."""
     port = settings.setdefault("port", free_port())
     settings.setdefault("host", "127.0.0.1")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "app.py"],
+            [sys.executable, *command],
             cwd=ROOT,
             env=environment(**settings),
             stdin=subprocess.DEVNULL,
@@ -76,16 +86,16 @@ def started_service(log: Path, **settings: object) -> Iterator[Service]:
 def ready_service(log: Path, **settings: object) -> Iterator[Service]:
     """The same, once it is ready."""
     with started_service(log, **settings) as service:
-        wait_until_ready(service)
+        wait_for(service, "/health/ready")
         yield service
 
 
-def wait_until_ready(service: Service) -> None:
-    """Return when `/health/ready` says 200; fail with what the service printed when it never does."""
+def wait_for(service: Service, path: str) -> None:
+    """Return when `path` answers 200; fail with what the service printed when it never does."""
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and service.process.poll() is None:
         try:
-            if httpx.get(f"{service.url}/health/ready").status_code == 200:
+            if httpx.get(service.url + path).status_code == 200:
                 return
         except httpx.TransportError:
             pass

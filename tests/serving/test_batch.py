@@ -23,7 +23,7 @@ def test_predictions_come_in_the_order_of_the_request(client: httpx.Client) -> N
 
 
 def test_bad_item_spares_its_neighbours(client: httpx.Client, host: ThumbnailHost) -> None:
-    """An invalid video and a video that lacks what it requires each get their own problem; the others a score."""
+    """An invalid video, and one that lacks what it requires, get their own problem; the others a score."""
     videos = [
         {"title": "good", **FIXED},
         {"title": ""},

@@ -33,7 +33,7 @@ def post(client: httpx.Client, body: bytes | str, **headers: str) -> httpx.Respo
 )
 def test_count_that_is_no_count_is_422(client: httpx.Client, count: str) -> None:
     """A count outside 0 .. 2^63 - 1 is refused, and the problem names the field."""
-    response = post(client, '{"title": "x", "view_count": %s}' % count)
+    response = post(client, f'{{"title": "x", "view_count": {count}}}')
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] == "view_count"
 
@@ -46,19 +46,19 @@ def test_integer_of_five_thousand_digits_is_refused(client: httpx.Client) -> Non
 @pytest.mark.parametrize("count", ["5.0", '"5"', "5", "5e0", str(2**63 - 1)])
 def test_count_that_means_an_integer_is_accepted(client: httpx.Client, count: str) -> None:
     """5.0 and "5" are counts: databases and spreadsheets write them so."""
-    assert post(client, '{"title": "x", "view_count": %s}' % count).status_code == 200
+    assert post(client, f'{{"title": "x", "view_count": {count}}}').status_code == 200
 
 
 @pytest.mark.parametrize("duration", ["NaN", "Infinity", "1e400", "-0.1"])
 def test_duration_that_is_no_duration_is_422(client: httpx.Client, duration: str) -> None:
     """A duration must be a finite number of seconds, 0 or more."""
-    assert post(client, '{"title": "x", "duration_seconds": %s}' % duration).status_code == 422
+    assert post(client, f'{{"title": "x", "duration_seconds": {duration}}}').status_code == 422
 
 
 @pytest.mark.parametrize("duration", ["0", "0.04", "1e300", "1.7976931348623157e308"])
 def test_any_finite_duration_gets_a_finite_score(client: httpx.Client, duration: str) -> None:
     """The largest float is a duration like any other."""
-    response = post(client, '{"title": "x", "duration_seconds": %s}' % duration)
+    response = post(client, f'{{"title": "x", "duration_seconds": {duration}}}')
     assert response.status_code == 200
     assert 0 <= response.json()["viral_score"] <= 1
 
@@ -77,7 +77,7 @@ def test_any_finite_duration_gets_a_finite_score(client: httpx.Client, duration:
 )
 def test_odd_title_is_scored(client: httpx.Client, title: str) -> None:
     """Lone surrogates, control characters and injection attempts are text like any other."""
-    assert post(client, '{"title": "%s"}' % title).status_code == 200
+    assert post(client, f'{{"title": "{title}"}}').status_code == 200
 
 
 def test_lone_surrogate_in_a_wrong_field_is_422(client: httpx.Client) -> None:

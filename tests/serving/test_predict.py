@@ -179,7 +179,7 @@ def test_bad_thumbnail_is_failed_with_its_reason(
 )
 def test_hostile_url_is_refused_with_its_reason(client: httpx.Client, url: str, reason: str) -> None:
     """A URL that must not be fetched fails the image alone."""
-    body = '{"title": "x", "thumbnail_url": "%s"}' % url.encode("ascii", "backslashreplace").decode()
+    body = '{{"title": "x", "thumbnail_url": "{}"}}'.format(url.encode("ascii", "backslashreplace").decode())
     response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 200, response.text
     assert response.json()["modalities"]["image"] == {"state": "failed", "reason": reason}

@@ -1,0 +1,121 @@
+"""BatchingQueue around a step that squares numbers, so that a swapped row shows."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from serving.batching import BatchingQueue, QueueClosedError
+
+pytestmark = pytest.mark.anyio
+
+
+class Squares:
+    """Squares numbers and remembers the batches; `gate` holds every batch until it is set."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, batch: Sequence[int]) -> list[int]:
+        self.gate.wait(10)
+        self.batches.append(list(batch))
+        if 13 in batch:
+            raise ValueError("13")
+        return [number**2 for number in batch]
+
+
+def queue_of(
+    squares: Squares, executor: ThreadPoolExecutor, max_batch_size: int = 4
+) -> BatchingQueue[int, int]:
+    """A queue over `squares` in which a number's length is itself."""
+    return BatchingQueue(squares, executor, max_batch_size, length=lambda number: number)
+
+
+async def test_each_item_gets_its_own_result() -> None:
+    """A hundred concurrent items each get their own square."""
+    with ThreadPoolExecutor(1) as executor:
+        async with queue_of(Squares(), executor) as queue:
+            results = await asyncio.gather(*(queue.submit(number) for number in range(14, 114)))
+    assert results == [number**2 for number in range(14, 114)]
+
+
+async def test_lone_item_waits_for_nobody() -> None:
+    """An item that is alone is run alone."""
+    squares = Squares()
+    with ThreadPoolExecutor(1) as executor:
+        async with queue_of(squares, executor) as queue:
+            assert await queue.submit(3) == 9
+    assert squares.batches == [[3]]
+
+
+async def test_batch_holds_similar_lengths_in_order() -> None:
+    """The next batch is the longest-waiting item and those nearest in length, shortest first."""
+    squares = Squares()
+    with ThreadPoolExecutor(1) as executor:
+        async with queue_of(squares, executor, max_batch_size=3) as queue:
+            squares.gate.clear()
+            tasks = [asyncio.create_task(queue.submit(number)) for number in (5, 100, 7, 102, 6, 101)]
+            await asyncio.sleep(0.05)
+            squares.gate.set()
+            await asyncio.gather(*tasks)
+    first, *rest = squares.batches
+    assert all(len(batch) <= 3 and batch == sorted(batch) for batch in squares.batches)
+    assert sorted([*first, *(number for batch in rest for number in batch)]) == [5, 6, 7, 100, 101, 102]
+    assert [5, 6, 7] in squares.batches or first == [5]
+
+
+async def test_failing_batch_fails_each_of_its_waiters_and_no_other() -> None:
+    """What a batch raises reaches its waiters; the queue goes on."""
+    with ThreadPoolExecutor(1) as executor:
+        async with queue_of(Squares(), executor, max_batch_size=1) as queue:
+            failed, fine = await asyncio.gather(queue.submit(13), queue.submit(4), return_exceptions=True)
+            assert isinstance(failed, ValueError)
+            assert fine == 16
+            assert await queue.submit(5) == 25
+
+
+async def test_wrong_number_of_results_fails_the_batch() -> None:
+    """A step that loses a row fails its waiters rather than shifting the others' results."""
+    with ThreadPoolExecutor(1) as executor:
+        async with BatchingQueue[int, int](lambda batch: list(batch)[1:], executor, 4) as queue:
+            with pytest.raises(RuntimeError, match="0 results for 1 items"):
+                await queue.submit(1)
+
+
+async def test_item_whose_client_left_is_not_run() -> None:
+    """An item that was cancelled while it waited never reaches the step."""
+    squares = Squares()
+    with ThreadPoolExecutor(1) as executor:
+        async with queue_of(squares, executor, max_batch_size=1) as queue:
+            squares.gate.clear()
+            running = asyncio.create_task(queue.submit(2))
+            await asyncio.sleep(0.05)
+            abandoned = asyncio.create_task(queue.submit(99))
+            await asyncio.sleep(0.05)
+            abandoned.cancel()
+            squares.gate.set()
+            assert await running == 4
+            assert await queue.submit(3) == 9
+    assert [99] not in squares.batches
+
+
+async def test_closing_answers_those_who_wait() -> None:
+    """A closing queue tells each waiter, and takes no more items."""
+    squares = Squares()
+    with ThreadPoolExecutor(1) as executor:
+        queue = queue_of(squares, executor, max_batch_size=1)
+        async with queue:
+            squares.gate.clear()
+            tasks = [asyncio.create_task(queue.submit(number)) for number in (2, 3)]
+            await asyncio.sleep(0.05)
+            squares.gate.set()
+            squares.gate.clear()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        squares.gate.set()
+        assert any(isinstance(outcome, QueueClosedError) for outcome in outcomes)
+        with pytest.raises(QueueClosedError):
+            await queue.submit(4)

@@ -1,0 +1,69 @@
+"""How many CPUs a container may really use, on recorded cgroup files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from serving.cpu_quota import usable_cpus
+
+AFFINITY = len(os.sched_getaffinity(0))
+
+
+def cgroup(tmp_path: Path, membership: str, **files: str) -> dict[str, Path]:
+    """Recorded files below a mount point; `__` in a name is a directory."""
+    for name, content in files.items():
+        file = (
+            tmp_path
+            / "cgroup"
+            / name.replace("__", "/").replace("_max", ".max").replace("cpu_cfs", "cpu.cfs")
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content + "\n")
+    (tmp_path / "self").write_text(membership + "\n")
+    return {"mount": tmp_path / "cgroup", "membership": tmp_path / "self"}
+
+
+@pytest.mark.parametrize(
+    ("quota", "cpus"),
+    [
+        ("100000 100000", 1),
+        ("50000 100000", 1),
+        ("190000 100000", 1),
+        ("max 100000", AFFINITY),
+        ("", AFFINITY),
+    ],
+)
+def test_v2_quota_is_rounded_down_to_whole_cpus(tmp_path: Path, quota: str, cpus: int) -> None:
+    """cgroup v2: `cpu.max` holds quota and period, or `max`; never fewer than one CPU."""
+    assert usable_cpus(**cgroup(tmp_path, "0::/", cpu_max=quota)) == cpus
+
+
+def test_v2_limit_of_a_parent_holds(tmp_path: Path) -> None:
+    """cgroup v2: a group above this process's own limits it too."""
+    files = cgroup(
+        tmp_path,
+        "0::/kubepods/pod7/box",
+        kubepods__pod7__cpu_max="100000 100000",
+        kubepods__pod7__box__cpu_max="max 100000",
+    )
+    assert usable_cpus(**files) == 1
+
+
+@pytest.mark.parametrize(("quota", "cpus"), [("100000", 1), ("-1", AFFINITY)])
+def test_v1_quota_is_read(tmp_path: Path, quota: str, cpus: int) -> None:
+    """cgroup v1: `cpu.cfs_quota_us` over `cpu.cfs_period_us`; -1 is no limit."""
+    files = cgroup(
+        tmp_path, "4:cpu,cpuacct:/docker/abc", cpu__cpu_cfs_quota_us=quota, cpu__cpu_cfs_period_us="100000"
+    )
+    assert usable_cpus(**files) == cpus
+
+
+def test_quota_above_affinity_changes_nothing(tmp_path: Path) -> None:
+    """A quota of 64 CPUs on a smaller machine leaves what affinity allows."""
+    assert usable_cpus(**cgroup(tmp_path, "0::/", cpu_max="6400000 100000")) == AFFINITY
+
+
+def test_machine_without_cgroups_uses_affinity(tmp_path: Path) -> None:
+    """Where no file is there, affinity alone counts."""
+    assert usable_cpus(tmp_path / "none", tmp_path / "none") == AFFINITY

@@ -1,0 +1,119 @@
+"""Every error is a problem, with the headers that every answer has."""
+
+import httpx
+import pytest
+
+from serving import errors
+
+EVIL = "https://evil.example"
+FRONT_END = "http://localhost:3000"
+
+
+def all_subclasses(root: type) -> set[type]:
+    """Every class below `root`."""
+    return {leaf for child in root.__subclasses__() for leaf in {child} | all_subclasses(child)}
+
+
+def test_every_error_has_a_status() -> None:
+    """No error of ours is without a row in the status table, and no row is without an error."""
+    assert all_subclasses(errors.MilesError) == set(errors.STATUS_BY_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("POST", "/predict/", 404),
+        ("GET", "//predict", 404),
+        ("GET", "/page/../app.py", 404),
+        ("GET", "/page/%2e%2e/%2e%2e/app.py", 404),
+        ("GET", "/predict", 405),
+        ("PUT", "/predict", 405),
+        ("DELETE", "/predict", 405),
+        ("PATCH", "/predict", 405),
+        ("TRACE", "/predict", 405),
+        ("POST", "/model/info", 415),
+        ("POST", "/predict", 415),
+    ],
+)
+def test_error_is_a_problem(client: httpx.Client, method: str, path: str, status: int) -> None:
+    """Whatever is wrong, the answer is problem+json with all five members and the request's id."""
+    response = client.request(method, path)
+    body = response.json()
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body.keys() >= {"type", "title", "status", "detail", "instance"}
+    assert body["status"] == status
+    assert body["instance"] == f"urn:miles:request:{response.headers['x-request-id']}"
+
+
+def test_wrong_method_names_the_right_ones(client: httpx.Client) -> None:
+    """A 405 carries Allow."""
+    assert client.get("/predict").headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/", None),
+        ("POST", "/predict", b'{"title": "x"}'),
+        ("POST", "/predict", b'{"title": ""}'),
+        ("POST", "/predict", b"{"),
+        ("POST", "/predict", b" " * 5_000_000),
+        ("GET", "/nowhere", None),
+    ],
+)
+@pytest.mark.parametrize("origin", [FRONT_END, "https://miles-git-main.vercel.app"])
+def test_every_answer_is_readable_across_origins(
+    client: httpx.Client, method: str, path: str, body: bytes | None, origin: str
+) -> None:
+    """The front ends' pages can read each answer, errors included."""
+    headers = {"Origin": origin, "Content-Type": "application/json"}
+    response = client.request(method, path, content=body, headers=headers)
+    assert response.headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.parametrize(
+    "origin", [EVIL, "https://vercel.app.evil.example", "http://miles.vercel.app", "null"]
+)
+def test_other_origins_are_not_allowed(client: httpx.Client, origin: str) -> None:
+    """A page of another origin gets no permission to read."""
+    assert "access-control-allow-origin" not in client.get("/", headers={"Origin": origin}).headers
+
+
+def test_preflight_is_answered(client: httpx.Client) -> None:
+    """A browser's preflight for a JSON POST is granted to a front end."""
+    headers = {
+        "Origin": FRONT_END,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    response = client.options("/predict", headers=headers)
+    assert response.status_code == 200
+    assert "POST" in response.headers["access-control-allow-methods"]
+
+
+def test_harmless_request_id_is_kept(client: httpx.Client) -> None:
+    """A client's own request id comes back."""
+    assert client.get("/", headers={"X-Request-ID": "run-7.a"}).headers["x-request-id"] == "run-7.a"
+
+
+@pytest.mark.parametrize("offered", ["a" * 65, "a b", "<script>", "a;b"])
+def test_other_request_id_is_replaced(client: httpx.Client, offered: str) -> None:
+    """An id that could disturb a header or a log is not repeated."""
+    assert client.get("/", headers={"X-Request-ID": offered}).headers["x-request-id"] != offered
+
+
+def test_invalid_value_is_not_repeated(client: httpx.Client) -> None:
+    """A problem names the field, never the value that a client sent."""
+    response = client.post("/predict", json={"title": "x", "view_count": "secret-value"})
+    assert "secret-value" not in response.text
+
+
+def test_documented_errors_are_problems(client: httpx.Client) -> None:
+    """The OpenAPI document lists each scoring route's errors as problem+json, and the Problem schema."""
+    document = client.get("/openapi.json").json()
+    responses = document["paths"]["/predict"]["post"]["responses"]
+    assert {"200", "400", "413", "415", "422", "503", "504"} <= responses.keys()
+    assert all("application/problem+json" in responses[code]["content"] for code in ("413", "422", "503"))
+    assert "Problem" in document["components"]["schemas"]

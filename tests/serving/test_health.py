@@ -1,0 +1,80 @@
+"""What pollers, browsers and Prometheus read."""
+
+import httpx
+import pytest
+
+from serving.health import prefers_html
+
+CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+
+def test_home_is_health_for_a_poller(client: httpx.Client) -> None:
+    """`GET /` without a wish for HTML is the documented JSON."""
+    response = client.get("/")
+    assert response.status_code == 200
+    assert (
+        response.json().items()
+        >= {
+            "status": "healthy",
+            "model": "Miles v1.0",
+            "device": "cpu",
+            "model_loaded": True,
+        }.items()
+    )
+
+
+def test_home_is_a_page_for_a_browser(client: httpx.Client) -> None:
+    """A browser gets the page, and all that it loads comes from the service."""
+    response = client.get("/", headers={"Accept": CHROME})
+    assert response.headers["content-type"].startswith("text/html")
+    for asset in ("page/page.css", "page/page.js"):
+        assert asset in response.text
+        assert client.get(f"/{asset}").status_code == 200
+    assert "//" not in response.text.replace("<!doctype", "")
+
+
+def test_head_of_home_is_answered(client: httpx.Client) -> None:
+    """`HEAD /` is 200 without a body."""
+    response = client.head("/")
+    assert response.status_code == 200
+    assert response.content == b""
+
+
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("application/json", False),
+        (CHROME, True),
+        ("text/html", True),
+        ("application/json, text/html;q=0.9", False),
+        ("application/json;q=0.5, text/html", True),
+        ("text/html;q=0", False),
+        ("text/html;q=abc", False),
+    ],
+)
+def test_html_is_sent_to_those_who_prefer_it(accept: str, html: bool) -> None:
+    """Only a client that names text/html, at least as much as JSON, gets the page."""
+    assert prefers_html(accept) is html
+
+
+def test_live_and_ready_are_200(client: httpx.Client) -> None:
+    """A ready service passes both probes."""
+    assert client.get("/health/live").json() == {"status": "alive"}
+    assert client.get("/health/ready").json()["status"] == "healthy"
+
+
+def test_docs_are_there(client: httpx.Client) -> None:
+    """The interactive documentation is served."""
+    assert client.get("/docs").status_code == 200
+
+
+def test_metrics_count_answers_and_modalities(client: httpx.Client) -> None:
+    """Each answer and each modality's state is counted, under the route's template."""
+    client.post("/predict", json={"title": "x"})
+    client.get("/made/up/by/a/stranger")
+    text = client.get("/metrics").text
+    assert 'miles_requests_total{method="POST",route="/predict",status="200"}' in text
+    assert 'miles_modalities_total{modality="image",state="missing"}' in text
+    assert "stranger" not in text

@@ -1,0 +1,47 @@
+"""GET /model/info."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from features import MILES_V1
+
+
+@pytest.fixture(scope="module")
+def info(client: httpx.Client) -> dict[str, Any]:
+    """The tiny model's account of itself."""
+    body: dict[str, Any] = client.get("/model/info").json()
+    return body
+
+
+def test_features_are_named_with_units(info: dict[str, Any]) -> None:
+    """All 18 features are there, in order, each with formula, unit and training statistics."""
+    assert [feature["name"] for feature in info["features"]] == list(MILES_V1)
+    assert all(feature["unit"] and feature["formula"] for feature in info["features"])
+    assert all(feature["training"]["scale"] > 0 for feature in info["features"])
+
+
+def test_architecture_follows_the_weights(info: dict[str, Any]) -> None:
+    """The tiny network's widths are told as they are: 64 + 512 + 18 -> 64 -> 32."""
+    assert info["architecture"]["fusion"] == "594 -> 64 -> 32"
+
+
+def test_parameters_add_up(info: dict[str, Any]) -> None:
+    """Trainable and frozen parameters make the total, and the head is what its shapes say."""
+    parameters = info["parameters"]
+    head = 594 * 64 + 64 + 64 * 32 + 32 + 32 * 2 + 2 + 32 + 1
+    assert parameters["trainable"] == head
+    assert parameters["trainable"] + parameters["frozen"] == parameters["total"]
+
+
+def test_checkpoint_is_identified(info: dict[str, Any]) -> None:
+    """Name and sha256 tell which file is serving."""
+    assert info["checkpoint"]["name"] == "tiny.pt"
+    assert len(info["checkpoint"]["sha256"]) == 64
+
+
+def test_engine_and_calibration_are_told(info: dict[str, Any]) -> None:
+    """Engine, precision and the calibration's temperature are part of the account."""
+    assert info["engine"] == {"name": "torch", "device": "cpu", "precision": "f32"}
+    assert info["calibration"] == {"temperature": 1.3, "calibrated": True}

@@ -1,0 +1,67 @@
+"""Settings from the environment."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from serving.settings import Settings, SettingsError, variable
+
+GUIDE = Path(__file__).parent.parent.parent / "DEPLOYMENT_GUIDE.md"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.delenv(variable(field), raising=False)
+
+
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts, networks and origins are comma-separated."""
+    monkeypatch.setenv("MILES_CORS_ORIGINS", "https://a.com, https://b.com")
+    monkeypatch.setenv("MILES_THUMBNAIL_TRUSTED_NETWORKS", "127.0.0.0/8,fd00::/8")
+    settings = Settings.from_environment()
+    assert settings.cors_origins == ("https://a.com", "https://b.com")
+    assert settings.thumbnail_trusted_networks == (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MILES_PORT", "0"),
+        ("MILES_PORT", "http"),
+        ("MILES_THREADS", "0"),
+        ("MILES_ENGINE", "onnx"),
+        ("MILES_REQUEST_TIMEOUT_S", "-1"),
+        ("MILES_THUMBNAIL_TRUSTED_NETWORKS", "127.0.0.1/33"),
+        ("MILES_THUMBNAIL_ALLOWED_HOSTS", "https://i.ytimg.com/"),
+        ("MILES_CHECKPOINT_SHA256", "abc"),
+    ],
+)
+def test_unusable_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A setting out of its range is one line with its variable and its value."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment()
+    assert name in str(error.value)
+    assert value in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A MILES_ variable that is no setting is an error that names the nearest one."""
+    monkeypatch.setenv("MILES_PROT", "80")
+    with pytest.raises(SettingsError, match=r"MILES_PROT.*MILES_PORT"):
+        Settings.from_environment()
+
+
+def test_every_setting_is_explained() -> None:
+    """Each setting has a sentence that ends in a full stop."""
+    assert all((field.description or "").endswith(".") for field in Settings.model_fields.values())
+
+
+def test_every_setting_is_in_the_deployment_guide() -> None:
+    """The operators' guide has a row for each setting."""
+    guide = GUIDE.read_text()
+    missing = [variable(field) for field in Settings.model_fields if f"`{variable(field)}`" not in guide]
+    assert missing == []
