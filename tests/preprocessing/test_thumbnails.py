@@ -355,7 +355,7 @@ async def test_the_deadline_spans_redirects() -> None:
         async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(UnreachableError, match="no whole answer"):
                 await fetcher.fetch(site.url())
-    assert 1 <= len(site.heads) <= 3
+    assert len(site.heads) < 4, "four answers of 0.3 s do not fit into 0.5 s"
 
 
 async def test_a_slow_server_does_not_hold_up_others() -> None:
