@@ -1,7 +1,9 @@
 """One video as the features see it: its words, its counts, and when both were read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any, Self
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -26,6 +28,20 @@ class Video:
     save_count: int | None = None
     completion_rate: float | None = None
     creator_avg_views: float | None = None
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Self:
+        """The video that plain values describe, times in ISO 8601 with a zone; other keys are ignored.
+
+        Raises `KeyError` without a title, `ValueError` for a time that is none.
+        """
+        known = {
+            field.name: values[field.name] for field in fields(cls) if values.get(field.name) is not None
+        }
+        for name in ("published_at", "observed_at"):
+            if name in known:
+                known[name] = datetime.fromisoformat(known[name])
+        return cls(**{"title": values["title"], **known})
 
     @property
     def age_hours(self) -> float | None:

@@ -6,7 +6,6 @@ tokenizer, features, image decoding and network give the same here, this machine
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -29,15 +28,20 @@ def check_golden_answers(model: LoadedModel) -> int:
     golden = model.checkpoint.golden
     requests: Sequence[Mapping[str, Any]] = golden.get("requests", ())
     for index, request in enumerate(requests):
-        _check_one(model, index, request, golden)
+        try:
+            _check_one(model, index, request, golden)
+        except (KeyError, IndexError, TypeError, ValueError) as exc:
+            raise CheckpointError(
+                f"{model.checkpoint.path}: golden answer {index} cannot be read ({exc!r}). Train it again."
+            ) from exc
     return len(requests)
 
 
 def _check_one(model: LoadedModel, index: int, request: Mapping[str, Any], golden: Mapping[str, Any]) -> None:
-    video = _video(request)
+    video = Video.from_plain(request)
     tokens = model.tokenizer.encode(video.title, video.description)
     scalars = model.scaler.transform(compute_features([video], model.scaler.feature_names_in_))
-    image = _image_vector(model, request.get("image_png_base64"))
+    image = _image_vector(model, request.get("image_base64"))
     text = model.engine.encode_text([tokens.input_ids], [tokens.token_type_ids])
     scores = model.engine.score(text, image, scalars)
     _compare(model, index, "input_ids", list(tokens.input_ids), list(golden["input_ids"][index]), 0)
@@ -64,24 +68,8 @@ def _short(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
     return ", ".join(f"{value:.6g}" for value in flat[:4]) + (", ..." if flat.size > 4 else "")
 
 
-def _video(request: Mapping[str, Any]) -> Video:
-    moments = {
-        key: datetime.fromisoformat(request[key]) if request.get(key) else None
-        for key in ("published_at", "observed_at")
-    }
-    return Video(
-        title=request["title"],
-        description=request.get("description", ""),
-        view_count=request["view_count"],
-        like_count=request["like_count"],
-        comment_count=request["comment_count"],
-        duration_seconds=request["duration_seconds"],
-        **moments,
-    )
-
-
-def _image_vector(model: LoadedModel, png_base64: str | None) -> np.ndarray[Any, np.dtype[np.float32]]:
-    if png_base64 is None or model.image_spec is None:
+def _image_vector(model: LoadedModel, encoded: str | None) -> np.ndarray[Any, np.dtype[np.float32]]:
+    if encoded is None or model.image_spec is None:
         return model.engine.neutral_image[np.newaxis]
-    pixels = decode_image(base64.b64decode(png_base64), model.image_spec)
+    pixels = decode_image(base64.b64decode(encoded), model.image_spec)
     return model.engine.encode_image(pixels[np.newaxis])

@@ -107,7 +107,9 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as exc:
-            raise SettingsError("\n".join(_sentence(dict(error)) for error in exc.errors())) from exc
+            # A value of a union is refused once per member; one line per variable says it all.
+            lines = {error["loc"][0]: _sentence(dict(error)) for error in exc.errors()}
+            raise SettingsError("\n".join(lines.values())) from exc
 
 
 def variable(field: str) -> str:
