@@ -54,7 +54,8 @@ BAD_DATA = [
     "data:image/png;base64,aGk=aGk=", "data:image/png;base64,_-_-", "data:image/png;base64,aGk%3D",
     "data:image/png;base64,日本語字", "data:image/png;base64,\ud800aaa", "data:image/;base64,aGk=",
     "data:image/png;charset=utf-8;base64,aGk=", "data:image/svg+xml;utf8,<svg/>", "data:;base64,aGk=",
-    "data://image/png;base64,aGk=", "data:image/png;base64;base64,aGk=", "DATA:text/plain,hello", "data:\u0131mage/png;base64,aGk=",
+    "data://image/png;base64,aGk=", "data:image/png;base64;base64,aGk=", "DATA:text/plain,hello",
+    "data:\u0131mage/png;base64,aGk=",
 ]  # fmt: skip
 
 
@@ -178,7 +179,8 @@ REFUSED_REDIRECTS = [
     b"file:///etc/passwd", b"data:image/png;base64,aGk=", b"gopher://127.0.0.1/", b"https://localhost/",
     b"\\\\1.1.1.1\\a",
     b"/a\r\nX: y", b"/a\x00", b"/a b", "/ü".encode(), b"\xff", b"/" + b"a" * 70_000, b"https://[",
-    b"ht\ttps://127.0.0.1/", b"https://0x7f.1/", b"/a\tb.jpg", b"\x0b/b.jpg", b"/b.jpg\n",
+    b"ht\ttps://127.0.0.1/", b"https://0x7f.1/",
+    b"/a\tb.jpg", b"\x0b/b.jpg", b"/b.jpg\n",
 ]  # fmt: skip
 
 
