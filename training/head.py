@@ -5,25 +5,25 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from features import MILES_V1, FeatureScaler, compute_features
 from model.checkpoint import Checkpoint
 from model.engine import TorchEngine, Vectors
 from model.low_rank import LowRankHead
 from model.velocity import LogVelocity
+from training.calibration import fit_calibration, shifted
 from training.dataset import Dataset, Split, without_age
 from training.encoders import Encoders
 from training.evaluate import predict
-from training.loop import WITH_AGE_SHARE, Recipe, Rows, train_members
+from training.loop import Recipe, Rows, train_members
 from training.members import Members
+from training.metrics import Predictions
 from training.projection import TitleProjection
 from training.vectors import TitleVectors
 
 FloatArray = NDArray[np.float64]
 TEXT_FIELDS = ("title",)
 SECONDS_PER_DAY = 86400.0
-LARGEST_LOG_TEMPERATURE = 3.0
 
 
 def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, seed: int) -> Checkpoint:
@@ -77,6 +77,7 @@ def fit_head(
     """
     torch.use_deterministic_algorithms(mode=True)
     assert base.feature_stats is not None, "an untrained checkpoint has its statistics"
+    assert isinstance(base.velocity, LogVelocity), "an untrained checkpoint has its statistics"
     scaler = FeatureScaler.from_stats(base.feature_stats, MILES_V1)
     # A feature that never varied teaches nothing; its column stays zero.
     used = [int(column) for column in np.flatnonzero(~scaler.is_constant_)]
@@ -94,9 +95,24 @@ def fit_head(
     members = Members(recipe.members, train.inputs.shape[1], config.hidden, config.dropout, seed)
     trained = train_members(members, train, val, recipe, seed)
     head = trained.to_head(projection, used, len(MILES_V1))
-    weights = {**base.state_dict, **head.state_dict(config.image_dim)}
-    checkpoint = replace(base, state_dict=weights)
-    return replace(checkpoint, temperature=fit_temperature(checkpoint, dataset.val, titles)), head
+    calibration = fit_calibration(*_predict_val(_with_head(base, head), dataset, titles))
+    head = shifted(head, calibration, scaler, base.velocity.scale)
+    return replace(_with_head(base, head), temperature=calibration.temperature), head
+
+
+def _with_head(base: Checkpoint, head: LowRankHead) -> Checkpoint:
+    return replace(base, state_dict={**base.state_dict, **head.state_dict(base.config.image_dim)})
+
+
+def _predict_val(
+    checkpoint: Checkpoint, dataset: Dataset, titles: TitleVectors
+) -> tuple[Predictions, Predictions]:
+    """What `checkpoint` says of val, with the age and without it."""
+    engine, text = TorchEngine(checkpoint), titles.of(dataset.val.videos)
+    with_age, ageless = (
+        predict(engine, checkpoint, dataset.val, text, with_age=known) for known in (True, False)
+    )
+    return with_age, ageless
 
 
 def recency_weights(split: Split, half_life_days: float) -> FloatArray:
@@ -123,22 +139,3 @@ def _rows(
         target=torch.from_numpy(base.velocity.apply(split.views_per_day).astype(np.float32)),
         weights=torch.from_numpy(weights.astype(np.float32)),
     )
-
-
-def fit_temperature(checkpoint: Checkpoint, val: Split, titles: TitleVectors) -> float:
-    """What to divide the logits by, so that scores are frequencies on val: least log loss."""
-    engine = TorchEngine(checkpoint)
-    text = titles.of(val.videos)
-    scores = [predict(engine, checkpoint, val, text, with_age=known).viral for known in (True, False)]
-    margins = [np.log(score / (1 - score)) for score in (np.clip(s, 1e-12, 1 - 1e-12) for s in scores)]
-    signs = np.where(val.is_viral, 1.0, -1.0)
-
-    def log_loss(log_temperature: float) -> float:
-        with_age, ageless = (
-            np.logaddexp(0, -signs * margin / np.exp(log_temperature)).mean() for margin in margins
-        )
-        return float(WITH_AGE_SHARE * with_age + (1 - WITH_AGE_SHARE) * ageless)
-
-    bounds = (-LARGEST_LOG_TEMPERATURE, LARGEST_LOG_TEMPERATURE)
-    found = minimize_scalar(log_loss, bounds=bounds, method="bounded")
-    return float(np.exp(found.x))

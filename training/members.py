@@ -1,8 +1,9 @@
 """Several narrow networks trained side by side that together are one wide fusion head.
 
-Each of M members has 1/M of the hidden units of both layers and never looks at another's. Side by side
+Each of M members has an Mth of the hidden units of both layers and never looks at another's. Side by side
 they are the network's own `fusion`, `classifier` and `regressor`: the second layer is block-diagonal, and
-the outputs are the members' mean. An ensemble's accuracy at no cost when scoring.
+the outputs are the members' mean. An ensemble's accuracy at no cost when scoring. Units that are left
+over have zero weights.
 """
 
 import math
@@ -24,8 +25,11 @@ class Members(nn.Module):
         self, members: int, inputs: int, hidden: tuple[int, int], dropout: tuple[float, float], seed: int
     ) -> None:
         super().__init__()
-        assert all(units % members == 0 for units in hidden), "members share the hidden units evenly"
-        wide, narrow = hidden[0] // members, hidden[1] // members
+        # At least one unit of each layer stays free: the calibration uses the last one.
+        wide, narrow = ((units - 1) // members for units in hidden)
+        assert wide > 0, "every member has hidden units"
+        assert narrow > 0, "every member has hidden units"
+        self.hidden = hidden
         generator = torch.Generator().manual_seed(seed)
         self.dropout = dropout
         self.first = _uniform(generator, (members, inputs, wide), math.sqrt(3 / inputs))
@@ -51,26 +55,35 @@ class Members(nn.Module):
         The projection's mean moves into the bias; a feature that is not used has a column of zeros.
         """
         title_dims = projection.components_.shape[1]
-        first = self.first.permute(0, 2, 1).flatten(0, 1)  # (H1, D)
+        wide, narrow = self.hidden
+        first = _padded(self.first.permute(0, 2, 1).flatten(0, 1), wide)  # (H1, D)
         text_units = first[:, :title_dims].contiguous()  # (H1, K)
         scalar_weight = torch.zeros(len(first), scalars)
         scalar_weight[:, used] = first[:, title_dims:]
         directions = torch.from_numpy(projection.components_.T.copy())  # (K, D), float64
         shift = text_units.double() @ (directions @ torch.from_numpy(projection.mean_))  # (H1,)
-        last = self.last.permute(2, 0, 1).flatten(1) / len(self.last)  # (3, H2)
+        first_bias = _padded(self.first_bias.flatten(), wide).double() - shift  # (H1,)
+        second = _block_diagonal(self.second.permute(0, 2, 1))
+        last = _padded(self.last.permute(2, 0, 1).flatten(1).T / len(self.last), narrow).T  # (3, H2)
         last_bias = self.last_bias.mean(dim=(0, 1))  # (3,)
         return LowRankHead(
             text_units=text_units,
             text_directions=directions.float(),
             scalar_weight=scalar_weight,
-            input_bias=(self.first_bias.flatten().double() - shift).float(),
-            hidden_weight=_block_diagonal(self.second.permute(0, 2, 1)),  # (H2, H1)
-            hidden_bias=self.second_bias.flatten().clone(),
+            input_bias=first_bias.float(),
+            hidden_weight=_padded(_padded(second, narrow).T, wide).T,  # (H2, H1)
+            hidden_bias=_padded(self.second_bias.flatten(), narrow),
             classifier_weight=last[:2].contiguous(),
             classifier_bias=last_bias[:2].clone(),
             regressor_weight=last[2:].contiguous(),
             regressor_bias=last_bias[2:].clone(),
         )
+
+
+def _padded(matrix: Tensor, rows: int) -> Tensor:
+    """`matrix` with rows of zeros below, `rows` in all."""
+    missing = matrix.new_zeros(rows - len(matrix), *matrix.shape[1:])
+    return torch.cat([matrix, missing])
 
 
 def _block_diagonal(blocks: Tensor) -> Tensor:
