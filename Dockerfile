@@ -51,12 +51,15 @@ LABEL org.opencontainers.image.title="Miles" \
       org.opencontainers.image.revision="$REVISION"
 
 # /cache is for checkpoints from the hub (hf://...) alone: mount a volume there when the root is read-only.
+# Importing torch wants a folder for compiled kernels; named and present, it is never written, and no /tmp is needed.
 RUN useradd --uid 1000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin miles \
-    && install --directory --owner 1000 --group 1000 /cache
+    && install --directory --owner 1000 --group 1000 /cache \
+    && mkdir /var/cache/torchinductor
 ENV HOME=/nonexistent \
     HF_HOME=/cache/huggingface \
     XDG_CACHE_HOME=/cache \
     TORCH_HOME=/cache/torch \
+    TORCHINDUCTOR_CACHE_DIR=/var/cache/torchinductor \
     HF_HUB_DISABLE_TELEMETRY=1
 
 WORKDIR /app

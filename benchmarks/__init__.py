@@ -1,0 +1,1 @@
+"""How fast Miles is, measured: each module is one benchmark, whose last line of output is JSON."""

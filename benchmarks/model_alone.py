@@ -1,0 +1,144 @@
+"""What a score costs without HTTP: each step of the network by itself, on the checkpoint that is served.
+
+    python -m benchmarks.model_alone [--seconds 3]
+
+A forward's cost depends on shapes and never on values, so token ids are drawn at random and only the lengths
+are real: those of 5,634 US trending titles (13 tokens at the median). BERT's time grows with tokens, which
+is why texts are never padded to 128 and why a batch is sorted by length. ResNet-50 costs the same for every
+image. Both towers are frozen: a video that was scored before costs the fusion alone.
+
+Milliseconds differ from machine to machine and hour to hour; the ratios to one video's whole forward travel
+better. Reported is the median over at least `--seconds` per row. The last line of output is JSON.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from model.checkpoint_file import CheckpointError
+from model.engine import Engine, TokenIds
+from serving.loading import LoadedModel, load_model
+from serving.settings import Settings
+
+# Deciles (5 %, 15 %, ... 95 %) of the tokens per title, [CLS] and [SEP] included.
+TITLE_TOKENS = (7, 9, 10, 11, 12, 14, 15, 17, 19, 23)
+MEDIAN_TITLE = 13
+SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement: what was run, how many videos in one call, the median call in seconds, calls made."""
+
+    name: str
+    videos: int
+    seconds: float
+    calls: int
+
+    @property
+    def milliseconds_per_video(self) -> float:
+        """What the step costs one video."""
+        return 1000 * self.seconds / self.videos
+
+
+def token_ids(lengths: Sequence[int], draw: np.random.Generator, vocabulary: int) -> TokenIds:
+    """Random word pieces, one sequence per length."""
+    return [draw.integers(1000, vocabulary, length).tolist() for length in lengths]
+
+
+def steps(loaded: LoadedModel, draw: np.random.Generator) -> dict[str, tuple[int, Callable[[], object]]]:
+    """Every row's name, its number of videos, and the call that is timed."""
+    engine, spec = loaded.engine, loaded.image_spec
+    vocabulary = loaded.tokenizer.vocabulary_size
+
+    def text(lengths: Sequence[int]) -> Callable[[], object]:
+        ids = token_ids(lengths, draw, vocabulary)
+        types = [[0] * len(row) for row in ids]
+        return lambda: engine.encode_text(ids, types)
+
+    longest = loaded.tokenizer.spec.max_tokens
+    rows = {
+        f"text, {MEDIAN_TITLE} tokens": (1, text([MEDIAN_TITLE])),
+        f"text, {longest} tokens": (1, text([longest])),
+        f"text, batch of {len(TITLE_TOKENS)} titles": (len(TITLE_TOKENS), text(TITLE_TOKENS)),
+        "fusion": (1, fusion(engine, 1, loaded, draw)),
+        "fusion, batch of 16": (16, fusion(engine, 16, loaded, draw)),
+    }
+    if spec is not None:
+        one, eight = (draw.integers(0, 256, (n, spec.height, spec.width, 3), dtype=np.uint8) for n in (1, 8))
+        rows["image"] = (1, lambda: engine.encode_image(one))
+        rows["image, batch of 8"] = (8, lambda: engine.encode_image(eight))
+    return rows
+
+
+def fusion(
+    engine: Engine, videos: int, loaded: LoadedModel, draw: np.random.Generator
+) -> Callable[[], object]:
+    """The fusion's call for known tower outputs."""
+    text = np.repeat(engine.encode_text([[101, 102]], [[0, 0]]), videos, axis=0)
+    image = np.repeat(engine.neutral_image[None], videos, axis=0)
+    scalars = draw.standard_normal((videos, len(loaded.checkpoint.scalar_features or ()))).astype(np.float32)
+    return lambda: engine.score(text, image, scalars)
+
+
+def measure(name: str, videos: int, call: Callable[[], object], seconds: float) -> Row:
+    """Warm up, then time calls until `seconds` are over, five at least."""
+    for _ in range(3):
+        call()
+    taken: list[float] = []
+    while sum(taken) < seconds or len(taken) < 5:
+        started = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - started)
+    return Row(name, videos, statistics.median(taken), len(taken))
+
+
+def one_video(rows: Sequence[Row]) -> float:
+    """Milliseconds of one new video with a median title: text, image, fusion, one after the other."""
+    whole = {f"text, {MEDIAN_TITLE} tokens", "image", "fusion"}
+    return sum(row.milliseconds_per_video for row in rows if row.name in whole)
+
+
+def report(rows: Sequence[Row]) -> None:
+    """The table."""
+    whole = one_video(rows)
+    print(f"{'step':28} {'ms a video':>10} {'of one video':>13} {'calls':>6}")
+    for row in rows:
+        each = row.milliseconds_per_video
+        print(f"{row.name:28} {each:10.2f} {each / whole:13.2f} {row.calls:6}")
+    print(f"{'one new video, whole':28} {whole:10.2f} {1:13.2f}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure every step; settings come from the same MILES_ variables that the service reads."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3.0, help="time spent on each row")
+    options = parser.parse_args(arguments)
+    try:
+        loaded = load_model(Settings())
+    except CheckpointError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    engine = loaded.engine
+    said = f"{engine.name} {engine.precision} on {engine.device}, {torch.get_num_threads()} threads"
+    print(f"{loaded.checkpoint.name}: {said}, {platform.machine()}\n")
+    draw = np.random.default_rng(SEED)
+    timed = steps(loaded, draw).items()
+    rows = [measure(name, videos, call, options.seconds) for name, (videos, call) in timed]
+    report(rows)
+    figures = {row.name: round(row.milliseconds_per_video, 3) for row in rows}
+    whole = {"engine": engine.name, "precision": engine.precision, "one_video_ms": round(one_video(rows), 3)}
+    print(json.dumps({"benchmark": "model_alone", **whole, "ms_per_video": figures}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
