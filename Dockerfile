@@ -42,14 +42,6 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R a+r
 
 
 FROM base AS serve
-ARG VERSION=1.0.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Miles" \
-      org.opencontainers.image.description="Scores short-form videos before they take off." \
-      org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION"
-
 # /cache is for checkpoints from the hub (hf://...) alone: mount a volume there when the root is read-only.
 # Importing torch wants a folder for compiled kernels; named and present, it is never written, and no /tmp is needed.
 RUN useradd --uid 1000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin miles \
@@ -72,3 +64,12 @@ EXPOSE 7860
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 CMD ["python", "deploy/healthcheck.py"]
 CMD ["python", "app.py"]
+
+# Last, because the revision changes with every commit and would make every layer after it anew.
+ARG VERSION=1.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Miles" \
+      org.opencontainers.image.description="Scores short-form videos before they take off." \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
