@@ -29,7 +29,7 @@ from model.demo import (
 from model.engine import TorchEngine
 from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
-from training.dataset import SPLITS, Dataset, DatasetError, read_dataset
+from training.dataset import SPLITS, Dataset, DatasetError, Split, read_dataset
 from training.encoders import RANDOM, Encoders, open_encoders
 from training.evaluate import intervals_to_dict, measure, print_intervals, print_rows
 from training.golden import golden_answers
@@ -40,13 +40,23 @@ from training.vectors import TitleVectors, encode_titles
 
 CODE_VERSION = "1.0.0"
 SEED = 20171114  # the first day of the data
-DATA_NAME = "Trending YouTube Video Statistics (Kaggle datasnaek/youtube-new), US"
-DATA_LICENCE = "CC0-1.0"
+# By the file's sha256: what is said of one file must not be said of another.
+KNOWN_DATA = {
+    "097f5964b5ac79c60cb2eb5353e12cb7595435a9629664a65aec695a2b3adf0a": {
+        "name": "Trending YouTube Video Statistics (Kaggle datasnaek/youtube-new), US",
+        "licence": "CC0-1.0",
+        "note": "Trained on videos that were on YouTube's US trending list, November 2017 to June 2018; its "
+        "probabilities do not transfer to ordinary uploads.",
+    }
+}
+UNKNOWN_DATA = {
+    "name": "not stated",
+    "licence": "not stated",
+    "note": "Trained on data whose origin is not stated.",
+}
 NOTES = (
     "Image columns are zero, because the data holds no images: a thumbnail does not change a score.",
     "Text is the title alone, because only one month of the data has descriptions.",
-    "Trained on videos that were on YouTube's US trending list, November 2017 to June 2018; its "
-    "probabilities do not transfer to ordinary uploads.",
 )
 RANDOM_TEXT_NOTE = (
     "The text encoder is seeded random: it tells titles apart by their words and knows nothing of meaning."
@@ -98,16 +108,18 @@ def _compare(
 
 
 def _provenance(dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int) -> dict[str, Any]:
-    notes = [*NOTES, RANDOM_TEXT_NOTE] if "seed" in encoders.provenance["text"] else list(NOTES)
+    known = KNOWN_DATA.get(dataset.sha256, UNKNOWN_DATA)
+    random_text = [RANDOM_TEXT_NOTE] if "seed" in encoders.provenance["text"] else []
     return {
         "source": SOURCE if encoders.are_random else "trained with training.fit",
         "encoders": encoders.provenance,
         "data": {
-            "name": DATA_NAME,
-            "licence": DATA_LICENCE,
+            "name": known["name"],
+            "licence": known["licence"],
             "file": dataset.name,
             "sha256": dataset.sha256,
-            "split": "by video and by time: train before 2018-03-15, val to 2018-04-13, test from 2018-04-14",
+            "split": "by video and by time, as the file's column split says",
+            "observed": {name: _observed(dataset.split(name)) for name in SPLITS},
             "rows": {name: len(dataset.split(name)) for name in SPLITS},
             "videos": {name: len(set(dataset.split(name).video_ids)) for name in SPLITS},
             "purged_rows": dataset.purged_rows,
@@ -116,8 +128,14 @@ def _provenance(dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int)
         "recipe": {**asdict(recipe), "seed": seed},
         "code_version": CODE_VERSION,
         "created": datetime.now(UTC).date().isoformat(),
-        "notes": notes,
+        "notes": [*NOTES, known["note"], *random_text],
     }
+
+
+def _observed(split: Split) -> str:
+    """The first and the last day on which the rows' counts were read."""
+    days = sorted(video.observed_at.date().isoformat() for video in split.videos if video.observed_at)
+    return f"{days[0]} to {days[-1]}"
 
 
 def main(arguments: list[str] | None = None) -> int:

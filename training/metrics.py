@@ -89,13 +89,18 @@ def best_f1_threshold(predictions: Predictions) -> float:
 
 
 def weighted_auroc(truth: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """AUROC of the same N rows under R sets of weights, (R, N) to (R,); ties count half."""
+    """AUROC of the same N rows under R sets of weights, (R, N) to (R,); ties count half.
+
+    NaN where the weights leave only one class.
+    """
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
     positive = np.add.reduceat(weights[:, order] * truth[order], starts, axis=1)  # (R, distinct scores)
     negative = np.add.reduceat(weights[:, order] * ~truth[order], starts, axis=1)
     below = np.cumsum(negative, axis=1) - negative / 2
-    area: FloatArray = (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    unknown = np.full(len(weights), np.nan)
+    area: FloatArray = np.divide((positive * below).sum(axis=1), pairs, out=unknown, where=pairs > 0)
     return area
 
 

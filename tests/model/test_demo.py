@@ -1,0 +1,160 @@
+"""The demo checkpoint: composed from seeds and factors, checked, and never in anybody's way."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model.checkpoint import read_checkpoint
+from model.demo import HEAD_FILE, METADATA_FILE, compose, main, read_demo, write_demo
+from model.engine import TorchEngine
+from model.low_rank import LowRankHead
+from model.pretrained import random_text_state, random_vision_state
+from tests.tiny import TINY_TEXT, TINY_VISION, tiny_checkpoint, write_tiny
+
+SEED = 5
+TEXT_SHAPE = {"layers": 2, "hidden_size": 64, "heads": 4, "intermediate_size": 128}
+VISION_SHAPE = {"block": "basic", "stages": [1, 1, 1, 1]}
+
+
+@pytest.fixture
+def demo_directory(tmp_path):
+    """A tiny demo: the same files, shallow encoders, random factors."""
+    draw = torch.Generator().manual_seed(SEED)
+    shapes = {
+        "text_units": (64, 4), "text_directions": (4, 64), "scalar_weight": (64, 18), "input_bias": (64,),
+        "hidden_weight": (32, 64), "hidden_bias": (32,), "classifier_weight": (2, 32),
+        "classifier_bias": (2,), "regressor_weight": (1, 32), "regressor_bias": (1,),
+    }  # fmt: skip
+    head = LowRankHead(**{name: torch.rand(shape, generator=draw) for name, shape in shapes.items()})
+    text, vision = random_text_state(TINY_TEXT, SEED), random_vision_state(TINY_VISION, SEED)
+    state = {
+        **{f"text_encoder.{name}": tensor for name, tensor in text.items()},
+        **{f"vision_encoder.{name}": tensor for name, tensor in vision.items()},
+        **head.state_dict(TINY_VISION.output_dim),
+    }
+    origin = {
+        "source": "demo",
+        "encoders": {
+            "text": {"seed": SEED, "shape": TEXT_SHAPE},
+            "image": {"seed": SEED, "shape": VISION_SHAPE},
+        },
+        "notes": ["a note for people"],
+    }
+    directory = tmp_path / "demo"
+    write_demo(directory, replace(tiny_checkpoint(), state_dict=state, provenance=origin), head)
+    return directory
+
+
+def run(directory, out):
+    return main(["--demo", str(directory), "--out", str(out)])
+
+
+def test_a_demo_is_composed_and_readable(demo_directory, tmp_path, capsys):
+    """What is written is a complete checkpoint that says it is a demo."""
+    assert run(demo_directory, tmp_path / "model.pt") == 0
+    assert "a note for people" in capsys.readouterr().out
+    checkpoint = read_checkpoint(tmp_path / "model.pt")
+    checkpoint.require_statistics()
+    assert checkpoint.provenance["source"] == "demo"
+    assert checkpoint.zero_weight_modalities == ("image",)
+
+
+def test_two_compositions_are_the_same_bytes(demo_directory, tmp_path):
+    """Composed twice, the files are equal to the byte."""
+    paths = [tmp_path / name / "model.pt" for name in "ab"]
+    for path in paths:
+        assert run(demo_directory, path) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_current_demo_is_not_written_again(demo_directory, tmp_path, capsys):
+    """A second run sees that the file is right and leaves it."""
+    out = tmp_path / "model.pt"
+    run(demo_directory, out)
+    written = out.stat().st_mtime_ns
+    assert run(demo_directory, out) == 0
+    assert "is the demo checkpoint already" in capsys.readouterr().out
+    assert out.stat().st_mtime_ns == written
+
+
+def test_another_demo_is_replaced(demo_directory, tmp_path):
+    """A demo of other metadata, an older release's say, gives way."""
+    out = tmp_path / "model.pt"
+    run(demo_directory, out)
+    metadata = json.loads((demo_directory / METADATA_FILE).read_text())
+    metadata["temperature"] = 2.5
+    (demo_directory / METADATA_FILE).write_text(json.dumps(metadata))
+    assert run(demo_directory, out) == 0
+    assert read_checkpoint(out).temperature == 2.5
+
+
+@pytest.mark.parametrize("contents", ["owner", b"half a download"])
+def test_a_file_that_is_no_demo_is_never_touched(demo_directory, tmp_path, capsys, contents):
+    """The owner's checkpoint, and a file that cannot even be read, stay as they are."""
+    out = tmp_path / "model.pt"
+    if contents == "owner":
+        write_tiny(out)
+    else:
+        out.write_bytes(contents)
+    before = out.read_bytes()
+    assert run(demo_directory, out) == 1
+    assert "name another --out" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+def test_a_changed_head_is_refused(demo_directory, tmp_path, capsys):
+    """One changed number gives another fingerprint: both are named and nothing is written."""
+    tensors = load_file(demo_directory / HEAD_FILE)
+    tensors["input_bias"][0] += 1e-6
+    save_file(tensors, demo_directory / HEAD_FILE)
+    assert run(demo_directory, tmp_path / "model.pt") == 1
+    recorded = json.loads((demo_directory / METADATA_FILE).read_text())["fingerprint"]
+    assert f"recorded is {recorded}" in capsys.readouterr().err
+    assert not (tmp_path / "model.pt").exists()
+
+
+@pytest.mark.parametrize("damage", ["absent", "not JSON", "{}"])
+def test_damaged_metadata_is_one_clear_error(demo_directory, tmp_path, capsys, damage):
+    """Missing, broken or empty metadata names the file and says where to get it again."""
+    metadata = demo_directory / METADATA_FILE
+    metadata.unlink() if damage == "absent" else metadata.write_text(damage)
+    assert run(demo_directory, tmp_path / "model.pt") == 1
+    error = capsys.readouterr().err
+    assert METADATA_FILE in error
+    assert "Restore" in error
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """The demo in this repository at full size; composing checks its fingerprint."""
+    return compose(read_demo())
+
+
+def test_the_committed_demo_has_the_fixed_shape(committed):
+    """BERT-base, ResNet-50 and 18 scalars into 1024 and 256; its image columns are zero."""
+    assert committed.state_dict["fusion.0.weight"].shape == (1024, 2834)
+    assert committed.state_dict["fusion.3.weight"].shape == (256, 1024)
+    assert committed.zero_weight_modalities == ("image",)
+
+
+def test_the_committed_golden_answers_come_back(committed):
+    """The full network scores the recorded tensors as it did where it was trained."""
+    golden, engine = committed.golden, TorchEngine(committed)
+    text = engine.encode_text(golden["input_ids"], golden["token_type_ids"])
+    image = np.stack([engine.neutral_image] * len(text))
+    scores = engine.score(text, image, np.array(golden["scalars"], dtype=np.float32))
+    np.testing.assert_allclose(scores.viral, golden["viral_score"], atol=1e-4)
+    np.testing.assert_allclose(scores.velocity, golden["predicted_velocity"], rtol=1e-3)
+
+
+def test_the_committed_figures_are_worth_showing(committed):
+    """The recorded figures beat those of a linear model on the same features."""
+    figures = committed.test_metrics
+    assert 0.953 <= figures["auroc"] < 0.975
+    assert figures["ece"] <= 0.02
+    assert figures["mae"] <= 0.68
+    assert figures["without_age"]["mae"] <= 1.25

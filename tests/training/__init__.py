@@ -1,0 +1,1 @@
+"""Training on small synthetic data, with real small encoders."""

@@ -1,0 +1,135 @@
+"""A whole fit on small parts: from a CSV to a checkpoint, its demo, and figures."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from features import FeatureScaler, compute_features
+from model.checkpoint import read_checkpoint, write_checkpoint
+from model.demo import compose, read_demo, write_demo
+from model.engine import TorchEngine
+from tests.tiny import write_tiny
+from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, titles, write_csv
+from training import evaluate, fit
+from training.encoders import RANDOM
+from training.golden import video_of
+from training.vectors import encode_titles, tokenizer_for
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    return fit.fit(dataset(), encoders(), RECIPE, SEED, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def data_path(tmp_path_factory):
+    return write_csv(tmp_path_factory.mktemp("data") / "rows.csv", rows())
+
+
+def test_a_demo_is_the_checkpoint_that_was_fitted(fitted, tmp_path):
+    """Stored as factors and composed again, every weight and statistic is the same."""
+    write_demo(tmp_path, fitted.checkpoint, fitted.head)
+    composed = compose(read_demo(tmp_path))
+    for name, tensor in fitted.checkpoint.state_dict.items():
+        assert torch.equal(tensor, composed.state_dict[name]), name
+    for name in ("scalar_features", "feature_stats", "velocity", "temperature", "text_fields", "golden"):
+        assert getattr(composed, name) == getattr(fitted.checkpoint, name)
+
+
+def test_golden_answers_follow_from_the_requests(fitted, tmp_path):
+    """From a checkpoint on disk, the plain requests give the recorded tensors and scores again."""
+    write_checkpoint(tmp_path / "model.pt", fitted.checkpoint)
+    checkpoint = read_checkpoint(tmp_path / "model.pt")
+    golden, engine = checkpoint.golden, TorchEngine(checkpoint)
+    videos = [video_of(request) for request in golden["requests"]]
+    tokenizer = tokenizer_for(checkpoint)
+    ids = [list(tokenizer.encode(video.title, video.description).input_ids) for video in videos]
+    scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
+    scalars = scaler.transform(compute_features(videos))
+    assert ids == golden["input_ids"]
+    assert scalars.tolist() == golden["scalars"]
+    image = np.stack([engine.neutral_image] * len(videos))
+    scores = engine.score(engine.encode_text(ids, golden["token_type_ids"]), image, scalars)
+    np.testing.assert_allclose(scores.viral, golden["viral_score"], atol=1e-6)
+    np.testing.assert_allclose(scores.velocity, golden["predicted_velocity"], rtol=1e-5)
+
+
+def test_the_figures_are_complete(fitted):
+    """With and without age, with and without text, against the twin: all recorded, all finite."""
+    figures = fitted.checkpoint.test_metrics
+    for row in (figures, *(figures[name] for name in ("without_age", "without_text", "twin"))):
+        assert all(np.isfinite(row[name]) for name in evaluate.COLUMNS)
+    assert set(figures["gain_over_twin"]["auroc"]) == {"difference", "low", "high"}
+
+
+def test_other_data_is_not_called_by_the_known_name(fitted):
+    """Provenance states what is known of this file, and that its origin is not stated."""
+    provenance = fitted.checkpoint.provenance
+    assert provenance["data"]["licence"] == "not stated"
+    assert provenance["data"]["rows"]["train"] == len(dataset().train)
+    assert provenance["source"] == "demo"
+
+
+def test_cached_vectors_are_the_computed_ones(tmp_path, fitted):
+    """A second run reads the vectors that the first one wrote."""
+    engine = TorchEngine(fitted.checkpoint)
+    for _ in range(2):
+        found = encode_titles(engine, fitted.checkpoint, dataset(), tmp_path)
+        np.testing.assert_allclose(found.vectors, titles().vectors, atol=1e-6)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_titles_keep_their_own_vectors(fitted):
+    """Sorting by length into batches gives every title what it gets alone."""
+    video = dataset().test.videos[7]
+    text = tokenizer_for(fitted.checkpoint).encode(video.title)
+    alone = TorchEngine(fitted.checkpoint).encode_text([text.input_ids], [text.token_type_ids])
+    np.testing.assert_allclose(titles().of([video]), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("with_vision", [True, False])
+def test_evaluate_prints_the_row_for_any_checkpoint(tmp_path, data_path, capsys, with_vision):
+    """The last line is JSON with every figure, for a checkpoint with images and for one without."""
+    path = write_tiny(tmp_path / "tiny.pt", with_vision=with_vision)
+    assert evaluate.main([str(path), str(data_path)]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["checkpoint"] == "tiny.pt"
+    for row in (
+        figures,
+        figures["without_age"],
+        figures["without_text"],
+        figures["without_age_without_text"],
+    ):
+        assert all(np.isfinite(row[name]) for name in evaluate.COLUMNS)
+    assert figures["text_gain"]["auroc"]["low"] <= figures["text_gain"]["auroc"]["high"]
+
+
+def test_evaluate_names_a_missing_checkpoint(tmp_path, data_path, capsys):
+    """An error is one line on stderr and a failing exit status."""
+    assert evaluate.main([str(tmp_path / "none.pt"), str(data_path)]) == 1
+    assert "none.pt: no such file" in capsys.readouterr().err
+
+
+def test_fit_leaves_another_checkpoint_alone(tmp_path, data_path, capsys):
+    """A file that is no demo is not replaced unless asked, and nothing is computed before it is refused."""
+    path = write_tiny(tmp_path / "model.pt")
+    before = path.read_bytes()
+    assert fit.main([str(data_path), "--out", str(path)]) == 1
+    assert "say --overwrite" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_a_text_encoder_that_is_not_there_is_named(tmp_path, data_path, capsys):
+    """An encoder directory without weights is one clear error."""
+    options = [
+        "--out",
+        str(tmp_path / "model.pt"),
+        "--text-encoder",
+        str(tmp_path),
+        "--image-encoder",
+        RANDOM,
+    ]
+    assert fit.main([str(data_path), *options]) == 1
+    assert "no BERT weights there" in capsys.readouterr().err
