@@ -65,10 +65,7 @@ async def predict_batch(body: BatchRequest, request: Request, predictor: Predict
     predictor.require_ready()
     entries = score_each(predictor, body.videos, instance_of(request), request.state.telemetry)
     if NDJSON in request.headers.get("accept", ""):
-        lines = (
-            json.dumps({"index": index, **entry.model_dump(exclude_none=True)}) + "\n"
-            async for index, entry in entries
-        )
+        lines = (json.dumps({"index": index, **entry.model_dump()}) + "\n" async for index, entry in entries)
         return StreamingResponse(lines, media_type=NDJSON)
     finished = {index: entry async for index, entry in entries}
     return BatchResponse(

@@ -3,7 +3,16 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
 from pydantic.config import JsonDict
 
 from features import Video
@@ -159,6 +168,11 @@ class Problem(BaseModel):
     detail: str
     instance: str
     errors: list[dict[str, str]] | None = Field(None, description="Per field, when fields are at fault.")
+
+    @model_serializer(mode="wrap")
+    def _without_absent_errors(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A problem that is no field's fault has no `errors` at all, as in every other answer."""
+        return {key: value for key, value in serialise(self).items() if value is not None}
 
 
 class FailedItem(BaseModel):

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         16 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="The largest request body; more is a 413."
     )
     request_timeout_s: float = Field(
-        24.0, gt=0, le=600, description="From a request's arrival to its answer; then a 504."
+        60.0, gt=0, le=600, description="From a request's arrival to its answer; then a 504."
     )
     thumbnail_timeout_s: float = Field(
         6.0,

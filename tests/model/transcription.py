@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import model.torchvision_ops  # noqa: F401  torchvision does not import without it
 
-from torchvision.models.resnet import BasicBlock, ResNet  # isort: skip
+from torchvision.models.resnet import BasicBlock, ResNet, resnet50  # isort: skip
 from transformers import BertConfig, BertModel  # isort: skip
 
 MAX_TOKENS = 128
@@ -22,17 +22,23 @@ CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3
 
 
 class Transcription:
-    """The tiny network, one video at a time."""
+    """The network, one video at a time; by default the tiny one, at `full_size` the owner's."""
 
     def __init__(
-        self, state: dict[str, Tensor], *, heads: int, velocity: dict[str, float], temperature: float
+        self,
+        state: dict[str, Tensor],
+        *,
+        heads: int,
+        velocity: dict[str, float],
+        temperature: float,
+        full_size: bool = False,
     ):
         self.state, self.velocity, self.temperature = state, velocity, temperature
-        self.bert = BertModel(
-            BertConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=heads, intermediate_size=128)
-        ).eval()
+        tiny = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
+        shape = {} if full_size else tiny  # transformers' own defaults are bert-base-uncased
+        self.bert = BertModel(BertConfig(num_attention_heads=heads, **shape)).eval()
         self.bert.load_state_dict(self._part("text_encoder.bert."))
-        self.resnet = ResNet(BasicBlock, [1, 1, 1, 1]).eval()
+        self.resnet = (resnet50() if full_size else ResNet(BasicBlock, [1, 1, 1, 1])).eval()
         self.resnet.fc = torch.nn.Identity()
         self.resnet.load_state_dict(
             {

@@ -1,0 +1,42 @@
+"""The demo checkpoint, composed once, and one real service that runs on it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service import ROOT, Service, ready_service
+from tests.thumbnail_host import ThumbnailHost, thumbnail_host
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo checkpoint as `make model` composes it."""
+    path = tmp_path_factory.mktemp("models") / "model_full.pt"
+    subprocess.run([sys.executable, "-m", "model.demo", "--out", str(path)], cwd=ROOT, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[ThumbnailHost]:
+    """A local host for thumbnails."""
+    with thumbnail_host() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A ready service on the demo checkpoint that may fetch thumbnails from this machine."""
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    with ready_service(log, checkpoint=demo, thumbnail_trusted_networks="127.0.0.0/8") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(service: Service) -> Iterator[httpx.Client]:
+    """A client of that service."""
+    with httpx.Client(base_url=service.url, timeout=120) as open_client:
+        yield open_client
