@@ -79,7 +79,7 @@ def test_more_and_younger_views_score_higher(client: httpx.Client) -> None:
 
 
 def test_model_info_describes_the_fixed_network(client: httpx.Client) -> None:
-    """18 named features, 2834 -> 1024 -> 256, about 136 M parameters with 3.2 M trained, and honest provenance."""
+    """18 named features, 2834 -> 1024 -> 256, 136 M parameters with 3.2 M trained, honest provenance."""
     info = client.get("/model/info").json()
     assert [feature["name"] for feature in info["features"]] == list(MILES_V1)
     assert info["architecture"]["fusion"] == "2834 -> 1024 -> 256"
