@@ -48,8 +48,8 @@ def test_calibration_error_of_a_known_case():
 
 
 def test_a_score_of_one_has_a_bin():
-    """A certain and true score is perfectly calibrated, not out of range."""
-    assert calibration_error(np.array([True, False]), np.array([1.0, 0.0])) == 0
+    """A score of 1 shares the last bin with 0.9: one of the two viral, 0.95 on average, is 0.45 off."""
+    assert calibration_error(np.array([False, True]), np.array([1.0, 0.9])) == pytest.approx(0.45)
 
 
 def test_a_perfect_prediction_scores_perfectly(predictions):
