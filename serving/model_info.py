@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from features import REGISTRY
+from features import features_named
 from serving.loading import LoadedModel
 from serving.schemas import MAX_BATCH_VIDEOS, MODEL_NAME, MODEL_VERSION
 from serving.settings import Settings
@@ -76,10 +76,10 @@ def _features(model: LoadedModel) -> list[dict[str, Any]]:
     stats = model.scaler.to_stats()
     return [
         {
-            "name": name,
-            "formula": REGISTRY[name].formula,
-            "unit": REGISTRY[name].unit,
-            "training": stats[name],
+            "name": feature.name,
+            "formula": feature.formula,
+            "unit": feature.unit,
+            "training": stats[feature.name],
         }
-        for name in model.scaler.feature_names_in_
+        for feature in features_named(model.scaler.feature_names_in_)
     ]

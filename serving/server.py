@@ -64,4 +64,4 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
 def _listen(settings: Settings) -> socket.socket:
     """Take the port before anything else is done: a second server fails at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    return socket.create_server((settings.host, settings.port), family=family, backlog=socket.SOMAXCONN)

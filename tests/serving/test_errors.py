@@ -23,7 +23,7 @@ def test_every_error_has_a_status() -> None:
     ("method", "path", "status"),
     [
         ("GET", "/nowhere", 404),
-        ("POST", "/predict/", 404),
+        ("GET", "/predict/", 404),
         ("GET", "//predict", 404),
         ("GET", "/page/../app.py", 404),
         ("GET", "/page/%2e%2e/%2e%2e/app.py", 404),
@@ -38,7 +38,7 @@ def test_every_error_has_a_status() -> None:
 )
 def test_error_is_a_problem(client: httpx.Client, method: str, path: str, status: int) -> None:
     """Whatever is wrong, the answer is problem+json with all five members and the request's id."""
-    response = client.request(method, path)
+    response = client.request(method, str(client.base_url).rstrip("/") + path)
     body = response.json()
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
