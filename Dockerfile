@@ -25,7 +25,7 @@ FROM packages AS weights
 WORKDIR /app
 COPY model/ model/
 COPY models/ models/
-RUN [ -f models/model_full.pt ] || python -m model.demo --out models/model_full.pt; \
+RUN { [ -f models/model_full.pt ] || python -m model.demo --out models/model_full.pt; } && \
     chmod -R a+rX models
 
 

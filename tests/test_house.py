@@ -23,6 +23,8 @@ TREE = [
         ".dockerignore",
         ".gitignore",
         "CHANGELOG.md",
+        "DEPLOYMENT_GUIDE.md",
+        "README.md",
         "Dockerfile",
         "LICENSE",
         "Makefile",
