@@ -5,7 +5,6 @@ Whoever serves the checkpoint must arrive at the same tensors and, within tolera
 
 import base64
 import io
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -71,29 +70,12 @@ def generated_png(seed: int) -> str:
     return base64.b64encode(encoded.getvalue()).decode()
 
 
-def video_of(request: dict[str, Any]) -> Video:
-    """The video that a golden request describes."""
-    published, observed = (
-        datetime.fromisoformat(text) if text else None
-        for text in (request["published_at"], request["observed_at"])
-    )
-    counts = {name: request[name] for name in ("view_count", "like_count", "comment_count")}
-    return Video(
-        title=request["title"],
-        description=request["description"],
-        duration_seconds=request["duration_seconds"],
-        published_at=published,
-        observed_at=observed,
-        **counts,
-    )
-
-
 def golden_answers(engine: Engine, checkpoint: Checkpoint) -> dict[str, Any]:
     """The checkpoint's `golden`: requests, their tensors and their scores, all plain values."""
     assert checkpoint.scalar_features is not None, "a trained checkpoint names its features"
     assert checkpoint.feature_stats is not None, "a trained checkpoint has its statistics"
     requests = golden_requests()
-    videos = [video_of(request) for request in requests]
+    videos = [Video.from_plain(request) for request in requests]
     texts = [tokenizer_for(checkpoint).encode(video.title, video.description) for video in videos]
     scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
     scalars = scaler.transform(compute_features(videos, checkpoint.scalar_features))

@@ -1,7 +1,6 @@
 """A hundred recorded requests: the service's path and a plain PyTorch transcription give the same answers."""
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,6 @@ BATCH_SIZE = 9  # of mixed lengths: every batch but the last holds short and lon
 TOLERANCE = 1e-5
 
 
-def _video(request):
-    times = {
-        key: datetime.fromisoformat(request[key]) if request[key] else None
-        for key in ("published_at", "observed_at")
-    }
-    return Video(**{key: value for key, value in request.items() if key != "image_seed"} | times)
-
-
 def _picture(seed):
     """A 224 x 224 picture of coloured blocks with some noise."""
     draw = np.random.default_rng(seed)
@@ -38,7 +29,7 @@ def _picture(seed):
 def inputs():
     """Tokens, standardised scalars and pixels (None where a request has no image), by request."""
     checkpoint = tiny_checkpoint()
-    videos = [_video(request) for request in REQUESTS]
+    videos = [Video.from_plain(request) for request in REQUESTS]
     spec = TextSpec(checkpoint.text_fields, checkpoint.max_tokens)
     tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)
     texts = [tokenizer.encode(video.title, video.description) for video in videos]

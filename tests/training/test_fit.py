@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from features import FeatureScaler, compute_features
+from features import FeatureScaler, Video, compute_features
 from model.checkpoint import read_checkpoint, write_checkpoint
 from model.demo import compose, read_demo, write_demo
 from model.engine import TorchEngine
@@ -14,7 +14,6 @@ from tests.tiny import write_tiny
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, titles, write_csv
 from training import evaluate, fit
 from training.encoders import RANDOM
-from training.golden import video_of
 from training.vectors import encode_titles, tokenizer_for
 
 
@@ -43,7 +42,7 @@ def test_golden_answers_follow_from_the_requests(fitted, tmp_path):
     write_checkpoint(tmp_path / "model.pt", fitted.checkpoint)
     checkpoint = read_checkpoint(tmp_path / "model.pt")
     golden, engine = checkpoint.golden, TorchEngine(checkpoint)
-    videos = [video_of(request) for request in golden["requests"]]
+    videos = [Video.from_plain(request) for request in golden["requests"]]
     tokenizer = tokenizer_for(checkpoint)
     ids = [list(tokenizer.encode(video.title, video.description).input_ids) for video in videos]
     scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
