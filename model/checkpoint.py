@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from model import metadata as checked
-from model.checkpoint_file import CheckpointError as CheckpointError  # part of this module's interface
-from model.checkpoint_file import check_file, unpickle
-from model.fusion import FusionConfig, MultimodalViralityPredictor
+from model.card import ModelCard
+from model.checkpoint_file import unpickle
+from model.config import FusionConfig
+from model.file_check import CheckpointError as CheckpointError  # part of this module's interface
+from model.file_check import check_file
+from model.fusion import MultimodalViralityPredictor
 from model.layouts import LayoutError, infer_config, normalise_state_dict
 from model.metadata import FORMAT, MetadataError, is_absent
 from model.velocity import Velocity
@@ -58,6 +61,38 @@ class Checkpoint:
         return tuple(
             name for name, block in columns.items() if block.numel() and not bool(block.count_nonzero())
         )
+
+    def card(self) -> ModelCard:
+        """What a service needs to know besides running it. Raises `CheckpointError` without statistics."""
+        self.require_statistics()
+        assert self.scalar_features is not None, "require_statistics has seen to it"
+        assert self.feature_stats is not None, "require_statistics has seen to it"
+        assert self.velocity is not None, "require_statistics has seen to it"
+        return ModelCard(
+            name=self.name,
+            sha256=self.sha256,
+            config=self.config,
+            scalar_features=self.scalar_features,
+            feature_stats=self.feature_stats,
+            velocity=self.velocity,
+            temperature=self.temperature,
+            text_fields=self.text_fields,
+            max_tokens=self.max_tokens,
+            parameters=self._count_parameters(),
+            zero_weight_modalities=self.zero_weight_modalities,
+            test_metrics=self.test_metrics,
+            golden=self.golden,
+            provenance=self.provenance,
+        )
+
+    def _count_parameters(self) -> dict[str, int]:
+        """Learned numbers; batch-norm's running statistics are not learned by gradient."""
+        computed = ("running_mean", "running_var", "num_batches_tracked")
+        sizes = {name: t.numel() for name, t in self.state_dict.items() if not name.endswith(computed)}
+        encoders = ("text_encoder.", "vision_encoder.")
+        frozen = sum(size for name, size in sizes.items() if name.startswith(encoders))
+        total = sum(sizes.values())
+        return {"total": total, "trainable": total - frozen, "frozen": frozen}
 
     def require_statistics(self) -> None:
         """Raise `CheckpointError` unless the file says how its inputs and its velocity were scaled."""

@@ -20,8 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
-from model.encoders import TextConfig, VisionConfig
-from model.fusion import FusionConfig
+from model.config import FusionConfig, TextConfig, VisionConfig
 from model.low_rank import LowRankHead
 from model.pretrained import fingerprint, random_text_state, random_vision_state
 from model.velocity import velocity_from

@@ -4,83 +4,46 @@ Attribute names are the owner's (`bert`, `feature_extractor`), kept so that thei
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import model.torchvision_ops  # noqa: F401  must precede every import of torchvision; it says why
+from model.config import TextConfig, VisionConfig
 
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
 from transformers import BertConfig, BertModel  # isort: skip
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
-@dataclass(frozen=True)
-class TextConfig:
-    """BERT's shape; the defaults are bert-base-uncased."""
-
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    layers: int = 12
-    heads: int = 12
-    intermediate_size: int = 3072
-    max_positions: int = 512
-    token_types: int = 2
-    layer_norm_eps: float = 1e-12
-
-    @property
-    def output_dim(self) -> int:
-        """Length of the pooled vector."""
-        return self.hidden_size
-
-    def to_bert(self) -> BertConfig:
-        """transformers' own configuration of the same shape."""
-        return BertConfig(
-            vocab_size=self.vocab_size,
-            hidden_size=self.hidden_size,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            intermediate_size=self.intermediate_size,
-            max_position_embeddings=self.max_positions,
-            type_vocab_size=self.token_types,
-            layer_norm_eps=self.layer_norm_eps,
-        )
-
-    @classmethod
-    def from_bert(cls, bert: BertConfig) -> "TextConfig":
-        """The shape of a BERT that transformers loaded."""
-        return cls(
-            vocab_size=bert.vocab_size,
-            hidden_size=bert.hidden_size,
-            layers=bert.num_hidden_layers,
-            heads=bert.num_attention_heads,
-            intermediate_size=bert.intermediate_size,
-            max_positions=bert.max_position_embeddings,
-            token_types=bert.type_vocab_size,
-            layer_norm_eps=bert.layer_norm_eps,
-        )
+def bert_config(config: TextConfig) -> BertConfig:
+    """transformers' own configuration of the same shape."""
+    return BertConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.intermediate_size,
+        max_position_embeddings=config.max_positions,
+        type_vocab_size=config.token_types,
+        layer_norm_eps=config.layer_norm_eps,
+    )
 
 
-@dataclass(frozen=True)
-class VisionConfig:
-    """ResNet's shape and the pixels it takes; the defaults are ResNet-50 at 224 x 224."""
-
-    block: str = "bottleneck"
-    stages: tuple[int, ...] = (3, 4, 6, 3)
-    height: int = 224
-    width: int = 224
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-
-    @property
-    def output_dim(self) -> int:
-        """Length of the pooled vector: 2048 for bottleneck blocks, 512 for basic ones."""
-        return 512 * int(BLOCKS[self.block].expansion)
+def text_config(bert: BertConfig) -> TextConfig:
+    """The shape of a BERT that transformers loaded."""
+    return TextConfig(
+        vocab_size=bert.vocab_size,
+        hidden_size=bert.hidden_size,
+        layers=bert.num_hidden_layers,
+        heads=bert.num_attention_heads,
+        intermediate_size=bert.intermediate_size,
+        max_positions=bert.max_position_embeddings,
+        token_types=bert.type_vocab_size,
+        layer_norm_eps=bert.layer_norm_eps,
+    )
 
 
 class TextEncoder(nn.Module):
@@ -88,7 +51,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.bert: Any = BertModel(config.to_bert())
+        self.bert: Any = BertModel(bert_config(config))
 
     def fill_buffers(self) -> None:
         """Compute what no checkpoint holds; a module built on the meta device has no values."""

@@ -5,47 +5,11 @@
     18 scalars                      18  /                              -> velocity (1)
 """
 
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from model.encoders import TextConfig, TextEncoder, VisionConfig, VisionEncoder
-
-
-@dataclass(frozen=True)
-class FusionConfig:
-    """The architecture as plain values. A checkpoint without image weights has `vision` None."""
-
-    text: TextConfig = field(default_factory=TextConfig)
-    vision: VisionConfig | None = field(default_factory=VisionConfig)
-    scalars: int = 18
-    hidden: tuple[int, int] = (1024, 256)
-    dropout: tuple[float, float] = (0.3, 0.2)
-
-    @property
-    def image_dim(self) -> int:
-        """Length of the image vector, 0 without an image tower."""
-        return self.vision.output_dim if self.vision else 0
-
-    @property
-    def fused_dim(self) -> int:
-        """What the fusion takes: 768 + 2048 + 18 = 2834 at full size."""
-        return self.text.output_dim + self.image_dim + self.scalars
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """What the network reads."""
-        return ("text", "image", "scalars") if self.vision else ("text", "scalars")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the checkpoint's `config`."""
-        return asdict(self)
-
-    def with_scalars(self, scalars: int) -> "FusionConfig":
-        """The same architecture over another number of scalar features."""
-        return replace(self, scalars=scalars)
+from model.config import FusionConfig
+from model.encoders import TextEncoder, VisionEncoder
 
 
 class MultimodalViralityPredictor(nn.Module):

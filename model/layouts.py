@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.encoders import IMAGENET_MEAN, IMAGENET_STD, TextConfig, VisionConfig
-from model.fusion import FusionConfig
+from model.config import IMAGENET_MEAN, IMAGENET_STD, FusionConfig, TextConfig, VisionConfig
 from model.plain import finite_number, shown, whole_number
 
 STATE_KEYS = ("model_state_dict", "state_dict")

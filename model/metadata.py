@@ -7,7 +7,7 @@ is there and unusable is a `MetadataError`, never a guess.
 from collections.abc import Mapping
 from typing import Any
 
-from model.fusion import FusionConfig
+from model.config import FusionConfig
 from model.plain import finite_number, plain, shown, whole_number
 from model.velocity import Velocity, velocity_from
 

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.encoders import TextConfig, TextEncoder, VisionConfig, VisionEncoder
+from model.config import TextConfig, VisionConfig
+from model.encoders import TextEncoder, VisionEncoder, text_config
 
 from torchvision.models import ResNet50_Weights, resnet50  # isort: skip
 from transformers import BertModel  # isort: skip
@@ -69,7 +70,7 @@ def pretrained_text_encoder(source: str = BERT_BASE_UNCASED) -> TextEncoder:
         raise EncoderSourceError(
             f"{source}: its activation is {bert.config.hidden_act}, checkpoints hold BERT's, gelu. {remedy}"
         )
-    encoder = TextEncoder(TextConfig.from_bert(bert.config))
+    encoder = TextEncoder(text_config(bert.config))
     encoder.bert = bert
     return encoder.eval()
 

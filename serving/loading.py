@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from features import FeatureScaler, UnknownFeatureError, compute_features
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
-from model.engine import Engine, TorchEngine
+from model.engine import Engine
 from model.location import locate_checkpoint
+from model.torch_engine import TorchEngine
 from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 from serving.cpu_quota import usable_cpus

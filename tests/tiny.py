@@ -17,8 +17,8 @@ from torch import Tensor
 
 from features import MILES_V1, FeatureScaler, Video, compute_features
 from model.checkpoint import Checkpoint, write_checkpoint
-from model.encoders import TextConfig, VisionConfig
-from model.fusion import FusionConfig, MultimodalViralityPredictor
+from model.config import FusionConfig, TextConfig, VisionConfig
+from model.fusion import MultimodalViralityPredictor
 from model.velocity import LogVelocity
 
 SEED = 7

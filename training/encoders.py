@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from model.config import FusionConfig, TextConfig, VisionConfig
 from model.demo import prefixed
-from model.encoders import TextConfig, TextEncoder, VisionConfig
-from model.fusion import FusionConfig
+from model.encoders import TextEncoder, text_config
 from model.pretrained import (
     BERT_BASE_UNCASED,
     BERT_BASE_UNCASED_REVISION,
@@ -84,7 +84,7 @@ def _random_vision(seed: int, config: VisionConfig) -> Vision:
 
 def _pretrained_text(source: str) -> Text:
     encoder: TextEncoder = pretrained_text_encoder(source)
-    config = TextConfig.from_bert(encoder.bert.config)
+    config = text_config(encoder.bert.config)
     words = BertTextTokenizer.from_vocabulary().vocabulary_size
     if config.vocab_size != words:
         raise EncoderSourceError(

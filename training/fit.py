@@ -26,9 +26,9 @@ from model.demo import (
     read_demo,
     write_demo,
 )
-from model.engine import TorchEngine
 from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
+from model.torch_engine import TorchEngine
 from training.dataset import SPLITS, Dataset, DatasetError, Split, read_dataset
 from training.encoders import RANDOM, Encoders, open_encoders
 from training.evaluate import intervals_to_dict, measure, print_intervals, print_rows

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from features import MILES_V1, FeatureScaler, compute_features
 from model.checkpoint import Checkpoint
-from model.engine import TorchEngine, Vectors
+from model.engine import Vectors
 from model.low_rank import LowRankHead
+from model.torch_engine import TorchEngine
 from model.velocity import LogVelocity
 from training.calibration import fit_calibration, shifted
 from training.dataset import Dataset, Split, without_age

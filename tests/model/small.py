@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.encoders import TextConfig
-from model.fusion import FusionConfig
+from model.config import FusionConfig, TextConfig
 from model.velocity import LogVelocity
 from tests.tiny import TINY_VISION, tiny_state
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from model.checkpoint import read_checkpoint
 from model.demo import HEAD_FILE, METADATA_FILE, compose, main, read_demo, write_demo
-from model.engine import TorchEngine
 from model.low_rank import LowRankHead
 from model.pretrained import random_text_state, random_vision_state
+from model.torch_engine import TorchEngine
 from tests.tiny import TINY_TEXT, TINY_VISION, tiny_checkpoint, write_tiny
 
 SEED = 5

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.checkpoint import CheckpointError, read_checkpoint
-from model.engine import TorchEngine
+from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint
 from tests.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
 

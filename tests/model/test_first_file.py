@@ -8,7 +8,7 @@ import torch
 
 from features import MILES_V0, FeatureScaler, Video, compute_features
 from model.checkpoint import read_checkpoint
-from model.engine import TorchEngine
+from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.tiny import tiny_checkpoint, tiny_videos
 

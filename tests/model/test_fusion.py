@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from model.fusion import FusionConfig, MultimodalViralityPredictor
+from model.config import FusionConfig
+from model.fusion import MultimodalViralityPredictor
 from tests.tiny import tiny_checkpoint
 
 HEAD = ("fusion", "classifier", "regressor")

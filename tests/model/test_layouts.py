@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from model.checkpoint import CheckpointError, read_checkpoint, sidecar_path, write_checkpoint
-from model.encoders import TextConfig
-from model.fusion import FusionConfig, MultimodalViralityPredictor
+from model.config import FusionConfig, TextConfig
+from model.fusion import MultimodalViralityPredictor
 from tests.model.small import NAMES, STATS, VELOCITY, answers, contents, small_checkpoint, small_state
 
 FEATURES = "vision_encoder.feature_extractor."

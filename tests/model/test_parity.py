@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from features import FeatureScaler, Video, compute_features
-from model.engine import TorchEngine
+from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.model.transcription import Transcription
 from tests.tiny import TEMPERATURE, tiny_checkpoint

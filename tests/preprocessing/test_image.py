@@ -20,7 +20,8 @@ import model.torchvision_ops  # noqa: F401  must precede torchvision
 
 from torchvision import transforms  # isort: skip
 
-from model.encoders import IMAGENET_MEAN, IMAGENET_STD, VisionConfig, VisionEncoder
+from model.config import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
+from model.encoders import VisionEncoder
 from preprocessing.image import (
     ImageError,
     ImageLimits,

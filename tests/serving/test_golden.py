@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model.checkpoint import Checkpoint, CheckpointError, write_checkpoint
-from model.engine import TorchEngine
+from model.torch_engine import TorchEngine
 from serving.golden import check_golden_answers
 from serving.loading import LoadedModel, load_model
 from serving.settings import Settings

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from model.engine import TorchEngine
+from model.torch_engine import TorchEngine
 from tests.tiny import TINY_TEXT, TINY_VISION
 from training.dataset import Dataset, read_dataset
 from training.encoders import Encoders, random_encoders

@@ -9,7 +9,7 @@ import torch
 from features import FeatureScaler, Video, compute_features
 from model.checkpoint import read_checkpoint, write_checkpoint
 from model.demo import compose, read_demo, write_demo
-from model.engine import TorchEngine
+from model.torch_engine import TorchEngine
 from tests.tiny import write_tiny
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, titles, write_csv
 from training import evaluate, fit

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from features import MILES_V1, FeatureScaler
-from model.engine import TorchEngine
 from model.low_rank import LowRankHead, exact_product
+from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, titles
 from training.calibration import Calibration, fit_calibration, shifted
 from training.evaluate import predict

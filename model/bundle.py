@@ -1,0 +1,117 @@
+"""A compiled model on disk: three graphs and a card, beside the checkpoint they were made from.
+
+    models/compiled/<sha256 of the checkpoint, 16 digits>/
+        bundle.json                  the card, precision per tower, the fidelity report, sha256 of each file
+        text.xml    text.bin         token ids to the text vector
+        image.xml   image.bin        uint8 pixels to the image vector (absent in a text-only model)
+        fusion.xml  fusion.bin       vectors and scalars to probability and velocity
+
+Read without torch. A file that is missing, changed or of another format is one clear error.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.card import ModelCard
+from model.file_check import CheckpointError
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+TOWERS = ("text", "image", "fusion")
+
+
+class BundleError(CheckpointError):
+    """A compiled bundle that cannot be used; the checkpoint may be compiled again."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle: where its graphs are, how precise each is, and what the model says of itself."""
+
+    directory: Path
+    card: ModelCard
+    precision: dict[str, str]
+    """Per tower: int8, bf16 or f32."""
+    neutral_image: NDArray[np.float32]
+    """The image vector of a video without an image, (image_dim,)."""
+    report: dict[str, Any]
+    """How far each tower is from the float32 reference, and which candidates were refused and why."""
+
+    def graph(self, tower: str) -> Path:
+        """The graph of a tower, in OpenVINO's format."""
+        return self.directory / f"{tower}.xml"
+
+
+def bundle_directory(checkpoint: Path, sha256: str) -> Path:
+    """Where the bundle of a checkpoint lies."""
+    return checkpoint.parent / "compiled" / sha256[:16]
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether `path` is a bundle's directory."""
+    return (path / MANIFEST).is_file()
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """The bundle in `directory`, every file checked against its sha256. Raises `BundleError`."""
+    manifest = directory / MANIFEST
+    try:
+        values = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise BundleError(f"{manifest}: cannot be read ({exc}). {_AGAIN}") from exc
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else type(values).__name__
+        raise BundleError(f"{manifest}: has format {found!r}, this version reads {FORMAT}. {_AGAIN}")
+    try:
+        bundle = Bundle(
+            directory=directory,
+            card=ModelCard.from_dict(values["card"]),
+            precision=dict(values["precision"]),
+            neutral_image=np.array(values["neutral_image"], dtype=np.float32),
+            report=dict(values["report"]),
+        )
+        digests: Mapping[str, str] = values["files"]
+    except (KeyError, TypeError, ValueError) as exc:
+        raise BundleError(f"{manifest}: cannot be read ({exc!r}). {_AGAIN}") from exc
+    _check_files(directory, digests)
+    return bundle
+
+
+def write_manifest(bundle: Bundle) -> None:
+    """Write `bundle.json` beside the graphs, which are already in place. Without it, no bundle."""
+    files = sorted(path.name for path in bundle.directory.glob("*.*") if path.suffix in (".xml", ".bin"))
+    values = {
+        "format": FORMAT,
+        "card": bundle.card.to_dict(),
+        "precision": bundle.precision,
+        "neutral_image": bundle.neutral_image.tolist(),
+        "report": bundle.report,
+        "files": dict(_digests(bundle.directory, files)),
+    }
+    (bundle.directory / MANIFEST).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+_AGAIN = "Compile the checkpoint again with `python -m model.compile`."
+
+
+def _check_files(directory: Path, expected: Mapping[str, str]) -> None:
+    try:
+        found = dict(_digests(directory, expected))
+    except OSError as exc:
+        raise BundleError(f"{directory}: {exc.filename} cannot be read ({exc.strerror}). {_AGAIN}") from exc
+    for name, digest in expected.items():
+        if found[name] != digest:
+            raise BundleError(f"{directory / name}: sha256 is {found[name]}, expected {digest}. {_AGAIN}")
+
+
+def _digests(directory: Path, names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for name in names:
+        with (directory / name).open("rb") as file:
+            yield name, hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""The architecture as plain values. Knows no tensors, so that a service without torch can read it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Output channels of a ResNet block over its width: BasicBlock's and Bottleneck's in torchvision.
+EXPANSION = {"basic": 1, "bottleneck": 4}
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """BERT's shape; the defaults are bert-base-uncased."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate_size: int = 3072
+    max_positions: int = 512
+    token_types: int = 2
+    layer_norm_eps: float = 1e-12
+
+    @property
+    def output_dim(self) -> int:
+        """Length of the pooled vector."""
+        return self.hidden_size
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """ResNet's shape and the pixels it takes; the defaults are ResNet-50 at 224 x 224."""
+
+    block: str = "bottleneck"
+    stages: tuple[int, ...] = (3, 4, 6, 3)
+    height: int = 224
+    width: int = 224
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def output_dim(self) -> int:
+        """Length of the pooled vector: 2048 for bottleneck blocks, 512 for basic ones."""
+        return 512 * EXPANSION[self.block]
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """The architecture as plain values. A checkpoint without image weights has `vision` None."""
+
+    text: TextConfig = field(default_factory=TextConfig)
+    vision: VisionConfig | None = field(default_factory=VisionConfig)
+    scalars: int = 18
+    hidden: tuple[int, int] = (1024, 256)
+    dropout: tuple[float, float] = (0.3, 0.2)
+
+    @property
+    def image_dim(self) -> int:
+        """Length of the image vector, 0 without an image tower."""
+        return self.vision.output_dim if self.vision else 0
+
+    @property
+    def fused_dim(self) -> int:
+        """What the fusion takes: 768 + 2048 + 18 = 2834 at full size."""
+        return self.text.output_dim + self.image_dim + self.scalars
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the network reads."""
+        return ("text", "image", "scalars") if self.vision else ("text", "scalars")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "FusionConfig":
+        """The configuration that `to_dict` wrote, also after a trip through JSON."""
+        vision = values["vision"]
+        if vision is not None:
+            lists = ("stages", "mean", "std")
+            vision = VisionConfig(**{**vision, **{key: tuple(vision[key]) for key in lists}})
+        return cls(
+            text=TextConfig(**values["text"]),
+            vision=vision,
+            scalars=values["scalars"],
+            hidden=(values["hidden"][0], values["hidden"][1]),
+            dropout=(values["dropout"][0], values["dropout"][1]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the checkpoint's `config`."""
+        return asdict(self)
+
+    def with_scalars(self, scalars: int) -> "FusionConfig":
+        """The same architecture over another number of scalar features."""
+        return replace(self, scalars=scalars)

@@ -1,0 +1,118 @@
+"""Runs a compiled bundle with OpenVINO: no torch, milliseconds a video.
+
+OpenVINO prepares kernels for each new input shape, which costs more than a small forward. So texts are padded
+to a few lengths and batches to a few sizes, and those shapes are prepared before the first request.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from model.bundle import Bundle
+from model.engine import Pixels, Scores, TokenIds, Vectors
+
+TEXT_LENGTHS = (16, 24, 32, 48, 64, 96, 128)
+BATCH_SIZES = (1, 2, 4, 8)
+WARM_LENGTHS = (16, 24, 32)  # titles: 13 tokens at the median, 27 at the 99th percentile
+
+
+class OpenVinoEngine:
+    """The serving engine. Each tower may be called by a thread of its own, one call at a time per tower."""
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        """Compile the graphs for this processor, `threads` threads a forward."""
+        self._bundle = bundle
+        self._velocity = bundle.card.velocity
+        self._core = ov.Core()
+        self._threads = threads
+        self.neutral_image: Vectors = bundle.neutral_image
+        self._text = self._compile("text")
+        self._image = self._compile("image") if bundle.card.config.vision else None
+        self._fusion = self._compile("fusion")
+
+    @property
+    def precision(self) -> str:
+        """The precision of each tower, for people."""
+        return ", ".join(f"{tower} {precision}" for tower, precision in self._bundle.precision.items())
+
+    def warm_up(self) -> None:
+        """Run every common shape once."""
+        for size in BATCH_SIZES:
+            for length in WARM_LENGTHS:
+                ids = [[0] * length] * size
+                text = self.encode_text(ids, ids)
+            vision = self._bundle.card.config.vision
+            image = np.repeat(self.neutral_image[None], size, axis=0)
+            if vision:
+                image = self.encode_image(np.zeros((size, vision.height, vision.width, 3), dtype=np.uint8))
+            self.score(text, image, np.zeros((size, self._bundle.card.config.scalars), dtype=np.float32))
+
+    def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
+        """B token sequences of any lengths to (B, text_dim)."""
+        rows, length = _size(len(input_ids)), _length(max(len(ids) for ids in input_ids))
+        ids = np.zeros((rows, length), dtype=np.int64)  # (B', T), [PAD] is 0
+        types, mask = np.zeros_like(ids), np.zeros_like(ids)
+        for row, (tokens, kinds) in enumerate(zip(input_ids, token_type_ids, strict=True)):
+            ids[row, : len(tokens)], types[row, : len(tokens)], mask[row, : len(tokens)] = tokens, kinds, 1
+        mask[len(input_ids) :, 0] = 1  # a row of padding attends to something, or it would be NaN
+        outputs = self._run(self._text, {"input_ids": ids, "token_type_ids": types, "attention_mask": mask})
+        return outputs[0][: len(input_ids)]  # (B, 768)
+
+    def encode_image(self, pixels: Pixels) -> Vectors:
+        """(B, H, W, 3) uint8 to (B, image_dim); a model without an image tower gives (B, 0)."""
+        if self._image is None:
+            return np.zeros((len(pixels), 0), dtype=np.float32)
+        return self._run(self._image, {"pixels": _padded(pixels)})[0][: len(pixels)]  # (B, 2048)
+
+    def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
+        """Tower outputs and standardised scalars of B videos to their scores."""
+        inputs = {"text": _padded(text), "image": _padded(image), "scalars": _padded(scalars)}
+        if self._image is None:
+            del inputs["image"]
+        viral, target = (output[: len(text)].astype(np.float64) for output in self._run(self._fusion, inputs))
+        return Scores(viral=viral, velocity=self._velocity.invert(target))
+
+    def _compile(self, tower: str) -> ov.InferRequest:
+        precision = self._bundle.precision[tower]
+        configuration = {
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            # What is not quantised in an int8 graph runs as the fidelity gate saw it.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        }
+        model = self._core.compile_model(self._bundle.graph(tower), "CPU", configuration)
+        return model.create_infer_request()
+
+    @staticmethod
+    def _run(request: ov.InferRequest, inputs: dict[str, NDArray[np.generic]]) -> list[Vectors]:
+        results = request.infer(inputs, share_inputs=True, share_outputs=False)
+        return [results[index] for index in range(len(results))]
+
+
+def _size(rows: int) -> int:
+    """The batch size that is run for so many rows."""
+    return _at_least(rows, BATCH_SIZES)
+
+
+def _length(tokens: int) -> int:
+    """The text length that is run for so many tokens."""
+    return _at_least(tokens, TEXT_LENGTHS)
+
+
+def _at_least(number: int, steps: Sequence[int]) -> int:
+    """The smallest step that holds `number`; beyond the last one, `number` itself."""
+    return next((step for step in steps if step >= number), number)
+
+
+def _padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    """`rows` with zero rows up to the batch size that is run."""
+    missing = _size(len(rows)) - len(rows)
+    return (
+        np.pad(rows, ((0, missing), *((0, 0),) * (rows.ndim - 1))) if missing else np.ascontiguousarray(rows)
+    )
