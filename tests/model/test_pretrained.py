@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.config import TextConfig, VisionConfig
-from model.encoders import TextEncoder, VisionEncoder, text_config
+from model.encoders import TextEncoder, VisionEncoder, bert_config, text_config
 from model.pretrained import (
     EncoderSourceError,
     fingerprint,
@@ -36,7 +36,7 @@ def pooled(encoder):
 def bert():
     """A BERT of one layer whose weights are transformers' own."""
     torch.manual_seed(5)
-    return BertModel(TEXT).eval()
+    return BertModel(bert_config(TEXT)).eval()
 
 
 def test_seeded_states_are_the_same_on_every_machine():
@@ -106,14 +106,14 @@ def test_half_precision_directories_are_computed_in_float32(bert, tmp_path):
 
 def test_a_directory_without_pooler_is_refused(tmp_path):
     """A pooler that transformers would make up at random is an error, not a guess."""
-    BertForMaskedLM(TEXT).save_pretrained(tmp_path)
+    BertForMaskedLM(bert_config(TEXT)).save_pretrained(tmp_path)
     with pytest.raises(EncoderSourceError, match=r"lacks pooler\.dense\.bias and 1 more"):
         pretrained_text_encoder(str(tmp_path))
 
 
 def test_another_activation_is_refused(tmp_path):
     """A checkpoint cannot say which activation an encoder has, so only BERT's own is taken."""
-    config = BertConfig(**(TEXT.to_dict() | {"hidden_act": "relu"}))
+    config = BertConfig(**(bert_config(TEXT).to_dict() | {"hidden_act": "relu"}))
     BertModel(config).save_pretrained(tmp_path)
     with pytest.raises(EncoderSourceError, match="its activation is relu"):
         pretrained_text_encoder(str(tmp_path))
@@ -126,7 +126,7 @@ def test_a_directory_without_bert_says_what_to_name(tmp_path, name):
     if name != "nowhere":
         source.mkdir()
     if name == "damaged":
-        BertModel(TEXT).save_pretrained(source)
+        BertModel(bert_config(TEXT)).save_pretrained(source)
         (source / "model.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(EncoderSourceError, match=r"no BERT weights there \(.*`save_pretrained`") as caught:
         pretrained_text_encoder(str(source))
