@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from features import Video, compute_features
-from model.checkpoint import CheckpointError
+from model.file_check import CheckpointError
 from preprocessing.image import decode_image
 from serving.loading import LoadedModel
 
@@ -25,14 +25,14 @@ def check_golden_answers(model: LoadedModel) -> int:
 
     Raises `CheckpointError` naming the first request that comes out differently, with both values.
     """
-    golden = model.checkpoint.golden
+    golden = model.card.golden
     requests: Sequence[Mapping[str, Any]] = golden.get("requests", ())
     for index, request in enumerate(requests):
         try:
             _check_one(model, index, request, golden)
         except (KeyError, IndexError, TypeError, ValueError) as exc:
             raise CheckpointError(
-                f"{model.checkpoint.path}: golden answer {index} cannot be read ({exc!r}). Train it again."
+                f"{model.card.name}: golden answer {index} cannot be read ({exc!r}). Train it again."
             ) from exc
     return len(requests)
 
@@ -57,7 +57,7 @@ def _compare(model: LoadedModel, index: int, what: str, here: Any, trained: Any,
     ours, theirs = np.asarray(here, dtype=np.float64), np.asarray(trained, dtype=np.float64)
     if ours.shape != theirs.shape or not np.all(np.abs(ours - theirs) <= tolerance):
         raise CheckpointError(
-            f"{model.checkpoint.path}: golden answer {index} differs in {what}: {_short(ours)} here, "
+            f"{model.card.name}: golden answer {index} differs in {what}: {_short(ours)} here, "
             f"{_short(theirs)} in training. This version does not score as its trainer did; run the release "
             "named in its provenance, or train it again."
         )

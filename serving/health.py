@@ -14,8 +14,8 @@ def health_of(predictor: Predictor) -> Health:
         model_version=MODEL_VERSION,
         device=predictor.settings.device,
         engine=predictor.settings.engine,
-        checkpoint=model.checkpoint.name if model else predictor.settings.checkpoint,
-        weights=str(model.checkpoint.provenance.get("source", "owner")) if model else None,
+        checkpoint=model.card.name if model else predictor.settings.checkpoint,
+        weights=str(model.card.provenance.get("source", "owner")) if model else None,
     )
 
 

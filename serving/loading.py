@@ -1,23 +1,34 @@
-"""From a checkpoint's location to everything that a score needs, checked: the slow, blocking start."""
+"""From a checkpoint's location to everything that a score needs, checked: the slow, blocking start.
+
+A compiled bundle is served without torch. Only a checkpoint that has no bundle yet, or the torch engine,
+imports it, and so those imports stand where they are needed.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
 
 from features import FeatureScaler, UnknownFeatureError, compute_features
-from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from model.bundle import Bundle, bundle_directory, is_bundle, read_bundle
+from model.card import ModelCard
 from model.engine import Engine
+from model.file_check import CheckpointError, check_file
 from model.location import locate_checkpoint
-from model.torch_engine import TorchEngine
+from model.openvino_engine import OpenVinoEngine
 from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 from serving.cpu_quota import usable_cpus
 from serving.settings import Settings
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A checkpoint and what was built from it; nothing in it changes any more."""
+    """A model and what was built from its card; nothing in it changes any more."""
 
-    checkpoint: Checkpoint
+    card: ModelCard
     engine: Engine
     tokenizer: BertTextTokenizer
     scaler: FeatureScaler
@@ -26,46 +37,79 @@ class LoadedModel:
 
 
 def load_model(settings: Settings) -> LoadedModel:
-    """Locate, read and check the checkpoint, and build the engine that runs it.
+    """Locate and check the model, and build the engine that runs it.
 
     Call it in the thread that will run the engine. Raises `CheckpointError` or `LocationError`.
     """
-    checkpoint = read_checkpoint(locate_checkpoint(settings.checkpoint), settings.checkpoint_sha256)
-    checkpoint.require_statistics()
-    vision = checkpoint.config.vision
+    card, engine = _load_engine(settings)
+    vision = card.config.vision
     return LoadedModel(
-        checkpoint=checkpoint,
-        engine=TorchEngine(checkpoint, settings.device, threads=settings.threads or usable_cpus()),
-        tokenizer=_build_tokenizer(checkpoint),
-        scaler=_build_scaler(checkpoint),
+        card=card,
+        engine=engine,
+        tokenizer=_build_tokenizer(card),
+        scaler=_build_scaler(card),
         image_spec=ImageSpec(vision.height, vision.width) if vision else None,
     )
 
 
-def _build_scaler(checkpoint: Checkpoint) -> FeatureScaler:
-    names = checkpoint.scalar_features or ()
+def _load_engine(settings: Settings) -> tuple[ModelCard, Engine]:
+    path = locate_checkpoint(settings.checkpoint)
+    threads = settings.threads or usable_cpus()
+    if settings.engine == "torch":
+        return _load_torch(path, settings, threads)
+    bundle = read_bundle(path) if is_bundle(path) else _bundle_of(path, settings)
+    engine = OpenVinoEngine(bundle, threads)
+    engine.warm_up()
+    return bundle.card, engine
+
+
+def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard, Engine]:
+    from model.checkpoint import read_checkpoint
+    from model.torch_engine import TorchEngine
+
+    checkpoint = read_checkpoint(path, settings.checkpoint_sha256)
+    return checkpoint.card(), TorchEngine(checkpoint, settings.device, threads=threads)
+
+
+def _bundle_of(path: Path, settings: Settings) -> Bundle:
+    """The compiled bundle of a checkpoint, compiled now if this is its first start."""
+    directory = bundle_directory(path, check_file(path, settings.checkpoint_sha256))
+    if not is_bundle(directory):
+        try:
+            from model.compile import compile_checkpoint
+        except ImportError as exc:
+            raise CheckpointError(
+                f"{path}: is not compiled, and {exc.name} is not installed here to do it. Run `python -m "
+                "model.compile` where requirements.txt is installed, and bring models/compiled along."
+            ) from exc
+        log.info("compiling", checkpoint=path.name)
+        compile_checkpoint(path)
+    return read_bundle(directory)
+
+
+def _build_scaler(card: ModelCard) -> FeatureScaler:
     try:
-        compute_features([], names)  # refuses names that the registry does not hold
-        return FeatureScaler.from_stats(checkpoint.feature_stats or {}, names)
+        compute_features([], card.scalar_features)  # refuses names that the registry does not hold
+        return FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
     except (ValueError, UnknownFeatureError) as exc:
         raise CheckpointError(
-            f"{checkpoint.path}: {exc}. Refit the head with `python -m training.fit`, or run the release "
-            "that wrote it."
+            f"{card.name}: {exc}. Refit the head with `python -m training.fit`, or run the release that "
+            "wrote it."
         ) from exc
 
 
-def _build_tokenizer(checkpoint: Checkpoint) -> BertTextTokenizer:
-    """The tokenizer for the checkpoint's text; its ids must all have a row in the word embeddings."""
+def _build_tokenizer(card: ModelCard) -> BertTextTokenizer:
+    """The tokenizer for the model's text; its ids must all have a row in the word embeddings."""
     try:
-        spec = TextSpec(checkpoint.text_fields, checkpoint.max_tokens)
+        spec = TextSpec(card.text_fields, card.max_tokens)
         tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)
     except (ValueError, VocabularyError) as exc:
-        raise CheckpointError(f"{checkpoint.path}: {exc}. Correct its `text`, or train it again.") from exc
-    text = checkpoint.config.text
+        raise CheckpointError(f"{card.name}: {exc}. Correct its `text`, or train it again.") from exc
+    text = card.config.text
     if tokenizer.vocabulary_size > text.vocab_size or spec.max_tokens > text.max_positions:
         raise CheckpointError(
-            f"{checkpoint.path}: embeds {text.vocab_size} words at {text.max_positions} positions, the "
-            f"tokenizer gives {tokenizer.vocabulary_size} at {spec.max_tokens}. Train it again with the "
+            f"{card.name}: embeds {text.vocab_size} words at {text.max_positions} positions, the tokenizer "
+            f"gives {tokenizer.vocabulary_size} at {spec.max_tokens}. Train it again with the "
             "bert-base-uncased vocabulary."
         )
     return tokenizer

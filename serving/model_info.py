@@ -10,28 +10,28 @@ from serving.settings import Settings
 
 def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
     """The model's own account of itself."""
-    checkpoint, config = model.checkpoint, model.checkpoint.config
+    card, config = model.card, model.card.config
     return {
         "model": MODEL_NAME,
         "model_version": MODEL_VERSION,
         "architecture": _architecture(model),
-        "parameters": _parameters(model),
+        "parameters": card.parameters,
         "modalities": list(config.modalities),
-        "modalities_without_weight": list(checkpoint.zero_weight_modalities),
+        "modalities_without_weight": list(card.zero_weight_modalities),
         "features": _features(model),
-        "text": {"fields": list(checkpoint.text_fields), "max_tokens": checkpoint.max_tokens},
+        "text": {"fields": list(card.text_fields), "max_tokens": card.max_tokens},
         "engine": {
             "name": model.engine.name,
             "device": model.engine.device,
             "precision": model.engine.precision,
         },
-        "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256},
+        "checkpoint": {"name": card.name, "sha256": card.sha256},
         "calibration": {
-            "temperature": checkpoint.temperature,
-            "calibrated": checkpoint.temperature is not None,
+            "temperature": card.temperature,
+            "calibrated": card.temperature is not None,
         },
-        "training": {"metrics": checkpoint.test_metrics, "provenance": checkpoint.provenance},
-        "golden_answers": len(checkpoint.golden.get("requests", ())),
+        "training": {"metrics": card.test_metrics, "provenance": card.provenance},
+        "golden_answers": len(card.golden.get("requests", ())),
         "limits": {
             "max_batch_videos": MAX_BATCH_VIDEOS,
             "max_request_bytes": settings.max_request_bytes,
@@ -44,7 +44,7 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
 
 
 def _architecture(model: LoadedModel) -> dict[str, Any]:
-    config = model.checkpoint.config
+    config = model.card.config
     return {
         "class": "MultimodalViralityPredictor",
         "text_encoder": f"BERT, {config.text.layers} layers, {config.text.output_dim}-d",
@@ -55,21 +55,6 @@ def _architecture(model: LoadedModel) -> dict[str, Any]:
         "fusion": f"{config.fused_dim} -> {config.hidden[0]} -> {config.hidden[1]}",
         "heads": {"classifier": f"{config.hidden[1]} -> 2", "regressor": f"{config.hidden[1]} -> 1"},
     }
-
-
-def _parameters(model: LoadedModel) -> dict[str, int]:
-    """Counts of learned numbers; batch-norm's running statistics are not learned by gradient."""
-    computed = ("running_mean", "running_var", "num_batches_tracked")
-    sizes = {
-        name: tensor.numel()
-        for name, tensor in model.checkpoint.state_dict.items()
-        if not name.endswith(computed)
-    }
-    trained = sum(
-        size for name, size in sizes.items() if not name.startswith(("text_encoder.", "vision_encoder."))
-    )
-    total = sum(sizes.values())
-    return {"total": total, "trainable": trained, "frozen": total - trained}
 
 
 def _features(model: LoadedModel) -> list[dict[str, Any]]:

@@ -169,7 +169,7 @@ class Pipeline:
             sentence = f"The thumbnail could not be used ({exc.reason}); the score is for a neutral image."
             return replace(failed, warnings=(sentence,))
         warnings: tuple[str, ...] = ()
-        if "image" in self.model.checkpoint.zero_weight_modalities:
+        if "image" in self.model.card.zero_weight_modalities:
             warnings = ("This checkpoint gives images no weight: the data it was trained on has none.",)
         return _Encoded(await self._images.submit(pixels), ModalityReport("used"), warnings)
 

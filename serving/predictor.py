@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from model.checkpoint import CheckpointError
+from model.file_check import CheckpointError
 from model.location import LocationError
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
@@ -135,9 +135,9 @@ def load_and_check(settings: Settings) -> LoadedModel:
     golden = check_golden_answers(model)
     log.info(
         "model_loaded",
-        checkpoint=model.checkpoint.name,
-        sha256=model.checkpoint.sha256,
-        weights=model.checkpoint.provenance.get("source", "owner"),
+        checkpoint=model.card.name,
+        sha256=model.card.sha256,
+        weights=model.card.provenance.get("source", "owner"),
         engine=model.engine.name,
         precision=model.engine.precision,
         golden_answers=golden,

@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     )
     host: str = Field("0.0.0.0", description="The address to listen on.")  # noqa: S104 a container is reached from outside
     port: int = Field(7860, ge=1, le=65535, description="The port to listen on.")
-    engine: Literal["torch"] = Field("torch", description="What runs the network.")
+    engine: Literal["openvino", "torch"] = Field(
+        "torch", description="What runs the network: the compiled bundle, or PyTorch (reference, GPU)."
+    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the torch engine runs.")
     threads: int | None = Field(
         None,
