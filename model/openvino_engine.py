@@ -4,7 +4,8 @@ OpenVINO prepares kernels for each new input shape, which costs more than a smal
 to a few lengths and batches to a few sizes, and those shapes are prepared before the first request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -30,15 +31,11 @@ class OpenVinoEngine:
         self._velocity = bundle.card.velocity
         self._core = ov.Core()
         self._threads = threads
+        self.precision = ", ".join(f"{tower} {name}" for tower, name in bundle.precision.items())
         self.neutral_image: Vectors = bundle.neutral_image
         self._text = self._compile("text")
         self._image = self._compile("image") if bundle.card.config.vision else None
         self._fusion = self._compile("fusion")
-
-    @property
-    def precision(self) -> str:
-        """The precision of each tower, for people."""
-        return ", ".join(f"{tower} {precision}" for tower, precision in self._bundle.precision.items())
 
     def warm_up(self) -> None:
         """Run every common shape once."""
@@ -54,45 +51,56 @@ class OpenVinoEngine:
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences of any lengths to (B, text_dim)."""
-        rows, length = _size(len(input_ids)), _length(max(len(ids) for ids in input_ids))
-        ids = np.zeros((rows, length), dtype=np.int64)  # (B', T), [PAD] is 0
-        types, mask = np.zeros_like(ids), np.zeros_like(ids)
-        for row, (tokens, kinds) in enumerate(zip(input_ids, token_type_ids, strict=True)):
-            ids[row, : len(tokens)], types[row, : len(tokens)], mask[row, : len(tokens)] = tokens, kinds, 1
-        mask[len(input_ids) :, 0] = 1  # a row of padding attends to something, or it would be NaN
-        outputs = self._run(self._text, {"input_ids": ids, "token_type_ids": types, "attention_mask": mask})
+        outputs = run(self._text, padded_texts(input_ids, token_type_ids))
         return outputs[0][: len(input_ids)]  # (B, 768)
 
     def encode_image(self, pixels: Pixels) -> Vectors:
         """(B, H, W, 3) uint8 to (B, image_dim); a model without an image tower gives (B, 0)."""
         if self._image is None:
             return np.zeros((len(pixels), 0), dtype=np.float32)
-        return self._run(self._image, {"pixels": _padded(pixels)})[0][: len(pixels)]  # (B, 2048)
+        return run(self._image, {"pixels": padded(pixels)})[0][: len(pixels)]  # (B, 2048)
 
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
         """Tower outputs and standardised scalars of B videos to their scores."""
-        inputs = {"text": _padded(text), "image": _padded(image), "scalars": _padded(scalars)}
+        inputs = {"text": padded(text), "image": padded(image), "scalars": padded(scalars)}
         if self._image is None:
             del inputs["image"]
-        viral, target = (output[: len(text)].astype(np.float64) for output in self._run(self._fusion, inputs))
+        viral, target = (output[: len(text)].astype(np.float64) for output in run(self._fusion, inputs))
         return Scores(viral=viral, velocity=self._velocity.invert(target))
 
     def _compile(self, tower: str) -> ov.InferRequest:
-        precision = self._bundle.precision[tower]
-        configuration = {
-            "INFERENCE_NUM_THREADS": self._threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-            # What is not quantised in an int8 graph runs as the fidelity gate saw it.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        }
-        model = self._core.compile_model(self._bundle.graph(tower), "CPU", configuration)
-        return model.create_infer_request()
+        return compile_graph(
+            self._core, self._bundle.graph(tower), self._bundle.precision[tower], self._threads
+        )
 
-    @staticmethod
-    def _run(request: ov.InferRequest, inputs: dict[str, NDArray[np.generic]]) -> list[Vectors]:
-        results = request.infer(inputs, share_inputs=True, share_outputs=False)
-        return [results[index] for index in range(len(results))]
+
+def compile_graph(core: ov.Core, graph: Path, precision: str, threads: int) -> ov.InferRequest:
+    """Compile a tower as it is served: one stream of `threads` threads, int8, bf16 or f32."""
+    configuration = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        # What is not quantised in an int8 graph runs as the fidelity gate saw it.
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    return core.compile_model(graph, "CPU", configuration).create_infer_request()
+
+
+def run(request: ov.InferRequest, inputs: Mapping[str, NDArray[np.generic]]) -> list[Vectors]:
+    """One inference; the outputs in the graph's order, owned by the caller."""
+    results = request.infer(inputs, share_inputs=True, share_outputs=False)
+    return [results[index] for index in range(len(results))]
+
+
+def padded_texts(input_ids: TokenIds, token_type_ids: TokenIds) -> dict[str, NDArray[np.generic]]:
+    """The text tower's inputs for B token sequences, (B', T): padded to a shape that is run often."""
+    rows, length = _size(len(input_ids)), _length(max(len(ids) for ids in input_ids))
+    ids = np.zeros((rows, length), dtype=np.int64)  # (B', T), [PAD] is 0
+    types, mask = np.zeros_like(ids), np.zeros_like(ids)
+    for row, (tokens, kinds) in enumerate(zip(input_ids, token_type_ids, strict=True)):
+        ids[row, : len(tokens)], types[row, : len(tokens)], mask[row, : len(tokens)] = tokens, kinds, 1
+    mask[len(input_ids) :, 0] = 1  # a row of padding attends to something, or it would be NaN
+    return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
 
 
 def _size(rows: int) -> int:
@@ -110,7 +118,7 @@ def _at_least(number: int, steps: Sequence[int]) -> int:
     return next((step for step in steps if step >= number), number)
 
 
-def _padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:
+def padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:
     """`rows` with zero rows up to the batch size that is run."""
     missing = _size(len(rows)) - len(rows)
     return (

@@ -1,0 +1,173 @@
+"""What a compiled model is calibrated and judged by: bundled token ids, drawn pixels, drawn scalars.
+
+Half of the texts and two thirds of the images teach the quantiser, the rest are held back for the judge.
+Ids are bundled because the network's package knows no tokenizer; `python -m preprocessing.calibration` makes
+them from an operator's own titles.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.card import ModelCard
+from model.engine import Pixels, Vectors
+from model.file_check import CheckpointError
+from model.plain import finite_number, shown, whole_number
+from model.sample_images import draw_images
+
+BUNDLED = Path(__file__).parent.parent / "models" / "calibration" / "token_ids.json"
+FORMAT = 1
+FEWEST_TEXTS = 40  # of the half that is held back, the worst twentieth must be more than one text
+IMAGES = (64, 32)  # to calibrate with, held back
+SEED = 20240229
+
+
+class CalibrationError(CheckpointError):
+    """A file of calibration ids that cannot be used; names the file, both values and the next step."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Unpadded token sequences of any lengths."""
+
+    input_ids: tuple[tuple[int, ...], ...]
+    token_type_ids: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def every_second(self, first: int) -> "Texts":
+        """Half of them: file order is kept, so both halves have the same kinds and lengths."""
+        return Texts(self.input_ids[first::2], self.token_type_ids[first::2])
+
+
+@dataclass(frozen=True)
+class CalibrationInputs:
+    """What teaches the quantiser (`known_*`) and what it never sees (`held_back_*`)."""
+
+    known_texts: Texts
+    held_back_texts: Texts
+    known_images: Pixels
+    held_back_images: Pixels
+    about: dict[str, Any]
+    """Where they are from, for the report."""
+
+
+def calibration_inputs(card: ModelCard, path: Path = BUNDLED) -> CalibrationInputs:
+    """The inputs for the model that `card` describes. Raises `CalibrationError`."""
+    texts = read_texts(path, card)
+    images: Pixels = np.zeros((0, 0, 0, 3), dtype=np.uint8)
+    known = 0
+    if card.config.vision is not None:
+        images = draw_images(sum(IMAGES), card.config.vision.height, card.config.vision.width, SEED)
+        known = IMAGES[0]
+    return CalibrationInputs(
+        known_texts=texts.every_second(0),
+        held_back_texts=texts.every_second(1),
+        known_images=images[:known],
+        held_back_images=images[known:],
+        about={
+            "texts": path.name if path != BUNDLED else "bundled titles",
+            "texts_calibrated": len(texts.every_second(0)),
+            "texts_held_back": len(texts.every_second(1)),
+            "images": f"drawn, seed {SEED}" if len(images) else "none",
+            "images_calibrated": known,
+            "images_held_back": len(images) - known,
+        },
+    )
+
+
+def calibration_sha256(path: Path = BUNDLED) -> str:
+    """What tells one file of calibration ids from another. Raises `CalibrationError`."""
+    return hashlib.sha256(_read(path)).hexdigest()
+
+
+def read_texts(path: Path, card: ModelCard) -> Texts:
+    """The texts of `path` as a model with `card` would get them: its fields, its length, its vocabulary."""
+    try:
+        values = json.loads(_read(path))
+    except (ValueError, RecursionError) as exc:
+        raise CalibrationError(f"{path}: is not readable JSON ({exc}). {_AGAIN}") from exc
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = shown(values.get("format")) if isinstance(values, dict) else type(values).__name__
+        raise CalibrationError(f"{path}: has format {found}, this version reads {FORMAT}. {_AGAIN}")
+    ids, types = (_sequences(path, name, values.get(name)) for name in ("input_ids", "token_type_ids"))
+    if [len(row) for row in ids] != [len(row) for row in types]:
+        raise CalibrationError(f"{path}: input_ids and token_type_ids differ in length. {_AGAIN}")
+    if len(ids) < FEWEST_TEXTS:
+        raise CalibrationError(f"{path}: holds {len(ids)} texts, expected {FEWEST_TEXTS} or more. {_AGAIN}")
+    _check_vocabulary(path, card, ids, types)
+    pairs = [_as_served(card, row, kinds) for row, kinds in zip(ids, types, strict=True)]
+    return Texts(tuple(row for row, _ in pairs), tuple(kinds for _, kinds in pairs))
+
+
+def draw_scalars(card: ModelCard, count: int) -> Vectors:
+    """(count, scalars) standardised features: standard normal draws within each feature's known range."""
+    drawn = np.random.default_rng(SEED).standard_normal((count, card.config.scalars))
+    for column, name in enumerate(card.scalar_features):
+        stats = card.feature_stats[name]
+        drawn[:, column] = np.clip(drawn[:, column], *_standard_range(stats))
+    return drawn.astype(np.float32)
+
+
+_AGAIN = "Write it with `python -m preprocessing.calibration TITLES.txt IDS.json`."
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise CalibrationError(f"{path}: cannot be read ({exc.strerror}). {_AGAIN}") from exc
+
+
+def _sequences(path: Path, name: str, rows: Any) -> list[tuple[int, ...]]:
+    whole = isinstance(rows, list) and all(
+        isinstance(row, list) and row and all(whole_number(item) is not None for item in row) for row in rows
+    )
+    if not whole:
+        raise CalibrationError(
+            f"{path}: {name} is {shown(rows)}, expected lists of whole numbers, none empty. {_AGAIN}"
+        )
+    return [tuple(row) for row in rows]
+
+
+def _check_vocabulary(
+    path: Path, card: ModelCard, ids: Sequence[tuple[int, ...]], types: Sequence[tuple[int, ...]]
+) -> None:
+    text = card.config.text
+    for name, rows, limit in (
+        ("input_ids", ids, text.vocab_size),
+        ("token_type_ids", types, text.token_types),
+    ):
+        low, high = min(min(row) for row in rows), max(max(row) for row in rows)
+        if low < 0 or high >= limit:
+            raise CalibrationError(
+                f"{path}: {name} reach from {low} to {high}, the text encoder of {card.name} takes 0 to "
+                f"{limit - 1}. Name ids of its own vocabulary with --calibration."
+            )
+
+
+def _as_served(
+    card: ModelCard, ids: tuple[int, ...], types: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the service would send: no second field that the model never saw, the last token always kept."""
+    if len(card.text_fields) == 1 and 1 in types:
+        ids, types = ids[: types.index(1)], types[: types.index(1)]
+    if len(ids) > card.max_tokens:
+        cut = card.max_tokens - 1
+        ids, types = (*ids[:cut], ids[-1]), (*types[:cut], types[-1])
+    return ids, types
+
+
+def _standard_range(stats: dict[str, float | None]) -> tuple[float, float]:
+    mean, scale = finite_number(stats["mean"]), finite_number(stats["scale"])
+    assert mean is not None, "the checkpoint's statistics were checked"
+    assert scale is not None, "the checkpoint's statistics were checked"
+    ends = (finite_number(stats.get("low")), finite_number(stats.get("high")))
+    low, high = (None if end is None else (end - mean) / scale for end in ends)
+    return -np.inf if low is None else low, np.inf if high is None else high

@@ -1,0 +1,123 @@
+"""The network as three OpenVINO graphs in float32, with dynamic batch and text length.
+
+    text     input_ids, token_type_ids, attention_mask (B, T) int64 -> (B, text_dim)
+    image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
+    fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
+
+A text-only network has no image graph, and its fusion no image input. The velocity's way back to views per
+day is not in a graph: exponentials want float64.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import openvino as ov
+import torch
+from torch import Tensor, nn
+
+import model.torchvision_ops  # noqa: F401  must precede every import of transformers; it says why
+from model.fusion import MultimodalViralityPredictor
+
+from transformers.utils import logging as transformers_logging  # isort: skip
+
+TEXT_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+ROWS, TOKENS = 2, 8  # what is traced; no size of it is kept
+
+
+class ImageTower(nn.Module):
+    """The image encoder from the bytes that a decoder gives."""
+
+    def __init__(self, network: MultimodalViralityPredictor) -> None:
+        super().__init__()
+        assert network.vision_encoder is not None, "a text-only network has no image tower"
+        self.encoder = network.vision_encoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 to (B, image_dim)."""
+        encoded: Tensor = self.encoder(self.encoder.normalise(pixels))
+        return encoded
+
+
+class Fusion(nn.Module):
+    """Fusion, both heads and the calibration."""
+
+    def __init__(self, network: MultimodalViralityPredictor, temperature: float) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+
+    def forward(self, text: Tensor, image: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors and standardised scalars to calibrated P(viral) (B,) and transformed velocity (B,)."""
+        logits, target = self.network.score(text, image, scalars)
+        return torch.softmax(logits / self.temperature, dim=1)[:, 1], target[:, 0]
+
+
+class TextFusion(Fusion):
+    """The same without an image input."""
+
+    def forward(self, text: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Vectors and standardised scalars to calibrated P(viral) (B,) and transformed velocity (B,)."""
+        return super().forward(text, text[:, :0], scalars)
+
+
+def export_towers(network: MultimodalViralityPredictor, temperature: float, directory: Path) -> list[str]:
+    """Write a graph per tower into `directory`, and return the towers' names in order."""
+    network.requires_grad_(False).eval()
+    written = []
+    for tower, graph in _graphs(network, temperature):
+        # By default weights would be rounded to float16, whatever the precision that is asked for.
+        ov.save_model(graph, directory / f"{tower}.xml", compress_to_fp16=False)
+        written.append(tower)
+    return written
+
+
+def _graphs(network: MultimodalViralityPredictor, temperature: float) -> Iterator[tuple[str, ov.Model]]:
+    config = network.config
+    ids = torch.zeros(ROWS, TOKENS, dtype=torch.int64)
+    mask = torch.ones_like(ids)
+    text = {name: ([-1, -1], ov.Type.i64) for name in TEXT_INPUTS}
+    yield "text", _convert(network.text_encoder, (ids, ids, mask), text, ["text"])
+    vectors = {"text": config.text.output_dim, "scalars": config.scalars}
+    if config.vision is not None:
+        height, width = config.vision.height, config.vision.width
+        pixels = torch.zeros(ROWS, height, width, 3, dtype=torch.uint8)
+        image = {"pixels": ([-1, height, width, 3], ov.Type.u8)}
+        yield "image", _convert(ImageTower(network), (pixels,), image, ["image"])
+        vectors = {"text": config.text.output_dim, "image": config.image_dim, "scalars": config.scalars}
+    head = (Fusion if config.vision else TextFusion)(network, temperature)
+    inputs = {name: ([-1, width], ov.Type.f32) for name, width in vectors.items()}
+    example = tuple(torch.zeros(ROWS, width) for width in vectors.values())
+    yield "fusion", _convert(head, example, inputs, ["viral", "velocity"])
+
+
+def _convert(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: dict[str, tuple[list[int], ov.Type]],
+    outputs: list[str],
+) -> ov.Model:
+    with _quiet():
+        graph = ov.convert_model(
+            module.eval(), example_input=example, input=[(*spec,) for spec in inputs.values()]
+        )
+    for port, name in zip(graph.inputs, inputs, strict=True):
+        port.get_tensor().set_names({name})
+    for port, name in zip(graph.outputs, outputs, strict=True):
+        port.get_tensor().set_names({name})
+    return graph
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tracing warns that Python values become constants; what matters of that is tested at several shapes."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)

@@ -1,0 +1,72 @@
+"""Post-training quantisation of a tower to int8 with NNCF.
+
+NNCF is needed to make an int8 graph, never to run one; the serving environment does without it.
+"""
+
+import io
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from model.calibration import CalibrationInputs, Texts
+from model.engine import Pixels
+
+
+class QuantiserMissingError(Exception):
+    """NNCF is not installed; says how to install it."""
+
+
+def quantise(tower: str, graph: Path, inputs: CalibrationInputs, target: Path) -> None:
+    """Write the int8 graph of `tower` to `target`. Raises `QuantiserMissingError`."""
+    try:
+        import nncf  # lazily: see the module's docstring
+    except ImportError as exc:
+        raise QuantiserMissingError(
+            "nncf is not installed; install requirements.txt to compile to int8"
+        ) from exc
+    options: dict[str, Any] = {"preset": nncf.QuantizationPreset.MIXED}
+    samples: list[Any] = list(_images(inputs.known_images))
+    if tower == "text":
+        # Softmax, layer norm and GELU stay in float, and activations are smoothed into the weights.
+        options["model_type"] = nncf.ModelType.TRANSFORMER
+        samples = list(_texts(inputs.known_texts))
+    with _quiet(nncf):
+        quantised = nncf.quantize(
+            ov.Core().read_model(graph), nncf.Dataset(samples), subset_size=len(samples), **options
+        )
+    ov.save_model(quantised, target, compress_to_fp16=False)
+
+
+def _texts(texts: Texts) -> Iterator[dict[str, Any]]:
+    """One text at a time, unpadded: padding is masked, and its activations would only widen the ranges."""
+    for ids, types in zip(texts.input_ids, texts.token_type_ids, strict=True):
+        row = np.array([ids], dtype=np.int64)
+        yield {
+            "input_ids": row,
+            "token_type_ids": np.array([types], dtype=np.int64),
+            "attention_mask": np.ones_like(row),
+        }
+
+
+def _images(pixels: Pixels) -> Iterator[dict[str, Any]]:
+    for index in range(len(pixels)):
+        yield {"pixels": pixels[index : index + 1]}
+
+
+@contextmanager
+def _quiet(nncf: Any) -> Iterator[None]:
+    """NNCF reports every step of its own; the compiler's table says what came of it."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    set_level: Callable[[int], None] = nncf.set_log_level
+    set_level(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):  # where its progress bars go
+            yield
+    finally:
+        set_level(level)
