@@ -6,6 +6,7 @@ by `thumbnail_urls`, addresses by `addresses`; here are the request, its redirec
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -23,15 +24,18 @@ from preprocessing.thumbnail_policy import (
     UnreachableError,
 )
 from preprocessing.thumbnail_urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
+from preprocessing.thumbnail_validators import Validators
 
 __all__ = [
     "BadUrlError",
+    "Download",
     "ForbiddenUrlError",
     "ThumbnailError",
     "ThumbnailFetcher",
     "ThumbnailPolicy",
     "ThumbnailTooLargeError",
     "UnreachableError",
+    "Validators",
 ]
 
 MAX_REDIRECTS = 3
@@ -44,6 +48,14 @@ HEADERS = (
     # A compressed body could unfold to more than the cap, and no image gets smaller by it.
     ("Accept-Encoding", "identity"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A picture's bytes; `validators` is None after a redirect, because they are another URL's."""
+
+    body: bytes
+    validators: Validators | None
 
 
 class ThumbnailFetcher:
@@ -89,21 +101,40 @@ class ThumbnailFetcher:
         """The bytes behind an http, https or `data:image/...;base64,` URL. Raises `ThumbnailError`."""
         if is_data_url(url):
             return decode_data_url(url, self.policy.max_bytes)
+        return (await self.download(url)).body
+
+    async def download(self, url: str) -> Download:
+        """The bytes behind an http or https URL, and how to ask for a change. Raises `ThumbnailError`."""
+        download = await self._within_deadline(url, None)
+        assert download is not None, "_follow takes a 304 only where validators were sent"
+        return download
+
+    async def download_if_changed(self, url: str, validators: Validators) -> Download | None:
+        """The same, or None where the server says that nothing has changed. Raises `ThumbnailError`."""
+        return await self._within_deadline(url, validators)
+
+    async def _within_deadline(self, url: str, validators: Validators | None) -> Download | None:
         vetted = vet_url(url, self.policy)
         async with self._turns:
             try:
                 with anyio.fail_after(self.policy.timeout_s):
-                    return await self._follow(vetted)
+                    return await self._follow(vetted, validators)
             except TimeoutError as exc:
                 raise UnreachableError(
                     f"{vetted.host} gave no whole answer within {self.policy.timeout_s} s"
                 ) from exc
 
-    async def _follow(self, url: VettedUrl) -> bytes:
-        for _ in range(MAX_REDIRECTS + 1):
-            async with self._open(url) as response:
+    async def _follow(self, url: VettedUrl, validators: Validators | None) -> Download | None:
+        """What `url` leads to; None for a 304 to `validators`, which no other URL gets to see."""
+        for redirects in range(MAX_REDIRECTS + 1):
+            sent = validators if redirects == 0 else None
+            async with self._open(url, sent) as response:
+                if response.status == 304 and sent is not None:
+                    await response.aread()  # nothing, by definition; the connection can be used again
+                    return None
                 if response.status not in REDIRECT_STATUSES:
-                    return await _read_body(response, url.host, self.policy.max_bytes)
+                    body = await _read_body(response, url.host, self.policy.max_bytes)
+                    return Download(body, Validators.of(response.headers) if redirects == 0 else None)
             locations = _header(response, b"location")
             if len(locations) != 1:
                 raise UnreachableError(f"{url.host} redirects to {len(locations)} places, expected one")
@@ -111,9 +142,11 @@ class ThumbnailFetcher:
         raise UnreachableError(f"more than {MAX_REDIRECTS} redirects, the last to {url.host}")
 
     @asynccontextmanager
-    async def _open(self, url: VettedUrl) -> AsyncGenerator[httpcore2.Response]:
+    async def _open(
+        self, url: VettedUrl, validators: Validators | None
+    ) -> AsyncGenerator[httpcore2.Response]:
         request = httpcore2.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
-        headers = [("Host", url.authority), *HEADERS]
+        headers = [("Host", url.authority), *HEADERS, *(validators.conditions if validators else ())]
         try:
             async with self._pool.stream("GET", request, headers=headers) as response:
                 yield response
