@@ -3,7 +3,6 @@
 import asyncio
 import tracemalloc
 from collections.abc import Awaitable, Callable
-from random import Random
 
 import numpy as np
 import pytest
@@ -32,6 +31,7 @@ class Computation:
     def __init__(self, value: float = 1.0, length: int = 4, error: Exception | None = None) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
+        self.started = asyncio.Event()
         self.begun = 0
         self.cancelled = 0
         self._vector = vector(value, length)
@@ -39,6 +39,7 @@ class Computation:
 
     async def __call__(self) -> Vector:
         self.begun += 1
+        self.started.set()
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -47,13 +48,6 @@ class Computation:
         if self._error is not None:
             raise self._error
         return self._vector
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let other tasks run until the condition holds."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_second_call_computes_nothing() -> None:
@@ -70,9 +64,9 @@ async def test_second_call_computes_nothing() -> None:
 
 async def test_bytes_stay_within_the_bound() -> None:
     """Ten thousand vectors of random lengths never cost more than `max_bytes`, and the count is exact."""
-    random, cache = Random(7), VectorCache(200_000)
+    random, cache = np.random.default_rng(7), VectorCache(200_000)
     for number in range(10_000):
-        await cache.get(key(number), Computation(number, random.randrange(1, 3000)))
+        await cache.get(key(number), Computation(number, int(random.integers(1, 3000))))
         assert cache.bytes <= cache.max_bytes
     kept = [cache.recall(key(number)) for number in range(10_000)]
     assert cache.bytes == sum(entry_bytes(each) for each in kept if each is not None) > 150_000
@@ -146,7 +140,7 @@ async def test_others_get_their_answer_when_the_first_caller_leaves() -> None:
     cache, computation = VectorCache(ROOM), Computation(6.0)
     computation.gate.clear()
     first, *others = [asyncio.create_task(cache.get(key(1), computation)) for _ in range(10)]
-    await until(lambda: computation.begun == 1)
+    await computation.started.wait()
     first.cancel()
     await asyncio.wait([first])
     computation.gate.set()
@@ -161,7 +155,7 @@ async def test_computation_ends_when_nobody_waits() -> None:
     cache, computation = VectorCache(ROOM), Computation()
     computation.gate.clear()
     callers = [asyncio.create_task(cache.get(key(1), computation)) for _ in range(3)]
-    await until(lambda: computation.begun == 1)
+    await computation.started.wait()
     for caller in callers:
         caller.cancel()
     await asyncio.wait(callers)
@@ -290,7 +284,7 @@ def test_cache_behaves_like_a_list(room: int, calls: list[tuple[int, bool]]) -> 
 
 async def test_crowd_gets_right_answers_whatever_happens() -> None:
     """Two thousand calls for fifty keys, a third of them cancelled: every answer is its key's own."""
-    random, cache = Random(11), VectorCache(20 * (ENTRY_BYTES + 16))
+    random, cache = np.random.default_rng(11), VectorCache(20 * (ENTRY_BYTES + 16))
     running: set[int] = set()
 
     async def call(number: int) -> None:
@@ -307,9 +301,9 @@ async def test_crowd_gets_right_answers_whatever_happens() -> None:
         answer, _ = await cache.get(key(number), compute)
         assert answer.tolist() == [number] * 4
 
-    tasks = [asyncio.create_task(call(random.randrange(50))) for _ in range(2000)]
-    for task in random.sample(tasks, 700):
-        asyncio.get_running_loop().call_later(random.random() / 20, task.cancel)
+    tasks = [asyncio.create_task(call(int(random.integers(50)))) for _ in range(2000)]
+    for index in random.choice(2000, 700, replace=False):
+        asyncio.get_running_loop().call_later(random.random() / 20, tasks[index].cancel)
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(each) for each in outcomes} == {type(None), asyncio.CancelledError}
     assert cache.bytes == cache.entries * (ENTRY_BYTES + 16) <= cache.max_bytes
