@@ -3,6 +3,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
+BENCH_PY := build/bench-venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -47,8 +48,17 @@ check: setup-dev ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: setup model ## time the model alone on this machine; the last line is JSON
-	@exec $(PY) -m benchmarks.model_alone $(ARGS)
+# wrk loads the servers; only root can install it. Peers that cannot be installed are reported, not fatal.
+bench: setup model ## Miles and its peers side by side, ten minutes; ARGS="--rounds 1 --seconds 2" for two
+	@command -v wrk >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then apt-get install -y -q wrk; fi; }; \
+	command -v wrk >/dev/null 2>&1 || { \
+	  echo "make bench needs wrk, a load generator (on Debian and Ubuntu: apt-get install wrk)" >&2; exit 1; }
+	@[ -x $(BENCH_PY) ] || $(PY) -m venv build/bench-venv; \
+	$(BENCH_PY) deploy/install_requirements.py requirements-bench.txt || \
+	  echo "make bench: the peers could not be installed; those that are missing are reported below" >&2
+	@$(PY) -m model.compile "$${MILES_CHECKPOINT:-models/model_full.pt}"
+	@exec $(PY) -m benchmarks.side_by_side $(ARGS)
 
 container-test: venv ## build the image with docker, podman or buildah and try it, read-only, as uid 1000
 	@exec $(PY) -m deploy.container $(ARGS)

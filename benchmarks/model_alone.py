@@ -21,16 +21,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from model.checkpoint_file import CheckpointError
+from benchmarks.workload import MEDIAN_TITLE, TITLE_TOKENS
 from model.engine import Engine, TokenIds
+from model.file_check import CheckpointError
 from serving.loading import LoadedModel, load_model
 from serving.settings import Settings
 
-# Deciles (5 %, 15 %, ... 95 %) of the tokens per title, [CLS] and [SEP] included.
-TITLE_TOKENS = (7, 9, 10, 11, 12, 14, 15, 17, 19, 23)
-MEDIAN_TITLE = 13
 SEED = 20
 
 
@@ -85,7 +82,7 @@ def fusion(
     """The fusion's call for known tower outputs."""
     text = np.repeat(engine.encode_text([[101, 102]], [[0, 0]]), videos, axis=0)
     image = np.repeat(engine.neutral_image[None], videos, axis=0)
-    scalars = draw.standard_normal((videos, len(loaded.checkpoint.scalar_features or ()))).astype(np.float32)
+    scalars = draw.standard_normal((videos, len(loaded.card.scalar_features))).astype(np.float32)
     return lambda: engine.score(text, image, scalars)
 
 
@@ -128,8 +125,8 @@ def main(arguments: Sequence[str]) -> int:
         print(exc, file=sys.stderr)
         return 1
     engine = loaded.engine
-    said = f"{engine.name} {engine.precision} on {engine.device}, {torch.get_num_threads()} threads"
-    print(f"{loaded.checkpoint.name}: {said}, {platform.machine()}\n")
+    said = f"{engine.name} {engine.precision} on {engine.device}"
+    print(f"{loaded.card.name}: {said}, {platform.machine()}\n")
     draw = np.random.default_rng(SEED)
     timed = steps(loaded, draw).items()
     rows = [measure(name, videos, call, options.seconds) for name, (videos, call) in timed]

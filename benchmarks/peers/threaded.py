@@ -1,0 +1,33 @@
+"""FastAPI with a plain `def` handler: the framework runs it in a pool of threads, a lock guards the engine.
+
+    python -m benchmarks.peers.threaded PORT
+
+What a careful engineer writes in an afternoon: downloads overlap with the network, nothing is batched.
+"""
+
+import sys
+import threading
+from typing import Any
+
+import uvicorn
+from fastapi import Body, FastAPI
+
+from benchmarks.peers.same_engine import Scorer
+
+
+def create_app(scorer: Scorer) -> FastAPI:
+    """The app; one forward at a time."""
+    app = FastAPI()
+    engine = threading.Lock()
+
+    @app.post("/predict")
+    def predict(request: dict[str, Any] = Body()) -> dict[str, float]:  # noqa: B008  FastAPI's own way
+        prepared = scorer.fetch_and_prepare(request)
+        with engine:
+            return scorer.score([prepared])[0]
+
+    return app
+
+
+if __name__ == "__main__":
+    uvicorn.run(create_app(Scorer.from_environment()), port=int(sys.argv[1]), log_level="warning")

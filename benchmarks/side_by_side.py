@@ -1,0 +1,145 @@
+"""Miles and its peers on the same machine, in the same run, taking turns.
+
+    make bench            or   python -m benchmarks.side_by_side [--seconds 3] [--rounds 3] [--only miles]
+
+A machine's speed changes with the hour and its neighbours, so only ratios within one run are worth keeping.
+All servers run at once, but only the one that is measured gets the processor: the others are stopped
+(SIGSTOP) meanwhile. They take turns phase by phase, in an order that rotates, and each figure is the median
+of the rounds. Every server gets the same videos in the same order. Cold phases never show a video twice,
+neither its title nor its picture; warm phases ask for sixteen known videos with new counts every time.
+
+The load comes from wrk and the pictures from a host of prepared bytes; what both take of the cores, and what
+unrelated processes took, is printed beside the result. The last line of output is JSON.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.contestants import ROOT, Contestant, Running, StartError, contestants, free_port, running
+from benchmarks.measuring import Bench, Results
+from benchmarks.processes import started
+from benchmarks.report import figures, show
+from benchmarks.workload import Workload
+from model.bundle import bundle_directory, is_bundle
+from model.file_check import CheckpointError, check_file
+
+STARTS = 2  # the first reads files from the disk and compiles Python; the second is reported
+SAME_SCORE = 0.002
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Start, measure, report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3.0, help="the shortest phase")
+    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
+    parser.add_argument("--only", default="", help="names of servers, with commas; all by default")
+    options = parser.parse_args(arguments)
+    if shutil.which("wrk") is None:
+        print("bench: wrk is not installed (on Debian and Ubuntu: apt-get install wrk)", file=sys.stderr)
+        return 1
+    checkpoint = Path(os.environ.get("MILES_CHECKPOINT") or ROOT / "models" / "model_full.pt")
+    try:
+        bundle = bundle_directory(checkpoint, check_file(checkpoint, None))
+    except CheckpointError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    everyone = contestants(checkpoint, bundle)
+    wanted = [each for each in everyone if not options.only or each.name in options.only.split(",")]
+    results = compare(wanted, bundle, options.seconds, options.rounds)
+    show(results)
+    print(json.dumps(figures(results)))
+    return 0
+
+
+def compare(wanted: Sequence[Contestant], bundle: Path, seconds: float, rounds: int) -> Results:
+    """Everything that is measured, with a reason for each server that is not."""
+    results = Results()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-bench-")))
+        port = free_port()
+        host_command = [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)]
+        host = stack.enter_context(started(host_command, os.environ, ROOT, folder / "host.log"))
+        workload = Workload(f"http://127.0.0.1:{port}")
+        servers = [
+            server
+            for contestant in wanted
+            if (server := _start(contestant, folder, workload, results, stack)) is not None
+        ]
+        _compare_scores(servers, workload, results)
+        bench = Bench(servers, host, workload, seconds, results)
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}")
+            bench.round(number)
+            _measure_floor(bundle, seconds, servers, results)
+    return results
+
+
+def _start(
+    contestant: Contestant, folder: Path, workload: Workload, results: Results, stack: ExitStack
+) -> Running | None:
+    """The server, started for the second time and paused; None, with a reason in the results, if it fails."""
+    first = workload.new_videos(1)[0]
+    try:
+        for _ in range(STARTS - 1):
+            with running(contestant, folder, first):
+                pass
+        server = stack.enter_context(running(contestant, folder, first))
+    except StartError as exc:
+        results.failures[contestant.name] = str(exc)
+        say(f"{contestant.name} does not start: {exc}")
+        return None
+    results.start_s[contestant.name] = server.start_s
+    say(f"{contestant.name} answers after {server.start_s:.1f} s")
+    server.tree.settle()
+    server.tree.pause()
+    return server
+
+
+def _compare_scores(servers: Sequence[Running], workload: Workload, results: Results) -> None:
+    """Same engine, same videos: the scores must be the same, or the work was not."""
+    alike = [server for server in servers if server.contestant.scores_alike]
+    videos, scores = workload.new_videos(8), {}
+    for server in alike:
+        server.tree.resume()
+        scores[server.contestant.name] = [server.predict(video)["viral_score"] for video in videos]
+        server.tree.pause()
+    reference = next(iter(scores.values()), [])
+    for name, found in scores.items():
+        apart = max(abs(a - b) for a, b in zip(reference, found, strict=True))
+        results.score_difference[name] = apart
+        if apart > SAME_SCORE:
+            say(f"{name}: scores differ by up to {apart:.4f}; its work was not the same")
+
+
+def _measure_floor(bundle: Path, seconds: float, servers: Sequence[Running], results: Results) -> None:
+    """The closed loop in a process of its own, while all servers are paused."""
+    assert all(server.tree.running for server in servers), "paused servers stay"
+    if not is_bundle(bundle):
+        results.failures["closed loop"] = f"{bundle} holds no compiled model; run python -m model.compile"
+        return
+    command = [sys.executable, "-m", "benchmarks.closed_loop", "--seconds", str(min(seconds, 2))]
+    environment = os.environ | {"BENCH_BUNDLE": str(bundle)}
+    done = subprocess.run(  # noqa: S603  a list, no shell
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode:
+        results.failures["closed loop"] = done.stderr.strip()[-300:]
+    else:
+        results.floors.append(json.loads(done.stdout.splitlines()[-1]))
+
+
+def say(sentence: str) -> None:
+    """Progress, for the person who waits."""
+    print(f"bench: {sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
