@@ -51,19 +51,25 @@ PredictorDep = Annotated[Predictor, Depends(get_predictor)]
 
 
 @router.post("/predict", responses=PROBLEMS)
-async def predict(body: PredictRequest, request: Request, predictor: PredictorDep) -> PredictResponse:
-    """Score one video."""
+async def predict(
+    body: PredictRequest, request: Request, response: Response, predictor: PredictorDep, timings: bool = False
+) -> PredictResponse:
+    """Score one video; `?timings=1` says where the time went."""
     prediction = await predictor.predict(body.to_domain())
     request.state.telemetry.count_prediction(prediction)
-    return PredictResponse.of(prediction)
+    if timings:
+        response.headers["Server-Timing"] = prediction.watch.server_timing()
+    return PredictResponse.of(prediction, timings)
 
 
 @router.post("/predict/batch", response_model=BatchResponse, responses=PROBLEMS)
-async def predict_batch(body: BatchRequest, request: Request, predictor: PredictorDep) -> Any:
+async def predict_batch(
+    body: BatchRequest, request: Request, predictor: PredictorDep, timings: bool = False
+) -> Any:
     """Score up to 256 videos; `Accept: application/x-ndjson` streams each line as it is ready."""
     started = time.perf_counter()
     predictor.require_ready()
-    entries = score_each(predictor, body.videos, instance_of(request), request.state.telemetry)
+    entries = score_each(predictor, body.videos, instance_of(request), request.state.telemetry, timings)
     if NDJSON in request.headers.get("accept", ""):
         lines = (json.dumps({"index": index, **entry.model_dump()}) + "\n" async for index, entry in entries)
         return StreamingResponse(lines, media_type=NDJSON)
@@ -119,6 +125,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with Predictor.open(settings, on_load_failure) as predictor:
+            telemetry.watch_cache(predictor.cache)
             yield {"predictor": predictor, "telemetry": telemetry}
 
     app = FastAPI(

@@ -29,8 +29,11 @@ class Engine(Protocol):
 
     name: str
     device: str
-    precision: str
     neutral_image: Vectors
+
+    @property
+    def precision(self) -> str:
+        """The towers' arithmetic, for people."""
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences of any lengths to (B, text_dim)."""

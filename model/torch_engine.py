@@ -1,36 +1,53 @@
 """The reference engine: PyTorch, in float32 on a CPU or on a GPU; what every other engine is measured by."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import Checkpoint
+from model.checkpoint import Checkpoint, CheckpointError
 from model.engine import Pixels, Scores, TokenIds, Vectors
 
 
+class DeviceError(CheckpointError):
+    """A device that this machine or this torch does not have."""
+
+
 class TorchEngine:
-    """The reference: PyTorch in float32, dynamic length, no padding beyond a batch's longest text."""
+    """PyTorch with dynamic length, no padding beyond a batch's longest text; towers in f32 or bf16."""
 
     name = "torch"
-    precision = "f32"
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", threads: int | None = None) -> None:
-        """Raises `CheckpointError` when the checkpoint lacks the statistics that scoring needs.
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: str = "f32",
+    ) -> None:
+        """Raises `CheckpointError` without statistics, `DeviceError` without the device.
 
         `threads` is what one forward may use; build the engine in the thread that will call it, since
-        OpenMP keeps the number per thread.
+        OpenMP keeps the number per thread. `precision` bf16 is for the towers: the fusion stays f32.
         """
+        if device == "cuda" and not torch.cuda.is_available():
+            raise DeviceError(
+                "MILES_DEVICE=cuda: this torch sees no GPU. Install a CUDA build of torch (TORCH_INDEX names "
+                "its index, see DEPLOYMENT_GUIDE.md), or set MILES_DEVICE=cpu."
+            )
         if threads is not None:
             torch.set_num_threads(threads)
         checkpoint.require_statistics()
         assert checkpoint.velocity is not None, "require_statistics has seen to it"
-        self.device = device
+        self.device, self.precision = device, precision
         self._velocity = checkpoint.velocity
         self._temperature = checkpoint.temperature or 1.0
         self._model = checkpoint.build_model().to(device)
-        with torch.inference_mode():
+        with self._towers():
             # The network's input for "no image" is zeros, the ImageNet mean, which no uint8 pixel is.
-            self.neutral_image: Vectors = self._model.encode_image(None, 1)[0].cpu().numpy()
+            self.neutral_image: Vectors = _numpy(self._model.encode_image(None, 1))[0]
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences of any lengths to (B, text_dim)."""
@@ -39,7 +56,7 @@ class TorchEngine:
         types, mask = np.zeros_like(ids), np.zeros_like(ids)
         for row, (tokens, kinds) in enumerate(zip(input_ids, token_type_ids, strict=True)):
             ids[row, : len(tokens)], types[row, : len(tokens)], mask[row, : len(tokens)] = tokens, kinds, 1
-        with torch.inference_mode():
+        with self._towers():
             pooled = self._model.text_encoder(*(self._tensor(array) for array in (ids, types, mask)))
             return _numpy(pooled)  # (B, 768)
 
@@ -48,7 +65,7 @@ class TorchEngine:
         encoder = self._model.vision_encoder
         if encoder is None:
             return np.zeros((len(pixels), 0), dtype=np.float32)
-        with torch.inference_mode():
+        with self._towers():
             return _numpy(encoder(encoder.normalise(self._tensor(pixels))))  # (B, 2048)
 
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
@@ -59,6 +76,13 @@ class TorchEngine:
         return Scores(
             viral=viral.cpu().numpy(), velocity=self._velocity.invert(target[:, 0].double().cpu().numpy())
         )
+
+    @contextmanager
+    def _towers(self) -> Iterator[None]:
+        """Without gradients; in bf16 where that was asked, which costs an encoder little of its accuracy."""
+        kind = torch.device(self.device).type
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
 
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
         # Cached vectors and decoded images may be read-only, which torch warns of.

@@ -15,7 +15,7 @@ Entry = PredictResponse | FailedItem
 
 
 async def score_each(
-    predictor: Predictor, videos: Sequence[Any], instance: str, telemetry: Telemetry
+    predictor: Predictor, videos: Sequence[Any], instance: str, telemetry: Telemetry, timings: bool
 ) -> AsyncIterator[tuple[int, Entry]]:
     """(index, entry) for every item of `videos`, refused ones first, the others as they finish."""
     accepted: dict[int, PredictRequest] = {}
@@ -29,7 +29,7 @@ async def score_each(
     async for position, outcome in predictor.predict_each(requests):
         if isinstance(outcome, Prediction):
             telemetry.count_prediction(outcome)
-            yield indices[position], PredictResponse.of(outcome)
+            yield indices[position], PredictResponse.of(outcome, timings)
         else:
             yield indices[position], FailedItem.model_validate({"error": problem_of(outcome, instance)})
 

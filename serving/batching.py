@@ -6,6 +6,7 @@ news that the queue has closed.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -19,10 +20,20 @@ class QueueClosedError(Exception):
     """The queue was closed before this item's turn came."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ran(Generic[Result]):
+    """An item's result, how long it waited for its turn, and how long its batch ran."""
+
+    result: Result
+    waited_s: float
+    ran_s: float
+
+
 @dataclass(slots=True)
 class _Waiter(Generic[Item, Result]):
     item: Item
-    answer: "asyncio.Future[Result]"
+    answer: "asyncio.Future[Ran[Result]]"
+    arrived: float
 
 
 class BatchingQueue(Generic[Item, Result]):
@@ -58,11 +69,11 @@ class BatchingQueue(Generic[Item, Result]):
         await asyncio.gather(self._loop_task, return_exceptions=True)
         self._answer_all(self._waiters, QueueClosedError("the service is stopping"))
 
-    async def submit(self, item: Item) -> Result:
+    async def submit(self, item: Item) -> Ran[Result]:
         """The result for `item`, once a batch has carried it. Raises what its batch raised."""
         if self._loop_task is None or self._loop_task.done():
             raise QueueClosedError("the queue is not running")
-        waiter = _Waiter[Item, Result](item, asyncio.get_running_loop().create_future())
+        waiter = _Waiter[Item, Result](item, asyncio.get_running_loop().create_future(), time.perf_counter())
         self._waiters.append(waiter)
         self._arrived.set()
         return await waiter.answer
@@ -90,7 +101,7 @@ class BatchingQueue(Generic[Item, Result]):
         return sorted(batch, key=lambda waiter: self._length(waiter.item))
 
     async def _answer(self, batch: list[_Waiter[Item, Result]]) -> None:
-        loop = asyncio.get_running_loop()
+        loop, started = asyncio.get_running_loop(), time.perf_counter()
         try:
             results = await loop.run_in_executor(self._executor, self._run, [waiter.item for waiter in batch])
             if len(results) != len(batch):
@@ -102,9 +113,10 @@ class BatchingQueue(Generic[Item, Result]):
             # Whatever a forward raises, its waiters must hear of it; the queue goes on.
             self._answer_all(batch, exc)
             return
+        ran_s = time.perf_counter() - started
         for waiter, result in zip(batch, results, strict=True):
             if not waiter.answer.done():  # its client may have left meanwhile
-                waiter.answer.set_result(result)
+                waiter.answer.set_result(Ran(result, started - waiter.arrived, ran_s))
 
     @staticmethod
     def _answer_all(waiters: Sequence[_Waiter[Item, Result]], error: Exception) -> None:

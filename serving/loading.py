@@ -4,6 +4,7 @@ A compiled bundle is served without torch. Only a checkpoint that has no bundle 
 imports it, and so those imports stand where they are needed.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,11 @@ class LoadedModel:
     scaler: FeatureScaler
     image_spec: ImageSpec | None
     """The pixels that the image tower takes; None when the network has no image tower."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides a tower's output besides its input: vectors of another fingerprint are not ours."""
+        return f"{self.card.sha256}/{self.engine.name}/{self.engine.device}/{self.engine.precision}"
 
 
 def load_model(settings: Settings) -> LoadedModel:
@@ -68,23 +74,28 @@ def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard
     from model.torch_engine import TorchEngine
 
     checkpoint = read_checkpoint(path, settings.checkpoint_sha256)
-    return checkpoint.card(), TorchEngine(checkpoint, settings.device, threads=threads)
+    automatic = "bf16" if settings.device == "cuda" else "f32"
+    precision = automatic if settings.precision == "auto" else settings.precision
+    return checkpoint.card(), TorchEngine(checkpoint, settings.device, threads, precision)
 
 
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
-    """The compiled bundle of a checkpoint, compiled now if this is its first start."""
+    """The compiled bundle of a checkpoint, compiled now if there is none in the precision that is asked."""
     directory = bundle_directory(path, check_file(path, settings.checkpoint_sha256))
-    if not is_bundle(directory):
-        try:
-            from model.compile import compile_checkpoint
-        except ImportError as exc:
-            raise CheckpointError(
-                f"{path}: is not compiled, and {exc.name} is not installed here to do it. Run `python -m "
-                "model.compile` where requirements.txt is installed, and bring models/compiled along."
-            ) from exc
-        log.info("compiling", checkpoint=path.name)
-        compile_checkpoint(path)
-    return read_bundle(directory)
+    if is_bundle(directory):
+        bundle = read_bundle(directory)
+        if bundle.report.get("origin", {}).get("precision") == settings.precision:
+            return bundle
+    if importlib.util.find_spec("torch") is None:  # what a bundle is made with, and not needed to serve one
+        raise CheckpointError(
+            f"{path}: is not compiled in precision {settings.precision}, and torch is not installed here to do "
+            "it. Run `python -m model.compile` where requirements.txt is installed, and bring models/compiled "
+            "along."
+        )
+    from model.compile import compile_checkpoint
+
+    log.info("compiling", checkpoint=path.name, precision=settings.precision)
+    return compile_checkpoint(path, precision=settings.precision, threads=settings.threads)
 
 
 def _build_scaler(card: ModelCard) -> FeatureScaler:

@@ -35,7 +35,7 @@ def install_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry) -
         allow_origin_regex=_wildcards([origin for origin in settings.cors_origins if origin != "*"]),
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=["X-Request-ID", "Retry-After"],
+        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
     )
 
 

@@ -10,8 +10,10 @@ import structlog
 from model.file_check import CheckpointError
 from model.location import LocationError
 from preprocessing.image import ImageLimits
+from preprocessing.thumbnail_cache import ThumbnailCache
 from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
 from serving.batching import QueueClosedError
+from serving.cache import VectorCache
 from serving.cpu_quota import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.golden import check_golden_answers
@@ -32,6 +34,7 @@ class Predictor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.status = "loading"
+        self.cache = VectorCache(settings.cache_bytes)
         self._pipeline: Pipeline | None = None
 
     @classmethod
@@ -49,11 +52,14 @@ class Predictor:
             forward = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="forward"))
             workers = stack.enter_context(ThreadPoolExecutor(usable_cpus(), thread_name_prefix="worker"))
             fetcher = await stack.enter_async_context(ThumbnailFetcher(_policy(settings)))
+            thumbnails = ThumbnailCache(fetcher, settings.thumbnail_ttl_s)
             limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
 
             async def start() -> Pipeline:
                 model = await asyncio.get_running_loop().run_in_executor(forward, load_and_check, settings)
-                pipeline = Pipeline(model, fetcher, limits, forward, workers, settings.max_batch_size)
+                pipeline = Pipeline(
+                    model, predictor.cache, thumbnails, limits, forward, workers, settings.max_batch_size
+                )
                 return await stack.enter_async_context(pipeline.running())
 
             loading = asyncio.create_task(predictor._load(start(), on_failure))

@@ -16,7 +16,9 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from features import Video
-from serving.pipeline import Modality, ModalityReport, Prediction, ScoringRequest
+from serving.pipeline import Modality, Prediction, ScoringRequest
+from serving.timing import Stopwatch
+from serving.towers import ModalityReport
 
 MODEL_NAME = "Miles v1.0"
 MODEL_VERSION = "miles-v1.0"
@@ -121,6 +123,25 @@ class Modalities(BaseModel):
     scalars: ModalityState
 
 
+class Timings(BaseModel):
+    """Milliseconds by stage. Stages overlap; `queue` is the sum of the waits for towers and fusion."""
+
+    queue: float
+    download: float
+    decode: float
+    tokenise: float
+    text: float
+    image: float
+    fusion: float
+    total: float
+    cached: list[str] = Field(description="Towers whose vector was known already.")
+
+    @classmethod
+    def of(cls, watch: Stopwatch) -> Self:
+        """A stopwatch on the wire."""
+        return cls(**watch.milliseconds(), cached=watch.cached)
+
+
 class PredictResponse(BaseModel):
     """A score, and what it rests on."""
 
@@ -131,21 +152,31 @@ class PredictResponse(BaseModel):
     model_version: str
     modalities: Modalities
     warnings: list[str] = Field(description="Sentences for a person; empty when all is well.")
+    timings_ms: Timings | None = Field(None, description="Where the time went; only with `?timings=1`.")
+
+    @model_serializer(mode="wrap")
+    def _without_timings_unasked(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The documented keys are always there; `timings_ms` is when it was asked for."""
+        values: dict[str, Any] = serialise(self)
+        if self.timings_ms is None:
+            values.pop("timings_ms", None)
+        return values
 
     @classmethod
-    def of(cls, prediction: Prediction) -> Self:
+    def of(cls, prediction: Prediction, timings: bool = False) -> Self:
         """The prediction on the wire."""
         score = round(prediction.viral_score, 6)
         return cls(
             viral_score=score,
             predicted_velocity=round(prediction.velocity, 2),
             confidence=max(score, round(1 - score, 6)),
-            processing_time_ms=round(prediction.seconds * 1000),
+            processing_time_ms=round(prediction.watch.seconds["total"] * 1000),
             model_version=MODEL_VERSION,
             modalities=Modalities(
                 **{name: ModalityState.of(report) for name, report in prediction.modalities.items()}
             ),
             warnings=list(prediction.warnings),
+            timings_ms=Timings.of(prediction.watch) if timings else None,
         )
 
 

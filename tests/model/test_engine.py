@@ -111,3 +111,24 @@ def test_a_file_scores_like_the_checkpoint_in_memory(engine, tmp_path):
     again = TorchEngine(read_checkpoint(write_tiny(tmp_path / "m.pt")))
     np.testing.assert_array_equal(again.encode_text(TEXTS, TYPES), engine.encode_text(TEXTS, TYPES))
     np.testing.assert_array_equal(again.neutral_image, engine.neutral_image)
+
+
+def test_bfloat16_towers_stay_near_the_reference(engine):
+    """The GPU tier's precision, here on the CPU, changes vectors, and no cosine falls below .999."""
+    rough = TorchEngine(tiny_checkpoint(), precision="bf16")
+    for exact, other in (
+        (engine.encode_text(TEXTS, TYPES), rough.encode_text(TEXTS, TYPES)),
+        (engine.encode_image(pixels(2)), rough.encode_image(pixels(2))),
+    ):
+        assert np.abs(exact - other).max() > 0
+        cosine = (exact * other).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(other, axis=1)
+        assert cosine.min() > 0.999
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="this machine has the GPU that the test wants to be missing"
+)
+def test_missing_gpu_is_one_clear_line():
+    """Asking for a GPU where there is none names the setting and what to do."""
+    with pytest.raises(CheckpointError, match=r"MILES_DEVICE=cuda: .* set MILES_DEVICE=cpu"):
+        TorchEngine(tiny_checkpoint(), device="cuda")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.batching import BatchingQueue, QueueClosedError
+from serving.batching import BatchingQueue, QueueClosedError, Ran
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ async def test_each_item_gets_its_own_result() -> None:
     with ThreadPoolExecutor(1) as executor:
         async with queue_of(Squares(), executor) as queue:
             results = await asyncio.gather(*(queue.submit(number) for number in range(14, 114)))
-    assert results == [number**2 for number in range(14, 114)]
+    assert [ran.result for ran in results] == [number**2 for number in range(14, 114)]
 
 
 async def test_lone_item_waits_for_nobody() -> None:
@@ -48,7 +48,7 @@ async def test_lone_item_waits_for_nobody() -> None:
     squares = Squares()
     with ThreadPoolExecutor(1) as executor:
         async with queue_of(squares, executor) as queue:
-            assert await queue.submit(3) == 9
+            assert (await queue.submit(3)).result == 9
     assert squares.batches == [[3]]
 
 
@@ -74,8 +74,9 @@ async def test_failing_batch_fails_each_of_its_waiters_and_no_other() -> None:
         async with queue_of(Squares(), executor, max_batch_size=1) as queue:
             failed, fine = await asyncio.gather(queue.submit(13), queue.submit(4), return_exceptions=True)
             assert isinstance(failed, ValueError)
-            assert fine == 16
-            assert await queue.submit(5) == 25
+            assert isinstance(fine, Ran)
+            assert fine.result == 16
+            assert (await queue.submit(5)).result == 25
 
 
 async def test_wrong_number_of_results_fails_the_batch() -> None:
@@ -98,8 +99,8 @@ async def test_item_whose_client_left_is_not_run() -> None:
             await asyncio.sleep(0.05)
             abandoned.cancel()
             squares.gate.set()
-            assert await running == 4
-            assert await queue.submit(3) == 9
+            assert (await running).result == 4
+            assert (await queue.submit(3)).result == 9
     assert [99] not in squares.batches
 
 
