@@ -130,12 +130,14 @@ async def test_after_the_ttl_an_unchanged_picture_is_not_sent_again(etags: bool,
         second = await cache.identify(gallery.site.url())
         clock.now += TTL_S - 0.1
         third = await cache.identify(gallery.site.url())
-    assert second == third == Content(first.digest, None)
+        clock.now += TTL_S
+        fourth = await cache.identify(gallery.site.url())
+    assert second == third == fourth == Content(first.digest, None)
     sent = {"If-None-Match": '"v1"'} if etags else {}
     sent |= {"If-Modified-Since": "Wed, 21 Oct 2015 07:28:01 GMT"} if dates else {}
-    assert gallery.conditions == [{}, sent]
+    assert gallery.conditions == [{}, sent, sent]
     assert gallery.site.connections == 1
-    assert (cache.fresh, cache.unchanged, cache.downloads) == (1, 1, 1)
+    assert (cache.fresh, cache.unchanged, cache.downloads) == (1, 2, 1)
 
 
 async def test_after_the_ttl_a_changed_picture_replaces_the_old_one() -> None:
@@ -152,6 +154,24 @@ async def test_after_the_ttl_a_changed_picture_replaces_the_old_one() -> None:
     assert second.body == b"picture 2"
     assert second.digest != first.digest
     assert gallery.conditions == [{}, {"If-None-Match": '"v1"'}, {"If-None-Match": '"v2"'}]
+
+
+async def test_ttl_runs_from_the_request() -> None:
+    """A slow answer does not lengthen the TTL: a change while it was on its way is seen in time."""
+    clock = Clock()
+    async with opened(clock) as (gallery, cache):
+        for number in range(1, 4):
+            gallery.open.clear()
+            gallery.site.asked.clear()
+            call = asyncio.create_task(cache.identify(gallery.site.url()))
+            async with asyncio.timeout(5):
+                await gallery.site.asked.wait()
+            clock.now += 10
+            gallery.open.set()
+            await call
+            clock.now += TTL_S - 10
+            assert len(gallery.site.heads) == number
+    assert cache.fresh == 0
 
 
 async def test_without_validators_the_picture_is_downloaded_anew() -> None:
@@ -336,15 +356,17 @@ async def test_others_get_the_picture_when_the_first_caller_leaves() -> None:
 async def test_remembered_urls_are_bounded() -> None:
     """Of more than `max_entries` URLs the least recently asked is forgotten; 0 remembers none."""
     async with opened(Clock(), max_entries=3) as (gallery, cache):
-        for path in ("/1", "/2", "/3", "/1", "/4"):
+        for path in ("/1", "/2", "/3", "/1"):
             await cache.identify(gallery.site.url(path))
-            assert cache.entries <= 3
+        await cache.download(gallery.site.url("/2"))
+        await cache.identify(gallery.site.url("/4"))
+        assert cache.entries == 3
         known = [
             path
-            for path in ("/1", "/3", "/4", "/2")
+            for path in ("/1", "/2", "/4", "/3")
             if (await cache.identify(gallery.site.url(path))).body is None
         ]
-    assert known == ["/1", "/3", "/4"]
+    assert known == ["/1", "/2", "/4"]
     async with opened(Clock(), max_entries=0) as (gallery, cache):
         assert (await cache.identify(gallery.site.url())).body is not None
         assert (await cache.identify(gallery.site.url())).body is not None

@@ -1,6 +1,7 @@
 """VectorCache around computations that count themselves, so that one too many shows."""
 
 import asyncio
+import gc
 import tracemalloc
 from collections.abc import Awaitable, Callable
 
@@ -162,28 +163,76 @@ async def test_computation_ends_when_nobody_waits() -> None:
     assert (computation.cancelled, cache.entries) == (1, 0)
 
 
-async def test_newcomer_does_not_join_what_is_being_cancelled() -> None:
-    """A call that comes while an abandoned computation ends gets one of its own."""
-    cache, ending, ended = VectorCache(ROOM), asyncio.Event(), asyncio.Event()
+class Stubborn:
+    """A computation that, once cancelled, ends only when `may_end` is set, and then with an error."""
 
-    async def slow_to_end() -> Vector:
+    def __init__(self) -> None:
+        self.begun, self.ending, self.may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self) -> Vector:
+        self.begun.set()
         try:
             await asyncio.Event().wait()
         finally:
-            ending.set()
-            await ended.wait()
-        raise AssertionError("cancelled")
+            self.ending.set()
+            await self.may_end.wait()
+        raise AssertionError("never set")
 
-    caller = asyncio.create_task(cache.get(key(1), slow_to_end))
+
+async def test_last_caller_stays_until_the_computation_has_ended() -> None:
+    """What a computation uses may be closed once its callers are gone: the last one sees it end."""
+    stubborn = Stubborn()
+    caller = asyncio.create_task(VectorCache(ROOM).get(key(1), stubborn))
+    await stubborn.begun.wait()
+    caller.cancel()
+    await stubborn.ending.wait()
+    await asyncio.sleep(0.01)
+    assert not caller.done()
+    stubborn.may_end.set()
+    await asyncio.wait([caller])
+    assert caller.cancelled()
+
+
+async def test_newcomer_does_not_join_what_is_being_cancelled() -> None:
+    """Calls that come while an abandoned computation ends share one of their own, which outlives it."""
+    cache, stubborn, fresh = VectorCache(ROOM), Stubborn(), Computation(2.0)
+    fresh.gate.clear()
+    caller = asyncio.create_task(cache.get(key(1), stubborn))
+    await stubborn.begun.wait()
+    caller.cancel()
+    await stubborn.ending.wait()
+    newcomer = asyncio.create_task(cache.get(key(1), fresh))
+    async with asyncio.timeout(10):
+        await fresh.started.wait()
+        stubborn.may_end.set()
+        await asyncio.wait([caller])
+        late = asyncio.create_task(cache.get(key(1), fresh))
+        await asyncio.sleep(0.01)
+        fresh.gate.set()
+        answers = await asyncio.gather(newcomer, late)
+    assert [each.tolist() for each, _ in answers] == [[2.0] * 4] * 2
+    assert (fresh.begun, cache.collapsed, cache.entries) == (1, 1, 1)
+
+
+async def test_error_that_nobody_waits_for_is_nobodys_concern() -> None:
+    """A computation that fails while it is being cancelled leaves nothing in the event loop's log."""
+    logged: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+
+    async def fail_late() -> Vector:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("13")
+
+    caller = asyncio.create_task(VectorCache(ROOM).get(key(1), fail_late))
     await asyncio.sleep(0.01)
     caller.cancel()
-    async with asyncio.timeout(10):
-        await ending.wait()
-        answer, _ = await cache.get(key(1), Computation(2.0))
-        ended.set()
-        await asyncio.wait([caller])
-    assert answer.tolist() == [2.0] * 4
-    assert cache.recall(key(1)) is answer
+    await asyncio.wait([caller])
+    del caller
+    gc.collect()
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert logged == []
 
 
 async def test_failure_reaches_every_waiter_and_is_forgotten() -> None:
