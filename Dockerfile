@@ -3,8 +3,9 @@
 #   docker build -t miles .
 #   docker run --read-only --cap-drop ALL -p 7860:7860 miles
 #
-# A models/model_full.pt in the build context is served as it is; without one the demo checkpoint is composed.
-# Stages are ordered by how often they change: packages, then weights, then code.
+# The checkpoint is compiled during the build, and the image holds what that gives: no torch, no .pt file. A
+# models/model_full.pt in the build context is compiled; CHECKPOINT=hf://owner/repo/file is downloaded and
+# compiled; without either, the demo checkpoint is composed. Stages are ordered by how often they change.
 
 FROM docker.io/library/python:3.11-slim AS base
 ENV PYTHONDONTWRITEBYTECODE=1 \
@@ -21,11 +22,21 @@ RUN PIP_NO_CACHE_DIR=1 python /build/deploy/install_requirements.py /build/requi
     && python -m pip --quiet uninstall --yes pip
 
 
-FROM packages AS weights
+FROM base AS compiler
+RUN python -m venv /venv
+COPY requirements.txt requirements-serve.txt constraints.txt /build/
+COPY deploy/install_requirements.py /build/deploy/
+RUN PIP_NO_CACHE_DIR=1 python /build/deploy/install_requirements.py /build/requirements.txt
+
+
+FROM compiler AS weights
 WORKDIR /app
 COPY model/ model/
 COPY models/ models/
-RUN { [ -f models/model_full.pt ] || python -m model.demo --out models/model_full.pt; } && \
+ARG CHECKPOINT=
+ARG PRECISION=auto
+RUN { [ -n "$CHECKPOINT" ] || [ -f models/model_full.pt ] || python -m model.demo --out models/model_full.pt; } && \
+    python -m model.compile "${CHECKPOINT:-models/model_full.pt}" --precision "$PRECISION" --out models/bundle && \
     chmod -R a+rX models
 
 
@@ -42,21 +53,14 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R a+r
 
 
 FROM base AS serve
-# /cache is for checkpoints from the hub (hf://...) alone: mount a volume there when the root is read-only.
-# Importing torch wants a folder for compiled kernels; named and present, it is never written, and no /tmp is needed.
-RUN useradd --uid 1000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin miles \
-    && install --directory --owner 1000 --group 1000 /cache \
-    && mkdir /var/cache/torchinductor
+RUN useradd --uid 1000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin miles
 ENV HOME=/nonexistent \
-    HF_HOME=/cache/huggingface \
-    XDG_CACHE_HOME=/cache \
-    TORCH_HOME=/cache/torch \
-    TORCHINDUCTOR_CACHE_DIR=/var/cache/torchinductor \
-    HF_HUB_DISABLE_TELEMETRY=1
+    MILES_CHECKPOINT=models/bundle
 
 WORKDIR /app
 COPY --from=packages /venv /venv
-COPY --from=weights /app/models models
+COPY models/bert-base-uncased models/bert-base-uncased
+COPY --from=weights /app/models/bundle models/bundle
 COPY --from=code /app ./
 
 USER 1000:1000

@@ -33,8 +33,10 @@ setup-dev: venv
 	@$(PY) deploy/install_requirements.py requirements-dev.txt
 
 # An operator's own file is never touched, and one that lies elsewhere makes the demo needless.
-model: setup ## compose the demo checkpoint models/model_full.pt, unless there is a checkpoint
+model: setup ## compose the demo checkpoint unless there is one, and compile it for this processor
 	@[ -n "$$MILES_CHECKPOINT" ] || [ -f models/model_full.pt ] || $(PY) -m model.demo --out models/model_full.pt
+	@[ -n "$$MILES_CHECKPOINT" ] || [ "$$MILES_ENGINE" = torch ] || \
+	  $(PY) -m model.compile models/model_full.pt --precision "$${MILES_PRECISION:-auto}"
 
 # exec: the server takes make's place in line for signals.
 serve: setup model ## start the service; PORT=... moves it from 7860, every MILES_ variable reaches it

@@ -26,6 +26,7 @@ from model.calibration import BUNDLED, CalibrationInputs, calibration_inputs, dr
 from model.candidates import FusionGraph
 from model.fidelity import HIGHEST, LOWEST, ROWS, Judge, Vectored, rows_of
 from model.file_check import CheckpointError
+from model.location import LocationError, locate_checkpoint
 from model.origin import current_bundle, origin_of
 from model.precision import Verdict, choose_together, judge_tower
 
@@ -231,7 +232,12 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", type=Path, nargs="?", default=DEFAULT, help=f"default: {DEFAULT}")
+    parser.add_argument(
+        "checkpoint",
+        nargs="?",
+        default=str(DEFAULT),
+        help=f"a path or hf://owner/repo/file; default: {DEFAULT}",
+    )
     parser.add_argument("--out", type=Path, help="the bundle's directory; default: beside the checkpoint")
     parser.add_argument("--precision", choices=CHOICES, default="auto", help="of both towers; default: auto")
     parser.add_argument(
@@ -245,9 +251,13 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         compile_checkpoint(
-            options.checkpoint, options.out, options.precision, options.calibration, options.threads
+            locate_checkpoint(options.checkpoint),
+            options.out,
+            options.precision,
+            options.calibration,
+            options.threads,
         )
-    except (CheckpointError, OSError) as exc:
+    except (CheckpointError, LocationError, OSError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     return 0

@@ -7,6 +7,7 @@ imports it, and so those imports stand where they are needed.
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -33,6 +34,8 @@ class LoadedModel:
     engine: Engine
     tokenizer: BertTextTokenizer
     scaler: FeatureScaler
+    fidelity: dict[str, Any] | None
+    """How far the engine is from the float32 reference; None for an engine that is not compiled."""
     image_spec: ImageSpec | None
     """The pixels that the image tower takes; None when the network has no image tower."""
 
@@ -47,26 +50,27 @@ def load_model(settings: Settings) -> LoadedModel:
 
     Call it in the thread that will run the engine. Raises `CheckpointError` or `LocationError`.
     """
-    card, engine = _load_engine(settings)
+    card, engine, fidelity = _load_engine(settings)
     vision = card.config.vision
     return LoadedModel(
         card=card,
         engine=engine,
         tokenizer=_build_tokenizer(card),
         scaler=_build_scaler(card),
+        fidelity=fidelity,
         image_spec=ImageSpec(vision.height, vision.width) if vision else None,
     )
 
 
-def _load_engine(settings: Settings) -> tuple[ModelCard, Engine]:
+def _load_engine(settings: Settings) -> tuple[ModelCard, Engine, dict[str, Any] | None]:
     path = locate_checkpoint(settings.checkpoint)
     threads = settings.threads or usable_cpus()
     if settings.engine == "torch":
-        return _load_torch(path, settings, threads)
-    bundle = read_bundle(path) if is_bundle(path) else _bundle_of(path, settings)
+        return *_load_torch(path, settings, threads), None
+    bundle = _given_bundle(path, settings) if is_bundle(path) else _bundle_of(path, settings)
     engine = OpenVinoEngine(bundle, threads)
     engine.warm_up()
-    return bundle.card, engine
+    return bundle.card, engine, bundle.report
 
 
 def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard, Engine]:
@@ -79,18 +83,32 @@ def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard
     return checkpoint.card(), TorchEngine(checkpoint, settings.device, threads, precision)
 
 
+def _given_bundle(path: Path, settings: Settings) -> Bundle:
+    bundle = read_bundle(path)
+    if settings.precision not in ("auto", _asked_precision(bundle)):
+        raise CheckpointError(
+            f"{path}: was compiled with precision {_asked_precision(bundle)}, MILES_PRECISION is "
+            f"{settings.precision}. Compile it again, or leave MILES_PRECISION unset."
+        )
+    return bundle
+
+
+def _asked_precision(bundle: Bundle) -> str:
+    return str(bundle.report.get("origin", {}).get("precision"))
+
+
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
     """The compiled bundle of a checkpoint, compiled now if there is none in the precision that is asked."""
     directory = bundle_directory(path, check_file(path, settings.checkpoint_sha256))
     if is_bundle(directory):
         bundle = read_bundle(directory)
-        if bundle.report.get("origin", {}).get("precision") == settings.precision:
+        if _asked_precision(bundle) == settings.precision:
             return bundle
     if importlib.util.find_spec("torch") is None:  # what a bundle is made with, and not needed to serve one
         raise CheckpointError(
-            f"{path}: is not compiled in precision {settings.precision}, and torch is not installed here to do "
-            "it. Run `python -m model.compile` where requirements.txt is installed, and bring models/compiled "
-            "along."
+            f"{path}: is not compiled in precision {settings.precision}, and torch is not installed here to "
+            "do it. Run `python -m model.compile` where requirements.txt is installed, and bring "
+            "models/compiled along."
         )
     from model.compile import compile_checkpoint
 

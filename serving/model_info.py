@@ -31,6 +31,7 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
             "calibrated": card.temperature is not None,
         },
         "training": {"metrics": card.test_metrics, "provenance": card.provenance},
+        "fidelity": model.fidelity,
         "golden_answers": len(card.golden.get("requests", ())),
         "limits": {
             "max_batch_videos": MAX_BATCH_VIDEOS,

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     checkpoint: str = Field(
         "models/model_full.pt",
         min_length=1,
-        description="The checkpoint: a path, or hf://owner/repo/file[@revision].",
+        description="The checkpoint: a file, a bundle's directory, or hf://owner/repo/file[@revision].",
     )
     checkpoint_sha256: str | None = Field(
         None, pattern="^[0-9a-fA-F]{64}$", description="Refuse a checkpoint whose sha256 is another one."

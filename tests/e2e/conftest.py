@@ -8,6 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from model.bundle import bundle_directory
+from model.compile import compile_checkpoint
+from model.file_check import check_file
 from tests.service import ROOT, Service, ready_service
 from tests.thumbnail_host import ThumbnailHost, thumbnail_host
 
@@ -21,6 +24,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bundle(demo: Path) -> Path:
+    """The demo, compiled in automatic precision; what `make model` made of the same file will do."""
+    directory = bundle_directory(ROOT / "models" / demo.name, check_file(demo, None))
+    return compile_checkpoint(demo, out=directory).directory
+
+
+@pytest.fixture(scope="session")
 def host() -> Iterator[ThumbnailHost]:
     """A local host for thumbnails."""
     with thumbnail_host() as running:
@@ -28,10 +38,10 @@ def host() -> Iterator[ThumbnailHost]:
 
 
 @pytest.fixture(scope="session")
-def service(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A ready service on the demo checkpoint that may fetch thumbnails from this machine."""
+def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A ready service on the compiled demo that may fetch thumbnails from this machine."""
     log = tmp_path_factory.mktemp("log") / "service.log"
-    with ready_service(log, checkpoint=demo, thumbnail_trusted_networks="127.0.0.0/8") as running:
+    with ready_service(log, checkpoint=bundle, thumbnail_trusted_networks="127.0.0.0/8") as running:
         yield running
 
 

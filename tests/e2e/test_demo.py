@@ -18,7 +18,7 @@ from features import MILES_V1, FeatureScaler, Video, compute_features
 from model.checkpoint import read_checkpoint
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.model.transcription import Transcription
-from tests.service import ROOT, free_port, started_service, wait_for
+from tests.service import ROOT, Service, free_port, ready_service, started_service, wait_for
 from tests.thumbnail_host import ThumbnailHost
 
 pytestmark = pytest.mark.e2e
@@ -103,10 +103,10 @@ def test_fifty_videos_in_one_call_are_scored(client: httpx.Client, host: Thumbna
 
 
 def test_loading_service_answers_503_then_200(demo: Path, tmp_path: Path) -> None:
-    """While 136 M parameters load, health says `loading`; then it is healthy without a restart."""
+    """While torch reads 136 M parameters, health says `loading`; then it is healthy without a restart."""
     port = free_port()
     seen: list[str] = []
-    with started_service(tmp_path / "log", checkpoint=demo, port=port) as service:
+    with started_service(tmp_path / "log", checkpoint=demo, engine="torch", port=port) as service:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and "healthy" not in seen:
             try:
@@ -116,6 +116,35 @@ def test_loading_service_answers_503_then_200(demo: Path, tmp_path: Path) -> Non
         wait_for(service, "/health/ready")
     assert seen[0] == "loading"
     assert seen[-1] == "healthy"
+
+
+def test_compiled_service_has_no_torch(client: httpx.Client, service: Service) -> None:
+    """A service on a bundle has answered requests without torch, torchvision or transformers in its memory."""
+    assert client.post("/predict", json={"title": "Test"}).status_code == 200
+    mapped = Path(f"/proc/{service.process.pid}/maps").read_text(encoding="utf-8")
+    assert "openvino" in mapped
+    assert "libtorch" not in mapped
+
+
+def test_known_video_with_new_counts_costs_the_fusion_alone(
+    client: httpx.Client, host: ThumbnailHost
+) -> None:
+    """A second score of the same words and picture runs no tower, downloads nothing, and differs."""
+    video = {
+        "title": "Seen before",
+        "thumbnail_url": host.thumbnail(77),
+        "observed_at": "2026-01-02T00:00:00Z",
+    }
+    first = client.post("/predict?timings=1", json=video | {"view_count": 1000})
+    asked = len(host.asked)
+    second = client.post("/predict?timings=1", json=video | {"view_count": 500_000})
+    assert first.json()["timings_ms"]["cached"] == []
+    timings = second.json()["timings_ms"]
+    assert sorted(timings["cached"]) == ["image", "text"]
+    assert timings["text"] == timings["image"] == timings["decode"] == 0
+    assert len(host.asked) == asked
+    assert second.json()["viral_score"] != first.json()["viral_score"]
+    assert 'text;desc="cached";dur=0' in second.headers["server-timing"]
 
 
 def picture(seed: int) -> str:
@@ -173,16 +202,33 @@ def vars_of(velocity: Any) -> dict[str, float]:
     return {name: getattr(velocity, name) for name in ("mean", "scale", "high")}
 
 
-def test_hundred_recorded_requests_equal_the_transcription(
-    client: httpx.Client, transcribed: list[tuple[float, float]]
-) -> None:
-    """Over HTTP, in one batch, a hundred requests score as a plain PyTorch transcription does, to 1e-5."""
+def answers_of(client: httpx.Client) -> tuple[Any, Any]:
+    """Scores and velocities of the hundred recorded requests, over HTTP in one batch."""
     videos = [to_wire(recorded) for recorded in RECORDED]
     predictions = client.post("/predict/batch", json={"videos": videos}).json()["predictions"]
     scores = np.array([entry["viral_score"] for entry in predictions])
-    velocities = np.array([entry["predicted_velocity"] for entry in predictions])
+    return scores, np.array([entry["predicted_velocity"] for entry in predictions])
+
+
+def test_hundred_recorded_requests_equal_the_transcription(
+    demo: Path, tmp_path: Path, transcribed: list[tuple[float, float]]
+) -> None:
+    """On the reference engine a hundred requests score as a plain PyTorch transcription does, to 1e-5."""
+    with (
+        ready_service(tmp_path / "log", checkpoint=demo, engine="torch") as service,
+        httpx.Client(base_url=service.url, timeout=120) as client,
+    ):
+        scores, velocities = answers_of(client)
     expected = np.array(transcribed)
     np.testing.assert_allclose(scores, expected[:, 0], rtol=0, atol=TOLERANCE)
     # 1e-5 in log1p, on which velocity is learned, and half of the 0.01 that the wire rounds to.
     allowed = TOLERANCE * (1 + expected[:, 1]) + 0.006
     assert (np.abs(velocities - expected[:, 1]) <= allowed).all()
+
+
+def test_compiled_service_stays_within_the_fidelity_gate(
+    client: httpx.Client, transcribed: list[tuple[float, float]]
+) -> None:
+    """On the compiled bundle no score of the hundred moves by more than the gate's 0.02."""
+    scores, _ = answers_of(client)
+    assert np.abs(scores - np.array(transcribed)[:, 0]).max() <= 0.02

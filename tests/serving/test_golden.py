@@ -27,7 +27,7 @@ def loaded(directory: Path, checkpoint: Checkpoint) -> LoadedModel:
     """`checkpoint` written to disk and loaded as the service loads it."""
     path = directory / "golden.pt"
     write_checkpoint(path, checkpoint)
-    return load_model(Settings(checkpoint=str(path), threads=1))
+    return load_model(Settings(checkpoint=str(path), engine="torch", threads=1))
 
 
 def test_trainers_answers_are_reproduced(tmp_path: Path, golden: dict[str, Any]) -> None:
@@ -80,6 +80,6 @@ def test_service_with_a_wrong_golden_answer_ends(tmp_path: Path, golden: dict[st
     path = tmp_path / "wrong.pt"
     changed = golden | {"viral_score": [0.5] * 6}
     write_checkpoint(path, replace(tiny_checkpoint(), golden=changed))
-    ended = run_to_end(checkpoint=path)
+    ended = run_to_end(checkpoint=path, engine="torch")
     assert ended.returncode == 1
     assert "differs in viral_score" in ended.stderr.strip().splitlines()[-1]

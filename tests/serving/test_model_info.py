@@ -43,5 +43,9 @@ def test_checkpoint_is_identified(info: dict[str, Any]) -> None:
 
 def test_engine_and_calibration_are_told(info: dict[str, Any]) -> None:
     """Engine, precision and the calibration's temperature are part of the account."""
-    assert info["engine"] == {"name": "torch", "device": "cpu", "precision": "f32"}
+    assert info["engine"] == {
+        "name": "openvino",
+        "device": "cpu",
+        "precision": "text f32, image f32, fusion f32",
+    }
     assert info["calibration"] == {"temperature": 1.3, "calibrated": True}

@@ -35,7 +35,7 @@ def test_taken_port_ends_in_one_line_and_exit_1(tiny_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = run_to_end(checkpoint=tiny_path, port=port)
+        ended = run_to_end(checkpoint=tiny_path, precision="f32", port=port)
     assert ended.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
 
@@ -43,7 +43,7 @@ def test_taken_port_ends_in_one_line_and_exit_1(tiny_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_a_ready_service_with_exit_0(tiny_path: Path, tmp_path: Path, number: int) -> None:
     """SIGTERM and Ctrl-C are an orderly end."""
-    with ready_service(tmp_path / "log", checkpoint=tiny_path) as service:
+    with ready_service(tmp_path / "log", checkpoint=tiny_path, precision="f32") as service:
         assert service.stop(number) == 0
 
 
@@ -68,7 +68,7 @@ def test_app_without_a_model_says_so_with_503(tmp_path: Path) -> None:
 def test_text_only_checkpoint_is_served(tmp_path: Path) -> None:
     """A checkpoint without an image tower scores, and says that it reads no images."""
     path = write_tiny(tmp_path / "text_only.pt", with_vision=False)
-    with ready_service(tmp_path / "log", checkpoint=path) as service:
+    with ready_service(tmp_path / "log", checkpoint=path, precision="f32") as service:
         answer = httpx.post(
             f"{service.url}/predict", json={"title": "x", "thumbnail_url": "https://x.y/z.jpg"}
         ).json()
