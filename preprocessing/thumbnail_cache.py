@@ -140,6 +140,9 @@ class ThumbnailCache:
         return known
 
     def _remember(self, key: bytes, entry: _Remembered) -> None:
+        present = self._remembered.get(key)
+        if present is not None and present.asked_at > entry.asked_at:
+            return  # a download overtook this request and saw the picture later
         self._remembered[key] = entry
         self._remembered.move_to_end(key)
         if len(self._remembered) > self._max_entries:

@@ -353,6 +353,33 @@ async def test_others_get_the_picture_when_the_first_caller_leaves() -> None:
     assert cache.entries == 1
 
 
+async def test_late_304_does_not_bring_an_old_picture_back() -> None:
+    """A 304 that arrives after a later download has seen a change leaves what that download found."""
+    clock, gate, asked, site = Clock(), asyncio.Event(), asyncio.Event(), Site(raw())
+    bodies = [b"old", b"new"]
+
+    async def answer(_path: str, writer: asyncio.StreamWriter) -> None:
+        if conditions_of(site.heads[-1]):
+            asked.set()
+            await gate.wait()
+            writer.write(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+        else:
+            writer.write(response(200, bodies.pop(0), b'ETag: "v"'))
+
+    async with serving(answer) as site, ThumbnailFetcher(trusting(), ssl_context=NO_TLS) as fetcher:
+        cache = ThumbnailCache(fetcher, TTL_S, clock=clock)
+        await cache.identify(site.url())
+        clock.now += TTL_S
+        late = asyncio.create_task(cache.identify(site.url()))
+        await asked.wait()
+        clock.now += 1
+        new = await cache.download(site.url())
+        gate.set()
+        await late
+        assert await cache.identify(site.url()) == Content(new.digest, None)
+    assert new.body == b"new"
+
+
 async def test_remembered_urls_are_bounded() -> None:
     """Of more than `max_entries` URLs the least recently asked is forgotten; 0 remembers none."""
     async with opened(Clock(), max_entries=3) as (gallery, cache):
