@@ -119,7 +119,7 @@ def test_loading_service_answers_503_then_200(demo: Path, tmp_path: Path) -> Non
 
 
 def test_compiled_service_has_no_torch(client: httpx.Client, service: Service) -> None:
-    """A service on a bundle has answered requests without torch, torchvision or transformers in its memory."""
+    """A service on a bundle answers requests without torch in its memory."""
     assert client.post("/predict", json={"title": "Test"}).status_code == 200
     mapped = Path(f"/proc/{service.process.pid}/maps").read_text(encoding="utf-8")
     assert "openvino" in mapped
