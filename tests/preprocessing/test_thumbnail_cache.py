@@ -355,7 +355,7 @@ async def test_others_get_the_picture_when_the_first_caller_leaves() -> None:
 
 async def test_late_304_does_not_bring_an_old_picture_back() -> None:
     """A 304 that arrives after a later download has seen a change leaves what that download found."""
-    clock, gate, asked, site = Clock(), asyncio.Event(), asyncio.Event(), Site(raw())
+    clock, gate, asked = Clock(), asyncio.Event(), asyncio.Event()
     bodies = [b"old", b"new"]
 
     async def answer(_path: str, writer: asyncio.StreamWriter) -> None:
