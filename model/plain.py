@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 
 def finite_number(value: Any) -> float | None:
@@ -29,8 +28,9 @@ def whole_number(value: Any) -> int | None:
 
 def shown(value: Any) -> str:
     """`value` as it may stand in an error: bounded in length, whatever a file holds."""
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
+    shape = getattr(value, "shape", None)  # a tensor's or an array's; torch is not imported to ask
+    if shape is not None:
+        return f"a {type(value).__name__.lower()} of shape {tuple(shape)}"
     return reprlib.repr(value)
 
 

@@ -2,12 +2,14 @@
 
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.service import ready_service, run_to_end, started_factory
+from tests.service import ROOT, ready_service, run_to_end, started_factory
 from tests.tiny import write_tiny
 
 
@@ -63,6 +65,15 @@ def test_app_without_a_model_says_so_with_503(tmp_path: Path) -> None:
     assert predicted.status_code == batch.status_code == info.status_code == 503
     assert int(predicted.headers["retry-after"]) > 0
     assert live.status_code == 200
+
+
+def test_app_is_imported_without_torch() -> None:
+    """Nothing on the way from app.py to an answer imports torch, torchvision or transformers."""
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'torchvision', 'transformers'))); "
+        "import app, model.openvino_engine"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, check=True)
 
 
 def test_text_only_checkpoint_is_served(tmp_path: Path) -> None:
