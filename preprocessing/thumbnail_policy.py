@@ -67,9 +67,10 @@ class ThumbnailPolicy:
     refused_hosts: Collection[str] = ()
     trusted_networks: tuple[Network, ...] = ()
     max_connections: int = 64
+    max_connections_per_host: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("timeout_s", "max_bytes", "max_connections"):
+        for name in ("timeout_s", "max_bytes", "max_connections", "max_connections_per_host"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
         for pattern in (*self.allowed_hosts, *self.refused_hosts):

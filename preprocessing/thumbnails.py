@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 import anyio
 import httpcore2
@@ -76,6 +77,8 @@ class ThumbnailFetcher:
         self.policy = policy or ThumbnailPolicy()
         # A turn is waited for before the deadline starts: a batch of 256 is queued, not timed out.
         self._turns = anyio.Semaphore(self.policy.max_connections)
+        # A host's semaphore lives as long as somebody holds or awaits it.
+        self._turns_by_host: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
         self._system_resolver = SystemResolver()
         backend = VettingBackend(
             self.policy, resolve or self._system_resolver, network or httpcore2.AnyIOBackend()
@@ -115,7 +118,7 @@ class ThumbnailFetcher:
 
     async def _within_deadline(self, url: str, validators: Validators | None) -> Download | None:
         vetted = vet_url(url, self.policy)
-        async with self._turns:
+        async with self._turns_at(vetted.host), self._turns:
             try:
                 with anyio.fail_after(self.policy.timeout_s):
                     return await self._follow(vetted, validators)
@@ -123,6 +126,14 @@ class ThumbnailFetcher:
                 raise UnreachableError(
                     f"{vetted.host} gave no whole answer within {self.policy.timeout_s} s"
                 ) from exc
+
+    def _turns_at(self, host: str) -> anyio.Semaphore:
+        """One host gets a part of the connections, so that a slow one leaves some for the others."""
+        turns = self._turns_by_host.get(host)
+        if turns is None:
+            turns = anyio.Semaphore(self.policy.max_connections_per_host)
+            self._turns_by_host[host] = turns
+        return turns
 
     async def _follow(self, url: VettedUrl, validators: Validators | None) -> Download | None:
         """What `url` leads to; None for a 304 to `validators`, which no other URL gets to see."""

@@ -425,3 +425,21 @@ async def test_each_error_has_a_reason_of_its_own() -> None:
         "UnreachableError": "unreachable",
         "ThumbnailTooLargeError": "too_large",
     }
+
+
+async def test_one_host_gets_a_part_of_the_connections() -> None:
+    """Of forty thumbnails on one host, never more than the policy's share are asked for at once."""
+    now, most = 0, 0
+
+    async def answer(_: str, writer: asyncio.StreamWriter) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.005)
+        now -= 1
+        writer.write(ok(JPEG))
+
+    async with serving(answer) as site, ThumbnailFetcher(trusting(max_connections_per_host=3)) as fetcher:
+        fetched = await asyncio.gather(*(fetcher.fetch(site.url(f"/{index}.jpg")) for index in range(40)))
+    assert fetched == [JPEG] * 40
+    assert most == 3
