@@ -25,6 +25,7 @@ from model.file_check import CheckpointError
 FORMAT = 1
 MANIFEST = "bundle.json"
 TOWERS = ("text", "image", "fusion")
+PRECISIONS = ("f32", "bf16", "int8")  # from exact to coarse
 
 
 class BundleError(CheckpointError):
@@ -77,9 +78,10 @@ def read_bundle(directory: Path) -> Bundle:
             neutral_image=np.array(values["neutral_image"], dtype=np.float32),
             report=dict(values["report"]),
         )
-        digests: Mapping[str, str] = values["files"]
-    except (KeyError, TypeError, ValueError) as exc:
+        digests = {str(name): str(digest) for name, digest in dict(values["files"]).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise BundleError(f"{manifest}: cannot be read ({exc!r}). {_AGAIN}") from exc
+    _check_manifest(bundle, digests)
     _check_files(directory, digests)
     return bundle
 
@@ -98,7 +100,33 @@ def write_manifest(bundle: Bundle) -> None:
     (bundle.directory / MANIFEST).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
+def towers_of(card: ModelCard) -> tuple[str, ...]:
+    """The graphs that a model has: one without an image tower has no graph for it."""
+    return TOWERS if card.config.vision else ("text", "fusion")
+
+
 _AGAIN = "Compile the checkpoint again with `python -m model.compile`."
+
+
+def _check_manifest(bundle: Bundle, digests: Mapping[str, str]) -> None:
+    """Everything that the card promises is spoken for."""
+    manifest, towers = bundle.directory / MANIFEST, towers_of(bundle.card)
+    unlisted = sorted(
+        {f"{tower}{suffix}" for tower in towers for suffix in (".xml", ".bin")} - digests.keys()
+    )
+    if unlisted:
+        raise BundleError(f"{manifest}: lists no {', '.join(unlisted)}. {_AGAIN}")
+    silent = sorted(tower for tower in towers if bundle.precision.get(tower) not in PRECISIONS)
+    if silent:
+        raise BundleError(
+            f"{manifest}: says no precision of {', '.join(silent)} that is one of {', '.join(PRECISIONS)}: "
+            f"{bundle.precision}. {_AGAIN}"
+        )
+    if bundle.neutral_image.shape != (bundle.card.config.image_dim,):
+        raise BundleError(
+            f"{manifest}: its neutral image has {bundle.neutral_image.size} numbers, its image tower gives "
+            f"{bundle.card.config.image_dim}. {_AGAIN}"
+        )
 
 
 def _check_files(directory: Path, expected: Mapping[str, str]) -> None:

@@ -41,9 +41,14 @@ class Texts:
     def __len__(self) -> int:
         return len(self.input_ids)
 
-    def every_second(self, first: int) -> "Texts":
-        """Half of them: file order is kept, so both halves have the same kinds and lengths."""
-        return Texts(self.input_ids[first::2], self.token_type_ids[first::2])
+    def halves(self) -> tuple["Texts", "Texts"]:
+        """Two halves by lot: a file may be ordered by kind of text, and both halves need all kinds."""
+        order = np.random.default_rng(SEED).permutation(len(self)).tolist()
+        return self._picked(order[::2]), self._picked(order[1::2])
+
+    def _picked(self, order: Sequence[int]) -> "Texts":
+        ids, types = self.input_ids, self.token_type_ids
+        return Texts(tuple(ids[index] for index in order), tuple(types[index] for index in order))
 
 
 @dataclass(frozen=True)
@@ -60,21 +65,21 @@ class CalibrationInputs:
 
 def calibration_inputs(card: ModelCard, path: Path = BUNDLED) -> CalibrationInputs:
     """The inputs for the model that `card` describes. Raises `CalibrationError`."""
-    texts = read_texts(path, card)
+    known_texts, held_back_texts = read_texts(path, card).halves()
     images: Pixels = np.zeros((0, 0, 0, 3), dtype=np.uint8)
     known = 0
     if card.config.vision is not None:
         images = draw_images(sum(IMAGES), card.config.vision.height, card.config.vision.width, SEED)
         known = IMAGES[0]
     return CalibrationInputs(
-        known_texts=texts.every_second(0),
-        held_back_texts=texts.every_second(1),
+        known_texts=known_texts,
+        held_back_texts=held_back_texts,
         known_images=images[:known],
         held_back_images=images[known:],
         about={
             "texts": path.name if path != BUNDLED else "bundled titles",
-            "texts_calibrated": len(texts.every_second(0)),
-            "texts_held_back": len(texts.every_second(1)),
+            "texts_calibrated": len(known_texts),
+            "texts_held_back": len(held_back_texts),
             "images": f"drawn, seed {SEED}" if len(images) else "none",
             "images_calibrated": known,
             "images_held_back": len(images) - known,
@@ -99,10 +104,13 @@ def read_texts(path: Path, card: ModelCard) -> Texts:
     ids, types = (_sequences(path, name, values.get(name)) for name in ("input_ids", "token_type_ids"))
     if [len(row) for row in ids] != [len(row) for row in types]:
         raise CalibrationError(f"{path}: input_ids and token_type_ids differ in length. {_AGAIN}")
-    if len(ids) < FEWEST_TEXTS:
-        raise CalibrationError(f"{path}: holds {len(ids)} texts, expected {FEWEST_TEXTS} or more. {_AGAIN}")
     _check_vocabulary(path, card, ids, types)
-    pairs = [_as_served(card, row, kinds) for row, kinds in zip(ids, types, strict=True)]
+    # Each once: what is held back must be new, and different titles may have the same ids.
+    pairs = dict.fromkeys(_as_served(card, row, kinds) for row, kinds in zip(ids, types, strict=True))
+    if len(pairs) < FEWEST_TEXTS:
+        raise CalibrationError(
+            f"{path}: holds {len(pairs)} different texts, expected {FEWEST_TEXTS} or more. {_AGAIN}"
+        )
     return Texts(tuple(row for row, _ in pairs), tuple(kinds for _, kinds in pairs))
 
 
@@ -126,8 +134,13 @@ def _read(path: Path) -> bytes:
 
 
 def _sequences(path: Path, name: str, rows: Any) -> list[tuple[int, ...]]:
-    whole = isinstance(rows, list) and all(
-        isinstance(row, list) and row and all(whole_number(item) is not None for item in row) for row in rows
+    whole = (
+        isinstance(rows, list)
+        and bool(rows)
+        and all(
+            isinstance(row, list) and row and all(whole_number(item) is not None for item in row)
+            for row in rows
+        )
     )
     if not whole:
         raise CalibrationError(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.bundle import PRECISIONS
 from model.calibration import CalibrationInputs, Texts
 from model.candidates import TowerCandidate, relative_times
 from model.engine import Pixels, Vectors
@@ -13,7 +14,6 @@ from model.file_check import CheckpointError
 from model.origin import capabilities
 from model.quantise import QuantiserMissingError, quantise
 
-PRECISIONS = ("f32", "bf16", "int8")  # from exact to coarse
 WORTHWHILE = 0.95  # a coarser precision must take less than this share of the finer one's time
 
 

@@ -16,6 +16,10 @@ import openvino as ov
 from model.calibration import CalibrationInputs, Texts
 from model.engine import Pixels
 
+# How much of the activations' range moves into the weights, chosen on a trained encoder (MiniLM): .8 keeps
+# .995 of its vectors' variance, NNCF's own .95 keeps .992 and .5 keeps .978. Random weights would say .3.
+SMOOTHING = 0.8
+
 
 class QuantiserMissingError(Exception):
     """NNCF is not installed; says how to install it."""
@@ -29,11 +33,19 @@ def quantise(tower: str, graph: Path, inputs: CalibrationInputs, target: Path) -
         raise QuantiserMissingError(
             "nncf is not installed; install requirements.txt to compile to int8"
         ) from exc
-    options: dict[str, Any] = {"preset": nncf.QuantizationPreset.MIXED}
+    options: dict[str, Any] = {"preset": nncf.QuantizationPreset.PERFORMANCE}
     samples: list[Any] = list(_images(inputs.known_images))
     if tower == "text":
         # Softmax, layer norm and GELU stay in float, and activations are smoothed into the weights.
-        options["model_type"] = nncf.ModelType.TRANSFORMER
+        # Activations of a trained BERT lie off centre, and asymmetric ranges hold them better.
+        smooth = nncf.AdvancedSmoothQuantParameters(matmul=SMOOTHING)
+        options = {
+            "preset": nncf.QuantizationPreset.MIXED,
+            "model_type": nncf.ModelType.TRANSFORMER,
+            "advanced_parameters": nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smooth),
+            # It runs once a text: in float it costs nothing, and nothing follows that evens its error out.
+            "ignored_scope": nncf.IgnoredScope(patterns=[".*pooler.*"], validate=False),
+        }
         samples = list(_texts(inputs.known_texts))
     with _quiet(nncf):
         quantised = nncf.quantize(

@@ -111,10 +111,10 @@ class Titles:
         self._often = weights / weights.sum()
 
     def line(self, index: int) -> str:
-        """The text of one video: a title, every eighth with a tab and a description."""
-        if index % 80 == 79:  # far beyond what sites allow, and within what the service accepts
+        """The text of one video: a title, every ninth with a tab and a description."""
+        if index % 81 == 40:  # far beyond what sites allow, and within what the service accepts
             return " ".join(self._title() for _ in range(12))[:500].strip()
-        if index % 8 == 3:
+        if index % 9 == 4:
             return f"{self._title()}\t{self._description()}"
         return self._title()
 

@@ -1,0 +1,21 @@
+"""Bundles that several test modules read; each is compiled once."""
+
+import pytest
+
+from model.bundle import Bundle
+from model.compile import compile_checkpoint
+from tests.tiny import write_tiny
+
+
+@pytest.fixture(scope="session")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny checkpoint in float32; do not write into it."""
+    path = write_tiny(tmp_path_factory.mktemp("exact") / "model_full.pt")
+    return compile_checkpoint(path, precision="f32", threads=2)
+
+
+@pytest.fixture(scope="session")
+def automatic(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny checkpoint in the precisions that this machine chooses; do not write into it."""
+    path = write_tiny(tmp_path_factory.mktemp("automatic") / "model_full.pt")
+    return compile_checkpoint(path, threads=2)

@@ -1,0 +1,98 @@
+"""A compiled bundle on disk: what was written is read, and what was changed is refused in one clear line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from model.bundle import MANIFEST, BundleError, is_bundle, read_bundle
+
+
+@pytest.fixture
+def copy(exact, tmp_path):
+    """A bundle that a test may damage."""
+    return shutil.copytree(exact.directory, tmp_path / "bundle")
+
+
+def change(directory, **values):
+    """Rewrite keys of the manifest; None removes one."""
+    manifest = directory / MANIFEST
+    merged = json.loads(manifest.read_text()) | values
+    manifest.write_text(json.dumps({key: value for key, value in merged.items() if value is not None}))
+
+
+def refused(directory):
+    """The one line that reading `directory` ends in, checked to name it and the way out."""
+    with pytest.raises(BundleError) as caught:
+        read_bundle(directory)
+    message = str(caught.value)
+    assert message.startswith(str(directory))
+    assert message.endswith("Compile the checkpoint again with `python -m model.compile`.")
+    assert message.splitlines() == [message]
+    return message
+
+
+def test_what_was_written_is_read(exact):
+    """Card, precision, report and the neutral image survive the trip through JSON."""
+    again = read_bundle(exact.directory)
+    assert again.card == exact.card
+    assert again.precision == {"text": "f32", "image": "f32", "fusion": "f32"}
+    assert again.report == exact.report
+    np.testing.assert_array_equal(again.neutral_image, exact.neutral_image)
+
+
+@pytest.mark.parametrize("name", ["text.bin", "image.xml", "fusion.bin"])
+def test_a_changed_file_is_refused(copy, name):
+    """One byte more in any graph."""
+    with (copy / name).open("ab") as file:
+        file.write(b" ")
+    assert f"{name}: sha256 is " in refused(copy)
+
+
+@pytest.mark.parametrize("name", ["text.xml", "image.bin"])
+def test_a_missing_file_is_refused(copy, name):
+    """Every graph is needed."""
+    (copy / name).unlink()
+    assert f"{name} cannot be read (No such file or directory)" in refused(copy)
+
+
+def test_without_a_manifest_there_is_no_bundle(copy):
+    """It is written last, so a compile that was cut short is none."""
+    assert is_bundle(copy)
+    (copy / MANIFEST).unlink()
+    assert not is_bundle(copy)
+    assert f"{MANIFEST}: cannot be read" in refused(copy)
+
+
+def test_a_manifest_that_vouches_for_no_image_graph_is_refused(copy):
+    """The model's card says which towers there must be; the list of files cannot leave one out."""
+    files = json.loads((copy / MANIFEST).read_text())["files"]
+    change(copy, files={name: digest for name, digest in files.items() if not name.startswith("image")})
+    assert "lists no image.bin, image.xml" in refused(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"format": 99}, "has format 99, this version reads 1"),
+        ({"card": None}, "cannot be read (KeyError('card'))"),
+        ({"card": [1]}, "cannot be read"),
+        ({"files": None}, "cannot be read (KeyError('files'))"),
+        ({"files": [1]}, "cannot be read"),
+        ({"precision": {"text": "f32"}}, "says no precision of fusion, image"),
+        ({"precision": {"text": "f8", "image": "f32", "fusion": "f32"}}, "f8"),
+        ({"neutral_image": [1.0]}, "neutral image has 1 numbers, its image tower gives 512"),
+    ],
+)
+def test_a_manifest_of_another_kind_is_refused(copy, changes, sentence):
+    """Whatever is wrong with it, the line says what."""
+    change(copy, **changes)
+    assert sentence in refused(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"bundle"', "\x00"])
+def test_a_manifest_that_is_no_object_is_refused(copy, text):
+    """Truncated, empty, or another program's."""
+    (copy / MANIFEST).write_text(text)
+    assert MANIFEST in refused(copy)

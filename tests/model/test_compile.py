@@ -1,0 +1,240 @@
+"""From a checkpoint to a bundle: graphs that equal the network, a gate that refuses, no halves."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from model.bundle import MANIFEST, bundle_directory, is_bundle, read_bundle
+from model.checkpoint import CheckpointError, sidecar_path, write_checkpoint
+from model.compile import compile_checkpoint, main
+from model.openvino_engine import OpenVinoEngine
+from model.precision import PrecisionError
+from model.torch_engine import TorchEngine
+from tests.model.small import small_checkpoint
+from tests.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
+
+BERT = "text_encoder.bert."
+
+
+def texts(rows, tokens):
+    """Random ids of exactly so many tokens, the second half of them of the second type."""
+    ids = np.random.default_rng(rows + tokens).integers(1000, 30000, (rows, tokens)).tolist()
+    return ids, [[0] * (tokens // 2) + [1] * (tokens - tokens // 2)] * rows
+
+
+def with_outliers():
+    """A BERT whose weights no int8 can hold: in each row one that is huge, and multiplies a constant zero.
+
+    Float32 and bf16 answer as if it were not there; an int8 step as wide as the outlier rounds the rest away.
+    """
+    checkpoint = tiny_checkpoint(with_vision=False)
+    state = {name: tensor.clone() for name, tensor in checkpoint.state_dict.items()}
+    for layer in range(checkpoint.config.text.layers):
+        before = f"{BERT}encoder.layer.{layer}."
+        for part in ("weight", "bias"):
+            state[f"{before}attention.output.LayerNorm.{part}"][5] = 0.0
+        state[f"{before}intermediate.dense.weight"][:, 5] = 1e4
+    return replace(checkpoint, state_dict=state)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return TorchEngine(tiny_checkpoint())
+
+
+@pytest.fixture(scope="module")
+def outliers(tmp_path_factory):
+    path = tmp_path_factory.mktemp("outliers") / "model_full.pt"
+    write_checkpoint(path, with_outliers())
+    return path
+
+
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 5), (3, 17), (8, 128), (13, 33), (1, 2)])
+def test_the_text_graph_takes_any_batch_and_length(exact, reference, rows, tokens):
+    """Shapes that were never traced give what the network gives."""
+    graph = ov.Core().compile_model(exact.graph("text"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    ids, types = texts(rows, tokens)
+    found = graph([np.array(ids), np.array(types), np.ones((rows, tokens), np.int64)])[0]
+    np.testing.assert_allclose(found, reference.encode_text(ids, types), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_the_image_graph_normalises_bytes(exact, reference, rows):
+    """uint8 pixels go in, the network's vectors come out."""
+    pixels = np.random.default_rng(rows).integers(0, 256, (rows, 224, 224, 3), dtype=np.uint8)
+    graph = ov.Core().compile_model(exact.graph("image"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert graph.input("pixels").element_type == ov.Type.u8
+    expected = reference.encode_image(pixels)
+    np.testing.assert_allclose(graph([pixels])[0], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("rows", [1, 5, 8])
+def test_the_fusion_graph_scores_as_the_network(exact, reference, rows):
+    """Probability and velocity are the network's, calibration included."""
+    draw = np.random.default_rng(rows)
+    vectors = [draw.standard_normal((rows, width)).astype(np.float32) for width in (64, 512, 18)]
+    ours, theirs = OpenVinoEngine(exact, 2).score(*vectors), reference.score(*vectors)
+    np.testing.assert_allclose(ours.viral, theirs.viral, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ours.velocity, theirs.velocity, rtol=1e-4)
+
+
+def test_calibration_is_inside_the_fusion(tmp_path):
+    """The same weights at another temperature give other probabilities: log odds shrink by its factor."""
+    scalars, odds = np.ones((1, 18), np.float32), []
+    for temperature in (1.0, TEMPERATURE):
+        path = tmp_path / f"{temperature}.pt"
+        write_checkpoint(path, replace(tiny_checkpoint(with_vision=False), temperature=temperature))
+        engine = OpenVinoEngine(compile_checkpoint(path, precision="f32", threads=1), 1)
+        viral = engine.score(np.ones((1, 64), np.float32), engine.neutral_image[None], scalars).viral[0]
+        odds.append(np.log(viral / (1 - viral)))
+    assert odds[0] == pytest.approx(TEMPERATURE * odds[1], rel=1e-4)
+
+
+def test_the_neutral_image_is_the_networks_own(exact, reference):
+    """A video without a thumbnail gets the vector that the float32 network gives to zeros."""
+    np.testing.assert_array_equal(exact.neutral_image, reference.neutral_image)
+
+
+def test_a_text_only_checkpoint_has_no_image_graph(tmp_path):
+    """Neither an image tower nor an image input of the fusion."""
+    path = write_tiny(tmp_path / "m.pt", with_vision=False)
+    bundle = compile_checkpoint(path, precision="f32", threads=1)
+    assert not bundle.graph("image").exists()
+    assert set(bundle.precision) == {"text", "fusion"}
+    fusion = ov.Core().read_model(bundle.graph("fusion"))
+    assert [port.any_name for port in fusion.inputs] == ["text", "scalars"]
+
+
+def test_auto_says_what_it_tried(automatic):
+    """Per tower every candidate, its figures and times as ratios; the one that is served passed."""
+    for tower in ("text", "image"):
+        said = automatic.report["towers"][tower]
+        assert list(said["candidates"]) == ["f32", "bf16", "int8"]
+        assert said["chosen"] == automatic.precision[tower]
+        assert said["candidates"][said["chosen"]]["passed"]
+        assert said["candidates"]["f32"]["time_batch_1"] == said["candidates"]["f32"]["time_batch_8"] == 1
+        for candidate in said["candidates"].values():
+            assert candidate["passed"] == (candidate["refused"] is None)
+    assert automatic.precision["fusion"] == "f32"
+    assert automatic.report["origin"]["openvino"] == ov.__version__
+
+
+def test_what_was_chosen_keeps_the_limits(automatic):
+    """All towers at once, in the precisions that are served, stay within the gate."""
+    together, limits = automatic.report["together"], automatic.report["limits"]
+    assert all(together[name] <= limit for name, limit in limits["at_most"].items())
+    assert together["spearman"] >= limits["at_least"]["spearman"]
+
+
+def test_a_tower_that_int8_breaks_falls_back(outliers, tmp_path):
+    """Auto refuses int8 with the figures that it misses, and serves a precision that passes."""
+    bundle = compile_checkpoint(outliers, tmp_path / "bundle", threads=2)
+    said = bundle.report["towers"]["text"]
+    assert bundle.precision["text"] == said["chosen"] != "int8"
+    assert not said["candidates"]["int8"]["passed"]
+    assert "vector_variance_kept is" in said["candidates"]["int8"]["refused"]
+    assert said["candidates"][said["chosen"]]["passed"]
+
+
+def test_asking_for_a_precision_that_misses_is_an_error(outliers, tmp_path, capsys):
+    """One line with the figures on stderr, exit status 1, and nothing on disk."""
+    status = main([str(outliers), "--precision", "int8", "--threads", "2", "--out", str(tmp_path / "bundle")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert status == 1
+    assert line.startswith("error: text tower: int8 is refused: viral_score_p99 is")
+    assert line.endswith("Compile with --precision auto.")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_blind_head_does_not_excuse_a_broken_tower(tmp_path):
+    """With text columns of zero no score changes, and the tower is refused by its vectors alone."""
+    checkpoint = with_outliers()
+    checkpoint.state_dict["fusion.0.weight"][:, : checkpoint.config.text.output_dim] = 0.0
+    write_checkpoint(tmp_path / "m.pt", checkpoint)
+    with pytest.raises(PrecisionError, match="int8 is refused: vector_") as caught:
+        compile_checkpoint(tmp_path / "m.pt", precision="int8", threads=1)
+    assert "viral_score" not in str(caught.value)
+
+
+def test_a_failed_compile_leaves_the_earlier_bundle(outliers, tmp_path):
+    """What is served stays, whole, until there is something better."""
+    out = tmp_path / "bundle"
+    compile_checkpoint(outliers, out, precision="f32", threads=1)
+    with pytest.raises(PrecisionError):
+        compile_checkpoint(outliers, out, precision="int8", threads=1)
+    assert read_bundle(out).precision["text"] == "f32"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_bundle_lies_beside_its_checkpoint(tmp_path):
+    """Under the digits of its sha256, with nothing else left behind."""
+    path = write_tiny(tmp_path / "m.pt", with_vision=False)
+    bundle = compile_checkpoint(path, precision="f32", threads=1)
+    assert bundle.directory == bundle_directory(path, bundle.card.sha256)
+    assert [found.name for found in bundle.directory.parent.iterdir()] == [bundle.card.sha256[:16]]
+    assert read_bundle(bundle.directory).card == bundle.card
+
+
+def test_a_bundle_that_is_up_to_date_is_left_alone(tmp_path, capsys):
+    """The same command again writes nothing; another precision, a sidecar or damage compiles anew."""
+    path = write_tiny(tmp_path / "m.pt", with_vision=False)
+    ask = [str(path), "--threads", "1", "--precision"]
+    assert main([*ask, "f32"]) == 0
+    manifest = bundle_directory(path, read_bundle(*(tmp_path / "compiled").iterdir()).card.sha256) / MANIFEST
+
+    def compiles(precision):
+        before = manifest.stat().st_mtime_ns
+        capsys.readouterr()
+        assert main([*ask, precision]) == 0
+        return manifest.stat().st_mtime_ns != before
+
+    assert not compiles("f32")
+    assert "is up to date" in _last_output(path, capsys)
+    manifest.with_name("text.bin").unlink()
+    assert compiles("f32")
+    sidecar_path(path).write_text(json.dumps({"calibration": {"temperature": 2.0}}))
+    assert compiles("f32")
+    assert not compiles("f32")
+    manifest.write_text(manifest.read_text().replace('"recipe": ', '"recipe": 9'))
+    assert compiles("f32")
+
+
+def _last_output(path, capsys):
+    main([str(path), "--threads", "1", "--precision", "f32"])
+    return capsys.readouterr().out
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path):
+    """--out that holds other files is refused before any work."""
+    path = write_tiny(tmp_path / "m.pt", with_vision=False)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.odt").write_text("chapter one")
+    with pytest.raises(CheckpointError, match=r"holds thesis.odt, which is no bundle's; name another --out"):
+        compile_checkpoint(path, tmp_path / "home")
+
+
+def test_a_checkpoint_that_cannot_be_scored_is_one_line(tmp_path, capsys):
+    """Missing statistics end it before anything is exported, and nothing is left."""
+    write_checkpoint(tmp_path / "m.pt", small_checkpoint(velocity=None))
+    assert main([str(tmp_path / "m.pt")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'm.pt'}: lacks velocity")
+    assert not any(is_bundle(path) for path in tmp_path.rglob("*"))
+    assert list((tmp_path / "compiled").iterdir()) == []
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
+    """The path and what to do."""
+    assert main([str(tmp_path / "none.pt")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'none.pt'}: no such file. Run `make model`")
+
+
+def test_a_vocabulary_of_its_own_needs_ids_of_its_own(tmp_path):
+    """Bundled ids beyond the encoder's words are refused, with both numbers and the way out."""
+    write_checkpoint(tmp_path / "m.pt", small_checkpoint())
+    with pytest.raises(CheckpointError, match=r"takes 0 to 199\. Name ids of its own .*--calibration"):
+        compile_checkpoint(tmp_path / "m.pt")

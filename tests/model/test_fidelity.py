@@ -1,0 +1,92 @@
+"""The gate's figures on numbers small enough to check by hand, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from model.engine import Scores
+from model.fidelity import Figures, compare_scores, compare_vectors, rank_correlation, refusal, velocity_floor
+from model.velocity import LogVelocity, MinMaxVelocity
+
+PERFECT = Figures(0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0)
+
+
+def scores(viral, velocity):
+    return Scores(np.array(viral, dtype=np.float64), np.array(velocity, dtype=np.float64))
+
+
+def test_scores_are_compared_row_by_row():
+    """Changes of probability are absolute, changes of velocity relative to the reference."""
+    figures = compare_scores(scores([0.1, 0.6], [100, 220]), scores([0.1, 0.5], [100, 200]), 1.0)
+    assert figures["viral_score_max"] == pytest.approx(0.1)
+    assert figures["velocity_p99"] == pytest.approx(0.099)  # the 99th percentile of 0 and 0.1
+    assert figures["spearman"] == 1.0
+
+
+def test_a_velocity_of_zero_has_a_floor():
+    """A hair above no views at all is no change of a million percent."""
+    figures = compare_scores(scores([0.1], [0.01]), scores([0.1], [0.0]), 1.0)
+    assert figures["velocity_p99"] == pytest.approx(0.01)
+    assert velocity_floor(LogVelocity(1.0, 1.0, 20.0)) == 1.0
+    assert velocity_floor(MinMaxVelocity(0.0, 5000.0)) == 50.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rank_correlation_is_spearmans(seed):
+    """SciPy's figure, ties included."""
+    left, right = np.random.default_rng(seed).integers(0, 20, (2, 200)).astype(np.float64)
+    assert rank_correlation(left, right) == pytest.approx(spearmanr(left, right).statistic)
+
+
+def test_constants_have_no_order():
+    """Two of them agree; one against an order does not."""
+    flat, rising = np.zeros(4), np.arange(4.0)
+    assert rank_correlation(flat, flat) == 1.0
+    assert rank_correlation(flat, rising) == 0.0
+
+
+def test_vectors_all_alike_keep_no_variance():
+    """A tower that answers every input with the mean has a cosine of nearly 1, and keeps nothing."""
+    vectors = 10 + np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    figures = compare_vectors(np.repeat(vectors.mean(axis=0)[None], 50, axis=0), vectors)
+    assert figures["vector_cosine_p1"] > 0.98
+    assert figures["vector_variance_kept"] == pytest.approx(0.0, abs=1e-6)
+    assert refusal(replace(PERFECT, **figures)) is not None
+
+
+def test_equal_vectors_keep_everything():
+    """Both figures are 1."""
+    vectors = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    figures = compare_vectors(vectors, vectors)
+    assert figures == pytest.approx(dict.fromkeys(figures, 1.0))
+
+
+def test_the_perfect_tower_passes():
+    """And figures that nothing could be compared for do not matter."""
+    assert refusal(PERFECT) is None
+    assert refusal(Figures(0.0, 0.0, 1.0, 0.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("viral_score_p99", 0.011),
+        ("viral_score_max", 0.021),
+        ("spearman", 0.998),
+        ("velocity_p99", 0.021),
+        ("vector_cosine_mean", 0.98),
+        ("vector_cosine_p1", 0.97),
+        ("vector_variance_kept", 0.89),
+        ("viral_score_p99", float("nan")),
+        ("spearman", float("nan")),
+        ("vector_variance_kept", float("nan")),
+    ],
+)
+def test_each_limit_alone_refuses(name, value):
+    """One figure beyond its limit is enough, and the refusal names it with both numbers."""
+    reason = refusal(replace(PERFECT, **{name: value}))
+    assert reason is not None
+    assert reason.startswith(f"{name} is {value:.4g}, at ")
+    assert ";" not in reason

