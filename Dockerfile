@@ -59,7 +59,7 @@ ENV HOME=/nonexistent \
 
 WORKDIR /app
 COPY --from=packages /venv /venv
-COPY models/bert-base-uncased models/bert-base-uncased
+COPY --from=weights /app/models/bert-base-uncased models/bert-base-uncased
 COPY --from=weights /app/models/bundle models/bundle
 COPY --from=code /app ./
 
