@@ -66,14 +66,14 @@ class ProcessTree:
 
     def stop(self) -> None:
         """End it, by its own ids: politely, then not."""
-        pids = self.pids()
+        born = {pid: _birth(pid) for pid in self.pids()}
         self.resume()
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_LIMIT_S)
-        for pid in pids:
+        for pid, birth in born.items():
             with suppress(ProcessLookupError):
-                if _cpu_ticks(pid):  # still there
+                if birth is not None and _birth(pid) == birth:  # still there, and not another of that number
                     os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
@@ -118,6 +118,12 @@ def _stat(pid: int) -> list[str]:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _birth(pid: int) -> str | None:
+    """When a process started, in ticks since the machine did: with its number, its identity."""
+    fields = _stat(pid)
+    return fields[19] if fields else None
 
 
 def _children() -> dict[int, list[int]]:

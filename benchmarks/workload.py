@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocessing.text import BERT_VOCABULARY
 
@@ -26,10 +27,10 @@ Request = dict[str, Any]
 
 
 @cache
-def words() -> tuple[str, ...]:
+def words() -> NDArray[np.str_]:
     """Plain English words that the vocabulary holds whole: each is one token."""
     lines = BERT_VOCABULARY.read_text(encoding="utf-8").splitlines()
-    return tuple(word for word in lines if word.isascii() and word.isalpha() and 3 <= len(word) <= 9)
+    return np.array([word for word in lines if word.isascii() and word.isalpha() and 3 <= len(word) <= 9])
 
 
 class Workload:

@@ -1,0 +1,110 @@
+"""Each peer answers one video on a tiny network, with the score that its engine gives."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from benchmarks.contestants import PEERS_PYTHON, Contestant, StartError, contestants, running
+from benchmarks.peers.same_engine import BUNDLE, Scorer
+from benchmarks.peers.seed import create_app as create_seed
+from benchmarks.peers.threaded import create_app as create_threaded
+from benchmarks.workload import Workload
+from features import FeatureScaler, Video, compute_features
+from model.checkpoint import read_checkpoint
+from model.torch_engine import TorchEngine
+from preprocessing.image import decode_image
+from preprocessing.text import BertTextTokenizer, TextSpec
+from tests.tiny import tiny_checkpoint
+
+
+def reference(video: Mapping[str, Any]) -> float:
+    """The score of a video in plain steps, by the float32 network."""
+    card = tiny_checkpoint().card()
+    engine = TorchEngine(tiny_checkpoint())
+    tokens = BertTextTokenizer.from_vocabulary(spec=TextSpec(card.text_fields, card.max_tokens)).encode(
+        video["title"], video["description"]
+    )
+    pixels = decode_image(httpx.get(video["thumbnail_url"]).content)
+    scaler = FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
+    scalars = scaler.transform(compute_features([Video.from_plain(video)], card.scalar_features))
+    text = engine.encode_text([tokens.input_ids], [tokens.token_type_ids])
+    return float(engine.score(text, engine.encode_image(pixels[None]), scalars).viral[0])
+
+
+@pytest.fixture
+def video(host: str) -> dict[str, Any]:
+    """A video whose picture the host has."""
+    return Workload(host).new_videos(1)[0]
+
+
+def contestant(name: str, checkpoint: Path, bundle: Path) -> Contestant:
+    """A server on the tiny network."""
+    return next(each for each in contestants(checkpoint, bundle) if each.name == name)
+
+
+async def answer_of(app: FastAPI, video: Mapping[str, Any]) -> dict[str, float]:
+    """What the app says, without a socket of its own."""
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://peer") as client:
+        answer: dict[str, float] = (await client.post("/predict", json=dict(video))).json()
+        return answer
+
+
+@pytest.mark.anyio
+async def test_threaded_gives_the_networks_score(
+    bundle: Path, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our engine behind FastAPI's pool of threads."""
+    monkeypatch.setenv(BUNDLE, str(bundle))
+    answer = await answer_of(create_threaded(Scorer.from_environment()), video)
+    assert answer["viral_score"] == pytest.approx(reference(video), abs=1e-3)
+
+
+@pytest.mark.anyio
+async def test_seed_answers_with_a_probability(checkpoint: Path, video: dict[str, Any]) -> None:
+    """Its counts are unscaled, so its score is any; its confidence is that of the likelier class."""
+    answer = await answer_of(create_seed(read_checkpoint(checkpoint)), video)
+    assert answer["confidence"] == pytest.approx(max(answer["viral_score"], 1 - answer["viral_score"]))
+
+
+@pytest.mark.skipif(not PEERS_PYTHON.exists(), reason="peers are installed by `make bench`")
+@pytest.mark.parametrize("name", ["litserve", "bentoml"])
+def test_peers_give_the_networks_score(
+    name: str, checkpoint: Path, bundle: Path, video: dict[str, Any], tmp_path: Path
+) -> None:
+    """Our engine behind another server, in its own environment and process."""
+    with running(contestant(name, checkpoint, bundle), tmp_path, video) as server:
+        assert server.predict(video)["viral_score"] == pytest.approx(reference(video), abs=1e-3)
+        assert server.start_s > 0
+
+
+def test_a_peer_that_is_not_installed_says_so(
+    checkpoint: Path, bundle: Path, video: dict[str, Any], tmp_path: Path
+) -> None:
+    """A missing environment is a reason, never silence."""
+    absent = replace(contestant("bentoml", checkpoint, bundle), command=[str(tmp_path / "python")])
+    with pytest.raises(StartError, match="not installed"), running(absent, tmp_path, video):
+        pass
+
+
+def test_a_server_that_ends_at_once_says_why(checkpoint: Path, video: dict[str, Any], tmp_path: Path) -> None:
+    """Its last line of output is the reason."""
+    peer = contestant("threaded", checkpoint, tmp_path / "no-bundle")
+    with pytest.raises(StartError, match="cannot be read"), running(peer, tmp_path, video):
+        pass
+
+
+def test_batches_are_scored_row_by_row(bundle: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of different lengths gives each video its own score."""
+    monkeypatch.setenv(BUNDLE, str(bundle))
+    scorer = Scorer.from_environment()
+    prepared = [scorer.fetch_and_prepare(video) for video in Workload(host).new_videos(5)]
+    together = [answer["viral_score"] for answer in scorer.score(prepared)]
+    alone = [scorer.score([video])[0]["viral_score"] for video in prepared]
+    assert np.allclose(together, alone, atol=1e-4)

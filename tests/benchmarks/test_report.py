@@ -1,0 +1,67 @@
+"""From samples to medians and ratios."""
+
+import pytest
+
+from benchmarks.load import Load
+from benchmarks.measuring import Phase, Results, Sample
+from benchmarks.ratios import ratios
+from benchmarks.report import figures, show
+
+
+def sample(milliseconds: float, per_second: float = 10.0) -> Sample:
+    """A round's phase with this median latency and throughput."""
+    load = Load(round(per_second * 2), 0, 2.0, milliseconds, 2 * milliseconds, 3 * milliseconds)
+    return Sample(load, cpu_ms_per_request=5.0, host_share=0.01, wrk_share=0.02, other_share=0.03)
+
+
+@pytest.fixture
+def results() -> Results:
+    """Three rounds of Miles and of the seed; the machine was ten times slower in the second."""
+    found = Results(start_s={"miles": 1.0, "seed": 7.0}, resident_mb={"miles": 500, "seed": 1000})
+    one, many = Phase("cold", 1), Phase("cold", 32)
+    found.samples["miles", one] = [sample(10), sample(100), sample(12)]
+    found.samples["seed", one] = [sample(150), sample(1500), sample(180)]
+    found.samples["miles", many] = [sample(300, 100), sample(3000, 10), sample(300, 90)]
+    found.samples["seed", many] = [sample(6000, 5), sample(60000, 0.5), sample(6000, 5)]
+    found.batch_s = {"miles": [0.5, 5.0, 0.5], "seed": [10.0, 100.0, 11.0]}
+    return found
+
+
+def test_a_ratio_is_the_median_of_the_rounds_ratios(results: Results) -> None:
+    """A slow round slows both sides and changes nothing."""
+    found = ratios(results)
+    assert found["p50, 1 client: seed / Miles"] == pytest.approx(15)
+    assert found["throughput, 32 clients: Miles / seed"] == pytest.approx(20)
+    assert found["50 videos: seed one by one / Miles one call"] == pytest.approx(20)
+
+
+def test_what_was_not_measured_has_no_ratio(results: Results) -> None:
+    """No zero, no infinity, no key."""
+    assert not [key for key in ratios(results) if "8 clients" in key or "closed loop" in key]
+
+
+def test_the_floor_is_compared_with_miles(results: Results) -> None:
+    """CPU a video over the loop's at batch 8, latency over the loop's at batch 1."""
+    batch = {"cpu_ms": 4.0, "wall_ms": 2.0, "p50_ms": 6.0}
+    cores = {"f32_gops": 100.0, "int8_gops": 1000.0, "video_gop": 10.0}
+    results.floors = [{"batch_1": batch, "batch_8": batch} | cores]
+    found = ratios(results)
+    assert found["p50, 1 client: Miles / closed loop, batch 1"] == pytest.approx(12 / 6)
+    assert found["CPU a video, 32 clients: Miles / closed loop, batch 8"] == pytest.approx(5 / 4)
+    # 90 a second is 11.1 ms each, and 10 Gop take 10 ms at 1000 Gop/s.
+    limit = found["time a video, 32 clients: Miles / int8 product's limit"]
+    assert limit == pytest.approx(1.11, abs=0.01)
+
+
+def test_a_server_that_failed_is_named(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    """On top of the tables and in the JSON, with its reason."""
+    results.failures["litserve"] = "its packages were not installed"
+    show(results)
+    assert "NOT MEASURED  litserve: its packages were not installed" in capsys.readouterr().out
+    assert figures(results)["failures"] == {"litserve": "its packages were not installed"}
+
+
+def test_nothing_measured_is_a_report_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """When no server starts, the reasons are all there is."""
+    show(Results(failures={"miles": "no checkpoint"}))
+    assert "no checkpoint" in capsys.readouterr().out

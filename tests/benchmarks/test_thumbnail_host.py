@@ -1,0 +1,42 @@
+"""The host whose pictures cost next to nothing."""
+
+import httpx
+import numpy as np
+
+from benchmarks.thumbnail_host import SIZES, Pictures
+from preprocessing.image import decode_image
+
+
+def test_a_picture_is_a_jpeg_that_decodes(host: str) -> None:
+    """Over HTTP, with its type and length, on a connection that stays open."""
+    with httpx.Client() as client:
+        for number in (0, 1, 3, 12345):
+            response = client.get(f"{host}/{number}.jpg")
+            assert response.headers["content-type"] == "image/jpeg"
+            assert decode_image(response.content).shape == (224, 224, 3)
+
+
+def test_another_path_is_not_found(host: str) -> None:
+    """Only numbers have pictures."""
+    assert httpx.get(f"{host}/picture.png").status_code == 404
+
+
+def test_no_two_pictures_have_the_same_pixels() -> None:
+    """A cache by content sees each once: neighbours and far numbers differ after decoding and shrinking."""
+    pictures = Pictures()
+    numbers = [*range(40), 1000, 4000, 100_000, 900_000]
+    pixels = {decode_image(pictures.body(number)).tobytes() for number in numbers}
+    assert len(pixels) == len(numbers)
+
+
+def test_the_same_number_is_the_same_picture() -> None:
+    """In every process: the videos of a run are the videos of the next."""
+    assert Pictures().body(77) == Pictures().body(77)
+
+
+def test_pictures_weigh_what_real_ones_do() -> None:
+    """Tens of kilobytes at 480 x 360, a hundred and more at 1280 x 720."""
+    sizes = [len(Pictures().body(number)) for number in range(len(SIZES))]
+    assert 20_000 < min(sizes) < 80_000
+    assert 80_000 < max(sizes) < 400_000
+    assert np.argmax(sizes) == SIZES.index((1280, 720))
