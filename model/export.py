@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import model.torchvision_ops  # noqa: F401  must precede every import of transformers; it says why
 from model.fusion import MultimodalViralityPredictor
+from model.no_telemetry import without_telemetry
 
 from transformers.utils import logging as transformers_logging  # isort: skip
 
@@ -99,7 +100,7 @@ def _convert(
     inputs: dict[str, tuple[list[int], ov.Type]],
     outputs: list[str],
 ) -> ov.Model:
-    with _quiet():
+    with _quiet(), without_telemetry():
         graph = ov.convert_model(
             module.eval(), example_input=example, input=[(*spec,) for spec in inputs.values()]
         )

@@ -15,6 +15,7 @@ import openvino as ov
 
 from model.calibration import CalibrationInputs, Texts
 from model.engine import Pixels
+from model.no_telemetry import without_telemetry
 
 # How much of the activations' range moves into the weights, chosen on a trained encoder (MiniLM): .8 keeps
 # .995 of its vectors' variance, NNCF's own .95 keeps .992 and .5 keeps .978. Random weights would say .3.
@@ -27,6 +28,11 @@ class QuantiserMissingError(Exception):
 
 def quantise(tower: str, graph: Path, inputs: CalibrationInputs, target: Path) -> None:
     """Write the int8 graph of `tower` to `target`. Raises `QuantiserMissingError`."""
+    with without_telemetry():
+        _quantise(tower, graph, inputs, target)
+
+
+def _quantise(tower: str, graph: Path, inputs: CalibrationInputs, target: Path) -> None:
     try:
         import nncf  # lazily: see the module's docstring
     except ImportError as exc:

@@ -15,6 +15,13 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def text_only(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny checkpoint without an image tower, in float32; do not write into it."""
+    path = write_tiny(tmp_path_factory.mktemp("text_only") / "m.pt", with_vision=False)
+    return compile_checkpoint(path, precision="f32", threads=1)
+
+
+@pytest.fixture(scope="session")
 def automatic(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny checkpoint in the precisions that this machine chooses; do not write into it."""
     path = write_tiny(tmp_path_factory.mktemp("automatic") / "model_full.pt")

@@ -1,15 +1,19 @@
 """From a checkpoint to a bundle: graphs that equal the network, a gate that refuses, no halves."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import openvino as ov
 import pytest
+from openvino_telemetry import Telemetry
 
 from model.bundle import MANIFEST, bundle_directory, is_bundle, read_bundle
 from model.checkpoint import CheckpointError, sidecar_path, write_checkpoint
 from model.compile import compile_checkpoint, main
+from model.export import export_towers
 from model.openvino_engine import OpenVinoEngine
 from model.precision import PrecisionError
 from model.torch_engine import TorchEngine
@@ -81,16 +85,14 @@ def test_the_fusion_graph_scores_as_the_network(exact, reference, rows):
     np.testing.assert_allclose(ours.velocity, theirs.velocity, rtol=1e-4)
 
 
-def test_calibration_is_inside_the_fusion(tmp_path):
+def test_calibration_is_inside_the_fusion(text_only, tmp_path):
     """The same weights at another temperature give other probabilities: log odds shrink by its factor."""
-    scalars, odds = np.ones((1, 18), np.float32), []
-    for temperature in (1.0, TEMPERATURE):
-        path = tmp_path / f"{temperature}.pt"
-        write_checkpoint(path, replace(tiny_checkpoint(with_vision=False), temperature=temperature))
-        engine = OpenVinoEngine(compile_checkpoint(path, precision="f32", threads=1), 1)
-        viral = engine.score(np.ones((1, 64), np.float32), engine.neutral_image[None], scalars).viral[0]
-        odds.append(np.log(viral / (1 - viral)))
-    assert odds[0] == pytest.approx(TEMPERATURE * odds[1], rel=1e-4)
+    write_checkpoint(tmp_path / "m.pt", replace(tiny_checkpoint(with_vision=False), temperature=1.0))
+    bundles = compile_checkpoint(tmp_path / "m.pt", precision="f32", threads=1), text_only
+    inputs = np.ones((1, 64), np.float32), np.ones((1, 0), np.float32), np.ones((1, 18), np.float32)
+    viral = [OpenVinoEngine(bundle, 1).score(*inputs).viral[0] for bundle in bundles]
+    plain, calibrated = (np.log(p / (1 - p)) for p in viral)
+    assert plain == pytest.approx(TEMPERATURE * calibrated, rel=1e-4)
 
 
 def test_the_neutral_image_is_the_networks_own(exact, reference):
@@ -98,13 +100,11 @@ def test_the_neutral_image_is_the_networks_own(exact, reference):
     np.testing.assert_array_equal(exact.neutral_image, reference.neutral_image)
 
 
-def test_a_text_only_checkpoint_has_no_image_graph(tmp_path):
+def test_a_text_only_checkpoint_has_no_image_graph(text_only):
     """Neither an image tower nor an image input of the fusion."""
-    path = write_tiny(tmp_path / "m.pt", with_vision=False)
-    bundle = compile_checkpoint(path, precision="f32", threads=1)
-    assert not bundle.graph("image").exists()
-    assert set(bundle.precision) == {"text", "fusion"}
-    fusion = ov.Core().read_model(bundle.graph("fusion"))
+    assert not text_only.graph("image").exists()
+    assert set(text_only.precision) == {"text", "fusion"}
+    fusion = ov.Core().read_model(text_only.graph("fusion"))
     assert [port.any_name for port in fusion.inputs] == ["text", "scalars"]
 
 
@@ -159,52 +159,65 @@ def test_a_blind_head_does_not_excuse_a_broken_tower(tmp_path):
     assert "viral_score" not in str(caught.value)
 
 
-def test_a_failed_compile_leaves_the_earlier_bundle(outliers, tmp_path):
+def test_a_failed_compile_leaves_the_earlier_bundle(outliers, text_only, tmp_path):
     """What is served stays, whole, until there is something better."""
-    out = tmp_path / "bundle"
-    compile_checkpoint(outliers, out, precision="f32", threads=1)
+    out = shutil.copytree(text_only.directory, tmp_path / "bundle")
     with pytest.raises(PrecisionError):
         compile_checkpoint(outliers, out, precision="int8", threads=1)
-    assert read_bundle(out).precision["text"] == "f32"
+    assert read_bundle(out).card == text_only.card
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_bundle_lies_beside_its_checkpoint(tmp_path):
+def test_a_bundle_lies_beside_its_checkpoint(text_only):
     """Under the digits of its sha256, with nothing else left behind."""
-    path = write_tiny(tmp_path / "m.pt", with_vision=False)
-    bundle = compile_checkpoint(path, precision="f32", threads=1)
-    assert bundle.directory == bundle_directory(path, bundle.card.sha256)
-    assert [found.name for found in bundle.directory.parent.iterdir()] == [bundle.card.sha256[:16]]
-    assert read_bundle(bundle.directory).card == bundle.card
+    path = text_only.directory.parent.parent / "m.pt"
+    assert text_only.directory == bundle_directory(path, text_only.card.sha256)
+    assert list(text_only.directory.parent.iterdir()) == [text_only.directory]
+    assert read_bundle(text_only.directory).card == text_only.card
 
 
-def test_a_bundle_that_is_up_to_date_is_left_alone(tmp_path, capsys):
-    """The same command again writes nothing; another precision, a sidecar or damage compiles anew."""
-    path = write_tiny(tmp_path / "m.pt", with_vision=False)
-    ask = [str(path), "--threads", "1", "--precision"]
-    assert main([*ask, "f32"]) == 0
-    manifest = bundle_directory(path, read_bundle(*(tmp_path / "compiled").iterdir()).card.sha256) / MANIFEST
+@pytest.fixture
+def compiles(text_only, tmp_path, capsys):
+    """Runs the command on a copy of the text-only checkpoint and its bundle; whether it compiled anew."""
+    shutil.copytree(text_only.directory.parent.parent, tmp_path, dirs_exist_ok=True)
+    ask = [str(tmp_path / "m.pt"), "--threads", "1", "--precision", "f32"]
 
-    def compiles(precision):
-        before = manifest.stat().st_mtime_ns
-        capsys.readouterr()
-        assert main([*ask, precision]) == 0
-        return manifest.stat().st_mtime_ns != before
+    def run():
+        assert main(ask) == 0
+        return "is up to date" not in capsys.readouterr().out
 
-    assert not compiles("f32")
-    assert "is up to date" in _last_output(path, capsys)
-    manifest.with_name("text.bin").unlink()
-    assert compiles("f32")
-    sidecar_path(path).write_text(json.dumps({"calibration": {"temperature": 2.0}}))
-    assert compiles("f32")
-    assert not compiles("f32")
-    manifest.write_text(manifest.read_text().replace('"recipe": ', '"recipe": 9'))
-    assert compiles("f32")
+    return run
 
 
-def _last_output(path, capsys):
-    main([str(path), "--threads", "1", "--precision", "f32"])
-    return capsys.readouterr().out
+def test_a_bundle_that_is_up_to_date_is_left_alone(compiles, text_only, tmp_path):
+    """The same command again writes nothing."""
+    manifest = tmp_path / "compiled" / text_only.directory.name / MANIFEST
+    before = manifest.stat().st_mtime_ns
+    assert not compiles()
+    assert manifest.stat().st_mtime_ns == before
+
+
+def test_a_damaged_bundle_is_compiled_again(compiles, text_only, tmp_path):
+    """And is whole afterwards."""
+    directory = tmp_path / "compiled" / text_only.directory.name
+    (directory / "text.bin").unlink()
+    assert compiles()
+    assert read_bundle(directory).card == text_only.card
+
+
+def test_a_new_sidecar_compiles_again_once(compiles, tmp_path):
+    """Statistics beside the checkpoint are part of what it means, though not of its sha256."""
+    sidecar_path(tmp_path / "m.pt").write_text(json.dumps({"calibration": {"temperature": 2.0}}))
+    assert compiles()
+    assert not compiles()
+
+
+def test_compiling_reports_to_nobody(monkeypatch, tmp_path):
+    """The converter's analytics see no consent, whatever the environment says of CI."""
+    monkeypatch.delenv("CI", raising=False)
+    export_towers(tiny_checkpoint(with_vision=False).build_model(), 1.0, tmp_path)
+    assert Telemetry().consent is False
+    assert "CI" not in os.environ
 
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path):

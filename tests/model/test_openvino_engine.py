@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.compile import compile_checkpoint
 from model.openvino_engine import OpenVinoEngine
 from model.sample_images import draw_images
 from model.torch_engine import TorchEngine
-from tests.tiny import tiny_checkpoint, write_tiny
+from tests.tiny import tiny_checkpoint
 
 LENGTHS = (1, 5, 16, 17, 40, 128)
 
@@ -139,10 +138,9 @@ def test_warming_up_runs_every_tower(engine):
     np.testing.assert_array_equal(engine.encode_text(ids, types), before)
 
 
-def test_a_text_only_bundle_scores_without_images(tmp_path):
+def test_a_text_only_bundle_scores_without_images(text_only):
     """Images are vectors of length 0, and warming up needs none."""
-    path = write_tiny(tmp_path / "m.pt", with_vision=False)
-    engine = OpenVinoEngine(compile_checkpoint(path, precision="f32", threads=1), 1)
+    engine = OpenVinoEngine(text_only, 1)
     engine.warm_up()
     assert engine.neutral_image.shape == (0,)
     image = engine.encode_image(pixels(2))
