@@ -24,6 +24,7 @@ import numpy as np
 from model.bundle import Bundle, bundle_directory, write_manifest
 from model.calibration import BUNDLED, CalibrationInputs, calibration_inputs, draw_scalars
 from model.candidates import FusionGraph
+from model.compile_table import summary, table
 from model.fidelity import HIGHEST, LOWEST, ROWS, Judge, Vectored, rows_of
 from model.file_check import CheckpointError
 from model.location import LocationError, locate_checkpoint
@@ -54,7 +55,7 @@ def compile_checkpoint(
     target = out or bundle_directory(checkpoint, origin["checkpoint_sha256"])
     found = current_bundle(target, origin)
     if found is not None:
-        _say(f"{target}: is up to date ({_summary(found)})")
+        _say(f"{target}: is up to date ({summary(found)})")
         return found
     _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -178,43 +179,6 @@ def _put_in_place(made: Path, target: Path) -> None:
     if target.exists():
         shutil.move(target, made.parent / "earlier")
     made.replace(target)
-
-
-def table(bundle: Bundle) -> str:
-    """The report for people: a line per tower and candidate."""
-    lines = [
-        f"{bundle.directory}: {_summary(bundle)}, compiled in {bundle.report['seconds']:.0f} s",
-        f"  {'tower':6} {'as':5} {'time at batch 1, 8':>18} {'score p99':>10} {'max':>8} {'spearman':>9} "
-        f"{'velocity p99':>12} {'cosine p1':>10} {'variance':>9}",
-    ]
-    for tower, said in bundle.report["towers"].items():
-        for precision, figures in said["candidates"].items():
-            mark = "*" if precision == said["chosen"] else " "
-            lines.append(f"{mark} {tower:6} {precision:5} {_figures(figures)}")
-            if figures["refused"]:
-                lines.append(f"  {tower:6} {precision:5} refused: {figures['refused']}")
-    lines.append(f"  together{'':24} {_scores(bundle.report['together'])}")
-    lines.append("* is served; times are ratios to f32 on this processor. The fusion is always f32.")
-    return "\n".join(lines)
-
-
-def _figures(figures: Mapping[str, Any]) -> str:
-    if "viral_score_p99" not in figures:
-        return ""
-    times = f"{figures['time_batch_1']:.2f}, {figures['time_batch_8']:.2f}"
-    vectors = f"{figures['vector_cosine_p1']:10.5f} {figures['vector_variance_kept']:9.5f}"
-    return f"{times:>18} {_scores(figures)} {vectors}"
-
-
-def _scores(figures: Mapping[str, Any]) -> str:
-    return (
-        f"{figures['viral_score_p99']:10.6f} {figures['viral_score_max']:8.5f} "
-        f"{figures['spearman']:9.6f} {figures['velocity_p99']:12.6f}"
-    )
-
-
-def _summary(bundle: Bundle) -> str:
-    return ", ".join(f"{tower} {precision}" for tower, precision in bundle.precision.items())
 
 
 def _processors() -> int:
