@@ -13,11 +13,13 @@ import structlog
 
 from features import FeatureScaler, UnknownFeatureError, compute_features
 from model.bundle import Bundle, bundle_directory, is_bundle, read_bundle
+from model.calibration import BUNDLED
 from model.card import ModelCard
 from model.engine import Engine
 from model.file_check import CheckpointError, check_file
 from model.location import locate_checkpoint
 from model.openvino_engine import OpenVinoEngine
+from model.origin import current_bundle, origin_of
 from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 from serving.cpu_quota import usable_cpus
@@ -98,22 +100,25 @@ def _asked_precision(bundle: Bundle) -> str:
 
 
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
-    """The compiled bundle of a checkpoint, compiled now if there is none in the precision that is asked."""
-    directory = bundle_directory(path, check_file(path, settings.checkpoint_sha256))
-    if is_bundle(directory):
-        bundle = read_bundle(directory)
-        if _asked_precision(bundle) == settings.precision:
-            return bundle
-    if importlib.util.find_spec("torch") is None:  # what a bundle is made with, and not needed to serve one
-        raise CheckpointError(
-            f"{path}: is not compiled in precision {settings.precision}, and torch is not installed here to "
-            "do it. Run `python -m model.compile` where requirements.txt is installed, and bring "
-            "models/compiled along."
-        )
-    from model.compile import compile_checkpoint
+    """The compiled bundle of a checkpoint: the one that is there if it is up to date, else compiled now."""
+    if settings.checkpoint_sha256:
+        check_file(path, settings.checkpoint_sha256)
+    origin = origin_of(path, settings.precision, BUNDLED)
+    directory = bundle_directory(path, origin["checkpoint_sha256"])
+    bundle = current_bundle(directory, origin)
+    if bundle is not None:
+        return bundle
+    if importlib.util.find_spec("torch") is not None:
+        from model.compile import compile_checkpoint
 
-    log.info("compiling", checkpoint=path.name, precision=settings.precision)
-    return compile_checkpoint(path, precision=settings.precision, threads=settings.threads)
+        log.info("compiling", checkpoint=path.name, precision=settings.precision)
+        return compile_checkpoint(path, precision=settings.precision, threads=settings.threads)
+    if is_bundle(directory):  # of another processor or another list of calibration texts, and still faithful
+        return _given_bundle(directory, settings)
+    raise CheckpointError(
+        f"{path}: is not compiled, and torch is not installed here to do it. Run `python -m model.compile` "
+        "where requirements.txt is installed, and bring models/compiled along."
+    )
 
 
 def _build_scaler(card: ModelCard) -> FeatureScaler:
