@@ -41,6 +41,8 @@ class Contestant:
     environment: Mapping[str, str]
     wire_is_a_list: bool = False
     takes_batches: bool = False
+    remembers: bool = False
+    """Whether a video that it has scored may cost it less; if not, known videos are new ones to it."""
     scores_alike: bool = True
     """Whether its scores must be those of Miles."""
 
@@ -135,7 +137,7 @@ def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
     engine = clean | {"BENCH_BUNDLE": str(bundle), "BENCH_CHECKPOINT": str(checkpoint)}
     ours, theirs = sys.executable, str(PEERS_PYTHON)
     return [
-        Contestant("miles", [ours, "app.py"], clean | settings, takes_batches=True),
+        Contestant("miles", [ours, "app.py"], clean | settings, takes_batches=True, remembers=True),
         Contestant("seed", _module(ours, "seed"), engine, scores_alike=False),
         Contestant("litserve", _module(theirs, "litserve_peer"), engine),
         Contestant("bentoml", _module(theirs, "bentoml_peer"), engine, wire_is_a_list=True),

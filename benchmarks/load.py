@@ -12,7 +12,7 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).parent / "load.lua"
 TIMEOUT_S = 60
-LONGEST_S = 20
+LONGEST_S = 15
 ANSWERS_PER_CLIENT = 2.5
 
 

@@ -9,11 +9,19 @@ MILES, SEED = "miles", "seed"
 CORES = ("f32_gops", "int8_gops", "video_gop")
 ONE, MANY = CLIENTS[0], CLIENTS[-1]
 Figures = dict[str, float]
+DISTURBED = 0.1
+"""The share of all cores that strangers may take before a phase means little."""
 
 
 def median_of(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float:
     """The median of the rounds."""
     return statistics.median(value(sample) for sample in samples)
+
+
+def disturbed(results: Results) -> tuple[int, int]:
+    """In how many phases strangers took too much, and of how many."""
+    shares = [sample.other_share for samples in results.samples.values() for sample in samples]
+    return sum(share > DISTURBED for share in shares), len(shares)
 
 
 def names(results: Results) -> list[str]:
@@ -26,9 +34,10 @@ def ratios(results: Results) -> Figures:
     found: Figures = {}
     for name in (peer for peer in names(results) if peer != MILES):
         found |= _beside(results, name)
-    for clients in (ONE, MANY):
+    for clients, seeds in ((ONE, "warm"), (MANY, "cold")):  # the seed remembers nothing
         key = f"p50, {_clients(clients)}, known videos: seed / Miles"
-        found |= _ratio(results, key, SEED, MILES, Phase("warm", clients), lambda s: s.load.p50_ms)
+        phases = Phase(seeds, clients), Phase("warm", clients)
+        found |= _ratio(results, key, SEED, MILES, phases, lambda s: s.load.p50_ms)
     if SEED in results.batch_s and MILES in results.batch_s:
         pairs = zip(results.batch_s[SEED], results.batch_s[MILES], strict=False)
         found[f"{BATCH_VIDEOS} videos: seed one by one / Miles one call"] = statistics.median(
@@ -39,12 +48,12 @@ def ratios(results: Results) -> Figures:
 
 def _beside(results: Results, name: str) -> Figures:
     """New videos: above 1, Miles is the better one."""
-    one, many = Phase("cold", ONE), Phase("cold", MANY)
+    one, many = (Phase("cold", ONE),) * 2, (Phase("cold", MANY),) * 2
     found = _ratio(results, f"p50, 1 client: {name} / Miles", name, MILES, one, lambda s: s.load.p50_ms)
     found |= _ratio(results, f"p95, 1 client: {name} / Miles", name, MILES, one, lambda s: s.load.p95_ms)
     for clients in CLIENTS[1:]:
         key = f"throughput, {clients} clients: Miles / {name}"
-        found |= _ratio(results, key, MILES, name, Phase("cold", clients), lambda s: s.load.throughput)
+        found |= _ratio(results, key, MILES, name, (Phase("cold", clients),) * 2, lambda s: s.load.throughput)
     key = f"CPU a video, {MANY} clients: {name} / Miles"
     return found | _ratio(results, key, name, MILES, many, lambda s: s.cpu_ms_per_request)
 
@@ -81,13 +90,17 @@ def _against_floor(results: Results) -> Figures:
 
 
 def _ratio(
-    results: Results, key: str, above: str, below: str, phase: Phase, value: Callable[[Sample], float]
+    results: Results,
+    key: str,
+    above: str,
+    below: str,
+    phases: tuple[Phase, Phase],
+    value: Callable[[Sample], float],
 ) -> Figures:
     """The median of the rounds' ratios, empty if either was not measured."""
-    pairs = zip(
-        results.samples.get((above, phase), []), results.samples.get((below, phase), []), strict=False
-    )
-    found = [value(one) / value(other) for one, other in pairs if value(other)]
+    upper, lower = (results.samples.get(key, []) for key in zip((above, below), phases, strict=True))
+    pairs = zip(upper, lower, strict=False)
+    found = [value(one) / value(other) for one, other in pairs if value(one) and value(other)]
     return {key: statistics.median(found)} if found else {}
 
 

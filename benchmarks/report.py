@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
-from benchmarks.ratios import CORES, Figures, floor, median_of, names, ratios
+from benchmarks.ratios import CORES, Figures, disturbed, floor, median_of, names, ratios
 
 
 def show(results: Results) -> None:
@@ -20,6 +20,10 @@ def show(results: Results) -> None:
     print("\nratios within this run, median of the rounds")
     for name, value in ratios(results).items():
         print(f"  {name:58} {value:8.2f}")
+    count, phases = disturbed(results)
+    if count:
+        print(f"\nDISTURBED: other processes took over a tenth of the cores in {count} of {phases} phases.")
+        print("Run it again on an idle machine before you quote a ratio.")
     print(f"\ntaken from the servers, of all cores: {_taken(results)}")
 
 
@@ -30,6 +34,7 @@ def figures(results: Results) -> dict[str, Any]:
         "ratios": {name: round(value, 3) for name, value in ratios(results).items()},
         "servers": {name: _summary(results, name) for name in names(results)},
         "floor": floor(results),
+        "disturbed_phases": disturbed(results),
         "failures": results.failures,
     }
 

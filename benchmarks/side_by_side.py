@@ -16,9 +16,11 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,7 +43,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="the shortest phase")
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     parser.add_argument("--only", default="", help="names of servers, with commas; all by default")
+    parser.add_argument("--minutes", type=float, default=9.0, help="no round starts that would end later")
     options = parser.parse_args(arguments)
+    # An exception ends the servers on its way out; the signal alone would leave them running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if shutil.which("wrk") is None:
         print("bench: wrk is not installed (on Debian and Ubuntu: apt-get install wrk)", file=sys.stderr)
         return 1
@@ -53,13 +58,14 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     everyone = contestants(checkpoint, bundle)
     wanted = [each for each in everyone if not options.only or each.name in options.only.split(",")]
-    results = compare(wanted, bundle, options.seconds, options.rounds)
+    ends = time.monotonic() + 60 * options.minutes
+    results = compare(wanted, bundle, options.seconds, options.rounds, ends)
     show(results)
     print(json.dumps(figures(results)))
     return 0
 
 
-def compare(wanted: Sequence[Contestant], bundle: Path, seconds: float, rounds: int) -> Results:
+def compare(wanted: Sequence[Contestant], bundle: Path, seconds: float, rounds: int, ends: float) -> Results:
     """Everything that is measured, with a reason for each server that is not."""
     results = Results()
     with ExitStack() as stack:
@@ -77,8 +83,12 @@ def compare(wanted: Sequence[Contestant], bundle: Path, seconds: float, rounds: 
         bench = Bench(servers, host, workload, seconds, results)
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
+            began = time.monotonic()
             bench.round(number)
             _measure_floor(bundle, seconds, servers, results)
+            if 2 * time.monotonic() - began > ends and number + 1 < rounds:
+                say(f"no time for another round; {number + 1} of {rounds} are reported")
+                break
     return results
 
 

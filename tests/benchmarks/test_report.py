@@ -1,5 +1,7 @@
 """From samples to medians and ratios."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.load import Load
@@ -38,6 +40,20 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios(results: Results) -> None:
 def test_what_was_not_measured_has_no_ratio(results: Results) -> None:
     """No zero, no infinity, no key."""
     assert not [key for key in ratios(results) if "8 clients" in key or "closed loop" in key]
+
+
+def test_a_phase_without_answers_has_no_ratio(results: Results) -> None:
+    """A server that answered nobody is not infinitely fast."""
+    results.samples["seed", Phase("cold", 1)] = [sample(0, 0)] * 3
+    assert "p50, 1 client: seed / Miles" not in ratios(results)
+
+
+def test_strangers_work_is_confessed(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    """A phase of which others took half makes the whole report a provisional one."""
+    quiet = sample(10)
+    results.samples["miles", Phase("cold", 1)][0] = replace(quiet, other_share=0.5)
+    show(results)
+    assert "in 1 of 12 phases" in capsys.readouterr().out
 
 
 def test_the_floor_is_compared_with_miles(results: Results) -> None:
