@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         le=1024,
         description="Threads of one forward; by default what affinity and the cgroup quota allow.",
     )
-    max_batch_size: int = Field(16, ge=1, le=256, description="The most videos in one forward of a tower.")
+    max_batch_size: int = Field(8, ge=1, le=256, description="The most videos in one forward of a tower.")
     max_request_bytes: int = Field(
         16 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="The largest request body; more is a 413."
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from model.openvino_engine import BATCH_SIZES
 from serving.settings import Settings, SettingsError, variable
 
 GUIDE = Path(__file__).parent.parent.parent / "DEPLOYMENT_GUIDE.md"
@@ -53,6 +54,11 @@ def test_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILES_PROT", "80")
     with pytest.raises(SettingsError, match=r"MILES_PROT.*MILES_PORT"):
         Settings.from_environment()
+
+
+def test_default_batch_is_one_that_the_engine_has_prepared() -> None:
+    """Batches beyond the sizes that the engine warms up would each be a shape of their own."""
+    assert Settings().max_batch_size == max(BATCH_SIZES)
 
 
 def test_every_setting_is_explained() -> None:
