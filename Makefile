@@ -7,7 +7,7 @@ BENCH_PY := build/bench-venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev venv model serve test check bench container-test constraints
+.PHONY: help setup setup-dev venv model serve test hostile check bench container-test constraints
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ serve: setup model ## start the service; PORT=... moves it from 7860, every MILE
 
 test: setup-dev model ## run the tests; ARGS="-k words" chooses
 	@exec $(PY) -m pytest $(ARGS)
+
+hostile: setup-dev model ## measure every promise, an hour at most, and print the table; ARGS="-k words" chooses
+	@exec $(PY) -m tests.hostile $(ARGS)
 
 check: setup-dev ## ruff and mypy
 	$(PY) -m ruff check .

@@ -1,0 +1,32 @@
+"""What Miles promises to survive, and what would prove it: the rows of the table that `make hostile` prints.
+
+A promise may be proved in several parts. Whoever adds a part writes it here first: a run of the whole suite
+fails while one of these is not measured, so that no promise falls silent.
+"""
+
+PROMISES: dict[str, tuple[str, ...]] = {
+    "address classifier": (
+        "300 fixed rows: every IANA special block first, last, one below, one above; every embedding",
+        "20,000 random addresses against two oracle libraries: never looser",
+    ),
+    "hostile URLs": ("250 strings; zero sockets for each refusal, counted",),
+    "DNS rebinding": ("a real name server that flips 1,000 times; no connection to loopback",),
+    "stalls": ("12 stall points, each answered at the deadline +- 0.3 s",),
+    "bodies, bombs": (
+        "endless body cut at the cap",
+        "30 bombs, RSS rise under 300 MB each",
+    ),
+    "image corpus": ("Pillow's files from its sdist and 5,000 mutations: no crash, no 5xx",),
+    "JSON": (
+        "2,000 schemathesis and 100 fixed payloads: no 5xx, every status documented, "
+        "every error a problem with a request id and CORS",
+    ),
+    "burst of 50": ("50 x 200, in order of seconds, nothing shed",),
+    "overload: 500 clients for 60 s": (
+        "only 200 and 503 with Retry-After; / under 250 ms at p99; memory flat; back to normal in 5 s",
+    ),
+    "soak": ("10,000 requests: memory slope under 1 MB per 1,000, descriptors and threads flat",),
+    "clients that leave": ("99 % of abandoned queued work dropped",),
+    "SIGTERM under load": ("no accepted request lost, exit 0 within 25 s",),
+    "model files": ("14 bad files: one clear line each, no code run",),
+}

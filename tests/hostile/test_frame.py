@@ -1,0 +1,118 @@
+"""The frame of the long suite: a missed promise, a silent one and a broken test each make the run fail."""
+
+import contextlib
+import io
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hostile.__main__ import run
+from tests.hostile.ledger import Ledger
+
+KNOWN = {"doors": ("closed at night",), "windows": ("shut in rain", "clean")}
+ALL_KEPT = """
+    promise("doors", figure="closed at 22:00", kept=True)
+    promise("windows", wanted="shut in rain", figure="3 of 3", kept=True)
+    promise("windows", wanted="clean", figure="1 speck", kept=True)
+"""
+HEAD = """
+import pytest
+from tests.hostile.conftest import promise
+
+pytestmark = pytest.mark.hostile
+
+def test_house(promise):
+"""
+
+
+INI = """
+[pytest]
+markers = hostile
+addopts = -m 'not hostile' -p no:cacheprovider --import-mode=importlib
+"""
+
+
+def ended(folder: Path, body: str, *arguments: str) -> tuple[int, str, dict[str, Any]]:
+    """A suite of one test, run to its end: exit status, output, and the JSON of its last line."""
+    # Named anew each time: one process imports a module once.
+    (folder / f"test_{uuid.uuid4().hex}.py").write_text(HEAD + body)
+    (folder / "pytest.ini").write_text(INI)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        status = run(str(folder), KNOWN, arguments)
+    account: dict[str, Any] = json.loads(output.getvalue().splitlines()[-1])
+    return status, output.getvalue(), account
+
+
+def test_a_run_that_keeps_everything_ends_well(tmp_path: Path) -> None:
+    """Every part measured and kept: status 0, a table in the promises' order, and JSON on the last line."""
+    status, output, account = ended(tmp_path, ALL_KEPT)
+    assert status == 0, output
+    rows = [[cell.strip() for cell in line.split("|")] for line in output.splitlines() if " | " in line]
+    assert rows[0] == ["promise", "wanted", "reached", "kept"]
+    assert rows[2:] == [
+        ["doors", "closed at night", "closed at 22:00", "yes"],
+        ["windows", "shut in rain", "3 of 3", "yes"],
+        ["windows", "clean", "1 speck", "yes"],
+    ]
+    assert account["kept"] is True
+    assert account["promises"][0] == {
+        "promise": "doors", "wanted": "closed at night", "reached": "closed at 22:00", "kept": True
+    }  # fmt: skip
+
+
+def test_a_missed_promise_fails_the_run(tmp_path: Path) -> None:
+    """A row that is not kept is shown with its figure, and the run ends non-zero."""
+    body = ALL_KEPT.replace('"1 speck", kept=True', '"mud", kept=False')
+    status, output, account = ended(tmp_path, body)
+    assert status != 0
+    assert "clean" in output
+    assert account["kept"] is False
+    assert account["promises"][-1]["reached"] == "mud"
+
+
+def test_a_miss_that_the_test_swallows_still_fails_the_run(tmp_path: Path) -> None:
+    """Whatever becomes of the test, a missed row is judged at the end."""
+    body = """
+    with pytest.raises(AssertionError):
+        promise("doors", figure="open", kept=False)
+    promise("windows", wanted="shut in rain", figure="3 of 3", kept=True)
+    promise("windows", wanted="clean", figure="1 speck", kept=True)
+"""
+    status, output, account = ended(tmp_path, body)
+    assert "1 passed" in output
+    assert (status, account["kept"]) == (1, False)
+
+
+@pytest.mark.parametrize("body", ["    pytest.skip('no namespaces')\n", "    pass\n"])
+def test_a_silent_promise_fails_a_whole_run(tmp_path: Path, body: str) -> None:
+    """A promise that nobody measured, for whatever reason, is a row that is not kept."""
+    status, _, account = ended(tmp_path, body)
+    assert (status, account["kept"]) == (1, False)
+    assert {row["reached"] for row in account["promises"]} == {"not measured"}
+
+
+def test_a_chosen_part_is_judged_alone(tmp_path: Path) -> None:
+    """With arguments, what was not run is not missed."""
+    status, output, account = ended(
+        tmp_path, '    promise("doors", figure="closed", kept=True)\n', "-k", "house"
+    )
+    assert status == 0, output
+    assert [row["promise"] for row in account["promises"]] == ["doors"]
+
+
+def test_a_broken_test_fails_the_run(tmp_path: Path) -> None:
+    """Kept promises do not hide a test that fails."""
+    status, _, account = ended(tmp_path, ALL_KEPT + "    raise OSError('broken')\n")
+    assert (status, account["kept"]) == (1, False)
+
+
+def test_an_unknown_promise_is_refused() -> None:
+    """A name or a part that the list does not hold is the test's mistake, and the error names the list."""
+    ledger = Ledger(KNOWN)
+    for name, wanted in (("roof", None), ("windows", None), ("windows", "blue")):
+        with pytest.raises(KeyError, match=r"tests/hostile/promises\.py"):
+            ledger.record(name, wanted=wanted, figure="1", kept=True)
