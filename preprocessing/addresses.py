@@ -38,15 +38,19 @@ REFUSED_IPV4 = tuple(
     )
 )
 
-GLOBAL_IPV6 = IPv6Network("2000::/3")
+# Of global unicast, 2000::/3, IANA gives out the lower half and keeps the upper one, with 3fff::/20
+# (documentation) and 3ffe::/16 (the 6bone, returned): no registry has it, so no public server.
+GLOBAL_IPV6 = IPv6Network("2000::/4")
 REFUSED_IPV6 = tuple(
     IPv6Network(block)
     for block in (
         "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
         "2001:db8::/32",  # documentation
+        "2001:3c00::/22",  # kept by IANA
         "2002::/16",  # 6to4: an IPv4 address in disguise
         "2620:4f:8000::/48",  # AS112
-        "3fff::/20",  # documentation
+        "2d00::/8",  # kept by IANA
+        "2e00::/7",  # kept by IANA
     )
 )
 # An interface id of 0000:5efe or 0200:5efe is ISATAP: the last 32 bits are an IPv4 address.

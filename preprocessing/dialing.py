@@ -5,6 +5,7 @@ name that resolves to something else a moment later gains nothing.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -21,7 +22,11 @@ from preprocessing.thumbnail_policy import Address, ForbiddenUrlError, Thumbnail
 
 RESOLVE_TIMEOUT_S = 2.0
 DIAL_TIMEOUT_S = 2.0
-RESOLVER_THREADS = 32
+# As many as the policy's connections: a look-up that is waited for never queues behind hung ones.
+RESOLVER_THREADS = 64
+# The C library gives up when we do, so that a hung look-up frees its thread instead of keeping it for 10 s
+# and more, which would also hold up the process's exit. What the operator has set stays.
+RESOLVER_OPTIONS = f"timeout:{RESOLVE_TIMEOUT_S / 2:.0f} attempts:2"
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -30,6 +35,7 @@ class SystemResolver:
     """The operating system's resolver, on threads of its own: a hung look-up must not hold up decoding."""
 
     def __init__(self) -> None:
+        os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="thumbnail-dns")
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
@@ -89,7 +95,8 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
             for address in vetted:
                 vet_endpoint(address, port, self._policy.trusted_networks)
         except ForbiddenUrlError as exc:
-            raise UnreachableError(f"{host} resolves to a refused address: {exc}") from exc
+            # Which address stays out of the text: what a private name resolves to is no stranger's business.
+            raise UnreachableError(f"{host} resolves to an address that is refused at port {port}") from exc
         return vetted
 
     async def _look_up(self, host: str, port: int) -> Sequence[str]:

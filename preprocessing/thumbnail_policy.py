@@ -4,15 +4,17 @@
     ├── BadUrlError              bad_url       the text is no URL that we read
     ├── ForbiddenUrlError        forbidden     the text names a place that is never asked
     ├── UnreachableError         unreachable   the place was looked up or asked and gave no image
+    ├── MistypedError            not_an_image  the answer claims to be two things at once
     └── ThumbnailTooLargeError   too_large     more bytes than the policy takes
 
-An error's text is for the log and names the host at most. A client sees `reason` alone: a finer answer
-would tell a stranger which hosts and ports of ours exist.
+An error's text is for the log and names the host at most, never what it resolved to. A client sees `reason`
+alone: a finer answer would tell a stranger which hosts and ports of ours exist.
 """
 
+import os
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import ClassVar
 
@@ -46,10 +48,22 @@ class UnreachableError(ThumbnailError):
     reason = "unreachable"
 
 
+class MistypedError(ThumbnailError):
+    """A Content-Type that names two types: what one reader takes for an image, another runs as a page."""
+
+    reason = "not_an_image"
+
+
 class ThumbnailTooLargeError(ThumbnailError):
     """More bytes than the policy takes."""
 
     reason = "too_large"
+
+
+def own_hosts() -> tuple[str, ...]:
+    """The host under which Hugging Face publishes this service as a Space: asking it is asking ourselves."""
+    host = os.environ.get("SPACE_HOST", "").lower().rstrip(".")
+    return (host,) if _HOST_PATTERN.fullmatch(host) else ()  # other texts are no URL's host
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +71,14 @@ class ThumbnailPolicy:
     """The operator's limits. `timeout_s` is one deadline for resolving, dialling, redirects and body.
 
     `allowed_hosts` holds hosts and ".suffix" patterns, empty for any public host; `refused_hosts` is the
-    same for hosts never asked, such as the service's own. `trusted_networks` are exempt from the ban on
+    same for hosts never asked, by default the service's own. `trusted_networks` are exempt from the ban on
     private addresses and on ports; naming one also lets names such as "localhost" go to the resolver.
     """
 
     timeout_s: float = 6.0
     max_bytes: int = 8 * 1024 * 1024
     allowed_hosts: Collection[str] = ()
-    refused_hosts: Collection[str] = ()
+    refused_hosts: Collection[str] = field(default_factory=own_hosts)
     trusted_networks: tuple[Network, ...] = ()
     max_connections: int = 64
     max_connections_per_host: int = 16

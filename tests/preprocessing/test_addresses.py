@@ -37,10 +37,10 @@ IPV6_BLOCKS = [
     ("::", "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", None, True),
     ("2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff", True, True),
     ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", True, True),
+    ("2001:3c00::", "2001:3fff:ffff:ffff:ffff:ffff:ffff:ffff", True, True),
     ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", True, True),
     ("2620:4f:8000::", "2620:4f:8000:ffff:ffff:ffff:ffff:ffff", True, True),
-    ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", True, True),
-    ("4000::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", True, None),
+    ("2d00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", True, None),
 ]
 PUBLIC = [
     "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255",

@@ -1,6 +1,7 @@
 """Names to connections: resolved once, vetted whole, and dialled by the address that was vetted."""
 
 import asyncio
+import os
 import socket
 import ssl
 import subprocess
@@ -74,9 +75,10 @@ async def test_one_bad_answer_refuses_the_name(answers: Sequence[str]) -> None:
     """A name with any address that may not be dialled is unreachable, and none of them is dialled."""
     network = CountingNetwork()
     async with ThumbnailFetcher(resolve=Names(answers), network=network) as fetcher:
-        with pytest.raises(UnreachableError, match=r"pictures\.example"):
+        with pytest.raises(UnreachableError, match=r"pictures\.example") as caught:
             await fetcher.fetch("http://pictures.example/")
     assert network.dials == []
+    assert not any(answer in str(caught.value) for answer in answers), "the log learns no address"
 
 
 @pytest.mark.parametrize(
@@ -160,6 +162,16 @@ async def test_the_system_resolver_knows_this_machine() -> None:
         assert "127.0.0.1" in await resolver("127.0.0.1", 80)
     finally:
         resolver.close()
+
+
+def test_the_c_library_gives_up_when_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver's own patience is ours, unless the operator has set one."""
+    for before, after in ((None, "timeout:1 attempts:2"), ("timeout:9", "timeout:9")):
+        monkeypatch.delenv("RES_OPTIONS", raising=False)
+        if before is not None:
+            monkeypatch.setenv("RES_OPTIONS", before)
+        SystemResolver().close()
+        assert os.environ["RES_OPTIONS"] == after
 
 
 @pytest.fixture(scope="module")

@@ -143,6 +143,22 @@ def test_refused_hosts() -> None:
         vet_url("https://MILES.hf.space./", policy)
 
 
+@pytest.mark.parametrize("own", ["miles.hf.space", "Miles.hf.space.", "MILES.HF.SPACE"])
+def test_the_services_own_host_is_refused(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the name that Hugging Face gives it, the service does not fetch from itself."""
+    monkeypatch.setenv("SPACE_HOST", own)
+    with pytest.raises(ForbiddenUrlError):
+        vet_url("https://miles.hf.space/a.jpg", ThumbnailPolicy())
+    vet_url("https://other.hf.space/a.jpg", ThumbnailPolicy())
+
+
+@pytest.mark.parametrize("own", ["", "localhost:7860", "https://miles.hf.space", ".", " "])
+def test_an_own_host_that_is_no_host_is_nobody(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SPACE_HOST that no URL can name refuses no URL, and does not keep the service from starting."""
+    monkeypatch.setenv("SPACE_HOST", own)
+    assert ThumbnailPolicy().refused_hosts == ()
+
+
 @pytest.mark.parametrize(
     "pattern", ["*.ytimg.com", "https://i.ytimg.com", "I.YTIMG.COM", "", ".", "a b", "a.com/"]
 )

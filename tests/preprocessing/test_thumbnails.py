@@ -10,6 +10,7 @@ from preprocessing.image import decode_image
 from preprocessing.thumbnails import (
     BadUrlError,
     ForbiddenUrlError,
+    MistypedError,
     ThumbnailError,
     ThumbnailFetcher,
     ThumbnailTooLargeError,
@@ -194,6 +195,44 @@ async def test_an_encoded_body_is_refused(coding: bytes) -> None:
     async with serving(answer) as site, ThumbnailFetcher(trusting()) as fetcher:
         with pytest.raises(UnreachableError, match="encoded body"):
             await fetcher.fetch(site.url())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (b"Content-Type: image/png, text/html",),
+        (b"Content-Type: image/png text/html",),
+        (b"Content-Type: image/png; q=1, text/html",),
+        (b"Content-Type: image/png", b"Content-Type: text/html"),
+    ],
+    ids=str,
+)
+async def test_a_content_type_is_one(headers: tuple[bytes, ...]) -> None:
+    """An answer that claims to be two things at once is no image."""
+    async with serving(raw(ok(JPEG, *headers))) as site, ThumbnailFetcher(trusting()) as fetcher:
+        with pytest.raises(MistypedError, match="more than one content type"):
+            await fetcher.fetch(site.url())
+
+
+@pytest.mark.parametrize("claimed", [b"", b"image/jpeg; charset=x y", b"jpeg", b"application/pdf ; a"])
+async def test_any_one_content_type_is_taken(claimed: bytes) -> None:
+    """A type that is wrong, odd or empty is still one, and the bytes decide."""
+    answer = raw(ok(JPEG, b"Content-Type: " + claimed))
+    async with serving(answer) as site, ThumbnailFetcher(trusting()) as fetcher:
+        assert await fetcher.fetch(site.url()) == JPEG
+
+
+async def test_a_body_has_one_length() -> None:
+    """A body with a length and with chunks has two ends; neither is believed."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"
+    async with (
+        serving(raw(head, b"5\r\nhello\r\n0\r\n\r\n")) as site,
+        ThumbnailFetcher(trusting()) as fetcher,
+    ):
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="in two ways"):
+                await fetcher.fetch(site.url())
+    assert site.connections == 2
 
 
 BROKEN = {
@@ -417,12 +456,13 @@ async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_each_error_has_a_reason_of_its_own() -> None:
-    """The words that a client sees are four, one for each kind of error."""
+    """The words that a client sees are these, one for each kind of error."""
     reasons = {kind.__name__: kind.reason for kind in ThumbnailError.__subclasses__()}
     assert reasons == {
         "BadUrlError": "bad_url",
         "ForbiddenUrlError": "forbidden",
         "UnreachableError": "unreachable",
+        "MistypedError": "not_an_image",
         "ThumbnailTooLargeError": "too_large",
     }
 
