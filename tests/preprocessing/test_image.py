@@ -187,8 +187,16 @@ def test_pixels_over_the_limit_are_refused() -> None:
     """The limit is the largest picture that is decoded; one pixel more is too large."""
     file = encoded(picture("RGB", (10, 7)), "PNG")
     decode_image(file, limits=ImageLimits(max_pixels=70))
-    with pytest.raises(ImageTooLargeError, match="10x7 pixels, the limit is 69"):
+    with pytest.raises(ImageTooLargeError, match="10x7 pixels, the limit of a PNG is 69"):
         decode_image(file, limits=ImageLimits(max_pixels=69))
+
+
+def test_a_webp_may_have_half_as_many_pixels() -> None:
+    """Its decoder needs twice the memory for each, so the memory of the largest picture is the same."""
+    file = encoded(picture("RGB", (10, 7)), "WEBP")
+    decode_image(file, limits=ImageLimits(max_pixels=140))
+    with pytest.raises(ImageTooLargeError, match="10x7 pixels, the limit of a WEBP is 69"):
+        decode_image(file, limits=ImageLimits(max_pixels=139))
 
 
 def one_bit_png(side: int) -> bytes:

@@ -1,0 +1,91 @@
+"""What it costs to decode thumbnails in processes that can be killed, beside threads of the service's own.
+
+    python -m benchmarks.decoding [--pictures 400]
+
+The same JPEGs of YouTube's sizes are decoded by `decode_image` in a pool of threads and by `DecodePool`, in
+turns, one at a time, on the event loop that serves. A process adds the way of the bytes through a socket and
+back, and two wake-ups; a thread adds its fight for the interpreter with the loop. Memory is what each idle
+worker process keeps for itself after the run. The last line of output is JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import uvloop
+from numpy.typing import NDArray
+
+from benchmarks.thumbnail_host import SIZES, Pictures
+from preprocessing.decode_pool import DecodePool
+from preprocessing.image import ImageLimits, ImageSpec, decode_image
+
+WORKERS = 2
+WARM = 2 * len(SIZES) * WORKERS
+Decode = Callable[[bytes], Awaitable[NDArray[np.uint8]]]
+
+
+async def measure(ways: dict[str, Decode], bodies: Sequence[bytes]) -> dict[str, list[float]]:
+    """Seconds of each picture, way by way. Raises `ValueError` when two ways see different pixels."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for body in bodies:
+        pixels = []
+        for name, decode in ways.items():
+            await asyncio.sleep(0.001)  # as in a service, the loop has gone to sleep when a picture arrives
+            started = time.perf_counter()
+            pixels.append(await decode(body))
+            seconds[name].append(time.perf_counter() - started)
+        if any(not np.array_equal(pixels[0], others) for others in pixels[1:]):
+            raise ValueError(f"{' and '.join(ways)} see different pixels in the same picture")
+    return seconds
+
+
+def private_megabytes(process_id: int) -> float:
+    """What a process shares with nobody."""
+    lines = Path(f"/proc/{process_id}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
+
+
+async def compare(pictures: int) -> dict[str, object]:
+    """Medians in milliseconds, by size of picture and over all."""
+    source = Pictures()
+    bodies = [source.body(number) for number in range(pictures)]
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(WORKERS) as executor:
+        async with DecodePool(ImageSpec(), ImageLimits(), WORKERS) as pool:
+            ways: dict[str, Decode] = {
+                "threads": lambda body: loop.run_in_executor(executor, decode_image, body),
+                "processes": pool.decode,
+            }
+            await measure(ways, bodies[:WARM])
+            seconds = await measure(ways, bodies)
+            memory = [private_megabytes(process_id) for process_id in pool.process_ids]
+    result: dict[str, object] = {"pictures": pictures, "worker_mb": round(max(memory), 1)}
+    rows = {f"{w}x{h}": [n for n in range(pictures) if SIZES[n % len(SIZES)] == (w, h)] for w, h in SIZES}
+    for label, numbers in {**rows, "all": list(range(pictures))}.items():
+        row = {
+            name: 1000 * statistics.median(all_seconds[number] for number in numbers)
+            for name, all_seconds in seconds.items()
+        }
+        row["added"] = row["processes"] - row["threads"]
+        print(f"{label:>10}: " + ", ".join(f"{name} {value:.2f} ms" for name, value in row.items()))
+        result[label] = {name: round(value, 3) for name, value in row.items()}
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare, and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=400, help="how many each way decodes")
+    print(json.dumps(uvloop.run(compare(parser.parse_args(arguments).pictures))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,193 @@
+"""Decodes pictures in processes that can be killed: a file that hangs or crashes one costs itself alone.
+
+Each process takes one picture at a time. When it overruns its deadline or ends, that picture is refused as no
+image, and another process takes its place before the next picture. `python -m benchmarks.decoding` measures
+what this costs beside threads.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.decode_process import MEBIBYTE, DecodeProcess
+from preprocessing.decode_worker import NOT_AN_IMAGE, PIXELS, TOO_LARGE
+from preprocessing.image import (
+    ImageError,
+    ImageLimits,
+    ImageSpec,
+    ImageTooLargeError,
+    NotAnImageError,
+    as_pixels,
+)
+
+START_LIMIT_S = 20.0
+# Pillow holds at most two pictures of four bytes a pixel at once (COUNTED_TWICE says what of WebP), and the
+# file's bytes are there up to three times. tests/hostile/test_images.py measures it.
+BYTES_PER_PIXEL = 9
+ERRORS: Mapping[int, type[ImageError]] = {NOT_AN_IMAGE: NotAnImageError, TOO_LARGE: ImageTooLargeError}
+
+
+class DecoderUnavailableError(RuntimeError):
+    """No worker can be started, or the pool is closed: nothing is known about the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """What one picture may take of a worker; `memory_bytes` comes on top of what an idle worker uses.
+
+    Processor time is counted apart from the deadline, because a busy machine lets a good picture wait.
+    """
+
+    deadline_s: float = 5.0
+    cpu_s: int = 2
+    memory_bytes: int | None = None
+    """None: enough for the largest picture that `ImageLimits` let through."""
+
+
+class DecodePool(AbstractAsyncContextManager["DecodePool"]):
+    """As many worker processes as may decode at once; they live as long as the context."""
+
+    def __init__(
+        self, spec: ImageSpec, limits: ImageLimits, workers: int, worker_limits: WorkerLimits | None = None
+    ) -> None:
+        """Nothing is started yet."""
+        assert workers > 0, "a pool without workers answers nobody"
+        self._spec, self._limits = spec, limits
+        self._worker_limits = worker_limits or WorkerLimits()
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._slots = [_Slot(self._start, self._worker_limits.deadline_s) for _ in range(workers)]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        """Start the workers; pictures may be given at once, and wait for them."""
+        self._tasks = [asyncio.create_task(slot.serve(self._jobs)) for slot in self._slots]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every worker; whoever still waits gets a `DecoderUnavailableError`."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while not self._jobs.empty():
+            self._jobs.get_nowait().refuse(DecoderUnavailableError("the decoders have been stopped"))
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The workers that run."""
+        return [slot.worker.process.pid for slot in self._slots if slot.worker is not None]
+
+    @property
+    def lost(self) -> int:
+        """How many workers hung and were killed, or ended by themselves."""
+        return sum(slot.lost for slot in self._slots)
+
+    async def decode(self, encoded: bytes) -> NDArray[np.uint8]:
+        """What `decode_image` gives for this file, and its errors.
+
+        A file that takes a worker too long, or ends it, is a `NotAnImageError`. Raises
+        `DecoderUnavailableError` where it is not the file's fault.
+        """
+        self._limits.check_bytes(encoded)
+        if all(task.done() for task in self._tasks):
+            raise DecoderUnavailableError("the decoders do not run")
+        job = _Job(encoded, asyncio.get_running_loop().create_future())
+        self._jobs.put_nowait(job)
+        return as_pixels(await job.rgb, self._spec)
+
+    def _start(self) -> DecodeProcess:
+        spec, limits, worker = self._spec, self._limits, self._worker_limits
+        largest = BYTES_PER_PIXEL * limits.max_pixels + 3 * limits.max_bytes + 16 * MEBIBYTE
+        memory = largest if worker.memory_bytes is None else worker.memory_bytes
+        numbers = (spec.height, spec.width, limits.max_bytes, limits.max_pixels, memory, worker.cpu_s)
+        return DecodeProcess(numbers, rgb_bytes=3 * spec.height * spec.width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A picture and the place where its pixels are waited for."""
+
+    encoded: bytes
+    rgb: asyncio.Future[bytearray]
+
+    def answer(self, rgb: bytearray) -> None:
+        if not self.rgb.done():  # its client may have left meanwhile
+            self.rgb.set_result(rgb)
+
+    def refuse(self, exc: Exception) -> None:
+        if not self.rgb.done():
+            self.rgb.set_exception(exc)
+
+
+class _Slot:
+    """The place of one worker: takes pictures from the queue and puts a new worker where one has ended."""
+
+    def __init__(self, start: Callable[[], DecodeProcess], deadline_s: float) -> None:
+        self.worker: DecodeProcess | None = None
+        self.lost = 0
+        self._start, self._deadline_s = start, deadline_s
+
+    async def serve(self, jobs: "asyncio.Queue[_Job]") -> None:
+        """Answer every picture that is taken; runs until cancelled."""
+        job: _Job | None = None
+        try:
+            await self._started()
+            while True:
+                job = await jobs.get()
+                if not job.rgb.done():
+                    await self._answer(job)
+        finally:
+            if job is not None:
+                job.refuse(DecoderUnavailableError("the decoders have been stopped"))
+            if self.worker is not None:
+                self.worker.kill()
+                self.worker.process.wait()
+                self.worker = None
+
+    async def _answer(self, job: _Job) -> None:
+        worker = await self._started()
+        if worker is None:
+            job.refuse(DecoderUnavailableError("no process that decodes can be started"))
+            return
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                outcome, payload = await worker.exchange(job.encoded)
+        except OSError as exc:  # TimeoutError is one
+            code = await self._ended(worker)
+            late = f"were not decoded within {self._deadline_s:g} s"
+            why = late if isinstance(exc, TimeoutError) else f"ended their decoder, status {code}"
+            job.refuse(NotAnImageError(f"{len(job.encoded)} bytes that {why}"))
+            await self._started()
+        else:
+            if outcome == PIXELS:
+                job.answer(payload)
+            else:
+                job.refuse(ERRORS[outcome](payload.decode(errors="replace")))
+
+    async def _started(self) -> DecodeProcess | None:
+        """The worker that runs, a new one where it has ended; None when that fails."""
+        if self.worker is not None and not self.worker.runs:  # ended from outside while it was idle
+            await self._ended(self.worker)
+        if self.worker is None:
+            try:
+                self.worker = self._start()
+                async with asyncio.timeout(START_LIMIT_S):
+                    await self.worker.ready()
+            except OSError:  # TimeoutError is one
+                if self.worker is not None:
+                    await self._ended(self.worker)
+        return self.worker
+
+    async def _ended(self, worker: DecodeProcess) -> int:
+        """Kill it and its exit code; the system takes a while to clear up a large process."""
+        self.worker = None
+        self.lost += 1
+        worker.kill()
+        return await asyncio.to_thread(worker.process.wait)
