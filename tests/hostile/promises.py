@@ -11,6 +11,8 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "hostile URLs": ("250 strings; zero sockets for each refusal, counted",),
     "DNS rebinding": ("a real name server that flips 1,000 times; no connection to loopback",),
+    "DNS answers": ("one bad address refuses the name, at most two are tried",),
+    "DNS hangs": ("20 in parallel: unreachable at 2 s, other requests unaffected",),
     "stalls": ("12 stall points, each answered at the deadline +- 0.3 s",),
     "bodies, bombs": (
         "endless body cut at the cap",
