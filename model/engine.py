@@ -25,10 +25,12 @@ class Scores:
 
 
 class Engine(Protocol):
-    """What the service needs of an engine. Calls are made by one thread at a time."""
+    """What the service needs of an engine. A step is called by one thread at a time."""
 
     name: str
     device: str
+    concurrent: bool
+    """Whether different steps may run at once, each in a thread of its own."""
     neutral_image: Vectors
 
     @property

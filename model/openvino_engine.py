@@ -20,10 +20,14 @@ WARM_LENGTHS = (16, 24, 32)  # titles: 13 tokens at the median, 27 at the 99th p
 
 
 class OpenVinoEngine:
-    """The serving engine. Each tower may be called by a thread of its own, one call at a time per tower."""
+    """The serving engine. Each step may be called by a thread of its own, one call at a time per step.
+
+    Steps that run at once share the threads: a forward that finds the other core taken does with its own.
+    """
 
     name = "openvino"
     device = "cpu"
+    concurrent = True
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         """Compile the graphs for this processor, `threads` threads a forward."""
@@ -80,6 +84,9 @@ def compile_graph(core: ov.Core, graph: Path, precision: str, threads: int) -> o
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
+        # Pinned, two towers that run at once are pinned to the same core, and neither makes way for the
+        # event loop.
+        "ENABLE_CPU_PINNING": False,
         # What is not quantised in an int8 graph runs as the fidelity gate saw it.
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
     }

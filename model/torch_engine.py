@@ -19,6 +19,7 @@ class TorchEngine:
     """PyTorch with dynamic length, no padding beyond a batch's longest text; towers in f32 or bf16."""
 
     name = "torch"
+    concurrent = False  # every thread that calls torch would get OpenMP threads of its own, and they spin
 
     def __init__(
         self,

@@ -1,8 +1,10 @@
 """A queue in front of one step of the network. Knows neither HTTP nor the engine.
 
 No wait window: whatever is queued when the step is free becomes the next batch, shortest first, at most
-`max_batch_size`. Every item that was accepted gets an answer: its result, its batch's failure, or the
-news that the queue has closed.
+`max_batch_size`. A queue may have a partner whose results its own are waited for with: while the partner runs
+a batch, a batch that is not full waits for that one to end, since a larger one costs less and its items could
+not go on sooner. Every item that was accepted gets an answer: its result, its batch's failure, or the news
+that the queue has closed.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,6 +36,7 @@ class _Waiter(Generic[Item, Result]):
     item: Item
     answer: "asyncio.Future[Ran[Result]]"
     arrived: float
+    urgent: bool
 
 
 class BatchingQueue(Generic[Item, Result]):
@@ -45,10 +48,12 @@ class BatchingQueue(Generic[Item, Result]):
         executor: Executor,
         max_batch_size: int,
         length: Callable[[Item], int] = lambda _: 1,
+        partner: "BatchingQueue[Any, Any] | None" = None,
     ) -> None:
         """`run` gets a batch in `executor` and returns one result per item, in order.
 
-        `length` is an item's cost: batches of similar lengths waste the least padding.
+        `length` is an item's cost: batches of similar lengths waste the least padding. `partner` is the
+        queue whose running batch an item that is not urgent may wait for.
         """
         assert max_batch_size >= 1, "a batch holds at least one item"
         self._run = run
@@ -57,6 +62,12 @@ class BatchingQueue(Generic[Item, Result]):
         self._length = length
         self._waiters: list[_Waiter[Item, Result]] = []
         self._arrived = asyncio.Event()
+        self._may_start = asyncio.Event()
+        self._partner = partner
+        self._on_end: list[asyncio.Event] = []
+        self._is_running = False
+        if partner is not None:
+            partner._on_end.append(self._may_start)
         self._loop_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -69,23 +80,45 @@ class BatchingQueue(Generic[Item, Result]):
         await asyncio.gather(self._loop_task, return_exceptions=True)
         self._answer_all(self._waiters, QueueClosedError("the service is stopping"))
 
-    async def submit(self, item: Item) -> Ran[Result]:
-        """The result for `item`, once a batch has carried it. Raises what its batch raised."""
+    async def submit(self, item: Item, *, urgent: bool = True) -> Ran[Result]:
+        """The result for `item`, once a batch has carried it. Raises what its batch raised.
+
+        An item that is not `urgent` is waited for together with one in the partner's queue.
+        """
         if self._loop_task is None or self._loop_task.done():
             raise QueueClosedError("the queue is not running")
-        waiter = _Waiter[Item, Result](item, asyncio.get_running_loop().create_future(), time.perf_counter())
-        self._waiters.append(waiter)
+        answer = asyncio.get_running_loop().create_future()
+        self._waiters.append(_Waiter[Item, Result](item, answer, time.perf_counter(), urgent))
         self._arrived.set()
-        return await waiter.answer
+        if urgent or len(self._waiters) >= self._max_batch_size:
+            self._may_start.set()
+        ran: Ran[Result] = await answer
+        return ran
 
     async def _serve(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._turn()
             batch = self._take()
             if not batch:
                 self._arrived.clear()
                 continue
-            await self._answer(batch)
+            self._is_running = True
+            try:
+                await self._answer(batch)
+            finally:
+                self._is_running = False
+                for event in self._on_end:
+                    event.set()
+
+    async def _turn(self) -> None:
+        """Wait for the partner's batch to end, unless the next one is full or urgent."""
+        self._may_start.clear()
+        is_full = len(self._waiters) >= self._max_batch_size
+        if self._partner is None or not self._partner._is_running or is_full:
+            return
+        if not any(waiter.urgent for waiter in self._waiters):
+            await self._may_start.wait()
 
     def _take(self) -> list[_Waiter[Item, Result]]:
         """The next batch: the longest-waiting item and those nearest to it in length."""

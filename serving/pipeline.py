@@ -59,8 +59,18 @@ class _Row:
     scalars: Vector
 
 
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Who runs what: a thread for each step of the network, and workers that tokenise and decode."""
+
+    text: Executor
+    image: Executor
+    fusion: Executor
+    workers: Executor
+
+
 class Pipeline:
-    """Scores videos with one model. Its queues share one executor: one forward in flight."""
+    """Scores videos with one model; each step has a queue of its own."""
 
     def __init__(
         self,
@@ -68,15 +78,16 @@ class Pipeline:
         cache: VectorCache,
         thumbnails: ThumbnailCache,
         limits: ImageLimits,
-        forward: Executor,
-        workers: Executor,
+        threads: Threads,
         max_batch_size: int,
     ) -> None:
-        """`forward` runs the engine, in one thread; `workers` tokenise and decode."""
         self.model = model
-        self._text = TextTower(model, cache, forward, workers, max_batch_size)
-        self._image = ImageTower(model, cache, thumbnails, limits, forward, workers, max_batch_size)
-        self._fusion = BatchingQueue[_Row, tuple[float, float]](self._run_fusion, forward, max_batch_size)
+        workers = threads.workers
+        self._image = ImageTower(model, cache, thumbnails, limits, threads.image, workers, max_batch_size)
+        self._text = TextTower(model, cache, threads.text, workers, max_batch_size, self._image)
+        self._fusion = BatchingQueue[_Row, tuple[float, float]](
+            self._run_fusion, threads.fusion, max_batch_size
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -91,7 +102,8 @@ class Pipeline:
         """Raises `ModalityRequiredError`, and whatever a forward raised."""
         watch = Stopwatch()
         text, image = await asyncio.gather(
-            self._text.encode(request.video, watch), self._image.encode(request.thumbnail_url, watch)
+            self._text.encode(request.video, watch, alone=request.thumbnail_url is None),
+            self._image.encode(request.thumbnail_url, watch),
         )
         raw = compute_features([request.video], self.model.scaler.feature_names_in_)  # (1, F)
         reports: dict[Modality, ModalityReport] = {

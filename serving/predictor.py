@@ -18,7 +18,7 @@ from serving.cpu_quota import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.golden import check_golden_answers
 from serving.loading import LoadedModel, load_model
-from serving.pipeline import Pipeline, Prediction, ScoringRequest
+from serving.pipeline import Pipeline, Prediction, ScoringRequest, Threads
 from serving.settings import Settings
 
 HEALTHY = "healthy"
@@ -48,8 +48,10 @@ class Predictor:
         """
         predictor = cls(settings)
         async with AsyncExitStack() as stack:
-            # One thread runs every forward, the loading and the golden answers: one forward in flight.
-            forward = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="forward"))
+            forward, image, fusion = (
+                stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix=name))
+                for name in ("forward", "forward-image", "forward-fusion")
+            )
             workers = stack.enter_context(ThreadPoolExecutor(usable_cpus(), thread_name_prefix="worker"))
             fetcher = await stack.enter_async_context(ThumbnailFetcher(_policy(settings)))
             thumbnails = ThumbnailCache(fetcher, settings.thumbnail_ttl_s)
@@ -57,8 +59,11 @@ class Predictor:
 
             async def start() -> Pipeline:
                 model = await asyncio.get_running_loop().run_in_executor(forward, load_and_check, settings)
+                threads = Threads(forward, forward, forward, workers)
+                if model.engine.concurrent:
+                    threads = Threads(forward, image, fusion, workers)
                 pipeline = Pipeline(
-                    model, predictor.cache, thumbnails, limits, forward, workers, settings.max_batch_size
+                    model, predictor.cache, thumbnails, limits, threads, settings.max_batch_size
                 )
                 return await stack.enter_async_context(pipeline.running())
 

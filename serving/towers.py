@@ -65,9 +65,13 @@ class TextTower:
         forward: Executor,
         workers: Executor,
         max_batch_size: int,
+        image: "ImageTower",
     ) -> None:
+        """`image` is the tower that the same requests wait for, and longer."""
         self._model, self._cache, self._workers = model, cache, workers
-        self._queue = BatchingQueue[TokenizedText, Vector](self._run, forward, max_batch_size, length=len)
+        self._queue = BatchingQueue[TokenizedText, Vector](
+            self._run, forward, max_batch_size, length=len, partner=image.queue
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -75,13 +79,16 @@ class TextTower:
         async with self._queue:
             yield
 
-    async def encode(self, video: Video, watch: Stopwatch) -> Encoded:
-        """The vector of a video's words. Raises what the forward raised."""
+    async def encode(self, video: Video, watch: Stopwatch, *, alone: bool = False) -> Encoded:
+        """The vector of a video's words; `alone` when no picture is waited for beside them.
+
+        Raises what the forward raised.
+        """
         with watch.measure("tokenise"):
             tokens = await self._tokenise(video)
 
         async def compute() -> Vector:
-            ran = await self._queue.submit(tokens)
+            ran = await self._queue.submit(tokens, urgent=alone)
             watch.add("queue", ran.waited_s)
             watch.add("text", ran.ran_s)
             return ran.result
@@ -129,7 +136,7 @@ class ImageTower:
     ) -> None:
         self._model, self._cache, self._thumbnails = model, cache, thumbnails
         self._limits, self._workers = limits, workers
-        self._queue = BatchingQueue[Pixels, Vector](self._run, forward, max_batch_size)
+        self.queue = BatchingQueue[Pixels, Vector](self._run, forward, max_batch_size)
         self._warnings: tuple[str, ...] = ()
         if "image" in model.card.zero_weight_modalities:
             self._warnings = ("This checkpoint gives images no weight: the data it was trained on has none.",)
@@ -137,7 +144,7 @@ class ImageTower:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve the tower's queue."""
-        async with self._queue:
+        async with self.queue:
             yield
 
     async def encode(self, url: str | None, watch: Stopwatch) -> Encoded:
@@ -169,7 +176,7 @@ class ImageTower:
         assert body is not None, "a download has a body"
 
         async def compute() -> Vector:
-            ran = await self._queue.submit(await self._decode(body, spec, watch))
+            ran = await self.queue.submit(await self._decode(body, spec, watch))
             watch.add("queue", ran.waited_s)
             watch.add("image", ran.ran_s)
             return ran.result

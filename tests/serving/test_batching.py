@@ -117,3 +117,57 @@ async def test_closing_answers_those_who_wait() -> None:
         assert any(isinstance(outcome, QueueClosedError) for outcome in outcomes)
         with pytest.raises(QueueClosedError):
             await queue.submit(4)
+
+
+async def test_partial_batch_waits_for_the_partners_batch() -> None:
+    """Patient items that come one by one while the partner runs a batch go together when it ends."""
+    squares, partner_step = Squares(), Squares()
+    with ThreadPoolExecutor(1) as executor, ThreadPoolExecutor(1) as other:
+        async with queue_of(partner_step, other) as partner, partnered(squares, executor, partner) as queue:
+            partner_step.gate.clear()
+            running = asyncio.create_task(partner.submit(1))
+            await asyncio.sleep(0.05)
+            patient = [asyncio.create_task(queue.submit(number, urgent=False)) for number in (2, 3)]
+            await asyncio.sleep(0.05)
+            assert squares.batches == []
+            partner_step.gate.set()
+            await asyncio.gather(running, *patient)
+    assert squares.batches == [[2, 3]]
+
+
+@pytest.mark.parametrize(("numbers", "urgent"), [((2, 3), True), ((2, 3, 4, 5), False)])
+async def test_urgent_or_full_batch_does_not_wait(numbers: tuple[int, ...], urgent: bool) -> None:
+    """An urgent item, or a full batch of patient ones, goes while the partner still runs."""
+    squares, partner_step = Squares(), Squares()
+    with ThreadPoolExecutor(1) as executor, ThreadPoolExecutor(1) as other:
+        async with queue_of(partner_step, other) as partner, partnered(squares, executor, partner) as queue:
+            partner_step.gate.clear()
+            running = asyncio.create_task(partner.submit(1))
+            await asyncio.sleep(0.05)
+            *patient, last = (
+                asyncio.create_task(queue.submit(number, urgent=urgent and number == numbers[-1]))
+                for number in numbers
+            )
+            await asyncio.wait_for(asyncio.gather(*patient, last), 5)
+            assert not running.done()
+            partner_step.gate.set()
+            await running
+    assert squares.batches == [list(numbers)]
+
+
+async def test_patient_item_goes_at_once_beside_an_idle_partner() -> None:
+    """An item waits for no partner that has nothing to do, and for no failed batch of one."""
+    squares, partner_step = Squares(), Squares()
+    with ThreadPoolExecutor(1) as executor, ThreadPoolExecutor(1) as other:
+        async with queue_of(partner_step, other) as partner, partnered(squares, executor, partner) as queue:
+            assert (await asyncio.wait_for(queue.submit(2, urgent=False), 5)).result == 4
+            with pytest.raises(ValueError, match="13"):
+                await partner.submit(13)
+            assert (await asyncio.wait_for(queue.submit(3, urgent=False), 5)).result == 9
+
+
+def partnered(
+    squares: Squares, executor: ThreadPoolExecutor, partner: BatchingQueue[int, int]
+) -> BatchingQueue[int, int]:
+    """A queue whose patient items wait for `partner`'s batch."""
+    return BatchingQueue(squares, executor, 4, partner=partner)
