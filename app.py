@@ -41,8 +41,8 @@ NDJSON = "application/x-ndjson"
 router = APIRouter()
 
 
-def get_predictor(request: Request) -> Predictor:
-    """The predictor that the lifespan opened."""
+async def get_predictor(request: Request) -> Predictor:
+    """The predictor that the lifespan opened; async, because FastAPI runs plain functions in a thread."""
     predictor: Predictor = request.state.predictor
     return predictor
 
