@@ -32,6 +32,7 @@ OVERLAY_SUFFIXES = (".onion", ".i2p")
 # White space, control characters, backslashes, and lone surrogates, which have no UTF-8 form.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff]")
 _SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE | re.ASCII)
+_ABSOLUTE = re.compile(r"[^/?#]*:")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # RFC 3986's characters for path and query; whatever else a title-like file name holds is percent-encoded.
@@ -83,12 +84,19 @@ def vet_redirect(current: VettedUrl, location: bytes, policy: ThumbnailPolicy) -
     try:
         text = location.decode("ascii")
         _vet_characters(text)  # before joining, which would drop what must be refused
-        target = vet_url(urljoin(str(current), text), policy)
+        target = vet_url(_absolute(current, text), policy)
     except (BadUrlError, ForbiddenUrlError, ValueError) as exc:
         raise UnreachableError(f"{current.host} redirects to a URL that is refused: {exc}") from exc
     if (current.scheme, target.scheme) == ("https", "http"):
         raise UnreachableError(f"{current.host} redirects from https to http")
     return target
+
+
+def _absolute(current: VettedUrl, location: str) -> str:
+    """A Location as a whole URL. `urljoin` does paths alone, because it repairs a host that is missing."""
+    if location.startswith("//"):
+        return f"{current.scheme}:{location}"
+    return location if _ABSOLUTE.match(location) else urljoin(str(current), location)
 
 
 def is_data_url(url: str) -> bool:

@@ -14,11 +14,24 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "DNS answers": ("one bad address refuses the name, at most two are tried",),
     "DNS hangs": ("20 in parallel: unreachable at 2 s, other requests unaffected",),
     "stalls": ("12 stall points, each answered at the deadline +- 0.3 s",),
+    "redirects": ("every hop vetted, 3 ok and 4 refused, none from https to http, none inward",),
+    "broken HTTP": ("one coarse reason in time, and the next answer is right",),
+    "TLS faults": ("expired, self-signed, wrong host, TLS 1.0: unreachable, no request sent",),
+    "content types": ("the bytes decide, two types are none",),
     "bodies, bombs": (
         "endless body cut at the cap",
         "30 bombs, RSS rise under 300 MB each",
     ),
-    "image corpus": ("Pillow's files from its sdist and 5,000 mutations: no crash, no 5xx",),
+    "image files": ("121 known files: Pillow's own pixels, or the right reason",),
+    "image corpus": (
+        "Pillow's files: its own pixels or an error of ours",
+        "5,000 mutations: no decoder crashes",
+        "Pillow's files from its sdist and 5,000 mutations: no crash, no 5xx",
+    ),
+    "decoders": (
+        "a picture of endless work costs itself alone",
+        "a killed worker costs the picture in its hands",
+    ),
     "JSON": (
         "2,000 schemathesis and 100 fixed payloads: no 5xx, every status documented, "
         "every error a problem with a request id and CORS",

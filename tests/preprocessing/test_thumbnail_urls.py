@@ -188,6 +188,10 @@ REDIRECTS = [
     (b"?q", "https://example.com/dir/a.jpg?q"),
     (b"//cdn.example.com/b", "https://cdn.example.com/b"),
     (b"https://cdn.example.com/b", "https://cdn.example.com/b"),
+    (b"/a:b.jpg", "https://example.com/a:b.jpg"),
+    (b"?a:b", "https://example.com/dir/a.jpg?a:b"),
+    (b"../b.jpg", "https://example.com/b.jpg"),
+    (b"", "https://example.com/dir/a.jpg"),
 ]
 REFUSED_REDIRECTS = [
     b"http://example.com/b", b"//169.254.169.254/", b"https://[::1]/", b"https://user:p@127.0.0.1/",
@@ -196,6 +200,7 @@ REFUSED_REDIRECTS = [
     b"\\\\1.1.1.1\\a",
     b"/a\r\nX: y", b"/a\x00", b"/a b", "/ü".encode(), b"\xff", b"/" + b"a" * 70_000, b"https://[",
     b"ht\ttps://127.0.0.1/", b"https://0x7f.1/",
+    b"https:///b.jpg", b"https:b.jpg", b"https:/1.1.1.1/", b"///1.1.1.1/", b"//", b":", b"a:b.jpg", b"1:b",
     b"/a\tb.jpg", b"\x0b/b.jpg", b"/b.jpg\n",
 ]  # fmt: skip
 

@@ -1,0 +1,46 @@
+"""How scenarios of sections H to J are judged: what became of a picture, and which outcome was not wanted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from preprocessing.image import ImageError, decode_image
+from preprocessing.thumbnails import ThumbnailError, ThumbnailFetcher
+from tests.hostile.sites import Talk, answering, whole
+from tests.preprocessing.pictures import encoded, picture
+
+PUBLIC = "9.9.9.9"
+JPEG, PNG, GIF = (encoded(picture(), kind) for kind in ("JPEG", "PNG", "GIF"))
+Ends = dict[str, list[Any]]
+
+
+async def judged(fetcher: ThumbnailFetcher, url: str) -> str:
+    """`used`, or the reason for which the picture is not, as the service would say it."""
+    try:
+        decode_image(await fetcher.fetch(url))
+    except (ThumbnailError, ImageError) as exc:
+        return exc.reason
+    return "used"
+
+
+def wrong(ends: Ends, wanted: dict[str, list[Any]]) -> Ends:
+    """What came out another way than wanted."""
+    return {name: end for name, end in ends.items() if end != wanted[name]}
+
+
+def account(ends: Ends, missed: Ends) -> str:
+    """How many came out as wanted, and which did not."""
+    return f"{len(ends) - len(missed)} of {len(ends)} as wanted" + (f"; not {missed}" if missed else "")
+
+
+def site(cases: Sequence[bytes]) -> Talk:
+    """/3 is the fourth case, /hop/N a picture after N redirects, /self leads to itself; all else is one."""
+
+    def answer(path: str) -> bytes:
+        kind, _, number = path.strip("/").partition("/")
+        if kind == "hop" and int(number):
+            return whole(302, b"", b"Location: /hop/%d" % (int(number) - 1))
+        if kind == "self":
+            return whole(302, b"", b"Location: /self")
+        return cases[int(kind)] if kind.isdigit() else whole(200, JPEG)
+
+    return answering(answer)
