@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
+
 from model.bundle import PRECISIONS
 from model.calibration import CalibrationInputs, Texts
 from model.candidates import TowerCandidate, relative_times
@@ -46,13 +48,13 @@ def judge_tower(
 ) -> list[Verdict]:
     """A verdict on every candidate for `tower` when `wanted` is asked, from exact to coarse.
 
-    `graph` is the float32 graph, `<folder>/<tower>.xml`; an int8 one is written beside it.
+    `graph` is the float32 graph, `<folder>/<tower>.xml`; those of lower precision are written beside it.
     """
     held_back = inputs.held_back_texts if tower == "text" else inputs.held_back_images
     verdicts, runnable = [], []
     for precision in PRECISIONS if wanted == "auto" else dict.fromkeys(("f32", wanted)):
-        path = graph if precision != "int8" else graph.with_name(f"{tower}.int8.xml")
-        why_not = _prepare(tower, precision, graph, inputs)
+        path = graph if precision == "f32" else graph.with_name(f"{tower}.{precision}.xml")
+        why_not = _prepare(tower, precision, graph, inputs, path)
         verdicts.append(Verdict(precision, {"passed": False, "refused": why_not}, path))
         if why_not is None:
             runnable.append((verdicts[-1], TowerCandidate(tower, path, precision, threads)))
@@ -63,13 +65,17 @@ def judge_tower(
     return verdicts
 
 
-def _prepare(tower: str, precision: str, graph: Path, inputs: CalibrationInputs) -> str | None:
-    """Make what the candidate needs; why it cannot be had, or None."""
-    if precision == "bf16" and "BF16" not in capabilities():
-        return "this processor does not compute in bf16"
+def _prepare(tower: str, precision: str, graph: Path, inputs: CalibrationInputs, target: Path) -> str | None:
+    """Write the candidate's graph to `target`; why it cannot be had, or None."""
+    if precision == "bf16":
+        if "BF16" not in capabilities():
+            return "this processor does not compute in bf16"
+        # Float16 keeps three bits more of a weight than the bfloat16 that computes with it, and halves the
+        # file: what a start has to check, and what is held in memory.
+        ov.save_model(ov.Core().read_model(graph), target, compress_to_fp16=True)
     if precision == "int8":
         try:
-            quantise(tower, graph, inputs, graph.with_name(f"{tower}.int8.xml"))
+            quantise(tower, graph, inputs, target)
         except QuantiserMissingError as exc:
             return str(exc)
     return None

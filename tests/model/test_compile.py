@@ -15,6 +15,7 @@ from model.checkpoint import CheckpointError, sidecar_path, write_checkpoint
 from model.compile import compile_checkpoint, main
 from model.export import export_towers
 from model.openvino_engine import OpenVinoEngine
+from model.origin import capabilities
 from model.precision import PrecisionError
 from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint
@@ -127,6 +128,16 @@ def test_what_was_chosen_keeps_the_limits(automatic):
     together, limits = automatic.report["together"], automatic.report["limits"]
     assert all(together[name] <= limit for name, limit in limits["at_most"].items())
     assert together["spearman"] >= limits["at_least"]["spearman"]
+
+
+@pytest.mark.skipif("BF16" not in capabilities(), reason="this processor does not compute in bf16")
+def test_bf16_weights_take_two_bytes(exact, tmp_path):
+    """A bundle in bf16 is half as large on disk as one in float32."""
+    write_checkpoint(tmp_path / "m.pt", tiny_checkpoint())
+    halved = compile_checkpoint(tmp_path / "m.pt", precision="bf16", threads=1)
+    for tower in ("text", "image"):
+        sizes = [bundle.graph(tower).with_suffix(".bin").stat().st_size for bundle in (halved, exact)]
+        assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.02)
 
 
 def test_a_tower_that_int8_breaks_falls_back(outliers, tmp_path):
