@@ -1,0 +1,85 @@
+"""The address classifier: fixed rows, and random addresses beside two libraries that others rely on."""
+
+import ipaddress
+import random
+from collections import Counter
+
+import netaddr
+import pytest
+from IPy import IP
+
+from preprocessing.addresses import vet_address
+from preprocessing.thumbnail_policy import Address, ForbiddenUrlError
+from tests.hostile.conftest import Record
+from tests.preprocessing.address_rows import IPV4_BLOCKS, IPV6_BLOCKS, ROWS
+
+pytestmark = pytest.mark.hostile
+RANDOM = 20_000
+
+
+def passes(address: Address) -> bool:
+    """Our verdict."""
+    try:
+        vet_address(address)
+    except ForbiddenUrlError:
+        return False
+    return True
+
+
+def netaddr_passes(address: Address) -> bool:
+    """netaddr's: IANA's registries, and no multicast."""
+    known = netaddr.IPAddress(str(address))
+    return bool(known.is_global() and not known.is_multicast())
+
+
+def ipy_passes(address: Address) -> bool:
+    """IPy's: IANA's allocations."""
+    kind = IP(str(address)).iptype()
+    return kind in ("PUBLIC", "GLOBAL-UNICAST") or kind.startswith("ALLOCATED")
+
+
+def drawn(chance: random.Random) -> Address:
+    """A random address; every other one near the edge of a block, where mistakes are."""
+    if chance.random() < 0.5:
+        block = ipaddress.ip_network(chance.choice([*IPV4_BLOCKS, *IPV6_BLOCKS])[0])
+        edge = int(chance.choice([block[0], block[-1]])) + chance.randint(-3, 3) * 2 ** chance.randrange(
+            0, 96
+        )
+        width = 2 ** (32 if block.version == 4 else 128)
+        return type(block[0])(edge % width)
+    if chance.random() < 0.5:
+        return ipaddress.IPv4Address(chance.getrandbits(32))
+    return ipaddress.IPv6Address(1 << 125 | chance.getrandbits(125))  # in 2000::/3; elsewhere all is refused
+
+
+def test_fixed_rows(promise: Record) -> None:
+    """Every row has its verdict."""
+    wrong = [str(address) for address, public in ROWS if passes(address) is not public]
+    promise(
+        "address classifier",
+        wanted="300 fixed rows: every IANA special block first, last, one below, one above; every embedding",
+        figure=f"{len(ROWS) - len(wrong)} of {len(ROWS)} rows" + (f"; not {wrong}" if wrong else ""),
+        kept=not wrong and len(ROWS) >= 300,
+    )
+
+
+def test_random_addresses(promise: Record) -> None:
+    """Whatever passes here passes in netaddr and in IPy too."""
+    seed = random.SystemRandom().getrandbits(32)
+    chance = random.Random(seed)  # noqa: S311  nothing is kept secret by it
+    looser: Counter[str] = Counter()
+    passed = 0
+    for _ in range(RANDOM):
+        address = drawn(chance)
+        if not passes(address):
+            continue
+        passed += 1
+        looser["netaddr"] += not netaddr_passes(address)
+        looser["IPy"] += not ipy_passes(address)
+    promise(
+        "address classifier",
+        wanted="20,000 random addresses against two oracle libraries: never looser",
+        figure=f"{RANDOM:,} drawn (seed {seed}), {passed:,} pass; looser than netaddr {looser['netaddr']}, "
+        f"than IPy {looser['IPy']}",
+        kept=not looser.total() and passed > RANDOM / 10,
+    )
