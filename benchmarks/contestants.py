@@ -1,7 +1,7 @@
 """Who runs: each server's command and environment, and how its start is timed.
 
-Miles is started as its users start it, with the settings that it ships with. Peers whose packages pin what
-Miles pins otherwise live in an environment of their own.
+Miles is started as its container starts it: from the compiled bundle, with the settings that it ships with.
+Peers whose packages pin what Miles pins otherwise live in an environment of their own.
 """
 
 import json
@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,15 @@ class Running:
         if self.contestant.takes_batches:
             post(f"{self._url}/predict/batch", {"videos": requests})
             return
+        self.predict_one_by_one(requests)
+
+    def predict_at_once(self, requests: Sequence[Request]) -> None:
+        """The same as single requests, from as many clients."""
+        with ThreadPoolExecutor(len(requests)) as clients:
+            list(clients.map(self.predict, requests))
+
+    def predict_one_by_one(self, requests: Sequence[Request]) -> None:
+        """The same as single requests, from one client."""
         for request in requests:
             self.predict(request)
 
@@ -129,7 +139,7 @@ def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
     """Miles and its peers."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MILES_")}
     settings = {
-        "MILES_CHECKPOINT": str(checkpoint),
+        "MILES_CHECKPOINT": str(bundle),
         "MILES_HOST": "127.0.0.1",
         "MILES_PORT": "{port}",
         "MILES_THUMBNAIL_TRUSTED_NETWORKS": "127.0.0.0/8",

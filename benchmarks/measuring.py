@@ -3,7 +3,8 @@
 import os
 import resource
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,6 +47,8 @@ class Results:
     samples: dict[tuple[str, Phase], list[Sample]] = field(default_factory=dict)
     batch_s: dict[str, list[float]] = field(default_factory=dict)
     """Seconds for fifty new videos from one client."""
+    singles_s: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """Seconds for fifty new videos as single requests: one after the other, and all at once."""
     resident_mb: dict[str, float] = field(default_factory=dict)
     start_s: dict[str, float] = field(default_factory=dict)
     score_difference: dict[str, float] = field(default_factory=dict)
@@ -80,9 +83,11 @@ class Bench:
                     # To a server that remembers nothing, known videos are new ones: once will do.
                     if cache == "cold" or clients == CLIENTS[0] or server.contestant.remembers:
                         self._measure(server, Phase(cache, clients), requests)
-        videos = self._workload.new_videos(BATCH_VIDEOS)
+        videos, singles, more = (self._workload.new_videos(BATCH_VIDEOS) for _ in range(3))
         for server in self._turns(number):
             self._measure_batch(server, videos)
+            if server.contestant.takes_batches:
+                self._measure_singles(server, singles, more)
 
     def _turns(self, number: int) -> Iterable[Running]:
         alive = [server for server in self._servers if server.contestant.name not in self._results.failures]
@@ -141,13 +146,28 @@ class Bench:
         return found[-1].load.p50_ms if found else 0.0
 
     def _measure_batch(self, server: Running, videos: list[Request]) -> None:
-        server.tree.resume()
-        began = time.perf_counter()
-        try:
-            server.predict_all(videos)
-            taken = time.perf_counter() - began
+        with self._awake(server, f"{BATCH_VIDEOS} videos"):
+            taken = _seconds(server.predict_all, videos)
             self._results.batch_s.setdefault(server.contestant.name, []).append(taken)
+
+    def _measure_singles(self, server: Running, videos: list[Request], others: list[Request]) -> None:
+        with self._awake(server, f"{BATCH_VIDEOS} single requests"):
+            pair = _seconds(server.predict_one_by_one, videos), _seconds(server.predict_at_once, others)
+            self._results.singles_s.setdefault(server.contestant.name, []).append(pair)
+
+    @contextmanager
+    def _awake(self, server: Running, what: str) -> Iterator[None]:
+        """The processor is the server's within; what goes wrong there is its failure."""
+        server.tree.resume()
+        try:
+            yield
         except (OSError, ValueError) as exc:
-            self._results.failures[server.contestant.name] = f"{BATCH_VIDEOS} videos: {exc}"
+            self._results.failures[server.contestant.name] = f"{what}: {exc}"
         server.tree.settle()
         server.tree.pause()
+
+
+def _seconds(ask: Callable[[list[Request]], None], videos: list[Request]) -> float:
+    began = time.perf_counter()
+    ask(videos)
+    return time.perf_counter() - began
