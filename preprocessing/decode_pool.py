@@ -27,9 +27,9 @@ from preprocessing.image import (
 )
 
 START_LIMIT_S = 20.0
-# Pillow holds at most two pictures of four bytes a pixel at once (COUNTED_TWICE says what of WebP), and the
-# file's bytes are there up to three times. tests/hostile/test_images.py measures it.
-BYTES_PER_PIXEL = 9
+START_ATTEMPTS = 2
+# A progressive JPEG takes the most: six bytes of coefficients and four of pixels. The file is there thrice.
+BYTES_PER_PIXEL = 10
 ERRORS: Mapping[int, type[ImageError]] = {NOT_AN_IMAGE: NotAnImageError, TOO_LARGE: ImageTooLargeError}
 
 
@@ -172,18 +172,23 @@ class _Slot:
                 job.refuse(ERRORS[outcome](payload.decode(errors="replace")))
 
     async def _started(self) -> DecodeProcess | None:
-        """The worker that runs, a new one where it has ended; None when that fails."""
+        """The worker that runs, a new one where it has ended; None where none can be started."""
         if self.worker is not None and not self.worker.runs:  # ended from outside while it was idle
             await self._ended(self.worker)
-        if self.worker is None:
-            try:
-                self.worker = self._start()
-                async with asyncio.timeout(START_LIMIT_S):
-                    await self.worker.ready()
-            except OSError:  # TimeoutError is one
-                if self.worker is not None:
-                    await self._ended(self.worker)
+        for _ in range(START_ATTEMPTS):
+            if self.worker is not None:
+                break
+            await self._try_to_start()
         return self.worker
+
+    async def _try_to_start(self) -> None:
+        try:
+            self.worker = self._start()
+            async with asyncio.timeout(START_LIMIT_S):
+                await self.worker.ready()
+        except OSError:  # TimeoutError is one
+            if self.worker is not None:
+                await self._ended(self.worker)
 
     async def _ended(self, worker: DecodeProcess) -> int:
         """Kill it and its exit code; the system takes a while to clear up a large process."""

@@ -1,0 +1,251 @@
+"""Pictures that mean harm: known ones, bombs, Pillow's own corpus and damage; decoders that die."""
+
+import asyncio
+import base64
+import io
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from preprocessing.decode_pool import DecodePool, WorkerLimits
+from preprocessing.image import ALLOWED_FORMATS, ImageError, ImageLimits, ImageSpec, decode_image
+from tests.hostile.conftest import Record
+from tests.hostile.picture_files import HUNGRY, KNOWN, gif
+from tests.hostile.pillow_files import NoCorpusError, corpus, mutations
+from tests.preprocessing.pictures import encoded, picture
+from tests.preprocessing.slow_jpeg import slow_jpeg
+from tests.service import Service, ready_service
+from tests.tiny import write_tiny
+
+pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
+
+MUTATIONS = 5_000
+RISE_MB = 300
+ITEMS, BODY_BYTES = 256, 12_000_000  # of one batch call
+BATCH_S = 300
+GOOD = encoded(picture(), "JPEG")
+
+
+def plain(file: bytes) -> NDArray[np.uint8]:
+    """What training saw: Pillow's first frame as RGB, resized."""
+    with Image.open(io.BytesIO(file), formats=ALLOWED_FORMATS) as image:
+        return np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
+
+
+async def outcome(decoders: DecodePool, file: bytes) -> str | NDArray[np.uint8]:
+    """Pixels, or the word that a client sees."""
+    try:
+        return await decoders.decode(file)
+    except ImageError as exc:
+        return exc.reason
+
+
+async def test_known_files(promise: Record) -> None:
+    """Every file that decoders have stumbled over gives Pillow's own pixels, or the right reason."""
+    wrong = []
+    async with DecodePool(ImageSpec(), ImageLimits(), 2) as decoders:
+        for name, (wanted, make) in KNOWN.items():
+            file = make()
+            found = await outcome(decoders, file)
+            golden = plain(file) if wanted == "pixels" else wanted
+            if not np.array_equal(found, golden):
+                wrong.append(f"{name}: {found if isinstance(found, str) else 'other pixels'}")
+        lost = decoders.lost
+    figure = f"{len(KNOWN) - len(wrong)} of {len(KNOWN)}, {lost} decoders lost"
+    promise("image files", figure="; ".join([figure, *wrong]), kept=not wrong and not lost)
+
+
+def test_of_an_animation_only_the_first_frame_is_read() -> None:
+    """Ten thousand frames give the first one's pixels, and so they do when all behind it is noise."""
+    file = gif(10_000)
+    first = len(encoded(picture(), "GIF")) - 1
+    noise = np.random.default_rng(5).bytes(len(file) - first)
+    assert np.array_equal(decode_image(file), decode_image(encoded(picture(), "GIF")))
+    assert np.array_equal(decode_image(file[:first] + noise), decode_image(file))
+
+
+async def test_bombs(promise: Record) -> None:
+    """Small files that unfold, each in a worker of its own: its memory rises by less than 300 MB."""
+    rises: dict[str, float] = {}
+    for name, make in HUNGRY.items():
+        file = make()
+        async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(60, 60)) as decoders:
+            await decoders.decode(GOOD)
+            (worker,) = decoders.process_ids
+            before = resident_mb(worker, "VmRSS")
+            await outcome(decoders, file)
+            rises[name] = resident_mb(worker, "VmHWM") - before
+    worst = max(rises, key=lambda name: rises[name])
+    promise(
+        "bodies, bombs",
+        wanted="30 bombs, RSS rise under 300 MB each",
+        figure=f"{len(rises)} bombs, the worst {rises[worst]:.0f} MB ({worst})",
+        kept=len(rises) >= 30 and rises[worst] < RISE_MB,
+    )
+
+
+def resident_mb(process_id: int, mark: str) -> float:
+    """Resident memory now (VmRSS) or at its highest (VmHWM)."""
+    status = Path(f"/proc/{process_id}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith(mark))
+
+
+async def test_the_largest_pictures_fit_the_limit_on_memory() -> None:
+    """What the limits on bytes and pixels let through is not refused for the memory of a worker.
+
+    A progressive JPEG of four full channels, which no camera writes, is the exception.
+    """
+    largest = {name: make for name, make in HUNGRY.items() if name.endswith(("25 MP", "12.5 MP"))}
+    async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(60, 60)) as decoders:
+        refused = [name for name, make in largest.items() if isinstance(await outcome(decoders, make()), str)]
+    assert len(largest) >= 14
+    assert refused == ["jpeg progressive CMYK, 25 MP"]
+
+
+async def test_the_limit_on_work_is_each_pictures_own(promise: Record) -> None:
+    """A picture of endless work is stopped; many good ones may take more in all than one of them may."""
+    good, seconds = slow_jpeg(side=2500, scans=10), 0.0
+    async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(120, 1)) as decoders:
+        while seconds < 3:
+            await decoders.decode(good)
+            (worker,) = decoders.process_ids
+            ticks = Path(f"/proc/{worker}/stat").read_text(encoding="ascii").split()[13:15]  # noqa: ASYNC240
+            seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        assert decoders.lost == 0
+        endless = await outcome(decoders, slow_jpeg())
+        after = await outcome(decoders, GOOD)
+    kept = endless == "not_an_image" and np.array_equal(after, decode_image(GOOD)) and decoders.lost == 1
+    figure = (
+        f"a JPEG of 20,000 scans: {endless}, {decoders.lost} of 1 worker replaced, the next picture right"
+    )
+    promise("decoders", wanted="a picture of endless work costs itself alone", figure=figure, kept=kept)
+
+
+async def test_decoders_that_are_killed(promise: Record) -> None:
+    """Again and again the worker is killed with a picture in its hands: that one is refused, no other."""
+    kills, refused, wrong = 100, 0, 0
+    expected = decode_image(GOOD)
+    async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(60)) as decoders:
+        for _ in range(kills):
+            await decoders.decode(GOOD)
+            (held,) = decoders.process_ids
+            os.kill(held, signal.SIGSTOP)
+            tasks = [asyncio.create_task(outcome(decoders, GOOD)) for _ in range(6)]
+            await asyncio.sleep(0.02)
+            os.kill(held, signal.SIGKILL)
+            outcomes = await asyncio.gather(*tasks)
+            refused += sum(isinstance(each, str) for each in outcomes)
+            wrong += sum(
+                not isinstance(each, str) and not np.array_equal(each, expected) for each in outcomes
+            )
+        lost = decoders.lost
+    figure = f"{kills} kills among {7 * kills} pictures: {refused} refused, {wrong} wrong, {lost} replaced"
+    kept = refused == lost == kills and not wrong
+    promise("decoders", wanted="a killed worker costs the picture in its hands", figure=figure, kept=kept)
+
+
+@pytest.fixture(scope="module")
+def pillows() -> dict[str, bytes]:
+    """Pillow's test images."""
+    try:
+        return corpus()
+    except NoCorpusError as exc:
+        pytest.skip(f"the image corpus: {exc}")
+
+
+async def test_pillows_own_files_give_pillows_pixels(pillows: dict[str, bytes], promise: Record) -> None:
+    """Of each file of the corpus a worker makes what Pillow makes of it here, or an error of ours."""
+    wrong, seen = [], Counter[str]()
+    async with DecodePool(ImageSpec(), ImageLimits(), 2) as decoders:
+        for name, file in pillows.items():
+            found = await outcome(decoders, file)
+            seen["pixels" if not isinstance(found, str) else found] += 1
+            if not isinstance(found, str) and not np.array_equal(found, plain(file)):
+                wrong.append(name)
+        lost = decoders.lost
+    figure = f"{len(pillows)} files: {told(seen)}; {len(wrong)} with other pixels, {lost} decoders lost"
+    kept = len(pillows) > 1000 and seen["pixels"] > 200 and not wrong and not lost
+    promise(
+        "image corpus", wanted="Pillow's files: its own pixels or an error of ours", figure=figure, kept=kept
+    )
+
+
+async def test_damaged_files(pillows: dict[str, bytes], promise: Record) -> None:
+    """Of each damaged file a worker makes pixels or an error of ours, and lives."""
+    seen = Counter[str]()
+    files = mutations(pillows, MUTATIONS)
+    async with DecodePool(ImageSpec(), ImageLimits(), 2) as decoders:
+        for first in range(0, len(files), 50):
+            for found in await asyncio.gather(
+                *(outcome(decoders, file) for file in files[first : first + 50])
+            ):
+                seen["pixels" if not isinstance(found, str) else found] += 1
+        lost = decoders.lost
+    figure = f"{len(files)} files: {told(seen)}; {lost} decoders lost"
+    kept = len(files) == MUTATIONS and not lost and seen["pixels"] > 0
+    promise("image corpus", wanted="5,000 mutations: no decoder crashes", figure=figure, kept=kept)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service on the tiny checkpoint."""
+    folder = tmp_path_factory.mktemp("service")
+    checkpoint = write_tiny(folder / "tiny.pt")
+    with ready_service(folder / "service.log", checkpoint=checkpoint, precision="f32") as running:
+        yield running
+
+
+def test_no_picture_is_a_servers_error(pillows: dict[str, bytes], service: Service, promise: Record) -> None:
+    """The corpus and its damage in `data:` URLs: every video gets a score, with an image or with a reason."""
+    files = [*pillows.values(), *mutations(pillows, MUTATIONS)]
+    seen = Counter[str]()
+    with httpx.Client(base_url=service.url, timeout=BATCH_S) as client:
+        for videos in batches(files):
+            answer = client.post("/predict/batch", json={"videos": videos})
+            entries = answer.json()["predictions"] if answer.status_code == 200 else []
+            seen[f"status {answer.status_code}"] += answer.status_code != 200
+            seen.update(word_for(entry) for entry in entries)
+        healthy = client.get("/health/ready").status_code == 200 and service.process.poll() is None
+    allowed = {"used", "not_an_image", "too_large", "bad_url", "status 200"}  # an empty file is no data: URL
+    kept = healthy and +seen and set(+seen) <= allowed and (+seen).total() == len(files)
+    figure = f"{len(files)} files: {told(+seen)}; the service {'goes on' if healthy else 'has ended'}"
+    wanted = "Pillow's files from its sdist and 5,000 mutations: no crash, no 5xx"
+    promise("image corpus", wanted=wanted, figure=figure, kept=bool(kept))
+
+
+def batches(files: Iterable[bytes]) -> Iterator[list[dict[str, str]]]:
+    """The files as videos, as many as a call takes."""
+    videos: list[dict[str, str]] = []
+    size = 0
+    for number, file in enumerate(files):
+        url = "data:image/png;base64," + base64.b64encode(file).decode()
+        if videos and (len(videos) == ITEMS or size + len(url) > BODY_BYTES):
+            yield videos
+            videos, size = [], 0
+        videos.append({"title": f"picture {number}", "thumbnail_url": url})
+        size += len(url) + 100
+    yield videos
+
+
+def word_for(entry: dict[str, object]) -> str:
+    """`used`, the reason, or what kind of error there was in place of a score."""
+    match entry:
+        case {"modalities": {"image": {"state": "used"}}}:
+            return "used"
+        case {"modalities": {"image": {"reason": str(reason)}}}:
+            return reason
+    return json.dumps(entry)
+
+
+def told(seen: Counter[str]) -> str:
+    """The counts in words."""
+    return ", ".join(f"{count} {word}" for word, count in seen.most_common())
