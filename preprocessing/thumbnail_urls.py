@@ -29,8 +29,9 @@ LOCAL_SUFFIXES = (".localhost", ".local", ".localdomain", ".internal", ".home.ar
 # Names of other networks, which must not reach the DNS (RFC 7686).
 OVERLAY_SUFFIXES = (".onion", ".i2p")
 
-# White space, control characters, backslashes, and lone surrogates, which have no UTF-8 form.
-_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff]")
+# White space, control characters, backslashes, and lone surrogates, which have no UTF-8 form, or what a
+# repair has put in their place.
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff\ufffd]")
 _SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE | re.ASCII)
 _ABSOLUTE = re.compile(r"[^/?#]*:")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)

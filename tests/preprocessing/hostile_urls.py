@@ -42,6 +42,12 @@ BAD = [
     "http://example.0x/", "http://4294967296/", "http://99999999999/", "http://127.0.0.1.0/",
     "://example.com/", ":", "1http://example.com/", "h ttp://example.com/", "http;//example.com/",
     "<http://a.com>",
+    "http://example.com/\ufffd.jpg", "http://exa\ufffdmple.com/", "https:", "http:///", "https:///127.0.0.1/",
+    "http://[::1%lo]/", "http://[::1%25lo]:80/", "http://[::1]:/", "http://[::1]:99999/", "http://127.0.0.1:0/",
+    "http://0x7f.0.0.1/", "http://0b1111111.0.0.1/", "http://127.0.0.1%00.example.com/", "http://169.254.169.254.:80/",
+    "http://127.0.0.1%2f/", "http://example.com%3a80/", "http://127.0.0.1%09/", "http://0177.0xff.3/",
+    "http://127.000.000.001/", "http://\uff11.1.1.1/", "http://1.1.1\u3002\uff11/", "http://example.com\u2028/",
+    "http://{host}/", "http://a\"b.com/", "http://a`b.com/", "http://a^b.com/", "http://(a).com/",
 ]  # fmt: skip
 
 FORBIDDEN = [
@@ -86,4 +92,11 @@ FORBIDDEN = [
     "http://[fe80::1]/",
     "http://[fe80::5efe:7f00:1]/", "http://[fc00::1]/", "http://[fd00:ec2::254]/", "http://[ff0e::1]/",
     "http://[100::1]/", "http://[3fff::1]/", "http://[5f00::1]/", "http://[2001:10::1]/",
+    "http://[2001:db8::1]/", "http://[2001::1]/", "http://[3ffe::1]/", "http://[2d00::1]/", "http://[fec0::1]/",
+    "http://[ff02::1]/", "http://[0:0:0:0:0:ffff:127.0.0.1]/", "http://[::ffff:0:127.0.0.1]/",
+    "http://[64:ff9b::127.0.0.1]/", "http://192.31.196.1/", "http://192.88.99.1/", "http://192.175.48.1/",
+    "http://127.0.0.1#@example.com/", "http://127.0.0.1?@example.com/", "http://127.0.0.1/@example.com",
+    "http://host.docker.internal/", "http://kubernetes.default.svc.cluster.local/", "http://instance-data/",
+    "ssh://127.0.0.1/", "rtsp://127.0.0.1/", "chrome://settings/", "phar://a.phar/a", "php://filter/resource=a",
+    "expect://id", "zip://a.zip#a", "https://1.1.1.1:22/", "http://example.com:444/", "http://example.com:81/",
 ]  # fmt: skip
