@@ -1,6 +1,7 @@
 """What a compiled model is calibrated and judged by: bundled token ids, drawn pixels, drawn scalars.
 
 Half of the texts and two thirds of the images teach the quantiser, the rest are held back for the judge.
+It also meets the known texts once more with other words: titles of tomorrow have words of their own.
 Ids are bundled because the network's package knows no tokenizer; `python -m preprocessing.calibration` makes
 them from an operator's own titles.
 """
@@ -53,9 +54,11 @@ class Texts:
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """What teaches the quantiser (`known_*`) and what it never sees (`held_back_*`)."""
+    """What teaches the quantiser (`known_*`, `drawn_texts`) and what it never sees (`held_back_*`)."""
 
     known_texts: Texts
+    drawn_texts: Texts
+    """`known_texts` with words from the whole vocabulary: a few hundred titles hold a few of its words."""
     held_back_texts: Texts
     known_images: Pixels
     held_back_images: Pixels
@@ -73,18 +76,33 @@ def calibration_inputs(card: ModelCard, path: Path = BUNDLED) -> CalibrationInpu
         known = IMAGES[0]
     return CalibrationInputs(
         known_texts=known_texts,
+        drawn_texts=with_drawn_words(known_texts, card.config.text.vocab_size),
         held_back_texts=held_back_texts,
         known_images=images[:known],
         held_back_images=images[known:],
         about={
             "texts": path.name if path != BUNDLED else "bundled titles",
             "texts_calibrated": len(known_texts),
+            "texts_drawn": len(known_texts),
             "texts_held_back": len(held_back_texts),
             "images": f"drawn, seed {SEED}" if len(images) else "none",
             "images_calibrated": known,
             "images_held_back": len(images) - known,
         },
     )
+
+
+def with_drawn_words(texts: Texts, vocabulary: int) -> Texts:
+    """As many texts of the same lengths: only what begins, parts and ends a text keeps its id."""
+    draw = np.random.default_rng(SEED)
+    drawn = tuple(
+        tuple(
+            token if token in (ids[0], ids[-1]) else int(other)
+            for token, other in zip(ids, draw.integers(0, vocabulary, len(ids)), strict=True)
+        )
+        for ids in texts.input_ids
+    )
+    return Texts(drawn, texts.token_type_ids)
 
 
 def calibration_sha256(path: Path = BUNDLED) -> str:

@@ -6,7 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.calibration import BUNDLED, IMAGES, CalibrationError, calibration_inputs, draw_scalars, read_texts
+from model.calibration import (
+    BUNDLED,
+    IMAGES,
+    CalibrationError,
+    calibration_inputs,
+    draw_scalars,
+    read_texts,
+    with_drawn_words,
+)
 from model.sample_images import draw_images
 from tests.model.small import small_checkpoint
 from tests.tiny import tiny_checkpoint
@@ -37,6 +45,23 @@ def test_what_is_held_back_was_never_calibrated_with(inputs):
     assert (len(inputs.known_images), len(inputs.held_back_images)) == IMAGES
     images = np.concatenate([inputs.known_images, inputs.held_back_images]).reshape(sum(IMAGES), -1)
     assert len(np.unique(images, axis=0)) == sum(IMAGES)
+
+
+def test_drawn_texts_say_other_words(inputs):
+    """Same lengths, same beginnings, parts and ends; the words are from everywhere in the vocabulary."""
+    known, drawn = inputs.known_texts, inputs.drawn_texts
+    assert drawn == with_drawn_words(known, CARD.config.text.vocab_size)
+    assert drawn.token_type_ids == known.token_type_ids
+    ends = {101, 102}
+    pairs = [
+        pair
+        for rows in zip(known.input_ids, drawn.input_ids, strict=True)
+        for pair in zip(*rows, strict=True)
+    ]
+    assert all(new == old for old, new in pairs if old in ends)
+    words = [(old, new) for old, new in pairs if old not in ends]
+    assert sum(old == new for old, new in words) < 0.01 * len(words)
+    assert len({new for _, new in words}) > 3 * len({old for old, _ in words})
 
 
 def test_drawn_images_are_always_the_same():
