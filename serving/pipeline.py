@@ -61,12 +61,14 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Who runs what: a thread for each step of the network, and workers that tokenise and decode."""
+    """Who runs what: a thread for each step of the network, and some that tokenise long texts."""
 
     text: Executor
     image: Executor
     fusion: Executor
     workers: Executor
+    decoders: int
+    """How many processes decode pictures."""
 
 
 class Pipeline:
@@ -82,9 +84,10 @@ class Pipeline:
         max_batch_size: int,
     ) -> None:
         self.model = model
-        workers = threads.workers
-        self._image = ImageTower(model, cache, thumbnails, limits, threads.image, workers, max_batch_size)
-        self._text = TextTower(model, cache, threads.text, workers, max_batch_size, self._image)
+        self._image = ImageTower(
+            model, cache, thumbnails, limits, threads.image, threads.decoders, max_batch_size
+        )
+        self._text = TextTower(model, cache, threads.text, threads.workers, max_batch_size, self._image)
         self._fusion = BatchingQueue[_Row, tuple[float, float]](
             self._run_fusion, threads.fusion, max_batch_size
         )

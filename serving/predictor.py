@@ -52,16 +52,17 @@ class Predictor:
                 stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix=name))
                 for name in ("forward", "forward-image", "forward-fusion")
             )
-            workers = stack.enter_context(ThreadPoolExecutor(usable_cpus(), thread_name_prefix="worker"))
+            processors = usable_cpus()
+            workers = stack.enter_context(ThreadPoolExecutor(processors, thread_name_prefix="worker"))
             fetcher = await stack.enter_async_context(ThumbnailFetcher(_policy(settings)))
             thumbnails = ThumbnailCache(fetcher, settings.thumbnail_ttl_s)
             limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
 
             async def start() -> Pipeline:
                 model = await asyncio.get_running_loop().run_in_executor(forward, load_and_check, settings)
-                threads = Threads(forward, forward, forward, workers)
+                threads = Threads(forward, forward, forward, workers, processors)
                 if model.engine.concurrent:
-                    threads = Threads(forward, image, fusion, workers)
+                    threads = Threads(forward, image, fusion, workers, processors)
                 pipeline = Pipeline(
                     model, predictor.cache, thumbnails, limits, threads, settings.max_batch_size
                 )

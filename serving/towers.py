@@ -7,7 +7,7 @@ queue, so that it never touches its neighbours.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,8 @@ import structlog
 from numpy.typing import NDArray
 
 from features import Video
-from preprocessing.image import ImageError, ImageLimits, ImageSpec, decode_image
+from preprocessing.decode_pool import DecodePool
+from preprocessing.image import ImageError, ImageLimits
 from preprocessing.text import TokenizedText
 from preprocessing.thumbnail_cache import ThumbnailCache
 from preprocessing.thumbnails import ThumbnailError
@@ -131,11 +132,12 @@ class ImageTower:
         thumbnails: ThumbnailCache,
         limits: ImageLimits,
         forward: Executor,
-        workers: Executor,
+        decoders: int,
         max_batch_size: int,
     ) -> None:
+        """`decoders` is how many processes decode."""
         self._model, self._cache, self._thumbnails = model, cache, thumbnails
-        self._limits, self._workers = limits, workers
+        self._decoders = DecodePool(model.image_spec, limits, decoders) if model.image_spec else None
         self.queue = BatchingQueue[Pixels, Vector](self._run, forward, max_batch_size)
         self._warnings: tuple[str, ...] = ()
         if "image" in model.card.zero_weight_modalities:
@@ -143,25 +145,25 @@ class ImageTower:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve the tower's queue."""
-        async with self.queue:
+        """Serve the tower's queue, and have processes that decode for it."""
+        async with self.queue, self._decoders or nullcontext():
             yield
 
     async def encode(self, url: str | None, watch: Stopwatch) -> Encoded:
         """The vector of a thumbnail, or of the neutral image. Raises what the forward raised."""
-        if self._model.image_spec is None:
+        if self._decoders is None:
             return self._neutral("missing", "no_image_tower")
         if url is None:
             return self._neutral("missing", "no_thumbnail")
         try:
-            vector = await self._vector(url, self._model.image_spec, watch)
+            vector = await self._vector(url, self._decoders, watch)
         except (ThumbnailError, ImageError) as exc:
             log.info("thumbnail_failed", reason=exc.reason, detail=str(exc))
             sentence = f"The thumbnail could not be used ({exc.reason}); the score is for a neutral image."
             return self._neutral("failed", exc.reason, sentence)
         return Encoded(vector, ModalityReport("used"), self._warnings)
 
-    async def _vector(self, url: str, spec: ImageSpec, watch: Stopwatch) -> Vector:
+    async def _vector(self, url: str, decoders: DecodePool, watch: Stopwatch) -> Vector:
         """A known picture's vector at once; otherwise its bytes, decoded and run."""
         with watch.measure("download"):
             content = await self._thumbnails.identify(url)
@@ -176,7 +178,9 @@ class ImageTower:
         assert body is not None, "a download has a body"
 
         async def compute() -> Vector:
-            ran = await self.queue.submit(await self._decode(body, spec, watch))
+            with watch.measure("decode"):
+                pixels = await decoders.decode(body)
+            ran = await self.queue.submit(pixels)
             watch.add("queue", ran.waited_s)
             watch.add("image", ran.ran_s)
             return ran.result
@@ -186,11 +190,6 @@ class ImageTower:
 
     def _neutral(self, state: State, reason: str, *warnings: str) -> Encoded:
         return Encoded(self._model.engine.neutral_image, ModalityReport(state, reason), warnings)
-
-    async def _decode(self, encoded: bytes, spec: ImageSpec, watch: Stopwatch) -> Pixels:
-        with watch.measure("decode"):
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._workers, decode_image, encoded, spec, self._limits)
 
     def _run(self, images: Sequence[Pixels]) -> list[Vector]:
         return list(self._model.engine.encode_image(np.stack(images)))
