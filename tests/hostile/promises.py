@@ -9,7 +9,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "300 fixed rows: every IANA special block first, last, one below, one above; every embedding",
         "20,000 random addresses against two oracle libraries: never looser",
     ),
-    "hostile URLs": ("250 strings; zero sockets for each refusal, counted",),
+    "hostile URLs": (
+        "250 strings; zero sockets for each refusal, counted",
+        "the same through the running service, by the kernel's counters; 422 where the image is required",
+    ),
     "DNS rebinding": ("a real name server that flips 1,000 times; no connection to loopback",),
     "DNS answers": ("one bad address refuses the name, at most two are tried",),
     "DNS hangs": ("20 in parallel: unreachable at 2 s, other requests unaffected",),
