@@ -1,5 +1,7 @@
 """The int8 recipe on a small text tower: what it must hold is what no calibration title said."""
 
+import numpy as np
+import openvino as ov
 import pytest
 
 from model.calibration import CalibrationInputs, Texts, calibration_inputs, with_drawn_words
@@ -31,6 +33,21 @@ def variance_kept(towers: dict[str, TowerCandidate], texts: Texts) -> float:
     """The share of what tells these texts apart in float32 that int8 keeps."""
     exact, rounded = (towers[name].vectors(texts) for name in ("f32", "int8"))
     return compare_vectors(rounded, exact)["vector_variance_kept"]
+
+
+def test_word_vectors_stay_as_they_are(towers: dict[str, TowerCandidate]) -> None:
+    """Rows are taken from a float16 table: OpenVINO would unfold one in int8 to float32 when it is loaded."""
+    graph = ov.Core().read_model(towers["int8"].graph)
+    (lookup,) = [
+        node
+        for node in graph.get_ordered_ops()
+        if "word_embeddings" in node.get_friendly_name() and node.get_type_name() == "Gather"
+    ]
+    convert = lookup.input_value(0).get_node()
+    table = convert.input_value(0).get_node()
+    assert (convert.get_type_name(), table.get_type_name()) == ("Convert", "Constant")
+    weight = CHECKPOINT.state_dict["text_encoder.bert.embeddings.word_embeddings.weight"].numpy()
+    np.testing.assert_array_equal(table.get_data(), weight.astype(np.float16))
 
 
 @pytest.mark.parametrize("words", ["held back", "new"])
