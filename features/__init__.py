@@ -1,5 +1,6 @@
 """The scalar features: numpy in, numpy out; knows nothing of tensors, HTTP or files."""
 
+from features.distribution import Distribution, fit_distributions
 from features.registry import (
     MILES_V0,
     MILES_V1,
@@ -16,10 +17,12 @@ __all__ = [
     "MILES_V0",
     "MILES_V1",
     "REGISTRY",
+    "Distribution",
     "Feature",
     "FeatureScaler",
     "UnknownFeatureError",
     "Video",
     "compute_features",
     "features_named",
+    "fit_distributions",
 ]

@@ -5,7 +5,7 @@ values only; knows no tensors.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.config import FusionConfig
@@ -32,6 +32,8 @@ class ModelCard:
     test_metrics: dict[str, Any]
     golden: dict[str, Any]
     provenance: dict[str, Any]
+    distributions: dict[str, Any] = field(default_factory=dict)
+    """How features and score were distributed in training; empty in what was trained before this was kept."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them."""

@@ -26,6 +26,7 @@ from model.metadata import FORMAT, MetadataError, is_absent
 from model.velocity import Velocity
 
 STATISTICS = ("scalar_features", "feature_stats", "velocity")
+RECORDS = ("test_metrics", "golden", "provenance", "distributions")
 SIDECAR_KEYS = (*STATISTICS, "calibration", "text")
 
 
@@ -44,6 +45,7 @@ class Checkpoint:
     test_metrics: dict[str, Any] = field(default_factory=dict)
     golden: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    distributions: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     sha256: str = ""
 
@@ -83,6 +85,7 @@ class Checkpoint:
             test_metrics=self.test_metrics,
             golden=self.golden,
             provenance=self.provenance,
+            distributions=self.distributions,
         )
 
     def _count_parameters(self) -> dict[str, int]:
@@ -161,6 +164,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "text": {"fields": list(checkpoint.text_fields), "max_tokens": checkpoint.max_tokens},
             "golden": checkpoint.golden,
             "provenance": checkpoint.provenance,
+            "distributions": checkpoint.distributions,
         },
         partial,
     )
@@ -220,7 +224,7 @@ def _checked_metadata(config: FusionConfig, said: Mapping[str, Any]) -> dict[str
         "temperature": checked.temperature(said.get("calibration")),
         "text_fields": text_fields,
         "max_tokens": max_tokens,
-        **{key: checked.mapping(key, said.get(key)) for key in ("test_metrics", "golden", "provenance")},
+        **{key: checked.mapping(key, said.get(key)) for key in RECORDS},
     }
 
 

@@ -9,6 +9,7 @@ that the queue has closed.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class BatchingQueue(Generic[Item, Result]):
         """`run` gets a batch in `executor` and returns one result per item, in order.
 
         `length` is an item's cost: batches of similar lengths waste the least padding. `partner` is the
-        queue whose running batch an item that is not urgent may wait for.
+        queue whose running batch an item that is not urgent may wait for. `batches` counts those that ran, by
+        their size.
         """
         assert max_batch_size >= 1, "a batch holds at least one item"
         self._run = run
@@ -66,6 +68,7 @@ class BatchingQueue(Generic[Item, Result]):
         self._partner = partner
         self._on_end: list[asyncio.Event] = []
         self._is_running = False
+        self.batches: Counter[int] = Counter()
         if partner is not None:
             partner._on_end.append(self._may_start)
         self._loop_task: asyncio.Task[None] | None = None
@@ -79,6 +82,11 @@ class BatchingQueue(Generic[Item, Result]):
         self._loop_task.cancel()
         await asyncio.gather(self._loop_task, return_exceptions=True)
         self._answer_all(self._waiters, QueueClosedError("the service is stopping"))
+
+    @property
+    def depth(self) -> int:
+        """Items that wait for their turn."""
+        return len(self._waiters)
 
     async def submit(self, item: Item, *, urgent: bool = True) -> Ran[Result]:
         """The result for `item`, once a batch has carried it. Raises what its batch raised.
@@ -104,6 +112,7 @@ class BatchingQueue(Generic[Item, Result]):
                 self._arrived.clear()
                 continue
             self._is_running = True
+            self.batches[len(batch)] += 1
             try:
                 await self._answer(batch)
             finally:

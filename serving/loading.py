@@ -5,13 +5,13 @@ imports it, and so those imports stand where they are needed.
 """
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from features import FeatureScaler, UnknownFeatureError, compute_features
+from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
 from model.bundle import Bundle, bundle_directory, is_bundle, read_bundle
 from model.calibration import BUNDLED
 from model.card import ModelCard
@@ -23,6 +23,7 @@ from model.origin import current_bundle, origin_of
 from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 from serving.cpu_quota import usable_cpus
+from serving.drift import SCORE
 from serving.settings import Settings
 
 log = structlog.get_logger()
@@ -40,6 +41,8 @@ class LoadedModel:
     """How far the engine is from the float32 reference; None for an engine that is not compiled."""
     image_spec: ImageSpec | None
     """The pixels that the image tower takes; None when the network has no image tower."""
+    distributions: dict[str, Distribution] = field(default_factory=dict)
+    """How features and score were distributed in training; empty where the checkpoint does not say."""
 
     @property
     def fingerprint(self) -> str:
@@ -61,6 +64,7 @@ def load_model(settings: Settings) -> LoadedModel:
         scaler=_build_scaler(card),
         fidelity=fidelity,
         image_spec=ImageSpec(vision.height, vision.width) if vision else None,
+        distributions=_build_distributions(card),
     )
 
 
@@ -130,6 +134,22 @@ def _build_scaler(card: ModelCard) -> FeatureScaler:
             f"{card.name}: {exc}. Refit the head with `python -m training.fit`, or run the release that "
             "wrote it."
         ) from exc
+
+
+def _build_distributions(card: ModelCard) -> dict[str, Distribution]:
+    unknown = sorted(card.distributions.keys() - {*card.scalar_features, SCORE})
+    if unknown:
+        raise CheckpointError(
+            f"{card.name}: has distributions of {', '.join(unknown)}, expected of its features and {SCORE}. "
+            "Train it again."
+        )
+    built = {}
+    for name, values in card.distributions.items():
+        try:
+            built[name] = Distribution.from_plain(values)
+        except ValueError as exc:
+            raise CheckpointError(f"{card.name}: the distribution of {name} {exc}. Train it again.") from exc
+    return built
 
 
 def _build_tokenizer(card: ModelCard) -> BertTextTokenizer:

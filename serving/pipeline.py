@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from preprocessing.thumbnail_cache import ThumbnailCache
 from serving import notices
 from serving.batching import BatchingQueue
 from serving.cache import VectorCache
+from serving.drift import DriftWindow
 from serving.errors import ModalityRequiredError
 from serving.loading import LoadedModel
 from serving.timing import Stopwatch
@@ -84,6 +85,7 @@ class Pipeline:
         max_batch_size: int,
     ) -> None:
         self.model = model
+        self.drift = DriftWindow(model.scaler.feature_names_in_, model.distributions)
         self._image = ImageTower(
             model, cache, thumbnails, limits, threads.image, threads.decoders, max_batch_size
         )
@@ -100,6 +102,11 @@ class Pipeline:
             await stack.enter_async_context(self._image.running())
             await stack.enter_async_context(self._fusion)
             yield self
+
+    @property
+    def queues(self) -> dict[str, BatchingQueue[Any, Any]]:
+        """The queue of each step."""
+        return {"text": self._text.queue, "image": self._image.queue, "fusion": self._fusion}
 
     async def score(self, request: ScoringRequest) -> Prediction:
         """Raises `ModalityRequiredError`, and whatever a forward raised."""
@@ -119,6 +126,7 @@ class Pipeline:
         viral, velocity = await self._fuse(row, watch)
         about_scalars = notices.about_time(request.video) + notices.out_of_range(raw[0], self.model.scaler)
         watch.stop()
+        self.drift.observe(raw[0], viral)
         return Prediction(viral, velocity, reports, (*text.warnings, *image.warnings, *about_scalars), watch)
 
     async def _fuse(self, row: _Row, watch: Stopwatch) -> tuple[float, float]:

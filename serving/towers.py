@@ -70,14 +70,14 @@ class TextTower:
     ) -> None:
         """`image` is the tower that the same requests wait for, and longer."""
         self._model, self._cache, self._workers = model, cache, workers
-        self._queue = BatchingQueue[TokenizedText, Vector](
+        self.queue = BatchingQueue[TokenizedText, Vector](
             self._run, forward, max_batch_size, length=len, partner=image.queue
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve the tower's queue."""
-        async with self._queue:
+        async with self.queue:
             yield
 
     async def encode(self, video: Video, watch: Stopwatch, *, alone: bool = False) -> Encoded:
@@ -89,7 +89,7 @@ class TextTower:
             tokens = await self._tokenise(video)
 
         async def compute() -> Vector:
-            ran = await self._queue.submit(tokens, urgent=alone)
+            ran = await self.queue.submit(tokens, urgent=alone)
             watch.add("queue", ran.waited_s)
             watch.add("text", ran.ran_s)
             return ran.result
