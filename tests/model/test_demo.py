@@ -8,14 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from model.calibration import calibration_inputs, draw_scalars
 from model.checkpoint import read_checkpoint
 from model.demo import HEAD_FILE, METADATA_FILE, compose, main, read_demo, write_demo
+from model.fidelity import HIGHEST, ROWS, compare_scores, velocity_floor
 from model.low_rank import LowRankHead
 from model.pretrained import random_text_state, random_vision_state
 from model.torch_engine import TorchEngine
 from tests.tiny import TINY_TEXT, TINY_VISION, tiny_checkpoint, write_tiny
 
 SEED = 5
+TITLES = 50
 TEXT_SHAPE = {"layers": 2, "hidden_size": 64, "heads": 4, "intermediate_size": 128}
 VISION_SHAPE = {"block": "basic", "stages": [1, 1, 1, 1]}
 
@@ -158,3 +161,19 @@ def test_the_committed_figures_are_worth_showing(committed):
     assert figures["ece"] <= 0.02
     assert figures["mae"] <= 0.68
     assert figures["without_age"]["mae"] <= 1.25
+
+
+def test_the_committed_head_hardly_answers_to_rounding(committed):
+    """Titles moved 2 % towards others, about as far as int8 moves them, keep within the fidelity gate."""
+    card, engine = committed.card(), TorchEngine(committed)
+    texts = calibration_inputs(card).held_back_texts
+    text = engine.encode_text(texts.input_ids[:TITLES], texts.token_type_ids[:TITLES])
+    moved = text + 0.02 * (np.roll(text, 1, axis=0) - text)
+    scalars = draw_scalars(card, ROWS)
+    image = np.broadcast_to(engine.neutral_image, (ROWS, len(engine.neutral_image)))
+    before, after = (
+        engine.score(vectors[np.arange(ROWS) % TITLES], image, scalars) for vectors in (text, moved)
+    )
+    figures = compare_scores(after, before, velocity_floor(card.velocity))
+    assert figures["viral_score_p99"] > 0
+    assert all(figures[name] <= limit for name, limit in HIGHEST.items())
