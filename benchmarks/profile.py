@@ -1,0 +1,163 @@
+"""Where the CPU time of a new video goes: by process and thread, and on the event loop by what it does.
+
+    python -m benchmarks.profile [--clients 32] [--seconds 10]
+
+Linux accounts CPU time to threads; py-spy, a sampling profiler that reads a process from outside, knows their
+names and what the event loop's thread is at. It samples without stopping the process, since stopping it would
+slow down what is measured; a few samples are torn, and left out. Needs wrk and py-spy, which `make bench`
+installs.
+The last line of output is JSON.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.contestants import ROOT, contestants, free_port, running
+from benchmarks.processes import TICKS_PER_SECOND, ProcessTree, started
+from benchmarks.workload import Workload
+from model.bundle import bundle_directory
+from model.file_check import check_file
+
+CHECKPOINT = ROOT / "models" / "model_full.pt"
+PY_SPY = ROOT / "build" / "bench-venv" / "bin" / "py-spy"
+RATE = 250
+VIDEOS_PER_S = 200
+# The first that matches any function of a sample, from the innermost on, names what the event loop is at.
+PLACES = (
+    ("download", r"httpcore2|preprocessing/(thumbnail|dialing|single)"),
+    ("hand pictures to decoders", r"preprocessing/decode"),
+    ("logs and metrics", r"structlog|logging/|prometheus_client|serving/telemetry"),
+    ("tokenise", r"preprocessing/text"),
+    ("features", r"features/|serving/notices"),
+    ("queues and caches", r"serving/(batching|cache|towers|pipeline|predictor)|concurrent/futures"),
+    ("HTTP", r"uvicorn|starlette|fastapi|pydantic|h11|httptools|serving/|app\.py"),
+)
+LOOP = "event loop, sockets"
+
+
+def place_of(stack: Sequence[str]) -> str:
+    """What the event loop is at, from a sample's functions, outermost first."""
+    below_the_server = [
+        frame for frame in stack if not re.search(r"<module>|server\.py|_compat|runners", frame)
+    ]
+    for frame in reversed(below_the_server):
+        for place, pattern in PLACES:
+            if re.search(pattern, frame):
+                return place
+    return LOOP
+
+
+def event_loop_shares(samples: str) -> dict[str, float]:
+    """Share of the event loop's samples by place, from py-spy's raw format."""
+    counts: Counter[str] = Counter()
+    for line in samples.splitlines():
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        if "MainThread" in frames[0] and len(frames) > 1:
+            counts[place_of(frames[1:])] += int(count)
+    total = counts.total()
+    return {place: count / total for place, count in counts.most_common()}
+
+
+def thread_seconds(pid: int) -> dict[int, float]:
+    """CPU seconds so far of every thread of a process."""
+    found = {}
+    for task in (Path("/proc") / str(pid) / "task").iterdir():
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        found[int(task.name)] = (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+    return found
+
+
+def thread_names(pid: int) -> dict[int, str]:
+    """Names of the threads that run Python; the others belong to the engine."""
+    dump = subprocess.run(  # noqa: S603  a list, no shell
+        [PY_SPY, "dump", "--pid", str(pid)], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
+    return {int(thread): name for thread, name in re.findall(r'Thread (\d+) .*?"(.*?)"', dump)}
+
+
+def measure(clients: int, seconds: int) -> dict[str, object]:
+    """Load Miles with new videos, and account for what it used."""
+    bundle = bundle_directory(CHECKPOINT, check_file(CHECKPOINT, None))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-profile-")))
+        port = free_port()
+        host = [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)]
+        stack.enter_context(started(host, os.environ, ROOT, folder / "host.log"))
+        workload = Workload(f"http://127.0.0.1:{port}")
+        miles = contestants(CHECKPOINT, bundle)[0]
+        server = stack.enter_context(running(miles, folder, workload.new_videos(1)[0]))
+        for video in workload.new_videos(4 * clients):
+            server.predict(video)
+        pid = server.tree.pids()[0]
+        before, everything = thread_seconds(pid), server.tree.cpu_seconds()
+        output = folder / "samples"
+        recorder = _record(pid, seconds - 1, output)
+        load = server.load(workload.new_videos(VIDEOS_PER_S * seconds), clients, seconds)
+        threads = _milliseconds(pid, before, load.requests)
+        threads["processes that decode"] = _decoders(server.tree, pid, before, everything, load.requests)
+        recorder.wait(timeout=60)
+        shares = event_loop_shares(output.read_text())
+    loop_ms = threads.get("MainThread", 0.0)
+    return {
+        "clients": clients,
+        "videos": load.requests,
+        "cpu_ms": {name: round(value, 3) for name, value in threads.items()},
+        "event_loop_ms": {place: round(share * loop_ms, 3) for place, share in shares.items()},
+    }
+
+
+def _record(pid: int, seconds: int, output: Path) -> subprocess.Popen[bytes]:
+    """py-spy at work."""
+    command = [str(PY_SPY), "record", "--pid", str(pid), "--duration", str(seconds), "--rate", str(RATE)]
+    command += ["--nonblocking", "--threads", "--format", "raw", "--output", str(output)]
+    return subprocess.Popen(  # noqa: S603  a list, no shell
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _milliseconds(pid: int, before: dict[int, float], videos: int) -> dict[str, float]:
+    """CPU milliseconds a video by thread; nameless threads are the engine's own."""
+    names, used = thread_names(pid), Counter[str]()
+    for thread, now in thread_seconds(pid).items():
+        used[names.get(thread, "engine's own threads")] += 1000 * (now - before.get(thread, 0.0)) / videos
+    return {name: value for name, value in used.most_common() if value >= 0.005}
+
+
+def _decoders(tree: ProcessTree, pid: int, before: dict[int, float], everything: float, videos: int) -> float:
+    """CPU milliseconds a video of all processes but the first."""
+    of_the_first = sum(thread_seconds(pid).values()) - sum(before.values())
+    return 1000 * (tree.cpu_seconds() - everything - of_the_first) / videos
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=int, default=10)
+    options = parser.parse_args(arguments)
+    if not PY_SPY.exists():
+        print(f"profile: {PY_SPY} is not there; `make bench` installs it", file=sys.stderr)
+        return 1
+    found = measure(options.clients, options.seconds)
+    for title, key in (("CPU ms a video", "cpu_ms"), ("of it, the event loop (MainThread)", "event_loop_ms")):
+        rows = found[key]
+        assert isinstance(rows, dict), "both are tables"
+        print(f"\n{title}")
+        for name, value in rows.items():
+            print(f"  {name:28} {value:7.2f}")
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
