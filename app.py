@@ -16,17 +16,18 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from serving.admission import Admission
 from serving.batch import score_each
-from serving.errors import install_error_handlers, instance_of
+from serving.errors import install_error_handlers
 from serving.health import health_of, prefers_html
 from serving.middleware import install_middleware
 from serving.model_info import describe
 from serving.page import PAGE
 from serving.predictor import Predictor
+from serving.problems import NOT_READY, PROBLEMS
+from serving.routes import PREDICT, PREDICT_BATCH
 from serving.schemas import (
     MODEL_NAME,
-    NOT_READY,
-    PROBLEMS,
     BatchRequest,
     BatchResponse,
     Health,
@@ -50,26 +51,26 @@ async def get_predictor(request: Request) -> Predictor:
 PredictorDep = Annotated[Predictor, Depends(get_predictor)]
 
 
-@router.post("/predict", responses=PROBLEMS)
+@router.post(PREDICT, responses=PROBLEMS)
 async def predict(
     body: PredictRequest, request: Request, response: Response, predictor: PredictorDep, timings: bool = False
 ) -> PredictResponse:
     """Score one video; `?timings=1` says where the time went."""
-    prediction = await predictor.predict(body.to_domain())
+    prediction = await predictor.predict(body.to_domain(), request.scope["deadline"])
     request.state.telemetry.count_prediction(prediction)
     if timings:
         response.headers["Server-Timing"] = prediction.watch.server_timing()
     return PredictResponse.of(prediction, timings)
 
 
-@router.post("/predict/batch", response_model=BatchResponse, responses=PROBLEMS)
+@router.post(PREDICT_BATCH, response_model=BatchResponse, responses=PROBLEMS)
 async def predict_batch(
     body: BatchRequest, request: Request, predictor: PredictorDep, timings: bool = False
 ) -> Any:
     """Score up to 256 videos; `Accept: application/x-ndjson` streams each line as it is ready."""
     started = time.perf_counter()
     predictor.require_ready()
-    entries = score_each(predictor, body.videos, instance_of(request), request.state.telemetry, timings)
+    entries = score_each(predictor, body.videos, request.scope, request.state.telemetry, timings)
     if NDJSON in request.headers.get("accept", ""):
         lines = (json.dumps({"index": index, **entry.model_dump()}) + "\n" async for index, entry in entries)
         return StreamingResponse(lines, media_type=NDJSON)
@@ -116,15 +117,16 @@ async def metrics(request: Request) -> Response:
 
 
 def create_app(
-    settings: Settings | None = None, on_load_failure: Callable[[str], None] = lambda _: None
+    settings: Settings | None = None, on_failure: Callable[[str], None] = lambda _: None
 ) -> FastAPI:
-    """The app. It loads the model beside answering; `on_load_failure` hears why it never will."""
+    """The app. It loads the model beside answering; `on_failure` hears why it has none, or none any more."""
     settings = settings or Settings.from_environment()
     telemetry = Telemetry()
+    admission = Admission(settings.max_queue_size, telemetry.registry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with Predictor.open(settings, on_load_failure) as predictor:
+        async with Predictor.open(settings, admission, on_failure) as predictor:
             telemetry.watch_cache(predictor.cache)
             yield {"predictor": predictor, "telemetry": telemetry}
 
@@ -137,7 +139,7 @@ def create_app(
     app.include_router(router)
     app.mount("/page", StaticFiles(directory=PAGE))
     install_error_handlers(app)
-    install_middleware(app, settings, telemetry)
+    install_middleware(app, settings, telemetry, admission)
     return app
 
 

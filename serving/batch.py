@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from starlette.types import Scope
 
-from serving.errors import field_errors, problem, problem_of
+from serving.errors import MilesError, field_errors, instance_in, problem, problem_of
 from serving.pipeline import Prediction
 from serving.predictor import Predictor
+from serving.rate_limit import Allowance
 from serving.schemas import FailedItem, PredictRequest, PredictResponse
 from serving.telemetry import Telemetry
 
@@ -15,23 +17,38 @@ Entry = PredictResponse | FailedItem
 
 
 async def score_each(
-    predictor: Predictor, videos: Sequence[Any], instance: str, telemetry: Telemetry, timings: bool
+    predictor: Predictor, videos: Sequence[Any], scope: Scope, telemetry: Telemetry, timings: bool
 ) -> AsyncIterator[tuple[int, Entry]]:
-    """(index, entry) for every item of `videos`, refused ones first, the others as they finish."""
+    """(index, entry) for every item of `videos`, refused ones first, the others as they finish.
+
+    `scope` is the request's: it has the deadline that holds for every item, and what its client may take.
+    """
+    instance = instance_in(scope)
+    allowance: Allowance | None = scope.get("allowance")
+    granted = len(videos)
+    if allowance is not None:
+        granted = 1 + allowance.take(len(videos) - 1)  # the request itself was counted as one
     accepted: dict[int, PredictRequest] = {}
     for index, video in enumerate(videos):
+        if allowance is not None and index >= granted:
+            yield index, _failed(allowance.refuse(), instance)
+            continue
         try:
             accepted[index] = PredictRequest.model_validate(video)
         except ValidationError as exc:
             yield index, _refused(exc, instance)
     indices = list(accepted)
     requests = [request.to_domain() for request in accepted.values()]
-    async for position, outcome in predictor.predict_each(requests):
+    async for position, outcome in predictor.predict_each(requests, scope.get("deadline")):
         if isinstance(outcome, Prediction):
             telemetry.count_prediction(outcome)
             yield indices[position], PredictResponse.of(outcome, timings)
         else:
-            yield indices[position], FailedItem.model_validate({"error": problem_of(outcome, instance)})
+            yield indices[position], _failed(outcome, instance)
+
+
+def _failed(error: MilesError, instance: str) -> FailedItem:
+    return FailedItem.model_validate({"error": problem_of(error, instance)})
 
 
 def _refused(exc: ValidationError, instance: str) -> FailedItem:

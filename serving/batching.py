@@ -68,6 +68,8 @@ class BatchingQueue(Generic[Item, Result]):
         self._partner = partner
         self._on_end: list[asyncio.Event] = []
         self._is_running = False
+        self._batch: list[_Waiter[Item, Result]] = []
+        self._number = 0
         self.batches: Counter[int] = Counter()
         if partner is not None:
             partner._on_end.append(self._may_start)
@@ -75,13 +77,13 @@ class BatchingQueue(Generic[Item, Result]):
 
     async def __aenter__(self) -> Self:
         self._loop_task = asyncio.create_task(self._serve())
+        self._loop_task.add_done_callback(self._close)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._loop_task is not None, "entered before it is left"
         self._loop_task.cancel()
         await asyncio.gather(self._loop_task, return_exceptions=True)
-        self._answer_all(self._waiters, QueueClosedError("the service is stopping"))
 
     @property
     def depth(self) -> int:
@@ -93,8 +95,8 @@ class BatchingQueue(Generic[Item, Result]):
 
         An item that is not `urgent` is waited for together with one in the partner's queue.
         """
-        if self._loop_task is None or self._loop_task.done():
-            raise QueueClosedError("the queue is not running")
+        if not self.is_served:
+            raise QueueClosedError("the queue is not served")
         answer = asyncio.get_running_loop().create_future()
         self._waiters.append(_Waiter[Item, Result](item, answer, time.perf_counter(), urgent))
         self._arrived.set()
@@ -102,6 +104,33 @@ class BatchingQueue(Generic[Item, Result]):
             self._may_start.set()
         ran: Ran[Result] = await answer
         return ran
+
+    @property
+    def is_served(self) -> bool:
+        """Whether somebody takes items out of the queue."""
+        return self._loop_task is not None and not self._loop_task.done()
+
+    @property
+    def running(self) -> int | None:
+        """Which batch runs, by its number; None while none does."""
+        return self._number if self._is_running else None
+
+    def fail(self, error: Exception) -> None:
+        """Answer everybody with `error`, those in the running batch too, and take no more."""
+        self._answer_all([*self._batch, *self._waiters], error)
+        self._batch, self._waiters = [], []
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+
+    def _close(self, task: "asyncio.Task[None]") -> None:
+        """Whatever ended the loop, nobody waits for it any more."""
+        cause = None if task.cancelled() else task.exception()
+        error = QueueClosedError(
+            "the service is stopping" if cause is None else f"the queue ended: {cause!r}"
+        )
+        error.__cause__ = cause
+        self._answer_all([*self._batch, *self._waiters], error)
+        self._batch, self._waiters = [], []
 
     async def _serve(self) -> None:
         while True:
@@ -111,12 +140,13 @@ class BatchingQueue(Generic[Item, Result]):
             if not batch:
                 self._arrived.clear()
                 continue
-            self._is_running = True
+            self._is_running, self._batch = True, batch
+            self._number += 1
             self.batches[len(batch)] += 1
             try:
                 await self._answer(batch)
             finally:
-                self._is_running = False
+                self._is_running, self._batch = False, []
                 for event in self._on_end:
                     event.set()
 

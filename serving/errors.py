@@ -1,8 +1,11 @@
 """What can go wrong between HTTP and the model, and the status that says so.
 
     MilesError
+    ├── KeyRequiredError        401  the service has keys, and the request brought none of them
     ├── ModalityRequiredError   422  the request insists on a modality that could not be had
-    ├── NotReadyError           503  the model is loading, or failed to load
+    ├── RateLimitedError        429  this client has used up its own limit
+    ├── OverloadedError         503  the queue is full, whoever asks
+    ├── NotReadyError           503  the model is loading, or failed
     ├── PredictTimeoutError     504  no answer within the request's deadline
     └── EngineFailedError       503  a forward failed, or gave something that is no score
 
@@ -18,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 PROBLEM_JSON = "application/problem+json"
 log = structlog.get_logger()
@@ -26,11 +30,56 @@ log = structlog.get_logger()
 class MilesError(Exception):
     """The root of our own errors; its text is for the client."""
 
+    type: str = "about:blank"
+    """What a program tells problems of one status apart by (RFC 9457, 3.1.1)."""
+    title: str | None = None
+    """The sentence for `type`; None for `about:blank`, whose title is the status's phrase."""
     retry_after_s: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header fields that the answer carries."""
+        return {"Retry-After": str(self.retry_after_s)} if self.retry_after_s else {}
+
+
+class KeyRequiredError(MilesError):
+    """The request carries no key, or none of ours; `offered` says which of the two."""
+
+    def __init__(self, detail: str, *, offered: bool) -> None:
+        super().__init__(detail)
+        self.offered = offered
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The challenge (RFC 6750, 3)."""
+        error = ', error="invalid_token"' if self.offered else ""
+        return {"WWW-Authenticate": f'Bearer realm="miles"{error}'}
 
 
 class ModalityRequiredError(MilesError):
     """`require` names a modality that is missing or failed."""
+
+
+class RateLimitedError(MilesError):
+    """A client has asked for more than its share; `retry_after_s` until one more video is within it."""
+
+    type = "urn:miles:problem:rate-limited"
+    title = "Rate limit exceeded"
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class OverloadedError(MilesError):
+    """As many videos wait as may wait; `retry_after_s` until they are scored, at the present rate."""
+
+    type = "urn:miles:problem:overloaded"
+    title = "Overloaded"
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class NotReadyError(MilesError):
@@ -50,7 +99,10 @@ class EngineFailedError(MilesError):
 
 
 STATUS_BY_ERROR: dict[type[MilesError], HTTPStatus] = {
+    KeyRequiredError: HTTPStatus.UNAUTHORIZED,
     ModalityRequiredError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
+    OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     PredictTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     EngineFailedError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -75,7 +127,8 @@ def problem(
 
 def problem_of(error: MilesError, instance: str) -> dict[str, Any]:
     """The problem that one of our errors becomes."""
-    return problem(STATUS_BY_ERROR[type(error)], str(error), instance)
+    named = {"type": error.type} | ({"title": error.title} if error.title else {})
+    return problem(STATUS_BY_ERROR[type(error)], str(error), instance) | named
 
 
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
@@ -109,9 +162,24 @@ def problem_response(
     return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
 
 
+def answer_to(error: MilesError, scope: Scope) -> JSONResponse:
+    """One of our errors as an HTTP answer."""
+    return JSONResponse(
+        problem_of(error, instance_in(scope)),
+        status_code=STATUS_BY_ERROR[type(error)],
+        headers=error.headers,
+        media_type=PROBLEM_JSON,
+    )
+
+
 def instance_of(request: Request) -> str:
     """What identifies this occurrence of a problem: the request's id, which the logs carry too."""
-    return f"urn:miles:request:{request.scope.get('request_id', 'unknown')}"
+    return instance_in(request.scope)
+
+
+def instance_in(scope: Scope) -> str:
+    """The same, where there is no more than ASGI's scope."""
+    return f"urn:miles:request:{scope.get('request_id', 'unknown')}"
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -124,10 +192,9 @@ def install_error_handlers(app: FastAPI) -> None:
 async def _answer_miles_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, MilesError), "registered for MilesError alone"
     status = STATUS_BY_ERROR[type(exc)]
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(exc, OverloadedError):
         log.warning("request_failed", status=int(status), error=type(exc).__name__, cause=repr(exc.__cause__))
-    headers = {"Retry-After": str(exc.retry_after_s)} if exc.retry_after_s else None
-    return problem_response(status, str(exc), instance_of(request), headers=headers)
+    return answer_to(exc, request.scope)
 
 
 async def _answer_invalid_request(request: Request, exc: Exception) -> Response:

@@ -1,23 +1,28 @@
-"""What happens to every request before its route, as plain ASGI: id, log line, limits, last resort.
+"""What happens to every request before its route, as plain ASGI: id, log line, deadline, last resort.
 
-From the outside in: CORS (on every answer, errors included), `RequestContext`, `BodyGuard`, the app.
+From the outside in: CORS (on every answer, errors included), `RequestContext`, then who may not pass:
+`ApiKeys`, `RateLimit`, `FullHouse`, `BodyGuard`; and `Departures` around the app.
 """
 
+import asyncio
 import re
 import time
 import uuid
 from collections.abc import Sequence
-from email.message import Message as Header
 from http import HTTPStatus
 
 import structlog
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import problem_response
+from serving.admission import Admission, FullHouse
+from serving.api_keys import ApiKeys
+from serving.body import BodyGuard
+from serving.departures import Departures
+from serving.errors import instance_in, problem_response
+from serving.rate_limit import RateLimit, RateLimiter
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 
@@ -25,17 +30,24 @@ ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger()
 
 
-def install_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry) -> None:
+def install_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry, admission: Admission) -> None:
     """Put the middleware around `app`; the last added is the outermost."""
-    app.add_middleware(BodyGuard, max_bytes=settings.max_request_bytes)
-    app.add_middleware(RequestContext, telemetry=telemetry)
+    app.add_middleware(Departures)
+    app.add_middleware(BodyGuard, max_bytes=settings.max_request_bytes, timeout_s=settings.receive_timeout_s)
+    app.add_middleware(FullHouse, admission=admission)
+    if settings.rate_limit:
+        limiter = RateLimiter(settings.rate_limit, telemetry.registry)
+        app.add_middleware(RateLimit, limiter=limiter, trusted=settings.trusted_proxies)
+    if settings.api_keys:
+        app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in settings.api_keys])
+    app.add_middleware(RequestContext, telemetry=telemetry, timeout_s=settings.request_timeout_s)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin for origin in settings.cors_origins if "*" not in origin or origin == "*"],
         allow_origin_regex=_wildcards([origin for origin in settings.cors_origins if origin != "*"]),
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
+        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "RateLimit", "RateLimit-Policy"],
     )
 
 
@@ -48,17 +60,19 @@ def _wildcards(origins: Sequence[str]) -> str | None:
 
 
 class RequestContext:
-    """Gives each request an id, logs and counts its answer, and answers for what nobody else caught."""
+    """Gives a request its id and deadline, logs and counts its answer, and answers for what nobody caught."""
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, timeout_s: float) -> None:
         self._app = app
         self._telemetry = telemetry
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = scope["request_id"] = _request_id(Headers(scope=scope))
+        scope["deadline"] = asyncio.get_running_loop().time() + self._timeout_s
         started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -79,7 +93,7 @@ class RequestContext:
                 answer = problem_response(
                     HTTPStatus.INTERNAL_SERVER_ERROR,
                     "Something went wrong on our side. Quote the instance when you report it.",
-                    f"urn:miles:request:{request_id}",
+                    instance_in(scope),
                 )
                 await answer(scope, receive, send_with_id)
             finally:
@@ -96,60 +110,6 @@ class RequestContext:
         route = _route(scope)
         self._telemetry.requests.labels(route, _method(scope), status).inc()
         self._telemetry.latency.labels(route).observe(seconds)
-
-
-class BodyGuard:
-    """Refuses bodies that are too large (413) before they are read, and such that are not JSON (415)."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        refusal = _not_json(headers) or self._too_large(headers.get("content-length", "0"))
-        if refusal:
-            status, detail = refusal
-            answer = problem_response(status, detail, f"urn:miles:request:{scope.get('request_id')}")
-            await answer(scope, receive, send)
-            return
-        received = 0
-
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                status, detail = self._too_large(str(received)) or (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "")
-                raise HTTPException(status, detail)
-            return message
-
-        await self._app(scope, receive_within_limit, send)
-
-    def _too_large(self, length: str) -> tuple[HTTPStatus, str] | None:
-        if length.isdigit() and int(length) > self._max_bytes:
-            return (
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The body has {length} bytes, the limit is {self._max_bytes}.",
-            )
-        return None
-
-
-def _not_json(headers: Headers) -> tuple[HTTPStatus, str] | None:
-    unsupported = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    encoding = headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        return unsupported, "The body is compressed; send it as it is, without Content-Encoding."
-    header = Header()
-    header["content-type"] = headers.get("content-type", "")
-    if header.get_content_type() != "application/json":
-        return unsupported, "The body must be JSON: send `Content-Type: application/json`."
-    if (header.get_content_charset() or "utf-8") not in ("utf-8", "utf8", "us-ascii"):
-        return unsupported, "JSON is UTF-8; send it without another charset."
-    return None
 
 
 def _request_id(headers: Headers) -> str:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -12,6 +13,7 @@ from model.location import LocationError
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnail_cache import ThumbnailCache
 from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
+from serving.admission import Admission
 from serving.batching import QueueClosedError
 from serving.cache import VectorCache
 from serving.cpu_quota import usable_cpus
@@ -20,6 +22,7 @@ from serving.golden import check_golden_answers
 from serving.loading import LoadedModel, load_model
 from serving.pipeline import Pipeline, Prediction, ScoringRequest, Threads
 from serving.settings import Settings
+from serving.watchdog import Watchdog
 
 HEALTHY = "healthy"
 log = structlog.get_logger()
@@ -28,32 +31,43 @@ log = structlog.get_logger()
 class Predictor:
     """Loads the model beside the running server, then scores with it.
 
-    `status` is `loading`, `healthy`, or says why there will be no model.
+    `status` is `loading`, `healthy`, or says why there will be no model, or none any more.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, admission: Admission) -> None:
         self.settings = settings
+        self.admission = admission
         self.status = "loading"
         self.cache = VectorCache(settings.cache_bytes)
         self._pipeline: Pipeline | None = None
+        self._has_hung = False
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: Settings, on_failure: Callable[[str], None] = lambda _: None
+        cls,
+        settings: Settings,
+        admission: Admission,
+        on_failure: Callable[[str], None] = lambda _: None,
     ) -> AsyncIterator["Predictor"]:
         """A predictor that is loading; it owns its threads, its connections and its queues.
 
-        `on_failure` hears one line if the model cannot be loaded: the process has no use without it.
+        `on_failure` hears one line if the model cannot be loaded or stops answering: the process has no use
+        without it.
         """
-        predictor = cls(settings)
+        predictor = cls(settings, admission)
         async with AsyncExitStack() as stack:
-            forward, image, fusion = (
-                stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix=name))
-                for name in ("forward", "forward-image", "forward-fusion")
-            )
             processors = usable_cpus()
-            workers = stack.enter_context(ThreadPoolExecutor(processors, thread_name_prefix="worker"))
+            forward, image, fusion, workers = executors = [
+                ThreadPoolExecutor(threads, thread_name_prefix=name)
+                for name, threads in (
+                    ("forward", 1),
+                    ("forward-image", 1),
+                    ("forward-fusion", 1),
+                    ("worker", processors),
+                )
+            ]
+            stack.callback(predictor._end, executors)
             fetcher = await stack.enter_async_context(ThumbnailFetcher(_policy(settings)))
             thumbnails = ThumbnailCache(fetcher, settings.thumbnail_ttl_s)
             limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
@@ -66,7 +80,13 @@ class Predictor:
                 pipeline = Pipeline(
                     model, predictor.cache, thumbnails, limits, threads, settings.max_batch_size
                 )
-                return await stack.enter_async_context(pipeline.running())
+                await stack.enter_async_context(pipeline.running())
+                fault = partial(predictor._hang, on_failure)
+                watch = asyncio.create_task(
+                    Watchdog(pipeline.queues, settings.forward_timeout_s, fault).run()
+                )
+                stack.callback(watch.cancel)  # before the queues are closed: their end is no fault then
+                return pipeline
 
             loading = asyncio.create_task(predictor._load(start(), on_failure))
             try:
@@ -75,6 +95,11 @@ class Predictor:
                 predictor.status = "stopping"
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """What scores, None before it is ready."""
+        return self._pipeline
 
     @property
     def model(self) -> LoadedModel | None:
@@ -87,17 +112,21 @@ class Predictor:
             raise NotReadyError(f"The model is not ready: {self.status}. Ask again in a few seconds.")
         return self._pipeline.model
 
-    async def predict(self, request: ScoringRequest) -> Prediction:
-        """Score one video. Raises a `MilesError`."""
+    async def predict(self, request: ScoringRequest, deadline: float | None = None) -> Prediction:
+        """Score one video by `deadline`, in the event loop's time. Raises a `MilesError`."""
         self.require_ready()
+        with self.admission.place():
+            return await self._score(request, deadline)
+
+    async def _score(self, request: ScoringRequest, deadline: float | None) -> Prediction:
         assert self._pipeline is not None, "ready means loaded"
         timeout_s = self.settings.request_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout_at(deadline or asyncio.get_running_loop().time() + timeout_s):
                 return await self._pipeline.score(request)
         except TimeoutError as exc:
             raise PredictTimeoutError(
-                f"No score within {timeout_s:g} s. Try again, or send fewer at once."
+                f"No score within {timeout_s:g} s of the request. Try again, or send fewer at once."
             ) from exc
         except QueueClosedError as exc:
             raise NotReadyError("The service is stopping. Ask again in a few seconds.") from exc
@@ -109,10 +138,13 @@ class Predictor:
             raise EngineFailedError("The model failed on this request. Try again.") from exc
 
     async def predict_each(
-        self, requests: Sequence[ScoringRequest]
+        self, requests: Sequence[ScoringRequest], deadline: float | None = None
     ) -> AsyncIterator[tuple[int, Prediction | MilesError]]:
         """Score many videos at once; yields (index, outcome) in the order in which they finish."""
-        tasks = [asyncio.create_task(self._outcome(index, request)) for index, request in enumerate(requests)]
+        tasks = [
+            asyncio.create_task(self._outcome(index, request, deadline))
+            for index, request in enumerate(requests)
+        ]
         try:
             for finished in asyncio.as_completed(tasks):
                 yield await finished
@@ -120,9 +152,11 @@ class Predictor:
             for task in tasks:  # the client left: nobody waits for the rest
                 task.cancel()
 
-    async def _outcome(self, index: int, request: ScoringRequest) -> tuple[int, Prediction | MilesError]:
+    async def _outcome(
+        self, index: int, request: ScoringRequest, deadline: float | None
+    ) -> tuple[int, Prediction | MilesError]:
         try:
-            return index, await self.predict(request)
+            return index, await self.predict(request, deadline)
         except MilesError as exc:
             return index, exc
 
@@ -135,6 +169,17 @@ class Predictor:
         except Exception as exc:
             log.exception("load_failed")
             self._fail(f"{type(exc).__name__} while loading {self.settings.checkpoint}", on_failure)
+
+    def _hang(self, on_failure: Callable[[str], None], line: str) -> None:
+        log.error("model_stopped_answering", detail=line)
+        self._has_hung = True
+        self._fail(line, on_failure)
+
+    def _end(self, executors: Sequence[ThreadPoolExecutor]) -> None:
+        """End the threads; what one that hangs or still loads does is of use to nobody any more."""
+        is_idle = self._pipeline is not None and not self._has_hung
+        for executor in executors:
+            executor.shutdown(wait=is_idle, cancel_futures=True)
 
     def _fail(self, line: str, on_failure: Callable[[str], None]) -> None:
         self.status = f"failed: {line}"

@@ -230,21 +230,3 @@ class Health(BaseModel):
     engine: str
     checkpoint: str
     weights: str | None = Field(description="Where the weights come from: demo, trained or owner.")
-
-
-def _documented(description: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
-
-
-# The errors that a scoring route may answer with, for its documentation.
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _documented("The body is not JSON."),
-    413: _documented("The body is larger than the limit."),
-    415: _documented("The body is compressed, or not declared as JSON."),
-    422: _documented("A field is invalid, or a required modality could not be had."),
-    500: _documented("A fault of ours."),
-    503: _documented("The model is loading or failed; Retry-After says when to ask again."),
-    504: _documented("No answer within the deadline."),
-}
-NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}

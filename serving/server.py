@@ -1,22 +1,29 @@
 """Runs the app in a process of its own: settings, port, signals and exit codes.
 
-Exit codes: 0 after SIGTERM or SIGINT, 1 when the model cannot be loaded or the port is taken, 2 for
-unusable settings. Each failure is one clear line on standard error.
+Exit codes: 0 after SIGTERM or SIGINT, 1 when the model cannot be loaded or stops answering or the port is
+taken, 2 for unusable settings, 128 + n when a second signal n cut requests short. Each failure is one clear
+line on standard error.
 """
 
+import logging
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from serving.connections import guarded
 from serving.settings import Settings, SettingsError
 from serving.telemetry import configure_logging
 
-GRACE_S = 20  # requests in flight may finish for so long after SIGTERM
+GRACE_S = 22  # requests in flight may finish for so long after SIGTERM; more than their deadline
+LAST_RESORT_S = 24  # then the process ends, whatever hangs; supervisors kill after 30 s
 log = structlog.get_logger()
 
 
@@ -32,16 +39,19 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
 
     def stop(line: str) -> None:
         failures.append(line)
-        server.should_exit = True
+        server.stop()
 
     config = uvicorn.Config(
         create_app(settings, stop),
+        http=guarded(settings.receive_timeout_s),
+        ws="none",
         log_config=None,
         access_log=False,  # RequestContext writes that line, without the query
+        proxy_headers=False,  # MILES_TRUSTED_PROXIES says whom we believe; uvicorn would believe this machine
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     try:
         listener = _listen(settings)
     except OSError as exc:
@@ -58,7 +68,42 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     server.run(sockets=[listener])
     for line in failures:
         print(line, file=sys.stderr)
-    return 1 if failures or not server.started else 0
+    code = 1 if failures or not server.started else 0
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        _end_now(code)  # the interpreter would wait for what they still compute, which nobody does
+    return code
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which stops within bounds: a second signal of any kind, or a hang, ends it at once."""
+
+    def stop(self) -> None:
+        """Finish what is in flight and end."""
+        if not self.should_exit:
+            self.should_exit = True
+            end = threading.Timer(LAST_RESORT_S, _give_up)
+            end.daemon = True
+            end.start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 uvicorn's signature
+        """A signal came."""
+        if self.should_exit:
+            _end_now(128 + sig)
+        self._captured_signals.append(sig)
+        self.stop()
+
+
+def _give_up() -> None:
+    print(f"not stopped within {LAST_RESORT_S} s: something hangs, and is cut short", file=sys.stderr)
+    _end_now(1)
+
+
+def _end_now(code: int) -> None:
+    """End the process although threads run; what was printed and logged is kept."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _listen(settings: Settings) -> socket.socket:

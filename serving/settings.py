@@ -2,11 +2,12 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from preprocessing.thumbnails import ThumbnailPolicy
@@ -14,6 +15,8 @@ from preprocessing.thumbnails import ThumbnailPolicy
 PREFIX = "MILES_"
 Network = IPv4Network | IPv6Network
 MEBIBYTE = 1024 * 1024
+SHORTEST_KEY = 16  # a shorter one can be guessed over the network
+TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{SHORTEST_KEY},}}=*")  # what a header may carry: RFC 6750, 2.1
 
 
 class SettingsError(Exception):
@@ -54,8 +57,35 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(
         16 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="The largest request body; more is a 413."
     )
+    max_queue_size: int = Field(
+        320,
+        ge=1,
+        le=100_000,
+        description="The most videos that may wait for their scores; more get a 503 with Retry-After.",
+    )
+    receive_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="A client has so long for a request's head, and so long again for its body.",
+    )
     request_timeout_s: float = Field(
-        60.0, gt=0, le=600, description="From a request's arrival to its answer; then a 504."
+        20.0, gt=0, le=600, description="From a request's arrival to its answer; then a 504."
+    )
+    forward_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="One forward of the network may take so long; then the process ends, for its supervisor.",
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="If given, scores need `Authorization: Bearer` and one of these; else 401."
+    )
+    rate_limit: int = Field(
+        0, ge=0, le=1_000_000, description="Videos per client and minute; more get a 429. 0 is off."
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), description="Networks (CIDR) whose X-Forwarded-For says who the client is; by default nobody's."
     )
     thumbnail_timeout_s: float = Field(
         6.0,
@@ -102,7 +132,14 @@ class Settings(BaseSettings):
         "json", description="One JSON object per line, or lines for people."
     )
 
-    @field_validator("thumbnail_allowed_hosts", "thumbnail_trusted_networks", "cors_origins", mode="before")
+    @field_validator(
+        "thumbnail_allowed_hosts",
+        "thumbnail_trusted_networks",
+        "cors_origins",
+        "api_keys",
+        "trusted_proxies",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -114,6 +151,13 @@ class Settings(BaseSettings):
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         ThumbnailPolicy(allowed_hosts=hosts)  # raises ValueError for what is no host pattern
         return hosts
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(not TOKEN.fullmatch(key.get_secret_value()) for key in keys):
+            raise ValueError(f"a key is {SHORTEST_KEY} or more of A-Z a-z 0-9 - . _ ~ + / and = at its end")
+        return keys
 
     @model_validator(mode="after")
     def _check_engine(self) -> Self:
@@ -158,5 +202,6 @@ def _unknown(name: str) -> str:
 def _sentence(error: dict[str, Any]) -> str:
     if not error["loc"]:  # settings that do not fit together; the message names them
         return f"{error['msg'].removeprefix('Value error, ')}."
-    name = variable(str(error["loc"][0]))
-    return f"{name}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}."
+    field = str(error["loc"][0])
+    value = "(not shown)" if field == "api_keys" else repr(error["input"])
+    return f"{variable(field)}={value}: {error['msg'][0].lower()}{error['msg'][1:]}."

@@ -215,7 +215,8 @@ def test_hundred_recorded_requests_equal_the_transcription(
 ) -> None:
     """On the reference engine a hundred requests score as a plain PyTorch transcription does, to 1e-5."""
     with (
-        ready_service(tmp_path / "log", checkpoint=demo, engine="torch") as service,
+        # On the reference engine a hundred videos take longer than a client usually waits.
+        ready_service(tmp_path / "log", checkpoint=demo, engine="torch", request_timeout_s=120) as service,
         httpx.Client(base_url=service.url, timeout=120) as client,
     ):
         scores, velocities = answers_of(client)

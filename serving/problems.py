@@ -1,0 +1,27 @@
+"""How the errors of a route are documented in OpenAPI: each status, and when it is given."""
+
+from typing import Any
+
+
+def _documented(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
+
+
+# The errors that a scoring route may answer with, for its documentation.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: _documented("The body is not JSON."),
+    401: _documented("The service has keys, and the request carries none of them (`Authorization: Bearer`)."),
+    408: _documented("The body did not arrive in time."),
+    413: _documented("The body is larger than the limit."),
+    415: _documented("The body is compressed, or not declared as JSON."),
+    422: _documented("A field is invalid, or a required modality could not be had."),
+    429: _documented("This client has used up its own limit; Retry-After says when to ask again."),
+    500: _documented("A fault of ours."),
+    503: _documented(
+        "Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when "
+        "to ask again."
+    ),
+    504: _documented("No answer within the deadline."),
+}
+NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
