@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     print(
         json.dumps(
             {
+                "cores": threads,
                 "batch_1": loop(scorer, 1, seconds),
                 "batch_8": loop(scorer, 8, seconds),
                 "f32_gops": peak(quantised=False, threads=threads, seconds=seconds / 2) / 1e9,

@@ -62,13 +62,26 @@ def test_the_floor_is_compared_with_miles(results: Results) -> None:
     """CPU a video over the loop's at batch 8, latency over the loop's at batch 1."""
     batch = {"cpu_ms": 4.0, "wall_ms": 2.0, "p50_ms": 6.0}
     cores = {"f32_gops": 100.0, "int8_gops": 1000.0, "video_gop": 10.0}
-    results.floors = [{"batch_1": batch, "batch_8": batch} | cores]
+    results.floors = [{"cores": 2, "batch_1": batch, "batch_8": batch} | cores]
     found = ratios(results)
     assert found["p50, 1 client: Miles / closed loop, batch 1"] == pytest.approx(12 / 6)
     assert found["CPU a video, 32 clients: Miles / closed loop, batch 8"] == pytest.approx(5 / 4)
     # 90 a second is 11.1 ms each, and 10 Gop take 10 ms at 1000 Gop/s.
     limit = found["time a video, 32 clients: Miles / int8 product's limit"]
     assert limit == pytest.approx(1.11, abs=0.01)
+
+
+def test_what_is_left_to_gain_is_said(results: Results) -> None:
+    """Two cores that never idle could answer in 2 ms, and 500 times a second, whoever serves."""
+    batch = {"cpu_ms": 4.0, "wall_ms": 2.0, "p50_ms": 6.0}
+    cores = {"f32_gops": 100.0, "int8_gops": 1000.0, "video_gop": 10.0}
+    results.floors = [{"cores": 2, "batch_1": batch, "batch_8": batch} | cores]
+    assert not [key for key in ratios(results) if "best peer" in key]
+    results.samples["threaded", Phase("cold", 1)] = [sample(3)] * 3
+    results.samples["threaded", Phase("cold", 32)] = [sample(300, 250)] * 3
+    found = ratios(results)
+    assert found["p50, 1 client: best peer / no core ever idle"] == pytest.approx(1.5)
+    assert found["throughput, 32 clients: no core ever idle / best peer"] == pytest.approx(2)
 
 
 def test_a_server_that_failed_is_named(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
