@@ -15,13 +15,16 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
 
 FROM base AS packages
 RUN python -m venv /venv
-COPY requirements-serve.txt constraints.txt /build/
-COPY deploy/install_requirements.py /build/deploy/
-# pip is needed no more, and what is not there needs no updates.
-RUN PIP_NO_CACHE_DIR=1 python /build/deploy/install_requirements.py /build/requirements-serve.txt \
-    && python -m pip --quiet uninstall --yes pip
+COPY requirements-serve.lock /build/
+# Each file is checked against the lock's sha256, and no package's own build code runs. pip and setuptools are
+# needed no more, and what is not there needs no updates.
+RUN python -m pip --quiet install --no-cache-dir --require-hashes --only-binary :all: \
+        -r /build/requirements-serve.lock \
+    && python -m pip --quiet uninstall --yes pip setuptools
 
 
+# Pinned, not hashed: torch's CPU builds lie on an index of their own, and another build of the same version serves
+# where that does not answer. Of this stage only what it compiles gets into the image.
 FROM base AS compiler
 RUN python -m venv /venv
 COPY requirements.txt requirements-serve.txt constraints.txt /build/

@@ -4,10 +4,12 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 BENCH_PY := build/bench-venv/bin/python
+AUDIT := build/audit-venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev venv model serve test hostile check bench container-test constraints
+.PHONY: help setup setup-dev venv model serve test hostile check bench container-test constraints lock \
+  audit-venv audit sbom
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -69,5 +71,24 @@ container-test: venv ## build the image with docker, podman or buildah and try i
 	@exec $(PY) -m deploy.container $(ARGS)
 
 # Direct requirements are pinned by hand; this resolves the rest anew in a clean environment.
-constraints: ## rewrite constraints.txt from the requirements files
+constraints: ## rewrite constraints.txt from the requirements files, and requirements-serve.lock from both
 	@exec deploy/refresh-constraints
+
+lock: ## rewrite requirements-serve.lock: the serving container's packages with their hashes
+	@exec deploy/refresh-lock
+
+audit-venv: venv
+	@[ -x $(AUDIT)/python ] || $(PY) -m venv build/audit-venv
+	@$(AUDIT)/python deploy/install_requirements.py requirements-audit.txt
+
+# --strict: a package that the advisories' host does not know is a failure, not a skipped line.
+audit: audit-venv ## look for faults in the Dockerfile, secrets in the files, known vulnerabilities in the pins
+	$(AUDIT)/hadolint Dockerfile
+	git ls-files -z | xargs -0 $(AUDIT)/detect-secrets-hook --baseline .secrets.baseline
+	$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements-serve.lock
+	$(AUDIT)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+sbom: audit-venv ## write build/miles.cdx.json, the serving container's bill of materials (CycloneDX)
+	@$(AUDIT)/cyclonedx-py requirements requirements-serve.lock --pyproject pyproject.toml \
+	  --output-reproducible --output-format JSON --output-file build/miles.cdx.json
+	@echo "build/miles.cdx.json"
