@@ -29,6 +29,8 @@ class Engine(Protocol):
 
     name: str
     device: str
+    threads: int
+    """How many threads its forwards may use on a CPU, all of them together."""
     concurrent: bool
     """Whether different steps may run at once, each in a thread of its own."""
     neutral_image: Vectors

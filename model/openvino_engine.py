@@ -4,6 +4,7 @@ OpenVINO prepares kernels for each new input shape, which costs more than a smal
 to a few lengths and batches to a few sizes, and those shapes are prepared before the first request.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from model.bundle import Bundle
+from model.bundle import TOWERS, Bundle
 from model.engine import Pixels, Scores, TokenIds, Vectors
 
 TEXT_LENGTHS = (16, 24, 32, 48, 64, 96, 128)
@@ -20,21 +21,19 @@ WARM_LENGTHS = (16, 24, 32)  # titles: 13 tokens at the median, 27 at the 99th p
 
 
 class OpenVinoEngine:
-    """The serving engine. Each step may be called by a thread of its own, one call at a time per step.
-
-    Steps that run at once share the threads: a forward that finds the other core taken does with its own.
-    """
+    """The serving engine. Each step may be called by a thread of its own, one call at a time per step."""
 
     name = "openvino"
     device = "cpu"
-    concurrent = True
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        """Compile the graphs for this processor, `threads` threads a forward."""
+        """Compile the graphs for this processor, to use `threads` threads in all."""
         self._bundle = bundle
         self._velocity = bundle.card.velocity
         self._core = ov.Core()
-        self._threads = threads
+        self.threads = threads
+        self._threads = threads_by_tower(threads, len(os.sched_getaffinity(0)))
+        self.concurrent = threads > 1
         self.precision = ", ".join(f"{tower} {name}" for tower, name in bundle.precision.items())
         self.neutral_image: Vectors = bundle.neutral_image
         self._text = self._compile("text")
@@ -74,8 +73,21 @@ class OpenVinoEngine:
 
     def _compile(self, tower: str) -> ov.InferRequest:
         return compile_graph(
-            self._core, self._bundle.graph(tower), self._bundle.precision[tower], self._threads
+            self._core, self._bundle.graph(tower), self._bundle.precision[tower], self._threads[tower]
         )
+
+
+def threads_by_tower(threads: int, processors: int) -> dict[str, int]:
+    """How many threads each graph's forward may use when all of them together may use `threads`.
+
+    OpenVINO has as many threads as this process sees processors, whatever is compiled. If all of those may be
+    used, graphs that run at once share them: a forward that finds the other core taken does with its own.
+    Under a quota there are more threads than time for them, so that each graph gets its part.
+    """
+    if threads >= processors or threads == 1:
+        return dict.fromkeys(TOWERS, threads)
+    text = max(threads // 2, 1)
+    return {"text": text, "image": threads - text, "fusion": 1}
 
 
 def compile_graph(core: ov.Core, graph: Path, precision: str, threads: int) -> ov.InferRequest:

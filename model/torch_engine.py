@@ -40,6 +40,7 @@ class TorchEngine:
             )
         if threads is not None:
             torch.set_num_threads(threads)
+        self.threads = torch.get_num_threads()
         checkpoint.require_statistics()
         assert checkpoint.velocity is not None, "require_statistics has seen to it"
         self.device, self.precision = device, precision

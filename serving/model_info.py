@@ -24,6 +24,7 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
             "name": model.engine.name,
             "device": model.engine.device,
             "precision": model.engine.precision,
+            "threads": model.engine.threads,
         },
         "checkpoint": {"name": card.name, "sha256": card.sha256},
         "calibration": {

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.openvino_engine import OpenVinoEngine
+from model.openvino_engine import OpenVinoEngine, threads_by_tower
 from model.sample_images import draw_images
 from model.torch_engine import TorchEngine
 from tests.tiny import tiny_checkpoint
@@ -147,3 +147,17 @@ def test_a_text_only_bundle_scores_without_images(text_only):
     assert image.shape == (2, 0)
     scores = engine.score(engine.encode_text(*texts([5, 6])), image, np.zeros((2, 18), np.float32))
     assert scores.viral.shape == (2,)
+
+
+def test_towers_share_all_processors_and_divide_a_part_of_them():
+    """Under a quota, towers that run at once have no more threads together than were allowed."""
+    assert threads_by_tower(2, processors=2) == {"text": 2, "image": 2, "fusion": 2}
+    assert threads_by_tower(2, processors=64) == {"text": 1, "image": 1, "fusion": 1}
+    assert threads_by_tower(5, processors=64) == {"text": 2, "image": 3, "fusion": 1}
+
+
+def test_one_thread_runs_one_tower_at_a_time(exact):
+    """With a single thread there is nothing to share, and nothing runs at once."""
+    assert threads_by_tower(1, processors=64) == {"text": 1, "image": 1, "fusion": 1}
+    assert not OpenVinoEngine(exact, threads=1).concurrent
+    assert OpenVinoEngine(exact, threads=2).concurrent
