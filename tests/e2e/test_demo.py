@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from features import MILES_V1, FeatureScaler, Video, compute_features
+from model.bundle import read_bundle
 from model.checkpoint import read_checkpoint
+from model.origin import capabilities
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.model.transcription import Transcription
 from tests.service import ROOT, Service, free_port, ready_service, started_service, wait_for
@@ -124,6 +126,16 @@ def test_compiled_service_has_no_torch(client: httpx.Client, service: Service) -
     mapped = Path(f"/proc/{service.process.pid}/maps").read_text(encoding="utf-8")
     assert "openvino" in mapped
     assert "libtorch" not in mapped
+
+
+@pytest.mark.skipif("INT8" not in capabilities(), reason="this processor does not compute in int8")
+def test_int8_passes_with_room_for_another_processor(bundle: Path) -> None:
+    """Both of the demo's towers in int8 move scores by three quarters of what the gate allows at most."""
+    report = read_bundle(bundle).report
+    for tower in report["towers"].values():
+        int8 = tower["candidates"]["int8"]
+        assert int8["passed"]
+        assert all(int8[name] <= 0.75 * limit for name, limit in report["limits"]["at_most"].items())
 
 
 def test_known_video_with_new_counts_costs_the_fusion_alone(

@@ -164,11 +164,11 @@ def test_the_committed_figures_are_worth_showing(committed):
 
 
 def test_the_committed_head_hardly_answers_to_rounding(committed):
-    """Titles moved 2 % towards others, about as far as int8 moves them, keep within the fidelity gate."""
+    """Titles moved 3 % towards others, as far as int8 moves them, keep their scores within the gate."""
     card, engine = committed.card(), TorchEngine(committed)
     texts = calibration_inputs(card).held_back_texts
     text = engine.encode_text(texts.input_ids[:TITLES], texts.token_type_ids[:TITLES])
-    moved = text + 0.02 * (np.roll(text, 1, axis=0) - text)
+    moved = text + 0.03 * (np.roll(text, 1, axis=0) - text)
     scalars = draw_scalars(card, ROWS)
     image = np.broadcast_to(engine.neutral_image, (ROWS, len(engine.neutral_image)))
     before, after = (
