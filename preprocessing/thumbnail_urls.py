@@ -36,8 +36,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE | re.ASCII)
 _ABSOLUTE = re.compile(r"[^/?#]*:")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# RFC 3986's characters for path and query; whatever else a title-like file name holds is percent-encoded.
-_KEPT = "!$%&'()*+,-./:;=?@_~[]"
+# RFC 3986's characters for path and query, besides -._~; whatever else a file name holds is percent-encoded.
+_KEPT = "!$%&'()*+,/:;=?@[]"
 _DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE | re.ASCII)
 
 

@@ -9,6 +9,11 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "300 fixed rows: every IANA special block first, last, one below, one above; every embedding",
         "20,000 random addresses against two oracle libraries: never looser",
     ),
+    "guard module": (
+        "100 % branch coverage",
+        "no surviving mutant that changes a verdict",
+        "no changed constant that leaves every verdict",
+    ),
     "hostile URLs": (
         "250 strings; zero sockets for each refusal, counted",
         "the same through the running service, by the kernel's counters; 422 where the image is required",
@@ -34,6 +39,11 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "decoders": (
         "a picture of endless work costs itself alone",
         "a killed worker costs the picture in its hands",
+    ),
+    "fuzzing": (
+        "URL policy, a minute: public, and read the same by another parser, or refused",
+        "redirects, a minute: the same of a Location",
+        "decoder, a minute: pixels or an error of ours",
     ),
     "JSON": (
         "2,000 schemathesis and 100 fixed payloads: no 5xx, every status documented, "

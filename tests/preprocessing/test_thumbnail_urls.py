@@ -17,11 +17,14 @@ from preprocessing.thumbnail_policy import (
     ThumbnailTooLargeError,
     UnreachableError,
 )
-from preprocessing.thumbnail_urls import VettedUrl, decode_data_url, vet_redirect, vet_url
+from preprocessing.thumbnail_urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
 from tests.preprocessing.hostile_urls import BAD, FORBIDDEN
 
 OPEN = ThumbnailPolicy()
 LOOPBACK = ThumbnailPolicy(trusted_networks=(ip_network("127.0.0.0/8"),))
+# Names of no local network, although they end like one.
+ALMOST_LOCAL = ["notlocalhost", "my.xlocal", "xlocaldomain", "xinternal", "xhome.arpa", "xonion", "xi2p"]
+LONGEST_NAME = ".".join(["a" * 63] * 3 + ["b" * 61])
 
 PASSING = [
     ("http://example.com", "http", "example.com", 80, "/"),
@@ -42,6 +45,10 @@ PASSING = [
     ("http://xn--bcher-kva.example/", "http", "xn--bcher-kva.example", 80, "/"),
     ("http://1.1.1.1.nip.io/", "http", "1.1.1.1.nip.io", 80, "/"),
     ("http://" + "a" * 63 + ".com/", "http", "a" * 63 + ".com", 80, "/"),
+    ("http://example.com/!$%&'()*+,-./:;=?@_~[]", "http", "example.com", 80, "/!$%&'()*+,-./:;=?@_~[]"),
+    *[(f"http://a.{name}/", "http", f"a.{name}", 80, "/") for name in ALMOST_LOCAL],
+    ("http://" + LONGEST_NAME + "/", "http", LONGEST_NAME, 80, "/"),
+    ("http://" + LONGEST_NAME + "./", "http", LONGEST_NAME, 80, "/"),
     ("http://example.com/" + "a" * 2029, "http", "example.com", 80, "/" + "a" * 2029),
 ]  # fmt: skip
 
@@ -189,6 +196,7 @@ REDIRECTS = [
     (b"//cdn.example.com/b", "https://cdn.example.com/b"),
     (b"https://cdn.example.com/b", "https://cdn.example.com/b"),
     (b"/a:b.jpg", "https://example.com/a:b.jpg"),
+    (b"#a:b", "https://example.com/dir/a.jpg"),
     (b"?a:b", "https://example.com/dir/a.jpg?a:b"),
     (b"../b.jpg", "https://example.com/b.jpg"),
     (b"", "https://example.com/dir/a.jpg"),
@@ -219,11 +227,23 @@ def test_redirects_are_vetted(location: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", ["data:image/png;base64,", "DATA:IMAGE/JPEG;BASE64,", "data:image/svg+xml;base64,"]
+    "head",
+    [
+        "data:image/png;base64,",
+        "DATA:IMAGE/JPEG;BASE64,",
+        "data:image/svg+xml;base64,",
+        "data:image/a0.b-c+5;base64,",
+    ],
 )
 def test_data_urls_are_decoded(head: str) -> None:
     """The image of a data: URL is its base64 payload, whatever kind of image it claims to be."""
     assert decode_data_url(head + "aGk=", 100) == b"hi"
+
+
+def test_data_urls_are_told_from_others() -> None:
+    """What begins with `data:`, in any case, is one, and nothing else is."""
+    assert all(is_data_url(url) for url in ("data:", "DATA:,", "data:image/png;base64,aGk="))
+    assert not any(is_data_url(url) for url in ("", "data", "http://data:80/", "dat:a", "xdata:", " data:"))
 
 
 @pytest.mark.parametrize("url", BAD_DATA, ids=lambda url: ascii(url)[:60])
@@ -240,6 +260,21 @@ def test_data_urls_are_taken_up_to_the_cap(size: int) -> None:
     assert decode_data_url(url, size) == bytes(size)
     with pytest.raises(ThumbnailTooLargeError):
         decode_data_url(url, size - 1)
+
+
+@pytest.mark.parametrize(
+    ("characters", "cap", "error"),
+    [
+        (136, 99, ThumbnailTooLargeError),
+        (136, 100, BadUrlError),
+        (139, 100, BadUrlError),
+        (140, 100, ThumbnailTooLargeError),
+    ],
+)
+def test_what_is_too_long_is_not_decoded(characters: int, cap: int, error: type[Exception]) -> None:
+    """A payload that can only be beyond the cap is too large, whatever it holds: it is not looked at."""
+    with pytest.raises(error):
+        decode_data_url("data:image/png;base64," + "!" * characters, cap)
 
 
 @given(st.text(st.characters(exclude_categories=())))

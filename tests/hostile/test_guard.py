@@ -1,0 +1,122 @@
+"""The guard, addresses.py and thumbnail_urls.py: every branch is tested, and no change goes unnoticed."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.conftest import Record
+from tests.hostile.constant_mutants import GUARD
+from tests.house import ROOT
+
+pytestmark = pytest.mark.hostile
+LIMIT_S = 600
+TESTS = ("tests/preprocessing/test_addresses.py", "tests/preprocessing/test_thumbnail_urls.py")
+# What mutmut needs beside them, in a tree of its own: it writes next to what it reads.
+BESIDE = (
+    "preprocessing/__init__.py",
+    "preprocessing/thumbnail_policy.py",
+    "tests/__init__.py",
+    "tests/conftest.py",
+    "tests/preprocessing/__init__.py",
+    "tests/preprocessing/address_rows.py",
+    "tests/preprocessing/hostile_urls.py",
+)
+# The texts of errors are no verdicts, and what they say of a URL has tests of its own.
+MUTMUT = f"""
+[tool.mutmut]
+source_paths = ["preprocessing"]
+only_mutate = {list(GUARD)}
+do_not_mutate_patterns = ['raise \\w+Error\\(']
+pytest_add_cli_args = ["-p", "no:cacheprovider"]
+pytest_add_cli_args_test_selection = ["tests/test_verdicts.py"]
+also_copy = ["tests"]
+"""
+# Mutants after which no text has another verdict, and why.
+EQUIVALENT = {'text = location.decode("ASCII")': "the same codec"}
+
+
+def run(arguments: Sequence[str], folder: Path, **variables: str) -> str:
+    """What a Python module prints; fails with it where it ends badly."""
+    ended = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=os.environ | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    return ended.stdout
+
+
+def test_every_branch_is_covered(tmp_path: Path, promise: Record) -> None:
+    """The ordinary tests take every branch of the guard."""
+    ours = {"COVERAGE_FILE": str(tmp_path / "coverage")}
+    wanted = f"--include={','.join(GUARD)}"
+    run(
+        ["coverage", "run", "--branch", wanted, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS],
+        ROOT,
+        **ours,
+    )
+    run(["coverage", "json", "-o", str(tmp_path / "report.json")], ROOT, **ours)
+    files = json.loads((tmp_path / "report.json").read_text())["files"]
+    reached = {path: file["summary"] for path, file in files.items()}
+    assert reached.keys() == set(GUARD)
+    branches = sum(each["num_branches"] for each in reached.values())
+    missing = {path: file["missing_lines"] + file["missing_branches"] for path, file in files.items()}
+    promise(
+        "guard module",
+        wanted="100 % branch coverage",
+        figure=f"{sum(each['covered_branches'] for each in reached.values())} of {branches} branches, "
+        f"{sum(each['missing_lines'] for each in reached.values())} lines missing"
+        + (f": {missing}" if any(missing.values()) else ""),
+        kept=branches > 0 and not any(missing.values()),
+    )
+
+
+def test_no_mutant_of_a_function_survives(tmp_path: Path, promise: Record) -> None:
+    """Whatever mutmut changes in the guard's functions, a verdict tells."""
+    for path in (*GUARD, *TESTS, *BESIDE):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    shutil.copy(ROOT / "tests/hostile/guard_verdicts.py", tmp_path / "tests/test_verdicts.py")
+    (tmp_path / "pyproject.toml").write_text(MUTMUT)
+    run(["mutmut", "run", "--max-children", "1"], tmp_path)
+    results = dict(
+        re.findall(r"^\s+(\S+): (.+)$", run(["mutmut", "results", "--all", "true"], tmp_path), re.MULTILINE)
+    )
+    alive = {}
+    for name, result in results.items():
+        if result != "killed":
+            shown = run(["mutmut", "show", name], tmp_path)
+            change = " ".join(line[1:].strip() for line in shown.splitlines() if re.match(r"\+[^+]", line))
+            if change not in EQUIVALENT:
+                alive[change] = result
+    promise(
+        "guard module",
+        wanted="no surviving mutant that changes a verdict",
+        figure=f"{len(results)} of mutmut, {len(EQUIVALENT)} equivalent, {len(alive)} alive"
+        + (f": {alive}" if alive else ""),
+        kept=len(results) > 100 and not alive,
+    )
+
+
+def test_no_mutant_of_a_constant_survives(promise: Record) -> None:
+    """Whatever is changed in the guard's tables, patterns and limits, a verdict tells."""
+    seen = json.loads(run(["tests.hostile.constant_mutants"], ROOT).splitlines()[-1])
+    promise(
+        "guard module",
+        wanted="no changed constant that leaves every verdict",
+        figure=f"{seen['tried']} changes, {seen['equivalent']} equivalent, {len(seen['alive'])} alive"
+        + (f": {seen['alive']}" if seen["alive"] else ""),
+        kept=seen["tried"] > 300 and not seen["alive"],
+    )
