@@ -37,6 +37,7 @@ from serving.schemas import (
 from serving.server import run
 from serving.settings import Settings
 from serving.telemetry import Telemetry
+from serving.tracing import FASTAPI_OFF
 
 NDJSON = "application/x-ndjson"
 router = APIRouter()
@@ -127,7 +128,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with Predictor.open(settings, admission, on_failure) as predictor:
-            telemetry.watch_cache(predictor.cache)
+            telemetry.watch(predictor)
             yield {"predictor": predictor, "telemetry": telemetry}
 
     app = FastAPI(
@@ -135,6 +136,7 @@ def create_app(
         description="Scores short-form videos before they take off.",
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would echo the client's Host header
+        telemetry=FASTAPI_OFF,
     )
     app.include_router(router)
     app.mount("/page", StaticFiles(directory=PAGE))

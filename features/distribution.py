@@ -23,7 +23,7 @@ SUM_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """E ascending `edges` of E + 1 bins, each with its upper edge; (E + 2,) `shares`, that of missing last."""
+    """E ascending `edges` of E + 1 bins, each with its upper edge; (E + 2,) `shares`, of missing last."""
 
     edges: FloatArray
     shares: FloatArray

@@ -25,6 +25,7 @@ from serving.errors import instance_in, problem_response
 from serving.rate_limit import RateLimit, RateLimiter
 from serving.settings import Settings
 from serving.telemetry import Telemetry
+from serving.tracing import install_tracing
 
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ def install_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry, a
         allow_headers=["*"],
         expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "RateLimit", "RateLimit-Policy"],
     )
+    install_tracing(app, telemetry.tracing)
 
 
 def _wildcards(origins: Sequence[str]) -> str | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from features import features_named
+from serving.drift import FEWEST_ROWS, SCORE, WINDOW_ROWS
 from serving.loading import LoadedModel
 from serving.schemas import MAX_BATCH_VIDEOS, MODEL_NAME, MODEL_VERSION
 from serving.settings import Settings
@@ -33,6 +34,7 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
         },
         "training": {"metrics": card.test_metrics, "provenance": card.provenance},
         "fidelity": model.fidelity,
+        "drift": _drift(model),
         "golden_answers": len(card.golden.get("requests", ())),
         "limits": {
             "max_batch_videos": MAX_BATCH_VIDEOS,
@@ -56,6 +58,23 @@ def _architecture(model: LoadedModel) -> dict[str, Any]:
         "scalar_features": config.scalars,
         "fusion": f"{config.fused_dim} -> {config.hidden[0]} -> {config.hidden[1]}",
         "heads": {"classifier": f"{config.hidden[1]} -> 2", "regressor": f"{config.hidden[1]} -> 1"},
+    }
+
+
+def _drift(model: LoadedModel) -> dict[str, Any]:
+    """What `miles_drift_psi` watches, and why the rest is not."""
+    constant = "did not vary in the training rows"
+    absent = "the checkpoint does not say how its training rows were distributed"
+    watched = model.distributions
+    return {
+        "watched": sorted(watched),
+        "not_watched": {
+            name: constant if watched else absent
+            for name in (*model.scaler.feature_names_in_, SCORE)
+            if name not in watched
+        },
+        "window_rows": WINDOW_ROWS,
+        "fewest_rows": FEWEST_ROWS,
     }
 
 

@@ -1,16 +1,23 @@
 """Logs and metrics. No user text, no full URL and no address ever goes into either."""
 
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from serving.cache import VectorCache
 from serving.pipeline import Modality, Prediction
+from serving.predictor import Predictor
+from serving.readings import Readings
+from serving.towers import ModalityReport
+from serving.tracing import Tracing
 
 STAGE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+LOG10_BUCKETS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 9.0)
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -19,41 +26,45 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "miles_requests",
-            "Answers by route, method and status.",
-            ["route", "method", "status"],
-            registry=self.registry,
+        self.tracing = Tracing.from_environment()
+        ProcessCollector(registry=self.registry)
+        self.requests = self._counter(
+            "miles_requests", "Answers by route, method and status.", ["route", "method", "status"]
         )
-        self.latency = Histogram(
-            "miles_request_seconds",
-            "From request to the answer's first byte.",
-            ["route"],
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
+        self.latency = self._histogram(
+            "miles_request_seconds", "From request to the answer's first byte.", LATENCY_BUCKETS, ["route"]
         )
-        self.stages = Histogram(
-            "miles_stage_seconds",
-            "Time of one request by stage; stages overlap.",
-            ["stage"],
-            buckets=STAGE_BUCKETS,
-            registry=self.registry,
+        self.stages = self._histogram(
+            "miles_stage_seconds", "Time of one request by stage; stages overlap.", STAGE_BUCKETS, ["stage"]
         )
-        self.cache_lookups = Counter(
+        self.cache_lookups = self._counter(
             "miles_cache_lookups",
             "Scored videos by tower, and whether its output was known.",
             ["tower", "outcome"],
-            registry=self.registry,
         )
-        self.modalities = Counter(
-            "miles_modalities",
-            "Scored videos by modality and its state.",
-            ["modality", "state"],
-            registry=self.registry,
+        self.modalities = self._counter(
+            "miles_modalities", "Scored videos by modality and its state.", ["modality", "state"]
+        )
+        self.thumbnails = self._counter(
+            "miles_thumbnails", "Scored videos by what became of their thumbnail.", ["outcome"]
+        )
+        self.scores = self._histogram("miles_viral_score", "Scores given.", SCORE_BUCKETS)
+        self.velocities = self._histogram(
+            "miles_velocity_log10",
+            "log10 of the views per day predicted, 0 for one and fewer.",
+            LOG10_BUCKETS,
         )
 
+    def _counter(self, name: str, description: str, labels: Sequence[str]) -> Counter:
+        return Counter(name, description, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, description: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        return Histogram(name, description, labels, buckets=buckets, registry=self.registry)
+
     def count_prediction(self, prediction: Prediction) -> None:
-        """Count what a scored video rested on."""
+        """Count a score, what it rested on and what it took; trace it where traces are asked for."""
         for modality, report in prediction.modalities.items():
             self.modalities.labels(modality, report.state).inc()
         towers: tuple[Modality, ...] = ("text", "image")
@@ -64,6 +75,16 @@ class Telemetry:
         for stage, seconds in prediction.watch.seconds.items():
             if seconds:  # a stage that this request did not need says nothing about those that did
                 self.stages.labels(stage).observe(seconds)
+        self.thumbnails.labels(_outcome(prediction.modalities["image"])).inc()
+        self.scores.observe(prediction.viral_score)
+        self.velocities.observe(math.log10(max(prediction.velocity, 1.0)))
+        if self.tracing:
+            self.tracing.record(prediction.watch)
+
+    def watch(self, predictor: Predictor) -> None:
+        """Tell what `predictor` is and does whenever the metrics are read."""
+        self.registry.register(Readings(predictor))
+        self.watch_cache(predictor.cache)
 
     def watch_cache(self, cache: VectorCache) -> None:
         """Tell the size of `cache` whenever the metrics are read."""
@@ -78,6 +99,11 @@ class Telemetry:
     def exposition(self) -> bytes:
         """The metrics in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+def _outcome(image: ModalityReport) -> str:
+    """`used`, `missing`, or why the thumbnail failed: one of the few reasons that its errors name."""
+    return image.reason or "failed" if image.state == "failed" else image.state
 
 
 def configure_logging(log_format: Literal["json", "console"], level: int = logging.INFO) -> None:

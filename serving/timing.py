@@ -14,12 +14,16 @@ STAGES: tuple[Stage, ...] = ("queue", "download", "decode", "tokenise", "text", 
 
 
 class Stopwatch:
-    """Seconds by stage for one request, and the towers whose vector was known already."""
+    """Seconds by stage for one request, and the towers whose vector was known already.
+
+    `steps` are the same as they happened: stage, when it ended (`time.perf_counter`) and its seconds.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
         self.cached: list[str] = []
-        self._started = time.perf_counter()
+        self.steps: list[tuple[Stage, float, float]] = []
+        self.started = time.perf_counter()
 
     @contextmanager
     def measure(self, stage: Stage) -> Iterator[None]:
@@ -33,10 +37,11 @@ class Stopwatch:
     def add(self, stage: Stage, seconds: float) -> None:
         """Add to `stage`."""
         self.seconds[stage] += seconds
+        self.steps.append((stage, time.perf_counter(), seconds))
 
     def stop(self) -> None:
         """The request is answered: everything since the stopwatch was made is its total."""
-        self.seconds["total"] = time.perf_counter() - self._started
+        self.seconds["total"] = time.perf_counter() - self.started
 
     def milliseconds(self) -> dict[str, float]:
         """Milliseconds by stage, for people and programs."""

@@ -9,13 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from features import MILES_V1, FeatureScaler, Video, compute_features
+from features import MILES_V1, Distribution, FeatureScaler, Video, compute_features, fit_distributions
 from model.checkpoint import Checkpoint, write_checkpoint
 from model.config import FusionConfig, TextConfig, VisionConfig
 from model.fusion import MultimodalViralityPredictor
@@ -70,6 +71,14 @@ def tiny_scaler() -> FeatureScaler:
     return FeatureScaler().fit(compute_features(tiny_videos()), MILES_V1)
 
 
+def _tiny_distributions() -> dict[str, Any]:
+    """Those of forty tiny videos, and scores that are all equally frequent."""
+    fitted = fit_distributions(compute_features(tiny_videos()), MILES_V1)
+    scores = Distribution.fit(np.linspace(0, 1, 101))
+    assert scores is not None, "they vary"
+    return {name: known.to_plain() for name, known in {**fitted, "viral_score": scores}.items()}
+
+
 def tiny_state(config: FusionConfig, seed: int = SEED) -> dict[str, Tensor]:
     """Seeded weights, as wide as keeps signals alive: text, image and scalars all have a say in a score."""
     with torch.device("meta"):
@@ -104,6 +113,7 @@ def _tiny_checkpoint(with_vision: bool) -> Checkpoint:
         velocity=LogVelocity(mean=9.0, scale=2.0, high=18.0),
         temperature=TEMPERATURE,
         test_metrics={"auroc": 0.5},
+        distributions=_tiny_distributions(),
         provenance={"encoders": f"seeded random, seed {SEED}", "data": "generated", "code": "tests/tiny.py"},
     )
 
