@@ -30,6 +30,7 @@ from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
 from model.torch_engine import TorchEngine
 from training.dataset import SPLITS, Dataset, DatasetError, Split, read_dataset
+from training.distributions import training_distributions
 from training.encoders import RANDOM, Encoders, open_encoders
 from training.evaluate import intervals_to_dict, measure, print_intervals, print_rows
 from training.golden import golden_answers
@@ -84,6 +85,7 @@ def fit(dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int, cache: 
         checkpoint,
         test_metrics=_compare(checkpoint, twin, dataset, titles),
         golden=golden_answers(engine, checkpoint),
+        distributions=training_distributions(engine, checkpoint, dataset.train, titles),
         provenance=_provenance(dataset, encoders, recipe, seed),
     )
     return Fit(checkpoint, head)

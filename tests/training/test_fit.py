@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from features import FeatureScaler, Video, compute_features
+from features import MILES_V1, Distribution, FeatureScaler, Video, compute_features
 from model.checkpoint import read_checkpoint, write_checkpoint
 from model.demo import compose, read_demo, write_demo
 from model.torch_engine import TorchEngine
@@ -33,7 +33,15 @@ def test_a_demo_is_the_checkpoint_that_was_fitted(fitted, tmp_path):
     composed = compose(read_demo(tmp_path))
     for name, tensor in fitted.checkpoint.state_dict.items():
         assert torch.equal(tensor, composed.state_dict[name]), name
-    for name in ("scalar_features", "feature_stats", "velocity", "temperature", "text_fields", "golden"):
+    for name in (
+        "scalar_features",
+        "feature_stats",
+        "velocity",
+        "temperature",
+        "text_fields",
+        "golden",
+        "distributions",
+    ):
         assert getattr(composed, name) == getattr(fitted.checkpoint, name)
 
 
@@ -132,3 +140,20 @@ def test_a_text_encoder_that_is_not_there_is_named(tmp_path, data_path, capsys):
     ]
     assert fit.main([str(data_path), *options]) == 1
     assert "no BERT weights there" in capsys.readouterr().err
+
+
+def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
+    """From disk: each feature that varied and the score, no age missing; its own rows have not drifted."""
+    write_checkpoint(tmp_path / "model.pt", fitted.checkpoint)
+    checkpoint, train = read_checkpoint(tmp_path / "model.pt"), dataset().train
+    rows = compute_features(train.videos)
+    varied = {name for name, column in zip(MILES_V1, rows.T, strict=True) if len(set(column)) > 1}
+    assert checkpoint.distributions.keys() == {*varied - {"age_known"}, "viral_score"}
+    scores = evaluate.predict(
+        TorchEngine(checkpoint), checkpoint, train, titles().of(train.videos), with_age=True
+    ).viral
+    columns = {**dict(zip(MILES_V1, rows.T, strict=True)), "viral_score": scores}
+    for name, plain in checkpoint.distributions.items():
+        known = Distribution.from_plain(plain)
+        assert known.shares[-1] == 0, name
+        assert known.stability_index(known.count(columns[name])) < 1e-3, name

@@ -1,0 +1,28 @@
+"""How the training rows were distributed, for whoever watches a served model for drift.
+
+The rows are those of the data, with their ages: that some are hidden from the head while it learns is no fact
+about videos.
+"""
+
+from features import Distribution, compute_features, fit_distributions
+from model.checkpoint import Checkpoint
+from model.engine import Engine
+from training.dataset import Split
+from training.evaluate import predict
+from training.vectors import TitleVectors
+
+SCORE = "viral_score"
+Plain = dict[str, dict[str, list[float]]]
+
+
+def training_distributions(
+    engine: Engine, checkpoint: Checkpoint, train: Split, titles: TitleVectors
+) -> Plain:
+    """A checkpoint's `distributions`: every feature that varies in `train`, and the scores of its rows."""
+    assert checkpoint.scalar_features is not None, "a trained checkpoint names its features"
+    rows = compute_features(train.videos, checkpoint.scalar_features)
+    fitted = fit_distributions(rows, checkpoint.scalar_features)
+    scores = Distribution.fit(predict(engine, checkpoint, train, titles.of(train.videos)).viral)
+    if scores is not None:
+        fitted[SCORE] = scores
+    return {name: distribution.to_plain() for name, distribution in fitted.items()}
