@@ -26,7 +26,7 @@ LONGEST_WAIT_S = 60
 class DrainRate:
     """Videos finished per second of work; time in which nothing waited says nothing about it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._finished, self._worked_s = FIRST_GUESS, 1.0
         self._since: float | None = None
@@ -66,11 +66,13 @@ class Admission:
     For one event loop. Raises `OverloadedError`, which says when a place may be free.
     """
 
-    def __init__(self, places: int, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, places: int, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         assert places >= 1, "a service without places answers nobody"
         self.places = places
         self.taken = 0
-        self._rate = DrainRate()
+        self._rate = DrainRate(clock)
         Gauge("miles_queue_videos", "Videos admitted and not yet answered.", registry=registry).set_function(
             lambda: self.taken
         )

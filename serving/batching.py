@@ -185,6 +185,10 @@ class BatchingQueue(Generic[Item, Result]):
             # Whatever a forward raises, its waiters must hear of it; the queue goes on.
             self._answer_all(batch, exc)
             return
+        except BaseException as exc:
+            # A step that wants the process to exit fails like any other; it is not who decides that.
+            self._answer_all(batch, RuntimeError(f"the step raised {exc!r}"))
+            return
         ran_s = time.perf_counter() - started
         for waiter, result in zip(batch, results, strict=True):
             if not waiter.answer.done():  # its client may have left meanwhile
