@@ -12,7 +12,7 @@ all four unless told. httpx rests on httpcore 1, and neither moves since 2025; h
 
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from ssl import SSLContext
 from types import TracebackType
@@ -51,6 +51,10 @@ __all__ = [
 MAX_REDIRECTS = 3
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 KEEPALIVE_S = 5.0
+# Pictures are small. Of bodies beyond this size only a few are taken at once, the others wait for them within
+# their deadline: 64 servers that each stop one byte below the cap would else hold half a gigabyte.
+LARGE_BYTES = 512 * 1024
+MAX_LARGE = 8
 HEADERS = (
     ("User-Agent", "Miles/1.0"),
     # Formats that `decode_image` reads; a server that negotiates would else send AVIF.
@@ -88,6 +92,7 @@ class ThumbnailFetcher:
         self.policy = policy or ThumbnailPolicy()
         # A turn is waited for before the deadline starts: a batch of 256 is queued, not timed out.
         self._turns = anyio.Semaphore(self.policy.max_connections)
+        self._large_turns = anyio.Semaphore(MAX_LARGE)
         # A host's semaphore lives as long as somebody holds or awaits it.
         self._turns_by_host: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
         self._system_resolver = SystemResolver()
@@ -155,13 +160,31 @@ class ThumbnailFetcher:
                     await response.aread()  # nothing, by definition; the connection can be used again
                     return None
                 if response.status not in REDIRECT_STATUSES:
-                    body = await _read_body(response, url.host, self.policy.max_bytes)
+                    body = await self._read_body(response, url.host)
                     return Download(body, Validators.of(response.headers) if redirects == 0 else None)
             locations = _header(response, b"location")
             if len(locations) != 1:
                 raise UnreachableError(f"{url.host} redirects to {len(locations)} places, expected one")
             url = vet_redirect(url, locations[0], self.policy)
         raise UnreachableError(f"more than {MAX_REDIRECTS} redirects, the last to {url.host}")
+
+    async def _read_body(self, response: httpcore2.Response, host: str) -> bytes:
+        max_bytes = self.policy.max_bytes
+        _vet_head(response, host, max_bytes)
+        body = bytearray()
+        async with AsyncExitStack() as stack:
+            chunks = await stack.enter_async_context(aclosing(response.aiter_stream()))
+            is_large = False
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > max_bytes:
+                    raise ThumbnailTooLargeError(f"{host} sent more than {max_bytes} bytes")
+                if len(body) > LARGE_BYTES and not is_large:
+                    is_large = True
+                    await stack.enter_async_context(self._large_turns)
+            if not body:
+                raise UnreachableError(f"{host} answered 200 without a body")
+            return bytes(body)
 
     @asynccontextmanager
     async def _open(
@@ -178,19 +201,6 @@ class ThumbnailFetcher:
             # The library, its HTTP parser and TLS each have errors of their own, and not all are translated
             # on the way; whatever they raise about this answer, the server is at fault.
             raise UnreachableError(f"{url.host} gave no usable answer ({type(exc).__name__})") from exc
-
-
-async def _read_body(response: httpcore2.Response, host: str, max_bytes: int) -> bytes:
-    _vet_head(response, host, max_bytes)
-    body = bytearray()
-    async with aclosing(response.aiter_stream()) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > max_bytes:
-                raise ThumbnailTooLargeError(f"{host} sent more than {max_bytes} bytes")
-    if not body:
-        raise UnreachableError(f"{host} answered 200 without a body")
-    return bytes(body)
 
 
 def _vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:

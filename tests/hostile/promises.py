@@ -28,6 +28,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "content types": ("the bytes decide, two types are none",),
     "bodies, bombs": (
         "endless body cut at the cap",
+        "64 bodies at once that stop below the cap, RSS rise under 300 MB",
         "30 bombs, RSS rise under 300 MB each",
     ),
     "image files": ("121 known files: Pillow's own pixels, or the right reason",),

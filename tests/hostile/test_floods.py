@@ -1,16 +1,17 @@
-"""Bodies that never end, cut at the cap."""
+"""Bodies that never end, cut at the cap, and as many at once as a stranger can send."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from preprocessing.thumbnails import ThumbnailFetcher
+from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
 from tests.hostile.conftest import Record
 from tests.hostile.judging import JPEG, PUBLIC, account, judged, wrong
 from tests.hostile.namespace import in_namespace
-from tests.hostile.sites import listening
+from tests.hostile.sites import hear_out, listening
 
 pytestmark = pytest.mark.hostile
 CAP = 8 * 1024 * 1024
@@ -70,4 +71,38 @@ def test_endless_bodies(promise: Record) -> None:
         f"servers got rid of {seen['sent']:,} at most (the kernel's buffers included), "
         f"RSS rose by {seen['rise'] / 1e6:.0f} MB",
         kept=not missed and seen["sent"] < 3 * CAP and seen["rise"] < 10 * CAP,
+    )
+
+
+async def hold() -> dict[str, Any]:
+    """As many hosts as there are connections, each of which stops one byte below the cap."""
+    addresses = [f"9.9.9.{100 + number}" for number in range(ThumbnailPolicy().max_connections)]
+
+    async def stop_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % CAP)
+        for _ in range(CAP // 65536 - 1):
+            writer.write(bytes(65536))
+            await writer.drain()
+        writer.write(bytes(65535))
+        await hear_out(reader, writer)
+
+    async with AsyncExitStack() as stack:
+        sites = [await stack.enter_async_context(listening(each, 80, stop_late)) for each in addresses]
+        fetcher = await stack.enter_async_context(ThumbnailFetcher())
+        before = peak_bytes(anew=True)
+        reasons = await asyncio.gather(*(judged(fetcher, f"http://{each}/a.jpg") for each in addresses))
+        rise = peak_bytes() - before
+        return {"asked": sum(site.connections for site in sites), "reasons": reasons, "rise": rise}
+
+
+def test_bodies_that_are_held(promise: Record) -> None:
+    """Sixty-four strangers who each keep a body waiting do not fill the memory."""
+    seen = in_namespace(hold)
+    promise(
+        "bodies, bombs",
+        wanted="64 bodies at once that stop below the cap, RSS rise under 300 MB",
+        figure=f"{seen['asked']} bodies: {seen['reasons'].count('unreachable')} unreachable, "
+        f"RSS rose by {seen['rise'] / 1e6:.0f} MB",
+        kept=seen["asked"] == 64 and set(seen["reasons"]) == {"unreachable"} and seen["rise"] < 300e6,
     )

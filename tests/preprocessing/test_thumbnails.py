@@ -8,6 +8,8 @@ import pytest
 
 from preprocessing.image import decode_image
 from preprocessing.thumbnails import (
+    LARGE_BYTES,
+    MAX_LARGE,
     BadUrlError,
     ForbiddenUrlError,
     MistypedError,
@@ -336,6 +338,37 @@ async def test_an_endless_flood_is_cut_off(head: bytes) -> None:
             await fetcher.fetch(site.url())
         async with asyncio.timeout(PATIENCE_S):
             await site.hung_up.wait()
+
+
+async def test_few_large_bodies_are_taken_at_once() -> None:
+    """Of twelve bodies that stop beyond half a megabyte eight are read on; a small one passes them all."""
+    read_on: list[str] = []
+    eight, ninth = asyncio.Event(), asyncio.Event()
+
+    async def stop_late(path: str, writer: asyncio.StreamWriter) -> None:
+        if path == "/small":
+            writer.write(ok(JPEG))
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 * LARGE_BYTES))
+        for _ in range(31):  # more than the kernel's buffers take from a body that is not read on
+            writer.write(bytes(LARGE_BYTES))
+            await writer.drain()
+        read_on.append(path)
+        if len(read_on) >= MAX_LARGE:
+            (eight if len(read_on) == MAX_LARGE else ninth).set()
+
+    limits = trusting(timeout_s=PATIENCE_S, max_bytes=32 * LARGE_BYTES)
+    async with serving(stop_late) as site, ThumbnailFetcher(limits) as fetcher:
+        hanging = [asyncio.create_task(fetcher.fetch(site.url(f"/{number}"))) for number in range(12)]
+        async with asyncio.timeout(PATIENCE_S):
+            await eight.wait()
+            assert await fetcher.fetch(site.url("/small")) == JPEG
+            assert not ninth.is_set()
+            hanging[int(read_on[0].strip("/"))].cancel()  # whoever leaves makes room
+            await ninth.wait()
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
 
 async def drip(_path: str, writer: asyncio.StreamWriter) -> None:
