@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvloop
@@ -52,7 +53,7 @@ def private_megabytes(process_id: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
 
 
-async def compare(pictures: int) -> dict[str, object]:
+async def compare(pictures: int) -> dict[str, Any]:
     """Medians in milliseconds, by size of picture and over all."""
     source = Pictures()
     bodies = [source.body(number) for number in range(pictures)]
@@ -66,7 +67,7 @@ async def compare(pictures: int) -> dict[str, object]:
             await measure(ways, bodies[:WARM])
             seconds = await measure(ways, bodies)
             memory = [private_megabytes(process_id) for process_id in pool.process_ids]
-    result: dict[str, object] = {"pictures": pictures, "worker_mb": round(max(memory), 1)}
+    result: dict[str, Any] = {"pictures": pictures, "worker_mb": round(max(memory), 1)}
     rows = {f"{w}x{h}": [n for n in range(pictures) if SIZES[n % len(SIZES)] == (w, h)] for w, h in SIZES}
     for label, numbers in {**rows, "all": list(range(pictures))}.items():
         row = {
