@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Video, compute_features
-from model.engine import Scores
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnail_cache import ThumbnailCache
 from serving import notices
@@ -133,6 +133,7 @@ class Pipeline:
         ran = await self._fusion.submit(row)
         watch.add("queue", ran.waited_s)
         watch.add("fusion", ran.ran_s)
+        _check_finite(*ran.result)
         return ran.result
 
     def _report_scalars(self, raw: NDArray[np.float64]) -> ModalityReport:
@@ -142,7 +143,6 @@ class Pipeline:
     def _run_fusion(self, rows: Sequence[_Row]) -> list[tuple[float, float]]:
         text, image = np.stack([row.text for row in rows]), np.stack([row.image for row in rows])
         scores = self.model.engine.score(text, image, np.stack([row.scalars for row in rows]))
-        _check_finite(scores)
         return list(zip(scores.viral.tolist(), scores.velocity.tolist(), strict=True))
 
 
@@ -153,7 +153,7 @@ def _check_required(require: frozenset[Modality], reports: dict[Modality, Modali
         raise ModalityRequiredError(f"The request requires {', '.join(lacking)}: {states}.")
 
 
-def _check_finite(scores: Scores) -> None:
-    """NaN never leaves as a score."""
-    if not (np.isfinite(scores.viral).all() and np.isfinite(scores.velocity).all()):
+def _check_finite(viral: float, velocity: float) -> None:
+    """NaN never leaves as a score; checked video by video, so that one costs no other its own."""
+    if not (math.isfinite(viral) and math.isfinite(velocity)):
         raise FloatingPointError("the network gave a score that is no number")

@@ -5,6 +5,7 @@ queue, so that it never touches its neighbours.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, nullcontext
@@ -92,7 +93,7 @@ class TextTower:
             ran = await self.queue.submit(tokens, urgent=alone)
             watch.add("queue", ran.waited_s)
             watch.add("text", ran.ran_s)
-            return ran.result
+            return _finite(ran.result)
 
         key = text_key(self._model.fingerprint, tokens.input_ids, tokens.token_type_ids)
         vector, known = await self._cache.get(key, compute)
@@ -183,7 +184,7 @@ class ImageTower:
             ran = await self.queue.submit(pixels)
             watch.add("queue", ran.waited_s)
             watch.add("image", ran.ran_s)
-            return ran.result
+            return _finite(ran.result)
 
         vector, _ = await self._cache.get(image_key(self._model.fingerprint, content.digest), compute)
         return vector
@@ -193,6 +194,13 @@ class ImageTower:
 
     def _run(self, images: Sequence[Pixels]) -> list[Vector]:
         return list(self._model.engine.encode_image(np.stack(images)))
+
+
+def _finite(vector: Vector) -> Vector:
+    """A tower's output, unless it holds what is no number: a ReLU would make a plausible score of that."""
+    if not math.isfinite(float(vector.sum())):
+        raise FloatingPointError("a tower gave a vector that holds what is no number")
+    return vector
 
 
 def _report_text(tokens: TokenizedText) -> ModalityReport:
