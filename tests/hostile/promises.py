@@ -19,7 +19,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "the same through the running service, by the kernel's counters; 422 where the image is required",
     ),
     "DNS rebinding": ("a real name server that flips 1,000 times; no connection to loopback",),
-    "DNS answers": ("one bad address refuses the name, at most two are tried",),
+    "DNS answers": (
+        "one bad address refuses the name, at most two are tried",
+        "no resolved address in an answer or in the log",
+    ),
     "DNS hangs": ("20 in parallel: unreachable at 2 s, other requests unaffected",),
     "stalls": ("12 stall points, each answered at the deadline +- 0.3 s",),
     "redirects": ("every hop vetted, 3 ok and 4 refused, none from https to http, none inward",),
@@ -40,6 +43,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "decoders": (
         "a picture of endless work costs itself alone",
         "a killed worker costs the picture in its hands",
+        "through the service: a killed or busy one costs the picture in its hands",
     ),
     "fuzzing": (
         "URL policy, a minute: public, and read the same by another parser, or refused",
@@ -56,6 +60,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "soak": ("10,000 requests: memory slope under 1 MB per 1,000, descriptors and threads flat",),
     "clients that leave": ("99 % of abandoned queued work dropped",),
+    "slow senders": ("100 heads that never end: hung up on in 15 s, the others answered",),
     "SIGTERM under load": ("no accepted request lost, exit 0 within 25 s",),
     "model files": ("14 bad files: one clear line each, no code run",),
 }

@@ -222,6 +222,55 @@ def test_no_picture_is_a_servers_error(pillows: dict[str, bytes], service: Servi
     promise("image corpus", wanted=wanted, figure=figure, kept=bool(kept))
 
 
+async def test_decoders_of_a_service(service: Service, promise: Record) -> None:
+    """Workers of a running service are killed under load, then busy for ever: pictures in their hands fail."""
+    kills, at_once = 20, 12
+    seen = Counter[str]()
+    async with httpx.AsyncClient(base_url=service.url, timeout=BATCH_S) as client:
+        for round_ in range(kills):
+            first = [score(client, fresh_picture(round_ * at_once + number)) for number in range(at_once)]
+            tasks = [asyncio.create_task(each) for each in first]
+            await asyncio.sleep(0.05)
+            os.kill(workers_of(service)[round_ % 2], signal.SIGKILL)
+            seen.update(await asyncio.gather(*tasks))
+        pictures = [score(client, fresh_picture(10_000 + number)) for number in range(at_once)]
+        endless, *others = await asyncio.gather(score(client, slow_jpeg()), *pictures)
+        ready = (await client.get("/health/ready")).status_code
+    kept = ready == 200 and len(workers_of(service)) == 2 and endless == "not_an_image"
+    kept = kept and set(seen) <= {"used", "not_an_image"} and seen["not_an_image"] <= kills
+    figure = f"{kills} kills: {told(seen)}; beside an endless picture ({endless}): {told(Counter(others))}"
+    wanted = "through the service: a killed or busy one costs the picture in its hands"
+    promise("decoders", wanted=wanted, figure=figure, kept=kept and set(others) == {"used"})
+
+
+def workers_of(service: Service) -> list[int]:
+    """The processes that decode for a service."""
+    everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [number for number in everyone if decodes_for(service.process.pid, number)]
+
+
+def decodes_for(parent: int, process_id: int) -> bool:
+    """Whether a process is a decoder that this parent started and that has not ended."""
+    process = Path(f"/proc/{process_id}")
+    try:
+        is_child = int((process / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+        return is_child and b"decode_worker" in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def fresh_picture(number: int) -> bytes:
+    """A picture that no cache has seen."""
+    return encoded(Image.new("RGB", (640, 480), (number % 256, number // 256, 77)), "JPEG")
+
+
+async def score(client: httpx.AsyncClient, file: bytes) -> str:
+    """What becomes of one video's picture; every answer but 200 is told by its status."""
+    url = "data:image/jpeg;base64," + base64.b64encode(file).decode()
+    answer = await client.post("/predict", json={"title": "a picture", "thumbnail_url": url})
+    return word_for(answer.json()) if answer.status_code == 200 else f"status {answer.status_code}"
+
+
 def batches(files: Iterable[bytes]) -> Iterator[list[dict[str, str]]]:
     """The files as videos, as many as a call takes."""
     videos: list[dict[str, str]] = []
