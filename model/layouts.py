@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.config import IMAGENET_MEAN, IMAGENET_STD, FusionConfig, TextConfig, VisionConfig
+from model.outline import EXPECTED, outline
 from model.plain import finite_number, shown, whole_number
 
 STATE_KEYS = ("model_state_dict", "state_dict")
@@ -50,7 +51,8 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
     if found or not weights:
         raise LayoutError(
             f"holds no state dict: found {shown(found) if found else 'an empty dict'}, "
-            "expected model_state_dict, state_dict or tensors by name"
+            f"expected model_state_dict, state_dict or tensors by name: {EXPECTED}. "
+            f"It holds {outline(weights)}"
         )
     named = _one_name_each({str(name): _dense(str(name), tensor) for name, tensor in weights.items()})
     return _with_batch_counters(named), metadata
@@ -118,7 +120,10 @@ def _with_batch_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def _matrix(state_dict: Mapping[str, Tensor], name: str) -> Tensor:
     tensor = state_dict.get(name)
     if tensor is None:
-        raise LayoutError(f"lacks {name}; expected the state_dict() of a MultimodalViralityPredictor")
+        raise LayoutError(
+            f"lacks {name}; expected the state_dict() of a MultimodalViralityPredictor: {EXPECTED}. "
+            f"It holds {outline(state_dict)}"
+        )
     if tensor.ndim != 2 or not tensor.numel():
         raise LayoutError(f"{name} is {tuple(tensor.shape)}, expected a matrix")
     return tensor
@@ -197,7 +202,8 @@ def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
     numbers = {int(match[1]) for name in state_dict if (match := pattern.match(name))}
     if not numbers or numbers != set(range(len(numbers))):
         raise LayoutError(
-            f"numbers its layers {shown(sorted(numbers))} under {prefix}, expected 0, 1, 2, ..."
+            f"numbers its layers {shown(sorted(numbers))} under {prefix}, expected 0, 1, 2, ... "
+            f"It holds {outline(state_dict)}"
         )
     return len(numbers)
 

@@ -142,6 +142,46 @@ def test_a_file_without_image_weights_is_text_only(load):
     assert torch.equal(answers(checkpoint), answers(small_checkpoint()))
 
 
+STRANGERS = {
+    "another network": (
+        lambda: {
+            "encoder.weight": torch.ones(3, 5),
+            "encoder.bias": torch.ones(3),
+            "head.weight": torch.ones(2),
+        },
+        [
+            "lacks text_encoder.bert.",
+            "3 entries: encoder.* (2, the first encoder.weight (3 x 5)), head.weight (2)",
+        ],
+    ),
+    "a trainer's own nesting": (
+        lambda: {"epoch": 3, "net": {"a": torch.ones(1), "b": torch.ones(1)}},
+        ["found ['epoch', 'net']", "2 entries: epoch (int), net (dict of 2: a, b)"],
+    ),
+    "names without end": (
+        lambda: {f"{number}{'x' * 500}.w": torch.ones(1) for number in range(99)},
+        ["99 entries: 0xxx", "...", "94 more groups"],
+    ),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_an_unknown_layout_is_described(stranger, load):
+    """A file of another network is refused with its names, its shapes and what was expected, briefly."""
+    make, parts = STRANGERS[stranger]
+    with pytest.raises(CheckpointError) as refused:
+        load(make())
+    message = str(refused.value)
+    for part in [
+        *parts,
+        "fusion.0.weight (1024 x inputs)",
+        "classifier.weight (2 x 256)",
+    ]:
+        assert part in message
+    assert len(message) < 1000
+    assert "\n" not in message
+
+
 def test_a_config_that_lies_is_not_believed(load):
     """Flags and sizes that the weights contradict change nothing."""
     lies = {
