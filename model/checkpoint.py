@@ -101,11 +101,11 @@ class Checkpoint:
         """Raise `CheckpointError` unless the file says how its inputs and its velocity were scaled."""
         missing = [key for key in STATISTICS if getattr(self, key) is None]
         if missing:
-            sidecar = sidecar_path(self.path) if self.path else "a sidecar"
             raise CheckpointError(
                 f"{self.path}: lacks {', '.join(missing)}, without which inputs cannot be scaled as in "
-                f"training. Write them to {sidecar} (its keys are described in models/README.md), or train "
-                "again with `python -m training.fit`."
+                f"training. Make {sidecar_path(self.path or Path('CHECKPOINT.pt'))} from its training data "
+                f"with `python -m features.fit_stats TRAINING.csv --checkpoint {self.path}`, or train again "
+                "with `python -m training.fit`."
             )
 
     def build_model(self) -> MultimodalViralityPredictor:
