@@ -53,9 +53,9 @@ class Columns:
 
 
 def per_view(counts: FloatArray, views: FloatArray) -> FloatArray:
-    """Counts per view in [0, 1]: 0 at zero views; a platform may report more likes than views."""
+    """Counts per view: 0 at zero views; above 1 where a platform reports more likes than views."""
     rate = np.divide(counts, views, out=np.zeros_like(counts), where=views > 0)
-    return np.where(np.isnan(counts), np.nan, np.clip(rate, 0.0, 1.0))
+    return np.where(np.isnan(counts), np.nan, rate)
 
 
 def lengths(texts: Sequence[str]) -> FloatArray:

@@ -53,8 +53,16 @@ def _count(name: str, formula: str, unit: str, values: Callable[[Columns], Float
 
 
 def _rate(name: str, of: str, unit: str, counts: Callable[[Columns], FloatArray]) -> Feature:
+    def compute(columns: Columns) -> FloatArray:
+        return np.clip(per_view(counts(columns), columns.views), 0.0, 1.0)
+
+    return Feature(name, f"{of} / view_count", f"{unit} per view", 0, 1, compute)
+
+
+def _ratio(name: str, of: str, unit: str, counts: Callable[[Columns], FloatArray]) -> Feature:
+    """A rate of the first list, whose training did not stop it at 1."""
     return Feature(
-        name, f"{of} / view_count", f"{unit} per view", 0, 1, lambda c: per_view(counts(c), c.views)
+        name, f"{of} / view_count", f"{unit} per view", 0, UNBOUNDED, lambda c: per_view(counts(c), c.views)
     )
 
 
@@ -111,17 +119,17 @@ _MILES_V0 = (
     _count("comments", "comment_count", "comments", lambda c: c.comments),
     _count("shares", "share_count", "shares", lambda c: c.shares),
     _count("saves", "save_count", "saves", lambda c: c.saves),
-    _rate(
+    _ratio(
         "engagement_rate",
         "(like_count + comment_count + share_count + save_count)",
         "engagements",
         lambda c: c.likes + c.comments + c.shares + c.saves,
     ),
     Feature("completion_rate", "share of the video watched", "0 to 1", 0, 1, lambda c: c.completion_rate),
-    _rate("like_rate", "like_count", "likes", lambda c: c.likes),
-    _rate("comment_ratio", "comment_count", "comments", lambda c: c.comments),
-    _rate("share_rate", "share_count", "shares", lambda c: c.shares),
-    _rate("save_rate", "save_count", "saves", lambda c: c.saves),
+    _ratio("like_rate", "like_count", "likes", lambda c: c.likes),
+    _ratio("comment_ratio", "comment_count", "comments", lambda c: c.comments),
+    _ratio("share_rate", "share_count", "shares", lambda c: c.shares),
+    _ratio("save_rate", "save_count", "saves", lambda c: c.saves),
     Feature("upload_hour", "hour of published_at, UTC", "hour", 0, 23, lambda c: c.published_hours % 24),
     _flag("is_weekend", "published on Friday, Saturday or Sunday, UTC", _is_weekend),
     _count("duration_sec", "duration_seconds", "seconds", lambda c: c.duration_seconds),

@@ -58,6 +58,9 @@ def _with_zone(moment: datetime | None) -> datetime | None:
 Text = BeforeValidator(_repair)
 Count = Annotated[int, _or(0), Field(ge=0, le=BIGGEST_COUNT)]
 Moment = Annotated[datetime | None, BeforeValidator(_absent_if_blank)]
+# Null is not zero here: what is not known takes the training mean.
+KnownCount = Annotated[int, Field(ge=0, le=BIGGEST_COUNT)] | None
+FIRST_LIST = "Read by checkpoints with the first list of columns only"
 
 
 class PredictRequest(BaseModel):
@@ -84,6 +87,14 @@ class PredictRequest(BaseModel):
         validation_alias=AliasChoices("observed_at", "scraped_at"),
         description="When the counts were read, ISO 8601; now, when absent. Also accepted as scraped_at.",
     )
+    share_count: KnownCount = Field(None, description=f"{FIRST_LIST}; null is unknown, not 0.", examples=[40])
+    save_count: KnownCount = Field(None, description=f"{FIRST_LIST}; null is unknown, not 0.", examples=[25])
+    completion_rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description=f"The share of the video that is watched, 0 to 1. {FIRST_LIST}.", examples=[0.62]
+    )
+    creator_avg_views: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description=f"Views of the creator's average video. {FIRST_LIST}.", examples=[12000]
+    )
     require: Annotated[list[Modality], _or([])] = Field(
         [], description="Modalities without which a score is refused with 422."
     )
@@ -99,6 +110,10 @@ class PredictRequest(BaseModel):
             duration_seconds=self.duration_seconds,
             published_at=_with_zone(self.published_at),
             observed_at=_with_zone(self.observed_at) or datetime.now(UTC),
+            share_count=self.share_count,
+            save_count=self.save_count,
+            completion_rate=self.completion_rate,
+            creator_avg_views=self.creator_avg_views,
         )
         return ScoringRequest(video, self.thumbnail_url, frozenset(self.require))
 

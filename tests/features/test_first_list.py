@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 
-from features import MILES_V0, REGISTRY, FeatureScaler, Video, compute_features
+from features import MILES_V0, FeatureScaler, Video, compute_features, features_named
 from tests.features.test_registry import ACCEPTED_VIDEOS, EARLIEST, LATEST, TIMES
 
 
@@ -79,6 +79,12 @@ def test_engagement_counts_what_its_list_counts():
     assert compute_features([FIRST_VIDEO], ["engagement_rate", "shares"]).tolist() == [[0.2, 40]]
 
 
+def test_rates_of_the_first_list_do_not_stop_at_one():
+    """The first training did not clip its rates, so more likes than views are more than one."""
+    row = compute_features([Video(title="a", view_count=10, like_count=25)], MILES_V0)[0]
+    assert row[MILES_V0.index("like_rate")] == 2.5
+
+
 @pytest.mark.parametrize(
     ("day", "weekday", "weekend"), [(2, 3, 0), (3, 4, 1), (4, 5, 1), (5, 6, 1), (6, 0, 0)]
 )
@@ -110,7 +116,7 @@ def test_hour_and_weekday_are_those_of_the_calendar(published):
 def test_every_accepted_video_has_finite_features_of_the_first_list(video):
     """The first list, too, keeps to its ranges, and what is scaled is finite."""
     row = compute_features([video], MILES_V0)
-    for name, value in zip(MILES_V0, row[0], strict=True):
-        assert np.isnan(value) or REGISTRY[name].low <= value <= REGISTRY[name].high
+    for feature, value in zip(features_named(MILES_V0), row[0], strict=True):
+        assert np.isnan(value) or feature.low <= value <= feature.high
     stats = {name: {"mean": 0.0, "scale": 1.0} for name in MILES_V0}
     assert np.isfinite(FeatureScaler.from_stats(stats, MILES_V0).transform(row)).all()
