@@ -1,0 +1,212 @@
+"""Makes the sidecar of statistics that the first trained file lacks, from the CSV that it was trained on.
+
+    python -m features.fit_stats TRAINING.csv --checkpoint models/model_full.pt
+    python -m features.fit_stats TRAINING.csv --checkpoint models/model_full.pt --english-only --split-seed 42
+
+Mean and scale are those of scikit-learn's StandardScaler, the velocity's bounds those of its MinMaxScaler, on
+all rows or, with a seed, on the training part of the 70/15/15 split. The checkpoint is read for the names
+of its columns only.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.agreement import disagreements
+from features.registry import UnknownFeatureError, features_named
+from features.saved_columns import SavedFileError, read_saved_columns
+from features.scaler import FeatureScaler
+from features.training_columns import some
+from features.training_csv import (
+    Asked,
+    TrainingDataError,
+    TrainingTable,
+    bad_rows_report,
+    read_training_csv,
+)
+
+CHECKPOINT = Path("models/model_full.pt")
+SIDECAR_SUFFIX = ".stats.json"  # what the service looks for beside a checkpoint
+HELD_OUT = 0.3  # val and test, halves of it
+FITTED_KEYS = ("scalar_features", "feature_stats", "velocity")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The statistics of a training table, and how many of its rows they come from."""
+
+    scaler: FeatureScaler
+    velocity: dict[str, Any]
+    rows: int
+    constant: list[str]
+
+
+def fit(table: TrainingTable, names: Sequence[str], split_seed: int | None) -> Fitted:
+    """Statistics of all rows, or of the training part of the split. Raises `TrainingDataError`.
+
+    The range that requests are held to is that of all rows, whatever the split: training did not clip, so
+    neither val nor test may be scored otherwise than they were then.
+    """
+    rows = np.arange(len(table.values)) if split_seed is None else training_rows(table.labels, split_seed)
+    scaler = FeatureScaler().fit(table.values[rows], names)
+    constant = [name for name, is_constant in zip(names, scaler.is_constant_, strict=True) if is_constant]
+    lowest, highest = table.values.min(axis=0), table.values.max(axis=0)
+    scaler.low_ = np.where(highest > lowest, lowest, -np.inf)
+    scaler.high_ = np.where(highest > lowest, highest, np.inf)
+    low, high = float(table.velocity[rows].min()), float(table.velocity[rows].max())
+    if not max(low, 0.0) < high:
+        raise TrainingDataError(
+            f"{table.velocity_column} is {low:g} to {high:g}, from which views per day cannot be told; "
+            "name the column that was trained with --velocity-column"
+        )
+    return Fitted(scaler, {"transform": "min-max", "low": low, "high": high}, len(rows), constant)
+
+
+def training_rows(labels: NDArray[np.float64] | None, seed: int) -> NDArray[np.int64]:
+    """The rows of the 70 % part of scikit-learn's stratified split. Raises `TrainingDataError`."""
+    assert labels is not None, "a split is asked for together with its label"
+    try:
+        # Lazily: whoever serves has no scikit-learn, and no split to make.
+        from sklearn.model_selection import train_test_split
+    except ImportError as exc:
+        raise TrainingDataError(
+            "--split-seed needs scikit-learn, which is not installed here; run it where requirements.txt is"
+        ) from exc
+    try:
+        train, _ = train_test_split(
+            np.arange(len(labels)), test_size=HELD_OUT, random_state=seed, stratify=labels
+        )
+    except ValueError as exc:
+        raise TrainingDataError(f"{len(labels)} rows cannot be split 70/15/15 by their label: {exc}") from exc
+    return np.asarray(train, dtype=np.int64)
+
+
+def write_sidecar(path: Path, names: Sequence[str], fitted: Fitted) -> list[str]:
+    """Write the sidecar; returns the keys of an older one (a calibration) that were kept."""
+    kept = _other_keys(path)
+    contents = {
+        "scalar_features": list(names),
+        "feature_stats": fitted.scaler.to_stats(),
+        "velocity": fitted.velocity,
+        **kept,
+    }
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as exc:
+        raise TrainingDataError(f"{path}: cannot be written ({exc.strerror}); name another --out") from exc
+    return sorted(kept)
+
+
+def _other_keys(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        older = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise TrainingDataError(
+            f"{path}: is there, and no sidecar ({exc}); remove it or name another --out"
+        ) from exc
+    if not isinstance(older, dict):
+        raise TrainingDataError(f"{path}: is there, and no sidecar; remove it or name another --out")
+    return {key: value for key, value in older.items() if key not in FITTED_KEYS}
+
+
+def report(path: Path, table: TrainingTable, fitted: Fitted, seed: int | None) -> list[str]:
+    """What was read, what was left out and what was learned, in lines for a person."""
+    left_out = [f"{count:,} {reason}" for reason, count in table.left_out.items()]
+    lines = [
+        f"{path}: {table.rows:,} rows, {len(table.values):,} used"
+        + (f"; left out: {', '.join(left_out)}" if left_out else "")
+    ]
+    if table.bad_rows:
+        lines.append(bad_rows_report(table.bad_rows))
+    if seed is not None:
+        lines.append(
+            f"fitted on {fitted.rows:,} of them, the 70 % of seed {seed}, stratified by {table.label_column}"
+        )
+    lines += _statistics_table(fitted.scaler)
+    low, high = fitted.velocity["low"], fitted.velocity["high"]
+    lines.append(f"{table.velocity_column}: {low:,.6g} to {high:,.6g} views per day")
+    if fitted.constant:
+        lines.append(f"does not vary in these rows, so its scale is 1: {some(fitted.constant)}")
+    return lines
+
+
+def _statistics_table(scaler: FeatureScaler) -> list[str]:
+    lines = [f"{'column':<20}{'mean':>14}{'scale':>14}"]
+    for name, mean, scale in zip(scaler.feature_names_in_, scaler.mean_, scaler.scale_, strict=True):
+        lines.append(f"{name:<20}{mean:>14,.6g}{scale:>14,.6g}")
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 1 with a sentence on standard error for a file that cannot be used."""
+    options = _parse(arguments)
+    try:
+        _run(options)
+    except (TrainingDataError, SavedFileError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    saved = read_saved_columns(options.checkpoint)
+    out = options.out or options.checkpoint.with_suffix(SIDECAR_SUFFIX)
+    if out.resolve() in (options.checkpoint.resolve(), options.training.resolve()):
+        raise TrainingDataError(f"--out {out} is the file that is read; name another one")
+    try:
+        features_named(saved.names)
+    except UnknownFeatureError as exc:
+        raise TrainingDataError(f"{options.checkpoint}: its scalar_features list {exc}") from exc
+    asked = Asked(
+        features=saved.names,
+        velocity=options.velocity_column,
+        label=options.label_column,
+        needs_label=options.split_seed is not None,
+        language=options.language_column,
+        english_only=options.english_only,
+        skip_bad_rows=options.skip_bad_rows,
+    )
+    table = read_training_csv(options.training, asked)
+    fitted = fit(table, saved.names, options.split_seed)
+    kept = write_sidecar(out, saved.names, fitted)
+    if not saved.are_listed:
+        print(f"{options.checkpoint}: lists no scalar_features; its layout is the first one, and so are they")
+    print("\n".join(report(options.training, table, fitted, options.split_seed)))
+    for sentence in disagreements(table, saved.names, fitted.scaler.scale_):
+        print(f"LOOK: {sentence}")
+    print(f"{out}: written" + (f"; {some(kept)} kept as it was" if kept else ""))
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m features.fit_stats", description="Fit the statistics that a checkpoint lacks."
+    )
+    parser.add_argument("training", type=Path, metavar="TRAINING.csv", help="in UTF-8, plain or gzipped")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="default: %(default)s")
+    parser.add_argument("--out", type=Path, help="default: beside the checkpoint, where the service looks")
+    parser.add_argument("--english-only", action="store_true", help="only rows whose language is English")
+    parser.add_argument(
+        "--split-seed", type=int, metavar="N", help="only the 70 %% of the stratified split with this seed"
+    )
+    parser.add_argument("--velocity-column", metavar="NAME", help="views per day; default: view_velocity")
+    parser.add_argument("--label-column", metavar="NAME", help="viral or not; default: is_viral")
+    parser.add_argument("--language-column", metavar="NAME", help="default: language")
+    parser.add_argument(
+        "--skip-bad-rows", action="store_true", help="leave out what cannot be used, and say so"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
