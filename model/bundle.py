@@ -2,7 +2,7 @@
 
     models/compiled/<sha256 of the checkpoint, 16 digits>/
         bundle.json                  the card, precision per tower, the fidelity report, sha256 of each file
-        text.xml    text.bin         token ids to the text vector
+        text.xml    text.bin         rows of token ids to text vectors
         image.xml   image.bin        uint8 pixels to the image vector (absent in a text-only model)
         fusion.xml  fusion.bin       vectors and scalars to probability and velocity
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from model.card import ModelCard
 from model.file_check import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "bundle.json"
 TOWERS = ("text", "image", "fusion")
 PRECISIONS = ("f32", "bf16", "int8")  # from exact to coarse

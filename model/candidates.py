@@ -10,7 +10,7 @@ import openvino as ov
 
 from model.calibration import Texts
 from model.engine import Pixels, Scores, Vectors
-from model.openvino_engine import compile_graph, padded, padded_texts, run
+from model.openvino_engine import compile_graph, padded, run, run_texts
 from model.velocity import Velocity
 
 BATCH = 8
@@ -43,7 +43,7 @@ class TowerCandidate:
             ids, types = (
                 column[start : start + count] for column in (inputs.input_ids, inputs.token_type_ids)
             )
-            return run(self._request, padded_texts(ids, types))[0][: len(ids)]
+            return run_texts(self._request, ids, types)
         pixels = inputs[start : start + count]
         return run(self._request, {"pixels": padded(pixels)})[0][: len(pixels)]
 

@@ -1,10 +1,11 @@
-"""The network as three OpenVINO graphs in float32, with dynamic batch and text length.
+"""The network as three OpenVINO graphs in float32, for any number of rows and tokens.
 
-    text     input_ids, token_type_ids, attention_mask (B, T) int64 -> (B, text_dim)
+    text     input_ids, token_type_ids, positions, segments (1, N) int64, firsts (B,) int64 -> (B, text_dim)
     image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
     fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
 
-A text-only network has no image graph, and its fusion no image input. The velocity's way back to views per
+N tokens are those of B texts, one behind the other (`model.packing`). A text-only network has no image graph,
+and its fusion no image input. The velocity's way back to views per
 day is not in a graph: exponentials want float64.
 """
 
@@ -21,11 +22,33 @@ from torch import Tensor, nn
 import model.torchvision_ops  # noqa: F401  must precede every import of transformers; it says why
 from model.fusion import MultimodalViralityPredictor
 from model.no_telemetry import without_telemetry
+from model.packing import TEXT_INPUTS, packed_row
 
 from transformers.utils import logging as transformers_logging  # isort: skip
 
-TEXT_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 ROWS, TOKENS = 2, 8  # what is traced; no size of it is kept
+
+
+class TextTower(nn.Module):
+    """The text encoder over texts that share a row."""
+
+    def __init__(self, network: MultimodalViralityPredictor) -> None:
+        super().__init__()
+        self.bert = network.text_encoder.bert
+
+    def forward(
+        self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor, segments: Tensor, firsts: Tensor
+    ) -> Tensor:
+        """(1, N) tokens of B texts, whose `firsts` (B,) are their first ones, to (B, text_dim)."""
+        of_one_text = (segments.unsqueeze(2) == segments.unsqueeze(1)).unsqueeze(1)  # (1, 1, N, N)
+        hidden = self.bert(
+            input_ids=input_ids,
+            token_type_ids=token_type_ids,
+            position_ids=positions,
+            attention_mask=of_one_text,
+        ).last_hidden_state  # (1, N, text_dim)
+        pooled: Tensor = self.bert.pooler(hidden[0].index_select(0, firsts).unsqueeze(1))
+        return pooled
 
 
 class ImageTower(nn.Module):
@@ -77,10 +100,11 @@ def export_towers(network: MultimodalViralityPredictor, temperature: float, dire
 
 def _graphs(network: MultimodalViralityPredictor, temperature: float) -> Iterator[tuple[str, ov.Model]]:
     config = network.config
-    ids = torch.zeros(ROWS, TOKENS, dtype=torch.int64)
-    mask = torch.ones_like(ids)
-    text = {name: ([-1, -1], ov.Type.i64) for name in TEXT_INPUTS}
-    yield "text", _convert(network.text_encoder, (ids, ids, mask), text, ["text"])
+    each = torch.tensor([[0] * TOKENS] * ROWS)
+    row = packed_row(each.tolist(), each.tolist(), tokens=ROWS * TOKENS, texts=ROWS)
+    text = {name: ([1, -1] if row[name].ndim == 2 else [-1], ov.Type.i64) for name in TEXT_INPUTS}
+    tokens = tuple(torch.from_numpy(row[name]) for name in TEXT_INPUTS)
+    yield "text", _convert(TextTower(network), tokens, text, ["text"])
     vectors = {"text": config.text.output_dim, "scalars": config.scalars}
     if config.vision is not None:
         height, width = config.vision.height, config.vision.width

@@ -1,11 +1,11 @@
 """Runs a compiled bundle with OpenVINO: no torch, milliseconds a video.
 
-OpenVINO prepares kernels for each new input shape, which costs more than a small forward. So texts are padded
-to a few lengths and batches to a few sizes, and those shapes are prepared before the first request.
+OpenVINO prepares kernels for each new input shape, which costs more than a small forward. So rows of texts
+have a few lengths and batches a few sizes, and those shapes are prepared before the first request.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from model.bundle import TOWERS, Bundle
 from model.engine import Pixels, Scores, TokenIds, Vectors
+from model.packing import ROW_TOKENS, at_least, packed_rows
 
-TEXT_LENGTHS = (16, 24, 32, 48, 64, 96, 128)
 BATCH_SIZES = (1, 2, 4, 8)
-WARM_LENGTHS = (16, 24, 32)  # titles: 13 tokens at the median, 27 at the 99th percentile
 
 
 class OpenVinoEngine:
@@ -41,11 +40,13 @@ class OpenVinoEngine:
         self._fusion = self._compile("fusion")
 
     def warm_up(self) -> None:
-        """Run every common shape once."""
+        """Run every shape once."""
+        longest = self._bundle.card.max_tokens
+        for tokens in ROW_TOKENS:
+            texts = [[0] * min(longest, tokens - start) for start in range(0, tokens, longest)]
+            self.encode_text(texts, texts)
         for size in BATCH_SIZES:
-            for length in WARM_LENGTHS:
-                ids = [[0] * length] * size
-                text = self.encode_text(ids, ids)
+            text = self.encode_text([[0]] * size, [[0]] * size)
             vision = self._bundle.card.config.vision
             image = np.repeat(self.neutral_image[None], size, axis=0)
             if vision:
@@ -54,8 +55,7 @@ class OpenVinoEngine:
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences of any lengths to (B, text_dim)."""
-        outputs = run(self._text, padded_texts(input_ids, token_type_ids))
-        return outputs[0][: len(input_ids)]  # (B, 768)
+        return run_texts(self._text, input_ids, token_type_ids)  # (B, 768)
 
     def encode_image(self, pixels: Pixels) -> Vectors:
         """(B, H, W, 3) uint8 to (B, image_dim); a model without an image tower gives (B, 0)."""
@@ -111,30 +111,16 @@ def run(request: ov.InferRequest, inputs: Mapping[str, NDArray[np.generic]]) -> 
     return [results[index] for index in range(len(results))]
 
 
-def padded_texts(input_ids: TokenIds, token_type_ids: TokenIds) -> dict[str, NDArray[np.generic]]:
-    """The text tower's inputs for B token sequences, (B', T): padded to a shape that is run often."""
-    rows, length = _size(len(input_ids)), _length(max(len(ids) for ids in input_ids))
-    ids = np.zeros((rows, length), dtype=np.int64)  # (B', T), [PAD] is 0
-    types, mask = np.zeros_like(ids), np.zeros_like(ids)
-    for row, (tokens, kinds) in enumerate(zip(input_ids, token_type_ids, strict=True)):
-        ids[row, : len(tokens)], types[row, : len(tokens)], mask[row, : len(tokens)] = tokens, kinds, 1
-    mask[len(input_ids) :, 0] = 1  # a row of padding attends to something, or it would be NaN
-    return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
+def run_texts(request: ov.InferRequest, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
+    """B token sequences through a text tower, (B, text_dim), in as few rows as hold them."""
+    return np.concatenate(
+        [run(request, row)[0][:texts] for texts, row in packed_rows(input_ids, token_type_ids)]
+    )
 
 
 def _size(rows: int) -> int:
     """The batch size that is run for so many rows."""
-    return _at_least(rows, BATCH_SIZES)
-
-
-def _length(tokens: int) -> int:
-    """The text length that is run for so many tokens."""
-    return _at_least(tokens, TEXT_LENGTHS)
-
-
-def _at_least(number: int, steps: Sequence[int]) -> int:
-    """The smallest step that holds `number`; beyond the last one, `number` itself."""
-    return next((step for step in steps if step >= number), number)
+    return at_least(rows, BATCH_SIZES)
 
 
 def padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:

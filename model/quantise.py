@@ -17,6 +17,7 @@ import openvino.opset13 as opset
 from model.calibration import CalibrationInputs, Texts
 from model.engine import Pixels
 from model.no_telemetry import without_telemetry
+from model.packing import packed_row
 
 # How much of the activations' range moves into the weights, chosen on a trained encoder (MiniLM): of its
 # vectors' variance over real titles .8 loses .006, .65 loses .009, .5 loses .02. Random weights would say .3.
@@ -93,12 +94,7 @@ def _lookups(graph: ov.Model) -> Iterator[ov.Node]:
 def _texts(texts: Texts) -> Iterator[dict[str, Any]]:
     """One text at a time, unpadded: padding is masked, and its activations would only widen the ranges."""
     for ids, types in zip(texts.input_ids, texts.token_type_ids, strict=True):
-        row = np.array([ids], dtype=np.int64)
-        yield {
-            "input_ids": row,
-            "token_type_ids": np.array([types], dtype=np.int64),
-            "attention_mask": np.ones_like(row),
-        }
+        yield packed_row([ids], [types], tokens=len(ids), texts=1)
 
 
 def _images(pixels: Pixels) -> Iterator[dict[str, Any]]:

@@ -75,7 +75,7 @@ def test_a_manifest_that_vouches_for_no_image_graph_is_refused(copy):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"format": 99}, "has format 99, this version reads 1"),
+        ({"format": 99}, "has format 99, this version reads 2"),
         ({"card": None}, "cannot be read (KeyError('card'))"),
         ({"card": [1]}, "cannot be read"),
         ({"files": None}, "cannot be read (KeyError('files'))"),

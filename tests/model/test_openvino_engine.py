@@ -60,8 +60,8 @@ def spread(vectors):
     return np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).mean()
 
 
-def test_padding_does_not_change_a_text(engine):
-    """A text among longer ones, padded in both directions, is encoded as it is alone."""
+def test_neighbours_do_not_change_a_text(engine):
+    """A text in a row with others is encoded as it is alone."""
     ids, types = texts()
     together = engine.encode_text(ids, types)
     alone = np.concatenate([engine.encode_text([i], [t]) for i, t in zip(ids, types, strict=True)])
