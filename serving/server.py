@@ -7,6 +7,7 @@ line on standard error.
 
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ from serving.telemetry import configure_logging
 
 GRACE_S = 22  # requests in flight may finish for so long after SIGTERM; more than their deadline
 LAST_RESORT_S = 24  # then the process ends, whatever hangs; supervisors kill after 30 s
+DESCRIPTORS = 65_536
 log = structlog.get_logger()
 
 
@@ -41,6 +43,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
         failures.append(line)
         server.stop()
 
+    _allow_descriptors()
     config = uvicorn.Config(
         create_app(settings, stop),
         http=guarded(settings.receive_timeout_s),
@@ -104,6 +107,14 @@ def _end_now(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _allow_descriptors() -> None:
+    """As many open files as we may have: a connection is one, and many systems start with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -1,11 +1,18 @@
-"""What the long suite shares: a fixture that writes down which promise was measured."""
+"""What the long suite shares: the ledger of promises, and the full-size demo to keep them with."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from model.bundle import bundle_directory
+from model.compile import compile_checkpoint
+from model.file_check import check_file
 from tests.hostile.ledger import LEDGER, Ledger
 from tests.hostile.promises import PROMISES
+from tests.service import ROOT
 
 
 class Record(Protocol):
@@ -19,3 +26,12 @@ class Record(Protocol):
 def promise(request: pytest.FixtureRequest) -> Record:
     """Writes a row of the table that `make hostile` prints; without that command it judges alone."""
     return request.config.stash.get(LEDGER, Ledger(PROMISES)).record
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo, composed and compiled; what `make model` made of the same file will do."""
+    path = tmp_path_factory.mktemp("models") / "model_full.pt"
+    subprocess.run([sys.executable, "-m", "model.demo", "--out", str(path)], cwd=ROOT, check=True)
+    directory = bundle_directory(ROOT / "models" / path.name, check_file(path, None))
+    return compile_checkpoint(path, out=directory).directory

@@ -58,15 +58,15 @@ def test_rate_follows_a_change() -> None:
 
 
 def test_retry_after_is_the_backlog_over_the_rate() -> None:
-    """Before anything was measured five a second are assumed; a backlog of twenty is four seconds."""
-    admission, registry = admission_of(20)
-    for _ in range(20):
+    """Before anything was measured twenty a second are assumed; a backlog of eighty is four seconds."""
+    admission, registry = admission_of(80)
+    for _ in range(80):
         admission.enter()
-    with pytest.raises(OverloadedError, match="20 videos wait") as refused, admission.place():
+    with pytest.raises(OverloadedError, match="80 videos wait") as refused, admission.place():
         pass
     assert refused.value.retry_after_s == 4
     assert registry.get_sample_value("miles_shed_total") == 1
-    assert registry.get_sample_value("miles_queue_videos") == 20
+    assert registry.get_sample_value("miles_queue_videos") == 80
 
 
 @pytest.mark.parametrize(("places", "expected"), [(1, 1), (5000, 60)])

@@ -1,0 +1,219 @@
+"""Too many clients, for long, slow ones, and such that leave: the running service on the full-size demo."""
+
+import asyncio
+import base64
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.conftest import Record
+from tests.hostile.crowd import Answer, Visitor, held, metrics, percentile, request, resident_bytes
+from tests.service import Service, ready_service
+from tests.thumbnail_host import picture
+
+pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
+MEBIBYTE = 1024 * 1024
+CROWD, CROWD_S = 500, 60
+SOAK, SOAK_WARM = 10_000, 2_000
+LEAVERS = 1_000
+SCORED = 'miles_requests_total{method="POST",route="/predict",status="200"}'
+COMPUTED = 'miles_batch_size_sum{step="text"}'
+
+
+@pytest.fixture(scope="module")
+def service(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The demo as it is deployed, with a cache that is soon as full as it gets."""
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    with ready_service(log, checkpoint=demo_bundle, cache_bytes=4 * MEBIBYTE) as running:
+        yield running
+
+
+async def settled(service: Service) -> float:
+    """Seconds until nothing waits any more and a single request takes no longer than half a second."""
+    started = time.perf_counter()
+    async with Visitor(service) as visitor:
+        while True:
+            answer = await visitor.score()
+            now = await metrics(service)
+            if answer.status == 200 and answer.seconds < 0.5 and not now["miles_queue_videos"]:
+                return time.perf_counter() - started
+            await asyncio.sleep(0.1)
+
+
+async def test_burst_of_fifty(service: Service, promise: Record) -> None:
+    """Fifty requests at once, each on a connection of its own, are fifty scores."""
+    shed = (await metrics(service))["miles_shed_total"]
+    visitors = [Visitor(service) for _ in range(50)]
+    started = time.perf_counter()
+    answers = await asyncio.gather(*(visitor.score() for visitor in visitors))
+    seconds = time.perf_counter() - started
+    for visitor in visitors:
+        visitor.leave()
+    statuses = Counter(answer.status for answer in answers)
+    shed = (await metrics(service))["miles_shed_total"] - shed
+    promise(
+        "burst of 50",
+        figure=f"{dict(statuses)} in {seconds:.2f} s, {shed:.0f} shed",
+        kept=statuses == {200: 50} and seconds < 10 and not shed,
+    )
+
+
+async def insist(service: Service, until: float, pause_s: float) -> list[Answer]:
+    """A client that asks again and again, and after a refusal once more when `pause_s` have passed."""
+    answers = []
+    async with Visitor(service) as visitor:
+        while time.perf_counter() < until:
+            answers.append(await visitor.score())
+            if answers[-1].status != 200:
+                await asyncio.sleep(pause_s)
+    return answers
+
+
+async def watch_home(service: Service, until: float) -> list[float]:
+    """How long `/` takes, twenty times a second."""
+    seconds = []
+    async with Visitor(service) as visitor:
+        while time.perf_counter() < until:
+            answer = await visitor.get("/")
+            assert answer.status == 200
+            seconds.append(answer.seconds)
+            await asyncio.sleep(0.05)
+    return seconds
+
+
+async def watch_memory(service: Service, until: float) -> list[int]:
+    """The service's memory, once a second."""
+    sizes = []
+    while time.perf_counter() < until:
+        sizes.append(resident_bytes(service))
+        await asyncio.sleep(1)
+    return sizes
+
+
+async def test_overload(service: Service, promise: Record) -> None:
+    """Five hundred clients that ask without a pause for a minute get scores or a refusal that says when."""
+    until = time.perf_counter() + CROWD_S
+    homes, sizes, *crowd = await asyncio.gather(
+        watch_home(service, until),
+        watch_memory(service, until),
+        *(insist(service, until, pause_s=1.0) for _ in range(CROWD)),
+    )
+    back_s = await settled(service)
+    answers = [answer for visits in crowd for answer in visits]  # type: ignore[union-attr]
+    statuses = Counter(answer.status for answer in answers)
+    mute = [a for a in answers if a.status == 503 and int(a.headers.get("retry-after", 0)) < 1]
+    waits = [int(a.headers["retry-after"]) for a in answers if a.status == 503]
+    home_s = percentile(homes, 0.99)
+    # The first ten seconds fill the pools of connections, buffers and vectors.
+    growth = statistics.mean(sizes[-10:]) - statistics.mean(sizes[10:20])
+    promise(
+        "overload: 500 clients for 60 s",
+        figure=f"{dict(statuses)}, {len(mute)} of them mute, Retry-After {min(waits, default=0)} to "
+        f"{max(waits, default=0)} s; / {1000 * home_s:.0f} ms at p99; memory {growth / 1e6:+.1f} MB in 40 s; "
+        f"normal after {back_s:.1f} s",
+        kept=statuses.keys() == {200, 503} and not mute and home_s < 0.25 and growth < 20e6 and back_s < 5,
+    )
+
+
+async def test_soak(service: Service, promise: Record) -> None:
+    """Ten thousand requests, every tenth with a picture, leave memory, files and threads as they were."""
+    pictures = [base64.b64encode(picture(seed)).decode() for seed in range(50)]
+    sizes: list[tuple[int, int]] = []
+    statuses: Counter[int] = Counter()
+    before = (0, 0)
+
+    async def visit(share: int) -> None:
+        nonlocal before
+        async with Visitor(service) as visitor:
+            for _ in range(share):
+                done = statuses.total()
+                if done % 250 == 0:
+                    sizes.append((done, resident_bytes(service)))
+                if done == SOAK_WARM:
+                    before = held(service)
+                url = f"data:image/jpeg;base64,{pictures[done % 50]}" if done % 10 == 0 else None
+                statuses[(await visitor.score(thumbnail_url=url)).status] += 1
+
+    started = time.perf_counter()
+    await asyncio.gather(*(visit(SOAK // 8) for _ in range(8)))
+    seconds = time.perf_counter() - started
+    after = held(service)
+    warm = [(done, size) for done, size in sizes if done >= SOAK_WARM]
+    slope = statistics.linear_regression([done for done, _ in warm], [size for _, size in warm]).slope
+    promise(
+        "soak",
+        figure=f"{dict(statuses)} in {seconds:.0f} s; {1000 * slope / 1e6:+.2f} MB per 1,000; "
+        f"descriptors and threads {before} then {after}",
+        kept=statuses == {200: SOAK}
+        and 1000 * slope < 1e6
+        and after[0] <= before[0] + 8
+        and after[1] <= before[1],
+    )
+
+
+async def test_clients_that_leave(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
+    """A thousand clients ask at once and hang up while they wait: what they wanted is never computed."""
+    settings = {
+        "checkpoint": demo_bundle,
+        "max_queue_size": 2 * LEAVERS,
+        "max_batch_size": 1,
+        "cache_bytes": 0,
+    }
+    with ready_service(tmp_path / "log", **settings) as service:
+        visitors = [Visitor(service) for _ in range(LEAVERS)]
+        await asyncio.gather(*(visitor.send(request({})) for visitor in visitors))
+        arrived = 0.0
+        while arrived < LEAVERS:
+            before = await metrics(service)
+            arrived = before["miles_queue_videos"] + before.get(SCORED, 0)
+        for visitor in visitors:
+            visitor.leave()
+        seconds = await settled(service)
+        now = await metrics(service)
+    waited = LEAVERS - before[COMPUTED]  # the others had left the queue when their clients hung up
+    in_vain = now[COMPUTED] - before[COMPUTED] - (now[SCORED] - before.get(SCORED, 0))
+    share, counted = 1 - in_vain / waited, now["miles_abandoned_total"]
+    promise(
+        "clients that leave",
+        figure=f"{waited:.0f} of {LEAVERS} waited when they left, {in_vain:.0f} were computed in vain: "
+        f"{100 * share:.1f} % dropped; {counted:.0f} counted; normal after {seconds:.1f} s",
+        kept=waited > LEAVERS / 2 and share >= 0.99 and counted >= waited,
+    )
+
+
+async def trickle(service: Service) -> float:
+    """A client that sends its head a byte a second; seconds until it is hung up on."""
+    started = time.perf_counter()
+    async with Visitor(service) as visitor:
+        await visitor.send(b"POST /predict HTTP/1.1\r\nHost: miles\r\nX-Slow: ")
+        assert visitor.streams is not None
+        while not visitor.streams[0].at_eof() and time.perf_counter() - started < CROWD_S:
+            try:
+                await asyncio.wait_for(visitor.streams[0].read(1), 1)
+                await visitor.send(b"a")
+            except TimeoutError:
+                await visitor.send(b"a")
+            except OSError:
+                break
+        return time.perf_counter() - started
+
+
+async def test_slow_senders(service: Service, promise: Record) -> None:
+    """A hundred clients that never finish a head are hung up on, and the others are answered meanwhile."""
+    slow = asyncio.gather(*(trickle(service) for _ in range(100)))
+    answers = []
+    async with Visitor(service) as visitor:
+        while not slow.done():
+            answers.append(await visitor.score())
+    ends = await slow
+    promise(
+        "slow senders",
+        figure=f"the last of 100 was hung up on after {max(ends):.1f} s; "
+        f"{sum(a.status == 200 for a in answers)} of {len(answers)} others answered, "
+        f"{1000 * percentile([a.seconds for a in answers], 0.99):.0f} ms at p99",
+        kept=max(ends) < 15 and all(a.status == 200 for a in answers) and len(answers) > 20,
+    )

@@ -1,0 +1,12 @@
+"""What schemathesis makes up from our OpenAPI document; `make hostile` asks thirty times as much."""
+
+from tests.schema_cases import ask_all
+from tests.service import Service
+
+
+def test_made_up_requests_are_answered_as_documented(service: Service) -> None:
+    """Every operation answers with a documented status, a problem where it refuses, CORS and a request id."""
+    seen, faults = ask_all(service.url, cases=60, seed=1)
+    assert faults == []
+    assert {name.rsplit(" ", 1)[0] for name in seen} >= {"GET /", "POST /predict", "POST /predict/batch"}
+    assert {name.rsplit(" ", 1)[1] for name in seen} >= {"200", "422"}
