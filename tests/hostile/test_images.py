@@ -1,11 +1,8 @@
-"""Pictures that mean harm: known ones, bombs, Pillow's own corpus and damage; decoders that die."""
+"""Pictures that mean harm: known ones, bombs, Pillow's own corpus and damaged copies of it."""
 
 import asyncio
 import base64
 import io
-import json
-import os
-import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from preprocessing.decode_pool import DecodePool, WorkerLimits
-from preprocessing.image import ALLOWED_FORMATS, ImageError, ImageLimits, ImageSpec, decode_image
+from preprocessing.image import ALLOWED_FORMATS, ImageLimits, ImageSpec, decode_image
 from tests.hostile.conftest import Record
 from tests.hostile.picture_files import HUNGRY, KNOWN, gif
+from tests.hostile.picture_outcomes import outcome, told, word_for
 from tests.hostile.pillow_files import NoCorpusError, corpus, mutations
 from tests.preprocessing.pictures import encoded, picture
-from tests.preprocessing.slow_jpeg import slow_jpeg
 from tests.service import Service, ready_service
 from tests.tiny import write_tiny
 
@@ -39,14 +36,6 @@ def plain(file: bytes) -> NDArray[np.uint8]:
     """What training saw: Pillow's first frame as RGB, resized."""
     with Image.open(io.BytesIO(file), formats=ALLOWED_FORMATS) as image:
         return np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
-
-
-async def outcome(decoders: DecodePool, file: bytes) -> str | NDArray[np.uint8]:
-    """Pixels, or the word that a client sees."""
-    try:
-        return await decoders.decode(file)
-    except ImageError as exc:
-        return exc.reason
 
 
 async def test_known_files(promise: Record) -> None:
@@ -109,48 +98,6 @@ async def test_the_largest_pictures_fit_the_limit_on_memory() -> None:
         refused = [name for name, make in largest.items() if isinstance(await outcome(decoders, make()), str)]
     assert len(largest) >= 14
     assert refused == ["jpeg progressive CMYK, 25 MP"]
-
-
-async def test_the_limit_on_work_is_each_pictures_own(promise: Record) -> None:
-    """A picture of endless work is stopped; many good ones may take more in all than one of them may."""
-    good, seconds = slow_jpeg(side=2500, scans=10), 0.0
-    async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(120, 1)) as decoders:
-        while seconds < 3:
-            await decoders.decode(good)
-            (worker,) = decoders.process_ids
-            ticks = Path(f"/proc/{worker}/stat").read_text(encoding="ascii").split()[13:15]  # noqa: ASYNC240
-            seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-        assert decoders.lost == 0
-        endless = await outcome(decoders, slow_jpeg())
-        after = await outcome(decoders, GOOD)
-    kept = endless == "not_an_image" and np.array_equal(after, decode_image(GOOD)) and decoders.lost == 1
-    figure = (
-        f"a JPEG of 20,000 scans: {endless}, {decoders.lost} of 1 worker replaced, the next picture right"
-    )
-    promise("decoders", wanted="a picture of endless work costs itself alone", figure=figure, kept=kept)
-
-
-async def test_decoders_that_are_killed(promise: Record) -> None:
-    """Again and again the worker is killed with a picture in its hands: that one is refused, no other."""
-    kills, refused, wrong = 100, 0, 0
-    expected = decode_image(GOOD)
-    async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(60)) as decoders:
-        for _ in range(kills):
-            await decoders.decode(GOOD)
-            (held,) = decoders.process_ids
-            os.kill(held, signal.SIGSTOP)
-            tasks = [asyncio.create_task(outcome(decoders, GOOD)) for _ in range(6)]
-            await asyncio.sleep(0.02)
-            os.kill(held, signal.SIGKILL)
-            outcomes = await asyncio.gather(*tasks)
-            refused += sum(isinstance(each, str) for each in outcomes)
-            wrong += sum(
-                not isinstance(each, str) and not np.array_equal(each, expected) for each in outcomes
-            )
-        lost = decoders.lost
-    figure = f"{kills} kills among {7 * kills} pictures: {refused} refused, {wrong} wrong, {lost} replaced"
-    kept = refused == lost == kills and not wrong
-    promise("decoders", wanted="a killed worker costs the picture in its hands", figure=figure, kept=kept)
 
 
 @pytest.fixture(scope="module")
@@ -222,55 +169,6 @@ def test_no_picture_is_a_servers_error(pillows: dict[str, bytes], service: Servi
     promise("image corpus", wanted=wanted, figure=figure, kept=bool(kept))
 
 
-async def test_decoders_of_a_service(service: Service, promise: Record) -> None:
-    """Workers of a running service are killed under load, then busy for ever: pictures in their hands fail."""
-    kills, at_once = 20, 12
-    seen = Counter[str]()
-    async with httpx.AsyncClient(base_url=service.url, timeout=BATCH_S) as client:
-        for round_ in range(kills):
-            first = [score(client, fresh_picture(round_ * at_once + number)) for number in range(at_once)]
-            tasks = [asyncio.create_task(each) for each in first]
-            await asyncio.sleep(0.05)
-            os.kill(workers_of(service)[round_ % 2], signal.SIGKILL)
-            seen.update(await asyncio.gather(*tasks))
-        pictures = [score(client, fresh_picture(10_000 + number)) for number in range(at_once)]
-        endless, *others = await asyncio.gather(score(client, slow_jpeg()), *pictures)
-        ready = (await client.get("/health/ready")).status_code
-    kept = ready == 200 and len(workers_of(service)) == 2 and endless == "not_an_image"
-    kept = kept and set(seen) <= {"used", "not_an_image"} and seen["not_an_image"] <= kills
-    figure = f"{kills} kills: {told(seen)}; beside an endless picture ({endless}): {told(Counter(others))}"
-    wanted = "through the service: a killed or busy one costs the picture in its hands"
-    promise("decoders", wanted=wanted, figure=figure, kept=kept and set(others) == {"used"})
-
-
-def workers_of(service: Service) -> list[int]:
-    """The processes that decode for a service."""
-    everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return [number for number in everyone if decodes_for(service.process.pid, number)]
-
-
-def decodes_for(parent: int, process_id: int) -> bool:
-    """Whether a process is a decoder that this parent started and that has not ended."""
-    process = Path(f"/proc/{process_id}")
-    try:
-        is_child = int((process / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-        return is_child and b"decode_worker" in (process / "cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def fresh_picture(number: int) -> bytes:
-    """A picture that no cache has seen."""
-    return encoded(Image.new("RGB", (640, 480), (number % 256, number // 256, 77)), "JPEG")
-
-
-async def score(client: httpx.AsyncClient, file: bytes) -> str:
-    """What becomes of one video's picture; every answer but 200 is told by its status."""
-    url = "data:image/jpeg;base64," + base64.b64encode(file).decode()
-    answer = await client.post("/predict", json={"title": "a picture", "thumbnail_url": url})
-    return word_for(answer.json()) if answer.status_code == 200 else f"status {answer.status_code}"
-
-
 def batches(files: Iterable[bytes]) -> Iterator[list[dict[str, str]]]:
     """The files as videos, as many as a call takes."""
     videos: list[dict[str, str]] = []
@@ -283,18 +181,3 @@ def batches(files: Iterable[bytes]) -> Iterator[list[dict[str, str]]]:
         videos.append({"title": f"picture {number}", "thumbnail_url": url})
         size += len(url) + 100
     yield videos
-
-
-def word_for(entry: dict[str, object]) -> str:
-    """`used`, the reason, or what kind of error there was in place of a score."""
-    match entry:
-        case {"modalities": {"image": {"state": "used"}}}:
-            return "used"
-        case {"modalities": {"image": {"reason": str(reason)}}}:
-            return reason
-    return json.dumps(entry)
-
-
-def told(seen: Counter[str]) -> str:
-    """The counts in words."""
-    return ", ".join(f"{count} {word}" for word, count in seen.most_common())

@@ -1,0 +1,33 @@
+"""What became of a picture, in a word: by a pool of decoders, or by a service."""
+
+import json
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.decode_pool import DecodePool
+from preprocessing.image import ImageError
+
+
+async def outcome(decoders: DecodePool, file: bytes) -> str | NDArray[np.uint8]:
+    """Pixels, or the word that a client sees."""
+    try:
+        return await decoders.decode(file)
+    except ImageError as exc:
+        return exc.reason
+
+
+def word_for(entry: dict[str, object]) -> str:
+    """`used`, the reason, or what kind of error there was in place of a score."""
+    match entry:
+        case {"modalities": {"image": {"state": "used"}}}:
+            return "used"
+        case {"modalities": {"image": {"reason": str(reason)}}}:
+            return reason
+    return json.dumps(entry)
+
+
+def told(seen: Counter[str]) -> str:
+    """The counts in words."""
+    return ", ".join(f"{count} {word}" for word, count in seen.most_common())

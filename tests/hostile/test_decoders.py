@@ -1,0 +1,128 @@
+"""Decoders that are killed, hang or are kept busy: the picture in their hands is refused, and no other."""
+
+import asyncio
+import base64
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from preprocessing.decode_pool import DecodePool, WorkerLimits
+from preprocessing.image import ImageLimits, ImageSpec, decode_image
+from tests.hostile.conftest import Record
+from tests.hostile.picture_outcomes import outcome, told, word_for
+from tests.preprocessing.pictures import encoded, picture
+from tests.preprocessing.slow_jpeg import slow_jpeg
+from tests.service import Service, ready_service
+from tests.tiny import write_tiny
+
+pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
+
+PATIENCE_S = 300
+GOOD = encoded(picture(), "JPEG")
+
+
+async def test_the_limit_on_work_is_each_pictures_own(promise: Record) -> None:
+    """A picture of endless work is stopped; many good ones may take more in all than one of them may."""
+    good, seconds = slow_jpeg(side=2500, scans=10), 0.0
+    async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(120, 1)) as decoders:
+        while seconds < 3:
+            await decoders.decode(good)
+            (worker,) = decoders.process_ids
+            ticks = Path(f"/proc/{worker}/stat").read_text(encoding="ascii").split()[13:15]  # noqa: ASYNC240
+            seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        assert decoders.lost == 0
+        endless = await outcome(decoders, slow_jpeg())
+        after = await outcome(decoders, GOOD)
+    kept = endless == "not_an_image" and np.array_equal(after, decode_image(GOOD)) and decoders.lost == 1
+    figure = (
+        f"a JPEG of 20,000 scans: {endless}, {decoders.lost} of 1 worker replaced, the next picture right"
+    )
+    promise("decoders", wanted="a picture of endless work costs itself alone", figure=figure, kept=kept)
+
+
+async def test_decoders_that_are_killed(promise: Record) -> None:
+    """Again and again the worker is killed with a picture in its hands: that one is refused, no other."""
+    kills, refused, wrong = 100, 0, 0
+    expected = decode_image(GOOD)
+    async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(60)) as decoders:
+        for _ in range(kills):
+            await decoders.decode(GOOD)
+            (held,) = decoders.process_ids
+            os.kill(held, signal.SIGSTOP)
+            tasks = [asyncio.create_task(outcome(decoders, GOOD)) for _ in range(6)]
+            await asyncio.sleep(0.02)
+            os.kill(held, signal.SIGKILL)
+            outcomes = await asyncio.gather(*tasks)
+            refused += sum(isinstance(each, str) for each in outcomes)
+            wrong += sum(
+                not isinstance(each, str) and not np.array_equal(each, expected) for each in outcomes
+            )
+        lost = decoders.lost
+    figure = f"{kills} kills among {7 * kills} pictures: {refused} refused, {wrong} wrong, {lost} replaced"
+    kept = refused == lost == kills and not wrong
+    promise("decoders", wanted="a killed worker costs the picture in its hands", figure=figure, kept=kept)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service on the tiny checkpoint."""
+    folder = tmp_path_factory.mktemp("service")
+    checkpoint = write_tiny(folder / "tiny.pt")
+    with ready_service(folder / "service.log", checkpoint=checkpoint, precision="f32") as running:
+        yield running
+
+
+async def test_decoders_of_a_service(service: Service, promise: Record) -> None:
+    """Workers of a running service are killed under load, then kept busy: their own pictures fail."""
+    kills, at_once = 20, 12
+    seen = Counter[str]()
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
+        for round_ in range(kills):
+            first = [score(client, fresh_picture(round_ * at_once + number)) for number in range(at_once)]
+            tasks = [asyncio.create_task(each) for each in first]
+            await asyncio.sleep(0.05)
+            os.kill(workers_of(service)[round_ % 2], signal.SIGKILL)
+            seen.update(await asyncio.gather(*tasks))
+        pictures = [score(client, fresh_picture(10_000 + number)) for number in range(at_once)]
+        endless, *others = await asyncio.gather(score(client, slow_jpeg()), *pictures)
+        ready = (await client.get("/health/ready")).status_code
+    kept = ready == 200 and len(workers_of(service)) == 2 and endless == "not_an_image"
+    kept = kept and set(seen) <= {"used", "not_an_image"} and seen["not_an_image"] <= kills
+    figure = f"{kills} kills: {told(seen)}; beside an endless picture ({endless}): {told(Counter(others))}"
+    wanted = "through the service: a killed or busy one costs the picture in its hands"
+    promise("decoders", wanted=wanted, figure=figure, kept=kept and set(others) == {"used"})
+
+
+def workers_of(service: Service) -> list[int]:
+    """The processes that decode for a service."""
+    everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [number for number in everyone if decodes_for(service.process.pid, number)]
+
+
+def decodes_for(parent: int, process_id: int) -> bool:
+    """Whether a process is a decoder that this parent started and that has not ended."""
+    process = Path(f"/proc/{process_id}")
+    try:
+        is_child = int((process / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+        return is_child and b"decode_worker" in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def fresh_picture(number: int) -> bytes:
+    """A picture that no cache has seen."""
+    return encoded(Image.new("RGB", (640, 480), (number % 256, number // 256, 77)), "JPEG")
+
+
+async def score(client: httpx.AsyncClient, file: bytes) -> str:
+    """What becomes of one video's picture; every answer but 200 is told by its status."""
+    url = "data:image/jpeg;base64," + base64.b64encode(file).decode()
+    answer = await client.post("/predict", json={"title": "a picture", "thumbnail_url": url})
+    return word_for(answer.json()) if answer.status_code == 200 else f"status {answer.status_code}"
