@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from model.bundle import TOWERS, Bundle
 from model.engine import Pixels, Scores, TokenIds, Vectors
 from model.packing import ROW_TOKENS, at_least, packed_rows
+from model.resident import let_go_of
 
 BATCH_SIZES = (1, 2, 4, 8)
 
@@ -40,7 +41,7 @@ class OpenVinoEngine:
         self._fusion = self._compile("fusion")
 
     def warm_up(self) -> None:
-        """Run every shape once."""
+        """Run every shape once; the kernels then have the weights in an order of their own."""
         longest = self._bundle.card.max_tokens
         for tokens in ROW_TOKENS:
             texts = [[0] * min(longest, tokens - start) for start in range(0, tokens, longest)]
@@ -52,6 +53,7 @@ class OpenVinoEngine:
             if vision:
                 image = self.encode_image(np.zeros((size, vision.height, vision.width, 3), dtype=np.uint8))
             self.score(text, image, np.zeros((size, self._bundle.card.config.scalars), dtype=np.float32))
+        let_go_of(self._bundle.directory)
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences of any lengths to (B, text_dim)."""

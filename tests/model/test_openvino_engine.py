@@ -1,6 +1,9 @@
 """The serving engine: rows in are rows out, in every precision, whatever shapes it pads to."""
 
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +139,28 @@ def test_warming_up_runs_every_tower(engine):
     before = engine.encode_text(ids, types)
     engine.warm_up()
     np.testing.assert_array_equal(engine.encode_text(ids, types), before)
+
+
+def test_weights_are_not_held_twice(text_only, tmp_path):
+    """After warming up, next to nothing of the graphs' files is resident, and answers are what they were."""
+    own = replace(text_only, directory=Path(shutil.copytree(text_only.directory, tmp_path / "bundle")))
+    engine = OpenVinoEngine(own, 1)
+    ids, types = texts([12])
+    before, held = engine.encode_text(ids, types), resident_kb(own.directory)
+    engine.warm_up()
+    assert resident_kb(own.directory) < 0.2 * held
+    np.testing.assert_array_equal(engine.encode_text(ids, types), before)
+
+
+def resident_kb(directory):
+    """Kilobytes of the files in `directory` that this process has in memory."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = line.split(maxsplit=5)[-1].startswith(str(directory))
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
 
 
 def test_a_text_only_bundle_scores_without_images(text_only):
