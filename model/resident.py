@@ -1,8 +1,8 @@
 """Gives back the memory in which the engine's weights lie a second time.
 
-OpenVINO maps a graph's file and copies its weights into the order that its kernels read. The mapped pages stay
-resident, though little is read from them again: rows of the word vectors, and weights for shapes that are
-new. Told so, Linux drops them, and brings back from the file a page that is touched after all.
+OpenVINO maps a graph's file and copies its weights into the order that its kernels read. The mapped pages
+stay resident, though little is read from them again: rows of the word vectors, and weights for shapes that
+are new. Told so, Linux drops them, and brings back from the file a page that is touched after all.
 """
 
 import ctypes
