@@ -25,6 +25,7 @@ Scenario = Callable[[], Awaitable[Any]]
 NAME_SERVER = "9.9.9.53"
 # Addresses that must never be asked are given to this machine too, so that asking them would succeed.
 ADDRESSES = ("9.9.9.9/24", "10.0.0.1/8", "169.254.169.254/32", "2620:fe::fe/128", "fd00::1/128")
+PROBE = "ip link set lo up && mount --bind /etc/hosts /etc/hosts"
 FLAGS = (("--net", "--mount"), ("--user", "--map-root-user", "--net", "--mount"))
 
 
@@ -34,7 +35,7 @@ def _unshare() -> tuple[str, ...] | None:
     for flags in FLAGS:
         command = ("unshare", *flags)
         try:
-            subprocess.run([*command, "ip", "link", "set", "lo", "up"], check=True, capture_output=True)
+            subprocess.run([*command, "sh", "-c", PROBE], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             continue
         return command

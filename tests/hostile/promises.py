@@ -62,5 +62,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "clients that leave": ("99 % of abandoned queued work dropped",),
     "slow senders": ("100 heads that never end: hung up on in 15 s, the others answered",),
     "SIGTERM under load": ("no accepted request lost, exit 0 within 25 s",),
+    "SIGKILL": ("ready again on the same port, no decoder left behind",),
+    "a machine that fails": (
+        "disk full, read-only, no name server: it starts, scores and uses pictures",
+        "64 descriptors: 100 silent connections leave room for others and their pictures",
+    ),
     "model files": ("14 bad files: one clear line each, no code run",),
 }

@@ -175,6 +175,7 @@ def test_answers_of_a_name_server(promise: Record) -> None:
     wrong = {name: end for name, end in seen["ends"].items() if end != list(RULES[name][1:])}
     promise(
         "DNS answers",
+        wanted="one bad address refuses the name, at most two are tried",
         figure=f"{len(RULES) - len(wrong)} of {len(RULES)} as wanted, {seen['inward']} connections inward"
         + (f"; not {wrong}" if wrong else ""),
         kept=not wrong and not seen["inward"],

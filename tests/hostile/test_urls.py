@@ -93,7 +93,7 @@ async def ask_service() -> dict[str, Any]:
     wrong: dict[str, Any] = {}
     with TemporaryDirectory() as folder:
         checkpoint = write_tiny(Path(folder, "tiny.pt"))
-        with ready_service(Path(folder, "log"), checkpoint=checkpoint, precision="f32") as service:
+        with ready_service(Path(folder, "log"), checkpoint=checkpoint, engine="torch") as service:
             async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
                 await ask("", client)  # opens the connection that all share
                 begun = opened_connections(), sent_datagrams()
