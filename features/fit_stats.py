@@ -54,7 +54,7 @@ def fit(table: TrainingTable, names: Sequence[str], split_seed: int | None) -> F
     The range that requests are held to is that of all rows, whatever the split: training did not clip, so
     neither val nor test may be scored otherwise than they were then.
     """
-    rows = np.arange(len(table.values)) if split_seed is None else training_rows(table.labels, split_seed)
+    rows = np.arange(len(table.values)) if split_seed is None else training_rows(table, split_seed)
     scaler = FeatureScaler().fit(table.values[rows], names)
     constant = [name for name, is_constant in zip(names, scaler.is_constant_, strict=True) if is_constant]
     lowest, highest = table.values.min(axis=0), table.values.max(axis=0)
@@ -63,15 +63,16 @@ def fit(table: TrainingTable, names: Sequence[str], split_seed: int | None) -> F
     low, high = float(table.velocity[rows].min()), float(table.velocity[rows].max())
     if not max(low, 0.0) < high:
         raise TrainingDataError(
-            f"{table.velocity_column} is {low:g} to {high:g}, from which views per day cannot be told; "
-            "name the column that was trained with --velocity-column"
+            f"{table.path}: {table.velocity_column} is {low:g} to {high:g}, from which no views per day "
+            "can be told; name the column that was trained with --velocity-column"
         )
     return Fitted(scaler, {"transform": "min-max", "low": low, "high": high}, len(rows), constant)
 
 
-def training_rows(labels: NDArray[np.float64] | None, seed: int) -> NDArray[np.int64]:
+def training_rows(table: TrainingTable, seed: int) -> NDArray[np.int64]:
     """The rows of the 70 % part of scikit-learn's stratified split. Raises `TrainingDataError`."""
-    assert labels is not None, "a split is asked for together with its label"
+    assert table.labels is not None, "a split is asked for together with its label"
+    count = len(table.labels)
     try:
         # Lazily: whoever serves has no scikit-learn, and no split to make.
         from sklearn.model_selection import train_test_split
@@ -81,10 +82,12 @@ def training_rows(labels: NDArray[np.float64] | None, seed: int) -> NDArray[np.i
         ) from exc
     try:
         train, _ = train_test_split(
-            np.arange(len(labels)), test_size=HELD_OUT, random_state=seed, stratify=labels
+            np.arange(count), test_size=HELD_OUT, random_state=seed, stratify=table.labels
         )
     except ValueError as exc:
-        raise TrainingDataError(f"{len(labels)} rows cannot be split 70/15/15 by their label: {exc}") from exc
+        raise TrainingDataError(
+            f"{table.path}: {count} rows cannot be split 70/15/15 by {table.label_column}: {exc}"
+        ) from exc
     return np.asarray(train, dtype=np.int64)
 
 
@@ -120,11 +123,11 @@ def _other_keys(path: Path) -> dict[str, Any]:
     return {key: value for key, value in older.items() if key not in FITTED_KEYS}
 
 
-def report(path: Path, table: TrainingTable, fitted: Fitted, seed: int | None) -> list[str]:
+def report(table: TrainingTable, fitted: Fitted, seed: int | None) -> list[str]:
     """What was read, what was left out and what was learned, in lines for a person."""
     left_out = [f"{count:,} {reason}" for reason, count in table.left_out.items()]
     lines = [
-        f"{path}: {table.rows:,} rows, {len(table.values):,} used"
+        f"{table.path}: {table.rows:,} rows, {len(table.values):,} used"
         + (f"; left out: {', '.join(left_out)}" if left_out else "")
     ]
     if table.bad_rows:
@@ -182,7 +185,7 @@ def _run(options: argparse.Namespace) -> None:
     kept = write_sidecar(out, saved.names, fitted)
     if not saved.are_listed:
         print(f"{options.checkpoint}: lists no scalar_features; its layout is the first one, and so are they")
-    print("\n".join(report(options.training, table, fitted, options.split_seed)))
+    print("\n".join(report(table, fitted, options.split_seed)))
     for sentence in disagreements(table, saved.names, fitted.scaler.scale_):
         print(f"LOOK: {sentence}")
     print(f"{out}: written" + (f"; {some(kept)} kept as it was" if kept else ""))

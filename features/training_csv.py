@@ -47,6 +47,7 @@ class Asked:
 class TrainingTable:
     """N rows that can be used: `values` (N, F) in the order of the asked features, `velocity` (N,)."""
 
+    path: Path
     values: FloatArray
     velocity: FloatArray
     labels: FloatArray | None
@@ -195,6 +196,7 @@ def _collect(
     table = np.array(kept, dtype=np.float64)
     width = len(asked.features)
     return TrainingTable(
+        path=path,
         values=table[:, :width],
         velocity=table[:, width],
         labels=table[:, width + 1] if columns.label else None,
