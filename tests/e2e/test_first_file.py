@@ -1,0 +1,123 @@
+"""The owner's first file, from the refusal to the answers: scored as its own training pipeline scores it."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.e2e.first_pipeline import DAYS, SMALL, FirstPipeline, save, untrained
+from tests.features.first_csv import first_rows, write_rows
+from tests.service import ROOT, ready_service, run_to_end
+
+MONDAY = datetime(2024, 3, 4, tzinfo=UTC)
+TOLERANCE = 1e-4
+SCORED = 12
+# What no request has to say, and all that follows from it.
+UNSAID = [
+    "shares",
+    "saves",
+    "engagement_rate",
+    "completion_rate",
+    "share_rate",
+    "save_rate",
+    "upload_hour",
+    "is_weekend",
+    "creator_avg_views",
+    "publish_dayofweek",
+]
+FULL = pytest.param({}, marks=pytest.mark.e2e, id="full size")
+
+
+@pytest.fixture(scope="module", params=[pytest.param(SMALL, id="small"), FULL])
+def pipeline(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FirstPipeline]:
+    """A generated first file beside a generated CSV, and the pipeline that they come from."""
+    folder = tmp_path_factory.mktemp("first")
+    training = write_rows(folder / "training.csv", first_rows(400))
+    network = untrained(**request.param)
+    save(network, folder / "model_full.pt")
+    yield FirstPipeline(network, training, ROOT / "models" / "bert-base-uncased")
+    shutil.rmtree(folder)  # a gigabyte at full size
+
+
+@pytest.fixture(scope="module")
+def fitted(pipeline: FirstPipeline) -> FirstPipeline:
+    """The same after the command that the refusal names, typed as it stands there."""
+    refused = run_to_end(checkpoint=pipeline.folder / "model_full.pt", engine="torch")
+    assert refused.returncode == 1
+    (line,) = [line for line in refused.stderr.splitlines() if "features.fit_stats" in line]
+    command = shlex.split(line.split("`")[1].replace("TRAINING.csv", str(pipeline.folder / "training.csv")))
+    assert command[:3] == ["python", "-m", "features.fit_stats"]
+    subprocess.run([sys.executable, *command[1:]], cwd=ROOT, check=True, capture_output=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module", params=["openvino", "torch"])
+def client(
+    request: pytest.FixtureRequest, fitted: FirstPipeline, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A client of a service on that file, in float32; the OpenVINO one compiles it first."""
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    checkpoint = fitted.folder / "model_full.pt"
+    with (
+        ready_service(log, checkpoint=checkpoint, engine=request.param, precision="f32") as service,
+        httpx.Client(base_url=service.url, timeout=60) as open_client,
+    ):
+        yield open_client
+
+
+def asked(row: dict[str, str]) -> dict[str, Any]:
+    """A row of the CSV as a request tells it."""
+    day, hour = DAYS.index(row["publish_dayofweek"]), int(row["upload_hour"])
+    return {
+        "title": row["title"],
+        "view_count": int(row["views"]),
+        "like_count": int(row["likes"]),
+        "comment_count": int(row["comments"]),
+        "share_count": int(row["shares"]),
+        "save_count": int(row["saves"]),
+        "completion_rate": float(row["completion_rate"]),
+        "creator_avg_views": float(row["creator_avg_views"]),
+        "duration_seconds": float(row["duration_sec"]),
+        "published_at": (MONDAY + timedelta(days=day, hours=hour)).isoformat(),
+    }
+
+
+def assert_scored(answers: list[dict[str, Any]], expected: list[tuple[float, float]]) -> None:
+    viral = [score for score, _ in expected]
+    assert np.ptp(viral) > 0.05, "rows that score alike would hide a wrong column"
+    np.testing.assert_allclose([answer["viral_score"] for answer in answers], viral, atol=TOLERANCE)
+    np.testing.assert_allclose(
+        [answer["predicted_velocity"] for answer in answers], [views for _, views in expected], rtol=TOLERANCE
+    )
+
+
+def test_a_whole_request_scores_as_in_training(client: httpx.Client, fitted: FirstPipeline) -> None:
+    """Rows of the training data get the score and the views per day of the owner's own pipeline, to 1e-4."""
+    rows = fitted.rows[:SCORED]
+    answers = [client.post("/predict", json=asked(row)).json() for row in rows]
+    assert_scored(answers, [fitted.score(row) for row in rows])
+    assert all(answer["modalities"]["scalars"] == {"state": "used", "reason": None} for answer in answers)
+
+
+def test_what_is_not_said_takes_the_training_mean(client: httpx.Client, fitted: FirstPipeline) -> None:
+    """Absent and null fields are the training mean in every column that needs them, and are listed."""
+    rows = fitted.rows[:SCORED]
+    always = ("title", "view_count", "like_count", "comment_count", "duration_seconds")
+    answers = []
+    for index, row in enumerate(rows):
+        whole = asked(row)
+        known = {name: whole[name] for name in always}
+        rest = {} if index % 2 else dict.fromkeys(whole.keys() - set(always))
+        answers.append(client.post("/predict", json=known | rest).json())
+    assert_scored(answers, [fitted.score(row, UNSAID) for row in rows])
+    expected = {"state": "imputed", "reason": ", ".join(UNSAID)}
+    assert all(answer["modalities"]["scalars"] == expected for answer in answers)
