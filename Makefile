@@ -47,7 +47,7 @@ serve: setup model ## start the service; PORT=... moves it from 7860, every MILE
 test: setup-dev model ## run the tests; ARGS="-k words" chooses
 	@exec $(PY) -m pytest $(ARGS)
 
-hostile: setup-dev model ## measure every promise, an hour at most, and print the table; ARGS="-k words" chooses
+hostile: setup-dev model ## measure every promise and print the table; ARGS="-k words" chooses
 	@exec $(PY) -m tests.hostile $(ARGS)
 
 check: setup-dev ## ruff and mypy
