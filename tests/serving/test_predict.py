@@ -206,3 +206,18 @@ def test_required_scalars_that_are_imputed_are_422(client: httpx.Client) -> None
     response = client.post("/predict", json={"title": "x", "require": ["scalars"]})
     assert response.status_code == 422
     assert "log_age_hours" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "unread", [{"share_count": 5, "save_count": 2, "completion_rate": 0.5, "creator_avg_views": 900.5}]
+)
+def test_fields_of_another_list_change_nothing(client: httpx.Client, unread: dict[str, float]) -> None:
+    """A checkpoint that does not read shares, saves, completion and creator ignores them without a word."""
+    plain, with_them, with_nulls = (
+        score(client),
+        score(client, **unread),
+        score(client, **dict.fromkeys(unread)),
+    )
+    for answer in (with_them, with_nulls):
+        for key in ("viral_score", "predicted_velocity", "modalities", "warnings"):
+            assert answer[key] == plain[key]
