@@ -36,7 +36,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     except SettingsError as exc:
         print(exc, file=sys.stderr)
         return 2
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, settings.log_level)
     failures: list[str] = []
 
     def stop(line: str) -> None:

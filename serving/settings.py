@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field(
         "json", description="One JSON object per line, or lines for people."
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least of what is logged; the line per request is `info`."
+    )
 
     @field_validator(
         "thumbnail_allowed_hosts",

@@ -106,8 +106,8 @@ def _outcome(image: ModalityReport) -> str:
     return image.reason or "failed" if image.state == "failed" else image.state
 
 
-def configure_logging(log_format: Literal["json", "console"], level: int = logging.INFO) -> None:
-    """Route structlog and the standard library's loggers through one renderer, to standard output."""
+def configure_logging(log_format: Literal["json", "console"], level: str) -> None:
+    """Route structlog and the standard library's loggers through one renderer, to standard error."""
     shared: list[Callable[..., Any]] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -124,7 +124,8 @@ def configure_logging(log_format: Literal["json", "console"], level: int = loggi
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*last, renderer])
     )
     root = logging.getLogger()
-    root.handlers, root.level = [handler], level
+    root.handlers = [handler]
+    root.setLevel(level.upper())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -1,0 +1,164 @@
+"""The alert rules and the dashboard against the metrics that a real service shows."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import httpx
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.drift import FEWEST_ROWS
+from tests.service import ROOT, ready_service
+from tests.tiny import write_tiny
+
+GRAFANA = ROOT / "deploy" / "grafana" / "miles.json"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+DASHBOARD = json.loads(GRAFANA.read_text(encoding="utf-8"))
+RULES = [
+    rule
+    for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+]
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+GUIDE = (ROOT / "DEPLOYMENT_GUIDE.md").read_text(encoding="utf-8")
+# What Prometheus adds to whatever it scrapes, and the one metric that it makes itself.
+TARGET_LABELS = {"job", "instance"}
+PROMETHEUS_METRICS = {"up": TARGET_LABELS}
+GRAFANA_WIDTH = 24
+PANEL_TYPES = {"timeseries", "stat", "bargauge", "heatmap", "table"}
+
+
+def expressions() -> dict[str, str]:
+    """Every expression of rules and dashboard by where it stands, Grafana's interval filled in."""
+    found = {f"alert {rule['alert']}": str(rule["expr"]) for rule in RULES}
+    for panel in PANELS:
+        for target in panel["targets"]:
+            expression = target["expr"].replace("$__rate_interval", "1m")
+            found[f"panel {panel['title']} {target['refId']}"] = expression
+    return found
+
+
+def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
+    """Every metric that an expression asks for."""
+    waiting: list[Any] = [promql_parser.parse(expression)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, promql_parser.VectorSelector):
+            yield node
+            continue
+        for name in ("lhs", "rhs", "expr", "param", "vector_selector"):
+            waiting += [child] if (child := getattr(node, name, None)) is not None else []
+        waiting += getattr(node, "args", [])
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The label names of every sample of a service that has scored, refused, limited and drifted."""
+    folder = tmp_path_factory.mktemp("observed")
+    settings = {
+        "checkpoint": write_tiny(folder / "tiny.pt"),
+        "precision": "f32",
+        "rate_limit": 10 * FEWEST_ROWS,
+    }
+    with (
+        ready_service(folder / "log", **settings) as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+    ):
+        videos = [{"title": f"video {number % 3}"} for number in range(250)]
+        for _ in range(FEWEST_ROWS // len(videos)):
+            client.post("/predict/batch", json={"videos": videos}).raise_for_status()
+        assert client.post("/predict", json={}).status_code == 422
+        text = client.get("/metrics").text
+    labels: dict[str, set[str]] = dict(PROMETHEUS_METRICS)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels[sample.name] = labels.get(sample.name, set()) | set(sample.labels)
+    return labels
+
+
+@pytest.mark.parametrize(("place", "expression"), expressions().items(), ids=expressions())
+def test_every_expression_asks_for_what_is_shown(
+    shown: dict[str, set[str]], place: str, expression: str
+) -> None:
+    """Each expression parses, and each metric and label in it is one of the running service's."""
+    asked = list(selectors(expression))
+    assert asked, place
+    for selector in asked:
+        assert selector.name in shown
+        labels = {matcher.name for matcher in selector.matchers.matchers}
+        assert labels <= shown[str(selector.name)] | TARGET_LABELS
+
+
+def test_every_metric_is_in_the_guide(shown: dict[str, set[str]]) -> None:
+    """The operators' guide has the meaning of each metric of ours."""
+    families = {re.sub(r"_(total|bucket|sum|count|created)$", "", name) for name in shown}
+    missing = [name for name in sorted(families) if name.startswith("miles_") and name not in GUIDE]
+    assert missing == []
+
+
+def test_an_unknown_metric_would_be_found() -> None:
+    """The walk through an expression reaches what is aggregated, compared, divided and nested."""
+    found = selectors("histogram_quantile(0.9, sum by (le) (rate(a[5m]))) / (b + -c) > 2 or absent(d)")
+    assert {selector.name for selector in found} == {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_every_alert_says_what_to_do(rule: dict[str, Any]) -> None:
+    """A rule waits a while before it fires, has a severity, and says what happened and what helps."""
+    assert re.fullmatch(r"\d+[mh]", rule["for"])
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert rule["annotations"].keys() == {"summary", "remedy"}
+    assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}
+
+
+def test_prometheus_loads_the_rules_that_are_there() -> None:
+    """The example configuration names the rules' file and the job that rules and dashboard ask for."""
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
+    assert [(PROMETHEUS / name).exists() for name in config["rule_files"]] == [True]
+    (scrape,) = config["scrape_configs"]
+    jobs = set(re.findall(r'job="([^"]*)"', (PROMETHEUS / "alerts.yml").read_text(encoding="utf-8")))
+    assert jobs == {scrape["job_name"]}
+
+
+def test_the_dashboard_is_one_that_grafana_loads() -> None:
+    """Importing needs a title, a schema and unique panel ids, each with type, title, place and options."""
+    assert DASHBOARD["title"] == "Miles"
+    assert DASHBOARD["schemaVersion"] >= 30
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,40}", DASHBOARD["uid"])
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+    for panel in PANELS:
+        assert panel["type"] in PANEL_TYPES
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert {"defaults", "overrides"} <= panel["fieldConfig"].keys()
+        assert panel["options"].keys()
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
+
+
+def test_the_dashboard_asks_the_source_that_its_reader_chose() -> None:
+    """No data source of ours is written down: every panel follows the dashboard's own variables."""
+    variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
+    assert {name: variable["type"] for name, variable in variables.items()} == {
+        "datasource": "datasource",
+        "job": "query",
+    }
+    sources = [panel["datasource"] for panel in PANELS]
+    sources += [target["datasource"] for panel in PANELS for target in panel["targets"]]
+    assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
+    assert all('job="$job"' in target["expr"] for panel in PANELS for target in panel["targets"])
+
+
+def test_no_panel_covers_another() -> None:
+    """Panels lie side by side within Grafana's 24 columns."""
+    places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
+    assert all(place["x"] >= 0 and place["x"] + place["w"] <= GRAFANA_WIDTH for place in places)
+    for one, other in combinations(places, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or below
