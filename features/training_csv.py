@@ -18,7 +18,6 @@ from features.training_columns import Parse, flag, number, parser_of, some
 
 FloatArray = NDArray[np.float64]
 GZIP_MAGIC = b"\x1f\x8b"
-FIRST_ROW = 2
 REPORTED = 20
 VELOCITIES = ("view_velocity", "velocity", "views_per_day")
 LABELS = ("is_viral", "viral", "viral_label", "label")

@@ -91,9 +91,10 @@ def test_a_seed_fits_on_the_same_split_as_the_training(tmp_path, checkpoint, cap
     train, _ = train_test_split(np.arange(200), test_size=0.3, random_state=42, stratify=labels)
     assert code == 0
     assert_fitted(sidecar, matrix(rows)[train], [rows[index]["view_velocity"] for index in train])
-    views = [row["views"] for row in rows]
-    assert sidecar["feature_stats"]["views"]["low"] == min(views)
-    assert sidecar["feature_stats"]["views"]["high"] == max(views)
+    everything, stats = matrix(rows), [sidecar["feature_stats"][name] for name in MILES_V0]
+    assert [moments["low"] for moments in stats] == everything.min(axis=0).tolist()
+    assert [moments["high"] for moments in stats] == everything.max(axis=0).tolist()
+    assert (everything[train].min(axis=0) > everything.min(axis=0)).any(), "or the split would not show"
     assert "fitted on 140 of them, the 70 % of seed 42, stratified by is_viral" in capsys.readouterr().out
 
 
