@@ -165,6 +165,19 @@ async def test_a_client_that_leaves_disturbs_nobody() -> None:
         assert (decoders.process_ids, decoders.lost) == ([worker], 0)
 
 
+async def test_a_picture_that_nobody_waits_for_is_not_decoded() -> None:
+    """One whose client left before its turn costs no work: it would have ended the worker."""
+    async with pool(cpu_s=0) as decoders:
+        worker = await stopped(decoders)
+        held, left = (asyncio.create_task(decoders.decode(file)) for file in (GOOD, slow_jpeg()))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        os.kill(worker, signal.SIGCONT)
+        await held
+        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert decoders.lost == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_worker_leaves_signals_to_the_service(number: signal.Signals) -> None:
     """A terminal's Ctrl-C reaches it too, while the service still finishes what it has."""
