@@ -29,7 +29,7 @@ class Watchdog:
         self._limit_s = limit_s
         self._on_fault = on_fault
         self._tick_s = tick_s
-        # Looks are counted, not seconds: a process that was stopped for a while finds its forwards as they were.
+        # Looks are counted, not seconds: a process that was stopped finds its forwards as they were.
         self._looks_allowed = math.ceil(limit_s / tick_s)
         self._seen: dict[str, tuple[int, int]] = {}
 

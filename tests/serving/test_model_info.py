@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from features import MILES_V1
+from serving.cpu_quota import usable_cpus
 
 
 @pytest.fixture(scope="module")
@@ -47,5 +48,6 @@ def test_engine_and_calibration_are_told(info: dict[str, Any]) -> None:
         "name": "openvino",
         "device": "cpu",
         "precision": "text f32, image f32, fusion f32",
+        "threads": usable_cpus(),
     }
     assert info["calibration"] == {"temperature": 1.3, "calibrated": True}
