@@ -23,6 +23,7 @@ from serving.body import BodyGuard
 from serving.departures import Departures
 from serving.errors import instance_in, problem_response
 from serving.rate_limit import RateLimit, RateLimiter
+from serving.routes import SCORING
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 from serving.tracing import install_tracing
@@ -122,7 +123,8 @@ def _request_id(headers: Headers) -> str:
 
 def _route(scope: Scope) -> str:
     """The route's template: paths that strangers make up must not become metric labels."""
-    return str(getattr(scope.get("route"), "path", "unknown"))
+    refused = scope["path"] if scope["path"] in SCORING else "unknown"  # before a route was looked for
+    return str(getattr(scope.get("route"), "path", refused))
 
 
 def _method(scope: Scope) -> str:

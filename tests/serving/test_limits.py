@@ -152,6 +152,7 @@ def test_full_house_is_503_for_scores_and_open_for_the_rest(caller: Caller, stal
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert others == [200] * 4
     assert caller.metric("miles_shed_total") == shed + 1
+    assert 'route="/predict",status="503"' in caller.http.get("/metrics").text
     assert caller.post(TITLE).status_code == 200
 
 
