@@ -1,6 +1,7 @@
 """Metrics of a real service: what one request leaves behind, and what is shown of the model."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -9,10 +10,26 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.drift import FEWEST_ROWS
 from serving.readings import BATCH_BUCKETS
-from tests.service import Service
+from tests.service import Service, ready_service
 from tests.thumbnail_host import ThumbnailHost
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture(scope="module")
+def service(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of this module's own: what other tests asked for would be in its counts and its drift."""
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    settings = {"precision": "f32", "thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 3}
+    with ready_service(log, checkpoint=tiny_path, **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[httpx.Client]:
+    """A client of it."""
+    with httpx.Client(base_url=service.url, timeout=60) as open_client:
+        yield open_client
 
 
 def samples(client: httpx.Client) -> Samples:
