@@ -98,7 +98,11 @@ def test_a_name_that_flips(promise: Record) -> None:
     kept = (
         seen["inward"] == 0
         and seen["asked"] == seen["hops"] == FLIPS
-        and all(end == {"fetched": half, "unreachable": half} for end in seen["ends"])
+        # Look-ups at once may get halves of each other's turns, and a mixed answer is refused.
+        and all(
+            end.keys() == {"fetched", "unreachable"} and sum(end.values()) == FLIPS for end in seen["ends"]
+        )
+        and all(0.99 * half <= end["fetched"] <= half for end in seen["ends"])
     )
     promise(
         "DNS rebinding",
