@@ -9,15 +9,16 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.admission import Admission
 from serving.batch import score_each
+from serving.dependencies import PredictorDep
 from serving.errors import install_error_handlers
 from serving.health import health_of, prefers_html
 from serving.middleware import install_middleware
@@ -41,15 +42,6 @@ from serving.tracing import FASTAPI_OFF
 
 NDJSON = "application/x-ndjson"
 router = APIRouter()
-
-
-async def get_predictor(request: Request) -> Predictor:
-    """The predictor that the lifespan opened; async, because FastAPI runs plain functions in a thread."""
-    predictor: Predictor = request.state.predictor
-    return predictor
-
-
-PredictorDep = Annotated[Predictor, Depends(get_predictor)]
 
 
 @router.post(PREDICT, responses=PROBLEMS)
