@@ -1,0 +1,80 @@
+"""Programs that some tests drive and pip cannot bring: PostgreSQL, Chromium, a cache server.
+
+Where this runs as root on Debian or its like, what is missing is installed. Elsewhere the tests that need it
+are left out with one line that says how to get it; with CI=true that is a failure, since nobody reads the
+skips of a green run.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+INSTALL_LIMIT_S = 900
+LOCK = Path(tempfile.gettempdir()) / "miles-tests-apt.lock"
+
+
+def require_program(program: str, debian: str, beside: Sequence[str] = ()) -> str:
+    """The path of `program`, of Debian's package `debian`; the test is skipped where it cannot be had.
+
+    `beside` holds glob patterns of folders to look in besides PATH: Debian keeps PostgreSQL's programs in a
+    folder per version.
+    """
+    found = _find(program, tuple(beside))
+    if found is None and _can_install():
+        problem = _install(debian)
+        found = _find(program, tuple(beside))
+        if found is None:
+            _leave_out(
+                f"{program} is not here after `apt-get install {debian}`: {problem or 'it brings none'}"
+            )
+    if found is None:
+        _leave_out(f"{program} is not here (on Debian and Ubuntu, as root: apt-get install {debian})")
+    assert found is not None
+    return found
+
+
+def _find(program: str, beside: tuple[str, ...]) -> str | None:
+    root = Path("/")
+    folders = [
+        str(folder)
+        for pattern in beside
+        for folder in sorted(root.glob(pattern.removeprefix("/")), reverse=True)
+    ]
+    return shutil.which(program) or shutil.which(program, path=os.pathsep.join(folders))
+
+
+def _can_install() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+@cache
+def _install(package: str) -> str:
+    """What apt-get said last if it failed, else nothing; a package is tried once in a run."""
+    with LOCK.open("w") as lock:  # two runs at once would meet at dpkg's own lock
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", package]):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            ran = subprocess.run(
+                ["apt-get", *command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_LIMIT_S,
+                check=False,
+            )
+        last = (ran.stderr or ran.stdout).strip().splitlines()[-1:]
+    return "" if ran.returncode == 0 else "".join(last)
+
+
+def _leave_out(line: str) -> None:
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(line, pytrace=False)
+    pytest.skip(line)
