@@ -74,7 +74,8 @@ async def predict_batch(
     )
 
 
-@router.api_route("/", methods=["GET", "HEAD"], response_model=Health, responses=NOT_READY)
+@router.head("/", include_in_schema=False)
+@router.get("/", response_model=Health, responses=NOT_READY)
 async def home(request: Request, predictor: PredictorDep) -> Response:
     """Health for whatever polls, the page for browsers."""
     if prefers_html(request.headers.get("accept", "")):

@@ -9,9 +9,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     WithJsonSchema,
-    model_serializer,
 )
 from pydantic.config import JsonDict
 
@@ -21,7 +19,6 @@ from serving.timing import Stopwatch
 from serving.towers import ModalityReport
 
 MODEL_NAME = "Miles v1.0"
-MODEL_VERSION = "miles-v1.0"
 BIGGEST_COUNT = 2**63 - 1  # PostgreSQL's bigint
 MAX_BATCH_VIDEOS = 256
 EXAMPLE: JsonDict = {
@@ -41,9 +38,15 @@ def _repair(value: Any) -> Any:
     return value
 
 
-def _or(default: Any) -> BeforeValidator:
-    """Databases hold nulls: a null is what the default says."""
-    return BeforeValidator(lambda value: default if value is None else value)
+def _or(default: Any, wire: Any) -> BeforeValidator:
+    """Databases hold nulls: a null is what the default says. `wire` is the type besides null, for OpenAPI."""
+    return BeforeValidator(
+        lambda value: default if value is None else value, json_schema_input_type=wire | None
+    )
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
 
 
 def _absent_if_blank(value: Any) -> Any:
@@ -56,10 +59,13 @@ def _with_zone(moment: datetime | None) -> datetime | None:
 
 
 Text = BeforeValidator(_repair)
-Count = Annotated[int, _or(0), Field(ge=0, le=BIGGEST_COUNT)]
+Whole = Annotated[int, Field(ge=0, le=BIGGEST_COUNT)]
+Count = Annotated[Whole, _or(0, Whole)]
+Description = Annotated[str, Field(max_length=10_000)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Moment = Annotated[datetime | None, BeforeValidator(_absent_if_blank)]
 # Null is not zero here: what is not known takes the training mean.
-KnownCount = Annotated[int, Field(ge=0, le=BIGGEST_COUNT)] | None
+KnownCount = Whole | None
 FIRST_LIST = "Read by checkpoints with the first list of columns only"
 
 
@@ -69,14 +75,14 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [EXAMPLE]})
 
     title: Annotated[str, Text, Field(min_length=1, max_length=500)]
-    description: Annotated[str, Text, _or(""), Field(max_length=10_000)] = ""
+    description: Annotated[Description, Text, _or("", Description)] = ""
     thumbnail_url: Annotated[str | None, Text, BeforeValidator(_absent_if_blank)] = Field(
         None, description="http, https or data:image/...;base64, and null or empty for no thumbnail."
     )
     view_count: Count = 0
     like_count: Count = 0
     comment_count: Count = 0
-    duration_seconds: Annotated[float, _or(30.0), Field(ge=0, allow_inf_nan=False)] = 30.0
+    duration_seconds: Annotated[Seconds, _or(30.0, Seconds)] = 30.0
     published_at: Moment = Field(
         None,
         validation_alias=AliasChoices("published_at", "upload_date"),
@@ -95,7 +101,7 @@ class PredictRequest(BaseModel):
     creator_avg_views: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         None, description=f"Views of the creator's average video. {FIRST_LIST}.", examples=[12000]
     )
-    require: Annotated[list[Modality], _or([])] = Field(
+    require: Annotated[list[Modality], _or([], list[Modality])] = Field(
         [], description="Modalities without which a score is refused with 422."
     )
 
@@ -167,15 +173,9 @@ class PredictResponse(BaseModel):
     model_version: str
     modalities: Modalities
     warnings: list[str] = Field(description="Sentences for a person; empty when all is well.")
-    timings_ms: Timings | None = Field(None, description="Where the time went; only with `?timings=1`.")
-
-    @model_serializer(mode="wrap")
-    def _without_timings_unasked(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The documented keys are always there; `timings_ms` is when it was asked for."""
-        values: dict[str, Any] = serialise(self)
-        if self.timings_ms is None:
-            values.pop("timings_ms", None)
-        return values
+    timings_ms: Timings | None = Field(
+        None, exclude_if=_is_none, description="Where the time went; only with `?timings=1`."
+    )
 
     @classmethod
     def of(cls, prediction: Prediction, timings: bool = False) -> Self:
@@ -186,7 +186,7 @@ class PredictResponse(BaseModel):
             predicted_velocity=round(prediction.velocity, 2),
             confidence=max(score, round(1 - score, 6)),
             processing_time_ms=round(prediction.watch.seconds["total"] * 1000),
-            model_version=MODEL_VERSION,
+            model_version=prediction.model_version,
             modalities=Modalities(
                 **{name: ModalityState.of(report) for name, report in prediction.modalities.items()}
             ),
@@ -213,12 +213,9 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
-    errors: list[dict[str, str]] | None = Field(None, description="Per field, when fields are at fault.")
-
-    @model_serializer(mode="wrap")
-    def _without_absent_errors(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A problem that is no field's fault has no `errors` at all, as in every other answer."""
-        return {key: value for key, value in serialise(self).items() if value is not None}
+    errors: list[dict[str, str]] | None = Field(
+        None, exclude_if=_is_none, description="Per field, when fields are at fault; else absent."
+    )
 
 
 class FailedItem(BaseModel):
