@@ -8,7 +8,7 @@ AUDIT := build/audit-venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev venv model serve test hostile check bench container-test constraints lock \
+.PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test constraints lock \
   audit-venv audit sbom
 
 help: ## list the targets
@@ -30,6 +30,13 @@ venv:
 
 setup: venv ## make .venv and install what serving and training need
 	@$(PY) deploy/install_requirements.py requirements.txt
+
+# With the best Python there is: it also runs before .venv exists.
+doctor: ## say what this machine has, what is missing and how to get it
+	@for candidate in $(PY) $(PYTHON) python3.11 python3 python; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1; then \
+	    exec "$$candidate" -m deploy.doctor $(ARGS); fi; done; \
+	echo "No Python 3.9 or newer is here to look around with. Miles needs Python 3.11: install it." >&2; exit 1
 
 setup-dev: venv
 	@$(PY) deploy/install_requirements.py requirements-dev.txt

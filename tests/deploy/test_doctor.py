@@ -1,0 +1,221 @@
+"""`make doctor` on real small checkouts: without an environment, with one, and with things that are wrong."""
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import machine
+from tests.service import ROOT, environment, free_port
+
+# Debian's own Python, or whichever .venv was made with; not .venv's.
+BARE = str(Path(sys.base_prefix) / "bin" / "python3.11")
+CORE = ["deploy/doctor.py", "deploy/finding.py", "deploy/machine.py", "deploy/served_model.py"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A fresh clone as far as the doctor looks: no .venv, no weights."""
+    for name in ("deploy", "serving", "model", "features", "preprocessing", "requirements.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("requirements-serve.txt", "constraints.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def examine(checkout: Path, python: str = BARE, **settings: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and findings by name; `-S` hides every package that is not the standard library's."""
+    plain = ["-S"] if python == BARE else []
+    asked = environment() | {"PYTHON": BARE, "MILES_PORT": str(free_port())} | settings
+    done = subprocess.run(
+        [python, *plain, "-m", "deploy.doctor", "--json"],
+        cwd=checkout,
+        env=asked,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    told = json.loads(done.stdout)
+    assert told["can_serve"] == (done.returncode == 0)
+    return done.returncode, {finding["name"]: finding for finding in told["findings"]}
+
+
+def with_environment(checkout: Path) -> str:
+    """Our own .venv inside that checkout; returns its Python."""
+    (checkout / ".venv").symlink_to(sys.prefix)
+    return str(checkout / ".venv" / "bin" / "python")
+
+
+def compiled(checkout: Path, processor: str) -> Path:
+    """A checkpoint's file and beside it the manifest of a bundle that was compiled on `processor`."""
+    weights = checkout / "models" / "model_full.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    digits = hashlib.sha256(b"weights").hexdigest()[:16]
+    manifest = weights.parent / "compiled" / digits / "bundle.json"
+    manifest.parent.mkdir(parents=True)
+    report = {"origin": {"processor": processor}}
+    manifest.write_text(json.dumps({"precision": {"text": "int8", "fusion": "f32"}, "report": report}))
+    return manifest
+
+
+def test_a_fresh_machine_with_python_can_serve(checkout: Path) -> None:
+    """Before .venv exists nothing is a fault: each thing that is not there is one that make serve makes."""
+    status, found = examine(checkout)
+    assert status == 0
+    assert {found[name]["state"] for name in ("Packages", "Model", "Engine")} == {"note"}
+    assert "make serve installs them" in found["Packages"]["remedy"]
+    assert "make serve composes the demo" in found["Model"]["remedy"]
+    assert "make serve makes .venv" in found["Python"]["says"]
+
+
+def test_without_python_3_11_it_says_how_to_get_it(checkout: Path) -> None:
+    """Another Python than 3.11 can run the doctor, not Miles."""
+    status, found = examine(checkout, PYTHON="/nonexistent", PATH="/nonexistent")
+    assert status == 1
+    assert found["Python"]["state"] == "fault"
+    assert "PYTHON=/path/to/python3.11" in found["Python"]["remedy"]
+
+
+def test_optional_programs_are_named_with_what_needs_them(checkout: Path) -> None:
+    """A program that only other targets need is absent, not a fault."""
+    _, found = examine(checkout, PATH=str(Path(BARE).parent), PYTHON=BARE)
+    with_wrk = machine.find_program("wrk") and Path(BARE).parent / "wrk"
+    expected = "ok" if with_wrk and with_wrk.exists() else "absent"
+    assert found["wrk"]["state"] == expected
+    assert found["Python"]["state"] == "ok"
+
+
+def test_a_taken_port_is_a_fault(checkout: Path) -> None:
+    """The service could not listen, so the doctor says which port and how to move."""
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        number = str(taken.getsockname()[1])
+        status, found = examine(checkout, PORT=number)
+    assert status == 1
+    assert found["Port"]["state"] == "fault"
+    assert number in found["Port"]["says"]
+    assert "PORT=8000 make serve" in found["Port"]["remedy"]
+
+
+def test_a_checkpoint_that_is_not_there_is_a_fault(checkout: Path) -> None:
+    """A file that was named by hand is not replaced by the demo."""
+    status, found = examine(checkout, MILES_CHECKPOINT="/srv/mine.pt")
+    assert (status, found["Model"]["state"]) == (1, "fault")
+    assert "/srv/mine.pt" in found["Model"]["says"]
+
+
+def test_the_environment_checks_the_settings(checkout: Path) -> None:
+    """With .venv the service's own settings judge; the sentence is the service's."""
+    status, found = examine(checkout, with_environment(checkout), MILES_TREADS="2")
+    assert (status, found["Settings"]["state"]) == (1, "fault")
+    assert "did you mean MILES_THREADS?" in found["Settings"]["says"]
+
+
+def test_a_bundle_of_another_processor_is_told(checkout: Path) -> None:
+    """What was chosen elsewhere serves here, and the doctor says where and how it was compiled."""
+    compiled(checkout, "Another CPU (neither BF16 nor INT8)")
+    status, found = examine(checkout, with_environment(checkout))
+    assert (status, found["Engine"]["state"]) == (0, "note")
+    assert "text int8, fusion f32, on Another CPU" in found["Engine"]["says"]
+    assert "make model" in found["Engine"]["remedy"]
+
+
+def test_a_bundle_of_this_processor_is_fine(checkout: Path) -> None:
+    """The processor is asked for in the words that the compiler noted."""
+    from model.origin import processor
+
+    compiled(checkout, processor())
+    _, found = examine(checkout, with_environment(checkout))
+    assert found["Engine"]["state"] == "ok"
+
+
+def test_a_check_that_fails_is_said_and_the_others_go_on(checkout: Path) -> None:
+    """A manifest that is no JSON gives a line, never a traceback."""
+    compiled(checkout, "x").write_text("{")
+    status, found = examine(checkout)
+    assert status == 0
+    assert found["Engine"]["says"].startswith("cannot tell: JSONDecodeError")
+    assert found["Port"]["state"] == "ok"
+
+
+def test_people_read_lines(checkout: Path) -> None:
+    """make doctor, without an environment of its own, ends in a verdict."""
+    shutil.copy(ROOT / "Makefile", checkout)
+    asked = environment() | {"PORT": str(free_port()), "PYTHON": BARE}
+    done = subprocess.run(
+        ["make", "doctor"], cwd=checkout, env=asked, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "make serve can run here."
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_an_older_python_can_read_it(module: str) -> None:
+    """The doctor runs where 3.11 is what is missing: 3.9's syntax, annotations not evaluated."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"), feature_version=(3, 9))
+    assert any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+
+
+def test_a_feature_counts_only_if_every_core_has_it(tmp_path: Path) -> None:
+    """Mixed processors run on the least of their cores."""
+    (tmp_path / "cpuinfo").write_text(
+        "model name\t: Example\nflags\t: avx2 avx512f amx_int8\n\nflags\t: avx512f avx2\n"
+    )
+    assert machine.cpu_name(tmp_path) == "Example"
+    assert machine.cpu_features(tmp_path) == ["AVX2", "AVX-512"]
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> Iterator[Path]:
+    """An empty /proc and an empty cgroup mount below one folder."""
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "cgroup").mkdir()
+    return tmp_path
+
+
+def limit(groups: Path) -> int | None:
+    """The memory limit that is read there."""
+    return machine.memory_limit(groups / "proc", groups / "cgroup")
+
+
+def test_the_least_limit_of_nested_groups_counts(groups: Path) -> None:
+    """cgroup v2: a parent's limit holds for its children; `max` is none."""
+    (groups / "proc" / "self" / "cgroup").write_text("0::/outer/inner\n")
+    (groups / "cgroup" / "outer" / "inner").mkdir(parents=True)
+    (groups / "cgroup" / "outer" / "memory.max").write_text("1000000\n")
+    (groups / "cgroup" / "outer" / "inner" / "memory.max").write_text("max\n")
+    assert limit(groups) == 1_000_000
+
+
+def test_the_older_groups_count_too(groups: Path) -> None:
+    """cgroup v1: the memory controller's own mount; its huge number for no limit is none."""
+    (groups / "proc" / "self" / "cgroup").write_text("4:memory:/box\n")
+    (groups / "cgroup" / "memory" / "box").mkdir(parents=True)
+    (groups / "cgroup" / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert limit(groups) is None
+    (groups / "cgroup" / "memory" / "box" / "memory.limit_in_bytes").write_text("2048\n")
+    assert limit(groups) == 2048
+
+
+def test_a_server_outside_the_path_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Debian keeps PostgreSQL's server in a folder per version."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    server = tmp_path / "15" / "bin" / "postgres"
+    server.parent.mkdir(parents=True)
+    server.touch()
+    monkeypatch.setitem(machine.MORE_FOLDERS, "postgres", f"{tmp_path}/*/bin/postgres")
+    assert machine.find_program("postgres") == str(server)
+    assert os.environ["PATH"] == str(tmp_path)
