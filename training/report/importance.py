@@ -1,0 +1,151 @@
+"""What moves the score, by permutation: one fact is exchanged between videos, the rest stays.
+
+Twice. By what a person tells of a video, every feature computed anew, so that views and likes go on
+belonging together; and by single column, where features of one fact share what it does. Exchanged between
+test rows at random, so the figures say how much the model leans on a fact, not what causes success.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from features import Video
+from training.dataset import Split
+from training.metrics import Predictions
+from training.report.scorer import Inputs, Scorer
+
+SEED = 0
+ROWS_ENOUGH = 5000  # below, the rows are permuted several times
+REPEATS_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How far viral_score moves on average, 0 to 1, and the AUROC that is lost, when `name` is exchanged."""
+
+    name: str
+    score_change: float
+    auroc_lost: float
+
+
+def _age(own: Video, other: Video) -> Video:
+    return replace(own, published_at=other.published_at, observed_at=other.observed_at)
+
+
+def _size(own: Video, other: Video) -> Video:
+    """The other's views; likes and comments keep their share of them."""
+    share = other.view_count / max(own.view_count, 1)
+    return replace(
+        own,
+        view_count=other.view_count,
+        like_count=round(own.like_count * share),
+        comment_count=round(own.comment_count * share),
+    )
+
+
+def _response(own: Video, other: Video) -> Video:
+    """The other's likes and comments per view."""
+    share = own.view_count / max(other.view_count, 1)
+    return replace(
+        own,
+        like_count=round(other.like_count * share),
+        comment_count=round(other.comment_count * share),
+    )
+
+
+def _words(own: Video, other: Video) -> Video:
+    return replace(own, title=other.title, description=other.description)
+
+
+def _duration(own: Video, other: Video) -> Video:
+    return replace(own, duration_seconds=other.duration_seconds)
+
+
+def _creator(own: Video, other: Video) -> Video:
+    return replace(
+        own,
+        share_count=other.share_count,
+        save_count=other.save_count,
+        completion_rate=other.completion_rate,
+        creator_avg_views=other.creator_avg_views,
+    )
+
+
+FACTS: dict[str, Callable[[Video, Video], Video]] = {
+    "when it went up": _age,
+    "how many views": _size,
+    "likes and comments per view": _response,
+    "its words": _words,
+    "how long it is": _duration,
+    "shares, saves, watched, creator": _creator,
+}
+WORDS = "its words"
+THUMBNAIL = "its thumbnail"
+
+
+def facts_that_move(scorer: Scorer, split: Split) -> list[Moved]:
+    """By what a person tells; largest first. A fact that every row shares moves nothing and is left out."""
+
+    def exchange(inputs: Inputs, name: str, order: NDArray[np.int64]) -> Inputs:
+        if name == THUMBNAIL:
+            return replace(inputs, image=inputs.image[order])
+        others = [split.videos[row] for row in order]
+        videos = [FACTS[name](own, other) for own, other in zip(split.videos, others, strict=True)]
+        text = inputs.text[order] if name == WORDS else inputs.text
+        return replace(inputs, text=text, scalars=scorer.scalars(videos))
+
+    return _moved(scorer, split, [*FACTS, THUMBNAIL], exchange)
+
+
+def features_that_move(scorer: Scorer, split: Split) -> list[Moved]:
+    """By single column of the scalars; largest first, constant ones left out."""
+    names = list(scorer.names)
+
+    def exchange(inputs: Inputs, name: str, order: NDArray[np.int64]) -> Inputs:
+        column = names.index(name)
+        scalars = inputs.scalars.copy()
+        scalars[:, column] = scalars[order, column]
+        return replace(inputs, scalars=scalars)
+
+    return _moved(scorer, split, names, exchange)
+
+
+Exchange = Callable[[Inputs, str, NDArray[np.int64]], Inputs]
+
+
+def _moved(scorer: Scorer, split: Split, names: Sequence[str], exchange: Exchange) -> list[Moved]:
+    inputs = scorer.inputs(split)
+    before = scorer.predict(inputs, split)
+    repeats = min(-(-ROWS_ENOUGH // len(split)), REPEATS_AT_MOST)
+    orders = [np.random.default_rng(SEED + repeat).permutation(len(split)) for repeat in range(repeats)]
+    found = []
+    for name in names:
+        changed = [exchange(inputs, name, order) for order in orders]
+        if all(_same(inputs, each) for each in changed):
+            continue
+        after = [scorer.predict(each, split) for each in changed]
+        found.append(
+            Moved(name, *(float(np.mean(values)) for values in zip(*_changes(before, after), strict=True)))
+        )
+    return sorted(found, key=lambda moved: -moved.score_change)
+
+
+def _changes(before: Predictions, after: Sequence[Predictions]) -> list[tuple[float, float]]:
+    whole = roc_auc_score(before.is_viral, before.viral)
+    return [
+        (
+            float(np.abs(each.viral - before.viral).mean()),
+            float(whole - roc_auc_score(each.is_viral, each.viral)),
+        )
+        for each in after
+    ]
+
+
+def _same(one: Inputs, other: Inputs) -> bool:
+    return all(
+        a is b or np.array_equal(a, b)
+        for a, b in ((one.text, other.text), (one.image, other.image), (one.scalars, other.scalars))
+    )

@@ -1,0 +1,91 @@
+"""A checkpoint's answers to rows of which some inputs were taken away or exchanged.
+
+The towers are frozen, so their vectors are computed once; everything here runs the fusion head alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features import FeatureScaler, Video, compute_features
+from model.checkpoint import Checkpoint
+from model.engine import Engine, Vectors
+from training.dataset import Dataset, Split, without_age
+from training.metrics import Predictions
+from training.report.baselines import Answers
+from training.vectors import TitleVectors
+
+FloatArray = NDArray[np.float64]
+CHUNK = 2048  # rows at a time: 2048 x 2834 float32 are 23 MB
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the fusion head reads of N videos: (N, text_dim), (N, image_dim), standardised (N, features)."""
+
+    text: Vectors
+    image: Vectors
+    scalars: Vectors
+
+
+class Scorer:
+    """One checkpoint, the vectors of all titles, and what stands for an input that is not there."""
+
+    def __init__(
+        self, engine: Engine, checkpoint: Checkpoint, dataset: Dataset, titles: TitleVectors
+    ) -> None:
+        """Raises `CheckpointError` without statistics."""
+        checkpoint.require_statistics()
+        assert checkpoint.scalar_features is not None, "require_statistics has seen to it"
+        assert checkpoint.feature_stats is not None, "require_statistics has seen to it"
+        self.names = checkpoint.scalar_features
+        self.modalities = checkpoint.config.modalities
+        self._engine, self._titles = engine, titles
+        self._scaler = FeatureScaler.from_stats(checkpoint.feature_stats, self.names)
+        train = titles.of(dataset.train.videos)
+        self._mean_text = np.average(train, axis=0, weights=dataset.train.weights).astype(np.float32)
+
+    def inputs(self, split: Split, *, with_age: bool = True) -> Inputs:
+        """All that the head may know of `split`; the age is left out as a request leaves it out."""
+        videos = split.videos if with_age else without_age(split.videos)
+        image = np.broadcast_to(self._engine.neutral_image, (len(split), len(self._engine.neutral_image)))
+        return Inputs(self._titles.of(split.videos), image, self.scalars(videos))
+
+    def scalars(self, videos: Sequence[Video]) -> Vectors:
+        """(N, features), standardised; what a video does not say is the training mean, 0."""
+        return self._scaler.transform(compute_features(videos, self.names))
+
+    def without(self, inputs: Inputs, modality: str) -> Inputs:
+        """`inputs` with a modality at rest: the mean title, the neutral image, the mean of every number."""
+        match modality:
+            case "text":
+                return replace(inputs, text=np.broadcast_to(self._mean_text, inputs.text.shape))
+            case "image":
+                return replace(inputs, image=np.broadcast_to(self._engine.neutral_image, inputs.image.shape))
+            case _:
+                return replace(inputs, scalars=np.zeros_like(inputs.scalars))
+
+    def predict(self, inputs: Inputs, split: Split) -> Predictions:
+        """What the checkpoint says of these inputs, beside what was so of `split`."""
+        viral, velocity = [], []
+        for start in range(0, len(split), CHUNK):
+            rows = slice(start, start + CHUNK)
+            scores = self._engine.score(inputs.text[rows], inputs.image[rows], inputs.scalars[rows])
+            viral.append(scores.viral)
+            velocity.append(scores.velocity)
+        return Predictions(
+            np.concatenate(viral),
+            np.log1p(np.concatenate(velocity)),
+            split.is_viral,
+            np.log1p(split.views_per_day),
+        )
+
+    def answers(self, dataset: Dataset, *, with_age: bool) -> Answers:
+        """Val and test, with every input that is there."""
+        val, test = (
+            self.predict(self.inputs(split, with_age=with_age), split)
+            for split in (dataset.val, dataset.test)
+        )
+        return Answers(val, test)
