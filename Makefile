@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test constraints lock \
-  audit-venv audit sbom
+  audit-venv audit sbom openapi
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,10 @@ check: setup-dev ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+openapi: setup-dev ## write clients/openapi.json from the app, and the TypeScript client's types from it
+	@$(PY) -m deploy.openapi
+	@$(PY) -m tests.node clients/typescript run generate
 
 # wrk loads the servers; only root can install it. Peers that cannot be installed are reported, not fatal.
 bench: setup model ## Miles and its peers side by side, ten minutes; ARGS="--rounds 1 --seconds 2" for two

@@ -41,7 +41,8 @@ def modules(*packages: str) -> list[Path]:
     for package in packages or sorted(OURS):
         single = ROOT / f"{package}.py"
         found += [single] if single.is_file() else sorted((ROOT / package).rglob("*.py"))
-    return [path.relative_to(ROOT) for path in found]
+    # npm's packages bring Python, too.
+    return [path.relative_to(ROOT) for path in found if "node_modules" not in path.parts]
 
 
 def tree_of(path: Path) -> ast.Module:
