@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.admission import Admission
@@ -23,7 +22,7 @@ from serving.errors import install_error_handlers
 from serving.health import health_of, prefers_html
 from serving.middleware import install_middleware
 from serving.model_info import describe
-from serving.page import PAGE
+from serving.page import PageFiles, home_page
 from serving.predictor import Predictor
 from serving.problems import NOT_READY, PROBLEMS
 from serving.routes import PREDICT, PREDICT_BATCH
@@ -79,7 +78,7 @@ async def predict_batch(
 async def home(request: Request, predictor: PredictorDep) -> Response:
     """Health for whatever polls, the page for browsers."""
     if prefers_html(request.headers.get("accept", "")):
-        return FileResponse(PAGE / "index.html", headers={"Vary": "Accept"})
+        return home_page(predictor.settings.frame_ancestors)
     health = health_of(predictor)
     status = 200 if health.model_loaded else 503
     return JSONResponse(health.model_dump(), status_code=status, headers={"Vary": "Accept"})
@@ -132,7 +131,7 @@ def create_app(
         telemetry=FASTAPI_OFF,
     )
     app.include_router(router)
-    app.mount("/page", StaticFiles(directory=PAGE))
+    app.mount("/page", PageFiles())
     install_error_handlers(app)
     install_middleware(app, settings, telemetry, admission)
     return app

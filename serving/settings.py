@@ -17,6 +17,7 @@ Network = IPv4Network | IPv6Network
 MEBIBYTE = 1024 * 1024
 SHORTEST_KEY = 16  # a shorter one can be guessed over the network
 TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{SHORTEST_KEY},}}=*")  # what a header may carry: RFC 6750, 2.1
+ORIGIN = re.compile(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")  # a header carries it, so no ; in it
 
 
 class SettingsError(Exception):
@@ -128,6 +129,10 @@ class Settings(BaseSettings):
         ("http://localhost:3000", "https://*.vercel.app"),
         description="Web pages of these origins may call the service; `*` stands for one or more labels.",
     )
+    frame_ancestors: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("https://huggingface.co",),
+        description="Origins whose pages may show ours in a frame, besides our own; `*` is any.",
+    )
     log_format: Literal["json", "console"] = Field(
         "json", description="One JSON object per line, or lines for people."
     )
@@ -139,6 +144,7 @@ class Settings(BaseSettings):
         "thumbnail_allowed_hosts",
         "thumbnail_trusted_networks",
         "cors_origins",
+        "frame_ancestors",
         "api_keys",
         "trusted_proxies",
         mode="before",
@@ -154,6 +160,13 @@ class Settings(BaseSettings):
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         ThumbnailPolicy(allowed_hosts=hosts)  # raises ValueError for what is no host pattern
         return hosts
+
+    @field_validator("frame_ancestors")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("an origin is like https://example.com, https://*.example.com or *")
+        return origins
 
     @field_validator("api_keys")
     @classmethod

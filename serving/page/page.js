@@ -1,57 +1,154 @@
-// The form's fields are the request's fields; the answer is shown as it is.
-const form = document.getElementById("video");
-const show = (id, text) => { document.getElementById(id).textContent = text; };
-const list = (id, lines) => {
-  document.getElementById(id).replaceChildren(...lines.map((line) => {
-    const item = document.createElement("li");
-    item.textContent = line;
-    return item;
-  }));
-};
+// The page: what is clicked goes to the service, and what it says is shown. The other modules each do one part.
+import { announce, byId, el } from "./dom.js";
+import { Problem, key, modelInfo, score, scoreEach, setKey } from "./api.js";
+import { answered, invitation } from "./answer.js";
+import { Comparison } from "./compare.js";
+import { EXAMPLES, VERSIONS, painted } from "./examples.js";
+import { clearErrors, fill, offerMore, ownErrors, showErrors, toRequest } from "./form.js";
+import { patiently } from "./patience.js";
+import { pictureField } from "./picture-field.js";
+import { onReady, untilReady } from "./readiness.js";
+import { percent, seconds } from "./words.js";
 
-function toRequest(fields) {
-  const request = {};
-  for (const [name, value] of fields) {
-    if (value === "") continue;
-    if (name === "published_at") request[name] = new Date(value).toISOString();
-    else if (name.endsWith("_count") || name === "duration_seconds") request[name] = Number(value);
-    else request[name] = value;
-  }
-  return request;
-}
+const form = byId("video");
+const result = byId("result");
+const picture = pictureField({ name: "thumbnail_url" });
+let model = null;
+let current = new AbortController();
+let onceMore = null;
 
-function showAnswer(answer) {
-  show("score", `${(answer.viral_score * 100).toFixed(1)} %`);
-  document.getElementById("gauge").value = answer.viral_score;
-  show("velocity", `About ${Math.round(answer.predicted_velocity).toLocaleString()} views per day; `
-    + `confidence ${(answer.confidence * 100).toFixed(0)} %, ${answer.processing_time_ms} ms.`);
-  list("modalities", Object.entries(answer.modalities).map(
-    ([name, { state, reason }]) => `${name}: ${state}${reason ? ` (${reason})` : ""}`));
-  list("warnings", answer.warnings);
-}
-
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const answerBox = document.getElementById("answer");
-  const problemBox = document.getElementById("problem");
-  answerBox.hidden = problemBox.hidden = true;
+/** What `ask` returns, or null after saying in `output` why not. A newer question ends an older one. */
+async function answerOf(ask, output, again) {
+  current.abort();
+  current = new AbortController();
+  const { signal } = current;
+  byId("key-form").hidden = true;
+  output.setAttribute("aria-busy", "true");
+  output.replaceChildren(working("Scoring\u2026"));
+  announce("Scoring");
   try {
-    const response = await fetch("predict", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(toRequest(new FormData(form))),
+    return await patiently(() => ask(signal), signal, (problem, left) => {
+      output.replaceChildren(working(`${problem.message} Trying again in ${seconds(left)}.`, () => { current.abort(); output.replaceChildren(); }));
     });
-    const body = await response.json();
-    if (!response.ok) throw new Error(`${body.title}: ${body.detail}`);
-    showAnswer(body);
-    answerBox.hidden = false;
-  } catch (error) {
-    show("problem", error.message);
-    problemBox.hidden = false;
+  } catch (problem) {
+    if (signal.aborted) return null;
+    if (!(problem instanceof Problem)) throw problem;
+    explain(problem, output, again);
+    return null;
+  } finally {
+    if (current.signal === signal) output.removeAttribute("aria-busy");
   }
-});
+}
 
-fetch("health/ready").then((response) => response.json()).then((health) => {
-  if (!health.model_loaded) show("weights", `The model is not ready: ${health.status}.`);
-  else if (health.weights === "demo") show("weights", "It runs on the demo checkpoint: random encoders, a head trained on real data.");
+function working(sentence, stop) {
+  return el("div", { class: "card working" }, el("span", { class: "spinner", "aria-hidden": "true" }), el("p", {}, sentence),
+    stop && el("button", { type: "button", class: "plain", onclick: stop }, "Stop"));
+}
+
+function explain(problem, output, again) {
+  if (problem.kind === "key") {
+    onceMore = again;
+    output.replaceChildren();
+    byId("key-form").hidden = false;
+    byId("key-error").textContent = key() ? problem.message : "";
+    byId("key").focus();
+    return;
+  }
+  const strays = problem.kind === "fields" && output === result ? showErrors(form, problem.errors) : [problem.message];
+  if (problem.kind === "fields" && output === result && !strays.length && problem.errors.length) {
+    output.replaceChildren(failure("Something in the form needs another look.", null));
+    return;
+  }
+  output.replaceChildren(failure(strays.join(" ") || problem.message, again, problem.instance));
+}
+
+function failure(sentence, again, instance) {
+  return el("div", { class: "card failure", role: "alert" }, el("h2", {}, "No score"), el("p", {}, sentence),
+    instance && el("p", { class: "hint" }, `When you report it: ${instance}`),
+    again && el("button", { type: "button", class: "plain", onclick: again }, "Try again"));
+}
+
+async function scoreForm() {
+  clearErrors(form);
+  const errors = ownErrors(form);
+  if (errors.length) {
+    showErrors(form, errors);
+    return;
+  }
+  const request = toRequest(form, picture.value);
+  const started = performance.now();
+  const answer = await answerOf((signal) => score(request, signal), result, scoreForm);
+  if (!answer) return;
+  const took = performance.now() - started;
+  result.replaceChildren(...answered(answer, request, { model, took, withKey: Boolean(key()) }));
+  announce(`${percent(answer.viral_score)} likely to go viral.`);
+  if (result.getBoundingClientRect().top > window.innerHeight * 0.6) result.scrollIntoView({ block: "start" });
+}
+
+function offerExamples() {
+  byId("examples").append(...EXAMPLES.map(({ name, fields, hoursAgo, paint }) => {
+    const url = paint ? painted(paint) : "";
+    return el("button", {
+      type: "button", class: "example", onclick: () => { fill(form, fields, hoursAgo); picture.set(url); scoreForm(); },
+    }, url ? el("img", { src: url, alt: "", width: 320, height: 180 }) : el("span", { class: "blank", "aria-hidden": "true" }, "?"),
+    el("strong", {}, name), el("span", {}, fields.title));
+  }));
+}
+
+/** The tabs of the WAI-ARIA Authoring Practices: arrows move, and moving chooses. */
+function installTabs(onOpen) {
+  const tabs = [byId("tab-score"), byId("tab-compare")];
+  const choose = (chosen) => {
+    for (const tab of tabs) {
+      tab.setAttribute("aria-selected", String(tab === chosen));
+      tab.tabIndex = tab === chosen ? 0 : -1;
+      byId(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
+    }
+    onOpen(chosen.id);
+  };
+  tabs.forEach((tab, index) => {
+    tab.addEventListener("click", () => choose(tab));
+    tab.addEventListener("keydown", ({ key: pressed }) => {
+      const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: -1 }[pressed];
+      if (to === undefined) return;
+      const next = tabs.at(to % tabs.length); // -1 is the last one
+      next.focus();
+      choose(next);
+    });
+  });
+}
+
+function introduce(health) {
+  byId("model").textContent = health.weights === "demo" ? "Demo model" : `Model ${health.model_version}`;
+  modelInfo().then((info) => {
+    if (!info) return;
+    model = info;
+    offerMore(info.features);
+    const notes = info.training.provenance.notes ?? [];
+    byId("provenance").textContent = [`It runs on ${info.checkpoint.name}.`, ...notes].join(" ");
+  });
+}
+
+byId("picture").append(picture.element);
+result.append(invitation());
+offerExamples();
+onReady(introduce);
+form.addEventListener("submit", (event) => { event.preventDefault(); scoreForm(); });
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!byId("key").value.trim()) return;
+  setKey(byId("key").value.trim());
+  byId("key-form").hidden = true;
+  onceMore?.();
 });
+const comparison = new Comparison(byId("panel-compare"), {
+  common: () => toRequest(form, picture.value),
+  ask: (videos, output) => answerOf((signal) => scoreEach(videos, signal), output, () => comparison.form.requestSubmit()),
+  weightless: () => model?.modalities_without_weight ?? [],
+  example: () => VERSIONS.map(({ title, paint }) => ({ title, url: painted(paint) })),
+});
+installTabs((id) => { if (id === "tab-compare") comparison.open(); });
+for (const kind of ["dragover", "drop"]) { // a picture that misses its place must not replace the page
+  window.addEventListener(kind, (event) => event.preventDefault());
+}
+untilReady();

@@ -1,0 +1,161 @@
+// Up to four titles or thumbnails of one video, side by side; everything else is the form's.
+import { announce, el } from "./dom.js";
+import { filesIn } from "./pictures.js";
+import { pictureField } from "./picture-field.js";
+import { thumbnail } from "./answer.js";
+import { verdict } from "./verdict.js";
+import { brief, chance, count, percent } from "./words.js";
+
+const MOST = 4;
+const FEWEST = 2;
+let made = 0;
+
+export class Comparison {
+  /** `common()` is the form's request, `ask(videos, output)` scores many, `weightless()` are modalities without weight. */
+  constructor(panel, { common, ask, weightless, example }) {
+    Object.assign(this, { common, ask, weightless });
+    this.versions = [];
+    this.touched = false;
+    this.grid = el("ol", { class: "versions" });
+    this.output = el("div", { class: "verdict", "aria-live": "polite" });
+    this.facts = el("p", { class: "hint" });
+    this.adder = el("button", { type: "button", class: "plain", onclick: () => this.add({}, true) }, "Add a version");
+    this.form = el("form", { novalidate: true, onsubmit: (event) => this.submit(event) },
+      el("div", { class: "card intro" },
+        el("h2", {}, "Which title, which thumbnail?"),
+        el("p", {}, "Two to four versions of one video. Drop pictures from disk onto them, or several at once anywhere here."),
+        this.facts,
+        el("p", { class: "row" }, this.adder,
+          el("button", { type: "button", class: "plain", onclick: () => this.fill(example()) }, "Try an example"))),
+      this.output, this.grid,
+      el("p", { class: "row" }, el("button", { type: "submit" }, "Compare them")));
+    this.form.addEventListener("input", () => { this.touched = true; this.forget(); });
+    this.form.addEventListener("dragover", (event) => event.preventDefault());
+    this.form.addEventListener("drop", (event) => { event.preventDefault(); this.drop(filesIn(event.dataTransfer)); });
+    panel.append(this.form);
+  }
+
+  /** Begin with the form's title and picture, unless the versions have been worked on. */
+  open() {
+    const { title = "", thumbnail_url: url = "", view_count: views = 0, published_at: since } = this.common();
+    this.facts.textContent = `The rest is as in the form: ${brief(views)} views so far, ${since ? "its age known" : "its age not known"}.`;
+    if (!this.touched) this.fill([{ title, url }, { title, url }], false);
+  }
+
+  fill(versions, touched = true) {
+    [...this.versions].forEach((version) => this.remove(version, true));
+    versions.forEach((version) => this.add(version));
+    this.touched = touched;
+  }
+
+  add({ title = "", url = "", note = "" }, focus = false) {
+    if (this.versions.length === MOST) return null;
+    const version = { result: el("div", { class: "outcome" }), error: el("p", { class: "error", role: "alert" }) };
+    version.title = el("input", { maxlength: "500", autocomplete: "off", value: title });
+    made += 1;
+    version.heading = el("h3", { id: `version-${made}` });
+    version.picture = pictureField({ onchange: () => { this.touched = true; this.forget(); } });
+    version.remover = el("button", { type: "button", class: "quiet", onclick: () => this.remove(version) }, "Remove");
+    version.element = el("li", { class: "card version" },
+      el("div", { role: "group", "aria-labelledby": version.heading.id },
+        el("div", { class: "version-head" }, version.heading, version.remover),
+        el("label", {}, "Title", version.title), version.error, version.picture.element, version.result));
+    version.picture.set(url, note);
+    this.versions.push(version);
+    this.grid.append(version.element);
+    this.rename();
+    if (focus) version.title.focus();
+    return version;
+  }
+
+  remove(version, silently = false) {
+    version.element.remove();
+    this.versions = this.versions.filter((other) => other !== version);
+    this.rename();
+    if (!silently) { this.touched = true; this.adder.focus(); }
+  }
+
+  rename() {
+    this.versions.forEach((version, index) => {
+      version.name = "ABCD"[index];
+      version.heading.textContent = `Version ${version.name}`;
+      version.remover.setAttribute("aria-label", `Remove version ${version.name}`);
+      version.remover.hidden = this.versions.length <= FEWEST;
+    });
+    this.adder.disabled = this.versions.length === MOST;
+    this.forget();
+  }
+
+  /** Old scores beside new words would mislead. */
+  forget() {
+    this.output.replaceChildren();
+    for (const { result, element } of this.versions) {
+      result.replaceChildren();
+      element.classList.remove("winner");
+    }
+  }
+
+  drop(files) {
+    const { title = "" } = this.common();
+    files.forEach((file, index) => {
+      const free = this.versions.filter((version) => !version.picture.value)[0];
+      const version = free ?? this.add({ title: this.versions[0]?.title.value ?? title });
+      if (version) version.picture.take([file]);
+      else this.output.replaceChildren(el("p", { class: "error" }, `Four versions are the most; ${files.length - index} pictures were left out.`));
+    });
+  }
+
+  async submit(event) {
+    event.preventDefault();
+    this.forget();
+    const nameless = this.versions.filter((version) => !version.title.value.trim());
+    for (const version of this.versions) version.error.textContent = nameless.includes(version) ? "A title is needed." : "";
+    if (nameless.length) {
+      nameless[0].title.focus();
+      return;
+    }
+    const videos = this.versions.map(({ title, picture }) => {
+      const { thumbnail_url: ignored, ...rest } = this.common();
+      return { ...rest, title: title.value, ...(picture.value ? { thumbnail_url: picture.value } : {}) };
+    });
+    const answers = await this.ask(videos, this.output);
+    if (answers) this.show(videos, answers);
+  }
+
+  show(videos, answers) {
+    const entries = this.versions.map((version, index) => ({
+      version, name: version.name, title: videos[index].title, thumbnail: videos[index].thumbnail_url ?? "", answer: answers[index],
+    }));
+    const scored = entries.filter(({ answer }) => !answer.error);
+    for (const { version, answer, thumbnail: url } of entries) {
+      version.result.replaceChildren(...(answer.error
+        ? [el("p", { class: "error" }, `Not scored: ${answer.error.detail}`)]
+        : outcome(answer, url, this.weightless())));
+    }
+    if (!scored.length) {
+      this.output.replaceChildren(el("p", { class: "error" }, "None of them could be scored."));
+      return;
+    }
+    const { winner, title, reasons } = verdict(scored, this.weightless());
+    const won = entries.find(({ name }) => name === winner);
+    won?.version.element.classList.add("winner");
+    won?.version.result.prepend(el("p", { class: "crown" }, "Winner"));
+    this.output.replaceChildren(el("div", { class: `card decided ${winner ? "won" : ""}` },
+      el("h2", {}, title), ...reasons.map((reason) => el("p", {}, reason))));
+    announce(title);
+  }
+}
+
+function outcome(answer, url, weightless) {
+  const bar = el("span", { class: "bar" });
+  bar.style.width = `${answer.viral_score * 100}%`;
+  const failed = answer.modalities.image.state === "failed";
+  return [
+    failed && thumbnail(url, answer.modalities.image),
+    el("p", { class: "score" }, el("strong", {}, percent(answer.viral_score)), ` ${chance(answer.viral_score).toLowerCase()}`),
+    el("span", { class: "bar-track", "aria-hidden": "true" }, bar),
+    el("p", {}, `${count(answer.predicted_velocity)} views per day`),
+    answer.warnings.length > 0 && el("details", {}, el("summary", {}, "Worth knowing"),
+      el("ul", {}, answer.warnings.map((sentence) => el("li", {}, sentence)))),
+  ].filter(Boolean);
+}

@@ -1,0 +1,53 @@
+// Whether the model is awake. While it is not, a message says so, and goes away by itself.
+import { byId, el } from "./dom.js";
+import { health } from "./api.js";
+import { seconds } from "./words.js";
+
+const EVERY_MS = 1000;
+let waking = null;
+let listeners = [];
+
+/** Call `listener` with the health of the service each time that it is found ready. */
+export const onReady = (listener) => listeners.push(listener);
+
+/** Resolves when the service can answer; asks again and again until then. */
+export function untilReady() {
+  waking ??= wake().finally(() => { waking = null; });
+  return waking;
+}
+
+async function wake() {
+  const banner = byId("waking");
+  const since = Date.now();
+  for (;;) {
+    const state = await health();
+    if (state.ready) {
+      banner.hidden = true;
+      banner.replaceChildren();
+      listeners.forEach((listener) => listener(state));
+      return state;
+    }
+    show(banner, state, Math.round((Date.now() - since) / 1000));
+    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+  }
+}
+
+function show(banner, { reached, status }, waited) {
+  const failed = reached && status !== "loading";
+  const [title, sentence] = !reached
+    ? ["Miles cannot be reached.", "It may be starting, or this device is offline. The page keeps trying."]
+    : failed
+      ? ["Miles has no model at the moment.", `It says: ${status}. The page keeps trying.`]
+      : ["Miles is waking up.", "The model is being loaded. You can fill in the form meanwhile; this message goes away by itself."];
+  banner.classList.toggle("bad", failed);
+  if (banner.dataset.title !== title || banner.hidden) { // only what is new is read out
+    banner.dataset.title = title;
+    banner.replaceChildren(
+      el("span", { class: failed ? "mark" : "spinner", "aria-hidden": "true" }, failed ? "!" : ""),
+      el("p", {}, el("strong", {}, title), " ", sentence),
+      el("p", { class: "waited", "aria-hidden": "true" }),
+    );
+    banner.hidden = false;
+  }
+  banner.querySelector(".waited").textContent = waited ? seconds(waited) : "";
+}
