@@ -46,6 +46,8 @@ class Contestant:
     """Whether a video that it has scored may cost it less; if not, known videos are new ones to it."""
     scores_alike: bool = True
     """Whether its scores must be those of Miles."""
+    alone_only: bool = False
+    """Whether only what one client gets of it is of interest."""
 
 
 class Running:
@@ -148,6 +150,9 @@ def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
     ours, theirs = sys.executable, str(PEERS_PYTHON)
     return [
         Contestant("miles", [ours, "app.py"], clean | settings, takes_batches=True, remembers=True),
+        Contestant(
+            "unguarded", _module(ours, "unguarded"), clean | settings, remembers=True, alone_only=True
+        ),
         Contestant("seed", _module(ours, "seed"), engine, scores_alike=False),
         Contestant("litserve", _module(theirs, "litserve_peer"), engine),
         Contestant("bentoml", _module(theirs, "bentoml_peer"), engine, wire_is_a_list=True),

@@ -80,14 +80,22 @@ class Bench:
             for clients in CLIENTS:
                 requests = self._requests(cache)
                 for server in self._turns(number):
-                    # To a server that remembers nothing, known videos are new ones: once will do.
-                    if cache == "cold" or clients == CLIENTS[0] or server.contestant.remembers:
+                    if self._is_asked(server, Phase(cache, clients)):
                         self._measure(server, Phase(cache, clients), requests)
         videos, singles, more = (self._workload.new_videos(BATCH_VIDEOS) for _ in range(3))
         for server in self._turns(number):
+            if server.contestant.alone_only:
+                continue
             self._measure_batch(server, videos)
             if server.contestant.takes_batches:
                 self._measure_singles(server, singles, more)
+
+    def _is_asked(self, server: Running, phase: Phase) -> bool:
+        """To a server that remembers nothing, known videos are new ones: once will do."""
+        contestant = server.contestant
+        if phase.clients == CLIENTS[0]:
+            return True
+        return not contestant.alone_only and (phase.cache == "cold" or contestant.remembers)
 
     def _turns(self, number: int) -> Iterable[Running]:
         alive = [server for server in self._servers if server.contestant.name not in self._results.failures]

@@ -3,9 +3,9 @@
 import statistics
 from collections.abc import Callable, Sequence
 
-from benchmarks.measuring import BATCH_VIDEOS, CLIENTS, Phase, Results, Sample
+from benchmarks.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
 
-MILES, SEED = "miles", "seed"
+MILES, SEED, UNGUARDED = "miles", "seed", "unguarded"
 CORES = ("f32_gops", "int8_gops", "video_gop")
 ONE, MANY = CLIENTS[0], CLIENTS[-1]
 Figures = dict[str, float]
@@ -32,7 +32,7 @@ def names(results: Results) -> list[str]:
 def ratios(results: Results) -> Figures:
     """Every promise as a ratio within this run; what could not be measured is left out."""
     found: Figures = {}
-    for name in (peer for peer in names(results) if peer != MILES):
+    for name in (peer for peer in names(results) if peer not in (MILES, UNGUARDED)):
         found |= _beside(results, name)
     for clients, seeds in ((ONE, "warm"), (MANY, "cold")):  # the seed remembers nothing
         key = f"p50, {_clients(clients)}, known videos: seed / Miles"
@@ -60,6 +60,21 @@ def _beside(results: Results, name: str) -> Figures:
         found |= _ratio(results, key, MILES, name, (Phase("cold", clients),) * 2, lambda s: s.load.throughput)
     key = f"CPU a video, {MANY} clients: {name} / Miles"
     return found | _ratio(results, key, name, MILES, many, lambda s: s.cpu_ms_per_request)
+
+
+def guards_ms(results: Results) -> Figures:
+    """What one client's request costs more than without the guards: of p50, the median of the rounds."""
+    found: Figures = {}
+    for cache in CACHES:
+        ours, bare = (results.samples.get((name, Phase(cache, ONE)), []) for name in (MILES, UNGUARDED))
+        pairs = [
+            (one.load.p50_ms, other.load.p50_ms)
+            for one, other in zip(ours, bare, strict=False)
+            if one.load.requests and other.load.requests
+        ]
+        if pairs:
+            found[cache] = statistics.median(one - other for one, other in pairs)
+    return found
 
 
 def floor(results: Results) -> Figures:
@@ -95,7 +110,7 @@ def _against_floor(results: Results) -> Figures:
 
 def _most_to_gain(results: Results, measured: Figures) -> Figures:
     """What a server could gain at most over the best peer: the loop's work alone, and no core ever idle."""
-    peers = [name for name in names(results) if name not in (MILES, SEED)]
+    peers = [name for name in names(results) if name not in (MILES, SEED, UNGUARDED)]
     one = {name: results.samples.get((name, Phase("cold", ONE)), []) for name in peers}
     many = {name: results.samples.get((name, Phase("cold", MANY)), []) for name in peers}
     if not peers or not all(one.values()) or not all(many.values()):

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
-from benchmarks.ratios import CORES, Figures, disturbed, floor, median_of, names, ratios
+from benchmarks.ratios import CORES, Figures, disturbed, floor, guards_ms, median_of, names, ratios
+
+VIDEOS = {"cold": "new videos", "warm": "known videos, new counts"}
 
 
 def show(results: Results) -> None:
@@ -17,6 +19,8 @@ def show(results: Results) -> None:
             _show_phase(results, Phase(cache, clients))
     _show_servers(results)
     _show_floor(results)
+    for cache, milliseconds in guards_ms(results).items():
+        print(f"\nthe guards cost {milliseconds:+.2f} ms of p50, 1 client, {VIDEOS[cache]}")
     print("\nratios within this run, median of the rounds")
     for name, value in ratios(results).items():
         print(f"  {name:58} {value:8.2f}")
@@ -33,6 +37,7 @@ def figures(results: Results) -> dict[str, Any]:
         "benchmark": "side_by_side",
         "ratios": {name: round(value, 3) for name, value in ratios(results).items()},
         "servers": {name: _summary(results, name) for name in names(results)},
+        "guards_ms": {cache: round(value, 3) for cache, value in guards_ms(results).items()},
         "floor": floor(results),
         "disturbed_phases": disturbed(results),
         "failures": results.failures,
@@ -69,8 +74,7 @@ def _row(samples: Sequence[Sample]) -> Figures:
 
 
 def _show_phase(results: Results, phase: Phase) -> None:
-    what = "new videos" if phase.cache == "cold" else "known videos, new counts"
-    print(f"\n{phase.clients} client{'s' * (phase.clients > 1)}, {what}")
+    print(f"\n{phase.clients} client{'s' * (phase.clients > 1)}, {VIDEOS[phase.cache]}")
     latencies = f"{'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9}"
     print(f"  {'':10} {latencies} {'per s':>8} {'CPU ms each':>12} {'failed':>7} {'others':>7}")
     for name in names(results):

@@ -84,6 +84,16 @@ def test_peers_give_the_networks_score(
         assert server.start_s > 0
 
 
+def test_miles_without_its_guards_gives_the_networks_score(
+    checkpoint: Path, bundle: Path, video: dict[str, Any], tmp_path: Path
+) -> None:
+    """What is left out is no part of the answer; nothing of the middleware is left in."""
+    with running(contestant("unguarded", checkpoint, bundle), tmp_path, video) as server:
+        answer = server.predict(video)
+        assert answer["viral_score"] == pytest.approx(reference(video), abs=1e-3)
+        assert answer["modalities"]["image"]["state"] == "used"
+
+
 def test_a_peer_that_is_not_installed_says_so(
     checkpoint: Path, bundle: Path, video: dict[str, Any], tmp_path: Path
 ) -> None:

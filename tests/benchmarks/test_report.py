@@ -71,6 +71,15 @@ def test_the_floor_is_compared_with_miles(results: Results) -> None:
     assert limit == pytest.approx(1.11, abs=0.01)
 
 
+def test_what_the_guards_cost_is_a_difference_within_a_round(results: Results) -> None:
+    """Milliseconds, not a ratio: they cost the same whatever the engine does."""
+    assert figures(results)["guards_ms"] == {}
+    results.start_s["unguarded"] = results.resident_mb["unguarded"] = 1.0
+    results.samples["unguarded", Phase("cold", 1)] = [sample(9.5), sample(90), sample(11.7)]
+    assert figures(results)["guards_ms"] == {"cold": pytest.approx(0.5)}
+    assert not [key for key in ratios(results) if "unguarded" in key]
+
+
 def test_what_is_left_to_gain_is_said(results: Results) -> None:
     """Two cores that never idle could answer in 2 ms, and 500 times a second, whoever serves."""
     batch = {"cpu_ms": 4.0, "wall_ms": 2.0, "p50_ms": 6.0}

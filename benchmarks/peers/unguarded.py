@@ -1,0 +1,80 @@
+"""Miles without what guards it: what an ordinary request pays for being served safely and watched.
+
+    python -m benchmarks.peers.unguarded PORT
+
+The same routes, schemas, fetcher, queues and engine. Left out are every middleware (request ids, log lines,
+limits, keys, admission, departures), the server's patience with slow clients, the counts and distributions
+that each score is entered into, and the processes that decode: pictures are decoded in threads.
+"""
+
+import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import uvicorn
+from numpy.typing import NDArray
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import create_app
+from preprocessing.image import ImageLimits, ImageSpec, decode_image
+from serving import towers
+from serving.drift import DriftWindow
+from serving.settings import Settings
+from serving.telemetry import Telemetry, configure_logging
+
+
+class DecodeThreads:
+    """Decodes as `DecodePool` does, in threads: a picture of endless work keeps one for ever."""
+
+    lost = 0
+
+    def __init__(self, spec: ImageSpec, limits: ImageLimits, workers: int) -> None:
+        self._spec, self._limits = spec, limits
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=False)
+
+    async def ready(self) -> None:
+        """Threads need no start."""
+
+    async def decode(self, encoded: bytes) -> NDArray[np.uint8]:
+        """What `decode_image` gives for this file, and its errors."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, decode_image, encoded, self._spec, self._limits)
+
+
+class Deadline:
+    """The one thing that the routes need of the middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, without a deadline."""
+        scope["deadline"] = None
+        await self._app(scope, receive, send)
+
+
+def create_unguarded(settings: Settings) -> ASGIApp:
+    """The app without its guards; changes the modules of the process that calls it, which is its own."""
+    towers.DecodePool = DecodeThreads  # type: ignore[assignment,attr-defined]
+    Telemetry.count_prediction = lambda *_: None  # type: ignore[method-assign]
+    DriftWindow.observe = lambda *_: None  # type: ignore[method-assign]
+    app = create_app(settings)
+    app.user_middleware.clear()
+    return Deadline(app)
+
+
+if __name__ == "__main__":
+    chosen = Settings.from_environment()
+    configure_logging(chosen.log_format, chosen.log_level)
+    uvicorn.run(create_unguarded(chosen), host=chosen.host, port=int(sys.argv[1]), ws="none", log_config=None)
