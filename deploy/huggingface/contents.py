@@ -1,0 +1,84 @@
+"""What goes up to a Space: files of the last commit that the image is made of, and what its README shows.
+
+Nothing that git does not track, nothing that is changed and not committed, nothing else of the repository.
+Knows git, not the hub.
+"""
+
+import io
+import re
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+# What a Space reads besides what the Dockerfile copies.
+ALWAYS = ("Dockerfile", ".dockerignore", "README.md", "LICENSE")
+COPIED = re.compile(r"^COPY (?!--)(.+) \S+$", re.MULTILINE)
+PICTURE = re.compile(r"!\[[^\]]*\]\(([\w./-]+)\)|<img [^>]*src=\"([\w./-]+)\"")
+SECRET_NAMES = re.compile(r"(^|/)(\.env(\..*)?|id_[a-z0-9]+|.*\.(pem|key|p12))$")
+# Tokens of the hub, GitHub, Supabase and AWS, signed web tokens, private keys.
+SECRETS = re.compile(
+    rb"hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{36}|sb_secret_[\w-]{20,}|AKIA[0-9A-Z]{16}"
+    rb"|eyJ[\w-]{20,}\.eyJ[\w-]{20,}\.[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+
+
+class SpaceError(Exception):
+    """A Space that cannot be made or filled: names what is wrong and the next step."""
+
+
+def files_of_the_space(root: Path) -> dict[str, bytes]:
+    """Path to content of everything that goes up, as the last commit has it. Raises `SpaceError`."""
+    dockerfile = _git(root, "show", "HEAD:Dockerfile").decode()
+    readme = _git(root, "show", "HEAD:README.md").decode()
+    copied = [name for line in COPIED.findall(dockerfile) for name in line.split()]
+    shown = [path for match in PICTURE.findall(readme) for path in match if path]
+    archive = _git(root, "archive", "--format=tar", "HEAD", "--", *{*ALWAYS, *copied, *shown})
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        members = [member for member in tar if not member.isdir()]
+        links = [member.name for member in members if not member.isfile()]
+        if links:
+            raise SpaceError(f"{', '.join(links)}: links are not uploaded; commit the files themselves")
+        found = {member.name: file.read() for member in members if (file := tar.extractfile(member))}
+    refuse_secrets(found)
+    return dict(sorted(found.items()))
+
+
+def refuse_secrets(files: Mapping[str, bytes]) -> None:
+    """Raise `SpaceError` for a file that is named as secrets are, or holds what looks like one."""
+    for path, content in files.items():
+        if SECRET_NAMES.search(path):
+            raise SpaceError(f"{path}: secrets are kept in files of such names; take it out of git")
+        if SECRETS.search(content):
+            raise SpaceError(
+                f"{path}: holds what looks like a token or key; revoke it and take it out of git"
+            )
+
+
+def commit_of(root: Path) -> str:
+    """The sha of the commit that goes up."""
+    return _git(root, "rev-parse", "HEAD").decode().strip()
+
+
+def left_here(root: Path) -> list[str]:
+    """Tracked files with changes that are not committed: these stay here."""
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no").decode().splitlines()
+    return [line[3:] for line in changed]
+
+
+def listing(files: Mapping[str, bytes]) -> str:
+    """A line per file, its bytes first, and the sum."""
+    lines = [f"{len(content):>12,}  {path}" for path, content in files.items()]
+    total = sum(map(len, files.values()))
+    return "\n".join([*lines, f"{total:>12,}  bytes in {len(files)} files"])
+
+
+def _git(root: Path, *arguments: str) -> bytes:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)  # noqa: S603, S607
+    except FileNotFoundError as exc:
+        raise SpaceError("git is not installed; what goes up is what it tracks") from exc
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise SpaceError(f"git {arguments[0]} failed in {root.name}: {said}")
+    return done.stdout

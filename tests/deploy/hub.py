@@ -1,0 +1,103 @@
+"""A server on loopback that answers the requests of the hub's API that publishing a Space makes.
+
+It is no model of the hub: it checks nothing, keeps what it was sent, and answers in the shapes that
+huggingface_hub reads. What the hub itself accepts it cannot tell.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Hub:
+    """What lies in its one Space before, and everything that it was asked for."""
+
+    space: str
+    files: set[str] | None = None
+    """None: there is no such Space."""
+    refusal: int | None = None
+    """Answer everything with this status."""
+    url: str = ""
+    tokens: set[str | None] = field(default_factory=set)
+    created: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, dict[str, str]] = field(default_factory=lambda: {"secrets": {}, "variables": {}})
+    added: dict[str, bytes] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    message: str = ""
+
+    def answer(self, path: str, body: bytes) -> tuple[int, Any]:
+        """Status and content for one request."""
+        ours = f"/api/spaces/{self.space}"
+        if self.refusal:
+            return self.refusal, {"error": "refused"}
+        if path == "/api/repos/create":
+            self.created.append(json.loads(body))
+            self.files = set() if self.files is None else self.files
+            return 200, {"url": f"{self.url}/spaces/{self.space}"}
+        if path == "/api/validate-yaml":
+            return 200, {"errors": [], "warnings": []}
+        if self.files is None or not path.startswith(ours):
+            return 404, {"error": "Repository not found"}
+        return 200, self._of_the_space(path.removeprefix(ours), body)
+
+    def _of_the_space(self, path: str, body: bytes) -> Any:
+        assert self.files is not None
+        if path.startswith("/preupload/"):
+            files = [file["path"] for file in json.loads(body)["files"]]
+            return {
+                "files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in files]
+            }
+        if path.startswith("/commit/"):
+            return self._commit([json.loads(line) for line in body.splitlines()])
+        if path in ("/secrets", "/variables"):
+            given = json.loads(body)
+            self.settings[path[1:]][given["key"]] = given["value"]
+            return {key: {"value": value} for key, value in self.settings["variables"].items()}
+        return {"id": self.space, "sha": "1" * 40, "siblings": [{"rfilename": name} for name in self.files]}
+
+    def _commit(self, lines: list[dict[str, Any]]) -> Any:
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "header":
+                self.message = value["summary"]
+            elif line["key"] == "file":
+                self.added[value["path"]] = base64.b64decode(value["content"])
+            else:
+                self.deleted.add(value["path"])
+        return {"commitUrl": f"{self.url}/spaces/{self.space}/commit/{'2' * 40}", "commitOid": "2" * 40}
+
+
+@contextmanager
+def running_hub(hub: Hub) -> Iterator[Hub]:
+    """Serve `hub` on a free port, its address in `hub.url`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            hub.tokens.add(self.headers.get("Authorization"))
+            status, content = hub.answer(self.path.partition("?")[0], self.rfile.read(length))
+            answer = json.dumps(content).encode()
+            head = f"HTTP/1.0 {status} -\r\nContent-Type: application/json"
+            self.wfile.write(f"{head}\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
+
+        do_POST = do_GET  # noqa: N815  http.server's name
+
+        def log_message(self, *_: object) -> None:
+            """Tests read what was kept."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
