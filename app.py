@@ -25,7 +25,7 @@ from serving.model_info import describe
 from serving.page import PageFiles, home_page
 from serving.predictor import Predictor
 from serving.problems import NOT_READY, PROBLEMS
-from serving.routes import PREDICT, PREDICT_BATCH
+from serving.routes import EXPLAIN, PREDICT, PREDICT_BATCH
 from serving.schemas import (
     MODEL_NAME,
     BatchRequest,
@@ -38,6 +38,7 @@ from serving.server import run
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 from serving.tracing import FASTAPI_OFF
+from serving.what_if import ExplainRequest, ExplainResponse, explain_one
 
 NDJSON = "application/x-ndjson"
 router = APIRouter()
@@ -62,7 +63,7 @@ async def predict_batch(
     """Score up to 256 videos; `Accept: application/x-ndjson` streams each line as it is ready."""
     started = time.perf_counter()
     predictor.require_ready()
-    entries = score_each(predictor, body.videos, request.scope, request.state.telemetry, timings)
+    entries = score_each(predictor, body.videos, request.scope, request.state.telemetry, timings=timings)
     if NDJSON in request.headers.get("accept", ""):
         lines = (json.dumps({"index": index, **entry.model_dump()}) + "\n" async for index, entry in entries)
         return StreamingResponse(lines, media_type=NDJSON)
@@ -71,6 +72,12 @@ async def predict_batch(
         predictions=[finished[index] for index in range(len(body.videos))],
         processing_time_ms=round((time.perf_counter() - started) * 1000),
     )
+
+
+@router.post(EXPLAIN, responses=PROBLEMS)
+async def explain(body: ExplainRequest, request: Request, predictor: PredictorDep) -> ExplainResponse:
+    """Score one video, say what moved the score, and score up to 16 changes of it."""
+    return await explain_one(body, predictor, request.scope, request.state.telemetry)
 
 
 @router.head("/", include_in_schema=False)

@@ -34,6 +34,8 @@ class ModelCard:
     provenance: dict[str, Any]
     distributions: dict[str, Any] = field(default_factory=dict)
     """How features and score were distributed in training; empty in what was trained before this was kept."""
+    titles: dict[str, Any] = field(default_factory=dict)
+    """What the training titles were like: `mean_vector` (text_dim,), `scripts` by share; either may lack."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them."""

@@ -27,7 +27,7 @@ from model.velocity import Velocity
 
 STATISTICS = ("scalar_features", "feature_stats", "velocity")
 RECORDS = ("test_metrics", "golden", "provenance", "distributions")
-SIDECAR_KEYS = (*STATISTICS, "calibration", "text")
+SIDECAR_KEYS = (*STATISTICS, "calibration", "text", "distributions", "titles")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Checkpoint:
     golden: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     distributions: dict[str, Any] = field(default_factory=dict)
+    titles: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     sha256: str = ""
 
@@ -86,6 +87,7 @@ class Checkpoint:
             golden=self.golden,
             provenance=self.provenance,
             distributions=self.distributions,
+            titles=self.titles,
         )
 
     def _count_parameters(self) -> dict[str, int]:
@@ -165,6 +167,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "golden": checkpoint.golden,
             "provenance": checkpoint.provenance,
             "distributions": checkpoint.distributions,
+            "titles": checkpoint.titles,
         },
         partial,
     )
@@ -224,6 +227,7 @@ def _checked_metadata(config: FusionConfig, said: Mapping[str, Any]) -> dict[str
         "temperature": checked.temperature(said.get("calibration")),
         "text_fields": text_fields,
         "max_tokens": max_tokens,
+        "titles": checked.titles(said.get("titles"), config),
         **{key: checked.mapping(key, said.get(key)) for key in RECORDS},
     }
 

@@ -135,6 +135,28 @@ def text(value: Any, config: FusionConfig) -> tuple[tuple[str, ...], int]:
     return fields, tokens
 
 
+def titles(value: Any, config: FusionConfig) -> dict[str, Any]:
+    """What the training titles were like: their mean vector, and the share of them that each script has."""
+    values = mapping("titles", value)
+    mean, scripts = values.get("mean_vector"), values.get("scripts")
+    numbers = mean if isinstance(mean, list) else []
+    if mean is not None and (
+        len(numbers) != config.text.output_dim or any(finite_number(number) is None for number in numbers)
+    ):
+        raise MetadataError(
+            "titles", f"has mean_vector {shown(mean)}, expected {config.text.output_dim} numbers"
+        )
+    shares = list(scripts.values()) if isinstance(scripts, dict) else [None]
+    if scripts is not None and not all(_is_share(share) for share in shares):
+        raise MetadataError("titles", f"has scripts {shown(scripts)}, expected the share of each")
+    return values
+
+
+def _is_share(value: Any) -> bool:
+    number = finite_number(value)
+    return number is not None and 0 <= number <= 1
+
+
 def mapping(key: str, value: Any) -> dict[str, Any]:
     """A key that only describes or records: any dict, its numbers plain."""
     if is_absent(value):

@@ -17,24 +17,32 @@ Entry = PredictResponse | FailedItem
 
 
 async def score_each(
-    predictor: Predictor, videos: Sequence[Any], scope: Scope, telemetry: Telemetry, timings: bool
+    predictor: Predictor,
+    videos: Sequence[Any],
+    scope: Scope,
+    telemetry: Telemetry,
+    *,
+    timings: bool = False,
+    schema: type[PredictRequest] = PredictRequest,
+    counted: int = 1,
 ) -> AsyncIterator[tuple[int, Entry]]:
     """(index, entry) for every item of `videos`, refused ones first, the others as they finish.
 
-    `scope` is the request's: it has the deadline that holds for every item, and what its client may take.
+    `scope` is the request's: it has the deadline that holds for every item, and what its client may take, of
+    which the first `counted` videos are taken already. `schema` is what an item must be.
     """
     instance = instance_in(scope)
     allowance: Allowance | None = scope.get("allowance")
     granted = len(videos)
     if allowance is not None:
-        granted = 1 + allowance.take(len(videos) - 1)  # the request itself was counted as one
+        granted = counted + allowance.take(len(videos) - counted)
     accepted: dict[int, PredictRequest] = {}
     for index, video in enumerate(videos):
         if allowance is not None and index >= granted:
             yield index, _failed(allowance.refuse(), instance)
             continue
         try:
-            accepted[index] = PredictRequest.model_validate(video)
+            accepted[index] = schema.model_validate(video)
         except ValidationError as exc:
             yield index, _refused(exc, instance)
     indices = list(accepted)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
 from model.bundle import Bundle, bundle_directory, is_bundle, read_bundle
@@ -43,6 +45,10 @@ class LoadedModel:
     """The pixels that the image tower takes; None when the network has no image tower."""
     distributions: dict[str, Distribution] = field(default_factory=dict)
     """How features and score were distributed in training; empty where the checkpoint does not say."""
+    mean_text: NDArray[np.float32] | None = None
+    """The mean vector of the training titles, (text_dim,); None where the checkpoint does not say."""
+    scripts: dict[str, float] = field(default_factory=dict)
+    """The share of the training titles by script; empty where the checkpoint does not say."""
 
     @property
     def fingerprint(self) -> str:
@@ -65,6 +71,8 @@ def load_model(settings: Settings) -> LoadedModel:
         fidelity=fidelity,
         image_spec=ImageSpec(vision.height, vision.width) if vision else None,
         distributions=_build_distributions(card),
+        mean_text=_build_mean_text(card),
+        scripts=card.titles.get("scripts") or {},
     )
 
 
@@ -150,6 +158,11 @@ def _build_distributions(card: ModelCard) -> dict[str, Distribution]:
         except ValueError as exc:
             raise CheckpointError(f"{card.name}: the distribution of {name} {exc}. Train it again.") from exc
     return built
+
+
+def _build_mean_text(card: ModelCard) -> NDArray[np.float32] | None:
+    mean = card.titles.get("mean_vector")
+    return None if mean is None else np.array(mean, dtype=np.float32)
 
 
 def _build_tokenizer(card: ModelCard) -> BertTextTokenizer:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,10 @@ from serving.batching import BatchingQueue
 from serving.cache import VectorCache
 from serving.drift import DriftWindow
 from serving.errors import ModalityRequiredError
+from serving.explanation import Explainer, Explanation, Row
 from serving.loading import LoadedModel
 from serving.timing import Stopwatch
-from serving.towers import ImageTower, ModalityReport, TextTower, Vector
-
-Modality = Literal["text", "image", "scalars"]
+from serving.towers import ImageTower, Modality, ModalityReport, TextTower, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,7 @@ class ScoringRequest:
     video: Video
     thumbnail_url: str | None = None
     require: frozenset[Modality] = frozenset()
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,8 @@ class Prediction:
     modalities: dict[Modality, ModalityReport]
     warnings: tuple[str, ...]
     watch: Stopwatch = field(default_factory=Stopwatch)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One video before the fusion."""
-
-    text: Vector
-    image: Vector
-    scalars: Vector
+    explanation: Explanation | None = None
+    """What moved the score; None unless it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +83,10 @@ class Pipeline:
             model, cache, thumbnails, limits, threads.image, threads.decoders, max_batch_size
         )
         self._text = TextTower(model, cache, threads.text, threads.workers, max_batch_size, self._image)
-        self._fusion = BatchingQueue[_Row, tuple[float, float]](
+        self._fusion = BatchingQueue[Row, tuple[float, float]](
             self._run_fusion, threads.fusion, max_batch_size
         )
+        self._explainer = Explainer(model, self._score_rows, self._empty_text)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -122,25 +116,41 @@ class Pipeline:
             "scalars": self._report_scalars(raw[0]),
         }
         _check_required(request.require, reports)
-        row = _Row(text.vector, image.vector, self.model.scaler.transform(raw)[0])
+        row = Row(text.vector, image.vector, self.model.scaler.transform(raw)[0])
         viral, velocity = await self._fuse(row, watch)
+        explanation = None
+        if request.explain:
+            with watch.measure("explanation"):
+                explanation = await self._explainer.explain(row, (viral, velocity))
         about_scalars = notices.about_time(request.video) + notices.out_of_range(raw[0], self.model.scaler)
         watch.stop()
         self.drift.observe(raw[0], viral)
-        return Prediction(viral, velocity, reports, (*text.warnings, *image.warnings, *about_scalars), watch)
+        warnings = (*text.warnings, *image.warnings, *about_scalars)
+        return Prediction(viral, velocity, reports, warnings, watch, explanation)
 
-    async def _fuse(self, row: _Row, watch: Stopwatch) -> tuple[float, float]:
+    async def _fuse(self, row: Row, watch: Stopwatch) -> tuple[float, float]:
         ran = await self._fusion.submit(row)
         watch.add("queue", ran.waited_s)
         watch.add("fusion", ran.ran_s)
         _check_finite(*ran.result)
         return ran.result
 
+    async def _score_rows(self, rows: Sequence[Row]) -> list[tuple[float, float]]:
+        """The scores of a few rows that are one explanation's."""
+        scores = [ran.result for ran in await asyncio.gather(*map(self._fusion.submit, rows))]
+        for score in scores:
+            _check_finite(*score)
+        return scores
+
+    async def _empty_text(self) -> Vector:
+        """The text vector of a video without words."""
+        return (await self._text.encode(Video(title=""), Stopwatch(), alone=True)).vector
+
     def _report_scalars(self, raw: NDArray[np.float64]) -> ModalityReport:
         names = notices.imputed(raw, self.model.scaler.feature_names_in_)
         return ModalityReport("imputed", ", ".join(names)) if names else ModalityReport("used")
 
-    def _run_fusion(self, rows: Sequence[_Row]) -> list[tuple[float, float]]:
+    def _run_fusion(self, rows: Sequence[Row]) -> list[tuple[float, float]]:
         text, image = np.stack([row.text for row in rows]), np.stack([row.image for row in rows])
         scores = self.model.engine.score(text, image, np.stack([row.scalars for row in rows]))
         return list(zip(scores.viral.tolist(), scores.velocity.tolist(), strict=True))

@@ -7,7 +7,8 @@ from starlette.types import Scope
 
 PREDICT = "/predict"
 PREDICT_BATCH = "/predict/batch"
-SCORING = frozenset({PREDICT, PREDICT_BATCH})
+EXPLAIN = "/explain"
+SCORING = frozenset({PREDICT, PREDICT_BATCH, EXPLAIN})
 
 
 def is_scoring(scope: Scope) -> bool:

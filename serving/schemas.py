@@ -14,9 +14,10 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from features import Video
-from serving.pipeline import Modality, Prediction, ScoringRequest
+from serving.explanation_schemas import Explanation
+from serving.pipeline import Prediction, ScoringRequest
 from serving.timing import Stopwatch
-from serving.towers import ModalityReport
+from serving.towers import Modality, ModalityReport
 
 MODEL_NAME = "Miles v1.0"
 MODEL_VERSION = "miles-v1.0"
@@ -106,6 +107,10 @@ class PredictRequest(BaseModel):
         [], description="Modalities without which a score is refused with 422."
     )
 
+    explain: Annotated[bool, _or(False, bool)] = Field(
+        False, description="Whether the answer is to say what moved the score."
+    )
+
     def to_domain(self) -> ScoringRequest:
         """The same video without its wire."""
         video = Video(
@@ -122,7 +127,7 @@ class PredictRequest(BaseModel):
             completion_rate=self.completion_rate,
             creator_avg_views=self.creator_avg_views,
         )
-        return ScoringRequest(video, self.thumbnail_url, frozenset(self.require))
+        return ScoringRequest(video, self.thumbnail_url, frozenset(self.require), self.explain)
 
 
 class ModalityState(BaseModel):
@@ -155,6 +160,7 @@ class Timings(BaseModel):
     text: float
     image: float
     fusion: float
+    explanation: float
     total: float
     cached: list[str] = Field(description="Towers whose vector was known already.")
 
@@ -177,6 +183,9 @@ class PredictResponse(BaseModel):
     timings_ms: Timings | None = Field(
         None, exclude_if=_is_none, description="Where the time went; only with `?timings=1`."
     )
+    explanation: Explanation | None = Field(
+        None, exclude_if=_is_none, description="What moved the score; only when asked for."
+    )
 
     @classmethod
     def of(cls, prediction: Prediction, timings: bool = False) -> Self:
@@ -193,6 +202,9 @@ class PredictResponse(BaseModel):
             ),
             warnings=list(prediction.warnings),
             timings_ms=Timings.of(prediction.watch) if timings else None,
+            explanation=Explanation.of(prediction.explanation, (prediction.viral_score, prediction.velocity))
+            if prediction.explanation
+            else None,
         )
 
 

@@ -9,10 +9,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from serving.cache import VectorCache
-from serving.pipeline import Modality, Prediction
+from serving.pipeline import Prediction
 from serving.predictor import Predictor
 from serving.readings import Readings
-from serving.towers import ModalityReport
+from serving.towers import Modality, ModalityReport
 from serving.tracing import Tracing
 
 STAGE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

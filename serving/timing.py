@@ -7,10 +7,10 @@ to more than its total. `queue` is the sum of its waits for the towers and the f
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
-Stage = Literal["queue", "download", "decode", "tokenise", "text", "image", "fusion", "total"]
-STAGES: tuple[Stage, ...] = ("queue", "download", "decode", "tokenise", "text", "image", "fusion", "total")
+Stage = Literal["queue", "download", "decode", "tokenise", "text", "image", "fusion", "explanation", "total"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class Stopwatch:

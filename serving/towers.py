@@ -27,6 +27,7 @@ from serving.cache import VectorCache, image_key, text_key
 from serving.loading import LoadedModel
 from serving.timing import Stopwatch
 
+Modality = Literal["text", "image", "scalars"]
 State = Literal["used", "missing", "failed", "truncated", "imputed"]
 Vector = NDArray[np.float32]
 Pixels = NDArray[np.uint8]

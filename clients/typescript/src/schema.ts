@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Explain
+         * @description Score one video, say what moved the score, and score up to 16 changes of it.
+         */
+        post: operations["explain_explain_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health/live": {
         parameters: {
             query?: never;
@@ -149,6 +169,19 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Baseline
+         * @description The score of a video of which nothing is known.
+         */
+        Baseline: {
+            /**
+             * Predicted Velocity
+             * @description Views per day.
+             */
+            predicted_velocity: number;
+            /** Viral Score */
+            viral_score: number;
+        };
+        /**
          * BatchRequest
          * @description Many videos in one call.
          */
@@ -165,6 +198,224 @@ export interface components {
             predictions: (components["schemas"]["PredictResponse"] | components["schemas"]["FailedItem"])[];
             /** Processing Time Ms */
             processing_time_ms: number;
+        };
+        /**
+         * ChangedVideo
+         * @description A changed video's answer.
+         */
+        ChangedVideo: {
+            /** Changes */
+            changes: {
+                [key: string]: string | boolean | number | string[] | null;
+            };
+            prediction: components["schemas"]["PredictResponse"];
+        };
+        /**
+         * Contribution
+         * @description What one block of the input added to the score, or took from it.
+         */
+        Contribution: {
+            /**
+             * Features
+             * @description The group's features; none for text and image.
+             */
+            features: string[];
+            /**
+             * Group
+             * @description `text`, `image`, or a group of features.
+             */
+            group: string;
+            /**
+             * Label
+             * @description The group in words.
+             */
+            label: string;
+            /**
+             * Modality
+             * @enum {string}
+             */
+            modality: "text" | "image" | "scalars";
+            /**
+             * Predicted Velocity
+             * @description Views per day.
+             */
+            predicted_velocity: number;
+            /** Viral Score */
+            viral_score: number;
+        };
+        /**
+         * ExplainRequest
+         * @description A video, and changes of it that are to be scored beside it.
+         * @example {
+         *       "comment_count": 85,
+         *       "description": "Start your day right with these habits.",
+         *       "like_count": 1200,
+         *       "thumbnail_url": "https://i.ytimg.com/vi/dQw4w9WgXcQ/hqdefault.jpg",
+         *       "title": "10 Tips for Perfect Morning Routine",
+         *       "view_count": 15000,
+         *       "what_if": [
+         *         {
+         *           "title": "My morning routine"
+         *         },
+         *         {
+         *           "view_count": 150000
+         *         },
+         *         {}
+         *       ]
+         *     }
+         */
+        ExplainRequest: {
+            /**
+             * Comment Count
+             * @default 0
+             */
+            comment_count?: number | null;
+            /**
+             * Completion Rate
+             * @description The share of the video that is watched, 0 to 1. Read by checkpoints with the first list of columns only.
+             * @example 0.62
+             */
+            completion_rate?: number | null;
+            /**
+             * Creator Avg Views
+             * @description Views of the creator's average video. Read by checkpoints with the first list of columns only.
+             * @example 12000
+             */
+            creator_avg_views?: number | null;
+            /**
+             * Description
+             * @default
+             */
+            description?: string | null;
+            /**
+             * Duration Seconds
+             * @default 30
+             */
+            duration_seconds?: number | null;
+            /**
+             * Explain
+             * @description Whether the answer is to say what moved the score.
+             * @default false
+             */
+            explain?: boolean | null;
+            /**
+             * Like Count
+             * @default 0
+             */
+            like_count?: number | null;
+            /**
+             * Observed At
+             * @description When the counts were read, ISO 8601; now, when absent. Also accepted as scraped_at.
+             */
+            observed_at?: string | null;
+            /**
+             * Published At
+             * @description When the video went up, ISO 8601. Also accepted as upload_date.
+             */
+            published_at?: string | null;
+            /**
+             * Require
+             * @description Modalities without which a score is refused with 422.
+             * @default []
+             */
+            require?: ("text" | "image" | "scalars")[] | null;
+            /**
+             * Save Count
+             * @description Read by checkpoints with the first list of columns only; null is unknown, not 0.
+             * @example 25
+             */
+            save_count?: number | null;
+            /**
+             * Share Count
+             * @description Read by checkpoints with the first list of columns only; null is unknown, not 0.
+             * @example 40
+             */
+            share_count?: number | null;
+            /**
+             * Thumbnail Url
+             * @description http, https or data:image/...;base64, and null or empty for no thumbnail.
+             */
+            thumbnail_url?: string | null;
+            /** Title */
+            title: string;
+            /**
+             * View Count
+             * @default 0
+             */
+            view_count?: number | null;
+            /**
+             * What If
+             * @description Fields of the request with other values. Each is scored like a request of its own.
+             * @default []
+             */
+            what_if?: {
+                [key: string]: string | boolean | number | string[] | null;
+            }[];
+        };
+        /**
+         * ExplainResponse
+         * @description A score, what moved it, and what changes would make of it.
+         */
+        ExplainResponse: {
+            /**
+             * Confidence
+             * @description Probability of the predicted class.
+             */
+            confidence: number;
+            explanation: components["schemas"]["Explanation"];
+            modalities: components["schemas"]["Modalities"];
+            /** Model Version */
+            model_version: string;
+            /**
+             * Predicted Velocity
+             * @description Views per day.
+             */
+            predicted_velocity: number;
+            /**
+             * Processing Time Ms
+             * @description Wall time within the server.
+             */
+            processing_time_ms: number;
+            /** @description Where the time went; only with `?timings=1`. */
+            timings_ms?: components["schemas"]["Timings"] | null;
+            /**
+             * Viral Score
+             * @description Calibrated probability that the video goes viral.
+             */
+            viral_score: number;
+            /**
+             * Warnings
+             * @description Sentences for a person; empty when all is well.
+             */
+            warnings: string[];
+            /**
+             * What If
+             * @description In the order of the request.
+             */
+            what_if: (components["schemas"]["ChangedVideo"] | components["schemas"]["FailedChange"])[];
+        };
+        /**
+         * Explanation
+         * @description Exact Shapley values; the contributions add up to the answer's distance from the baseline.
+         */
+        Explanation: {
+            baseline: components["schemas"]["Baseline"];
+            /**
+             * Contributions
+             * @description Largest |viral_score| first.
+             */
+            contributions: components["schemas"]["Contribution"][];
+        };
+        /**
+         * FailedChange
+         * @description A changed video that could not be scored.
+         */
+        FailedChange: {
+            /** Changes */
+            changes: {
+                [key: string]: string | boolean | number | string[] | null;
+            };
+            error: components["schemas"]["Problem"];
         };
         /**
          * FailedItem
@@ -267,6 +518,12 @@ export interface components {
              */
             duration_seconds?: number | null;
             /**
+             * Explain
+             * @description Whether the answer is to say what moved the score.
+             * @default false
+             */
+            explain?: boolean | null;
+            /**
              * Like Count
              * @default 0
              */
@@ -322,6 +579,8 @@ export interface components {
              * @description Probability of the predicted class.
              */
             confidence: number;
+            /** @description What moved the score; only when asked for. */
+            explanation?: components["schemas"]["Explanation"] | null;
             modalities: components["schemas"]["Modalities"];
             /** Model Version */
             model_version: string;
@@ -385,6 +644,8 @@ export interface components {
             decode: number;
             /** Download */
             download: number;
+            /** Explanation */
+            explanation: number;
             /** Fusion */
             fusion: number;
             /** Image */
@@ -427,6 +688,120 @@ export interface operations {
             };
             /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_explain_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplainResponse"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service has keys, and the request carries none of them (`Authorization: Bearer`). */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is compressed, or not declared as JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is invalid, or a required modality could not be had. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This client has used up its own limit; Retry-After says when to ask again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of ours. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No answer within the deadline. */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
