@@ -1,50 +1,44 @@
-"""A CSV of video snapshots to videos, targets and weights per split.
+"""A file of video snapshots to videos, targets and weights per split.
 
-Every row is one video on one day with the view count of its next snapshot. Descriptions are known for one
-month of the data only, so they are masked: a head that saw them would learn the month. Features are not
-computed here: `features.compute_features` is the only way from a video to numbers.
+Every row is one video at one time with what it gained afterwards. Features are not computed here:
+`features.compute_features` is the only way from a video to numbers.
 """
 
-import csv
-import gzip
-import hashlib
-import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features import Video
+from training.bad_rows import BadRows
+from training.copied_counts import refuse_copied_counts
+from training.descriptions import TITLE_ALONE, fields_to_read
+from training.fields import DURATION_SECONDS as DURATION_SECONDS
+from training.fields import PURGED, Columns, find_columns
+from training.fields import SPLITS as SPLITS
+from training.rows import Row, read_rows
+from training.splits import assign_splits, overlap
+from training.table import DatasetError as DatasetError  # part of this module's interface
+from training.table import read_table
 
 FloatArray = NDArray[np.float64]
-
-SPLITS = ("train", "val", "test")
-PURGED = "purged"  # rows whose next snapshot lies beyond their split's end
 VIRAL_QUANTILE = 0.8
-HOURS_PER_DAY = 24.0
-# The data holds no durations; a constant column gets no weight.
-DURATION_SECONDS = 30.0
-COLUMNS = (
-    "video_id",
-    "title",
-    "published_at",
-    "observed_at",
-    "view_count",
-    "like_count",
-    "comment_count",
-    "next_views",
-    "hours_to_next",
-    "split",
-)
-GZIP_MAGIC = b"\x1f\x8b"
 
 
-class DatasetError(ValueError):
-    """A data file that cannot be used: names the file, the line or column, and what was expected."""
+@dataclass(frozen=True)
+class Reading:
+    """How a file is to be read. `text` None: title and description if descriptions are known throughout."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Field to column, where a column has another name than the request's; to "" leaves a field out."""
+    text: tuple[str, ...] | None = None
+    allow_bad_rows: bool = False
+    viral_quantile: float = VIRAL_QUANTILE
+    seed: int = 0
+    """Decides the split of rows that carry neither a split nor a time."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,7 @@ class Split:
     views_per_day: FloatArray
     is_viral: NDArray[np.bool_]
     weights: FloatArray
+    thumbnail_urls: list[str | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -63,7 +58,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits, the views per day above which a video is viral, and which file they came from."""
+    """The three splits, the views per day above which a video is viral, and which file they came from.
+
+    `viral_threshold` is NaN where the file itself says which rows are viral.
+    """
 
     train: Split
     val: Split
@@ -72,6 +70,12 @@ class Dataset:
     name: str
     sha256: str
     purged_rows: int
+    text_fields: tuple[str, ...] = TITLE_ALONE
+    split_account: str = ""
+    rows_in_file: int = 0
+    bad_rows: BadRows = field(default_factory=BadRows)
+    notes: tuple[str, ...] = ()
+    """Sentences about what was found in the file, for people."""
 
     def split(self, name: str) -> Split:
         """The split called `name`: train, val or test."""
@@ -79,35 +83,40 @@ class Dataset:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    video_id: str
-    video: Video
-    views_per_day: float
-    split: str
+def read_dataset(path: Path, reading: Reading | None = None) -> Dataset:
+    """Read a CSV, CSV.gz or Parquet; viral is what it says, else the top fifth of the train rows' velocity.
 
-
-def read_dataset(path: Path) -> Dataset:
-    """Read a CSV, gzipped or plain. Viral is above the 80th percentile of the train rows' velocity.
-
-    Raises `DatasetError` for a file, a column or a value that cannot be used.
+    Raises `DatasetError` for a file, a column or a value that cannot be used, and for rows that tell what a
+    request cannot know.
     """
-    encoded = _read_bytes(path)
-    rows = list(_rows(path, encoded))
+    reading = reading or Reading()
+    table = read_table(path)
+    columns = find_columns(table, reading.columns)
+    found, bad, total = read_rows(table, columns)
+    _refuse_bad_rows(path, bad, total, reading)
+    rows, account = assign_splits(found, reading.seed)
     by_split = {name: [row for row in rows if row.split == name] for name in SPLITS}
-    for name, members in by_split.items():
-        if not members:
-            raise DatasetError(f"{path}: has no rows of the split {name}; its column split must name them")
-    _check_apart(path, by_split)
-    threshold = float(np.quantile([row.views_per_day for row in by_split["train"]], VIRAL_QUANTILE))
-    splits = {name: _split(members, threshold) for name, members in by_split.items()}
-    return Dataset(
+    _check_splits(path, by_split, account)
+    refuse_copied_counts(path, rows)
+    text_fields, text_note = fields_to_read(
+        {name: [row.video for row in members] for name, members in by_split.items()}, reading.text
+    )
+    threshold = _viral_threshold(path, by_split["train"], columns, reading)
+    splits = {name: _split(members, threshold, text_fields) for name, members in by_split.items()}
+    dataset = Dataset(
         **splits,
         viral_threshold=threshold,
         name=path.name,
-        sha256=hashlib.sha256(encoded).hexdigest(),
+        sha256=table.sha256,
         purged_rows=sum(row.split == PURGED for row in rows),
+        text_fields=text_fields,
+        split_account=account,
+        rows_in_file=total,
+        bad_rows=bad,
+        notes=tuple(note for note in (text_note, overlap(rows), *_absent(columns)) if note),
     )
+    _check_classes(path, dataset)
+    return dataset
 
 
 def without_age(videos: Sequence[Video]) -> list[Video]:
@@ -115,77 +124,92 @@ def without_age(videos: Sequence[Video]) -> list[Video]:
     return [replace(video, published_at=None) for video in videos]
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise DatasetError(f"{path}: cannot be read ({exc.strerror}); name the CSV or CSV.gz file") from exc
+def without_description(videos: Sequence[Video]) -> list[Video]:
+    """The same videos as a request tells them that carries a title alone."""
+    return [replace(video, description="") for video in videos]
 
 
-def _rows(path: Path, encoded: bytes) -> Iterator[_Row]:
-    try:
-        text = (gzip.decompress(encoded) if encoded.startswith(GZIP_MAGIC) else encoded).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as exc:
-        raise DatasetError(f"{path}: is not a CSV in UTF-8, gzipped or plain ({exc})") from exc
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
+def _refuse_bad_rows(path: Path, bad: BadRows, total: int, reading: Reading) -> None:
+    if len(bad) == total:
+        lines = "".join(f"\n{line}" for line in bad.lines())
+        raise DatasetError(f"{path}: has no row that can be used, of {total}{lines}")
+    if bad.faults and not reading.allow_bad_rows:
+        lines = "\n".join(bad.lines())
         raise DatasetError(
-            f"{path}: lacks the columns {', '.join(missing)}; "
-            f"found {', '.join(reader.fieldnames or ['none'])}"
+            f"{path}: {len(bad)} of {total} rows cannot be used; correct them, or leave them out with "
+            f"--allow-bad-rows\n{lines}"
         )
-    for values in reader:
-        try:
-            yield _row(values)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as exc:
-            raise DatasetError(f"{path}, line {reader.line_num}: {exc}") from exc
 
 
-def _row(values: Mapping[str, str]) -> _Row:
-    views, next_views, hours = (float(values[name]) for name in ("view_count", "next_views", "hours_to_next"))
-    views_per_day = (next_views - views) / (hours / HOURS_PER_DAY)
-    if not 0 <= views_per_day < np.inf:
-        raise ValueError(f"next_views {next_views:.0f} from {views:.0f}: expected no fewer views, later")
-    if values["split"] not in (*SPLITS, PURGED):
-        raise ValueError(f"split is {values['split']!r}, expected {', '.join((*SPLITS, PURGED))}")
-    video = Video(
-        title=values["title"],
-        view_count=int(views),
-        like_count=int(values["like_count"]),
-        comment_count=int(values["comment_count"]),
-        duration_seconds=DURATION_SECONDS,
-        published_at=_time(values["published_at"]),
-        observed_at=_time(values["observed_at"]),
-    )
-    return _Row(values["video_id"], video, views_per_day, values["split"])
+def _viral_threshold(path: Path, train: Sequence[Row], columns: Columns, reading: Reading) -> float:
+    if columns.has("is_viral"):
+        return float("nan")
+    velocities = [row.views_per_day for row in train]
+    threshold = float(np.quantile(velocities, reading.viral_quantile))
+    if threshold == max(velocities):
+        raise DatasetError(
+            f"{path}: no train row has more than {threshold:g} views per day, the {reading.viral_quantile:g} "
+            "quantile of train, so none would be viral; choose another --viral-quantile, or give is_viral"
+        )
+    return threshold
 
 
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError(f"time {text!r} carries no zone; write it like 2018-01-31T06:00:00Z")
-    return time
-
-
-def _split(rows: Sequence[_Row], threshold: float) -> Split:
+def _split(rows: Sequence[Row], threshold: float, text_fields: tuple[str, ...]) -> Split:
     snapshots = Counter(row.video_id for row in rows)
     views_per_day = np.array([row.views_per_day for row in rows])
+    given = [row.is_viral for row in rows]
+    videos = [row.video for row in rows]
     return Split(
-        videos=[row.video for row in rows],
+        videos=without_description(videos) if text_fields == TITLE_ALONE else videos,
         video_ids=[row.video_id for row in rows],
         views_per_day=views_per_day,
-        is_viral=views_per_day > threshold,
+        is_viral=views_per_day > threshold if given[0] is None else np.array(given, dtype=np.bool_),
         weights=np.array([1.0 / snapshots[row.video_id] for row in rows]),
+        thumbnail_urls=[row.thumbnail_url for row in rows],
     )
 
 
-def _check_apart(path: Path, by_split: Mapping[str, Sequence[_Row]]) -> None:
+def _check_splits(path: Path, by_split: Mapping[str, Sequence[Row]], account: str) -> None:
     """Rows of one video are copies of each other but for the day: across splits they would leak."""
+    for name, rows in by_split.items():
+        if not rows:
+            raise DatasetError(
+                f"{path}: has no rows of the split {name} ({account}); name train, val and test in "
+                "the column split, or bring more videos over a longer time"
+            )
     seen: dict[str, str] = {}
     for name, rows in by_split.items():
-        for video_id in {row.video_id for row in rows}:
+        for video_id in sorted({row.video_id for row in rows}):
             if video_id in seen:
                 raise DatasetError(
-                    f"{path}: video {video_id} is in {seen[video_id]} and {name}; split by video"
+                    f"{path}: video {video_id} is in {seen[video_id]} and {name}; split by video, or "
+                    "leave the column out (--column split=) to have it done"
                 )
             seen[video_id] = name
+
+
+def _check_classes(path: Path, dataset: Dataset) -> None:
+    for name in SPLITS:
+        split = dataset.split(name)
+        viral = int(split.is_viral.sum())
+        if viral in (0, len(split)):
+            raise DatasetError(
+                f"{path}: of {len(split)} rows of {name}, {viral} are viral; expected some and not "
+                "all. Bring more videos, or choose another --viral-quantile"
+            )
+
+
+def _absent(columns: Columns) -> list[str]:
+    """A sentence about each input that the file does not have."""
+    defaults = {
+        "view_count": "every row counts as 0",
+        "like_count": "every row counts as 0",
+        "comment_count": "every row counts as 0",
+        "duration_seconds": f"every row counts as {DURATION_SECONDS:g}",
+        "published_at": "no row has an age",
+        "observed_at": "no row has an age",
+    }
+    notes = [f"There is no {name}: {what}." for name, what in defaults.items() if not columns.has(name)]
+    if not columns.has("video_id"):
+        notes.append("There is no video_id: rows of the same title and published_at are taken for one video.")
+    return notes

@@ -1,13 +1,16 @@
 """Reading the data: targets, weights, splits, and what is refused."""
 
 import gzip
+from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from features import MILES_V1, compute_features
 from tests.training.synthetic import SPLIT_SIZES, rows, write_csv
-from training.dataset import SPLITS, DatasetError, read_dataset, without_age
+from training.dataset import SPLITS, DatasetError, Reading, read_dataset, without_age
 
 
 @pytest.fixture
@@ -52,12 +55,25 @@ def test_purged_rows_are_in_no_split(tmp_path, table):
     )
 
 
-def test_descriptions_are_masked(tmp_path, table):
-    """A description in the file does not reach the features: it would tell the month."""
+def test_descriptions_of_one_month_are_masked(tmp_path, table):
+    """Descriptions that only some train rows have do not reach the features, and it is said why."""
     found = read_dataset(write_csv(tmp_path / "rows.csv", table))
+    assert found.text_fields == ("title",)
+    assert "they are not read" in found.notes[0]
     features = compute_features(found.train.videos)
     assert not features[:, MILES_V1.index("has_description")].any()
     assert not features[:, MILES_V1.index("description_word_count")].any()
+
+
+def test_descriptions_that_are_known_throughout_are_read(tmp_path, table):
+    """Where every split has them, title and description are read, unless the title alone is asked for."""
+    for row in table:
+        row["description"] = "links below"
+    path = write_csv(tmp_path / "rows.csv", table)
+    assert read_dataset(path).text_fields == ("title", "description")
+    assert read_dataset(path).test.videos[0].description == "links below"
+    alone = read_dataset(path, Reading(text=("title",)))
+    assert (alone.text_fields, alone.test.videos[0].description) == (("title",), "")
 
 
 def test_without_age_leaves_everything_else(tmp_path, table):
@@ -80,26 +96,157 @@ def test_gzip_is_read_like_plain_text(tmp_path, table):
 
 def test_a_missing_column_is_named(tmp_path, table):
     """A file that lacks columns is refused, naming them and those that were found."""
-    cut = [{name: row[name] for name in row if name not in ("next_views", "split")} for row in table]
-    with pytest.raises(DatasetError, match=r"lacks the columns next_views, split; found video_id, title"):
+    cut = [{name: row[name] for name in row if name not in ("next_views",)} for row in table]
+    with pytest.raises(
+        DatasetError,
+        match=r"lacks the columns views_per_day, or next_views and hours_to_next; found video_id",
+    ):
         read_dataset(write_csv(tmp_path / "rows.csv", cut))
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "kind", "message"),
     [
-        ({"next_views": "0"}, "expected no fewer views"),
-        ({"hours_to_next": "0"}, "division by zero"),
-        ({"like_count": "many"}, "many"),
-        ({"split": "holdout"}, "split is 'holdout', expected train, val, test, purged"),
-        ({"observed_at": "2018-01-31T06:00:00"}, "carries no zone"),
+        ({"title": " "}, "title", "title is empty, and no request has an empty title"),
+        ({"next_views": "0"}, "next_views", "expected no fewer views, later"),
+        ({"next_views": ""}, "next_views", "next_views is empty, expected a number"),
+        ({"hours_to_next": "0"}, "hours_to_next", "expected hours until the next count, more than 0"),
+        ({"like_count": "many"}, "like_count", "like_count is 'many', expected a number"),
+        ({"view_count": "1,200"}, "view_count", "'1,200', expected a number, without separators"),
+        ({"view_count": "-5"}, "view_count", "view_count is '-5', expected a whole number from 0"),
+        ({"view_count": "1e30"}, "view_count", "expected a finite number"),
+        ({"split": "holdout"}, "split", "split is 'holdout', expected train, val, test, purged"),
+        ({"observed_at": "yesterday"}, "observed_at", "is 'yesterday', expected ISO 8601"),
+        ({"published_at": "2031-01-01T00:00:00Z"}, "published_at", "after it was observed"),
+        ({"video_id": ""}, "video_id", "video_id is empty"),
     ],
 )
-def test_an_unusable_value_is_found_by_line(tmp_path, table, change, message):
-    """A bad value is refused with the line that it is on."""
+def test_an_unusable_row_is_found_by_number(tmp_path, table, change, kind, message):
+    """A bad value refuses the file, naming the row as a spreadsheet numbers it, and the way on."""
     table[1].update(change)
-    with pytest.raises(DatasetError, match=rf"rows\.csv, line 3: .*{message}"):
+    path = write_csv(tmp_path / "rows.csv", table)
+    with pytest.raises(DatasetError) as refused:
+        read_dataset(path)
+    said = str(refused.value)
+    assert f"1 of {len(table)} rows cannot be used" in said
+    assert "--allow-bad-rows" in said
+    assert f"  {kind}: 1 row\n    row 3: " in said
+    assert message in said
+    found = read_dataset(path, Reading(allow_bad_rows=True))
+    assert found.bad_rows.counts() == {kind: 1}
+    assert sum(len(found.split(name)) for name in SPLITS) + found.purged_rows == len(table) - 1
+
+
+def test_the_first_rows_of_each_kind_are_told(tmp_path, table):
+    """Many bad rows are told by kind with their count, five one by one, the next by number."""
+    for row in table[:40]:
+        row["view_count"] = "?"
+    table[50]["title"] = ""
+    with pytest.raises(DatasetError) as refused:
         read_dataset(write_csv(tmp_path / "rows.csv", table))
+    said = str(refused.value)
+    assert "view_count: 40 rows\n    row 2: " in said
+    assert "    row 6: " in said
+    assert "    row 7: " not in said
+    assert "and rows 7, 8, 9" in said
+    assert said.endswith("no request has an empty title")
+
+
+def test_a_row_of_another_width_is_found_by_number(tmp_path, table):
+    """A line with a cell too many does not shift into other columns."""
+    path = write_csv(tmp_path / "rows.csv", table)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], lines[3] + ",more", *lines[4:]]))
+    with pytest.raises(DatasetError, match="row 4: has 12 cells, the header has 11"):
+        read_dataset(path)
+
+
+def test_the_same_snapshot_twice_counts_once(tmp_path, table):
+    """A repeated row is told with the row that it repeats."""
+    table.append(dict(table[4]))
+    with pytest.raises(
+        DatasetError, match=f"row {len(table) + 1}: is the same video at the same time as row 6"
+    ):
+        read_dataset(write_csv(tmp_path / "rows.csv", table))
+
+
+def test_empty_cells_are_what_null_is_in_a_request(tmp_path, table):
+    """An empty count is 0 and an empty time unknown, and how many there were is told."""
+    table[0].update(like_count="", published_at="")
+    found = read_dataset(write_csv(tmp_path / "rows.csv", table))
+    assert (found.train.videos[0].like_count, found.train.videos[0].published_at) == (0, None)
+    assert found.bad_rows.empty == {"like_count": 1, "published_at": 1}
+
+
+def test_a_time_without_a_zone_is_utc(tmp_path, table):
+    """As in a request."""
+    table[0]["observed_at"] = table[0]["observed_at"].removesuffix("+00:00")
+    found = read_dataset(write_csv(tmp_path / "rows.csv", table))
+    assert found.train.videos[0].observed_at.tzinfo is UTC
+
+
+def test_columns_may_have_other_names(tmp_path, table):
+    """A mapping says which column holds a field; an empty one leaves the field out."""
+    renamed = [
+        {f"col_{name}" if name in ("title", "like_count") else name: row[name] for name in row}
+        for row in table
+    ]
+    path = write_csv(tmp_path / "rows.csv", renamed)
+    found = read_dataset(path, Reading(columns={"title": "col_title", "comment_count": ""}))
+    assert found.train.videos[0].title == table[0]["title"]
+    assert not any(video.comment_count for video in found.train.videos)
+    assert "There is no comment_count: every row counts as 0." in found.notes
+    with pytest.raises(
+        DatasetError, match=r"has no column col_x, which --column title=col_x names; found video_id"
+    ):
+        read_dataset(path, Reading(columns={"title": "col_x"}))
+    with pytest.raises(DatasetError, match=r"--column titel: is no field; the fields are title, description"):
+        read_dataset(path, Reading(columns={"titel": "col_title"}))
+
+
+def test_parquet_is_read_like_csv(tmp_path, table):
+    """The same rows with numbers and times as Parquet's own types are the same videos."""
+    plain = read_dataset(write_csv(tmp_path / "rows.csv", table))
+    numbers = ("view_count", "like_count", "comment_count", "next_views")
+    times = ("published_at", "observed_at")
+    typed = [
+        {
+            **row,
+            **{name: int(row[name]) for name in numbers},
+            **{name: datetime.fromisoformat(row[name]) for name in times},
+            "hours_to_next": float(row["hours_to_next"]),
+        }
+        for row in table
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(typed), tmp_path / "rows.parquet")
+    found = read_dataset(tmp_path / "rows.parquet")
+    assert found.train.videos == plain.train.videos
+    assert np.array_equal(found.test.views_per_day, plain.test.views_per_day)
+
+
+def test_a_parquet_row_is_found_by_number(tmp_path, table):
+    """A null where a value is needed is told by row, counting from 1; NaN is null."""
+    typed = [{**row, "next_views": float(row["next_views"])} for row in table]
+    typed[2]["next_views"] = float("nan")
+    parquet.write_table(pyarrow.Table.from_pylist(typed), tmp_path / "rows.parquet")
+    with pytest.raises(DatasetError, match="row 3: next_views is empty"):
+        read_dataset(tmp_path / "rows.parquet")
+
+
+def test_a_given_label_is_taken(tmp_path, table):
+    """With a column is_viral the label is what it says, and there is no threshold."""
+    for number, row in enumerate(table):
+        row["is_viral"] = "yes" if number % 3 == 0 else "no"
+    found = read_dataset(write_csv(tmp_path / "rows.csv", table))
+    assert np.isnan(found.viral_threshold)
+    assert found.train.is_viral.tolist() == [number % 3 == 0 for number in range(len(found.train))]
+
+
+def test_views_per_day_may_be_given(tmp_path, table):
+    """Instead of the next count a file may say the velocity itself."""
+    given = [{**row, "views_per_day": str(n % 10 + 0.5)} for n, row in enumerate(table)]
+    found = read_dataset(write_csv(tmp_path / "rows.csv", given))
+    assert found.train.views_per_day[:2].tolist() == [0.5, 1.5]
 
 
 def test_a_split_without_rows_is_named(tmp_path, table):
@@ -108,11 +255,13 @@ def test_a_split_without_rows_is_named(tmp_path, table):
         read_dataset(write_csv(tmp_path / "rows.csv", [row for row in table if row["split"] != "val"]))
 
 
-@pytest.mark.parametrize("contents", [None, b"\x1f\x8bnot gzip", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("contents", [None, b"\x1f\x8bnot gzip", b"\xff\xfe\x00", b"PAR1 and no more"])
 def test_what_is_no_csv_is_one_clear_error(tmp_path, contents):
     """A missing, damaged or binary file is named."""
     path = tmp_path / "rows.csv"
     if contents is not None:
         path.write_bytes(contents)
-    with pytest.raises(DatasetError, match=r"rows\.csv: (cannot be read|is not a CSV)"):
+    with pytest.raises(
+        DatasetError, match=r"rows\.csv: (cannot be read|is not a CSV|cannot be read as Parquet)"
+    ):
         read_dataset(path)

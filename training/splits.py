@@ -1,0 +1,78 @@
+"""Which split a row is in: as the file says, or by video and by time.
+
+A video is in the split in which it was first seen, so that no video is on both sides. A row whose target is
+read after its split has ended is in none (`purged`): its target would tell of the time that the next split
+is about.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+
+from training.fields import PURGED, SPLITS
+from training.rows import Row
+
+SHARES = (0.70, 0.15, 0.15)  # of the videos: train, val, test
+AS_SAID = "by video, as the file's column says"
+BY_TIME = "by video and by time: 70 % of the videos by when they were first seen, then 15 %, then 15 %"
+BY_SEED = "by video, dealt by the seed, because the rows carry no time"
+
+
+def assign_splits(rows: Sequence[Row], seed: int) -> tuple[list[Row], str]:
+    """Every row with its split, and how they were made."""
+    if any(row.split is not None for row in rows):
+        return list(rows), AS_SAID
+    first = _first_seen(rows)
+    times = sorted(time for time in first.values() if time is not None)
+    if len(times) < len(first) or len(set(times)) < len(SPLITS):
+        return _by_seed(rows, list(first), seed), BY_SEED
+    starts = [times[_position(times, share)] for share in (SHARES[0], SHARES[0] + SHARES[1])]
+    return [replace(row, split=_split_of(row, first, starts)) for row in rows], BY_TIME
+
+
+def overlap(rows: Sequence[Row]) -> str | None:
+    """A sentence where train's targets reach into the time of the test rows."""
+    until = [row.until for row in rows if row.split == "train" and row.until]
+    begin = [row.video.observed_at for row in rows if row.split == "test" and row.video.observed_at]
+    if until and begin and max(until) > min(begin):
+        return (
+            f"The split is by video only: train's targets reach to {max(until).date()}, test begins on "
+            f"{min(begin).date()}. Figures on a later time than train's are the honest ones; leave "
+            "the column split out (--column split=) to have the rows split by time."
+        )
+    return None
+
+
+def _first_seen(rows: Sequence[Row]) -> dict[str, datetime | None]:
+    first: dict[str, datetime | None] = {}
+    for row in rows:
+        moment = row.video.observed_at or row.video.published_at
+        known = first.get(row.video_id)
+        first[row.video_id] = moment if known is None or moment is None else min(known, moment)
+    return first
+
+
+def _position(times: Sequence[datetime], share: float) -> int:
+    """Where the next split begins: those that were seen at one time stay together, on the later side."""
+    position = min(math.ceil(share * len(times)), len(times) - 1)
+    return times.index(times[position])
+
+
+def _split_of(row: Row, first: Mapping[str, datetime | None], starts: Sequence[datetime]) -> str:
+    moment = first[row.video_id]
+    assert moment is not None, "assign_splits has seen to it"
+    index = sum(moment >= start for start in starts)
+    if index < len(starts) and row.until is not None and row.until > starts[index]:
+        return PURGED
+    return SPLITS[index]
+
+
+def _by_seed(rows: Sequence[Row], names: list[str], seed: int) -> list[Row]:
+    order = np.random.default_rng(seed).permutation(len(names))
+    cuts = np.cumsum(SHARES)[:-1] * len(names)
+    index = np.searchsorted(cuts, np.arange(len(names)), side="right")
+    split = {names[place]: SPLITS[int(which)] for place, which in zip(order, index, strict=True)}
+    return [replace(row, split=split[row.video_id]) for row in rows]

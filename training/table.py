@@ -1,0 +1,118 @@
+"""A training file as numbered rows of text cells: CSV, gzipped CSV or Parquet; knows no videos.
+
+Rows are numbered as their reader numbers them: a spreadsheet's header is row 1, a Parquet file's first row
+is 1. Every cell becomes text, so that a number means the same whichever kind of file it was in.
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
+
+GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC = b"PAR1"
+# A description of ten thousand characters in four bytes each is far below; a file without quotes is not.
+csv.field_size_limit(10_000_000)
+
+
+class DatasetError(ValueError):
+    """A data file that cannot be used: names the file, the row or column, and what was expected."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's columns and its rows: number and cells, which may be of another width."""
+
+    path: Path
+    sha256: str
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[int, Sequence[str]]]
+
+    def position(self, column: str) -> int:
+        """Where `column` stands. Raises `DatasetError` where the file has it twice."""
+        if self.columns.count(column) > 1:
+            raise DatasetError(f"{self.path}: has two columns called {column}; keep the one that is meant")
+        return self.columns.index(column)
+
+
+def read_table(path: Path) -> Table:
+    """The file at `path`, told apart by its first bytes. Raises `DatasetError`."""
+    try:
+        encoded = path.read_bytes()
+    except OSError as exc:
+        raise DatasetError(
+            f"{path}: cannot be read ({exc.strerror}); name a CSV, CSV.gz or Parquet file"
+        ) from exc
+    digest = hashlib.sha256(encoded).hexdigest()
+    if encoded.startswith(PARQUET_MAGIC):
+        return _parquet(path, encoded, digest)
+    return _csv(path, encoded, digest)
+
+
+def _csv(path: Path, encoded: bytes, digest: str) -> Table:
+    try:
+        packed = encoded.startswith(GZIP_MAGIC)
+        text = (gzip.decompress(encoded) if packed else encoded).decode("utf-8-sig")
+    except (OSError, EOFError, ValueError) as exc:
+        raise DatasetError(f"{path}: is not a CSV in UTF-8, gzipped or plain, nor Parquet ({exc})") from exc
+    rows = _csv_rows(path, csv.reader(io.StringIO(text, newline=""), strict=True))
+    _, header = next(rows, (1, []))
+    return Table(path, digest, tuple(name.strip() for name in header), rows)
+
+
+def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, Sequence[str]]]:
+    number = 0
+    while True:
+        number += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:
+            raise DatasetError(
+                f"{path}: row {number}: is not CSV ({exc}); save it again with commas and double quotes"
+            ) from exc
+        if cells:  # a line without a cell is no row
+            yield number, cells
+
+
+def _parquet(path: Path, encoded: bytes, digest: str) -> Table:
+    try:
+        table = parquet.read_table(pyarrow.BufferReader(encoded))
+        columns = [_column(table.column(index)) for index in range(table.num_columns)]
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as exc:
+        first = next(iter(str(exc).splitlines()), type(exc).__name__)
+        raise DatasetError(f"{path}: cannot be read as Parquet ({first}); write it again") from exc
+    rows = enumerate(zip(*columns, strict=True), 1)
+    return Table(path, digest, tuple(table.column_names), rows)
+
+
+def _column(column: Any) -> list[str]:
+    """A column's cells as text; Python's times end at microseconds, nanoseconds are cut off."""
+    if pyarrow.types.is_timestamp(column.type):
+        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
+    return [as_text(value) for value in column.to_pylist()]
+
+
+def as_text(value: object) -> str:
+    """A Parquet value as a CSV holds it; empty for null and NaN."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():  # a column of integers with a null in it
+        return str(int(value))
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
