@@ -75,15 +75,15 @@ def _creator(own: Video, other: Video) -> Video:
 
 
 FACTS: dict[str, Callable[[Video, Video], Video]] = {
-    "when it went up": _age,
-    "how many views": _size,
+    "age": _age,
+    "views": _size,
     "likes and comments per view": _response,
-    "its words": _words,
-    "how long it is": _duration,
-    "shares, saves, watched, creator": _creator,
+    "words": _words,
+    "length": _duration,
+    "shares, saves, creator": _creator,
 }
-WORDS = "its words"
-THUMBNAIL = "its thumbnail"
+WORDS = "words"
+THUMBNAIL = "thumbnail"
 
 
 def facts_that_move(scorer: Scorer, split: Split) -> list[Moved]:

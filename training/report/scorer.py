@@ -41,6 +41,7 @@ class Scorer:
         assert checkpoint.scalar_features is not None, "require_statistics has seen to it"
         assert checkpoint.feature_stats is not None, "require_statistics has seen to it"
         self.names = checkpoint.scalar_features
+        self.has_images = False  # every row gets the neutral image
         self.modalities = checkpoint.config.modalities
         self._engine, self._titles = engine, titles
         self._scaler = FeatureScaler.from_stats(checkpoint.feature_stats, self.names)

@@ -1,0 +1,98 @@
+"""Pictures of how good a checkpoint is: one HTML page and its PNGs.
+
+    python -m training.report CHECKPOINT DATA --out DIR [--cache DIR]
+
+DIR gets index.html, which holds everything and loads nothing; the pictures of its light theme as PNG; and
+report.json with every number. What a picture says and whether it is good is printed as well.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from features import UnknownFeatureError
+from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from model.torch_engine import TorchEngine
+from training.dataset import Dataset, DatasetError, read_dataset
+from training.report.findings import Findings, find
+from training.report.page import MARKS, Picture, render
+from training.report.palette import DARK, DPI, LIGHT, drawing, to_png
+from training.report.plots import PLOTS
+from training.report.scorer import Scorer
+from training.report.sentences import captions
+from training.vectors import encode_titles
+
+
+class ReportError(ValueError):
+    """A folder that the report cannot be written to."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, draw and write; the exit status is 1 after an error, which goes to stderr in one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.report", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
+    parser.add_argument("data", type=Path, help="the table of snapshots, as training.fit reads it")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--cache", type=Path, help="a folder for the title vectors, to report again faster")
+    options = parser.parse_args(arguments)
+    try:
+        _make_folder(options.out)  # before the minutes that the titles take
+        dataset, checkpoint = read_dataset(options.data), read_checkpoint(options.checkpoint)
+        engine = TorchEngine(checkpoint)
+        titles = encode_titles(engine, checkpoint, dataset, options.cache)
+        findings = find(Scorer(engine, checkpoint, dataset, titles), dataset)
+        write(options.out, findings, checkpoint, dataset)
+    except (CheckpointError, DatasetError, ReportError, UnknownFeatureError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ReportError(
+            f"{folder}: no folder can be made there ({exc.strerror}); name another --out"
+        ) from exc
+
+
+def write(folder: Path, findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> None:
+    """Write the page, the pictures and the numbers into `folder`, and print the sentences.
+
+    Raises `ReportError` where a file cannot be written.
+    """
+    words = captions(findings)
+    pictures = draw(findings)
+    numbers = {"checkpoint": checkpoint.name, "sha256": checkpoint.sha256, **findings.to_dict()}
+    files = {f"{name}.png": picture.light for name, picture in pictures.items()}
+    files["index.html"] = render(findings, words, pictures, checkpoint, dataset).encode()
+    files["report.json"] = (json.dumps(numbers, indent=1) + "\n").encode()
+    try:
+        for name, contents in files.items():
+            (folder / name).write_bytes(contents)
+    except OSError as exc:
+        raise ReportError(f"{folder}: cannot be written to ({exc}); name another --out") from exc
+    for caption in words.values():
+        print(f"{MARKS[caption.verdict]}: {caption.title}. {caption.sentence}")
+    print(f"{folder / 'index.html'}: written, with {len(pictures)} pictures beside it")
+
+
+def draw(findings: Findings) -> dict[str, Picture]:
+    """Every picture in both themes."""
+    pictures = {}
+    for name, plot in PLOTS.items():
+        drawn = {}
+        for palette in (LIGHT, DARK):
+            with drawing(palette):
+                figure = plot(findings, palette)
+                drawn[palette.name] = to_png(figure)
+        pictures[name] = Picture(drawn["light"], drawn["dark"], round(figure.get_figheight() * DPI))
+    return pictures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""Every number that the pictures show, worked out once; knows nothing of pictures.
+
+All are of the test split. The checkpoint's are those that `training.evaluate` prints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dataset import Dataset, DatasetError, Split
+from training.metrics import (
+    ECE_BINS,
+    Interval,
+    MetricsRow,
+    Predictions,
+    best_f1_threshold,
+    metrics_row,
+    paired_intervals,
+)
+from training.report.baselines import Answers, baseline_answers
+from training.report.importance import Moved, facts_that_move, features_that_move
+from training.report.resampling import BinnedMean, binned_means, paired_pr_auc
+from training.report.scorer import Scorer
+
+FloatArray = NDArray[np.float64]
+MODEL = "model"
+AGES = {"with age": True, "without age": False}
+DAY = 24.0
+AGE_EDGES = (1 * DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY)  # hours
+AGE_LABELS = ("under 1 day", "1 to 2 days", "2 to 4 days", "4 to 7 days", "1 to 2 weeks", "over 2 weeks")
+AGE_UNKNOWN = "not told"
+VIEW_EDGES = (1e4, 1e5, 3e5, 1e6, 3e6, 1e7)
+VIEW_LABELS = (
+    "under 10 k",
+    "10 to 100 k",
+    "100 to 300 k",
+    "300 k to 1 M",
+    "1 to 3 M",
+    "3 to 10 M",
+    "over 10 M",
+)
+
+
+@dataclass(frozen=True)
+class ScoreBin:
+    """Rows whose scores lie in one tenth: their mean score, and the share of them that went viral."""
+
+    mean_score: float
+    share: BinnedMean
+
+
+@dataclass(frozen=True)
+class ErrorBin:
+    """Mean |error| in log1p(views per day) of one kind of video, the checkpoint's and the boosting's."""
+
+    label: str
+    model: BinnedMean
+    boosting: float
+
+
+@dataclass(frozen=True)
+class ModalityGain:
+    """What is better with a modality than without it: a difference per figure, with minus without."""
+
+    modality: str
+    gain: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """By kind of request, `with age` and `without age`, then by model: `model` or a baseline's key."""
+
+    answers: dict[str, dict[str, Answers]]
+    rows: dict[str, dict[str, MetricsRow]]
+    gains: dict[str, dict[str, Interval]]  # the checkpoint minus each baseline, with age
+    reliability: dict[str, list[ScoreBin]]
+    error_by_age: list[ErrorBin]
+    error_by_size: list[ErrorBin]
+    modalities: list[ModalityGain]
+    facts: list[Moved]
+    features: list[Moved]
+    has_images: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without the single answers."""
+        return {
+            "rows": {
+                age: {name: row.to_dict() for name, row in rows.items()} for age, rows in self.rows.items()
+            },
+            "gain_over": _plain(self.gains),
+            "reliability": {age: [asdict(each) for each in bins] for age, bins in self.reliability.items()},
+            "error_by_age": [asdict(each) for each in self.error_by_age],
+            "error_by_size": [asdict(each) for each in self.error_by_size],
+            "modalities": _plain({each.modality: each.gain for each in self.modalities}),
+            "facts": [asdict(each) for each in self.facts],
+            "features": [asdict(each) for each in self.features],
+            "has_images": self.has_images,
+        }
+
+
+def _plain(gains: dict[str, dict[str, Interval]]) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        name: {figure: interval.to_dict() for figure, interval in each.items()}
+        for name, each in gains.items()
+    }
+
+
+def find(scorer: Scorer, dataset: Dataset) -> Findings:
+    """Everything, in a minute or two. Raises `DatasetError` where a split holds one kind of video alone."""
+    _check_both_kinds(dataset)
+    answers = {
+        age: {
+            MODEL: scorer.answers(dataset, with_age=known),
+            **baseline_answers(dataset, scorer.names, with_age=known),
+        }
+        for age, known in AGES.items()
+    }
+    told, test = answers["with age"], dataset.test
+    return Findings(
+        answers=answers,
+        rows={
+            age: {name: metrics_row(each.test, best_f1_threshold(each.val)) for name, each in by_name.items()}
+            for age, by_name in answers.items()
+        },
+        gains={
+            name: gain(told[MODEL].test, each.test, test.video_ids)
+            for name, each in told.items()
+            if name != MODEL
+        },
+        reliability={
+            age: reliability(by_name[MODEL].test, test.video_ids) for age, by_name in answers.items()
+        },
+        error_by_age=_errors(told, test, *age_bins(test)),
+        error_by_size=_errors(told, test, *size_bins(test)),
+        modalities=_modality_gains(scorer, test, told[MODEL].test),
+        facts=facts_that_move(scorer, test),
+        features=features_that_move(scorer, test),
+        has_images=scorer.has_images,
+    )
+
+
+def _check_both_kinds(dataset: Dataset) -> None:
+    for name in ("train", "val", "test"):
+        viral = int(dataset.split(name).is_viral.sum())
+        if not 0 < viral < len(dataset.split(name)):
+            raise DatasetError(
+                f"{dataset.name}: {viral} of the {len(dataset.split(name))} rows of the split {name} are "
+                "viral; a report needs both kinds in each split. Add rows, or split them otherwise."
+            )
+
+
+def gain(first: Predictions, second: Predictions, videos: Sequence[str]) -> dict[str, Interval]:
+    """`first` minus `second`: AUROC, Brier, MAE and PR-AUC, each with its interval by video."""
+    return {**paired_intervals(first, second, videos), "pr_auc": paired_pr_auc(first, second, videos)}
+
+
+def reliability(predictions: Predictions, videos: Sequence[str]) -> list[ScoreBin]:
+    """The tenths of the score that hold rows, as the calibration error counts them."""
+    tenths = np.minimum((predictions.viral * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    shares = binned_means(predictions.is_viral.astype(np.float64), tenths, videos, ECE_BINS)
+    return [
+        ScoreBin(float(predictions.viral[tenths == tenth].mean()), share)
+        for tenth, share in enumerate(shares)
+        if share is not None
+    ]
+
+
+def age_bins(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Each row's bin by age, and the bins' labels; rows that do not say are a bin of their own."""
+    hours = np.array([np.nan if video.age_hours is None else video.age_hours for video in split.videos])
+    bins = np.where(np.isnan(hours), len(AGE_LABELS), np.searchsorted(AGE_EDGES, hours, side="right"))
+    return bins.astype(np.int64), (*AGE_LABELS, AGE_UNKNOWN)
+
+
+def size_bins(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Each row's bin by its views so far, and the bins' labels."""
+    views = np.array([video.view_count for video in split.videos], dtype=np.float64)
+    return np.searchsorted(VIEW_EDGES, views, side="right").astype(np.int64), VIEW_LABELS
+
+
+def _errors(
+    answers: dict[str, Answers], split: Split, bins: NDArray[np.int64], labels: Sequence[str]
+) -> list[ErrorBin]:
+    model, boosting = (
+        binned_means(absolute_error(answers[name].test), bins, split.video_ids, len(labels))
+        for name in (MODEL, "boosting")
+    )
+    return [
+        ErrorBin(label, own, other.mean)
+        for label, own, other in zip(labels, model, boosting, strict=True)
+        if own is not None and other is not None
+    ]
+
+
+def absolute_error(predictions: Predictions) -> FloatArray:
+    """(N,) in log1p(views per day)."""
+    return np.abs(predictions.log_velocity - predictions.true_log_velocity)
+
+
+def _modality_gains(scorer: Scorer, test: Split, whole: Predictions) -> list[ModalityGain]:
+    inputs = scorer.inputs(test)
+    gains = [
+        ModalityGain(
+            modality, gain(whole, scorer.predict(scorer.without(inputs, modality), test), test.video_ids)
+        )
+        for modality in scorer.modalities
+    ]
+    ageless = scorer.predict(scorer.inputs(test, with_age=False), test)
+    return [*gains, ModalityGain("age", gain(whole, ageless, test.video_ids))]

@@ -1,0 +1,137 @@
+"""The page: one HTML file that holds its pictures and asks nobody for anything."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+import matplotlib as mpl
+import sklearn
+
+from model.checkpoint import Checkpoint
+from training.dataset import Dataset
+from training.report.baselines import LABELS
+from training.report.findings import MODEL, Findings
+from training.report.palette import DPI, WIDTH
+from training.report.sentences import Caption
+
+TEMPLATE = Path(__file__).with_name("page.html")
+MARKS = {"good": "✓ Good", "fair": "~ Fair", "poor": "✗ Poor"}
+COLUMNS = {
+    "auroc": "AUROC",
+    "pr_auc": "PR-AUC",
+    "f1": "F1",
+    "brier": "Brier",
+    "ece": "ECE",
+    "mae": "MAE",
+    "r2": "R2",
+    "spearman": "Spearman",
+}
+HOW = (
+    "The simple methods were fitted on the same training rows: a constant; a logistic and a ridge regression "
+    "on the logarithm of the views; the same two on every number that the model reads; and gradient boosting "
+    f"on these (scikit-learn {sklearn.__version__}, HistGradientBoosting, stopped on the validation rows).",
+    "Intervals are 95 %, videos drawn anew with all their snapshots, in pairs: both models meet the same "
+    "draws. “By more than chance” means that the whole interval lies on one side of zero.",
+    "What an input adds: the same model with that input at rest (the mean title, the neutral picture, the "
+    "mean of every number); nothing was trained again.",
+    "What moves the score, by permutation, not exactly: one thing is exchanged between videos at random and "
+    "the rest stays. “What moves the score” exchanges what a person tells and computes every number anew; "
+    "“which of its numbers” exchanges one column alone, so numbers of one fact share what it does.",
+    "Off by a factor: the mean of |log1p(predicted) - log1p(real)|, as a factor. MAE and R2 are in "
+    "log1p(views per day). F1's threshold is the best one on the validation rows.",
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture in both themes, as PNG."""
+
+    light: bytes
+    dark: bytes
+    height: int
+    """Of its pixels; the width is the same for all."""
+
+
+def render(
+    findings: Findings,
+    captions: Mapping[str, Caption],
+    pictures: Mapping[str, Picture],
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+) -> str:
+    """The whole page."""
+    test = dataset.test
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        checkpoint=escape(checkpoint.name),
+        rows=f"{len(test):,}",
+        videos=f"{len(set(test.video_ids)):,}",
+        threshold=f"{dataset.viral_threshold:,.0f}",
+        summary="\n".join(_summary(name, caption) for name, caption in captions.items()),
+        sections="\n".join(_section(name, caption, pictures[name]) for name, caption in captions.items()),
+        table=_table(findings),
+        notes="\n".join(f"<li>{note}</li>" for note in _notes(findings, checkpoint, dataset)),
+    )
+
+
+def _verdict(verdict: str) -> str:
+    return f'<span class="verdict {verdict}">{MARKS[verdict]}</span>'
+
+
+def _summary(name: str, caption: Caption) -> str:
+    return f'<li>{_verdict(caption.verdict)} <a href="#{name}">{escape(caption.title)}</a></li>'
+
+
+def _section(name: str, caption: Caption, picture: Picture) -> str:
+    light, dark = (base64.b64encode(each).decode() for each in (picture.light, picture.dark))
+    return f"""<section id="{name}">
+<h2>{escape(caption.title)}</h2>
+<figure>
+<picture>
+<source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{dark}">
+<img src="data:image/png;base64,{light}" alt="{escape(caption.alt)}"
+  width="{round(WIDTH * DPI)}" height="{picture.height}">
+</picture>
+<figcaption class="{caption.verdict}">{_verdict(caption.verdict)}. {escape(caption.sentence)}</figcaption>
+</figure>
+<details><summary>The picture in numbers</summary><p>{escape(caption.alt)}</p></details>
+</section>"""
+
+
+def _table(findings: Findings) -> str:
+    heads = "".join(f'<th scope="col">{head}</th>' for head in COLUMNS.values())
+    names = {MODEL: "this model", **LABELS}
+    bodies = []
+    for age, title in (("with age", "age told"), ("without age", "age not told")):
+        for name, label in names.items():
+            row = findings.rows[age][name]
+            cells = "".join(f"<td>{getattr(row, column):.3f}</td>" for column in COLUMNS)
+            bodies.append(f'<tr><th scope="row">{escape(label)}, {title}</th>{cells}</tr>')
+    return (
+        "<table><caption>Higher is better for AUROC, PR-AUC, F1, R2 and Spearman; lower for the "
+        "others.</caption>"
+        f'<thead><tr><th scope="col">model</th>{heads}</tr></thead><tbody>{"".join(bodies)}</tbody></table>'
+    )
+
+
+def _notes(findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> Sequence[str]:
+    """Already escaped."""
+    said = checkpoint.provenance.get("notes", [])
+    own = [str(note) for note in said] if isinstance(said, list) else []
+    without = (
+        [] if findings.has_images else ["No images in this data: every video was scored without a thumbnail."]
+    )
+    counts = ", ".join(
+        f"{name} {len(split):,} rows"
+        for name, split in vars(dataset).items()
+        if name in ("train", "val", "test")
+    )
+    return [
+        f"<code>python -m training.report {escape(checkpoint.name)} {escape(dataset.name)} --out DIR</code>",
+        f"Checkpoint sha256 <code>{escape(checkpoint.sha256)}</code>",
+        f"Data sha256 <code>{escape(dataset.sha256)}</code>: {counts}.",
+        *(escape(note) for note in [*own, *without, *HOW]),
+        f"Pictures: matplotlib {escape(mpl.__version__)}.",
+    ]

@@ -1,0 +1,235 @@
+"""What each picture says, in one plain sentence, and whether that is good.
+
+Good, fair or poor follow from the findings by the rules below, never from taste: where a comparison decides,
+"better" means that the whole 95 % interval, videos drawn anew, lies on the better side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.metrics import Interval
+from training.report.baselines import LABELS
+from training.report.findings import MODEL, ErrorBin, Findings, absolute_error
+from training.report.importance import Moved
+from training.report.plots import drawn, hit_rates, plain_name
+
+GOOD, FAIR, POOR = "good", "fair", "poor"
+CALIBRATED, NEARLY_CALIBRATED = 0.03, 0.06  # expected calibration error
+UNEVEN = 1.25  # mean |error| of the worst bin, as a multiple of the best one's
+LEANS, RESTS = 0.5, 0.75  # share of all movement that one fact has
+LOWER_IS_BETTER = {"mae", "brier"}
+INPUT_NAMES = {
+    "text": "the words",
+    "image": "the thumbnail",
+    "scalars": "the numbers",
+    "age": "the age among them",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A picture's heading, the sentence below it, its verdict, and the text for who cannot see it."""
+
+    title: str
+    sentence: str
+    verdict: str
+    alt: str
+
+
+def captions(findings: Findings) -> dict[str, Caption]:
+    """By the picture's name, in the order of the page."""
+    return {
+        "roc": _roc(findings),
+        "precision-recall": _precision_recall(findings),
+        "reliability": _reliability(findings),
+        "velocity": _velocity(findings),
+        "error-by-age": _error(findings.error_by_age, "Young and old videos", "age"),
+        "error-by-size": _error(findings.error_by_size, "Small and large videos", "number of views"),
+        "modalities": _modalities(findings),
+        "facts": _facts(findings),
+        "features": _features(findings),
+    }
+
+
+def against_the_best(findings: Findings, figure: str) -> tuple[str, str, str]:
+    """The best baseline by `figure`, with the age told; the verdict on the difference, and it in words."""
+    sign = -1 if figure in LOWER_IS_BETTER else 1
+    rows = findings.rows["with age"]
+    best = max(LABELS, key=lambda name: sign * float(getattr(rows[name], figure)))
+    interval = findings.gains[best][figure]
+    low = min(sign * interval.low, sign * interval.high)
+    high = max(sign * interval.low, sign * interval.high)
+    if low > 0:
+        return best, GOOD, f"better than {LABELS[best]}, the best of the simple methods, by more than chance"
+    if high < 0:
+        return best, POOR, f"worse than {LABELS[best]}, a simple method"
+    return best, FAIR, f"as good as {LABELS[best]}, the best of the simple methods, and no better"
+
+
+def _roc(findings: Findings) -> Caption:
+    best, verdict, words = against_the_best(findings, "auroc")
+    rows = findings.rows
+    own, other, untold = (
+        100 * row.auroc
+        for row in (rows["with age"][MODEL], rows["with age"][best], rows["without age"][MODEL])
+    )
+    return Caption(
+        "Telling viral videos from others",
+        "The closer a line hugs the upper left corner, the better: of a viral and another video this model "
+        f"puts the viral one first in {own:.1f} of 100 pairs ({LABELS[best]} {other:.1f}, a coin 50, this "
+        f"model without the age {untold:.1f}), which is {words}.",
+        verdict,
+        "ROC curves, found against false alarms. Areas: " + _areas(findings, "auroc"),
+    )
+
+
+def _precision_recall(findings: Findings) -> Caption:
+    _, verdict, words = against_the_best(findings, "pr_auc")
+    right, found = hit_rates(findings)
+    share = 100 * float(findings.answers["with age"][MODEL].test.is_viral.mean())
+    return Caption(
+        'When it says "viral"',
+        f"Higher is better: at the dot, {100 * right:.0f} of 100 videos that it calls viral are viral "
+        f"(by guessing {share:.0f}), and it finds {100 * found:.0f} of 100 viral ones, which is {words}.",
+        verdict,
+        "Precision-recall curves. Areas: " + _areas(findings, "pr_auc"),
+    )
+
+
+def _areas(findings: Findings, area: str) -> str:
+    told, untold = findings.rows["with age"], findings.rows["without age"]
+    return "; ".join(
+        [
+            f"this model {getattr(told[MODEL], area):.3f}",
+            f"the same without the age {getattr(untold[MODEL], area):.3f}",
+            *(f"{label} {getattr(told[name], area):.3f}" for name, label in LABELS.items()),
+        ]
+    )
+
+
+def _reliability(findings: Findings) -> Caption:
+    told, untold = (findings.rows[age][MODEL].ece for age in ("with age", "without age"))
+    verdict = GOOD if told <= CALIBRATED else FAIR if told <= NEARLY_CALIBRATED else POOR
+    trust = {GOOD: "can be taken at its word", FAIR: "is roughly right", POOR: "cannot be taken at its word"}
+    warning = "" if untold <= CALIBRATED else " (when it is not told, trust it less)"
+    return Caption(
+        "Does 70 % mean 70 %?",
+        "On the dotted line promises are kept: with the age told a score is off by "
+        f"{100 * told:.1f} points of 100 on average and {trust[verdict]}, without it by "
+        f"{100 * untold:.1f}{warning}.",
+        verdict,
+        "Reliability diagram with the age told. "
+        + "; ".join(
+            f"score {100 * each.mean_score:.0f} %: {100 * each.share.mean:.0f} % of {each.share.rows:,} viral"
+            for each in findings.reliability["with age"]
+        ),
+    )
+
+
+def _velocity(findings: Findings) -> Caption:
+    _, verdict, words = against_the_best(findings, "mae")
+    errors = absolute_error(findings.answers["with age"][MODEL].test)
+    typical, double = float(np.exp(np.median(errors))), 100 * float((errors <= np.log(2)).mean())
+    return Caption(
+        "Predicted and real views per day",
+        "On the dotted line the prediction is exact: half of all predictions are within a factor of "
+        f"{typical:.1f} of the truth and {double:.0f} of 100 within a factor of two, which is {words}.",
+        verdict,
+        f"Predicted against real views per day on logarithmic axes. {double:.0f} % of the predictions lie "
+        f"between half and twice the truth; R2 in log1p is {findings.rows['with age'][MODEL].r2:.3f}.",
+    )
+
+
+def _error(bins: Sequence[ErrorBin], title: str, kind: str) -> Caption:
+    shown = drawn(bins)
+    best, worst = (pick(shown, key=lambda each: each.model.mean) for pick in (min, max))
+    uneven = worst.model.mean > UNEVEN * best.model.mean
+    beaten = [each.label for each in shown if each.boosting < each.model.low]
+    verdict = POOR if beaten else FAIR if uneven else GOOD
+    hidden = sum(each.model.rows for each in bins) - sum(each.model.rows for each in shown)
+    words = {
+        POOR: f"gradient boosting is better, by more than chance, at {', '.join(beaten)}",
+        FAIR: f"it is good for some and weaker for others, so mind the {kind}",
+        GOOD: f"it hardly depends on the {kind}, as it should be",
+    }[verdict]
+    few = f" ({hidden} rows in groups too small to draw)" if hidden else ""
+    return Caption(
+        title,
+        f"Short bars are better: predictions are off by a factor of {np.exp(best.model.mean):.1f} at best "
+        f"({best.label}) and {np.exp(worst.model.mean):.1f} at worst ({worst.label}); {words}{few}.",
+        verdict,
+        f"Average factor by which predictions are off, by {kind}. "
+        + "; ".join(
+            f"{each.label}: {np.exp(each.model.mean):.2f}, gradient boosting {np.exp(each.boosting):.2f}"
+            for each in shown
+        ),
+    )
+
+
+def _modalities(findings: Findings) -> Caption:
+    tried = [each for each in findings.modalities if findings.has_images or each.modality != "image"]
+    gains = {each.modality: each.gain["auroc"] for each in tried}
+    helping = [name for name, gain in gains.items() if gain.low > 0]
+    hurting = [name for name, gain in gains.items() if gain.high < 0]
+    untested = len(tried) < len(findings.modalities)
+    verdict = POOR if hurting or not helping else FAIR if untested or len(helping) < len(gains) else GOOD
+    idle = [name for name in gains if name not in helping + hurting]
+    parts = [f"{INPUT_NAMES[name]} {_signed(gains[name])}" for name in gains]
+    notes = [
+        *([f"more than chance only from {_list(helping)}"] if idle or hurting else ["all more than chance"]),
+        *([f"harmful: {_list(hurting)}"] if hurting else []),
+        *(["the thumbnail is not judged, for there are no images in this data"] if untested else []),
+    ]
+    return Caption(
+        "What each input adds",
+        f"Longer bars add more: of 100 pairs, so many more are ranked right thanks to {', '.join(parts)}; "
+        f"{'; '.join(notes)}.",
+        verdict,
+        "Pairs more of 100 that are ranked right with an input than without it, and 95 % intervals. "
+        + "; ".join(
+            f"{INPUT_NAMES[name]} {_signed(gain)} [{100 * gain.low:.1f}, {100 * gain.high:.1f}]"
+            for name, gain in gains.items()
+        ),
+    )
+
+
+def _signed(gain: Interval) -> str:
+    return f"{100 * gain.difference:+.1f}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(INPUT_NAMES[name] for name in names) or "none"
+
+
+def _facts(findings: Findings) -> Caption:
+    return _moved(findings.facts, [each.name for each in findings.facts], "What moves the score", "fact")
+
+
+def _features(findings: Findings) -> Caption:
+    names = [plain_name(each.name) for each in findings.features]
+    return _moved(findings.features, names, "Which of its numbers move the score", "number")
+
+
+def _moved(moved: Sequence[Moved], names: Sequence[str], title: str, kind: str) -> Caption:
+    total = sum(each.score_change for each in moved)
+    if not total:
+        return Caption(title, f"No {kind} moves the score: it is the same for every video.", POOR, "No bars.")
+    share = moved[0].score_change / total
+    verdict = GOOD if share <= LEANS else FAIR if share <= RESTS else POOR
+    words = {
+        GOOD: f"no single {kind} decides alone, as it should be",
+        FAIR: f"it leans on this {kind}",
+        POOR: f"it rests on this {kind} almost alone",
+    }[verdict]
+    return Caption(
+        title,
+        f'Longer bars move it more: exchange "{names[0]}" for that of another video, and the score changes '
+        f"by {100 * moved[0].score_change:.0f} points of 100 on average; {words}.",
+        verdict,
+        f"Average change of the score, in points of 100, when one {kind} is exchanged between videos. "
+        + "; ".join(
+            f"{name}: {100 * each.score_change:.1f}" for name, each in zip(names, moved, strict=True)
+        ),
+    )
