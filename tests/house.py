@@ -26,7 +26,7 @@ OURS = MAY_IMPORT.keys() | {"tests"}
 # Who may import these at all: HTTP stays outside the model, the network's library inside it.
 RESERVED = {
     "fastapi": {"app", "serving", "benchmarks"},
-    "starlette": {"app", "serving"},
+    "starlette": {"app", "serving", "benchmarks"},
     "pydantic": {"app", "serving"},
     "pydantic_settings": {"app", "serving"},
     "torch": {"model", "training", "benchmarks"},
