@@ -25,3 +25,15 @@ def test_everything_that_is_copied_is_let_through() -> None:
     copied = {name.strip("/") for line in context for name in line.split()}
     assert IGNORED[1] == "*"
     assert copied == {line[1:].strip("/") for line in IGNORED if line.startswith("!")}
+
+
+def test_a_token_is_in_no_layer() -> None:
+    """A private repository's token is mounted for the one step that needs it; ARG and ENV would keep it."""
+    assert "RUN --mount=type=secret,id=HF_TOKEN,required=false" in DOCKERFILE
+    assert re.findall(r"^(?:ARG|ENV) .*TOKEN", DOCKERFILE, re.MULTILINE) == []
+
+
+def test_clients_pictures_and_tests_stay_out() -> None:
+    """What the repository holds besides the service is in no COPY, and so .dockerignore keeps it out."""
+    copied = " ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE))
+    assert not re.search(r"clients|docs|tests|benchmarks|node_modules|(^|\s)\.(\s|$)", copied)

@@ -1,0 +1,151 @@
+"""deploy/compose.yaml and deploy/miles.service: valid by their own tools, locked down, and whole."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.service import ROOT
+from tests.system_programs import require_program
+
+DEPLOY = ROOT / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+UNIT = (DEPLOY / "miles.service").read_text(encoding="utf-8")
+each = pytest.mark.parametrize("name", SERVICES)
+
+
+def fits_the_schema(file: Path) -> subprocess.CompletedProcess[str]:
+    """check-jsonschema's verdict by the Compose Specification's schema, which it carries."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", file]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_compose_accepts_the_file() -> None:
+    """Every key and value is the specification's."""
+    done = fits_the_schema(DEPLOY / "compose.yaml")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_misspelt_key_is_found(tmp_path: Path) -> None:
+    """The schema is no rubber stamp."""
+    broken = tmp_path / "compose.yaml"
+    broken.write_text((DEPLOY / "compose.yaml").read_text(encoding="utf-8").replace("cap_drop", "cap_drops"))
+    assert fits_the_schema(broken).returncode == 1
+
+
+@each
+def test_a_container_may_do_little(name: str) -> None:
+    """Its root is read-only, it has no capability and can get none, and takes so much and no more."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["deploy"]["resources"]["limits"].keys() >= {"cpus", "memory"}
+
+
+@each
+def test_what_is_mounted_is_there_and_read_only(name: str) -> None:
+    """Files of the repository are mounted from where they lie; what is written goes into a named volume."""
+    for volume in SERVICES[name].get("volumes", []):
+        source, target, *mode = volume.split(":")
+        assert Path(target).is_absolute()
+        if source.startswith("."):
+            assert (DEPLOY / source).exists(), volume
+            assert mode == ["ro"]
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+def test_only_miles_is_reached_from_outside() -> None:
+    """Prometheus and Grafana have no log-in of ours, so they listen here alone, and only when asked."""
+    for name, service in SERVICES.items():
+        (port,) = service["ports"]
+        assert port.startswith("127.0.0.1:") == (name != "miles")
+        assert service.get("profiles") == (None if name == "miles" else ["watch"])
+
+
+def test_every_image_of_others_is_a_release() -> None:
+    """A tag without a version is another program next month."""
+    images = [service["image"] for service in SERVICES.values() if "build" not in service]
+    assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+$", image)] == []
+
+
+def test_miles_gets_settings_that_exist_and_time_to_stop() -> None:
+    """What is passed on is in the guide, and SIGKILL comes after the service's own 24 s."""
+    miles = SERVICES["miles"]
+    guide = (ROOT / "DEPLOYMENT_GUIDE.md").read_text(encoding="utf-8")
+    assert [name for name in miles["environment"] if f"| `{name}` |" not in guide] == []
+    assert int(miles["stop_grace_period"].removesuffix("s")) >= 25
+    assert (DEPLOY / miles["build"] / "Dockerfile").is_file()
+
+
+def test_prometheus_finds_miles_in_compose() -> None:
+    """Its configuration there is the plain one but for the host: the service's name and port."""
+    folder = DEPLOY / "prometheus"
+    plain, compose = (
+        yaml.safe_load((folder / name).read_text(encoding="utf-8"))
+        for name in ("prometheus.yml", "compose.yml")
+    )
+    (scrape,) = compose["scrape_configs"]
+    assert scrape["static_configs"] == [{"targets": ["miles:7860"]}]
+    plain["scrape_configs"][0]["static_configs"] = scrape["static_configs"]
+    assert compose == plain
+    assert "--config.file=/etc/prometheus/compose.yml" in SERVICES["prometheus"]["command"]
+
+
+def test_grafana_finds_prometheus_and_the_dashboard() -> None:
+    """Source and provider name what containers and mounts are called, and the home page is ours."""
+    folder = DEPLOY / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((folder / "dashboards" / "miles.yml").read_text())["providers"]
+    assert source["url"] == "http://prometheus:9090"
+    assert source["isDefault"] is True
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.startswith(provider["options"]["path"] + "/")
+    mounts = dict(volume.split(":")[:2][::-1] for volume in SERVICES["grafana"]["volumes"])
+    assert json.loads((DEPLOY / mounts[home]).read_text(encoding="utf-8"))["title"] == "Miles"
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """The unit for this checkout instead of /opt/miles."""
+    file = tmp_path / "miles.service"
+    file.write_text(UNIT.replace("/opt/miles/.venv", sys.prefix).replace("/opt/miles", str(ROOT)))
+    return file
+
+
+def systemd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """systemd-analyze with these arguments."""
+    program = require_program("systemd-analyze", debian="systemd")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_systemd_accepts_the_unit(unit: Path) -> None:
+    """Every line is known to systemd, and what it starts can be executed."""
+    done = systemd("verify", unit)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_systemd_finds_a_misspelt_line(unit: Path) -> None:
+    """The check is no rubber stamp: what does not exist is told."""
+    unit.write_text(unit.read_text().replace("ProtectHome", "ProtectHomes"))
+    assert "ProtectHomes" in systemd("verify", unit).stderr
+
+
+def test_systemd_calls_the_unit_locked_down(unit: Path) -> None:
+    """Its exposure is in the class that systemd calls OK, of 10 at most 2.5."""
+    done = systemd("security", "--offline=true", "--threshold=25", unit)
+    assert done.returncode == 0, done.stdout[-400:]
+
+
+def test_the_unit_ends_as_the_service_does() -> None:
+    """Settings that are wrong (2) are not tried again, and SIGKILL comes after the service's own 24 s."""
+    assert "\nRestartPreventExitStatus=2\n" in UNIT
+    assert "\nTimeoutStopSec=25\n" in UNIT
+    assert re.search(r"^ExecStart=/opt/miles/\.venv/bin/python app\.py$", UNIT, re.MULTILINE)
