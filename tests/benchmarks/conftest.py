@@ -11,11 +11,9 @@ import pytest
 
 from benchmarks.contestants import free_port
 from benchmarks.processes import started
-from model.bundle import Bundle, write_manifest
-from model.export import export_towers
-from model.torch_engine import TorchEngine
 from tests.service import ROOT
-from tests.tiny import tiny_checkpoint, write_tiny
+from tests.tiny import write_tiny
+from tests.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +50,4 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint's towers in float32, exported and not judged."""
-    directory, tiny = tmp_path_factory.mktemp("bundle"), tiny_checkpoint()
-    towers = export_towers(tiny.build_model(), tiny.temperature or 1.0, directory)
-    precision = dict.fromkeys(towers, "f32")
-    write_manifest(Bundle(directory, tiny.card(), precision, TorchEngine(tiny).neutral_image, {}))
-    return directory
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))

@@ -1,0 +1,905 @@
+#!/usr/bin/env python3
+"""Scores the rows of `candidates` that have no score yet; the scraper runs it after each scrape.
+
+    python trigger_inference.py                 at most 50 rows
+    python trigger_inference.py --dry-run       score and print, write nothing
+    python trigger_inference.py --watch         again every minute, until it is stopped
+
+One file on purpose, however long, so that it can be copied beside a scraper; it needs requests, and psycopg 3
+for DATABASE_URL. Settings come from the environment, or from a file `.env` here or beside this file:
+
+    INFERENCE_API_URL       the service, with or without /predict
+    DATABASE_URL            PostgreSQL; a pooler in transaction mode (Supabase's, PgBouncer) will do
+    SUPABASE_URL, SUPABASE_SERVICE_KEY      instead of it: PostgREST over HTTPS
+    MILES_API_KEY           sent as a bearer token, if the service wants one
+
+With DATABASE_URL the rows of one call to the service stay locked until their scores are committed (FOR UPDATE
+SKIP LOCKED), so several runs at once never score a row twice, and a run that dies leaves its rows as they
+were. PostgREST has no locks: there each score is written only where `analyzed_at` is still null, so a row is
+*written* once and a crash loses nothing, but two runs at the same time may both ask for the same row's score.
+
+A row that cannot be scored keeps its nulls, is named with the reason, does not count towards --limit and so
+never stands in the way of the rows behind it.
+
+Exit codes: 0 every row found is scored; 1 some rows were left, the lines above say why; 2 a setting is wrong;
+3 the service did not answer; 4 the database did not; 130 and 143 stopped by SIGINT and SIGTERM, with what was
+scored written.
+"""
+
+import argparse
+import base64
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests
+
+DONE, ROWS_LEFT, WRONG_SETTING, NO_SERVICE, NO_DATABASE = range(5)
+WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a sleeping Space is up within one or two minutes
+CONNECT_TIMEOUT_S = 10
+HOLD_S = 60  # rows stay locked so long at most while they are scored one by one
+TRIES = 3  # of a row that gets no answer while others do
+FIELDS = (
+    *("title", "description", "thumbnail_url", "view_count", "like_count", "comment_count"),
+    *("duration_seconds", "upload_date"),
+)
+REFUSED = (400, 413, 415, 422)  # the same video gets the same answer again
+NO_SUCH_ROUTE = (404, 405, 501)
+Row = dict[str, Any]
+
+
+class SettingError(Exception):
+    """Something is set wrongly, here or at the other end; the text says what and what to do."""
+
+
+class DatabaseError(Exception):
+    """The database cannot be used as it is; the text says why."""
+
+
+class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
+    """The database did not answer, which may pass."""
+
+
+class Unavailable(Exception):  # noqa: N818  a state that passes
+    """The service gave no score, which may pass.
+
+    `retry_after_s` is what it asked for, `suspect` says that what was sent may be the cause.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float | None = None, *, suspect: bool = True) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        self.suspect = suspect
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM came while nothing was being written."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the service says of a video; `answer` is all of it."""
+
+    viral_score: float
+    predicted_velocity: float
+    answer: Mapping[str, Any] = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The service, or the database, will not have this row as it is."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """No score this time, perhaps the next."""
+
+    reason: str
+
+
+Outcome = Score | Refusal | NoAnswer
+
+
+class Service:
+    """Asks a running Miles for scores, many at a time where it has the batch route."""
+
+    def __init__(self, url: str, key: str | None = None, timeout_s: float = 60) -> None:
+        self.url = service_root(url)
+        self._timeout_s = timeout_s
+        self._session = requests.Session()
+        # As `auth`, because requests would put a password from ~/.netrc over a plain header.
+        self._session.auth = _bearer(key)
+        self._has_batch = True
+        self._singly = 0  # so many videos are asked for one by one, to find the one that breaks its batch
+
+    def score(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
+        """(index, outcome) of `videos`, of all of them unless `HOLD_S` has passed.
+
+        Raises `Unavailable` when the service gives no answer, `SettingError` when asking again is of no use.
+        """
+        if len(videos) == 1 or self._singly > 0 or not self._has_batch:
+            yield from self._one_by_one(videos)
+            return
+        try:
+            status, body = self._post("/predict/batch", {"videos": list(videos)})
+        except Unavailable as exc:
+            self._singly = len(videos) if exc.suspect else 0
+            raise
+        if status in NO_SUCH_ROUTE:
+            self._has_batch = False
+        if status != 200:  # the batch was refused as a whole; each video may still be good
+            yield from self._one_by_one(videos)
+            return
+        entries = body.get("predictions") if isinstance(body, dict) else None
+        if not isinstance(entries, list) or len(entries) != len(videos):
+            raise SettingError(f"{self.url}/predict/batch: {len(videos)} videos, no such list of predictions")
+        yield from enumerate(self._outcome(entry) for entry in entries)
+
+    def ask_singly(self, count: int) -> None:
+        """So many of the next videos are asked for one by one: one of them may have failed the others."""
+        self._singly = count
+
+    def _one_by_one(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
+        until = time.monotonic() + HOLD_S
+        for index, video in enumerate(videos):
+            self._singly -= 1
+            try:
+                status, body = self._post("/predict", video)
+            except Unavailable as exc:
+                if exc.suspect:
+                    yield index, NoAnswer(str(exc))
+                raise
+            if status in NO_SUCH_ROUTE:
+                raise SettingError(
+                    f"{self.url}/predict: {status}, not a Miles service; see INFERENCE_API_URL"
+                )
+            yield index, self._outcome(body) if status == 200 else Refusal(reason_of(body, status))
+            if time.monotonic() > until:
+                return
+
+    def _post(self, route: str, payload: Any) -> tuple[int, Any]:
+        """(status, JSON) of an answer that is final for what was sent."""
+        try:
+            answer = self._session.post(
+                self.url + route,
+                json=payload,
+                headers={"Accept": "application/json"},
+                timeout=(CONNECT_TIMEOUT_S, self._timeout_s),
+                allow_redirects=False,
+            )
+        except requests.Timeout as exc:
+            raise Unavailable("no answer in time") from exc
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as exc:
+            raise SettingError(f"INFERENCE_API_URL: {self.url} is no address ({exc})") from exc
+        except requests.RequestException as exc:
+            raise Unavailable(f"no connection ({type(exc).__name__})") from exc
+        return self._judge(answer)
+
+    def _judge(self, answer: requests.Response) -> tuple[int, Any]:
+        status, body = answer.status_code, json_of(answer)
+        if answer.is_redirect:
+            raise SettingError(
+                f"{answer.url} redirects to {answer.headers['Location']}: set INFERENCE_API_URL to that"
+            )
+        if status in (401, 403):
+            raise SettingError(
+                f"{answer.url}: {reason_of(body, status)}; set MILES_API_KEY to a key of the service"
+            )
+        if status == 200 and body is None:
+            raise Unavailable("a web page instead of scores: the Space is waking up")
+        if status == 200 or status in (*REFUSED, *NO_SUCH_ROUTE):
+            return status, body
+        if status == 429 or status >= 500 or status in (408, 425):
+            busy = status == 429 or (isinstance(body, dict) and "overloaded" in str(body.get("type")))
+            waking = status == 503 and body is None
+            asked = retry_after_s(answer.headers.get("Retry-After"))
+            raise Unavailable(reason_of(body, status), asked, suspect=not busy and not waking)
+        raise SettingError(f"{answer.url}: {reason_of(body, status)}; is INFERENCE_API_URL a Miles service?")
+
+    def _outcome(self, entry: Any) -> Outcome:
+        """One video's entry; a score is taken only if it is one."""
+        error = entry.get("error") if isinstance(entry, dict) else None
+        if isinstance(error, dict):
+            status = error.get("status")
+            known = status if isinstance(status, int) else 500
+            reason = reason_of(error, known)
+            return Refusal(reason) if known in REFUSED else NoAnswer(reason)
+        said: Any = entry if isinstance(entry, dict) else {}
+        score, velocity = said.get("viral_score"), said.get("predicted_velocity")
+        if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):
+            raise SettingError(
+                f"{self.url}: viral_score {score!r}, predicted_velocity {velocity!r}: not scores of Miles"
+            )
+        return Score(float(score), float(velocity), said)
+
+
+def service_root(url: str) -> str:
+    """The service's address without a route; raises `SettingError` for what is none."""
+    root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
+    parts = urlsplit(root)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError(
+            f"INFERENCE_API_URL: {url!r} is no http or https address, like http://localhost:7860"
+        )
+    if parts.hostname == "huggingface.co":
+        raise SettingError(
+            f"INFERENCE_API_URL: {url!r} is the Space's page; the service is https://OWNER-NAME.hf.space"
+        )
+    return root
+
+
+def _bearer(key: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if key:
+            request.headers["Authorization"] = f"Bearer {key}"
+        return request
+
+    return sign
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds from now that a Retry-After asks for, in either of its two forms; None for neither."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+
+
+def json_of(answer: requests.Response) -> Any:
+    """The answer's JSON, or None where it is something else, such as a host's page."""
+    if "json" not in answer.headers.get("Content-Type", ""):
+        return None
+    try:
+        return answer.json()
+    except ValueError:
+        return None
+
+
+def reason_of(body: Any, status: int) -> str:
+    """What a problem says of itself, else its status."""
+    said = (
+        (body.get("detail") or body.get("message") or body.get("title")) if isinstance(body, dict) else None
+    )
+    return f"{status}: {shown(said, 300)}" if said else f"status {status}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class Patience:
+    """How long to wait for a service that does not answer: 5, 15, 30, 60, 60, ... s, or what it asks for."""
+
+    def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
+        self._total_s, self._waits_s = total_s, waits_s
+        self.reset()
+
+    def reset(self) -> None:
+        """The service answered: count from the beginning."""
+        self._tries, self._since = 0, time.monotonic()
+
+    def wait_s(self, trouble: Unavailable) -> float:
+        """Seconds until the next try; raises `trouble` itself when they would be more than there are."""
+        if self._tries == 0:
+            self._since = time.monotonic()
+        planned = self._waits_s[min(self._tries, len(self._waits_s) - 1)]
+        wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
+        self._tries += 1
+        if time.monotonic() - self._since + wait > self._total_s:
+            raise trouble
+        return wait
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Rows to score, and how their scores are written: {id: score} -> {id: what became of it}."""
+
+    rows: list[Row]
+    write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
+    """None where another run was quicker, a `Refusal` where the database does not take the score."""
+
+
+class Store(Protocol):
+    """Where the rows are."""
+
+    def pending(self) -> int:
+        """How many rows have no score."""
+
+    def claim(self, count: int, skip: set[str]) -> AbstractContextManager[Claim]:
+        """At most `count` of them, oldest first, without those in `skip`."""
+
+
+class Postgres:
+    """Rows through psycopg, locked while they are scored.
+
+    Nothing outlives a transaction (no prepared statement, no session's setting or lock), so that a pooler in
+    transaction mode may stand between. A row comes as PostgreSQL's own JSON: a date or number that JSON or
+    Python cannot hold is then the service's to refuse, for that row alone, not an error of the whole query.
+    """
+
+    def __init__(self, url: str, timeout_s: float, *, read_only: bool) -> None:
+        self._url = without_foreign_options(url)
+        self._idle_ms = int((timeout_s + 2 * HOLD_S) * 1000)
+        self._read_only = read_only
+        self._open: Any = None
+        try:
+            import psycopg
+        except ImportError as exc:
+            raise SettingError('DATABASE_URL needs psycopg 3: pip install "psycopg[binary]"') from exc
+        self._psycopg = psycopg
+
+    def pending(self) -> int:
+        """How many rows have no score."""
+        with self._connection() as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM candidates WHERE analyzed_at IS NULL"
+            ).fetchone()
+            return int(count)
+
+    @contextmanager
+    def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
+        """Rows that no other run holds; committed when the block ends, given back when it fails."""
+        lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
+        with self._connection() as connection, connection.transaction():
+            if self._read_only:
+                connection.execute("SET TRANSACTION READ ONLY")
+            # A machine that loses its power keeps its rows no longer than this.
+            connection.execute(
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [str(self._idle_ms)]
+            )
+            found = connection.execute(
+                "SELECT to_jsonb(c) FROM candidates c WHERE analyzed_at IS NULL AND id <> ALL(%s::uuid[]) "  # noqa: S608
+                f"ORDER BY created_at NULLS LAST, id LIMIT %s {lock}",
+                [sorted(skip), count],
+            )
+            yield Claim([row for (row,) in found], lambda scores: self._write(connection, scores))
+
+    def _write(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        try:
+            with connection.transaction():
+                return self._update(connection, scores)
+        except (self._psycopg.DataError, self._psycopg.IntegrityError) as exc:
+            if len(scores) == 1:
+                return dict.fromkeys(scores, Refusal(f"the database does not take it: {first_line(exc)}"))
+        each = [self._write(connection, {row: score}) for row, score in scores.items()]
+        return {row: outcome for one in each for row, outcome in one.items()}
+
+    @staticmethod
+    def _update(connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        found = connection.execute(
+            "UPDATE candidates c "
+            "SET miles_score = s.score, predicted_velocity = s.velocity, analyzed_at = now() "
+            "FROM unnest(%s::uuid[], %s::float8[], %s::float8[]) AS s(id, score, velocity) "
+            "WHERE c.id = s.id AND c.analyzed_at IS NULL RETURNING c.id::text",
+            [
+                list(scores),
+                [score.viral_score for score in scores.values()],
+                [score.predicted_velocity for score in scores.values()],
+            ],
+        )
+        written = {row for (row,) in found}
+        return {row: score if row in written else None for row, score in scores.items()}
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """The open connection or a new one; after an error the next one is new."""
+        try:
+            if self._open is None:
+                self._open = self._connect()
+            yield self._open
+        except self._psycopg.Error as exc:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+            raise self._translated(exc) from exc
+
+    def _translated(self, exc: Exception) -> DatabaseError:
+        errors, said = self._psycopg.errors, first_line(exc)
+        passing = (self._psycopg.OperationalError, self._psycopg.InterfaceError)
+        if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn):
+            return DatabaseError(f"{said}; clients/schema.sql has the table that is meant")
+        # libpq gives these no code of their own, and no wait cures them.
+        lasting = any(words in said for words in ("authentication failed", "does not exist", "Servname"))
+        if isinstance(exc, (*passing, errors.IdleInTransactionSessionTimeout)) and not lasting:
+            return DatabaseLost(f"DATABASE_URL: {said}")
+        return DatabaseError(f"DATABASE_URL: {said}")
+
+    def _connect(self) -> Any:
+        wanted: dict[str, Any] = {
+            "connect_timeout": "15",
+            "application_name": "miles",
+            "keepalives_idle": "30",
+        }
+        try:
+            given = self._psycopg.conninfo.conninfo_to_dict(self._url)
+        except self._psycopg.ProgrammingError as exc:  # its text may hold the password
+            raise SettingError(
+                "DATABASE_URL: no PostgreSQL address, like postgresql://user:password@host/db"
+            ) from exc
+        return self._psycopg.connect(**(wanted | given), autocommit=True, prepare_threshold=None)
+
+
+def without_foreign_options(url: str) -> str:
+    """`url` as libpq takes it: SQLAlchemy's driver and the options of Prisma and Vercel left out."""
+    scheme, separator, rest = url.strip().partition("://")
+    address, _, query = rest.partition("?")
+    foreign = {"pgbouncer", "connection_limit", "pool_timeout", "schema", "supa"}
+    kept = "&".join(part for part in query.split("&") if part.partition("=")[0] not in foreign)
+    return scheme.partition("+")[0] + separator + address + (f"?{kept}" if kept else "")
+
+
+def first_line(exc: Exception) -> str:
+    """An error's first line, or its kind."""
+    return shown(str(exc).strip().partition("\n")[0], 300) or type(exc).__name__
+
+
+class PostgREST:
+    """Rows over Supabase's HTTP interface, without locks: see the top of this file for what that means."""
+
+    def __init__(self, url: str, key: str, timeout_s: float) -> None:
+        root = url.strip().rstrip("/").removesuffix("/rest/v1")
+        if urlsplit(root).scheme not in ("http", "https"):
+            raise SettingError(f"SUPABASE_URL: {url!r} is no address, like https://abcd.supabase.co")
+        if key.startswith("sb_publishable_") or role_of(key) == "anon":
+            raise SettingError(
+                "SUPABASE_SERVICE_KEY: that is the public key, which may see no row; use the secret one"
+            )
+        self._table, self._timeout_s = f"{root}/rest/v1/candidates", timeout_s
+        self._session = requests.Session()
+        self._session.headers["apikey"] = key
+        # Keys of the new kind (sb_secret_...) are no tokens, and refused as such.
+        self._session.auth = _bearer(key if role_of(key) else None)
+
+    def pending(self) -> int:
+        """How many rows have no score."""
+        answer = self._ask("HEAD", {"select": "id", "analyzed_at": "is.null"}, prefer="count=exact")
+        return int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
+
+    @contextmanager
+    def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
+        """The oldest rows that are not in `skip`; nobody holds them."""
+        size = count + min(len(skip), 200)  # a long list of ids does not fit into an address
+        rows: list[Row] = []
+        position = 0
+        while not rows:
+            page = self._ask("GET", self._page(size, position)).json()
+            if not page:
+                break
+            rows = [row for row in page if row["id"] not in skip][:count]
+            position += len(page)
+        yield Claim(rows, self._write)
+
+    @staticmethod
+    def _page(size: int, position: int) -> dict[str, str]:
+        order = "created_at.asc.nullslast,id.asc"
+        return {"analyzed_at": "is.null", "order": order, "limit": str(size), "offset": str(position)}
+
+    def _write(self, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        return {row: self._write_one(row, score) for row, score in scores.items()}
+
+    def _write_one(self, row: str, score: Score) -> Outcome | None:
+        values = {
+            "miles_score": score.viral_score,
+            "predicted_velocity": score.predicted_velocity,
+            "analyzed_at": datetime.now(UTC).isoformat(),
+        }
+        only = {"id": f"eq.{row}", "analyzed_at": "is.null", "select": "id"}
+        answer = self._ask("PATCH", only, values, prefer="return=representation", may_refuse=True)
+        if answer.status_code >= 400:
+            return Refusal(f"the database does not take it: {reason_of(json_of(answer), answer.status_code)}")
+        return score if answer.json() else None
+
+    def _ask(
+        self, method: str, only: Row, values: Row | None = None, *, prefer: str = "", may_refuse: bool = False
+    ) -> requests.Response:
+        try:
+            answer = self._session.request(
+                method,
+                self._table,
+                params=only,
+                json=values,
+                headers={"Prefer": prefer} if prefer else {},
+                timeout=(CONNECT_TIMEOUT_S, self._timeout_s),
+                allow_redirects=False,
+            )
+        except requests.RequestException as exc:
+            raise DatabaseLost(f"SUPABASE_URL: no connection ({type(exc).__name__})") from exc
+        status, reason = answer.status_code, reason_of(json_of(answer), answer.status_code)
+        if status in (401, 403):
+            raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
+        if status == 429 or status >= 500:
+            raise DatabaseLost(f"SUPABASE_URL: {reason}")
+        if status == 404 or (status >= 300 and not may_refuse):
+            raise DatabaseError(f"{self._table}: {reason}; clients/schema.sql has the table that is meant")
+        return answer
+
+
+def role_of(key: str) -> str | None:
+    """The role that a JWT speaks for; None for what is no JWT. Nothing is verified."""
+    try:
+        payload = key.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["role"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None
+
+
+class StopSignals:
+    """Turns SIGINT and SIGTERM into an end between two writes; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._waiting = False
+        self._wake = threading.Event()
+
+    def install(self) -> None:
+        """From now on."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+        signal.signal(number, signal.SIG_DFL)
+        if self._waiting:
+            raise Stopped
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Waiting for somebody else: a signal may end it with `Stopped`."""
+        self._waiting = True
+        try:
+            if self.number:
+                raise Stopped
+            yield
+        finally:
+            self._waiting = False
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or raise `Stopped`."""
+        with self.interruptible():
+            self._wake.wait(seconds)
+
+
+class Report:
+    """What a person sees: a bar on a terminal, one line per row elsewhere."""
+
+    def __init__(self, verb: str = "scored") -> None:
+        self._verb, self._is_terminal = verb, sys.stdout.isatty()
+        self._total = self._done = 0
+        self._said: dict[str, str] = {}
+
+    def start(self, total: int) -> None:
+        """A run of at most `total` rows begins."""
+        self._total, self._done = total, 0
+        self._draw()
+
+    def scored(self, row: Row, score: Score) -> None:
+        """A row has its score."""
+        self._done += 1
+        if not self._is_terminal:
+            figures = f"{score.viral_score:.6f}  {score.predicted_velocity:12.2f} views/day"
+            self._line(f"{self._verb}  {row['id']}  {figures}  {shown(row.get('title'))}")
+        self._draw()
+
+    def left(self, row: Row, reason: str) -> None:
+        """A row has none; said once for each reason, however often --watch comes by."""
+        if self._said.get(row["id"]) != reason:
+            self._said[row["id"]] = reason
+            self._line(f"left    {row['id']}  {reason}  {shown(row.get('title'))}")
+        self._draw()
+
+    def note(self, sentence: str) -> None:
+        """Something about the run as a whole."""
+        self._line(sentence)
+        self._draw()
+
+    def end(self, sentence: str) -> None:
+        """The summary."""
+        self._line(sentence)
+
+    def _line(self, text: str) -> None:
+        print(("\r\x1b[K" if self._is_terminal else "") + text, flush=True)
+
+    def _draw(self) -> None:
+        if self._is_terminal and self._total:
+            filled = 30 * self._done // self._total
+            bar = "#" * filled + "." * (30 - filled)
+            print(f"\r\x1b[K[{bar}] {self._done}/{self._total}", end="", flush=True)
+
+
+def shown(text: Any, length: int = 60) -> str:
+    """Anything as a short line that moves no cursor."""
+    line = "".join(letter if letter.isprintable() else " " for letter in str("" if text is None else text))
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+@dataclass
+class Run:
+    """Scores at most `limit` rows: claim some, ask, write, say."""
+
+    store: Store
+    service: Service
+    patience: Patience
+    stop: StopSignals
+    report: Report
+    limit: int
+    batch: int
+    dry_run: bool
+
+    def __post_init__(self) -> None:
+        self.scored = self.elsewhere = 0
+        self.left: dict[str, str] = {}  # what is given up, with the reason
+        self._later: set[str] = set()  # what got no answer, and is asked for again when all others are done
+        self._tries: dict[str, int] = {}
+        self._dry: set[str] = set()  # what a dry run has seen
+        self._found = False
+
+    def until_done(self) -> int:
+        """The exit code; raises what ends the run early."""
+        self.report.start(min(self.limit, self._retried(self.store.pending)))
+        while self.scored < self.limit and self.stop.number is None:
+            trouble = self._retried(self._next_rows)
+            if trouble is not None:
+                wait = self.patience.wait_s(trouble)
+                self.report.note(f"waiting {wait:.0f} s for the service: {trouble}")
+                self.stop.sleep(wait)
+            elif not self._found and not self._later:
+                break
+            elif not self._found:
+                self.service.ask_singly(len(self._later))
+                self._later.clear()
+        return ROWS_LEFT if self.left else DONE
+
+    def summary(self) -> str:
+        """One sentence about what was done."""
+        verb = "would be scored" if self.dry_run else "scored"
+        parts = [f"{self.scored} {verb}", f"{len(self.left)} left for the next run"]
+        if self._later:
+            parts.append(f"{len(self._later)} without an answer")
+        if self.elsewhere:
+            parts.append(f"{self.elsewhere} scored by another run meanwhile")
+        return ", ".join(parts)
+
+    def _retried(self, work: Callable[[], Any]) -> Any:
+        """`work`, again while the database is lost."""
+        for wait in (*WAITS_S[:3], None):
+            try:
+                return work()
+            except DatabaseLost as exc:
+                if wait is None:
+                    raise
+                self.report.note(f"waiting {wait:.0f} s for the database: {exc}")
+                self.stop.sleep(wait)
+        return None
+
+    def _next_rows(self) -> Unavailable | None:
+        """One call's worth of rows; what kept the service from answering, if something did."""
+        size = min(self.batch, self.limit - self.scored)
+        with self.store.claim(size, self._later | self._dry | self.left.keys()) as claim:
+            outcomes, trouble = self._ask(claim.rows)
+            scores = {row: outcome for row, outcome in outcomes.items() if isinstance(outcome, Score)}
+            written = dict(scores) if self.dry_run else claim.write(scores) if scores else {}
+        self._found = bool(claim.rows)
+        for row in claim.rows:  # said when it is committed, and not before
+            if row["id"] in outcomes:
+                self._settle(row, written.get(row["id"]) if row["id"] in scores else outcomes[row["id"]])
+        if scores:
+            self.patience.reset()
+        return trouble
+
+    def _ask(self, rows: Sequence[Row]) -> tuple[dict[str, Outcome], Unavailable | None]:
+        outcomes: dict[str, Outcome] = {}
+        trouble = None
+        try:
+            with self.stop.interruptible():
+                for index, outcome in self.service.score([video_of(row) for row in rows]) if rows else ():
+                    outcomes[rows[index]["id"]] = outcome
+        except Unavailable as exc:
+            trouble = exc
+        except Stopped:
+            pass  # what came until then is written; `until_done` sees the signal
+        lost = [outcome.reason for outcome in outcomes.values() if isinstance(outcome, NoAnswer)]
+        if trouble is None and lost and len(lost) == len(outcomes):
+            trouble = Unavailable(lost[0])
+        return outcomes, trouble
+
+    def _settle(self, row: Row, outcome: Outcome | None) -> None:
+        name = row["id"]
+        match outcome:
+            case None:
+                self.elsewhere += 1
+            case Score():
+                self.scored += 1
+                self._dry |= {name} if self.dry_run else set()
+                self._later.discard(name)
+                self.report.scored(row, outcome)
+            case Refusal(reason):
+                self._give_up(row, reason)
+            case NoAnswer(reason):
+                self._later.add(name)
+                self._tries[name] = self._tries.get(name, 0) + 1
+                # As long as nothing at all was scored, the service is to blame and not the row.
+                if self._tries[name] >= TRIES and self.scored:
+                    self._give_up(row, f"no answer in {TRIES} tries; {reason}")
+
+    def _give_up(self, row: Row, reason: str) -> None:
+        self._later.discard(row["id"])
+        self.left[row["id"]] = reason
+        self.report.left(row, reason)
+
+
+def video_of(row: Row) -> Row:
+    """A row as the service takes it; what is null is left out, and the counts are as old as the row."""
+    video = {name: row[name] for name in FIELDS if row.get(name) is not None}
+    seen = row.get("scraped_at") or row.get("created_at")
+    return video | ({"scraped_at": seen} if seen else {})
+
+
+def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
+    """The environment over the first of the .env `files` that exists; empty values count as absent."""
+    found = {name: value.strip() for name, value in environment.items() if value.strip()}
+    for path in files:
+        if path.is_file():
+            return read_env(path.read_text(encoding="utf-8-sig")) | found
+    return found
+
+
+def read_env(text: str) -> dict[str, str]:
+    """NAME=value lines, with or without `export` and quotes; `#` begins a comment."""
+    values = {}
+    for line in text.splitlines():
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        value = value.strip()
+        if not separator or name.startswith("#"):
+            continue
+        if value[:1] in ("'", '"') and value[0] in value[1:]:
+            value = value[1 : value.index(value[0], 1)]
+        else:
+            value = value.partition(" #")[0].strip()
+        if value:
+            values[name.strip()] = value
+    return values
+
+
+def opened_store(known: Mapping[str, str], timeout_s: float, *, dry_run: bool) -> Store:
+    """The database that the settings name; DATABASE_URL first, because it has locks."""
+    if "DATABASE_URL" in known:
+        return Postgres(known["DATABASE_URL"], timeout_s, read_only=dry_run)
+    if "SUPABASE_URL" in known and "SUPABASE_SERVICE_KEY" in known:
+        return PostgREST(known["SUPABASE_URL"], known["SUPABASE_SERVICE_KEY"], timeout_s)
+    raise SettingError("set DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_KEY, here or in .env")
+
+
+def opened_service(known: Mapping[str, str], timeout_s: float) -> Service:
+    """The service that the settings name."""
+    if "INFERENCE_API_URL" not in known:
+        raise SettingError("set INFERENCE_API_URL to the service, like https://owner-miles.hf.space")
+    return Service(known["INFERENCE_API_URL"], known.get("MILES_API_KEY"), timeout_s)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--limit", type=_positive(int), default=50, help="the most rows to score (50)")
+    parser.add_argument("--dry-run", action="store_true", help="score and print, write nothing")
+    parser.add_argument(
+        "--watch",
+        type=_positive(float),
+        nargs="?",
+        const=60.0,
+        metavar="S",
+        help="again every S seconds (60)",
+    )
+    parser.add_argument("--batch", type=_positive(int), default=16, help="rows in one call (16; at most 256)")
+    parser.add_argument("--timeout", type=_positive(float), default=60.0, help="seconds for one call (60)")
+    parser.add_argument(
+        "--patience", type=_positive(float), default=300.0, help="seconds for a service that sleeps (300)"
+    )
+    parser.add_argument(
+        "--waits",
+        type=lambda text: [_positive(float)(part) for part in text.split(",")],
+        default=list(WAITS_S),
+        help="seconds between tries (5,15,30,60)",
+    )
+    return parser
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise ValueError(text)
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def run_once(run: Run) -> int:
+    """One run with its summary; the exit code."""
+    begun = time.monotonic()
+    try:
+        return run.until_done()
+    except Stopped:
+        return DONE
+    except Unavailable as exc:
+        run.report.note(f"gave up on {run.service.url}: {exc}")
+        return NO_SERVICE
+    except DatabaseError as exc:
+        run.report.note(f"gave up: {exc}")
+        return NO_DATABASE
+    finally:
+        run.report.end(f"{run.summary()}; {time.monotonic() - begun:.1f} s")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run as told; returns the exit code."""
+    options = arguments().parse_args(words)
+    stop, report = StopSignals(), Report("would" if options.dry_run else "scored")
+    stop.install()
+    try:
+        known = settings(os.environ, [Path.cwd() / ".env", Path(__file__).parent / ".env"])
+        store = opened_store(known, options.timeout, dry_run=options.dry_run)
+        service = opened_service(known, options.timeout)
+        while True:
+            patience = Patience(options.patience, options.waits)
+            run = Run(
+                store,
+                service,
+                patience,
+                stop,
+                report,
+                options.limit,
+                min(options.batch, 256),
+                options.dry_run,
+            )
+            code = run_once(run)
+            if options.watch and stop.number is None:
+                with stopped_quietly():
+                    stop.sleep(options.watch)
+            if stop.number is not None:
+                return 128 + stop.number
+            if not options.watch:
+                return code
+    except SettingError as exc:
+        print(f"trigger_inference: {exc}", file=sys.stderr)
+        return WRONG_SETTING
+    except BrokenPipeError:  # whoever read the lines has gone; what they tell of is committed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ROWS_LEFT
+
+
+@contextmanager
+def stopped_quietly() -> Iterator[None]:
+    """A signal that ends a wait is no error."""
+    try:
+        yield
+    except Stopped:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The clients as their users run them: a process with an environment of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.service import ROOT
+
+CLIENTS = ROOT / "clients"
+LIMIT_S = 60
+# Short waits: what is tested is that they are kept, not how long a Space takes.
+FAST = ("--waits", "0.05", "--patience", "30")
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """These settings, and of this process's environment only what a program needs to run at all."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | dict(settings)
+
+
+def ran(
+    script: str, *words: str, folder: Path, limit_s: float = LIMIT_S, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """`python clients/script words` in `folder`, to its end."""
+    return subprocess.run(
+        [sys.executable, str(CLIENTS / script), *words],
+        cwd=folder,
+        env=environment(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        check=False,
+    )
+
+
+@contextmanager
+def running(script: str, *words: str, folder: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """The same while it runs; killed at the end if it still does."""
+    process = subprocess.Popen(
+        [sys.executable, str(CLIENTS / script), *words],
+        cwd=folder,
+        env=environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def read_until(process: subprocess.Popen[str], word: str) -> str:
+    """What the process prints up to the line with `word`; fails when it ends before."""
+    assert process.stdout is not None, "started with a pipe"
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if word in line:
+            return seen
+    raise AssertionError(f"ended without {word!r}: {seen}")

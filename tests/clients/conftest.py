@@ -1,0 +1,47 @@
+"""What the clients' tests share: one small real service, one PostgreSQL, the scraper's table."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.database import Database
+from tests.clients.door import Door, open_door
+from tests.postgres import Candidates, postgres
+from tests.service import Service, ready_service
+from tests.tiny_bundle import write_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint, compiled."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="session")
+def service(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A real service on it."""
+    with ready_service(tmp_path_factory.mktemp("log") / "service.log", checkpoint=tiny_bundle) as running:
+        yield running
+
+
+@pytest.fixture
+def door(service: Service) -> Iterator[Door]:
+    """A door before that service."""
+    with open_door(service.url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Database]:
+    """A PostgreSQL for all of these tests."""
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def candidates(database: Database) -> Candidates:
+    """The scraper's table, empty."""
+    table = Candidates(database.url)
+    table.create()
+    return table

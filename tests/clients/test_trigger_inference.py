@@ -1,0 +1,413 @@
+"""clients/trigger_inference.py against a real PostgreSQL and a real service."""
+
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import CompletedProcess, Popen
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+from tests.clients.command import FAST, ran, read_until, running
+from tests.clients.door import WAKING_PAGE, Door, Hold, Reply, open_door
+from tests.clients.scraped import scraped, with_nulls
+from tests.faulty_service import RAISE, cue
+from tests.postgres import Candidates
+from tests.service import Service, free_port, ready_service, started_service, wait_for
+
+SCRIPT = "trigger_inference.py"
+HTML_503 = Reply(503, WAKING_PAGE)
+
+
+class Trigger(Protocol):
+    """The scraper's step against a door and the table."""
+
+    def __call__(self, *words: str, **settings: str) -> CompletedProcess[str]:
+        """Run it to its end."""
+
+
+@pytest.fixture
+def trigger(door: Door, candidates: Candidates, tmp_path: Path) -> Trigger:
+    """The command, by default with this door and this table."""
+
+    def run(*words: str, **settings: str) -> CompletedProcess[str]:
+        known = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url} | settings
+        return ran(SCRIPT, *FAST, *words, folder=tmp_path, **known)
+
+    return run
+
+
+def test_22_rows_with_nulls_get_the_services_own_scores(
+    trigger: Trigger, candidates: Candidates, service: Service
+) -> None:
+    """Whatever is null, each row has the score and velocity that /predict gives, and when it was scored."""
+    candidates.add(with_nulls())
+    done = trigger()
+    assert (done.returncode, done.stdout.count("scored  ")) == (0, 22), done.stdout + done.stderr
+    assert "22 scored, 0 left" in done.stdout
+    for row in json.loads(json.dumps(candidates.rows(), default=str)):
+        sent = {name: row[name] for name in SENT} | {"observed_at": row["scraped_at"] or row["created_at"]}
+        answer = httpx.post(f"{service.url}/predict", json=in_iso(sent)).json()
+        expected = (answer["viral_score"], answer["predicted_velocity"])
+        if sent["observed_at"] is None:  # the row does not say when its counts were read, so it is now
+            expected = (pytest.approx(expected[0], abs=1e-3), pytest.approx(expected[1], rel=1e-2))
+        assert (row["miles_score"], row["predicted_velocity"]) == expected
+        assert row["analyzed_at"] is not None
+
+
+SENT = (
+    *("title", "description", "view_count", "like_count", "comment_count"),
+    *("duration_seconds", "upload_date"),
+)
+
+
+def in_iso(row: dict[str, Any]) -> dict[str, Any]:
+    """Python writes a space where ISO 8601 has a T."""
+    moments = ("upload_date", "observed_at")
+    return row | {name: row[name].replace(" ", "T") for name in moments if row[name]}
+
+
+def test_a_row_without_title_is_named_with_its_reason_and_left(
+    trigger: Trigger, candidates: Candidates
+) -> None:
+    """Its neighbours are scored, it keeps its nulls, and the exit code is 1."""
+    candidates.add([{**row, "title": None} if index == 4 else row for index, row in enumerate(scraped(9))])
+    done = trigger()
+    assert done.returncode == 1
+    assert "8 scored, 1 left" in done.stdout
+    (left,) = [row for row in candidates.rows() if row["analyzed_at"] is None]
+    assert (left["miles_score"], left["predicted_velocity"]) == (None, None)
+    assert f"left    {left['id']}  422: title: Field required" in done.stdout
+
+
+def test_rows_that_cannot_be_scored_never_stand_before_the_others(
+    trigger: Trigger, candidates: Candidates
+) -> None:
+    """Sixty older rows without title do not keep `--limit 3` from scoring three that have one."""
+    candidates.add([{**row, "title": None} for row in scraped(60)])
+    candidates.add([{**row, "created_at": "2026-02-01T00:00:00Z"} for row in scraped(4)])
+    assert "3 scored, 60 left" in trigger("--limit", "3").stdout
+    assert len(candidates.scored()) == 3
+
+
+def test_a_value_that_json_or_python_cannot_hold_costs_its_own_row_alone(
+    trigger: Trigger, candidates: Candidates
+) -> None:
+    """A date of `infinity` is refused by the service; the query and the other rows do not notice."""
+    candidates.add([{**scraped(1)[0], "upload_date": "infinity"}, *scraped(3)])
+    done = trigger()
+    assert "3 scored, 1 left" in done.stdout
+    assert "422: upload_date" in done.stdout
+
+
+def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
+    trigger: Trigger, candidates: Candidates
+) -> None:
+    """A constraint of the owner's fails one update; the others of the same call are written."""
+    candidates.run("ALTER TABLE candidates ADD CHECK (miles_score IS NULL OR view_count <> 2000)")
+    candidates.add(scraped(5))
+    done = trigger()
+    assert "4 scored, 1 left" in done.stdout
+    assert "the database does not take it" in done.stdout
+
+
+def test_two_runs_at_once_score_each_row_once(door: Door, candidates: Candidates, tmp_path: Path) -> None:
+    """While both wait for the service with rows of their own, none is asked for or written twice."""
+    candidates.add(scraped(22))
+    first, second = Hold(), Hold()
+    door.plan += [first, second]
+    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(ran, SCRIPT, *FAST, "--batch", "4", folder=tmp_path, **settings) for _ in range(2)
+        ]
+        assert first.reached.wait(30)
+        assert second.reached.wait(30)
+        first.release.set()
+        second.release.set()
+        outputs = [run.result() for run in runs]
+    assert [run.returncode for run in outputs] == [0, 0]
+    assert len(candidates.scored()) == 22
+    assert sorted(door.titles()) == sorted(row["title"] for row in scraped(22))
+    assert candidates.written_more_than_once() == 0
+    assert all(run.stdout.count("scored  ") >= 4 for run in outputs)
+
+
+def test_kill_9_half_way_loses_nothing(
+    trigger: Trigger, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """Rows whose scores were on their way are as before, free at once, and the next run scores them."""
+    candidates.add(scraped(22))
+    hold = Hold()
+    door.plan += [None, None, hold]
+    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+    with running(SCRIPT, *FAST, "--batch", "4", folder=tmp_path, **settings) as process:
+        assert hold.reached.wait(30)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL
+    hold.release.set()
+    assert len(candidates.scored()) == 8
+    done = trigger()
+    assert (done.returncode, "14 scored, 0 left" in done.stdout) == (0, True)
+    assert len(candidates.scored()) == 22
+    assert candidates.written_more_than_once() == 0
+
+
+def test_a_service_that_dies_and_comes_back_is_waited_for(
+    tiny_bundle: Path, candidates: Candidates, tmp_path: Path
+) -> None:
+    """Killed under the second call and started anew: the run goes on and scores all."""
+    candidates.add(scraped(22))
+    port, hold = free_port(), Hold()
+    log = tmp_path / "service.log"
+    with open_door(f"http://127.0.0.1:{port}") as door:
+        settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+        with ready_service(log, checkpoint=tiny_bundle, port=port) as first:
+            door.plan += [None, hold]
+            with running(
+                SCRIPT, "--waits", "0.5", "--patience", "60", "--batch", "8", folder=tmp_path, **settings
+            ) as process:
+                assert hold.reached.wait(30)
+                first.stop(signal.SIGKILL)
+                hold.release.set()
+                assert "no connection" in read_until(process, "waiting")
+                with ready_service(log, checkpoint=tiny_bundle, port=port):
+                    assert "22 scored, 0 left" in read_until(process, " left")
+                    assert process.wait(30) == 0
+    assert len(candidates.scored()) == 22
+
+
+def test_a_sleeping_space_is_waited_for(trigger: Trigger, door: Door, candidates: Candidates) -> None:
+    """Its 503 page, a page with 200 and a 502 are no scores; the rows are not held meanwhile."""
+    candidates.add(scraped(22))
+    door.plan += [HTML_503, Reply(200, WAKING_PAGE), Reply(502, b"Bad Gateway")]
+    done = trigger()
+    assert (done.returncode, done.stdout.count("waiting ")) == (0, 3), done.stdout
+    assert len(candidates.scored()) == 22
+
+
+def test_rows_are_free_while_a_run_waits_for_the_service(
+    door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """A lock is held for one call, never for a wait: another session may take the same rows meanwhile."""
+    candidates.add(scraped(5))
+    door.plan += [HTML_503]
+    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+    with running(SCRIPT, "--waits", "30", folder=tmp_path, **settings) as process:
+        read_until(process, "waiting 30 s")
+        assert len(candidates.run("SELECT id FROM candidates FOR UPDATE SKIP LOCKED")) == 5
+
+
+def test_a_call_that_takes_too_long_is_tried_again(
+    trigger: Trigger, door: Door, candidates: Candidates
+) -> None:
+    """A time-out is one of the faces of a waking Space."""
+    candidates.add(scraped(3))
+    hold = Hold()
+    door.plan += [hold]
+    done = trigger("--timeout", "0.5")
+    hold.release.set()
+    assert "no answer in time" in done.stdout
+    assert len(candidates.scored()) == 3
+
+
+def test_a_service_that_stays_away_ends_the_run(trigger: Trigger, door: Door, candidates: Candidates) -> None:
+    """Exit code 3 when patience ends, and no row has been touched."""
+    candidates.add(scraped(3))
+    door.instead = {"/predict/batch": HTML_503}
+    done = trigger("--patience", "0.3")
+    assert done.returncode == 3
+    assert "gave up" in done.stdout
+    assert candidates.scored() == []
+
+
+def test_retry_after_is_honoured(trigger: Trigger, door: Door, candidates: Candidates) -> None:
+    """Two seconds are waited where the plan was a twentieth; a wait beyond patience ends the run at once."""
+    candidates.add(scraped(3))
+    json_503 = {"Content-Type": "application/problem+json", "Retry-After": "2"}
+    door.plan += [Reply(503, b'{"detail": "the model is loading"}', json_503)]
+    assert "waiting 2 s for the service: 503: the model is loading" in trigger("--limit", "1").stdout
+    door.plan += [Reply(429, b'{"detail": "later"}', json_503 | {"Retry-After": "86400"})]
+    done = trigger()
+    assert (done.returncode, "waiting" in done.stdout) == (3, False)
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_service_without_the_batch_route_is_asked_row_by_row(
+    trigger: Trigger, door: Door, candidates: Candidates, status: int
+) -> None:
+    """The batch route is tried once, then never again."""
+    candidates.add(scraped(6))
+    door.instead = {"/predict/batch": Reply(status, b'{"detail": "Not Found"}')}
+    assert trigger("--batch", "3").returncode == 0
+    assert door.paths() == ["/predict/batch", *["/predict"] * 6]
+
+
+@pytest.mark.parametrize(
+    "written", ["{url}", "{url}/", "{url}/predict", "{url}/predict/", "{url}/predict/batch"]
+)
+def test_the_address_may_name_the_route_or_not(
+    trigger: Trigger, door: Door, candidates: Candidates, written: str
+) -> None:
+    """INFERENCE_API_URL with and without /predict is the same service."""
+    candidates.add(scraped(2))
+    assert trigger(INFERENCE_API_URL=written.format(url=door.url)).returncode == 0
+    assert door.paths() == ["/predict/batch"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"predictions": []},
+        {"predictions": [{"viral_score": 7, "predicted_velocity": 1}] * 3},
+        {"predictions": [{"viral_score": 0.5}] * 3},
+        {"predictions": [{"viral_score": True, "predicted_velocity": 1}] * 3},
+        {"predictions": [{"viral_score": 0.5, "predicted_velocity": -1}] * 3},
+        {"scores": [0.5, 0.5, 0.5]},
+    ],
+)
+def test_what_is_no_score_is_never_written(
+    trigger: Trigger, door: Door, candidates: Candidates, answer: dict[str, Any]
+) -> None:
+    """Some other JSON with status 200 ends the run with exit code 2."""
+    candidates.add(scraped(3))
+    door.plan += [Reply(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})]
+    assert trigger().returncode == 2
+    assert candidates.scored() == []
+
+
+def test_a_row_that_breaks_the_forward_spares_its_neighbours(
+    tiny_bundle: Path, candidates: Candidates, tmp_path: Path
+) -> None:
+    """A text on which the engine raises gets no score in three tries; the other 21 rows have theirs."""
+    rows = scraped(22)
+    rows[2]["title"], rows[2]["description"] = cue(RAISE), None
+    candidates.add(rows)
+    faulty = started_service(tmp_path / "log", ["-m", "tests.faulty_service"], checkpoint=tiny_bundle)
+    with faulty as service:
+        wait_for(service, "/health/ready")
+        settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": service.url}
+        done = ran(SCRIPT, *FAST, folder=tmp_path, **settings)
+    assert done.returncode == 1
+    assert "21 scored, 1 left" in done.stdout
+    assert "no answer in 3 tries; 503" in done.stdout
+
+
+def test_limit_is_the_most_rows_of_a_run(trigger: Trigger, candidates: Candidates) -> None:
+    """Oldest first; fifty unless said otherwise."""
+    candidates.add(scraped(60))
+    assert "5 scored" in trigger("--limit", "5").stdout
+    assert candidates.scored() == [row["title"] for row in scraped(5)]
+    assert "50 scored" in trigger().stdout
+
+
+def test_a_dry_run_prints_scores_and_writes_nothing(trigger: Trigger, candidates: Candidates) -> None:
+    """It prints what the next run then writes."""
+    candidates.add(scraped(20))
+    dry = trigger("--dry-run")
+    assert "20 would be scored" in dry.stdout
+    assert candidates.scored() == []
+    wet = trigger().stdout
+    told, written = [[line.split()[1:3] for line in out.splitlines()[:20]] for out in (dry.stdout, wet)]
+    assert told == written
+
+
+def test_settings_are_read_from_a_file(
+    trigger: Trigger, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """`.env` beside the caller supplies what the environment does not have, an empty variable included."""
+    candidates.add(scraped(2))
+    (tmp_path / ".env").write_text(
+        f'# ours\nexport INFERENCE_API_URL="{door.url}/predict"\nMILES_API_KEY=from-a-file # secret\n'
+    )
+    assert trigger(INFERENCE_API_URL="").returncode == 0
+    assert door.calls[0].headers["Authorization"] == "Bearer from-a-file"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"INFERENCE_API_URL": ""}, "INFERENCE_API_URL"),
+        ({"INFERENCE_API_URL": "localhost:7860"}, "no http or https address"),
+        ({"INFERENCE_API_URL": "https://huggingface.co/spaces/me/miles"}, "hf.space"),
+        ({"DATABASE_URL": ""}, "set DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://me:hush@host?prot=1"}, "no PostgreSQL address"),
+        ({"DATABASE_URL": "", "SUPABASE_URL": "x", "SUPABASE_SERVICE_KEY": "y"}, "SUPABASE_URL"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(trigger: Trigger, settings: dict[str, str], said: str) -> None:
+    """Exit code 2, one line that names the setting, no traceback and no password."""
+    done = trigger(**settings)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "hush" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_key_that_the_service_does_not_know_is_said(
+    trigger: Trigger, door: Door, candidates: Candidates
+) -> None:
+    """401 is not retried: exit code 2, and the line names MILES_API_KEY."""
+    candidates.add(scraped(1))
+    door.plan += [Reply(401, b'{"detail": "no"}', {"Content-Type": "application/problem+json"})]
+    done = trigger()
+    assert (done.returncode, len(door.calls)) == (2, 1)
+    assert "MILES_API_KEY" in done.stderr
+
+
+def test_a_database_without_the_table_is_said(trigger: Trigger, candidates: Candidates) -> None:
+    """Exit code 4, and where the table's definition is."""
+    candidates.run("DROP TABLE candidates")
+    done = trigger()
+    assert done.returncode == 4
+    assert "clients/schema.sql" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_password_is_not_tried_again(trigger: Trigger, candidates: Candidates) -> None:
+    """No wait cures it: exit code 4 at once."""
+    user, _, rest = candidates.url.removeprefix("postgresql://").partition("@")
+    done = trigger(DATABASE_URL=f"postgresql://{user.partition(':')[0]}:wrong@{rest}")
+    assert (done.returncode, "waiting" in done.stdout) == (4, False)
+    assert "authentication failed" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_between_two_writes(
+    door: Door, candidates: Candidates, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """In the middle of a call: what was scored stays, what was asked for is free, there is a summary."""
+    candidates.add(scraped(12))
+    hold = Hold()
+    door.plan += [None, hold]
+    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+    with running(SCRIPT, *FAST, "--batch", "4", folder=tmp_path, **settings) as process:
+        assert hold.reached.wait(30)
+        process.send_signal(number)
+        assert "4 scored" in read_until(process, " left")
+        assert ended(process) == (code, "")
+    hold.release.set()
+    assert len(candidates.scored()) == 4
+    assert len(candidates.run("SELECT id FROM candidates FOR UPDATE SKIP LOCKED")) == 12
+
+
+def ended(process: Popen[str]) -> tuple[int, str]:
+    """The exit code, and what else it printed."""
+    assert process.stdout is not None, "started with a pipe"
+    return process.wait(30), process.stdout.read()
+
+
+def test_watch_finds_rows_that_come_later(door: Door, candidates: Candidates, tmp_path: Path) -> None:
+    """A row that is inserted between two rounds is scored; a row that stays bad is named once."""
+    candidates.add([{"title": None}, *scraped(1)])
+    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+    with running(SCRIPT, *FAST, "--watch", "0.1", folder=tmp_path, **settings) as process:
+        read_until(process, "1 scored, 1 left")
+        candidates.add([{**scraped(1)[0], "title": "later"}])
+        seen = read_until(process, "later") + read_until(process, "1 scored, 1 left")
+        assert "Field required" not in seen
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    assert len(candidates.scored()) == 2
