@@ -24,16 +24,10 @@ from serving.middleware import install_middleware
 from serving.model_info import describe
 from serving.page import PageFiles, home_page
 from serving.predictor import Predictor
-from serving.problems import NOT_READY, PROBLEMS
-from serving.routes import EXPLAIN, PREDICT, PREDICT_BATCH
-from serving.schemas import (
-    MODEL_NAME,
-    BatchRequest,
-    BatchResponse,
-    Health,
-    PredictRequest,
-    PredictResponse,
-)
+from serving.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS
+from serving.reload import Reloaded, Reloader, ReloaderDep
+from serving.routes import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
+from serving.schemas import MODEL_NAME, BatchRequest, BatchResponse, Health, PredictRequest, PredictResponse
 from serving.server import run
 from serving.settings import Settings
 from serving.telemetry import Telemetry
@@ -97,6 +91,12 @@ async def model_info(predictor: PredictorDep) -> dict[str, Any]:
     return describe(predictor.require_ready(), predictor.settings)
 
 
+@router.post(RELOAD, responses=RELOAD_PROBLEMS)
+async def reload(reloader: ReloaderDep) -> Reloaded:
+    """Read the checkpoint anew and switch to it without a pause; needs a key."""
+    return await reloader.reload()
+
+
 @router.get("/health/live")
 async def live() -> dict[str, str]:
     """The process answers."""
@@ -128,7 +128,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with Predictor.open(settings, admission, on_failure) as predictor:
             telemetry.watch(predictor)
-            yield {"predictor": predictor, "telemetry": telemetry}
+            reloader = Reloader(predictor, telemetry.registry)
+            yield {"predictor": predictor, "telemetry": telemetry, "reloader": reloader}
 
     app = FastAPI(
         title=MODEL_NAME,

@@ -79,6 +79,10 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
         while not self._jobs.empty():
             self._jobs.get_nowait().refuse(DecoderUnavailableError("the decoders have been stopped"))
 
+    async def ready(self) -> None:
+        """Return once every worker has been started, or could not be."""
+        await asyncio.gather(*(slot.is_up.wait() for slot in self._slots))
+
     @property
     def process_ids(self) -> list[int]:
         """The workers that run."""
@@ -132,6 +136,7 @@ class _Slot:
     def __init__(self, start: Callable[[], DecodeProcess], deadline_s: float) -> None:
         self.worker: DecodeProcess | None = None
         self.lost = 0
+        self.is_up = asyncio.Event()
         self._start, self._deadline_s = start, deadline_s
 
     async def serve(self, jobs: "asyncio.Queue[_Job]") -> None:
@@ -139,6 +144,7 @@ class _Slot:
         job: _Job | None = None
         try:
             await self._started()
+            self.is_up.set()
             while True:
                 job = await jobs.get()
                 if not job.rgb.done():

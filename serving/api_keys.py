@@ -1,4 +1,7 @@
-"""Who may ask for scores, as plain ASGI: `Authorization: Bearer` and one of the operator's keys, else 401."""
+"""Who may ask for scores, as plain ASGI: `Authorization: Bearer` and one of the operator's keys, else 401.
+
+The same keys are asked for where the model is changed.
+"""
 
 import hashlib
 import hmac
@@ -7,11 +10,11 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import KeyRequiredError, answer_to
-from serving.routes import is_scoring
+from serving.routes import needs_key
 
 
 class ApiKeys:
-    """Lets scoring requests pass that carry one of `keys`."""
+    """Of the requests that need a key, lets those pass that carry one of `keys`."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         assert keys, "without keys the door is open, and this is not in the way"
@@ -19,7 +22,7 @@ class ApiKeys:
         self._digests = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if is_scoring(scope) else None
+        refusal = self._refusal(scope) if needs_key(scope) else None
         if refusal:
             await answer_to(refusal, scope)(scope, receive, send)
         else:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import instance_in, problem_response
+from serving.routes import RELOAD
 
 
 class BodyGuard:
@@ -20,7 +21,8 @@ class BodyGuard:
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
+        # A reload has no body, and what is sent along is not read.
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] == RELOAD:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)

@@ -18,6 +18,8 @@ from preprocessing.single_flight import SingleFlight
 Vector = NDArray[np.float32]
 
 KEY_BYTES = 32
+# The first of them name the model, so that its vectors can be given up with it.
+OWNER_BYTES = 8
 # What an entry costs beside its numbers: the key, the array's and the buffer's headers, its share of the
 # table. Measured with tracemalloc; a test holds it to the truth.
 ENTRY_BYTES = 320
@@ -61,6 +63,12 @@ class VectorCache:
             self.hits += 1
         return vector
 
+    def forget(self, fingerprint: str) -> None:
+        """Give up every vector of the model with this fingerprint."""
+        owner = _owner(fingerprint)
+        for key in [key for key in self._vectors if key.startswith(owner)]:
+            self.bytes -= entry_bytes(self._vectors.pop(key))
+
     async def get(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> tuple[Vector, bool]:
         """The vector of `key`, read-only, and whether it was remembered; else `compute` is run for it.
 
@@ -96,21 +104,26 @@ def entry_bytes(vector: Vector) -> int:
 
 def text_key(fingerprint: str, input_ids: Sequence[int], token_type_ids: Sequence[int]) -> bytes:
     """The key of a tokenised text for the text tower with this fingerprint."""
-    return _digest(b"text", fingerprint.encode(), _numbers(input_ids), _numbers(token_type_ids))
+    return _owner(fingerprint) + _digest(b"text", _numbers(input_ids), _numbers(token_type_ids))
 
 
 def image_key(fingerprint: str, content: bytes) -> bytes:
     """The key of a picture for the image tower with this fingerprint; `content` digests its encoded bytes."""
-    return _digest(b"image", fingerprint.encode(), content)
+    return _owner(fingerprint) + _digest(b"image", content)
 
 
 def _numbers(ids: Sequence[int]) -> bytes:
     return array("q", ids).tobytes()
 
 
+def _owner(fingerprint: str) -> bytes:
+    """What every key of this model begins with."""
+    return hashlib.blake2b(fingerprint.encode(), digest_size=OWNER_BYTES).digest()
+
+
 def _digest(*parts: bytes) -> bytes:
     """One digest of several parts; their lengths go in, so that no two lists of parts read the same."""
-    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    digest = hashlib.blake2b(digest_size=KEY_BYTES - OWNER_BYTES)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)

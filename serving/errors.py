@@ -2,12 +2,16 @@
 
     MilesError
     ├── KeyRequiredError        401  the service has keys, and the request brought none of them
+    ├── KeylessError            403  what was asked for is for those with a key, and the service has none
+    ├── LoadRunningError        409  a model is being loaded already
+    ├── CheckpointRefusedError  422  the checkpoint that was to be loaded cannot be used
     ├── ModalityRequiredError   422  the request insists on a modality that could not be had
     ├── RateLimitedError        429  this client has used up its own limit
     ├── OverloadedError         503  the queue is full, whoever asks
     ├── NotReadyError           503  the model is loading, or failed
     ├── PredictTimeoutError     504  no answer within the request's deadline
-    └── EngineFailedError       503  a forward failed, or gave something that is no score
+    ├── EngineFailedError       503  a forward failed, or gave something that is no score
+    └── LoadFailedError         500  loading another model ended in a fault of ours
 
 Every error leaves as an RFC 9457 problem: a new status belongs in `STATUS_BY_ERROR`, nowhere else.
 """
@@ -56,6 +60,23 @@ class KeyRequiredError(MilesError):
         return {"WWW-Authenticate": f'Bearer realm="miles"{error}'}
 
 
+class KeylessError(MilesError):
+    """Nobody can show a key of a service that has none."""
+
+
+class LoadRunningError(MilesError):
+    """One model is loaded at a time."""
+
+    retry_after_s = 5
+
+
+class CheckpointRefusedError(MilesError):
+    """The checkpoint is bad; its text is the one line that says why. What served before serves on."""
+
+    type = "urn:miles:problem:checkpoint-refused"
+    title = "Checkpoint refused"
+
+
 class ModalityRequiredError(MilesError):
     """`require` names a modality that is missing or failed."""
 
@@ -98,14 +119,22 @@ class EngineFailedError(MilesError):
     retry_after_s = 1
 
 
+class LoadFailedError(MilesError):
+    """A load ran into something that says nothing about the checkpoint. What served before serves on."""
+
+
 STATUS_BY_ERROR: dict[type[MilesError], HTTPStatus] = {
     KeyRequiredError: HTTPStatus.UNAUTHORIZED,
+    KeylessError: HTTPStatus.FORBIDDEN,
+    LoadRunningError: HTTPStatus.CONFLICT,
+    CheckpointRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ModalityRequiredError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     PredictTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     EngineFailedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LoadFailedError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 

@@ -1,7 +1,8 @@
 """What a poller and a browser learn from `/`."""
 
+from serving.loading import RELEASE
 from serving.predictor import HEALTHY, Predictor
-from serving.schemas import MODEL_NAME, MODEL_VERSION, Health
+from serving.schemas import MODEL_NAME, Health
 
 
 def health_of(predictor: Predictor) -> Health:
@@ -11,7 +12,7 @@ def health_of(predictor: Predictor) -> Health:
         status=predictor.status,
         model=MODEL_NAME,
         model_loaded=predictor.status == HEALTHY,
-        model_version=MODEL_VERSION,
+        model_version=model.version if model else RELEASE,
         device=predictor.settings.device,
         engine=predictor.settings.engine,
         checkpoint=model.card.name if model else predictor.settings.checkpoint,

@@ -1,7 +1,7 @@
 """From a checkpoint's location to everything that a score needs, checked: the slow, blocking start.
 
-A compiled bundle is served without torch. Only a checkpoint that has no bundle yet, or the torch engine,
-imports it, and so those imports stand where they are needed.
+A compiled bundle is served without torch. Only the torch engine imports it, and so those imports stand where
+they are needed.
 """
 
 import importlib.util
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
@@ -28,7 +27,15 @@ from serving.cpu_quota import usable_cpus
 from serving.drift import SCORE
 from serving.settings import Settings
 
-log = structlog.get_logger()
+RELEASE = "miles-v1.0"
+
+
+class NotCompiledError(CheckpointError):
+    """A checkpoint without an up-to-date bundle, on a machine that can compile it: `path`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: is not compiled. Run `python -m model.compile {path}`.")
+        self.path = path
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ class LoadedModel:
     """The share of the training titles by script; empty where the checkpoint does not say."""
 
     @property
+    def version(self) -> str:
+        """What answers call the model: the release of the code, and which checkpoint."""
+        return f"{RELEASE}+{self.card.sha256[:8]}"
+
+    @property
     def fingerprint(self) -> str:
         """What decides a tower's output besides its input: vectors of another fingerprint are not ours."""
         return f"{self.card.sha256}/{self.engine.name}/{self.engine.device}/{self.engine.precision}"
@@ -59,7 +71,8 @@ class LoadedModel:
 def load_model(settings: Settings) -> LoadedModel:
     """Locate and check the model, and build the engine that runs it.
 
-    Call it in the thread that will run the engine. Raises `CheckpointError` or `LocationError`.
+    Call it in the thread that will run the engine. Raises `CheckpointError` or `LocationError`;
+    `NotCompiledError`, which is a `CheckpointError`, where compiling would help.
     """
     card, engine, fidelity = _load_engine(settings)
     vision = card.config.vision
@@ -112,7 +125,7 @@ def _asked_precision(bundle: Bundle) -> str:
 
 
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
-    """The compiled bundle of a checkpoint: the one that is there if it is up to date, else compiled now."""
+    """The compiled bundle of a checkpoint, if it is there and up to date."""
     if settings.checkpoint_sha256:
         check_file(path, settings.checkpoint_sha256)
     origin = origin_of(path, settings.precision, BUNDLED)
@@ -121,10 +134,7 @@ def _bundle_of(path: Path, settings: Settings) -> Bundle:
     if bundle is not None:
         return bundle
     if importlib.util.find_spec("torch") is not None:
-        from model.compile import compile_checkpoint
-
-        log.info("compiling", checkpoint=path.name, precision=settings.precision)
-        return compile_checkpoint(path, precision=settings.precision, threads=settings.threads)
+        raise NotCompiledError(path)
     if is_bundle(directory):  # of another processor or another list of calibration texts, and still faithful
         return _given_bundle(directory, settings)
     raise CheckpointError(

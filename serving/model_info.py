@@ -5,7 +5,7 @@ from typing import Any
 from features import features_named
 from serving.drift import FEWEST_ROWS, SCORE, WINDOW_ROWS
 from serving.loading import LoadedModel
-from serving.schemas import MAX_BATCH_VIDEOS, MODEL_NAME, MODEL_VERSION
+from serving.schemas import MAX_BATCH_VIDEOS, MODEL_NAME
 from serving.settings import Settings
 
 
@@ -14,7 +14,7 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
     card, config = model.card, model.card.config
     return {
         "model": MODEL_NAME,
-        "model_version": MODEL_VERSION,
+        "model_version": model.version,
         "architecture": _architecture(model),
         "parameters": card.parameters,
         "modalities": list(config.modalities),

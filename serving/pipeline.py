@@ -48,6 +48,7 @@ class Prediction:
     velocity: float
     modalities: dict[Modality, ModalityReport]
     warnings: tuple[str, ...]
+    model_version: str
     watch: Stopwatch = field(default_factory=Stopwatch)
     explanation: Explanation | None = None
     """What moved the score; None unless it was asked for."""
@@ -97,6 +98,10 @@ class Pipeline:
             await stack.enter_async_context(self._fusion)
             yield self
 
+    async def warm_up(self) -> None:
+        """Return when nothing is left to be started for the first request."""
+        await self._image.warm_up()
+
     @property
     def queues(self) -> dict[str, BatchingQueue[Any, Any]]:
         """The queue of each step."""
@@ -126,7 +131,7 @@ class Pipeline:
         watch.stop()
         self.drift.observe(raw[0], viral)
         warnings = (*text.warnings, *image.warnings, *about_scalars)
-        return Prediction(viral, velocity, reports, warnings, watch, explanation)
+        return Prediction(viral, velocity, reports, warnings, self.model.version, watch, explanation)
 
     async def _fuse(self, row: Row, watch: Stopwatch) -> tuple[float, float]:
         ran = await self._fusion.submit(row)

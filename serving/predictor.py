@@ -1,7 +1,8 @@
 """The service's heart as HTTP sees it: is it ready, and what is the score of this video?"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import gc
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -18,18 +19,17 @@ from serving.batching import QueueClosedError
 from serving.cache import VectorCache
 from serving.cpu_quota import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
-from serving.golden import check_golden_answers
-from serving.loading import LoadedModel, load_model
-from serving.pipeline import Pipeline, Prediction, ScoringRequest, Threads
+from serving.generation import Generation, Shared
+from serving.loading import LoadedModel
+from serving.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.settings import Settings
-from serving.watchdog import Watchdog
 
 HEALTHY = "healthy"
 log = structlog.get_logger()
 
 
 class Predictor:
-    """Loads the model beside the running server, then scores with it.
+    """Loads the model beside the running server, scores with it, and changes it for another one.
 
     `status` is `loading`, `healthy`, or says why there will be no model, or none any more.
     """
@@ -39,7 +39,10 @@ class Predictor:
         self.admission = admission
         self.status = "loading"
         self.cache = VectorCache(settings.cache_bytes)
-        self._pipeline: Pipeline | None = None
+        self._shared: Shared | None = None
+        self._generation: Generation | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._loading: asyncio.Task[LoadedModel] | None = None
         self._has_hung = False
 
     @classmethod
@@ -50,7 +53,7 @@ class Predictor:
         admission: Admission,
         on_failure: Callable[[str], None] = lambda _: None,
     ) -> AsyncIterator["Predictor"]:
-        """A predictor that is loading; it owns its threads, its connections and its queues.
+        """A predictor that is loading; it owns its threads, its connections and its models.
 
         `on_failure` hears one line if the model cannot be loaded or stops answering: the process has no use
         without it.
@@ -58,72 +61,107 @@ class Predictor:
         predictor = cls(settings, admission)
         async with AsyncExitStack() as stack:
             processors = usable_cpus()
-            forward, image, fusion, workers = executors = [
-                ThreadPoolExecutor(threads, thread_name_prefix=name)
-                for name, threads in (
-                    ("forward", 1),
-                    ("forward-image", 1),
-                    ("forward-fusion", 1),
-                    ("worker", processors),
-                )
-            ]
-            stack.callback(predictor._end, executors)
+            workers = ThreadPoolExecutor(processors, thread_name_prefix="worker")
+            stack.callback(predictor._end, workers)
             fetcher = await stack.enter_async_context(ThumbnailFetcher(_policy(settings)))
-            thumbnails = ThumbnailCache(fetcher, settings.thumbnail_ttl_s)
-            limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
-
-            async def start() -> Pipeline:
-                model = await asyncio.get_running_loop().run_in_executor(forward, load_and_check, settings)
-                threads = Threads(forward, forward, forward, workers, processors)
-                if model.engine.concurrent:
-                    threads = Threads(forward, image, fusion, workers, processors)
-                pipeline = Pipeline(
-                    model, predictor.cache, thumbnails, limits, threads, settings.max_batch_size
-                )
-                await stack.enter_async_context(pipeline.running())
-                fault = partial(predictor._hang, on_failure)
-                watch = asyncio.create_task(
-                    Watchdog(pipeline.queues, settings.forward_timeout_s, fault).run()
-                )
-                stack.callback(watch.cancel)  # before the queues are closed: their end is no fault then
-                return pipeline
-
-            loading = asyncio.create_task(predictor._load(start(), on_failure))
-            try:
-                yield predictor
-            finally:
-                predictor.status = "stopping"
-                loading.cancel()
-                await asyncio.gather(loading, return_exceptions=True)
+            predictor._shared = Shared(
+                settings,
+                predictor.cache,
+                ThumbnailCache(fetcher, settings.thumbnail_ttl_s),
+                ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels),
+                workers,
+                processors,
+                partial(predictor._hang, on_failure),
+            )
+            stack.push_async_callback(predictor._close)
+            predictor.load().add_done_callback(partial(predictor._judge, on_failure))
+            yield predictor
 
     @property
     def pipeline(self) -> Pipeline | None:
         """What scores, None before it is ready."""
-        return self._pipeline
+        return self._generation.pipeline if self._generation else None
 
     @property
     def model(self) -> LoadedModel | None:
         """The loaded model, None before it is ready."""
-        return self._pipeline.model if self._pipeline else None
+        return self._generation.pipeline.model if self._generation else None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a model is being loaded, the first one or another."""
+        return self._loading is not None and not self._loading.done()
+
+    def load(self) -> "asyncio.Task[LoadedModel]":
+        """Load what the settings name beside what serves, if anything does, and switch to it.
+
+        Only when nothing `is_loading`. Raises `CheckpointError`, `LocationError` or whatever else a load ran
+        into; what served before serves on then.
+        """
+        assert not self.is_loading, "one model is loaded at a time"
+        self._loading = asyncio.create_task(self._load())
+        return self._loading
+
+    def stop_loading(self) -> None:
+        """Give up a model that is being loaded."""
+        if self._loading is not None:
+            self._loading.cancel()
 
     def require_ready(self) -> LoadedModel:
         """The loaded model; raises `NotReadyError` while there is none."""
-        if self._pipeline is None or self.status != HEALTHY:
-            raise NotReadyError(f"The model is not ready: {self.status}. Ask again in a few seconds.")
-        return self._pipeline.model
+        return self._ready().pipeline.model
 
     async def predict(self, request: ScoringRequest, deadline: float | None = None) -> Prediction:
         """Score one video by `deadline`, in the event loop's time. Raises a `MilesError`."""
-        self.require_ready()
-        with self.admission.place():
-            return await self._score(request, deadline)
+        return await self._predict(self._ready(), request, deadline)
 
-    async def _score(self, request: ScoringRequest, deadline: float | None) -> Prediction:
-        assert self._pipeline is not None, "ready means loaded"
+    async def predict_each(
+        self, requests: Sequence[ScoringRequest], deadline: float | None = None
+    ) -> AsyncIterator[tuple[int, Prediction | MilesError]]:
+        """Score many videos on one model; yields (index, outcome) in the order in which they finish."""
+        try:
+            generation = self._ready()
+        except NotReadyError as exc:
+            for index in range(len(requests)):
+                yield index, exc
+            return
+        tasks = [
+            asyncio.create_task(self._outcome(generation, index, request, deadline))
+            for index, request in enumerate(requests)
+        ]
+        for task in tasks:
+            generation.hold_for(task)
+        try:
+            for finished in asyncio.as_completed(tasks):
+                yield await finished
+        finally:
+            for task in tasks:  # the client left: nobody waits for the rest
+                task.cancel()
+
+    def _ready(self) -> Generation:
+        if self._generation is None or self.status != HEALTHY:
+            raise NotReadyError(f"The model is not ready: {self.status}. Ask again in a few seconds.")
+        return self._generation
+
+    async def _outcome(
+        self, generation: Generation, index: int, request: ScoringRequest, deadline: float | None
+    ) -> tuple[int, Prediction | MilesError]:
+        try:
+            return index, await self._predict(generation, request, deadline)
+        except MilesError as exc:
+            return index, exc
+
+    async def _predict(
+        self, generation: Generation, request: ScoringRequest, deadline: float | None
+    ) -> Prediction:
+        with self.admission.place(), generation as pipeline:
+            return await self._score(pipeline, request, deadline)
+
+    async def _score(self, pipeline: Pipeline, request: ScoringRequest, deadline: float | None) -> Prediction:
         timeout_s = self.settings.request_timeout_s
         try:
             async with asyncio.timeout_at(deadline or asyncio.get_running_loop().time() + timeout_s):
-                return await self._pipeline.score(request)
+                return await pipeline.score(request)
         except TimeoutError as exc:
             raise PredictTimeoutError(
                 f"No score within {timeout_s:g} s of the request. Try again, or send fewer at once."
@@ -137,69 +175,64 @@ class Predictor:
             log.exception("forward_failed")
             raise EngineFailedError("The model failed on this request. Try again.") from exc
 
-    async def predict_each(
-        self, requests: Sequence[ScoringRequest], deadline: float | None = None
-    ) -> AsyncIterator[tuple[int, Prediction | MilesError]]:
-        """Score many videos at once; yields (index, outcome) in the order in which they finish."""
-        tasks = [
-            asyncio.create_task(self._outcome(index, request, deadline))
-            for index, request in enumerate(requests)
-        ]
-        try:
-            for finished in asyncio.as_completed(tasks):
-                yield await finished
-        finally:
-            for task in tasks:  # the client left: nobody waits for the rest
-                task.cancel()
-
-    async def _outcome(
-        self, index: int, request: ScoringRequest, deadline: float | None
-    ) -> tuple[int, Prediction | MilesError]:
-        try:
-            return index, await self.predict(request, deadline)
-        except MilesError as exc:
-            return index, exc
-
-    async def _load(self, start: Awaitable[Pipeline], on_failure: Callable[[str], None]) -> None:
-        try:
-            self._pipeline = await start
+    async def _load(self) -> LoadedModel:
+        assert self._shared is not None, "an open predictor loads"
+        new = await Generation.start(self._shared, beside_another=self._generation is not None)
+        old, self._generation = self._generation, new
+        if not self._has_hung:
             self.status = HEALTHY
-        except (CheckpointError, LocationError) as exc:
-            self._fail(str(exc), on_failure)
-        except Exception as exc:
-            log.exception("load_failed")
-            self._fail(f"{type(exc).__name__} while loading {self.settings.checkpoint}", on_failure)
+        if old is not None:
+            retiring = asyncio.create_task(self._retire(old))
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+        return new.pipeline.model
+
+    async def _retire(self, old: Generation) -> None:
+        """Free a model that has been replaced, once nobody waits for it."""
+        version, fingerprint = old.pipeline.model.version, old.pipeline.model.fingerprint
+        try:
+            await old.idle()
+        finally:
+            await old.close()
+        if self.model is not None and self.model.fingerprint != fingerprint:
+            self.cache.forget(fingerprint)
+        del old
+        # A queue and the step that it runs hold each other, and the model with them: not left to chance.
+        gc.collect()
+        log.info("model_freed", model_version=version)
+
+    def _judge(self, on_failure: Callable[[str], None], first: "asyncio.Task[LoadedModel]") -> None:
+        """What the first load's end means."""
+        if first.cancelled():
+            return
+        error = first.exception()
+        if isinstance(error, CheckpointError | LocationError):
+            self._fail(str(error), on_failure)
+        elif error is not None:
+            log.error("load_failed", exc_info=error)
+            self._fail(f"{type(error).__name__} while loading {self.settings.checkpoint}", on_failure)
 
     def _hang(self, on_failure: Callable[[str], None], line: str) -> None:
         log.error("model_stopped_answering", detail=line)
         self._has_hung = True
         self._fail(line, on_failure)
 
-    def _end(self, executors: Sequence[ThreadPoolExecutor]) -> None:
-        """End the threads; what one that hangs or still loads does is of use to nobody any more."""
-        is_idle = self._pipeline is not None and not self._has_hung
-        for executor in executors:
-            executor.shutdown(wait=is_idle, cancel_futures=True)
+    async def _close(self) -> None:
+        self.status = "stopping"
+        tasks = [*self._retiring, *([self._loading] if self._loading else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._generation is not None:
+            await self._generation.close()
+
+    def _end(self, workers: ThreadPoolExecutor) -> None:
+        is_idle = self._generation is not None and not self._has_hung
+        workers.shutdown(wait=is_idle, cancel_futures=True)
 
     def _fail(self, line: str, on_failure: Callable[[str], None]) -> None:
         self.status = f"failed: {line}"
         on_failure(line)
-
-
-def load_and_check(settings: Settings) -> LoadedModel:
-    """The model of `settings`, proven on its golden answers; runs in the thread that will run the engine."""
-    model = load_model(settings)
-    golden = check_golden_answers(model)
-    log.info(
-        "model_loaded",
-        checkpoint=model.card.name,
-        sha256=model.card.sha256,
-        weights=model.card.provenance.get("source", "owner"),
-        engine=model.engine.name,
-        precision=model.engine.precision,
-        golden_answers=golden,
-    )
-    return model
 
 
 def _policy(settings: Settings) -> ThumbnailPolicy:

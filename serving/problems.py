@@ -25,3 +25,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     504: _documented("No answer within the deadline."),
 }
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
+RELOAD_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: PROBLEMS[401],
+    403: _documented("The service has no keys, so nobody can show one."),
+    409: _documented("A model is being loaded already."),
+    422: _documented("The checkpoint cannot be used; `detail` says why. What served before serves on."),
+    500: PROBLEMS[500],
+    503: _documented("The service is stopping."),
+}

@@ -11,7 +11,6 @@ from prometheus_client.registry import Collector
 from serving.loading import LoadedModel
 from serving.pipeline import Pipeline
 from serving.predictor import HEALTHY, Predictor
-from serving.schemas import MODEL_VERSION
 
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 16, 32, 64, 128, 256)
 LONGEST_LABEL = 64  # what a checkpoint says of its own origin is free text
@@ -50,7 +49,7 @@ def _version(package: str) -> str:
 
 def _model_info(model: LoadedModel) -> Metric:
     said = {
-        "version": MODEL_VERSION,
+        "version": model.version,
         "sha256": model.card.sha256[:16],
         "engine": model.engine.name,
         "precision": model.engine.precision,

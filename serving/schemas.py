@@ -20,7 +20,6 @@ from serving.timing import Stopwatch
 from serving.towers import Modality, ModalityReport
 
 MODEL_NAME = "Miles v1.0"
-MODEL_VERSION = "miles-v1.0"
 BIGGEST_COUNT = 2**63 - 1  # PostgreSQL's bigint
 MAX_BATCH_VIDEOS = 256
 EXAMPLE: JsonDict = {
@@ -196,7 +195,7 @@ class PredictResponse(BaseModel):
             predicted_velocity=round(prediction.velocity, 2),
             confidence=max(score, round(1 - score, 6)),
             processing_time_ms=round(prediction.watch.seconds["total"] * 1000),
-            model_version=MODEL_VERSION,
+            model_version=prediction.model_version,
             modalities=Modalities(
                 **{name: ModalityState.of(report) for name, report in prediction.modalities.items()}
             ),

@@ -1,10 +1,12 @@
 """Runs the app in a process of its own: settings, port, signals and exit codes.
 
+SIGHUP reads the checkpoint anew.
 Exit codes: 0 after SIGTERM or SIGINT, 1 when the model cannot be loaded or stops answering or the port is
 taken, 2 for unusable settings, 128 + n when a second signal n cut requests short. Each failure is one clear
 line on standard error.
 """
 
+import asyncio
 import logging
 import os
 import resource
@@ -13,6 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import structlog
@@ -20,6 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.connections import guarded
+from serving.reload import Reloader
 from serving.settings import Settings, SettingsError
 from serving.telemetry import configure_logging
 
@@ -67,6 +71,8 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     # uvicorn raises a signal again once it has shut down; by then it has done its work.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    if server.hears_hangups:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # until there is something to reload
     log.info("listening", host=settings.host, port=settings.port)
     server.run(sockets=[listener])
     for line in failures:
@@ -79,6 +85,32 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
 
 class Server(uvicorn.Server):
     """uvicorn, which stops within bounds: a second signal of any kind, or a hang, ends it at once."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.hears_hangups = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # as under nohup
+        self._reloader: Reloader | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; from then on SIGHUP reloads."""
+        await super().startup(sockets)
+        self._reloader = self.lifespan.state.get("reloader")
+        if self._reloader is not None and self.hears_hangups:
+            hang_up = partial(self._hang_up, self._reloader, has_terminal=_has_terminal())
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+
+    def _hang_up(self, reloader: Reloader, *, has_terminal: bool) -> None:
+        """Somebody wants a reload; or the terminal that we were started from was closed."""
+        if has_terminal and not _has_terminal():
+            self.stop()
+        else:
+            reloader.on_signal()
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop; what is being loaded is given up then, and what is in flight finishes."""
+        await super().main_loop()
+        if self._reloader is not None:
+            self._reloader.stop()
 
     def stop(self) -> None:
         """Finish what is in flight and end."""
@@ -107,6 +139,15 @@ def _end_now(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process, and is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _allow_descriptors() -> None:

@@ -151,6 +151,11 @@ class ImageTower:
         async with self.queue, self._decoders or nullcontext():
             yield
 
+    async def warm_up(self) -> None:
+        """Return when the processes that decode are there."""
+        if self._decoders is not None:
+            await self._decoders.ready()
+
     async def encode(self, url: str | None, watch: Stopwatch) -> Encoded:
         """The vector of a thumbnail, or of the neutral image. Raises what the forward raised."""
         if self._decoders is None:

@@ -26,7 +26,7 @@ def ask_all(url: str, cases: int, seed: int) -> tuple[Counter[str], list[str]]:
     seen: Counter[str] = Counter()
     wrong: list[str] = []
     found = list(operations(url))
-    heavy = [operation for operation in found if operation.method.upper() == "POST"]
+    heavy = [operation for operation in found if "requestBody" in operation.definition.raw]
     with requests.Session() as session:
         for operation in found:
             # What takes no body and no parameter cannot be asked wrongly, nor in more than a few ways.

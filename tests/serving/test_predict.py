@@ -36,7 +36,8 @@ def test_answer_has_every_key_in_its_range(client: httpx.Client) -> None:
         max(answer["viral_score"], 1 - answer["viral_score"]), abs=1e-6
     )
     assert isinstance(answer["processing_time_ms"], int)
-    assert answer["model_version"] == "miles-v1.0"
+    sha256 = client.get("/model/info").json()["checkpoint"]["sha256"]
+    assert answer["model_version"] == f"miles-v1.0+{sha256[:8]}"
 
 
 def test_same_request_gets_same_score(client: httpx.Client) -> None:

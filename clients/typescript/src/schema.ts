@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/reload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reload
+         * @description Read the checkpoint anew and switch to it without a pause; needs a key.
+         */
+        post: operations["reload_admin_reload_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/explain": {
         parameters: {
             query?: never;
@@ -631,6 +651,25 @@ export interface components {
             type: string;
         };
         /**
+         * Reloaded
+         * @description What serves now, and what served before.
+         */
+        Reloaded: {
+            /** Checkpoint */
+            checkpoint: string;
+            /** Model Version */
+            model_version: string;
+            /**
+             * Previous Version
+             * @description null where nothing served before.
+             */
+            previous_version: string | null;
+            /** Seconds */
+            seconds: number;
+            /** Sha256 */
+            sha256: string;
+        };
+        /**
          * Timings
          * @description Milliseconds by stage. Stages overlap; `queue` is the sum of the waits for towers and fusion.
          */
@@ -687,6 +726,80 @@ export interface operations {
                 };
             };
             /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reload_admin_reload_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reloaded"];
+                };
+            };
+            /** @description The service has keys, and the request carries none of them (`Authorization: Bearer`). */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service has no keys, so nobody can show one. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A model is being loaded already. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The checkpoint cannot be used; `detail` says why. What served before serves on. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of ours. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service is stopping. */
             503: {
                 headers: {
                     [name: string]: unknown;

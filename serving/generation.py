@@ -1,0 +1,159 @@
+"""One model in service: its threads, queues, decoders and watchdog, from its load to its last answer.
+
+A process has one, and for a while two when the model is changed. Requests hold the one that they began on.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import structlog
+
+from preprocessing.image import ImageLimits
+from preprocessing.thumbnail_cache import ThumbnailCache
+from serving.cache import VectorCache
+from serving.compiling import compile_in_process
+from serving.golden import check_golden_answers
+from serving.loading import LoadedModel, NotCompiledError, load_model
+from serving.pipeline import Pipeline, Threads
+from serving.settings import Settings
+from serving.watchdog import Watchdog
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every model of one process uses."""
+
+    settings: Settings
+    cache: VectorCache
+    thumbnails: ThumbnailCache
+    limits: ImageLimits
+    workers: Executor
+    """Threads that tokenise long texts."""
+    processors: int
+    on_hang: Callable[[str], None]
+    """Hears one line when a forward does not end."""
+
+
+class Generation:
+    """A loaded model and all that runs for it alone."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._stack = AsyncExitStack()
+        self._pipeline: Pipeline | None = None
+        self._has_hung = False
+        self._requests = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    @classmethod
+    async def start(cls, shared: Shared, *, beside_another: bool) -> Self:
+        """Load, check and warm the model that the settings name, so that it may serve.
+
+        `beside_another` is whether one serves already, which keeps its turn on the processors. Raises
+        `CheckpointError`, `LocationError` or whatever else a load ran into, and leaves nothing behind then.
+        """
+        generation = cls(shared)
+        try:
+            await generation._start(beside_another)
+        except BaseException:
+            await generation.close()
+            raise
+        return generation
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What scores."""
+        assert self._pipeline is not None, "whoever has a generation has one that was started"
+        return self._pipeline
+
+    def __enter__(self) -> Pipeline:
+        """Begin a request on this model; it is kept until the request has left."""
+        self._requests += 1
+        self._is_idle.clear()
+        return self.pipeline
+
+    def __exit__(self, *_: object) -> None:
+        self._requests -= 1
+        if not self._requests:
+            self._is_idle.set()
+
+    def hold_for(self, task: "asyncio.Task[Any]") -> None:
+        """Keep this model from now on until `task` is done, which may not even have begun."""
+        self.__enter__()
+        task.add_done_callback(self.__exit__)
+
+    async def idle(self) -> None:
+        """Return when no request is on this model."""
+        await self._is_idle.wait()
+
+    async def close(self) -> None:
+        """End queues, decoders and threads; who still waits is told."""
+        await self._stack.aclose()
+
+    async def _start(self, beside_another: bool) -> None:
+        shared, settings = self._shared, self._shared.settings
+        forward, image, fusion = executors = [
+            ThreadPoolExecutor(1, thread_name_prefix=name)
+            for name in ("forward", "forward-image", "forward-fusion")
+        ]
+        self._stack.push_async_callback(self._end, executors)
+        model = await _load(settings, forward, beside_another)
+        threads = Threads(forward, forward, forward, shared.workers, shared.processors)
+        if model.engine.concurrent:
+            threads = Threads(forward, image, fusion, shared.workers, shared.processors)
+        pipeline = Pipeline(
+            model, shared.cache, shared.thumbnails, shared.limits, threads, settings.max_batch_size
+        )
+        await self._stack.enter_async_context(pipeline.running())
+        watchdog = Watchdog(pipeline.queues, settings.forward_timeout_s, self._hang)
+        watch = asyncio.create_task(watchdog.run())
+        self._stack.callback(watch.cancel)  # before the queues are closed: their end is no fault then
+        if beside_another:
+            await pipeline.warm_up()
+        self._pipeline = pipeline
+
+    def _hang(self, line: str) -> None:
+        self._has_hung = True
+        self._shared.on_hang(line)
+
+    async def _end(self, executors: Sequence[ThreadPoolExecutor]) -> None:
+        """End the threads; what one that hangs or still loads does is of use to nobody any more."""
+        is_idle = self._pipeline is not None and not self._has_hung
+        for executor in executors:
+            end = partial(executor.shutdown, wait=is_idle, cancel_futures=True)
+            await asyncio.get_running_loop().run_in_executor(self._shared.workers, end)
+
+
+async def _load(settings: Settings, forward: Executor, beside_another: bool) -> LoadedModel:
+    """The model, loaded in the thread that will run it, and compiled before where it has to be."""
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.run_in_executor(forward, load_and_check, settings)
+    except NotCompiledError as exc:
+        await compile_in_process(exc.path, settings, gently=beside_another)
+        return await loop.run_in_executor(forward, load_and_check, settings)
+
+
+def load_and_check(settings: Settings) -> LoadedModel:
+    """The model of `settings`, proven on its golden answers; runs in the thread that will run the engine."""
+    model = load_model(settings)
+    golden = check_golden_answers(model)
+    log.info(
+        "model_loaded",
+        model_version=model.version,
+        checkpoint=model.card.name,
+        sha256=model.card.sha256,
+        weights=model.card.provenance.get("source", "owner"),
+        engine=model.engine.name,
+        precision=model.engine.precision,
+        golden_answers=golden,
+    )
+    return model
