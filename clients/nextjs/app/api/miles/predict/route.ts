@@ -1,0 +1,39 @@
+// The server-side call: the browser talks to this site alone, and the key stays here.
+import { AsleepError, Miles, MilesError, ProblemError, type Problem, type Video } from "miles-client";
+
+import { serverSettings } from "../../../../settings.ts";
+
+export async function POST(request: Request): Promise<Response> {
+  // Other sites' pages must not spend this site's key; browsers always say where a call comes from.
+  if (request.headers.get("Sec-Fetch-Site") !== "same-origin") {
+    return answer(problem(403, "Forbidden", "Only this site's own pages may ask here."));
+  }
+  const { url, apiKey } = serverSettings();
+  if (!url) return answer(problem(500, "Not configured", "MILES_URL is not set on the server; see .env.example."));
+  try {
+    const video = (await request.json()) as Video;
+    // The browser does the waiting, so that no function of the host runs for minutes.
+    const miles = new Miles({ url, apiKey, wakeWaitsMs: [], retries: 0 });
+    return Response.json(await miles.predict(video, { signal: request.signal }));
+  } catch (error) {
+    return refusal(error);
+  }
+}
+
+function refusal(error: unknown): Response {
+  if (error instanceof ProblemError) return answer(error.problem, error.retryAfterMs);
+  if (error instanceof SyntaxError) return answer(problem(400, "Bad Request", "The body is not JSON."));
+  if (error instanceof AsleepError) return answer(problem(503, "Waking up", error.message));
+  if (error instanceof MilesError) return answer(problem(503, "Not reached", "The scoring service did not answer."));
+  throw error;
+}
+
+function problem(status: number, title: string, detail: string): Problem {
+  return { type: "about:blank", title, status, detail, instance: `urn:uuid:${crypto.randomUUID()}` };
+}
+
+function answer(details: Problem, retryAfterMs?: number): Response {
+  const headers = new Headers({ "Content-Type": "application/problem+json" });
+  if (retryAfterMs !== undefined) headers.set("Retry-After", String(Math.ceil(retryAfterMs / 1000)));
+  return new Response(JSON.stringify(details), { status: details.status, headers });
+}

@@ -1,0 +1,67 @@
+"""The TypeScript client: its types are the app's, its source is strict, and it works with real services."""
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.house import ROOT
+from tests.node import install, node, npm
+from tests.service import Service, ready_service, started_service
+
+FOLDER = ROOT / "clients" / "typescript"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    """The client's folder, with what its lock names installed."""
+    install(FOLDER)
+    return FOLDER
+
+
+def test_the_types_are_what_the_generator_gives(folder: Path) -> None:
+    """src/schema.ts is generated from clients/openapi.json; `make openapi` writes it anew."""
+    ran = npm(folder, "run", "generate", "--", "--check")
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_the_source_is_strict(folder: Path) -> None:
+    """tsc with every strict option and typescript-eslint's strictest rules have nothing to say."""
+    ran = npm(folder, "run", "check")
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_the_client_scores_and_waits(folder: Path, service: Service) -> None:
+    """The client's own tests pass against a real service, and against a host that answers in its place first."""
+    _pass(folder, "scores", "patience", "lines", MILES_URL=service.url)
+
+
+def test_the_client_passes_the_doors(folder: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    """A service with keys and a limit refuses the client by typed errors, and serves the one with the key."""
+    key = secrets.token_urlsafe(24)
+    with ready_service(tmp_path / "log", checkpoint=tiny_bundle, api_keys=key, rate_limit=2) as running:
+        _pass(folder, "doors", MILES_GUARDED_URL=running.url, MILES_GUARDED_KEY=key)
+
+
+def test_the_client_waits_for_a_service_that_starts(folder: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    """A service that was started a moment ago is waited for until it can score."""
+    with started_service(tmp_path / "log", checkpoint=tiny_bundle) as starting:
+        _pass(folder, "waking", MILES_STARTING_URL=starting.url)
+
+
+def test_the_built_package_is_importable(folder: Path) -> None:
+    """tsc's output is what package.json exports."""
+    ran = npm(folder, "run", "build")
+    assert ran.returncode == 0, ran.stdout
+    _pass(folder, "package")
+
+
+def test_the_package_brings_nothing_along(folder: Path) -> None:
+    """The client has no dependency at run time."""
+    ran = npm(folder, "ls", "--omit=dev", "--parseable")
+    assert [line for line in ran.stdout.splitlines() if "node_modules" in line] == []
+
+
+def _pass(folder: Path, *names: str, **variables: str) -> None:
+    ran = node(folder, "--test", *[f"test/{name}.test.ts" for name in names], **variables)
+    assert ran.returncode == 0, ran.stdout
