@@ -292,7 +292,7 @@ class Patience:
     """How long to wait for a service that does not answer: 5, 15, 30, 60, 60, ... s, or what it asks for."""
 
     def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
-        self._total_s, self._waits_s = total_s, waits_s
+        self._total_s, self.waits_s = total_s, waits_s
         self.reset()
 
     def reset(self) -> None:
@@ -303,7 +303,7 @@ class Patience:
         """Seconds until the next try; raises `trouble` itself when they would be more than there are."""
         if self._tries == 0:
             self._since = time.monotonic()
-        planned = self._waits_s[min(self._tries, len(self._waits_s) - 1)]
+        planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
         wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
         self._tries += 1
         if time.monotonic() - self._since + wait > self._total_s:
@@ -434,9 +434,7 @@ class Postgres:
         try:
             given = self._psycopg.conninfo.conninfo_to_dict(self._url)
         except self._psycopg.ProgrammingError as exc:  # its text may hold the password
-            raise SettingError(
-                "DATABASE_URL: no PostgreSQL address, like postgresql://user:password@host/db"
-            ) from exc
+            raise SettingError("DATABASE_URL: no PostgreSQL address, like postgresql://user@host/db") from exc
         return self._psycopg.connect(**(wanted | given), autocommit=True, prepare_threshold=None)
 
 
@@ -473,7 +471,8 @@ class PostgREST:
 
     def pending(self) -> int:
         """How many rows have no score."""
-        answer = self._ask("HEAD", {"select": "id", "analyzed_at": "is.null"}, prefer="count=exact")
+        only = {"select": "id", "analyzed_at": "is.null", "limit": "1"}
+        answer = self._ask("GET", only, prefer="count=exact")
         return int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
 
     @contextmanager
@@ -683,7 +682,7 @@ class Run:
 
     def _retried(self, work: Callable[[], Any]) -> Any:
         """`work`, again while the database is lost."""
-        for wait in (*WAITS_S[:3], None):
+        for wait in (*self.patience.waits_s[:3], None):
             try:
                 return work()
             except DatabaseLost as exc:

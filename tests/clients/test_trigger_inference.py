@@ -333,7 +333,10 @@ def test_settings_are_read_from_a_file(
         ({"INFERENCE_API_URL": "localhost:7860"}, "no http or https address"),
         ({"INFERENCE_API_URL": "https://huggingface.co/spaces/me/miles"}, "hf.space"),
         ({"DATABASE_URL": ""}, "set DATABASE_URL"),
-        ({"DATABASE_URL": "postgresql://me:hush@host?prot=1"}, "no PostgreSQL address"),
+        (
+            {"DATABASE_URL": "postgresql://me:hush@host?prot=1"},
+            "no PostgreSQL address",
+        ),  # pragma: allowlist secret
         ({"DATABASE_URL": "", "SUPABASE_URL": "x", "SUPABASE_SERVICE_KEY": "y"}, "SUPABASE_URL"),
     ],
 )

@@ -1,0 +1,163 @@
+"""clients/trigger_inference.py with SUPABASE_URL, against the real PostgREST on a real PostgreSQL."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from deploy.demo.database import Database
+from tests.clients.command import FAST, ran
+from tests.clients.door import Door, Hold, Reply, open_door
+from tests.clients.scraped import scraped, with_nulls
+from tests.postgres import Candidates
+from tests.postgrest import postgrest, token
+
+SCRIPT = "trigger_inference.py"
+
+
+@pytest.fixture(scope="module")
+def rest(database: Database) -> Iterator[tuple[Candidates, Door]]:
+    """The table in a database of its own with Supabase's two roles, and PostgREST under /rest/v1."""
+    first = Candidates(database.url)
+    first.run("CREATE DATABASE rest")
+    first.run("CREATE ROLE anon")
+    first.run("CREATE ROLE service_role BYPASSRLS")
+    table = Candidates(database.url.removesuffix("/postgres") + "/rest")
+    table.create()
+    table.run("ALTER TABLE candidates ENABLE ROW LEVEL SECURITY")
+    table.run("GRANT SELECT, UPDATE ON candidates TO anon, service_role")
+    table.run("GRANT INSERT ON writes TO service_role")
+    with postgrest(table.url) as url, open_door(url, strip="/rest/v1") as front:
+        yield table, front
+
+
+@pytest.fixture
+def candidates(rest: tuple[Candidates, Door]) -> Candidates:
+    """The table, empty."""
+    rest[0].run("TRUNCATE candidates, writes")
+    return rest[0]
+
+
+@pytest.fixture
+def supabase(rest: tuple[Candidates, Door]) -> Door:
+    """PostgREST's door."""
+    rest[1].calls.clear()
+    rest[1].plan.clear()
+    return rest[1]
+
+
+def trigger(
+    supabase: Door, door: Door, folder: Path, *words: str, key: str = "service_role"
+) -> CompletedProcess[str]:
+    """The command with a token for the role `key`, to its end."""
+    settings = {"SUPABASE_URL": supabase.url, "SUPABASE_SERVICE_KEY": token(key)}
+    return ran(SCRIPT, *FAST, *words, folder=folder, INFERENCE_API_URL=door.url, **settings)
+
+
+def test_22_rows_with_nulls_are_scored(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """Each is written once, whatever is null in it."""
+    candidates.add(with_nulls())
+    done = trigger(supabase, door, tmp_path, "--batch", "5")
+    assert (done.returncode, "22 scored, 0 left" in done.stdout) == (0, True), done.stdout + done.stderr
+    rows = candidates.rows()
+    assert all(row["miles_score"] is not None and row["analyzed_at"] is not None for row in rows)
+    assert candidates.written_more_than_once() == 0
+
+
+def test_rows_that_cannot_be_scored_never_stand_before_the_others(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """Thirty older rows without title do not keep `--limit 3` from scoring three that have one."""
+    candidates.add([{**row, "title": None} for row in scraped(30)])
+    candidates.add([{**row, "created_at": "2026-02-01T00:00:00Z"} for row in scraped(4)])
+    done = trigger(supabase, door, tmp_path, "--limit", "3")
+    assert (done.returncode, "3 scored, 30 left" in done.stdout) == (1, True)
+
+
+def test_two_runs_at_once_write_each_row_once(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """Both ask for the same rows, and the slower one finds them written and counts them as another's."""
+    candidates.add(scraped(12))
+    first, second = Hold(), Hold()
+    door.plan += [first, second]
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(trigger, supabase, door, tmp_path, "--batch", "4") for _ in range(2)]
+        assert first.reached.wait(30)
+        assert second.reached.wait(30)
+        first.release.set()
+        second.release.set()
+        outputs = [run.result() for run in runs]
+    assert [run.returncode for run in outputs] == [0, 0]
+    assert len(candidates.scored()) == 12
+    assert candidates.written_more_than_once() == 0
+    assert any("scored by another run meanwhile" in run.stdout for run in outputs)
+
+
+def test_a_dry_run_writes_nothing(supabase: Door, door: Door, candidates: Candidates, tmp_path: Path) -> None:
+    """All 20 rows are printed once, and no update is asked for."""
+    candidates.add(scraped(20))
+    done = trigger(supabase, door, tmp_path, "--dry-run", "--batch", "6")
+    assert (done.returncode, done.stdout.count("would  ")) == (0, 20)
+    assert candidates.scored() == []
+    assert "PATCH" not in {call.method for call in supabase.calls}
+
+
+def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """A constraint of the owner's fails one update; the others are written."""
+    candidates.run(
+        "ALTER TABLE candidates ADD CONSTRAINT odd CHECK (analyzed_at IS NULL OR view_count <> 2000)"
+    )
+    candidates.add(scraped(5))
+    done = trigger(supabase, door, tmp_path)
+    candidates.run("ALTER TABLE candidates DROP CONSTRAINT odd")
+    assert "4 scored, 1 left" in done.stdout
+    assert "the database does not take it: 400" in done.stdout
+
+
+def test_the_public_key_is_refused_by_name(supabase: Door, door: Door, tmp_path: Path) -> None:
+    """Row-level security shows it an empty table, which would look like nothing to do."""
+    done = trigger(supabase, door, tmp_path, key="anon")
+    assert (done.returncode, supabase.calls) == (2, [])
+    assert "public key" in done.stderr
+
+
+def test_a_key_that_supabase_does_not_know_is_said(supabase: Door, door: Door, tmp_path: Path) -> None:
+    """Exit code 2 and the setting's name; the key is not repeated."""
+    forged = token("service_role")[:-4] + "AAAA"
+    settings = {"SUPABASE_URL": supabase.url, "SUPABASE_SERVICE_KEY": forged}
+    done = ran(SCRIPT, *FAST, folder=tmp_path, INFERENCE_API_URL=door.url, **settings)
+    assert done.returncode == 2
+    assert "SUPABASE_SERVICE_KEY: 401" in done.stderr
+    assert forged not in done.stdout + done.stderr
+
+
+def test_a_key_of_the_new_kind_is_no_bearer_token(supabase: Door, door: Door, tmp_path: Path) -> None:
+    """`sb_secret_...` travels as `apikey` alone: Supabase refuses it where a token belongs."""
+    supabase.plan.append(Reply(200, b"", {"Content-Range": "*/0", "Content-Type": "application/json"}))
+    supabase.plan.append(Reply(200, b"[]", {"Content-Type": "application/json"}))
+    settings = {
+        "SUPABASE_URL": supabase.url,
+        "SUPABASE_SERVICE_KEY": "sb_secret_abc",
+    }  # pragma: allowlist secret
+    done = ran(SCRIPT, *FAST, folder=tmp_path, INFERENCE_API_URL=door.url, **settings)
+    assert done.returncode == 0
+    sent = supabase.calls[0].headers
+    assert (sent["apikey"], "Authorization" in sent) == ("sb_secret_abc", False)
+
+
+def test_a_database_that_is_away_for_a_moment_is_waited_for(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """A 503 of PostgREST is tried again."""
+    candidates.add(scraped(1))
+    supabase.plan.append(Reply(503, b'{"message": "no connection"}', {"Content-Type": "application/json"}))
+    done = trigger(supabase, door, tmp_path)
+    assert "for the database: SUPABASE_URL: 503: no connection" in done.stdout
+    assert len(candidates.scored()) == 1
