@@ -12,6 +12,7 @@ from features.registry import (
 )
 from features.scaler import FeatureScaler
 from features.video import Video
+from features.writing import main_script, script_shares
 
 __all__ = [
     "MILES_V0",
@@ -25,4 +26,6 @@ __all__ = [
     "compute_features",
     "features_named",
     "fit_distributions",
+    "main_script",
+    "script_shares",
 ]

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from features.scaler import FloatArray
 
 DECILES = np.arange(1, 10) / 10
+MIDDLE = (0.005, 0.995)  # 99 % of the rows
 MOST_EDGES = 100
 # A bin that is empty on one side would make the index infinite.
 SMALLEST_SHARE = 1e-4
@@ -23,10 +24,14 @@ SUM_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """E ascending `edges` of E + 1 bins, each with its upper edge; (E + 2,) `shares`, of missing last."""
+    """E ascending `edges` of E + 1 bins, each with its upper edge; (E + 2,) `shares`, of missing last.
+
+    `middle` is between what 99 % of the known values lay; None in what was fitted before this was kept.
+    """
 
     edges: FloatArray
     shares: FloatArray
+    middle: tuple[float, float] | None = None
 
     @classmethod
     def fit(cls, values: ArrayLike) -> Self | None:
@@ -41,7 +46,8 @@ class Distribution:
             edges = np.array([known[known < known.max()].max()])
         fitted = cls(edges, np.empty(0))
         counts = fitted.count(column)
-        return cls(edges, counts / counts.sum())
+        low, high = np.quantile(known, MIDDLE, method="inverted_cdf").tolist()
+        return cls(edges, counts / counts.sum(), (low, high))
 
     def count(self, values: ArrayLike) -> NDArray[np.int64]:
         """How many of (N,) values lie in each bin, (E + 2,)."""
@@ -64,7 +70,8 @@ class Distribution:
 
     def to_plain(self) -> dict[str, list[float]]:
         """Plain values, as a checkpoint holds them."""
-        return {"edges": self.edges.tolist(), "shares": self.shares.tolist()}
+        bins = {"edges": self.edges.tolist(), "shares": self.shares.tolist()}
+        return bins if self.middle is None else {**bins, "middle": list(self.middle)}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Self:
@@ -79,7 +86,12 @@ class Distribution:
                 f"has {len(shares)} shares with the sum {shares.sum():g}, "
                 f"expected {len(edges) + 2} with the sum 1"
             )
-        return cls(edges, shares)
+        if values.get("middle") is None:
+            return cls(edges, shares)
+        middle = _numbers(values, "middle").tolist()
+        if len(middle) != 2 or middle[0] > middle[1]:
+            raise ValueError(f"has {len(middle)} numbers in middle, expected two, ascending")
+        return cls(edges, shares, (middle[0], middle[1]))
 
 
 def fit_distributions(rows: FloatArray, names: Sequence[str]) -> dict[str, Distribution]:

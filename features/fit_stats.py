@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.agreement import disagreements
+from features.distribution import Distribution, fit_distributions
 from features.registry import UnknownFeatureError, features_named
 from features.saved_columns import SavedFileError, read_saved_columns
 from features.scaler import FeatureScaler
@@ -31,11 +32,12 @@ from features.training_csv import (
     bad_rows_report,
     read_training_csv,
 )
+from features.writing import script_shares
 
 CHECKPOINT = Path("models/model_full.pt")
 SIDECAR_SUFFIX = ".stats.json"  # what the service looks for beside a checkpoint
 HELD_OUT = 0.3  # val and test, halves of it
-FITTED_KEYS = ("scalar_features", "feature_stats", "velocity")
+FITTED_KEYS = ("scalar_features", "feature_stats", "velocity", "distributions", "titles")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Fitted:
     velocity: dict[str, Any]
     rows: int
     constant: list[str]
+    distributions: dict[str, Distribution]
+    scripts: dict[str, float]
+    """Shares of the titles' scripts; empty without titles."""
 
 
 def fit(table: TrainingTable, names: Sequence[str], split_seed: int | None) -> Fitted:
@@ -66,7 +71,15 @@ def fit(table: TrainingTable, names: Sequence[str], split_seed: int | None) -> F
             f"{table.path}: {table.velocity_column} is {low:g} to {high:g}, from which no views per day "
             "can be told; name the column that was trained with --velocity-column"
         )
-    return Fitted(scaler, {"transform": "min-max", "low": low, "high": high}, len(rows), constant)
+    titles = table.titles or []
+    return Fitted(
+        scaler=scaler,
+        velocity={"transform": "min-max", "low": low, "high": high},
+        rows=len(rows),
+        constant=constant,
+        distributions=fit_distributions(table.values[rows], names),
+        scripts=script_shares([titles[row] for row in rows] if titles else []),
+    )
 
 
 def training_rows(table: TrainingTable, seed: int) -> NDArray[np.int64]:
@@ -98,6 +111,8 @@ def write_sidecar(path: Path, names: Sequence[str], fitted: Fitted) -> list[str]
         "scalar_features": list(names),
         "feature_stats": fitted.scaler.to_stats(),
         "velocity": fitted.velocity,
+        "distributions": {name: known.to_plain() for name, known in fitted.distributions.items()},
+        **({"titles": {"scripts": fitted.scripts}} if fitted.scripts else {}),
         **kept,
     }
     partial = path.with_name(f"{path.name}.partial")

@@ -26,6 +26,7 @@ from serving.drift import DriftWindow
 from serving.errors import ModalityRequiredError
 from serving.explanation import Explainer, Explanation, Row
 from serving.loading import LoadedModel
+from serving.out_of_range import out_of_range_for
 from serving.timing import Stopwatch
 from serving.towers import ImageTower, Modality, ModalityReport, TextTower, Vector
 
@@ -80,6 +81,9 @@ class Pipeline:
     ) -> None:
         self.model = model
         self.drift = DriftWindow(model.scaler.feature_names_in_, model.distributions)
+        self._out_of_range = out_of_range_for(
+            model.scaler, model.distributions, model.scripts, model.card.provenance
+        )
         self._image = ImageTower(
             model, cache, thumbnails, limits, threads.image, threads.decoders, max_batch_size
         )
@@ -127,11 +131,17 @@ class Pipeline:
         if request.explain:
             with watch.measure("explanation"):
                 explanation = await self._explainer.explain(row, (viral, velocity))
-        about_scalars = notices.about_time(request.video) + notices.out_of_range(raw[0], self.model.scaler)
+        about_video = notices.about_time(request.video) + self._out_of_range.about(
+            raw[0], self._text_of(request.video)
+        )
         watch.stop()
         self.drift.observe(raw[0], viral)
-        warnings = (*text.warnings, *image.warnings, *about_scalars)
+        warnings = (*text.warnings, *image.warnings, *about_video)
         return Prediction(viral, velocity, reports, warnings, self.model.version, watch, explanation)
+
+    def _text_of(self, video: Video) -> str:
+        """The words that the text tower reads."""
+        return video.title if len(self.model.card.text_fields) == 1 else f"{video.title} {video.description}"
 
     async def _fuse(self, row: Row, watch: Stopwatch) -> tuple[float, float]:
         ran = await self._fusion.submit(row)

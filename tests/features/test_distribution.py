@@ -87,6 +87,19 @@ def test_unchanged_rows_stay_below_a_tenth():
     assert max(indices) < 0.1
 
 
+def test_the_middle_holds_99_of_100_rows():
+    """Half a per cent of the known values lies on either side of it; missing ones do not count."""
+    low, high = fitted([*TENTHS, *[NAN] * 500]).middle
+    assert (low, high) == (5, 995)
+
+
+def test_a_distribution_from_before_the_middle_was_kept_is_read():
+    """Without a middle it counts as ever, and gives back what it was read from."""
+    older = Distribution.from_plain(GOOD)
+    assert older.middle is None
+    assert older.to_plain() == GOOD
+
+
 def test_distributions_survive_json():
     """`to_plain` is plain JSON, and `from_plain` of it counts and compares identically."""
     distribution = fitted([*TENTHS, NAN])
@@ -113,6 +126,9 @@ GOOD = {"edges": [0.0], "shares": [0.5, 0.5, 0.0]}
         ({**GOOD, "shares": [0.5, 0.5]}, "has 2 shares with the sum 1, expected 3"),
         ({**GOOD, "shares": [0.5, 0.6, 0]}, "with the sum 1.1, expected 3 with the sum 1"),
         ({**GOOD, "shares": [-0.5, 1.5, 0]}, "has 3 shares"),
+        ({**GOOD, "middle": [1.0]}, "has 1 numbers in middle, expected two, ascending"),
+        ({**GOOD, "middle": [2.0, 1.0]}, "has 2 numbers in middle, expected two, ascending"),
+        ({**GOOD, "middle": [NAN, 1.0]}, "middle are no list of finite numbers"),
         ({**GOOD, "shares": [10**400, 0, 0]}, "shares are no list of numbers"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from features import MILES_V0
+from features import MILES_V0, Distribution
 from features.fit_stats import main
 from model.checkpoint import sidecar_path
 from tests.features.first_csv import DAYS, first_rows, write_rows
@@ -107,6 +107,24 @@ def test_only_english_rows_are_fitted_when_asked(tmp_path, checkpoint, capsys):
     assert_fitted(sidecar, matrix(english), [row["view_velocity"] for row in english])
     said = capsys.readouterr().out
     assert "200 rows, 120 used; left out: 40 not English (column language), 40 that do not say" in said
+
+
+def test_the_sidecar_says_how_the_rows_were_distributed(tmp_path, checkpoint):
+    """Each column has its distribution in the training part alone, and the titles their scripts."""
+    rows = first_rows()
+    for row in rows[::4]:
+        row["title"] = "паста"
+    _, sidecar = run(tmp_path, checkpoint, rows, "--split-seed", "42")
+    train, _ = train_test_split(
+        np.arange(len(rows)), test_size=0.3, random_state=42, stratify=[row["is_viral"] for row in rows]
+    )
+    columns = matrix(rows)[train]
+    assert sidecar["distributions"].keys() == set(MILES_V0)
+    for name, column in zip(MILES_V0, columns.T, strict=True):
+        known = Distribution.from_plain(sidecar["distributions"][name])
+        assert known.stability_index(known.count(column)) == pytest.approx(0, abs=1e-9), name
+    cyrillic = np.mean([rows[index]["title"] == "паста" for index in train])
+    assert sidecar["titles"]["scripts"] == pytest.approx({"Latin": 1 - cyrillic, "Cyrillic": cyrillic})
 
 
 @pytest.mark.parametrize("written", [str.lower, lambda day: day[:3], lambda day: DAYS.index(day), str.upper])

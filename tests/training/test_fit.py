@@ -41,6 +41,7 @@ def test_a_demo_is_the_checkpoint_that_was_fitted(fitted, tmp_path):
         "text_fields",
         "golden",
         "distributions",
+        "titles",
     ):
         assert getattr(composed, name) == getattr(fitted.checkpoint, name)
 

@@ -1,0 +1,36 @@
+"""The script of a text: told by its letters, silent without them."""
+
+import pytest
+
+from features import main_script, script_shares
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("10 Tips for a Perfect Morning", "Latin"),
+        ("Crêpes façon grand-mère", "Latin"),
+        ("𝓜𝔂 𝓶𝓸𝓻𝓷𝓲𝓷𝓰 🔥", "Latin"),
+        ("Утренняя рутина", "Cyrillic"),
+        ("방탄소년단 MV", "Hangul"),
+        ("世界で一番切れるパスタの包丁", "Chinese or Japanese"),
+        ("सुबह की दिनचर्या", "Devanagari"),
+        ("روتين الصباح", "Arabic"),
+        ("2018 🔥🔥 !!!", None),
+        ("", None),
+    ],
+)
+def test_most_letters_decide(text, script):
+    """Digits, signs, accents and letters of a style do not make another script."""
+    assert main_script(text) == script
+
+
+def test_shares_are_of_texts_with_letters():
+    """Texts without a letter are in no script; the shares of the others add up to one."""
+    shares = script_shares(["one", "two", "три", "four", "123"])
+    assert shares == {"Latin": 0.75, "Cyrillic": 0.25}
+
+
+def test_no_texts_have_no_scripts():
+    """Nothing is said where there is no text."""
+    assert script_shares([]) == {}
