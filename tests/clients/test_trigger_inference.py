@@ -19,6 +19,7 @@ from tests.service import Service, free_port, ready_service, started_service, wa
 
 SCRIPT = "trigger_inference.py"
 HTML_503 = Reply(503, WAKING_PAGE)
+WITH_PASSWORD = "postgresql://me:hush@host?prot=1"  # pragma: allowlist secret
 
 
 class Trigger(Protocol):
@@ -334,9 +335,9 @@ def test_settings_are_read_from_a_file(
         ({"INFERENCE_API_URL": "https://huggingface.co/spaces/me/miles"}, "hf.space"),
         ({"DATABASE_URL": ""}, "set DATABASE_URL"),
         (
-            {"DATABASE_URL": "postgresql://me:hush@host?prot=1"},
+            {"DATABASE_URL": WITH_PASSWORD},
             "no PostgreSQL address",
-        ),  # pragma: allowlist secret
+        ),
         ({"DATABASE_URL": "", "SUPABASE_URL": "x", "SUPABASE_SERVICE_KEY": "y"}, "SUPABASE_URL"),
     ],
 )

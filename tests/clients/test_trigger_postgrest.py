@@ -15,6 +15,7 @@ from tests.postgres import Candidates
 from tests.postgrest import postgrest, token
 
 SCRIPT = "trigger_inference.py"
+NEW_KEY = "sb_secret_abc"  # pragma: allowlist secret
 
 
 @pytest.fixture(scope="module")
@@ -144,12 +145,12 @@ def test_a_key_of_the_new_kind_is_no_bearer_token(supabase: Door, door: Door, tm
     supabase.plan.append(Reply(200, b"[]", {"Content-Type": "application/json"}))
     settings = {
         "SUPABASE_URL": supabase.url,
-        "SUPABASE_SERVICE_KEY": "sb_secret_abc",
-    }  # pragma: allowlist secret
+        "SUPABASE_SERVICE_KEY": NEW_KEY,
+    }
     done = ran(SCRIPT, *FAST, folder=tmp_path, INFERENCE_API_URL=door.url, **settings)
     assert done.returncode == 0
     sent = supabase.calls[0].headers
-    assert (sent["apikey"], "Authorization" in sent) == ("sb_secret_abc", False)
+    assert (sent["apikey"], "Authorization" in sent) == (NEW_KEY, False)
 
 
 def test_a_database_that_is_away_for_a_moment_is_waited_for(
