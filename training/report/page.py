@@ -1,6 +1,7 @@
 """The page: one HTML file that holds its pictures and asks nobody for anything."""
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -68,12 +69,19 @@ def render(
         checkpoint=escape(checkpoint.name),
         rows=f"{len(test):,}",
         videos=f"{len(set(test.video_ids)):,}",
-        threshold=f"{dataset.viral_threshold:,.0f}",
+        viral=_viral(dataset.viral_threshold),
         summary="\n".join(_summary(name, caption) for name, caption in captions.items()),
         sections="\n".join(_section(name, caption, pictures[name]) for name, caption in captions.items()),
         table=_table(findings),
         notes="\n".join(f"<li>{note}</li>" for note in _notes(findings, checkpoint, dataset)),
     )
+
+
+def _viral(threshold: float) -> str:
+    """NaN is that the file itself says which rows are viral."""
+    if math.isnan(threshold):
+        return "A video counts as viral when the data says so."
+    return f"A video counts as viral when it gains more than {threshold:,.0f} views a day."
 
 
 def _verdict(verdict: str) -> str:
@@ -116,6 +124,18 @@ def _table(findings: Findings) -> str:
     )
 
 
+def _data_notes(dataset: Dataset) -> list[str]:
+    """What was found in the file, and every row that was left out."""
+    split = [f"Split: {dataset.split_account}."] if dataset.split_account else []
+    left_out = (
+        [f"{dataset.purged_rows:,} rows lie between the splits and were left out."]
+        if dataset.purged_rows
+        else []
+    )
+    bad = [f"{count:,} rows were left out: {kind}." for kind, count in dataset.bad_rows.counts().items()]
+    return [*split, *left_out, *bad, *dataset.notes]
+
+
 def _notes(findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> Sequence[str]:
     """Already escaped."""
     said = checkpoint.provenance.get("notes", [])
@@ -132,6 +152,7 @@ def _notes(findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> Sequ
         f"<code>python -m training.report {escape(checkpoint.name)} {escape(dataset.name)} --out DIR</code>",
         f"Checkpoint sha256 <code>{escape(checkpoint.sha256)}</code>",
         f"Data sha256 <code>{escape(dataset.sha256)}</code>: {counts}.",
+        *(escape(note) for note in _data_notes(dataset)),
         *(escape(note) for note in [*own, *without, *HOW]),
         f"Pictures: matplotlib {escape(mpl.__version__)}.",
     ]

@@ -145,7 +145,7 @@ def velocity(findings: Findings, palette: Palette) -> Figure:
         np.log10(np.maximum(np.expm1(values), 1))
         for values in (predictions.true_log_velocity, predictions.log_velocity)
     )
-    figure = new_figure(5.6)
+    figure = new_figure(4.9)
     axes = figure.add_subplot()
     low, high = np.floor(np.quantile(np.r_[real, said], 0.001)), np.ceil(max(real.max(), said.max()))
     cells = axes.hexbin(

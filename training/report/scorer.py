@@ -5,6 +5,7 @@ The towers are frozen, so their vectors are computed once; everything here runs 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,20 +31,32 @@ class Inputs:
     scalars: Vectors
 
 
+class Images(Protocol):
+    """The thumbnails' vectors of a split."""
+
+    def of(self, split: Split) -> Vectors:
+        """(N, image_dim), the neutral vector where a row has no picture."""
+
+
 class Scorer:
-    """One checkpoint, the vectors of all titles, and what stands for an input that is not there."""
+    """One checkpoint, its towers' vectors of all rows, and what stands for an input that is not there."""
 
     def __init__(
-        self, engine: Engine, checkpoint: Checkpoint, dataset: Dataset, titles: TitleVectors
+        self,
+        engine: Engine,
+        checkpoint: Checkpoint,
+        dataset: Dataset,
+        titles: TitleVectors,
+        images: Images | None = None,
     ) -> None:
         """Raises `CheckpointError` without statistics."""
         checkpoint.require_statistics()
         assert checkpoint.scalar_features is not None, "require_statistics has seen to it"
         assert checkpoint.feature_stats is not None, "require_statistics has seen to it"
         self.names = checkpoint.scalar_features
-        self.has_images = False  # every row gets the neutral image
+        self.has_images = images is not None
         self.modalities = checkpoint.config.modalities
-        self._engine, self._titles = engine, titles
+        self._engine, self._titles, self._images = engine, titles, images
         self._scaler = FeatureScaler.from_stats(checkpoint.feature_stats, self.names)
         train = titles.of(dataset.train.videos)
         self._mean_text = np.average(train, axis=0, weights=dataset.train.weights).astype(np.float32)
@@ -51,7 +64,12 @@ class Scorer:
     def inputs(self, split: Split, *, with_age: bool = True) -> Inputs:
         """All that the head may know of `split`; the age is left out as a request leaves it out."""
         videos = split.videos if with_age else without_age(split.videos)
-        image = np.broadcast_to(self._engine.neutral_image, (len(split), len(self._engine.neutral_image)))
+        neutral = self._engine.neutral_image
+        image = (
+            self._images.of(split)
+            if self._images is not None
+            else np.broadcast_to(neutral, (len(split), len(neutral)))
+        )
         return Inputs(self._titles.of(split.videos), image, self.scalars(videos))
 
     def scalars(self, videos: Sequence[Video]) -> Vectors:
