@@ -29,12 +29,12 @@ PYTHON = (3, 11)
 PACKAGES_BYTES = 3 * GIGABYTE  # what deploy/install_requirements.py asks for
 MODEL_BYTES = 1 * GIGABYTE  # the demo checkpoint and its compiled bundle, with room
 MEMORY_BYTES = 1 * GIGABYTE  # resident memory as benchmarks/README.md has it, and the cache at its default
+ENGINES = ("docker", "podman", "buildah")
 # program names, what needs it, and its package on Debian
 PROGRAMS = [
     (("git",), "clone, make audit, uploading a Space", "git"),
-    (("docker", "podman", "buildah"), "containers, make container-test", "podman"),
     (("wrk",), "make bench", "wrk"),
-    (("node",), "the TypeScript client and its tests", "nodejs npm"),
+    (("node",), "using clients/typescript and clients/nextjs", "nodejs npm"),
     (("chromium", "chromium-browser", "google-chrome"), "the page's tests", "chromium"),
     (("postgres",), "the scraper's tests", "postgresql"),
 ]
@@ -147,20 +147,33 @@ def settings() -> Finding:
     return Finding("Settings", OK, says)
 
 
+def containers() -> Finding:
+    """An engine that builds and runs images; one without its daemon is of no use."""
+    installed = [name for name in ENGINES if machine.find_program(name)]
+    working = [name for name in installed if _succeeds([name, "info"])]
+    if working:
+        return Finding("Containers", OK, f"{working[0]} answers")
+    says = "for containers and make container-test"
+    if installed:
+        return Finding(
+            "Containers", ABSENT, f"{says}: {', '.join(installed)} does not answer", "start its daemon"
+        )
+    return Finding("Containers", ABSENT, says, _how_to_install(ENGINES, "podman"))
+
+
 def programs() -> list[Finding]:
     """Programs that serving does not need and other targets do."""
     found = []
     for names, purpose, package in PROGRAMS:
         path = machine.find_program(*names)
-        install = f"apt install {package}" if shutil.which("apt-get") else f"install {' or '.join(names)}"
-        remedy = "" if path else install
+        remedy = "" if path else _how_to_install(names, package)
         found.append(Finding(names[0], OK if path else ABSENT, path or f"for {purpose}", remedy))
     return found
 
 
 CHECKS: list[Callable[[], Finding]] = [
     *(python, packages, processor, threads, memory, disk),
-    *(port, settings, model, engine),
+    *(port, settings, model, engine, containers),
 ]
 
 
@@ -215,6 +228,10 @@ def _version_of(program: str) -> tuple[int, ...] | None:
         return tuple(int(part) for part in done.stdout.split())
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def _how_to_install(names: Sequence[str], package: str) -> str:
+    return f"apt install {package}" if shutil.which("apt-get") else f"install {' or '.join(names)}"
 
 
 def _succeeds(command: list[str]) -> bool:

@@ -97,6 +97,18 @@ def test_optional_programs_are_named_with_what_needs_them(checkout: Path) -> Non
     assert found["Python"]["state"] == "ok"
 
 
+@pytest.mark.parametrize(("status", "state"), [(1, "absent"), (0, "ok")])
+def test_a_container_engine_counts_if_it_answers(checkout: Path, status: int, state: str) -> None:
+    """docker without its daemon is installed and useless; the doctor asks it."""
+    program = checkout / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o755)
+    _, found = examine(checkout, PATH=str(program.parent))
+    assert found["Containers"]["state"] == state
+    assert "docker" in found["Containers"]["says"]
+
+
 def test_a_taken_port_is_a_fault(checkout: Path) -> None:
     """The service could not listen, so the doctor says which port and how to move."""
     with socket.socket() as taken:
