@@ -1,10 +1,10 @@
-"""A fusion head whose text block is a product of two thin factors, and the full-size weights it stands for.
+"""A fusion head whose text and image blocks are products of two thin factors, and the weights they stand for.
 
-A few thousand videos cannot teach 768 text columns times 1024 units; they can teach a few directions.
-The factors are what is stored; the network only ever sees the full matrix.
+A few thousand videos cannot teach 768 text columns and 2048 image columns times 1024 units; they can teach a
+few directions. The factors are what is stored; the network only ever sees the full matrix.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -14,7 +14,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LowRankHead:
-    """What was trained, for hidden sizes H1 and H2, K text directions of a D-long vector, F scalars."""
+    """What was trained, for hidden sizes H1 and H2, K text directions of a D-long vector, F scalars.
+
+    The image's factors are None where the data held no images: its columns are zero.
+    """
 
     text_units: Tensor  # (H1, K)
     text_directions: Tensor  # (K, D)
@@ -26,11 +29,15 @@ class LowRankHead:
     classifier_bias: Tensor  # (2,)
     regressor_weight: Tensor  # (1, H2)
     regressor_bias: Tensor  # (1,)
+    image_units: Tensor | None = None  # (H1, J)
+    image_directions: Tensor | None = None  # (J, image D)
 
     def state_dict(self, image_dim: int) -> dict[str, Tensor]:
-        """The head's weights under the network's own names; the image columns are zero."""
+        """The head's weights under the network's own names."""
         text = exact_product(self.text_units, self.text_directions)  # (H1, D)
         image = torch.zeros(len(text), image_dim)
+        if self.image_units is not None and self.image_directions is not None:
+            image = exact_product(self.image_units, self.image_directions)  # (H1, image D)
         return {
             "fusion.0.weight": torch.cat([text, image, self.scalar_weight], dim=1),  # (H1, D + image + F)
             "fusion.0.bias": self.input_bias,
@@ -44,12 +51,15 @@ class LowRankHead:
 
     def tensors(self) -> dict[str, Tensor]:
         """The factors by name, as they are stored."""
-        return {each.name: getattr(self, each.name).contiguous() for each in fields(self)}
+        named = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: factor.contiguous() for name, factor in named.items() if factor is not None}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Self:
         """The head that `tensors` returned; `KeyError` for a factor that is not there."""
-        return cls(**{each.name: tensors[each.name] for each in fields(cls)})
+        needed = [each.name for each in fields(cls) if each.default is MISSING]
+        optional = [each.name for each in fields(cls) if each.default is not MISSING and each.name in tensors]
+        return cls(**{name: tensors[name] for name in (*needed, *optional)})
 
 
 def exact_product(left: Tensor, right: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from model.checkpoint import Checkpoint
 from model.engine import Engine
 from training.dataset import Split
 from training.evaluate import predict
+from training.images import ImageVectors
 from training.vectors import TitleVectors
 
 SCORE = "viral_score"
@@ -16,13 +17,18 @@ Plain = dict[str, dict[str, list[float]]]
 
 
 def training_distributions(
-    engine: Engine, checkpoint: Checkpoint, train: Split, titles: TitleVectors
+    engine: Engine,
+    checkpoint: Checkpoint,
+    train: Split,
+    titles: TitleVectors,
+    images: ImageVectors | None = None,
 ) -> Plain:
     """A checkpoint's `distributions`: every feature that varies in `train`, and the scores of its rows."""
     assert checkpoint.scalar_features is not None, "a trained checkpoint names its features"
     rows = compute_features(train.videos, checkpoint.scalar_features)
     fitted = fit_distributions(rows, checkpoint.scalar_features)
-    scores = Distribution.fit(predict(engine, checkpoint, train, titles.of(train.videos)).viral)
+    image = None if images is None else images.of(train)
+    scores = Distribution.fit(predict(engine, checkpoint, train, titles.of(train.videos), image=image).viral)
     if scores is not None:
         fitted[SCORE] = scores
     return {name: distribution.to_plain() for name, distribution in fitted.items()}

@@ -1,6 +1,6 @@
 """Measures a checkpoint on the test split: every figure, with and without age, with and without text.
 
-    python -m training.evaluate CHECKPOINT DATA.csv.gz [--cache DIR]
+    python -m training.evaluate CHECKPOINT DATA [--cache DIR] [--column FIELD=COLUMN ...] [--thumbnails DIR]
 
 Any checkpoint that the service reads can be measured, through the same engine, tokenizer and features.
 The last line on stdout is JSON.
@@ -9,7 +9,7 @@ The last line on stdout is JSON.
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from model.engine import Engine, Vectors
 from model.torch_engine import TorchEngine
 from training.dataset import Dataset, DatasetError, Split, read_dataset, without_age
+from training.images import ImageVectors, encode_thumbnails
 from training.metrics import (
     Interval,
     MetricsRow,
@@ -29,6 +30,7 @@ from training.metrics import (
     metrics_row,
     paired_intervals,
 )
+from training.options import add_data_options, reading_from, thumbnails_from
 from training.vectors import TitleVectors, encode_titles
 
 COLUMNS = ("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "spearman")
@@ -43,10 +45,11 @@ class Report:
     text_gain: dict[str, dict[str, Interval]]
     bfloat16_change: dict[str, float]
     test_predictions: dict[str, Predictions]
+    image_gain: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: the headline figures at the top (with age, with text), the others by condition."""
-        return {
+        figures = {
             **self.rows["with age"].to_dict(),
             "without_age": self.rows["without age"].to_dict(),
             "without_text": self.rows["with age, without text"].to_dict(),
@@ -55,6 +58,12 @@ class Report:
             "text_gain_without_age": intervals_to_dict(self.text_gain["without age"]),
             "viral_score_change_with_bfloat16_text": self.bfloat16_change,
         }
+        if self.image_gain:
+            figures["without_image"] = self.rows["with age, without image"].to_dict()
+            figures["without_age_without_image"] = self.rows["without age, without image"].to_dict()
+            figures["image_gain"] = intervals_to_dict(self.image_gain["with age"])
+            figures["image_gain_without_age"] = intervals_to_dict(self.image_gain["without age"])
+        return figures
 
 
 def intervals_to_dict(intervals: dict[str, Interval]) -> dict[str, dict[str, float]]:
@@ -63,48 +72,71 @@ def intervals_to_dict(intervals: dict[str, Interval]) -> dict[str, dict[str, flo
 
 
 def predict(
-    engine: Engine, checkpoint: Checkpoint, split: Split, text: Vectors, *, with_age: bool = True
+    engine: Engine,
+    checkpoint: Checkpoint,
+    split: Split,
+    text: Vectors,
+    *,
+    with_age: bool = True,
+    image: Vectors | None = None,
 ) -> Predictions:
-    """What `checkpoint` says of `split`, given its (N, D) text vectors and no thumbnails."""
+    """What `checkpoint` says of `split`, given (N, D) text vectors and image vectors; None: no thumbnails."""
     assert checkpoint.scalar_features is not None, "the engine has required the statistics"
     assert checkpoint.feature_stats is not None, "the engine has required the statistics"
     videos = split.videos if with_age else without_age(split.videos)
     scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
     scalars = scaler.transform(compute_features(videos, checkpoint.scalar_features))
-    image = np.broadcast_to(engine.neutral_image, (len(split), len(engine.neutral_image)))
+    if image is None:
+        image = np.broadcast_to(engine.neutral_image, (len(split), len(engine.neutral_image)))
     scores = engine.score(text, image, scalars)
     return Predictions(scores.viral, np.log1p(scores.velocity), split.is_viral, np.log1p(split.views_per_day))
 
 
-def measure(engine: Engine, checkpoint: Checkpoint, dataset: Dataset, titles: TitleVectors) -> Report:
+def measure(
+    engine: Engine,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    titles: TitleVectors,
+    images: ImageVectors | None = None,
+) -> Report:
     """All figures on the test split. F1's threshold is the best one on val, for each condition alone."""
     train_text = titles.of(dataset.train.videos)
     mean_text = np.average(train_text, axis=0, weights=dataset.train.weights).astype(np.float32)
-    rows, predictions, gains = {}, {}, {}
+    lacking = ("", "text") if images is None else ("", "text", "image")
+    rows, predictions = {}, {}
     for age, with_age in AGES.items():
-        for suffix, known in (("", True), (", without text", False)):
-            condition = age + suffix
+        for lacks in lacking:
+            condition = f"{age}, without {lacks}" if lacks else age
             pair = {}
             for name in ("val", "test"):
                 split = dataset.split(name)
                 text = titles.of(split.videos)
-                text = text if known else np.broadcast_to(mean_text, text.shape)
-                pair[name] = predict(engine, checkpoint, split, text, with_age=with_age)
+                text = np.broadcast_to(mean_text, text.shape) if lacks == "text" else text
+                image = None if images is None or lacks == "image" else images.of(split)
+                pair[name] = predict(engine, checkpoint, split, text, with_age=with_age, image=image)
             predictions[condition] = pair["test"]
             rows[condition] = metrics_row(pair["test"], best_f1_threshold(pair["val"]))
-        gains[age] = paired_intervals(
-            predictions[age], predictions[f"{age}, without text"], dataset.test.video_ids
-        )
-    change = _bfloat16_change(engine, checkpoint, dataset.test, titles, predictions["with age"])
-    return Report(rows, gains, change, predictions)
+    ids = dataset.test.video_ids
+    gains = {
+        lacks: {
+            age: paired_intervals(predictions[age], predictions[f"{age}, without {lacks}"], ids)
+            for age in AGES
+        }
+        for lacks in lacking[1:]
+    }
+    change = _bfloat16_change(engine, checkpoint, dataset.test, titles, images)
+    return Report(rows, gains["text"], change, predictions, gains.get("image", {}))
 
 
 def _bfloat16_change(
-    engine: Engine, checkpoint: Checkpoint, split: Split, titles: TitleVectors, exact: Predictions
+    engine: Engine, checkpoint: Checkpoint, split: Split, titles: TitleVectors, images: ImageVectors | None
 ) -> dict[str, float]:
     """How far viral_score moves when the text vectors lose all but bfloat16's eight bits of mantissa."""
-    rounded = torch.from_numpy(titles.of(split.videos)).bfloat16().float().numpy()
-    moved = np.abs(predict(engine, checkpoint, split, rounded).viral - exact.viral)
+    text = titles.of(split.videos)
+    rounded = torch.from_numpy(text).bfloat16().float().numpy()
+    image = None if images is None else images.of(split)
+    scores = [predict(engine, checkpoint, split, each, image=image).viral for each in (text, rounded)]
+    moved = np.abs(scores[1] - scores[0])
     return {"p99": float(np.quantile(moved, 0.99)), "max": float(moved.max())}
 
 
@@ -127,25 +159,31 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m training.evaluate", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
-    parser.add_argument("data", type=Path, help="the CSV or CSV.gz of snapshots")
-    parser.add_argument("--cache", type=Path, help="a folder for the title vectors, to measure again faster")
+    add_data_options(parser)
+    parser.add_argument("--cache", type=Path, help="a folder for the vectors, to measure again faster")
     options = parser.parse_args(arguments)
     try:
-        _run(options.checkpoint, options.data, options.cache)
+        _run(options)
     except (CheckpointError, DatasetError, UnknownFeatureError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run(path: Path, data_path: Path, cache: Path | None) -> None:
-    dataset = read_dataset(data_path)
-    checkpoint = read_checkpoint(path)
+def _run(options: argparse.Namespace) -> None:
+    checkpoint = read_checkpoint(options.checkpoint)
+    # What the checkpoint reads decides which texts it is measured on.
+    dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.text_fields))
     engine = TorchEngine(checkpoint)
-    report = measure(engine, checkpoint, dataset, encode_titles(engine, checkpoint, dataset, cache))
+    titles = encode_titles(engine, checkpoint, dataset, options.cache)
+    images, source = None, thumbnails_from(options)
+    if source is not None and "image" not in checkpoint.zero_weight_modalities:
+        images = encode_thumbnails(engine, checkpoint, dataset, source, options.cache)
+    report = measure(engine, checkpoint, dataset, titles, images)
     print_rows(report.rows)
-    for age, intervals in report.text_gain.items():
-        print_intervals(f"text columns, {age}: with minus without (95 % by video)", intervals)
+    for what, gains in (("text", report.text_gain), ("image", report.image_gain)):
+        for age, intervals in gains.items():
+            print_intervals(f"{what} columns, {age}: with minus without (95 % by video)", intervals)
     print(f"viral_score with text vectors rounded to bfloat16 moves by {report.bfloat16_change}")
     print(json.dumps({"checkpoint": checkpoint.name, "sha256": checkpoint.sha256, **report.to_dict()}))
 

@@ -1,178 +1,216 @@
-"""Trains the fusion head on frozen encoders and writes the checkpoint.
+"""Trains the fusion head on frozen encoders and writes the checkpoint, its figures and a model card.
 
-    python -m training.fit DATA.csv.gz --out models/model_full.pt
+    python -m training.fit DATA --out models/model_full.pt
+        [--column title=headline ...] [--thumbnails DIR|urls|none] [--text title,description]
         [--text-encoder random|DIR|bert-base-uncased] [--image-encoder random|FILE|imagenet]
-        [--seed N] [--cache DIR] [--demo-head models/demo] [--overwrite]
+        [--allow-bad-rows] [--seed N] [--cache DIR] [--results DIR] [--overwrite] ...
 
-The data holds no images, so the image columns are zero and say so. A twin head without text is trained
-beside the real one: whether the text columns earn their place is measured, not assumed.
+DATA is a CSV, CSV.gz or Parquet with the request's columns and a target; `--help` names every option. Twin
+heads without text and without images are trained beside the real one: whether those columns earn their
+place is measured, not assumed. What the encoders computed is kept: whoever is killed and starts again goes
+on from there.
 """
 
 import argparse
 import sys
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from model.checkpoint import Checkpoint, write_checkpoint
-from model.demo import (
-    DEFAULT_OUT,
-    DEMO_DIRECTORY,
-    SOURCE,
-    DemoError,
-    compose,
-    is_demo,
-    read_demo,
-    write_demo,
-)
+from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
-from model.torch_engine import TorchEngine
-from training.dataset import SPLITS, Dataset, DatasetError, Split, read_dataset
+from model.torch_engine import DeviceError, TorchEngine
+from training.dataset import Dataset, DatasetError, read_dataset
 from training.distributions import training_distributions
-from training.encoders import RANDOM, Encoders, open_encoders
-from training.evaluate import intervals_to_dict, measure, print_intervals, print_rows
+from training.encoders import Encoders, open_encoders
+from training.evaluate import Report, intervals_to_dict, measure, print_intervals, print_rows
 from training.golden import golden_answers
 from training.head import fit_head, untrained_checkpoint
-from training.known_data import KNOWN_DATA, UNKNOWN_DATA
+from training.images import ImageVectors, encode_thumbnails
+from training.leakage import refuse_leaks
 from training.loop import Recipe
-from training.metrics import paired_intervals
+from training.metrics import figure_intervals, paired_intervals
+from training.options import (
+    add_data_options,
+    add_fit_options,
+    cache_from,
+    reading_from,
+    recipe_from,
+    thumbnails_from,
+)
+from training.provenance import provenance, with_source
+from training.results import phase1_results, write_results
 from training.text_mean import training_titles
+from training.thumbnails import Thumbnails
 from training.vectors import TitleVectors, encode_titles
 
-CODE_VERSION = "1.0.0"
-SEED = 20171114  # the first day of the data
-NOTES = (
-    "Image columns are zero, because the data holds no images: a thumbnail does not change a score.",
-    "Text is the title alone, because only one month of the data has descriptions.",
-)
-RANDOM_TEXT_NOTE = (
-    "The text encoder is seeded random: it tells titles apart by their words and knows nothing of meaning."
-)
+AGES = ("with age", "without age")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A measured checkpoint and the factors of its head."""
+    """A measured checkpoint, the factors of its head, and `phase1_results.json`."""
 
     checkpoint: Checkpoint
     head: LowRankHead
+    results: dict[str, Any]
 
 
-def fit(dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int, cache: Path | None = None) -> Fit:
-    """Train, calibrate, measure on test, and add golden answers."""
+def fit(
+    dataset: Dataset,
+    encoders: Encoders,
+    recipe: Recipe,
+    seed: int,
+    cache: Path | None = None,
+    thumbnails: Thumbnails | None = None,
+    device: str = "cpu",
+) -> Fit:
+    """Train, calibrate, measure on test, and add golden answers.
+
+    Raises `DatasetError` for a target that can be read off the inputs.
+    """
+    refuse_leaks(dataset)
     base = untrained_checkpoint(encoders, dataset, recipe, seed)
-    titles = encode_titles(TorchEngine(base), base, dataset, cache)
-    print("the head, with text", flush=True)
-    checkpoint, head = fit_head(base, dataset, titles, recipe, seed)
-    print("its twin, without text", flush=True)
-    twin, _ = fit_head(base, dataset, titles, replace(recipe, text_dims=0), seed)
-    engine = TorchEngine(checkpoint)
+    engine = TorchEngine(base, device)
+    titles = encode_titles(engine, base, dataset, cache)
+    images = None if thumbnails is None else encode_thumbnails(engine, base, dataset, thumbnails, cache)
+    _print_problems(images)
+    print("the head", flush=True)
+    checkpoint, head = fit_head(base, dataset, titles, recipe, seed, images)
+    report = measure(TorchEngine(checkpoint), checkpoint, dataset, titles, images)
+    twins = _twins(base, dataset, titles, recipe, seed, images)
     checkpoint = replace(
         checkpoint,
-        test_metrics=_compare(checkpoint, twin, dataset, titles),
-        golden=golden_answers(engine, checkpoint),
-        distributions=training_distributions(engine, checkpoint, dataset.train, titles),
+        test_metrics=_compare(report, twins, dataset),
+        golden=golden_answers(TorchEngine(checkpoint), checkpoint),
+        distributions=training_distributions(
+            TorchEngine(checkpoint), checkpoint, dataset.train, titles, images
+        ),
         titles=training_titles(dataset.train, titles.of(dataset.train.videos)),
-        provenance=_provenance(dataset, encoders, recipe, seed),
+        provenance=provenance(dataset, encoders, recipe, seed, images),
     )
-    return Fit(checkpoint, head)
+    results = phase1_results(checkpoint, dataset, images, _intervals(report, dataset))
+    return Fit(checkpoint, head, results)
 
 
-def _compare(
-    checkpoint: Checkpoint, twin: Checkpoint, dataset: Dataset, titles: TitleVectors
-) -> dict[str, Any]:
-    """All figures of `checkpoint`, its twin's beside them, and the paired difference."""
-    report = measure(TorchEngine(checkpoint), checkpoint, dataset, titles)
-    other = measure(TorchEngine(twin), twin, dataset, titles)
-    print_rows({**report.rows, **{f"twin, {age}": other.rows[age] for age in ("with age", "without age")}})
+def _twins(
+    base: Checkpoint,
+    dataset: Dataset,
+    titles: TitleVectors,
+    recipe: Recipe,
+    seed: int,
+    images: ImageVectors | None,
+) -> dict[str, Report]:
+    """The same head without what it could do without, measured: `twin` has no text."""
+    wanted = {"twin": (replace(recipe, text_dims=0), images)}
+    if images is not None:
+        wanted["twin_without_image"] = (replace(recipe, image_dims=0), None)
+        wanted["scalars_alone"] = (replace(recipe, text_dims=0, image_dims=0), None)
+    reports = {}
+    for name, (other, seen) in wanted.items():
+        print(name.replace("_", " "), flush=True)
+        checkpoint, _ = fit_head(base, dataset, titles, other, seed, seen)
+        reports[name] = measure(TorchEngine(checkpoint), checkpoint, dataset, titles, seen)
+    return reports
+
+
+def _compare(report: Report, twins: dict[str, Report], dataset: Dataset) -> dict[str, Any]:
+    """All figures of the head, its twins' beside them, and the paired differences."""
+    print_rows({**report.rows, **{f"{name}, {age}": twins[name].rows[age] for name in twins for age in AGES}})
     figures = report.to_dict()
-    for age, key in (("with age", "twin"), ("without age", "twin_without_age")):
-        gain = paired_intervals(
-            report.test_predictions[age], other.test_predictions[age], dataset.test.video_ids
-        )
-        print_intervals(f"against the twin, {age} (95 % by video)", gain)
-        figures[key] = other.rows[age].to_dict()
-        figures[f"gain_over_{key}"] = intervals_to_dict(gain)
+    for name, twin in twins.items():
+        for age, key in zip(AGES, (name, f"{name}_without_age"), strict=True):
+            gain = paired_intervals(
+                report.test_predictions[age], twin.test_predictions[age], dataset.test.video_ids
+            )
+            print_intervals(f"against {name}, {age} (95 % by video)", gain)
+            figures[key] = twin.rows[age].to_dict()
+            figures[f"gain_over_{key}"] = intervals_to_dict(gain)
     return figures
 
 
-def _provenance(dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int) -> dict[str, Any]:
-    known = KNOWN_DATA.get(dataset.sha256, UNKNOWN_DATA)
-    random_text = [RANDOM_TEXT_NOTE] if "seed" in encoders.provenance["text"] else []
+def _intervals(report: Report, dataset: Dataset) -> dict[str, Any]:
+    """Every figure's own 95 % interval, with age and without."""
     return {
-        "source": SOURCE if encoders.are_random else "trained with training.fit",
-        "encoders": encoders.provenance,
-        "data": {
-            "name": known["name"],
-            "licence": known["licence"],
-            "population": known["population"],
-            "file": dataset.name,
-            "sha256": dataset.sha256,
-            "split": "by video and by time, as the file's column split says",
-            "observed": {name: _observed(dataset.split(name)) for name in SPLITS},
-            "rows": {name: len(dataset.split(name)) for name in SPLITS},
-            "videos": {name: len(set(dataset.split(name).video_ids)) for name in SPLITS},
-            "purged_rows": dataset.purged_rows,
-            "viral_above_views_per_day": dataset.viral_threshold,
-        },
-        "recipe": {**asdict(recipe), "seed": seed},
-        "code_version": CODE_VERSION,
-        "created": datetime.now(UTC).date().isoformat(),
-        "notes": [*NOTES, known["note"], *random_text],
+        age: intervals_to_dict(
+            figure_intervals(
+                report.test_predictions[age], report.rows[age].f1_threshold, dataset.test.video_ids
+            )
+        )
+        for age in AGES
     }
 
 
-def _observed(split: Split) -> str:
-    """The first and the last day on which the rows' counts were read."""
-    days = sorted(video.observed_at.date().isoformat() for video in split.videos if video.observed_at)
-    return f"{days[0]} to {days[-1]}"
+def _print_problems(images: ImageVectors | None) -> None:
+    for line in [] if images is None else images.problem_lines():
+        print(line, file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fit and write; the exit status is 1 after an error, which goes to stderr in one line."""
-    options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except (DatasetError, DemoError, EncoderSourceError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
+    """Fit and write; the exit status is 1 after an error, which goes to stderr without a traceback."""
     parser = argparse.ArgumentParser(
         prog="python -m training.fit", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("data", type=Path, help="the CSV or CSV.gz of snapshots")
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
-    parser.add_argument("--text-encoder", default=RANDOM, help="random, a BERT directory, or a hub name")
-    parser.add_argument("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
-    parser.add_argument("--seed", type=int, default=SEED, help="decides encoders, dropout and order")
-    parser.add_argument("--cache", type=Path, help="a folder for the title vectors, to fit again faster")
-    parser.add_argument(
-        "--demo-head", type=Path, nargs="?", const=DEMO_DIRECTORY, help="also store the head as the demo's"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a checkpoint that is no demo")
-    return parser
+    add_data_options(parser)
+    add_fit_options(parser)
+    options = parser.parse_args(arguments)
+    try:
+        _run(options)
+    except (DatasetError, DemoError, EncoderSourceError, DeviceError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from what was encoded", file=sys.stderr)
+        return 130
+    return 0
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.out.exists() and not options.overwrite and not is_demo(options.out):
-        raise DemoError(f"{options.out}: holds a checkpoint that is no demo; say --overwrite to replace it")
+    out: Path = options.out
+    if out.exists() and not options.overwrite and not is_demo(out):
+        raise DemoError(f"{out}: holds a checkpoint that is no demo; say --overwrite to replace it")
+    # The file first: its faults are told before gigabytes of encoders are read.
+    dataset = read_dataset(options.data, reading_from(options))
+    print_account(dataset)
     encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed)
     if options.demo_head and not encoders.are_random:
         raise DemoError("--demo-head stores no encoder weights: it needs both encoders random")
-    dataset = read_dataset(options.data)
-    fitted = fit(dataset, encoders, Recipe(), options.seed, options.cache)
+    fitted = fit(
+        dataset,
+        encoders,
+        recipe_from(options),
+        options.seed,
+        cache_from(options),
+        thumbnails_from(options),
+        options.device,
+    )
     checkpoint = fitted.checkpoint
     if options.demo_head:
+        checkpoint = replace(checkpoint, provenance=with_source(checkpoint, SOURCE))
         write_demo(options.demo_head, checkpoint, fitted.head)
         checkpoint = compose(read_demo(options.demo_head))
         print(f"{options.demo_head}: the demo's head and metadata")
-    write_checkpoint(options.out, checkpoint)
-    print(f"{options.out}: written")
+    write_checkpoint(out, checkpoint)
+    for path in [out, *write_results(options.results or out.parent, out.name, fitted.results)]:
+        print(f"{path}: written")
+
+
+def print_account(dataset: Dataset) -> None:
+    """What was read, what was left out and why, and what was noticed."""
+    parts = ", ".join(
+        f"{name} {len(dataset.split(name)):,} rows of {len(set(dataset.split(name).video_ids)):,} videos"
+        for name in ("train", "val", "test")
+    )
+    print(f"{dataset.name}: {dataset.rows_in_file:,} rows; {parts}; purged {dataset.purged_rows:,}")
+    print(f"split {dataset.split_account}")
+    if dataset.bad_rows:
+        print(f"left out, because they cannot be used: {len(dataset.bad_rows)} rows")
+    for line in [*dataset.bad_rows.lines(), dataset.bad_rows.empty_line(), *dataset.notes]:
+        if line:
+            print(line)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,12 @@ from torch.nn import functional
 
 from training.members import Members
 
-# How much each kind of request counts when the best epoch is chosen: most say when the video went up.
-WITH_AGE_SHARE = 0.7
+# How much requests that lack something count when the best epoch is chosen: most say when the video went up.
+MISSING_SHARES = {"age": 0.3, "image": 0.15, "description": 0.15}
+CLASS_WEIGHTS = ("none", "balanced")
+# So many batches make an epoch at least: a few hundred rows in one batch would be one step.
+FEWEST_BATCHES = 32
+SMALLEST_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -31,18 +35,35 @@ class Recipe:
     # A weaker .6 is as good on val and moves twice as far when the tower is quantised.
     text_noise: float = 1.0
     age_dropped: float = 0.3
+    description_dropped: float = 0.3
+    image_dims: int = 24
+    image_noise: float = 0.3
+    image_dropped: float = 0.3
+    class_weights: str = "none"
+    """`balanced`: viral rows count as much as all others together; the calibration takes it back on val."""
     regression_share: float = 1.0
     averaging: float = 0.998
-    # A row counts half when it is this much older than the newest: the trending list changes.
+    # A row counts half when it is this much older than the newest: the trending list changes. 0: all alike.
     half_life_days: float = 45.0
+
+    def dropped(self, name: str) -> float:
+        """How often a training row loses its age, image or description."""
+        share: float = getattr(self, f"{name}_dropped")
+        return share
 
 
 @dataclass(frozen=True)
 class Rows:
-    """N rows as the members see them: (N, D) inputs with the age and without it, targets, weights (N,)."""
+    """N rows as the members see them: (N, D) inputs, the same with parts missing, targets, weights (N,).
+
+    `missing` holds the inputs without the age, the image or the description, `touched` which of the D inputs
+    that changes, `noise` how much of it training adds to each.
+    """
 
     inputs: Tensor
-    ageless: Tensor
+    missing: dict[str, Tensor]
+    touched: dict[str, Tensor]  # bool (D,)
+    noise: Tensor  # (D,)
     is_viral: Tensor  # int64
     target: Tensor
     weights: Tensor
@@ -62,10 +83,17 @@ class Batch:
 
 
 def joint_loss(
-    outputs: Tensor, is_viral: Tensor, target: Tensor, weights: Tensor, regression_share: float
+    outputs: Tensor,
+    is_viral: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    regression_share: float,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy and Huber of (..., 3) outputs, the weighted mean over all leading dimensions."""
-    entropy = functional.cross_entropy(outputs[..., :2].flatten(0, -2), is_viral.flatten(), reduction="none")
+    entropy = functional.cross_entropy(
+        outputs[..., :2].flatten(0, -2), is_viral.flatten(), weight=class_weights, reduction="none"
+    )
     huber = functional.huber_loss(outputs[..., 2], target, reduction="none").flatten()
     flat = weights.flatten()
     return (flat * (entropy + regression_share * huber)).sum() / flat.sum()
@@ -75,14 +103,17 @@ def train_members(members: Members, train: Rows, val: Rows, recipe: Recipe, seed
     """`members` trained on `train`: the running average of their weights at the best epoch on `val`."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # dropout draws from the global generator
-    steps = recipe.epochs * max(len(train) // recipe.batch_size, 1)
+    steps = recipe.epochs * max(len(train) // batch_size(len(train), recipe), 1)
+    classes = class_weights(train, recipe)
     optimizer = _optimizer(members, recipe)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1)
     average, best, best_loss, step, waited = copy.deepcopy(members).eval(), members, np.inf, 0, 0
     for epoch in range(1, recipe.epochs + 1):
         for batch in _batches(train, len(members.first), recipe, generator):
             outputs = members.train()(batch.inputs)
-            loss = joint_loss(outputs, batch.is_viral, batch.target, batch.weights, recipe.regression_share)
+            loss = joint_loss(
+                outputs, batch.is_viral, batch.target, batch.weights, recipe.regression_share, classes
+            )
             optimizer.zero_grad()
             # The mean over members would shrink each one's gradient; the sum leaves them independent.
             (loss * len(members.first)).backward()  # type: ignore[no-untyped-call]
@@ -90,9 +121,9 @@ def train_members(members: Members, train: Rows, val: Rows, recipe: Recipe, seed
             schedule.step()
             step += 1
             _follow(average, members, min(recipe.averaging, (1 + step) / (10 + step)))
-        with_age, without_age = validation_losses(average, val, recipe)
-        loss_now = WITH_AGE_SHARE * with_age + (1 - WITH_AGE_SHARE) * without_age
-        print(f"epoch {epoch}: val loss {with_age:.4f} with age, {without_age:.4f} without", flush=True)
+        losses = validation_losses(average, val, recipe)
+        loss_now = _chosen_by(losses)
+        print(f"epoch {epoch}: {_account(losses)}", flush=True)
         waited += 1
         if loss_now < best_loss:
             best, best_loss, waited = copy.deepcopy(average), loss_now, 0
@@ -102,15 +133,41 @@ def train_members(members: Members, train: Rows, val: Rows, recipe: Recipe, seed
 
 
 @torch.no_grad()
-def validation_losses(members: Members, val: Rows, recipe: Recipe) -> tuple[float, float]:
-    """The joint loss of the members' mean on `val`, with the age and without it."""
-    losses = [
-        joint_loss(
-            members(inputs).mean(dim=0), val.is_viral, val.target, val.weights, recipe.regression_share
+def validation_losses(members: Members, val: Rows, recipe: Recipe) -> dict[str, float]:
+    """The joint loss of the members' mean on `val`: with everything (""), and without what may be missing."""
+    return {
+        name: float(
+            joint_loss(
+                members(inputs).mean(dim=0), val.is_viral, val.target, val.weights, recipe.regression_share
+            )
         )
-        for inputs in (val.inputs, val.ageless)
-    ]
-    return float(losses[0]), float(losses[1])
+        for name, inputs in {"": val.inputs, **val.missing}.items()
+    }
+
+
+def _chosen_by(losses: dict[str, float]) -> float:
+    shares = {name: MISSING_SHARES[name] for name in losses if name}
+    whole = (1 - sum(shares.values())) * losses[""]
+    return whole + sum(share * losses[name] for name, share in shares.items())
+
+
+def _account(losses: dict[str, float]) -> str:
+    without = ", ".join(f"{loss:.4f} without {name}" for name, loss in losses.items() if name)
+    return f"val loss {losses['']:.4f}" + (f", {without}" if without else "")
+
+
+def batch_size(rows: int, recipe: Recipe) -> int:
+    """Rows of a batch: fewer than the recipe says where there are few."""
+    return min(recipe.batch_size, max(rows // FEWEST_BATCHES, SMALLEST_BATCH), rows)
+
+
+def class_weights(train: Rows, recipe: Recipe) -> Tensor | None:
+    """How much a row that is not viral and one that is count; None for alike. They keep the mean at 1."""
+    assert recipe.class_weights in CLASS_WEIGHTS, f"class weights are one of {CLASS_WEIGHTS}"
+    if recipe.class_weights == "none":
+        return None
+    viral = float((train.weights * train.is_viral).sum() / train.weights.sum())
+    return torch.tensor([0.5 / (1 - viral), 0.5 / viral])
 
 
 def _optimizer(members: Members, recipe: Recipe) -> torch.optim.AdamW:
@@ -124,17 +181,16 @@ def _optimizer(members: Members, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def _batches(rows: Rows, members: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
-    """One epoch: every member sees the rows in an order of its own, with ages dropped and noise added."""
-    size = min(recipe.batch_size, len(rows))
+    """One epoch: every member sees the rows in an order of its own, with parts dropped and noise added."""
+    size = batch_size(len(rows), recipe)
     orders = torch.stack([torch.randperm(len(rows), generator=generator) for _ in range(members)])
-    dims = rows.inputs.shape[1]
-    noise = torch.full((dims,), recipe.scalar_noise)
-    noise[: recipe.text_dims] = recipe.text_noise
     for start in range(0, len(rows) - size + 1, size):
         chosen = orders[:, start : start + size]  # (M, B)
-        dropped = torch.rand(chosen.shape, generator=generator) < recipe.age_dropped
-        inputs = torch.where(dropped[..., None], rows.ageless[chosen], rows.inputs[chosen])  # (M, B, D)
-        inputs = inputs + torch.randn(inputs.shape, generator=generator) * noise
+        inputs = rows.inputs[chosen]  # (M, B, D)
+        for name, without in rows.missing.items():
+            dropped = torch.rand(chosen.shape, generator=generator) < recipe.dropped(name)  # (M, B)
+            inputs = torch.where(dropped[..., None] & rows.touched[name], without[chosen], inputs)
+        inputs = inputs + torch.randn(inputs.shape, generator=generator) * rows.noise
         yield Batch(inputs, rows.is_viral[chosen], rows.target[chosen], rows.weights[chosen])
 
 

@@ -48,27 +48,37 @@ class Members(nn.Module):
         return torch.matmul(narrow, self.last) + self.last_bias  # (M, B, 3)
 
     @torch.no_grad()
-    def to_head(self, projection: TitleProjection, used: list[int], scalars: int) -> LowRankHead:
-        """These members as one head over the text vector and all `scalars` features.
+    def to_head(
+        self, text: TitleProjection, used: list[int], scalars: int, image: TitleProjection | None = None
+    ) -> LowRankHead:
+        """These members as one head over the text and image vectors and all `scalars` features.
 
-        The inputs were the K projected title coordinates, then the scalar features at positions `used`.
-        The projection's mean moves into the bias; a feature that is not used has a column of zeros.
+        The inputs were the K projected text coordinates, the J of the image, then the scalar features at
+        positions `used`. The projections' means move into the bias; a feature that is not used has a column
+        of zeros.
         """
-        title_dims = projection.components_.shape[1]
         wide, narrow = self.hidden
         first = _padded(self.first.permute(0, 2, 1).flatten(0, 1), wide)  # (H1, D)
-        text_units = first[:, :title_dims].contiguous()  # (H1, K)
+        first_bias = _padded(self.first_bias.flatten(), wide).double()  # (H1,)
+        begin, blocks = 0, []
+        for projection in (text, image):
+            dims = 0 if projection is None else projection.components_.shape[1]
+            units = first[:, begin : begin + dims].contiguous()  # (H1, K)
+            begin += dims
+            if projection is not None:
+                directions = torch.from_numpy(projection.components_.T.copy())  # (K, D), float64
+                first_bias -= units.double() @ (directions @ torch.from_numpy(projection.mean_))
+                blocks.append((units, directions.float()))
         scalar_weight = torch.zeros(len(first), scalars)
-        scalar_weight[:, used] = first[:, title_dims:]
-        directions = torch.from_numpy(projection.components_.T.copy())  # (K, D), float64
-        shift = text_units.double() @ (directions @ torch.from_numpy(projection.mean_))  # (H1,)
-        first_bias = _padded(self.first_bias.flatten(), wide).double() - shift  # (H1,)
+        scalar_weight[:, used] = first[:, begin:]
         second = _block_diagonal(self.second.permute(0, 2, 1))
         last = _padded(self.last.permute(2, 0, 1).flatten(1).T / len(self.last), narrow).T  # (3, H2)
         last_bias = self.last_bias.mean(dim=(0, 1))  # (3,)
         return LowRankHead(
-            text_units=text_units,
-            text_directions=directions.float(),
+            text_units=blocks[0][0],
+            text_directions=blocks[0][1],
+            image_units=blocks[1][0] if image else None,
+            image_directions=blocks[1][1] if image else None,
             scalar_weight=scalar_weight,
             input_bias=first_bias.float(),
             hidden_weight=_padded(_padded(second, narrow).T, wide).T,  # (H2, H1)

@@ -16,6 +16,7 @@ BoolArray = NDArray[np.bool_]
 
 ECE_BINS = 10
 RESAMPLES = 1000
+FEWER = 200  # where every figure is computed anew
 CHUNK = 100  # resamples at a time: 100 x 10,000 rows of float64 are 8 MB
 
 
@@ -139,6 +140,32 @@ def paired_intervals(
         low, high = np.nanquantile(np.concatenate(samples[name]), [0.025, 0.975])
         difference = float((statistic(first, once) - statistic(second, once))[0])
         intervals[name] = Interval(difference, float(low), float(high))
+    return intervals
+
+
+def figure_intervals(
+    predictions: Predictions,
+    f1_threshold: float,
+    groups: Sequence[str],
+    seed: int = 0,
+    resamples: int = FEWER,
+) -> dict[str, Interval]:
+    """Every figure with its 95 % interval, videos (`groups`) drawn anew; `difference` is the figure."""
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    samples = []
+    for _ in range(resamples):
+        drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)))
+        rows = np.repeat(np.arange(len(index)), drawn[index])
+        again = Predictions(*(getattr(predictions, name)[rows] for name in Predictions.__slots__))
+        if 0 < again.is_viral.sum() < len(rows):
+            samples.append(metrics_row(again, f1_threshold).to_dict())
+    figures = metrics_row(predictions, f1_threshold).to_dict()
+    del figures["f1_threshold"]
+    intervals = {}
+    for name, figure in figures.items():
+        low, high = np.quantile([sample[name] for sample in samples], [0.025, 0.975])
+        intervals[name] = Interval(figure, float(low), float(high))
     return intervals
 
 

@@ -1,4 +1,4 @@
-"""The few directions in which titles differ most: what the head sees of the text vector."""
+"""The few directions in which texts, or pictures, differ most: what the head sees of a tower's vector."""
 
 from typing import Self
 
@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Vectors = NDArray[np.float32]
+# A direction with less of the first one's variance is rounding: scaled to variance 1 it would be noise.
+SMALLEST_SHARE = 1e-9
 
 
 class TitleProjection:
@@ -16,7 +18,10 @@ class TitleProjection:
     components_: FloatArray  # (D, K), already divided by each direction's standard deviation
 
     def fit(self, vectors: Vectors, weights: FloatArray, dims: int) -> Self:
-        """Learn `dims` directions from (N, D) vectors, row i counting `weights[i]`; 0 dims is no text."""
+        """Learn up to `dims` directions from (N, D) vectors, row i counting `weights[i]`; 0 is no text.
+
+        Vectors that differ in fewer directions give as many as those.
+        """
         rank = min(vectors.shape[0] - 1, vectors.shape[1])
         if not 0 <= dims <= rank:
             raise ValueError(f"{dims} text dimensions of {vectors.shape} vectors; expected 0 to {rank}")
@@ -25,6 +30,7 @@ class TitleProjection:
         covariance = (centred * weights[:, None]).T @ centred / weights.sum()  # (D, D)
         variances, directions = np.linalg.eigh(covariance)
         order = np.argsort(variances)[::-1][:dims]
+        order = order[variances[order] > SMALLEST_SHARE * variances[-1]]
         self.components_ = directions[:, order] / np.sqrt(np.maximum(variances[order], 1e-12))
         return self
 

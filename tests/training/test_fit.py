@@ -77,7 +77,7 @@ def test_other_data_is_not_called_by_the_known_name(fitted):
     provenance = fitted.checkpoint.provenance
     assert provenance["data"]["licence"] == "not stated"
     assert provenance["data"]["rows"]["train"] == len(dataset().train)
-    assert provenance["source"] == "demo"
+    assert provenance["source"] == "trained with training.fit"
 
 
 def test_cached_vectors_are_the_computed_ones(tmp_path, fitted):

@@ -1,0 +1,186 @@
+"""Every thumbnail through the frozen image encoder once; downloads run while the encoder computes.
+
+A vector is kept under its picture's bytes, and which bytes a URL had is kept beside it: what was fetched and
+encoded before a kill is neither fetched nor encoded again. What failed is tried again.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.checkpoint import Checkpoint
+from model.engine import Engine, Vectors
+from preprocessing.decode_pool import DecodePool
+from preprocessing.image import ImageLimits, ImageSpec
+from preprocessing.thumbnails import ThumbnailFetcher
+from training.dataset import SPLITS, Dataset, Split
+from training.progress import progress
+from training.thumbnails import Picture, Thumbnails, decode, load
+from training.vector_store import VectorStore, key_of
+from training.vectors import folder_of
+
+BATCH_SIZE = 16
+DECODERS = 2
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ImageVectors:
+    """The pooled vector of each place's picture; `problems` says of the others why they have none."""
+
+    source: Thumbnails
+    index: dict[str, int]
+    vectors: Vectors
+    neutral: Vectors
+    """(D,) what the encoder gives for no picture."""
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def known(self, split: Split) -> NDArray[np.bool_]:
+        """(N,) whether each row has a picture."""
+        return np.array([place in self.index for place in self.source.places(split)], dtype=np.bool_)
+
+    def of(self, split: Split) -> Vectors:
+        """(N, D), the neutral vector where a row has no picture."""
+        rows = np.tile(self.neutral, (len(split), 1))
+        for row, place in enumerate(self.source.places(split)):
+            if place in self.index:
+                rows[row] = self.vectors[self.index[place]]
+        return rows
+
+    def account(self, dataset: Dataset) -> dict[str, dict[str, int]]:
+        """Per split: rows with a picture, without a place, and with one that failed, by reason."""
+        found = {}
+        for name in SPLITS:
+            places = self.source.places(dataset.split(name))
+            states = Counter(self._state(place) for place in places)
+            found[name] = dict(sorted(states.items()))
+        return found
+
+    def problem_lines(self) -> list[str]:
+        """For people: how many pictures failed for each reason, and the first of each by name."""
+        by_reason: dict[str, list[str]] = {}
+        for place, problem in sorted(self.problems.items()):
+            by_reason.setdefault(problem.partition(":")[0], []).append(f"{_shown(place)}: {problem}")
+        lines = []
+        for reason, sentences in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+            lines.append(f"  {reason}: {len(sentences)} thumbnails, trained as missing")
+            lines += [f"    {sentence}" for sentence in sentences[:SHOWN]]
+        return lines
+
+    def _state(self, place: str | None) -> str:
+        if place is None:
+            return "missing"
+        return "used" if place in self.index else self.problems[place].partition(":")[0]
+
+
+def encode_thumbnails(
+    engine: Engine,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    source: Thumbnails,
+    cache: Path | None = None,
+) -> ImageVectors | None:
+    """Vectors of all thumbnails of the three splits; None where no row has one.
+
+    What lies in `cache` is not computed again. Raises `DatasetError` for a folder that cannot be read.
+    """
+    places = sorted({place for name in SPLITS for place in source.places(dataset.split(name)) if place})
+    vision = checkpoint.config.vision
+    if not places or vision is None:
+        return None
+    folder = folder_of(checkpoint, "image", cache)
+    run = _Encoding(
+        engine=engine,
+        source=source,
+        spec=ImageSpec(vision.height, vision.width),
+        vectors=VectorStore(folder),
+        contents=VectorStore(folder / "urls" if folder else None),
+    )
+    asyncio.run(run.encode(places))
+    index = {place: row for row, place in enumerate(sorted(run.keys))}
+    found = np.stack([run.vectors[run.keys[place]] for place in index]) if index else np.zeros((0, 0))
+    return ImageVectors(source, index, found.astype(np.float32), engine.neutral_image, run.problems)
+
+
+@dataclass
+class _Encoding:
+    """One pass over all places; `keys` are the contents of those that gave a picture."""
+
+    engine: Engine
+    source: Thumbnails
+    spec: ImageSpec
+    vectors: VectorStore
+    contents: VectorStore
+    """URL's key to its content's key."""
+    keys: dict[str, bytes] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    async def encode(self, places: Sequence[str]) -> None:
+        """Load, decode and encode whatever is not kept yet."""
+        rest = [place for place in places if not self._kept(place)]
+        batches = [rest[start : start + BATCH_SIZE] for start in range(0, len(rest), BATCH_SIZE)]
+        done = len(places) - len(rest)
+        async with (
+            ThumbnailFetcher(self.source.policy) as fetcher,
+            DecodePool(self.spec, ImageLimits(max_bytes=self.source.policy.max_bytes), DECODERS) as pool,
+        ):
+            with progress(len(places), "thumbnails", "thumbnails", done=done) as bar:
+                coming = self._start(batches[:1], fetcher)
+                for number, batch in enumerate(batches, 1):
+                    pictures = await coming
+                    coming = self._start(batches[number : number + 1], fetcher)
+                    await self._take(pictures, pool)
+                    bar.update(len(batch))
+                await coming
+
+    def _start(
+        self, batches: Sequence[Sequence[str]], fetcher: ThumbnailFetcher
+    ) -> "asyncio.Task[list[Picture]]":
+        """The next batch's downloads, under way while this one is encoded."""
+        places = [place for batch in batches for place in batch]
+        return asyncio.create_task(load(places, self.source, fetcher))
+
+    def _kept(self, place: str) -> bool:
+        """Whether this URL's picture was encoded before; a file is read again, it may have changed."""
+        name = key_of(place.encode())
+        if self.source.folder is not None or name not in self.contents:
+            return False
+        content = self.contents[name].tobytes()
+        if content not in self.vectors:
+            return False
+        self.keys[place] = content
+        return True
+
+    async def _take(self, pictures: Sequence[Picture], pool: DecodePool) -> None:
+        self.problems.update({each.place: each.problem for each in pictures if each.problem is not None})
+        loaded = [each for each in pictures if each.encoded is not None]
+        keys = {each.place: key_of(each.encoded or b"") for each in loaded}
+        fresh = {keys[each.place]: each for each in loaded if keys[each.place] not in self.vectors}
+        outcomes = dict(zip(fresh, await decode(list(fresh.values()), pool), strict=True))
+        pixels = {key: found for key, found in outcomes.items() if isinstance(found, np.ndarray)}
+        if pixels:
+            encoded = await asyncio.to_thread(self.engine.encode_image, np.stack(list(pixels.values())))
+            self.vectors.add(list(pixels), encoded)
+        for place, key in keys.items():
+            if key in self.vectors:
+                self.keys[place] = key
+            else:
+                self.problems[place] = str(outcomes[key])
+        self._remember([place for place in keys if place in self.keys])
+
+    def _remember(self, places: Sequence[str]) -> None:
+        if self.source.folder is None and places:
+            contents = np.stack([np.frombuffer(self.keys[place], dtype=np.uint8) for place in places])
+            self.contents.add([key_of(place.encode()) for place in places], contents)
+
+
+def _shown(place: str) -> str:
+    """A file's name, or a URL without what may be secret in it."""
+    if "://" not in place:
+        return Path(place).name if not place.startswith("data:") else "data:"
+    return place.partition("?")[0]

@@ -1,0 +1,120 @@
+"""What a head is trained on: the towers' vectors along a few directions, and the scalars that vary.
+
+Each row comes as it is and as a request tells it that lacks the age, the picture or the description, so that
+training can take those away at random.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from features import FeatureScaler, Video, compute_features
+from model.engine import Vectors
+from model.velocity import LogVelocity
+from training.dataset import Dataset, Split, without_age, without_description
+from training.images import ImageVectors
+from training.loop import Recipe, Rows
+from training.projection import TitleProjection
+from training.vectors import TitleVectors
+
+FloatArray = NDArray[np.float64]
+
+
+def droppable(dataset: Dataset) -> dict[str, Callable[[Sequence[Video]], list[Video]]]:
+    """What a request may leave out of a video, and how it then looks; pictures are no part of a `Video`."""
+    if "description" in dataset.text_fields:
+        return {"age": without_age, "description": without_description}
+    return {"age": without_age}
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """Everything that turns rows into inputs: K text coordinates, J of the image, then the scalars `used`."""
+
+    dataset: Dataset
+    titles: TitleVectors
+    images: ImageVectors | None
+    scaler: FeatureScaler
+    recipe: Recipe
+    text: TitleProjection
+    image: TitleProjection | None
+    used: list[int]
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: Dataset,
+        titles: TitleVectors,
+        images: ImageVectors | None,
+        scaler: FeatureScaler,
+        recipe: Recipe,
+    ) -> Self:
+        """Learn the directions from the train rows."""
+        # A feature that never varied teaches nothing; its column stays zero.
+        used = [int(column) for column in np.flatnonzero(~scaler.is_constant_)]
+        text = _text_projection(dataset, titles, recipe)
+        image = None if images is None else _image_projection(dataset, images, recipe)
+        return cls(dataset, titles, images, scaler, recipe, text, image, used)
+
+    def rows(self, split: Split, velocity: LogVelocity, weights: FloatArray) -> Rows:
+        """A split's rows with its targets."""
+        inputs = self._matrix(split, split.videos)
+        missing = {
+            name: self._matrix(split, without(split.videos))
+            for name, without in droppable(self.dataset).items()
+        }
+        if self.images is not None:
+            missing["image"] = self._matrix(split, split.videos, with_image=False)
+        return Rows(
+            inputs=torch.from_numpy(inputs),
+            missing={name: torch.from_numpy(matrix) for name, matrix in missing.items()},
+            touched={
+                name: torch.from_numpy((matrix != inputs).any(axis=0)) for name, matrix in missing.items()
+            },
+            noise=self._noise(inputs.shape[1]),
+            is_viral=torch.from_numpy(split.is_viral.astype(np.int64)),
+            target=torch.from_numpy(velocity.apply(split.views_per_day).astype(np.float32)),
+            weights=torch.from_numpy(weights.astype(np.float32)),
+        )
+
+    def _matrix(self, split: Split, videos: Sequence[Video], *, with_image: bool = True) -> Vectors:
+        """(N, D) inputs."""
+        blocks = [self.text.transform(self.titles.of(videos))]
+        if self.images is not None and self.image is not None:
+            neutral = np.tile(self.images.neutral, (len(split), 1))
+            blocks.append(self.image.transform(self.images.of(split) if with_image else neutral))
+        blocks.append(self.scaler.transform(compute_features(videos))[:, self.used])
+        return np.hstack(blocks)
+
+    def _noise(self, dims: int) -> torch.Tensor:
+        text = self.text.components_.shape[1]
+        image = 0 if self.image is None else self.image.components_.shape[1]
+        noise = torch.full((dims,), self.recipe.scalar_noise)
+        noise[:text] = self.recipe.text_noise
+        noise[text : text + image] = self.recipe.image_noise
+        return noise
+
+
+def _text_projection(dataset: Dataset, titles: TitleVectors, recipe: Recipe) -> TitleProjection:
+    train = dataset.train
+    vectors, weights = titles.of(train.videos), train.weights
+    if "description" in dataset.text_fields:
+        bare = titles.of(without_description(train.videos))
+        share = recipe.description_dropped
+        vectors, weights = np.vstack([vectors, bare]), np.hstack([weights * (1 - share), weights * share])
+    return _projection(vectors, weights, recipe.text_dims)
+
+
+def _image_projection(dataset: Dataset, images: ImageVectors, recipe: Recipe) -> TitleProjection:
+    """No picture is one of the pictures: where the neutral one lies is what the head must tell first."""
+    train = dataset.train
+    weights = np.append(train.weights, train.weights.sum() * recipe.image_dropped)
+    return _projection(np.vstack([images.of(train), images.neutral]), weights, recipe.image_dims)
+
+
+def _projection(vectors: Vectors, weights: FloatArray, dims: int) -> TitleProjection:
+    return TitleProjection().fit(vectors, weights, min(dims, len(vectors) - 1, vectors.shape[1]))

@@ -1,0 +1,157 @@
+"""The command line of whoever trains: which file, its columns' names, which encoders, which recipe."""
+
+import argparse
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+from model.demo import DEFAULT_OUT, DEMO_DIRECTORY
+from preprocessing.thumbnails import ThumbnailPolicy
+from training.dataset import VIRAL_QUANTILE, DatasetError, Reading
+from training.descriptions import BOTH, TITLE_ALONE
+from training.encoders import RANDOM
+from training.loop import CLASS_WEIGHTS, Recipe
+from training.thumbnails import Thumbnails
+
+SEED = 20171114  # the first day of the demo's data
+URLS, NONE, AUTO = "urls", "none", "auto"
+TEXTS = {"title": TITLE_ALONE, "title,description": BOTH, AUTO: None}
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """What is read, for every command that reads a training file."""
+    parser.add_argument("data", type=Path, help="a CSV, CSV.gz or Parquet of snapshots")
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help="the file's name for a field, like title=headline; FIELD= leaves it out; may be repeated",
+    )
+    parser.add_argument("--text", choices=TEXTS, default=AUTO, help="which texts are read")
+    parser.add_argument("--allow-bad-rows", action="store_true", help="leave out rows that cannot be used")
+    parser.add_argument(
+        "--viral-quantile",
+        type=_share,
+        default=VIRAL_QUANTILE,
+        help="which share of train is not viral, where no column is_viral says it (%(default)s)",
+    )
+    parser.add_argument(
+        "--thumbnails",
+        default=AUTO,
+        metavar="DIR|urls|none",
+        help="a folder with VIDEO_ID.jpg files, or the column thumbnail_url (used where there is one)",
+    )
+    parser.add_argument(
+        "--trusted-network",
+        action="append",
+        default=[],
+        type=ip_network,
+        metavar="CIDR",
+        help="private addresses that thumbnails may be fetched from",
+    )
+
+
+def add_fit_options(parser: argparse.ArgumentParser) -> None:
+    """How it is fitted and where it is written."""
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
+    parser.add_argument("--results", type=Path, help="a folder for phase1_results.json and the model card")
+    parser.add_argument("--text-encoder", default=RANDOM, help="random, a BERT directory, or a hub name")
+    parser.add_argument("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the encoders run")
+    parser.add_argument("--seed", type=int, default=SEED, help="decides encoders, dropout and order")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        help="a folder for the encoders' vectors, from which an interrupted run goes on "
+        "(training-cache beside the checkpoint)",
+    )
+    parser.add_argument(
+        "--demo-head", type=Path, nargs="?", const=DEMO_DIRECTORY, help="also store the head as the demo's"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a checkpoint that is no demo")
+    _add_recipe_options(parser)
+
+
+def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    usual = Recipe()
+    parser.add_argument("--text-dims", type=_whole, default=usual.text_dims, help="directions of the text")
+    parser.add_argument("--text-noise", type=_number, default=usual.text_noise, help="noise on them")
+    parser.add_argument("--image-dims", type=_whole, default=usual.image_dims, help="directions of the image")
+    parser.add_argument("--image-noise", type=_number, default=usual.image_noise, help="noise on them")
+    parser.add_argument("--epochs", type=_whole, default=usual.epochs, help="at most so many (%(default)s)")
+    parser.add_argument("--patience", type=_whole, default=usual.patience, help="epochs without a better one")
+    parser.add_argument("--class-weights", choices=CLASS_WEIGHTS, default=usual.class_weights)
+    for name in ("age", "description", "image"):
+        parser.add_argument(
+            f"--{name}-dropped",
+            type=_share,
+            default=usual.dropped(name),
+            help=f"how often a training row loses its {name} (%(default)s)",
+        )
+    parser.add_argument(
+        "--half-life-days",
+        type=_number,
+        default=usual.half_life_days,
+        help="rows so much older than the newest weigh half; 0 weighs all alike (%(default)s)",
+    )
+
+
+def reading_from(options: argparse.Namespace) -> Reading:
+    """How the file is read. Raises `DatasetError` for a mapping that is none."""
+    columns = {}
+    for given in options.column:
+        field, separator, column = given.partition("=")
+        if not separator:
+            raise DatasetError(f"--column {given}: expected FIELD=COLUMN, like title=headline")
+        columns[field.strip()] = column.strip()
+    return Reading(
+        columns=columns,
+        text=TEXTS[options.text],
+        allow_bad_rows=options.allow_bad_rows,
+        viral_quantile=options.viral_quantile,
+        seed=getattr(options, "seed", SEED),
+    )
+
+
+def thumbnails_from(options: argparse.Namespace) -> Thumbnails | None:
+    """Where thumbnails are had; None where none are wanted."""
+    if options.thumbnails == NONE:
+        return None
+    folder = None if options.thumbnails in (URLS, AUTO) else Path(options.thumbnails)
+    return Thumbnails(folder, ThumbnailPolicy(trusted_networks=tuple(options.trusted_network)))
+
+
+def recipe_from(options: argparse.Namespace) -> Recipe:
+    """The usual recipe with what was asked for."""
+    names = ("text_dims", "text_noise", "image_dims", "image_noise", "epochs", "patience", "class_weights")
+    more = ("age_dropped", "description_dropped", "image_dropped", "half_life_days")
+    return replace(Recipe(), **{name: getattr(options, name) for name in (*names, *more)})
+
+
+def cache_from(options: argparse.Namespace) -> Path:
+    """Where vectors are kept."""
+    cache: Path | None = options.cache
+    out: Path = options.out
+    return out.parent / "training-cache" if cache is None else cache
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"is {text}, expected 0 or more and below 1")
+    return value
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"is {text}, expected 0 or more")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"is {text}, expected 0 or more")
+    return value

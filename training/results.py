@@ -1,0 +1,160 @@
+"""What a fit comes to, for programs and for people: phase1_results.json and a model card in Markdown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from model.checkpoint import Checkpoint
+from training.dataset import SPLITS, Dataset
+from training.images import ImageVectors
+from training.metrics import MetricsRow
+
+RESULTS_FILE = "phase1_results.json"
+SUCCESS = (
+    "success: AUROC on test is above the scalars alone by a paired bootstrap over videos (95 %), and "
+    "R2 is above 0"
+)
+UNITS = (
+    "MAE and R2 in log1p(views per day); Brier and ECE on calibrated scores; F1's threshold is chosen on val"
+)
+FIGURES = tuple(MetricsRow.__slots__)
+
+
+def phase1_results(
+    checkpoint: Checkpoint, dataset: Dataset, images: ImageVectors | None, intervals: dict[str, Any]
+) -> dict[str, Any]:
+    """Plain values: the eight keys that were agreed on first, and the whole of it after them."""
+    figures = checkpoint.test_metrics
+    baseline, gain = _baseline(figures)
+    rows = {name: dataset.split(name) for name in SPLITS}
+    total = sum(len(split) for split in rows.values())
+    viral = sum(int(split.is_viral.sum()) for split in rows.values())
+    return {
+        "dataset_size": total,
+        "viral_rate": viral / total,
+        "num_features": len(checkpoint.scalar_features or ()),
+        "baseline_auroc": baseline["auroc"],
+        "multimodal_auroc": figures["auroc"],
+        "velocity_mae": figures["mae"],
+        "success": bool(gain["auroc"]["low"] > 0 and figures["r2"] > 0),
+        "what_they_mean": [SUCCESS, UNITS, "baseline: the same head on the scalars alone"],
+        "with_age": {name: figures[name] for name in FIGURES},
+        "without_age": figures["without_age"],
+        "baseline": baseline,
+        "gain_over_baseline": gain,
+        "intervals_95": intervals,
+        "splits": {
+            name: {
+                "rows": len(split),
+                "videos": len(set(split.video_ids)),
+                "viral_rate": float(split.is_viral.mean()),
+            }
+            for name, split in rows.items()
+        },
+        "rows_in_file": dataset.rows_in_file,
+        "left_out": dataset.bad_rows.counts(),
+        "purged": dataset.purged_rows,
+        "empty_cells": dataset.bad_rows.empty,
+        "thumbnails": None if images is None else images.account(dataset),
+        "notes": list(dataset.notes),
+        "provenance": checkpoint.provenance,
+    }
+
+
+def _baseline(figures: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+    """The head on the scalars alone, and what the whole one gains over it; the twin, without images."""
+    name = "scalars_alone" if "scalars_alone" in figures else "twin"
+    return figures[name], figures[f"gain_over_{name}"]
+
+
+def write_results(folder: Path, name: str, results: dict[str, Any]) -> list[Path]:
+    """Write both files into `folder` and return where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found, card = folder / RESULTS_FILE, folder / f"{Path(name).stem}.card.md"
+    text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
+    found.write_text(text + "\n", encoding="utf-8")
+    card.write_text(model_card(name, results), encoding="utf-8")
+    return [found, card]
+
+
+def model_card(name: str, results: dict[str, Any]) -> str:
+    """Markdown: what it was trained on, what it reaches, and what it cannot promise."""
+    made = results["provenance"]
+    source, recipe = made["data"], made["recipe"]
+    lines = [
+        f"# {name}",
+        "",
+        f"Written by `python -m training.fit` {made['code_version']} on {made['created']}.",
+        "",
+    ]
+    lines += [
+        "## Data",
+        "",
+        f"{source['file']} (sha256 {source['sha256']}), {source['name']}; split {source['split']}.",
+        "",
+    ]
+    lines += ["| split | observed | rows | videos | viral |", "| --- | --- | --- | --- | --- |"]
+    for split, part in results["splits"].items():
+        observed = source["observed"][split]
+        lines.append(
+            f"| {split} | {observed} | {part['rows']:,} | {part['videos']:,} | {part['viral_rate']:.1%} |"
+        )
+    lines += ["", _left_out(results), "", *_thumbnail_lines(results["thumbnails"])]
+    lines += ["## Figures on the test split", "", f"{UNITS}.", ""]
+    lines += _table(results)
+    gain = results["gain_over_baseline"]["auroc"]
+    lines += [
+        "",
+        f"AUROC above the scalars alone: {gain['difference']:+.4f} [{gain['low']:+.4f}, "
+        f"{gain['high']:+.4f}], 95 % "
+        f"by video. {'That is a gain.' if gain['low'] > 0 else 'That may be chance.'}",
+        "",
+        "## What it cannot promise",
+        "",
+        *(f"- {note}" for note in [*made["notes"], *results["notes"]]),
+        "",
+        "## How it was made",
+        "",
+        *(f"- {kind} encoder: {_encoder(origin)}" for kind, origin in made["encoders"].items()),
+        "- recipe: " + ", ".join(f"{key} {value}" for key, value in recipe.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _left_out(results: dict[str, Any]) -> str:
+    left_out = ", ".join(f"{count} for {kind}" for kind, count in results["left_out"].items()) or "none"
+    return (
+        f"Of {results['rows_in_file']:,} rows in the file, left out because they cannot be used: {left_out}; "
+        f"purged because their target is read in the next split's time: {results['purged']:,}."
+    )
+
+
+def _thumbnail_lines(account: dict[str, dict[str, int]] | None) -> list[str]:
+    if account is None:
+        return []
+    said = "; ".join(
+        f"{split}: " + ", ".join(f"{count} {state}" for state, count in states.items())
+        for split, states in account.items()
+    )
+    return [f"Thumbnails by row: {said}.", ""]
+
+
+def _table(results: dict[str, Any]) -> list[str]:
+    shown = [name for name in FIGURES if name != "f1_threshold"]
+    lines = ["| request | " + " | ".join(shown) + " |", "| --- " * (len(shown) + 1) + "|"]
+    for title, key in (
+        ("with age", "with_age"),
+        ("without age", "without_age"),
+        ("scalars alone", "baseline"),
+    ):
+        lines.append(f"| {title} | " + " | ".join(f"{results[key][name]:.3f}" for name in shown) + " |")
+    for title, intervals in results["intervals_95"].items():
+        cells = (f"{intervals[name]['low']:.3f} to {intervals[name]['high']:.3f}" for name in shown)
+        lines.append(f"| {title}, 95 % | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _encoder(origin: dict[str, Any]) -> str:
+    named = origin.get("source", f"seed {origin.get('seed')}")
+    return f"{origin['kind']}, {named}"
