@@ -18,7 +18,7 @@ from training.dataset import Dataset, DatasetError, read_dataset
 from training.report.findings import Findings, find
 from training.report.page import MARKS, Picture, render
 from training.report.palette import DARK, DPI, LIGHT, drawing, to_png
-from training.report.plots import PLOTS
+from training.report.plots import PLOTS, Plot
 from training.report.scorer import Scorer
 from training.report.sentences import captions
 from training.vectors import encode_titles
@@ -83,15 +83,17 @@ def write(folder: Path, findings: Findings, checkpoint: Checkpoint, dataset: Dat
 
 def draw(findings: Findings) -> dict[str, Picture]:
     """Every picture in both themes."""
-    pictures = {}
-    for name, plot in PLOTS.items():
-        drawn = {}
-        for palette in (LIGHT, DARK):
-            with drawing(palette):
-                figure = plot(findings, palette)
-                drawn[palette.name] = to_png(figure)
-        pictures[name] = Picture(drawn["light"], drawn["dark"], round(figure.get_figheight() * DPI))
-    return pictures
+    return {name: draw_one(plot, findings) for name, plot in PLOTS.items()}
+
+
+def draw_one(plot: Plot, findings: Findings) -> Picture:
+    """One picture in both themes."""
+    drawn = {}
+    for palette in (LIGHT, DARK):
+        with drawing(palette):
+            figure = plot(findings, palette)
+            drawn[palette.name] = to_png(figure)
+    return Picture(drawn["light"], drawn["dark"], round(figure.get_figheight() * DPI))
 
 
 if __name__ == "__main__":

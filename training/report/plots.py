@@ -301,7 +301,8 @@ def _percent(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(percent)
 
 
-PLOTS: dict[str, Callable[[Findings, Palette], Figure]] = {
+Plot = Callable[[Findings, Palette], Figure]
+PLOTS: dict[str, Plot] = {
     "roc": roc,
     "precision-recall": precision_recall,
     "reliability": reliability,
