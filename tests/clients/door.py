@@ -115,7 +115,7 @@ def _handler(door: Door, client: httpx.Client) -> type[BaseHTTPRequestHandler]:
             except OSError:
                 self.close_connection = True  # a client that was killed while it waited
 
-        do_GET = do_POST = do_PATCH = do_HEAD = _serve  # noqa: N815  the names that http.server looks for
+        do_GET = do_POST = do_PATCH = do_HEAD = do_OPTIONS = _serve  # noqa: N815  the names that http.server looks for
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
             """Nobody reads it."""

@@ -32,7 +32,7 @@ def test_the_source_is_strict(folder: Path) -> None:
 
 
 def test_the_client_scores_and_waits(folder: Path, service: Service) -> None:
-    """The client's own tests pass against a real service, and against a host that answers in its place first."""
+    """The client's own tests pass against a real service, and a host that answers in its place."""
     _pass(folder, "scores", "patience", "lines", MILES_URL=service.url)
 
 

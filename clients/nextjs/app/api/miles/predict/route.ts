@@ -1,5 +1,5 @@
 // The server-side call: the browser talks to this site alone, and the key stays here.
-import { AsleepError, Miles, MilesError, ProblemError, type Problem, type Video } from "miles-client";
+import { Miles, MilesError, ProblemError, UnexpectedAnswerError, type Problem, type Video } from "miles-client";
 
 import { serverSettings } from "../../../../settings.ts";
 
@@ -23,8 +23,9 @@ export async function POST(request: Request): Promise<Response> {
 function refusal(error: unknown): Response {
   if (error instanceof ProblemError) return answer(error.problem, error.retryAfterMs);
   if (error instanceof SyntaxError) return answer(problem(400, "Bad Request", "The body is not JSON."));
-  if (error instanceof AsleepError) return answer(problem(503, "Waking up", error.message));
-  if (error instanceof MilesError) return answer(problem(503, "Not reached", "The scoring service did not answer."));
+  if (error instanceof UnexpectedAnswerError) return answer(problem(502, "Bad Gateway", "MILES_URL is not a Miles."));
+  // Asleep, starting or silent: what a sleeping service's own host would say, so that the browser waits for it.
+  if (error instanceof MilesError) return new Response(error.message, { status: 503 });
   throw error;
 }
 
