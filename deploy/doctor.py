@@ -11,7 +11,6 @@ then left for `make serve`.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -136,10 +135,10 @@ def settings() -> Finding:
     """Whether the service accepts the MILES_ variables that are set."""
     given = sorted(name for name in os.environ if name.startswith("MILES_"))
     says = f"{', '.join(given)} set" if given else "all at their defaults"
-    if importlib.util.find_spec("pydantic_settings") is None:
+    try:
+        from serving.settings import Settings, SettingsError
+    except ImportError:  # no environment yet, or one that is half made
         return Finding("Settings", NOTE, says, "make serve checks them")
-    from serving.settings import Settings, SettingsError
-
     try:
         Settings.from_environment()
     except SettingsError as exc:

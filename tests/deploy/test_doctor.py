@@ -136,6 +136,15 @@ def test_the_environment_checks_the_settings(checkout: Path) -> None:
     assert "did you mean MILES_THREADS?" in found["Settings"]["says"]
 
 
+def test_half_an_environment_is_no_environment(checkout: Path, tmp_path: Path) -> None:
+    """A Python that has some of our packages and not all leaves the settings to make serve."""
+    (tmp_path / "some" / "pydantic_settings").mkdir(parents=True)
+    (tmp_path / "some" / "pydantic_settings" / "__init__.py").touch()
+    status, found = examine(checkout, PYTHONPATH=str(tmp_path / "some"))
+    assert (status, found["Settings"]["state"]) == (0, "note")
+    assert found["Settings"]["remedy"] == "make serve checks them"
+
+
 def test_a_bundle_of_another_processor_is_told(checkout: Path) -> None:
     """What was chosen elsewhere serves here, and the doctor says where and how it was compiled."""
     compiled(checkout, "Another CPU (neither BF16 nor INT8)")
