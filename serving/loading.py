@@ -112,6 +112,12 @@ def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard
 
 def _given_bundle(path: Path, settings: Settings) -> Bundle:
     bundle = read_bundle(path)
+    expected, found = settings.checkpoint_sha256, bundle.card.sha256
+    if expected and found != expected.lower():
+        raise CheckpointError(
+            f"{path}: was compiled from a checkpoint whose sha256 is {found}, expected {expected}. Name its "
+            "own bundle, or correct MILES_CHECKPOINT_SHA256."
+        )
     if settings.precision not in ("auto", _asked_precision(bundle)):
         raise CheckpointError(
             f"{path}: was compiled with precision {_asked_precision(bundle)}, MILES_PRECISION is "

@@ -16,13 +16,15 @@ from tests.service import Service, ready_service, started_service, wait_for
 PATIENCE_S = 60  # never waited for unless the service is broken
 
 
-def post(service: Service, title: str, **fields: object) -> httpx.Response:
+def post(service: Service, title: str, key: str = "", **fields: object) -> httpx.Response:
     """Ask for a score."""
-    return httpx.post(f"{service.url}/predict", json={"title": title, **fields}, timeout=PATIENCE_S)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    body = {"title": title, **fields}
+    return httpx.post(f"{service.url}/predict", json=body, headers=headers, timeout=PATIENCE_S)
 
 
 @contextlib.contextmanager
-def waiting_request(service: Service) -> Iterator[tuple[socket.socket, list[httpx.Response]]]:
+def waiting_request(service: Service, key: str = "") -> Iterator[tuple[socket.socket, list[httpx.Response]]]:
     """A request that waits for a thumbnail until the listener is closed; its answer."""
     answers: list[httpx.Response] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -30,7 +32,7 @@ def waiting_request(service: Service) -> Iterator[tuple[socket.socket, list[http
 
         def ask() -> None:
             with contextlib.suppress(httpx.TransportError):
-                answers.append(post(service, "x", thumbnail_url=url))
+                answers.append(post(service, "x", key, thumbnail_url=url))
 
         thread = threading.Thread(target=ask)
         thread.start()
