@@ -91,7 +91,7 @@ def test_without_python_3_11_it_says_how_to_get_it(checkout: Path) -> None:
 
 
 def test_optional_programs_are_named_with_what_needs_them(checkout: Path) -> None:
-    """A program that only other targets need is absent, not a fault; one that is there is named by its path."""
+    """A program that only other targets need is absent, not a fault; one that is there has its path."""
     _, found = examine(checkout)
     assert found["wrk"]["state"] == "absent"
     assert found["wrk"]["says"] == "for make bench"
