@@ -6,6 +6,8 @@ from typing import Any
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# How tokens become one vector: by BERT's own pooler, or as the mean that sentence encoders are trained for.
+POOLINGS = ("pooler", "mean")
 # Output channels of a ResNet block over its width: BasicBlock's and Bottleneck's in torchvision.
 EXPANSION = {"basic": 1, "bottleneck": 4}
 
@@ -22,6 +24,7 @@ class TextConfig:
     max_positions: int = 512
     token_types: int = 2
     layer_norm_eps: float = 1e-12
+    pooling: str = "pooler"
 
     @property
     def output_dim(self) -> int:

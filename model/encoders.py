@@ -47,11 +47,12 @@ def text_config(bert: BertConfig) -> TextConfig:
 
 
 class TextEncoder(nn.Module):
-    """BERT's pooled output."""
+    """BERT's pooled output, or the mean of its tokens where a sentence encoder was trained for that."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.bert: Any = BertModel(bert_config(config))
+        self.pooling = config.pooling
 
     def fill_buffers(self) -> None:
         """Compute what no checkpoint holds; a module built on the meta device has no values."""
@@ -62,8 +63,16 @@ class TextEncoder(nn.Module):
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, T) ids, types and mask to (B, hidden_size)."""
         output = self.bert(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
+        if self.pooling == "mean":
+            return masked_mean(output.last_hidden_state, attention_mask)
         pooled: Tensor = output.pooler_output  # (B, 768)
         return pooled
+
+
+def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean of those of (B, T, D) tokens whose mask (B, T) is 1, (B, D)."""
+    weights = mask.to(hidden.dtype)
+    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(dim=1, keepdim=True)
 
 
 class VisionEncoder(nn.Module):

@@ -35,6 +35,7 @@ class TextTower(nn.Module):
     def __init__(self, network: MultimodalViralityPredictor) -> None:
         super().__init__()
         self.bert = network.text_encoder.bert
+        self.pooler = MeanPooler() if network.config.text.pooling == "mean" else None
 
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor, segments: Tensor, firsts: Tensor
@@ -47,8 +48,19 @@ class TextTower(nn.Module):
             position_ids=positions,
             attention_mask=of_one_text,
         ).last_hidden_state  # (1, N, text_dim)
+        if self.pooler is not None:
+            return self.pooler(hidden, segments, firsts)  # type: ignore[no-any-return]
         pooled: Tensor = self.bert.pooler(hidden[0].index_select(0, firsts).unsqueeze(1))
         return pooled
+
+
+class MeanPooler(nn.Module):
+    """The mean of each text's tokens; a module of its own, so that the quantiser knows it by its name."""
+
+    def forward(self, hidden: Tensor, segments: Tensor, firsts: Tensor) -> Tensor:
+        """(1, N, D) tokens of B texts to (B, D)."""
+        own = (segments[0].index_select(0, firsts).unsqueeze(1) == segments).to(hidden.dtype)  # (B, N)
+        return own @ hidden[0] / own.sum(dim=1, keepdim=True)
 
 
 class ImageTower(nn.Module):

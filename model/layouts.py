@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.config import IMAGENET_MEAN, IMAGENET_STD, FusionConfig, TextConfig, VisionConfig
+from model.config import IMAGENET_MEAN, IMAGENET_STD, POOLINGS, FusionConfig, TextConfig, VisionConfig
 from model.outline import EXPECTED, outline
 from model.plain import finite_number, shown, whole_number
 
@@ -145,7 +145,15 @@ def _infer_text(state_dict: Mapping[str, Tensor], declared: Mapping[str, Any]) -
         max_positions=positions.shape[0],
         token_types=types.shape[0],
         layer_norm_eps=_number("text.layer_norm_eps", declared, TextConfig.layer_norm_eps, (0.0, 1.0)),
+        pooling=_pooling(declared.get("pooling", TextConfig.pooling)),
     )
+
+
+def _pooling(declared: Any) -> str:
+    """How tokens become one vector, which shows in no shape either."""
+    if declared not in POOLINGS:
+        raise LayoutError(f"has config text.pooling {shown(declared)}, expected {' or '.join(POOLINGS)}")
+    return str(declared)
 
 
 def _heads(hidden: int, declared: Any) -> int:

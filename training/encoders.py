@@ -1,6 +1,7 @@
 """The frozen encoders that a head is fitted on, with the record of where their weights came from."""
 
-from dataclasses import asdict, dataclass, field
+import json
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from preprocessing.text import BertTextTokenizer
 
 RANDOM = "random"
 IMAGENET = "imagenet"
+SENTENCE_POOLING = "1_Pooling/config.json"  # sentence-transformers' name
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,15 @@ def random_encoders(
     return _encoders(_random_text(seed, text or TextConfig()), _random_vision(seed, vision or VisionConfig()))
 
 
-def open_encoders(text_source: str, image_source: str, seed: int) -> Encoders:
+def open_encoders(text_source: str, image_source: str, seed: int, pooling: str | None = None) -> Encoders:
     """Encoders by name: `random`, a BERT directory or hub name; `random`, `imagenet` or a ResNet-50 file.
 
-    Raises `EncoderSourceError`.
+    `pooling` None is what a sentence encoder's directory says of itself, else BERT's pooler. Raises
+    `EncoderSourceError`.
     """
-    text = _random_text(seed, TextConfig()) if text_source == RANDOM else _pretrained_text(text_source)
+    text = (
+        _random_text(seed, TextConfig()) if text_source == RANDOM else _pretrained_text(text_source, pooling)
+    )
     vision = (
         _random_vision(seed, VisionConfig()) if image_source == RANDOM else _pretrained_vision(image_source)
     )
@@ -82,9 +87,9 @@ def _random_vision(seed: int, config: VisionConfig) -> Vision:
     return config, random_vision_state(config, seed), origin
 
 
-def _pretrained_text(source: str) -> Text:
+def _pretrained_text(source: str, pooling: str | None) -> Text:
     encoder: TextEncoder = pretrained_text_encoder(source)
-    config = text_config(encoder.bert.config)
+    config = replace(text_config(encoder.bert.config), pooling=pooling or pooling_of(Path(source)))
     words = BertTextTokenizer.from_vocabulary().vocabulary_size
     if config.vocab_size != words:
         raise EncoderSourceError(
@@ -95,6 +100,26 @@ def _pretrained_text(source: str) -> Text:
     if source == BERT_BASE_UNCASED:
         origin["revision"] = BERT_BASE_UNCASED_REVISION
     return config, encoder.state_dict(), origin
+
+
+def pooling_of(directory: Path) -> str:
+    """`mean` where sentence-transformers has written so beside the weights, else `pooler`.
+
+    Raises `EncoderSourceError` for a pooling that this network does not have.
+    """
+    try:
+        said = json.loads((directory / SENTENCE_POOLING).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "pooler"
+    except (OSError, ValueError) as exc:
+        raise EncoderSourceError(f"{directory / SENTENCE_POOLING}: cannot be read ({exc})") from exc
+    modes = [name for name, on in said.items() if name.startswith("pooling_mode_") and on is True]
+    if modes != ["pooling_mode_mean_tokens"]:
+        raise EncoderSourceError(
+            f"{directory / SENTENCE_POOLING}: says {', '.join(modes) or 'nothing'}, expected the mean of the "
+            "tokens. Say --text-pooling pooler or mean to have it pooled so all the same."
+        )
+    return "mean"
 
 
 def _pretrained_vision(source: str) -> Vision:

@@ -174,7 +174,7 @@ def _run(options: argparse.Namespace) -> None:
     # The file first: its faults are told before gigabytes of encoders are read.
     dataset = read_dataset(options.data, reading_from(options))
     print_account(dataset)
-    encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed)
+    encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
     if options.demo_head and not encoders.are_random:
         raise DemoError("--demo-head stores no encoder weights: it needs both encoders random")
     fitted = fit(

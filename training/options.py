@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
+from model.config import POOLINGS
 from model.demo import DEFAULT_OUT, DEMO_DIRECTORY
 from preprocessing.thumbnails import ThumbnailPolicy
 from training.dataset import VIRAL_QUANTILE, DatasetError, Reading
@@ -57,6 +58,9 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
     parser.add_argument("--results", type=Path, help="a folder for phase1_results.json and the model card")
     parser.add_argument("--text-encoder", default=RANDOM, help="random, a BERT directory, or a hub name")
+    parser.add_argument(
+        "--text-pooling", choices=POOLINGS, help="how tokens become one vector, if the directory does not say"
+    )
     parser.add_argument("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the encoders run")
     parser.add_argument("--seed", type=int, default=SEED, help="decides encoders, dropout and order")
