@@ -30,12 +30,18 @@ class Hub:
     added: dict[str, bytes] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     message: str = ""
+    exchanged: list[dict[str, str]] = field(default_factory=list)
 
     def answer(self, path: str, body: bytes) -> tuple[int, Any]:
         """Status and content for one request."""
         ours = f"/api/spaces/{self.space}"
         if self.refusal:
             return self.refusal, {"error": "refused"}
+        if path == "/github/statement":  # GitHub's part: who this run is, signed
+            return 200, {"value": "signed by GitHub"}
+        if path == "/oauth/token":
+            self.exchanged.append(json.loads(body))
+            return 200, {"access_token": "hf_jwt_for_an_hour", "token_type": "bearer", "expires_in": 3600}
         if path == "/api/repos/create":
             self.created.append(json.loads(body))
             self.files = set() if self.files is None else self.files

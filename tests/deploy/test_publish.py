@@ -172,6 +172,33 @@ def test_a_setting_without_a_value_stops_before_anything_is_sent(small: Path) ->
     assert hub.tokens == set()
 
 
+def test_in_github_s_workflow_no_token_is_stored(small: Path) -> None:
+    """GitHub's signed statement is exchanged for a token for this Space, as deploy-space.yml asks for it."""
+    with running_hub(Hub("me/miles", files=set())) as hub:
+        github = {
+            "GITHUB_ACTIONS": "true",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{hub.url}/github/statement",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of this run",
+        }
+        unset = {"HF_TOKEN": ""}  # as a secret that does not exist arrives there
+        done = deploy(small, HF_ENDPOINT=hub.url, HF_OIDC_RESOURCE="spaces/me/miles", **github, **unset)
+    assert done.returncode == 0, done.stderr
+    assert hub.added.keys() == GOES_UP
+    assert [(asked["resource"], asked["subject_token"]) for asked in hub.exchanged] == [
+        ("spaces/me/miles", "signed by GitHub")
+    ]
+    assert "Bearer hf_jwt_for_an_hour" in hub.tokens
+
+
+def test_a_workflow_that_may_not_say_who_it_is_fails_in_one_line(small: Path) -> None:
+    """Without `id-token: write` there is no statement, and nothing else is tried in its place."""
+    with running_hub(Hub("me/miles", files=set())) as hub:
+        done = publish(small, hub, HF_OIDC_RESOURCE="spaces/me/miles", GITHUB_ACTIONS="true")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "id-token: write" in done.stderr
+    assert hub.added == {}
+
+
 def test_the_space_is_made_only_when_asked(small: Path) -> None:
     """Without --create a Space that is not there is an error; with it, it is a Docker Space."""
     with running_hub(Hub("me/miles")) as hub:
