@@ -107,9 +107,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """No score this time, perhaps the next."""
+    """No score this time, perhaps the next; `suspect` says that the row itself may be the cause."""
 
     reason: str
+    suspect: bool = True
 
 
 Outcome = Score | Refusal | NoAnswer
@@ -205,10 +206,11 @@ class Service:
         if status == 200 or status in (*REFUSED, *NO_SUCH_ROUTE):
             return status, body
         if status == 429 or status >= 500 or status in (408, 425):
-            busy = status == 429 or (isinstance(body, dict) and "overloaded" in str(body.get("type")))
             waking = status == 503 and body is None
             asked = retry_after_s(answer.headers.get("Retry-After"))
-            raise Unavailable(reason_of(body, status), asked, suspect=not busy and not waking)
+            raise Unavailable(
+                reason_of(body, status), asked, suspect=not is_busy(status, body) and not waking
+            )
         raise SettingError(f"{answer.url}: {reason_of(body, status)}; is INFERENCE_API_URL a Miles service?")
 
     def _outcome(self, entry: Any) -> Outcome:
@@ -218,7 +220,7 @@ class Service:
             status = error.get("status")
             known = status if isinstance(status, int) else 500
             reason = reason_of(error, known)
-            return Refusal(reason) if known in REFUSED else NoAnswer(reason)
+            return Refusal(reason) if known in REFUSED else NoAnswer(reason, not is_busy(known, error))
         said: Any = entry if isinstance(entry, dict) else {}
         score, velocity = said.get("viral_score"), said.get("predicted_velocity")
         if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):
@@ -282,6 +284,11 @@ def reason_of(body: Any, status: int) -> str:
         (body.get("detail") or body.get("message") or body.get("title")) if isinstance(body, dict) else None
     )
     return f"{status}: {shown(said, 300)}" if said else f"status {status}"
+
+
+def is_busy(status: int, body: Any) -> bool:
+    """Whether the service has too much to do, or this client has had its share: no fault of any video."""
+    return status == 429 or (isinstance(body, dict) and "overloaded" in str(body.get("type")))
 
 
 def _is_number(value: Any) -> bool:
@@ -718,9 +725,9 @@ class Run:
             trouble = exc
         except Stopped:
             pass  # what came until then is written; `until_done` sees the signal
-        lost = [outcome.reason for outcome in outcomes.values() if isinstance(outcome, NoAnswer)]
+        lost = [outcome for outcome in outcomes.values() if isinstance(outcome, NoAnswer)]
         if trouble is None and lost and len(lost) == len(outcomes):
-            trouble = Unavailable(lost[0])
+            trouble = Unavailable(lost[0].reason)
         return outcomes, trouble
 
     def _settle(self, row: Row, outcome: Outcome | None) -> None:
@@ -735,7 +742,7 @@ class Run:
                 self.report.scored(row, outcome)
             case Refusal(reason):
                 self._give_up(row, reason)
-            case NoAnswer(reason):
+            case NoAnswer(reason, suspect=True):
                 self._later.add(name)
                 self._tries[name] = self._tries.get(name, 0) + 1
                 # As long as nothing at all was scored, the service is to blame and not the row.

@@ -19,7 +19,7 @@ from tests.service import Service, free_port, ready_service, started_service, wa
 
 SCRIPT = "trigger_inference.py"
 HTML_503 = Reply(503, WAKING_PAGE)
-WITH_PASSWORD = "postgresql://me:hush@host?prot=1"  # pragma: allowlist secret
+ODD_URL = "postgresql://me:hush@host?prot=1"  # pragma: allowlist secret
 
 
 class Trigger(Protocol):
@@ -335,7 +335,7 @@ def test_settings_are_read_from_a_file(
         ({"INFERENCE_API_URL": "https://huggingface.co/spaces/me/miles"}, "hf.space"),
         ({"DATABASE_URL": ""}, "set DATABASE_URL"),
         (
-            {"DATABASE_URL": WITH_PASSWORD},
+            {"DATABASE_URL": ODD_URL},
             "no PostgreSQL address",
         ),
         ({"DATABASE_URL": "", "SUPABASE_URL": "x", "SUPABASE_SERVICE_KEY": "y"}, "SUPABASE_URL"),

@@ -1,0 +1,231 @@
+"""clients/score_csv.py against a real service."""
+
+import csv
+import io
+import signal
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any, Protocol
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.clients.command import FAST, ran, running
+from tests.clients.door import WAKING_PAGE, Door, Hold, Reply
+from tests.clients.scraped import scraped
+from tests.faulty_service import RAISE, cue
+from tests.service import Service, started_service, wait_for
+
+SCRIPT = "score_csv.py"
+ADDED = ["viral_score", "predicted_velocity", "confidence", "model_version", "error"]
+COLUMNS = ("title", "description", "view_count", "like_count", "upload_date", "scraped_at", "channel_name")
+
+
+class Score(Protocol):
+    """The command in a folder of its own, against a door."""
+
+    def __call__(self, *words: str, **settings: str) -> CompletedProcess[str]:
+        """Run it to its end."""
+
+
+@pytest.fixture
+def score(door: Door, tmp_path: Path) -> Score:
+    """By default with this door."""
+
+    def run(*words: str, **settings: str) -> CompletedProcess[str]:
+        return ran(SCRIPT, *FAST, *words, folder=tmp_path, **({"INFERENCE_API_URL": door.url} | settings))
+
+    return run
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> None:
+    """Rows as a spreadsheet exports them: null is an empty cell."""
+    with path.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.DictWriter(opened, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Cells by column."""
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+
+
+def test_each_row_gets_the_services_own_score_in_its_place(
+    score: Score, service: Service, tmp_path: Path
+) -> None:
+    """Input columns as they were, in their order, and behind them what /predict says of each row."""
+    rows = scraped(10)
+    rows[3]["description"] = 'Quotes ", commas,\nand a line break'
+    rows[5] |= {"view_count": None, "description": None}
+    write_csv(tmp_path / "videos.csv", rows)
+    done = score("videos.csv", "--batch", "4")
+    assert done.returncode == 0, done.stderr
+    assert "10 rows scored, 0 with an error" in done.stderr
+    found, before = read_csv(tmp_path / "videos.scored.csv"), read_csv(tmp_path / "videos.csv")
+    assert list(found[0]) == [*COLUMNS, *ADDED]
+    for row, old in zip(found, before, strict=True):
+        assert {name: row[name] for name in COLUMNS} == old
+        sent = {name: value or None for name, value in old.items()}
+        answer = httpx.post(f"{service.url}/predict", json=sent).json()
+        assert float(row["viral_score"]) == answer["viral_score"]
+        assert float(row["predicted_velocity"]) == answer["predicted_velocity"]
+        assert (row["error"], row["model_version"]) == ("", answer["model_version"])
+    assert not (tmp_path / "videos.scored.csv.part").exists()
+
+
+def test_a_row_that_cannot_be_scored_says_why(score: Score, tmp_path: Path) -> None:
+    """No title, a count that is no number, too few cells: an error in its column, the others have scores."""
+    (tmp_path / "v.csv").write_text("title,view_count\ngood,5\n,7\nbad,many\nshort\nalso good,\n")
+    done = score("v.csv")
+    assert done.returncode == 1
+    rows = read_csv(tmp_path / "v.scored.csv")
+    assert [bool(row["viral_score"]) for row in rows] == [True, False, False, False, True]
+    assert [row["error"][:17] for row in rows] == [
+        "",
+        "422: title: Field",
+        "422: view_count: ",
+        "1 cells, the head",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_where_it_was(
+    score: Score, door: Door, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Finished rows are not asked for again, even when the last line of the unfinished file is torn."""
+    write_csv(tmp_path / "videos.csv", scraped(20))
+    hold = Hold()
+    door.plan += [None, None, hold]
+    settings = {"INFERENCE_API_URL": door.url}
+    with running(SCRIPT, *FAST, "videos.csv", "--batch", "4", folder=tmp_path, **settings) as process:
+        assert hold.reached.wait(30)
+        process.send_signal(number)
+        assert process.wait(30) == (-9 if number == signal.SIGKILL else 143)
+    hold.release.set()
+    part = tmp_path / "videos.scored.csv.part"
+    part.write_bytes(part.read_bytes() + b"0.12,3")
+    assert not (tmp_path / "videos.scored.csv").exists()
+    door.calls.clear()
+    done = score("videos.csv")
+    assert "8 of 20 rows were finished before" in done.stderr
+    assert door.titles() == [row["title"] for row in scraped(20)[8:]]
+    whole = score("videos.csv", "again.csv")
+    assert (done.returncode, whole.returncode) == (0, 0)
+    assert (tmp_path / "videos.scored.csv").read_bytes() == (tmp_path / "again.csv").read_bytes()
+
+
+def test_an_unfinished_file_of_another_input_is_not_continued(
+    score: Score, door: Door, tmp_path: Path
+) -> None:
+    """Scores of one file never stand beside the rows of another: exit code 2, and what to remove."""
+    write_csv(tmp_path / "videos.csv", scraped(6))
+    door.plan += [None, *[Reply(503, WAKING_PAGE)] * 20]
+    assert score("videos.csv", "--batch", "2", "--patience", "0.2").returncode == 3
+    write_csv(tmp_path / "videos.csv", scraped(7))
+    done = score("videos.csv")
+    assert (done.returncode, "remove it to begin anew" in done.stderr) == (2, True)
+
+
+def test_columns_may_be_called_otherwise(score: Score, door: Door, tmp_path: Path) -> None:
+    """`--map` names them, semicolons separate them, and the output is written in the same way."""
+    (tmp_path / "v.csv").write_bytes("\ufeffHeadline;Plays;Art\nÉté à Paris;7;http://x.test/1.jpg\n".encode())
+    mapped = [f"--map={pair}" for pair in ("title=Headline", "view_count=Plays", "thumbnail_url=Art")]
+    assert score("v.csv", "--delimiter", ";", *mapped, "--thumbnails", "none").returncode == 0
+    assert door.calls[0].body == {"title": "Été à Paris", "view_count": "7"}
+    header = (tmp_path / "v.scored.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "\ufeffHeadline;Plays;Art;viral_score;predicted_velocity;confidence;model_version;error"
+
+
+def test_thumbnails_are_used_unless_said_otherwise(score: Score, door: Door, tmp_path: Path) -> None:
+    """The address in the column goes to the service."""
+    (tmp_path / "v.csv").write_text(
+        "title,thumbnail_url\na,data:image/png;base64,AAAA\n".replace("64,A", "64A")
+    )
+    score("v.csv")
+    assert "thumbnail_url" in door.calls[0].body
+
+
+def test_parquet_keeps_its_types(score: Score, service: Service, tmp_path: Path) -> None:
+    """Its own columns are as they were, scores are float64, and an error is text beside null scores."""
+    rows = scraped(5)
+    rows[2]["title"] = None
+    table = pa.Table.from_pylist([{name: row[name] for name in COLUMNS} for row in rows])
+    table = table.append_column("duration_seconds", pa.array([10.0, float("nan"), 3.5, 4.0, 5.0]))
+    pq.write_table(table, tmp_path / "v.parquet")
+    assert score("v.parquet", "out.parquet").returncode == 1
+    scored = pq.read_table(tmp_path / "out.parquet")
+    assert scored.select(table.column_names).schema.equals(table.schema)
+    assert scored.schema.field("viral_score").type == pa.float64()
+    errors = scored["error"].to_pylist()
+    assert [error is None for error in errors] == [True, True, False, True, True]
+    sent = {name: rows[1][name] for name in COLUMNS}
+    answer = httpx.post(f"{service.url}/predict", json=sent).json()
+    assert scored["viral_score"].to_pylist()[1:3] == [answer["viral_score"], None]
+
+
+def test_a_waking_service_is_waited_for(score: Score, door: Door, tmp_path: Path) -> None:
+    """Its page is no score, and a service without the batch route is asked row by row."""
+    write_csv(tmp_path / "v.csv", scraped(3))
+    door.plan += [Reply(503, WAKING_PAGE), Reply(404, b'{"detail": "Not Found"}')]
+    done = score("v.csv")
+    assert (done.returncode, done.stderr.count("waiting")) == (0, 1)
+    assert door.paths() == ["/predict/batch"] * 2 + ["/predict"] * 3
+
+
+def test_a_row_that_breaks_the_forward_spares_its_neighbours(tiny_bundle: Path, tmp_path: Path) -> None:
+    """It has an error after three tries; the eleven others have scores in their places."""
+    rows = scraped(12)
+    rows[0]["title"], rows[0]["description"] = cue(RAISE), None
+    write_csv(tmp_path / "v.csv", rows)
+    faulty = started_service(tmp_path / "log", ["-m", "tests.faulty_service"], checkpoint=tiny_bundle)
+    with faulty as service:
+        wait_for(service, "/health/ready")
+        done = ran(SCRIPT, *FAST, "v.csv", "--url", service.url, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    found = read_csv(tmp_path / "v.scored.csv")
+    assert [bool(row["viral_score"]) for row in found] == [False, *[True] * 11]
+    assert "no answer in 3 tries" in found[0]["error"]
+
+
+def test_rows_beyond_a_rate_limit_are_asked_for_again(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A limit of 600 a minute refuses part of each batch; no row gets an error for that."""
+    write_csv(tmp_path / "v.csv", scraped(40))
+    limited = started_service(tmp_path / "log", checkpoint=tiny_bundle, rate_limit=600)
+    with limited as service:
+        wait_for(service, "/health/ready")
+        done = ran(SCRIPT, *FAST, "v.csv", "--url", service.url, folder=tmp_path)
+    assert (done.returncode, "40 rows scored, 0 with" in done.stderr) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "said"),
+    [
+        ("name,views\nx,1\n", [], "--map title=COLUMN"),
+        ("title,views\nx,1\n", ["--map", "view_count=plays"], "--map view_count=plays"),
+        ("title,error\nx,1\n", [], "--prefix"),
+        ("", [], "header"),
+        ("title,title\nx,y\n", [], "names a column twice"),
+        ("title\ncaf\u00e9\n", ["--encoding", "ascii"], "--encoding"),
+        ("title\nx\n", ["v.csv"], "exists"),
+    ],
+)
+def test_a_file_that_cannot_be_scored_is_one_line(
+    score: Score, door: Door, tmp_path: Path, content: str, words: list[str], said: str
+) -> None:
+    """Exit code 2 and the next step, before the service is asked for anything."""
+    (tmp_path / "v.csv").write_text(content, encoding="utf-8")
+    done = score("v.csv", *words)
+    assert (done.returncode, len(done.stderr.splitlines()), door.calls) == (2, 1, []), done.stderr
+    assert said in done.stderr
+
+
+def test_progress_is_said_on_a_terminal_and_in_lines(score: Score, tmp_path: Path) -> None:
+    """Without a terminal the end is one line; nothing moves a cursor."""
+    write_csv(tmp_path / "v.csv", scraped(3))
+    done = score("v.csv")
+    assert done.stderr.splitlines() == ["v.scored.csv: 3 rows scored, 0 with an error instead"]
+    assert "\x1b" not in done.stderr
