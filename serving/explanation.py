@@ -64,7 +64,9 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Player:
+class Player:
+    """A block of the fusion's input: a tower's vector, or some columns of the scalars."""
+
     group: str
     label: str
     modality: Modality
@@ -86,7 +88,7 @@ class Explainer:
         self._score_rows = score_rows
         self._empty_text = empty_text
         self._turn = asyncio.Lock()
-        self._players = _players(model)
+        self._players = players_of(model)
         self._baseline: Row | None = None
 
     async def explain(self, row: Row, score: Score) -> Explanation:
@@ -110,7 +112,7 @@ class Explainer:
             self._baseline = Row(text, self._model.engine.neutral_image, scalars)
         return self._baseline
 
-    def _moves(self, player: _Player, row: Row, baseline: Row) -> bool:
+    def _moves(self, player: Player, row: Row, baseline: Row) -> bool:
         if player.modality in self._model.card.zero_weight_modalities:
             return False
         alone = _row(1, [player], row, baseline)
@@ -120,7 +122,7 @@ class Explainer:
         )
 
     async def _worth(
-        self, row: Row, baseline: Row, players: list[_Player], score: Score
+        self, row: Row, baseline: Row, players: list[Player], score: Score
     ) -> NDArray[np.float64]:
         """(2^n, 2) scores of all coalitions; that of all players is the answer's own score."""
         coalitions = range((1 << len(players)) - 1)
@@ -131,20 +133,20 @@ class Explainer:
         return np.array([*scores, score], dtype=np.float64)
 
 
-def _players(model: LoadedModel) -> list[_Player]:
+def players_of(model: LoadedModel) -> list[Player]:
     """The blocks that a model reads: a modality that it does not have is none."""
     names = model.scaler.feature_names_in_
     label = LABELS["text"] if model.card.text_fields == ("title",) else LABEL_WITH_DESCRIPTION
-    players = [_Player("text", label, "text")]
+    players = [Player("text", label, "text")]
     if model.card.config.vision:
-        players.append(_Player("image", LABELS["image"], "image"))
+        players.append(Player("image", LABELS["image"], "image"))
     for group, columns in groups_of(names):
         features = tuple(names[column] for column in columns)
-        players.append(_Player(group.name, group.label, "scalars", tuple(columns), features))
+        players.append(Player(group.name, group.label, "scalars", tuple(columns), features))
     return players
 
 
-def _row(coalition: int, players: Sequence[_Player], row: Row, baseline: Row) -> Row:
+def _row(coalition: int, players: Sequence[Player], row: Row, baseline: Row) -> Row:
     """The row that has the blocks of a coalition's players, and the baseline's elsewhere."""
     text, image, scalars = baseline.text, baseline.image, baseline.scalars.copy()
     for number, player in enumerate(players):
@@ -160,6 +162,6 @@ def _row(coalition: int, players: Sequence[_Player], row: Row, baseline: Row) ->
     return Row(text, image, scalars)
 
 
-def _contribution(player: _Player, value: NDArray[np.float64] | None) -> Contribution:
+def _contribution(player: Player, value: NDArray[np.float64] | None) -> Contribution:
     viral, velocity = (0.0, 0.0) if value is None else value.tolist()
     return Contribution(player.group, player.label, player.modality, player.features, viral, velocity)

@@ -4,6 +4,7 @@ from typing import Any
 
 from features import features_named
 from serving.drift import FEWEST_ROWS, SCORE, WINDOW_ROWS
+from serving.explanation import players_of
 from serving.loading import LoadedModel
 from serving.schemas import MAX_BATCH_VIDEOS, MODEL_NAME
 from serving.settings import Settings
@@ -34,6 +35,7 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
         },
         "training": {"metrics": card.test_metrics, "provenance": card.provenance},
         "fidelity": model.fidelity,
+        "explanation": _explanation(model),
         "drift": _drift(model),
         "golden_answers": len(card.golden.get("requests", ())),
         "limits": {
@@ -61,15 +63,26 @@ def _architecture(model: LoadedModel) -> dict[str, Any]:
     }
 
 
+def _explanation(model: LoadedModel) -> dict[str, Any]:
+    """What shares a score out in an explanation, and what stands for a block that is absent."""
+    text = "vector of an empty text" if model.mean_text is None else "mean vector of the training texts"
+    baseline = {"text": text, "image": "the neutral image", "scalars": "the training mean"}
+    return {
+        "players": [player.group for player in players_of(model)],
+        "baseline": {modality: baseline[modality] for modality in model.card.config.modalities},
+    }
+
+
 def _drift(model: LoadedModel) -> dict[str, Any]:
     """What `miles_drift_psi` watches, and why the rest is not."""
     constant = "did not vary in the training rows"
     absent = "the checkpoint does not say how its training rows were distributed"
+    unscored = "the checkpoint does not say how its training rows scored"
     watched = model.distributions
     return {
         "watched": sorted(watched),
         "not_watched": {
-            name: constant if watched else absent
+            name: (unscored if name == SCORE else constant) if watched else absent
             for name in (*model.scaler.feature_names_in_, SCORE)
             if name not in watched
         },

@@ -43,9 +43,8 @@ class ExplainRequest(PredictRequest):
         }
     )
 
-    what_if: list[Changes] = Field(
-        [],
-        max_length=MAX_CHANGES,
+    what_if: Annotated[list[Changes], Field(max_length=MAX_CHANGES)] | None = Field(
+        None,
         description="Fields of the request with other values. Each is scored like a request of its own.",
     )
 
@@ -101,7 +100,8 @@ async def explain_one(
     """The answer to `/explain`: the video first, so that its towers' vectors are known to its changes."""
     prediction = await predictor.predict(body.to_domain(), scope["deadline"])
     telemetry.count_prediction(prediction)
-    changed = [body.changed(changes) for changes in body.what_if]
+    what_if = body.what_if or []
+    changed = [body.changed(changes) for changes in what_if]
     entries = score_each(predictor, changed, scope, telemetry, schema=_ChangedRequest, counted=0)
     finished = {index: entry async for index, entry in entries}
     answer = PredictResponse.of(prediction)
@@ -111,6 +111,6 @@ async def explain_one(
             FailedChange(changes=changes, error=entry.error)
             if isinstance(entry := finished[index], FailedItem)
             else ChangedVideo(changes=changes, prediction=entry)
-            for index, changes in enumerate(body.what_if)
+            for index, changes in enumerate(what_if)
         ],
     )

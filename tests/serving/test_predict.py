@@ -120,7 +120,7 @@ def test_publication_in_the_future_is_said(client: httpx.Client) -> None:
 def test_counts_outside_the_training_data_are_said(client: httpx.Client) -> None:
     """A view count that training never saw is named in a warning."""
     answer = score(client, view_count=9_000_000_000)
-    assert any("view_count is 9e+09" in warning for warning in answer["warnings"])
+    assert any("The view count, 9 billion, is above all" in warning for warning in answer["warnings"])
 
 
 def test_long_text_is_truncated_and_said(client: httpx.Client) -> None:

@@ -366,11 +366,10 @@ export interface components {
             /**
              * What If
              * @description Fields of the request with other values. Each is scored like a request of its own.
-             * @default []
              */
             what_if?: {
                 [key: string]: string | boolean | number | string[] | null;
-            }[];
+            }[] | null;
         };
         /**
          * ExplainResponse
