@@ -1,10 +1,15 @@
 """Checkpoint locations: paths stay paths, hub addresses are checked before anything is downloaded."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from model.location import LocationError, locate_checkpoint, parse_hub_location
+from tests.model.file_hub import COMMIT, file_hub
+from tests.service import ROOT
 
 
 @pytest.mark.parametrize("path", ["models/model_full.pt", "/a/b@c.pt", "hf:/owner/repo/file", "x"])
@@ -52,3 +57,37 @@ def test_an_impossible_repository_name_is_one_clear_error():
     """A name that the hub's own rules exclude is refused with the address and what to check."""
     with pytest.raises(LocationError, match=r"hf://own er/re po/m\.pt: cannot be downloaded .* HF_TOKEN"):
         locate_checkpoint("hf://own er/re po/m.pt")
+
+
+def located(address: str, hub: str, cache: Path) -> Path:
+    """What `address` becomes in a process that knows this hub and an empty cache."""
+    script = "import sys; from model.location import locate_checkpoint; print(locate_checkpoint(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, address],
+        cwd=ROOT,
+        env=os.environ | {"HF_ENDPOINT": hub, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return Path(done.stdout.strip())
+
+
+@pytest.mark.parametrize("folder", ["", "a/b/"])
+def test_a_file_on_the_hub_brings_its_statistics(tmp_path, folder):
+    """They lie beside it, of the same commit, where the checkpoint's reader looks for them."""
+    files = {f"{folder}model_full.pt": b"weights", f"{folder}model_full.stats.json": b"{}"}
+    with file_hub("owner/repo", files) as hub:
+        path = located(f"hf://owner/repo/{folder}model_full.pt", hub, tmp_path)
+    assert path.read_bytes() == b"weights"
+    assert path.with_suffix(".stats.json").read_bytes() == b"{}"
+    assert COMMIT in path.parts
+
+
+def test_a_file_on_the_hub_needs_no_statistics(tmp_path):
+    """Most checkpoints hold theirs; that none lie beside one is no error."""
+    with file_hub("owner/repo", {"model_full.pt": b"weights"}) as hub:
+        path = located("hf://owner/repo/model_full.pt@v1", hub, tmp_path)
+    assert path.read_bytes() == b"weights"
+    assert not path.with_suffix(".stats.json").exists()
