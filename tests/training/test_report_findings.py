@@ -111,7 +111,7 @@ def test_gains_are_differences_of_the_rows(found):
 def test_without_thumbnails_the_image_adds_nothing(found):
     """Where the data holds no images, taking them away changes nothing, and the report knows why."""
     image = next(each for each in found.modalities if each.modality == "image")
-    assert not found.has_images
+    assert found.why_no_images == "no images in this data"
     assert {(each.low, each.difference, each.high) for each in image.gain.values()} == {(0, 0, 0)}
     assert THUMBNAIL not in {each.name for each in found.facts}
 

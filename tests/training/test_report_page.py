@@ -251,7 +251,7 @@ def test_every_input_that_adds_is_good(found):
     helps, idle, harms = (0.01, 0.03), (-0.01, 0.01), (-0.03, -0.01)
     for text, verdict in ((helps, GOOD), (idle, FAIR), (harms, POOR)):
         gains = gaining(found, text=text, image=helps, scalars=helps, age=helps)
-        caption = captions(replace(found, modalities=gains, has_images=True))["modalities"]
+        caption = captions(replace(found, modalities=gains, why_no_images=""))["modalities"]
         assert caption.verdict == verdict
     assert "harmful: the words" in caption.sentence
 

@@ -1,6 +1,6 @@
 """Pictures of how good a checkpoint is: one HTML page and its PNGs.
 
-    python -m training.report CHECKPOINT DATA --out DIR [--cache DIR]
+    python -m training.report CHECKPOINT DATA --out DIR [--cache DIR] [--column FIELD=COLUMN ...]
 
 DIR gets index.html, which holds everything and loads nothing; the pictures of its light theme as PNG; and
 report.json with every number. What a picture says and whether it is good is printed as well.
@@ -9,17 +9,20 @@ report.json with every number. What a picture says and whether it is good is pri
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from features import UnknownFeatureError
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
-from training.dataset import Dataset, DatasetError, read_dataset
+from training.dataset import SPLITS, Dataset, DatasetError, read_dataset
+from training.images import ImageVectors, encode_thumbnails
+from training.options import add_data_options, reading_from, thumbnails_from
 from training.report.findings import Findings, find
 from training.report.page import MARKS, Picture, render
 from training.report.palette import DARK, DPI, LIGHT, drawing, to_png
 from training.report.plots import PLOTS, Plot
-from training.report.scorer import Scorer
+from training.report.scorer import NO_IMAGES, Scorer
 from training.report.sentences import captions
 from training.vectors import encode_titles
 
@@ -34,21 +37,45 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m training.report", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
-    parser.add_argument("data", type=Path, help="the table of snapshots, as training.fit reads it")
+    add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--cache", type=Path, help="a folder for the title vectors, to report again faster")
+    parser.add_argument("--cache", type=Path, help="a folder for the vectors, to report again faster")
     options = parser.parse_args(arguments)
     try:
         _make_folder(options.out)  # before the minutes that the titles take
-        dataset, checkpoint = read_dataset(options.data), read_checkpoint(options.checkpoint)
-        engine = TorchEngine(checkpoint)
-        titles = encode_titles(engine, checkpoint, dataset, options.cache)
-        findings = find(Scorer(engine, checkpoint, dataset, titles), dataset)
-        write(options.out, findings, checkpoint, dataset)
+        _run(options)
     except (CheckpointError, DatasetError, ReportError, UnknownFeatureError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    checkpoint = read_checkpoint(options.checkpoint)
+    # What the checkpoint reads decides which texts it is judged on.
+    dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.text_fields))
+    engine = TorchEngine(checkpoint)
+    titles = encode_titles(engine, checkpoint, dataset, options.cache)
+    images, why_none = _images(options, engine, checkpoint, dataset)
+    findings = find(Scorer(engine, checkpoint, dataset, titles, images, why_none), dataset)
+    write(options.out, findings, checkpoint, dataset)
+
+
+def _images(
+    options: argparse.Namespace, engine: TorchEngine, checkpoint: Checkpoint, dataset: Dataset
+) -> tuple[ImageVectors | None, str]:
+    """The thumbnails' vectors, or why there are none."""
+    source = thumbnails_from(options)
+    if source is None:
+        return None, "thumbnails were not asked for"
+    if not any(place for name in SPLITS for place in source.places(dataset.split(name))):
+        return None, NO_IMAGES
+    if "image" in checkpoint.zero_weight_modalities:
+        return None, "this model gives images no weight"
+    images = encode_thumbnails(engine, checkpoint, dataset, source, options.cache)
+    for line in images.problem_lines() if images else []:
+        print(line)
+    return images, NO_IMAGES
 
 
 def _make_folder(folder: Path) -> None:

@@ -82,7 +82,8 @@ class Findings:
     modalities: list[ModalityGain]
     facts: list[Moved]
     features: list[Moved]
-    has_images: bool
+    why_no_images: str
+    """Empty where thumbnails were scored."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without the single answers."""
@@ -97,7 +98,7 @@ class Findings:
             "modalities": _plain({each.modality: each.gain for each in self.modalities}),
             "facts": [asdict(each) for each in self.facts],
             "features": [asdict(each) for each in self.features],
-            "has_images": self.has_images,
+            "why_no_images": self.why_no_images,
         }
 
 
@@ -137,7 +138,7 @@ def find(scorer: Scorer, dataset: Dataset) -> Findings:
         modalities=_modality_gains(scorer, test, told[MODEL].test),
         facts=facts_that_move(scorer, test),
         features=features_that_move(scorer, test),
-        has_images=scorer.has_images,
+        why_no_images=scorer.why_no_images,
     )
 
 

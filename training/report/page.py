@@ -140,9 +140,8 @@ def _notes(findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> Sequ
     """Already escaped."""
     said = checkpoint.provenance.get("notes", [])
     own = [str(note) for note in said] if isinstance(said, list) else []
-    without = (
-        [] if findings.has_images else ["No images in this data: every video was scored without a thumbnail."]
-    )
+    why = findings.why_no_images
+    without = [] if not why else [f"{why[0].upper()}{why[1:]}: every video was scored without a thumbnail."]
     counts = ", ".join(
         f"{name} {len(split):,} rows"
         for name, split in vars(dataset).items()

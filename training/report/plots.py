@@ -237,7 +237,7 @@ def modalities(findings: Findings, palette: Palette) -> Figure:
         100 * np.array([getattr(each, name) for each in gains]) for name in ("difference", "low", "high")
     )
     words = [
-        f"{value:+.1f}" if findings.has_images or each.modality != "image" else "no images in this data"
+        f"{value:+.1f}" if each.modality != "image" or not findings.why_no_images else findings.why_no_images
         for value, each in zip(values, findings.modalities, strict=True)
     ]
     figure, axes = _bars(names, values, high, words, palette)

@@ -19,6 +19,7 @@ from training.report.baselines import Answers
 from training.vectors import TitleVectors
 
 FloatArray = NDArray[np.float64]
+NO_IMAGES = "no images in this data"
 CHUNK = 2048  # rows at a time: 2048 x 2834 float32 are 23 MB
 
 
@@ -48,13 +49,14 @@ class Scorer:
         dataset: Dataset,
         titles: TitleVectors,
         images: Images | None = None,
+        why_no_images: str = NO_IMAGES,
     ) -> None:
         """Raises `CheckpointError` without statistics."""
         checkpoint.require_statistics()
         assert checkpoint.scalar_features is not None, "require_statistics has seen to it"
         assert checkpoint.feature_stats is not None, "require_statistics has seen to it"
         self.names = checkpoint.scalar_features
-        self.has_images = images is not None
+        self.why_no_images = why_no_images if images is None else ""
         self.modalities = checkpoint.config.modalities
         self._engine, self._titles, self._images = engine, titles, images
         self._scaler = FeatureScaler.from_stats(checkpoint.feature_stats, self.names)

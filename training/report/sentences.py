@@ -169,7 +169,7 @@ def _error(bins: Sequence[ErrorBin], title: str, kind: str) -> Caption:
 
 
 def _modalities(findings: Findings) -> Caption:
-    tried = [each for each in findings.modalities if findings.has_images or each.modality != "image"]
+    tried = [each for each in findings.modalities if each.modality != "image" or not findings.why_no_images]
     gains = {each.modality: each.gain["auroc"] for each in tried}
     helping = [name for name, gain in gains.items() if gain.low > 0]
     hurting = [name for name, gain in gains.items() if gain.high < 0]
@@ -180,7 +180,7 @@ def _modalities(findings: Findings) -> Caption:
     notes = [
         *([f"more than chance only from {_list(helping)}"] if idle or hurting else ["all more than chance"]),
         *([f"harmful: {_list(hurting)}"] if hurting else []),
-        *(["the thumbnail is not judged, for there are no images in this data"] if untested else []),
+        *([f"the thumbnail is not judged: {findings.why_no_images}"] if untested else []),
     ]
     return Caption(
         "What each input adds",
