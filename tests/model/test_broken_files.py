@@ -180,6 +180,18 @@ BROKEN_FILES = {
         lambda: saved(contents(calibration={"temperature": 0})),
         "calibration has temperature 0, expected a number from 0.01 to 100",
     ),
+    "a mean title of another width": (
+        lambda: saved(contents(titles={"mean_vector": [0.5] * 3})),
+        "titles has mean_vector [0.5, 0.5, 0.5], expected 128 numbers",
+    ),
+    "a mean title that is no number": (
+        lambda: saved(contents(titles={"mean_vector": [float("nan")] * 128})),
+        "expected 128 numbers",
+    ),
+    "scripts beyond all titles": (
+        lambda: saved(contents(titles={"scripts": {"Latin": 1.5}})),
+        "titles has scripts {'Latin': 1.5}, expected the share of each",
+    ),
     "statistics for other features": (
         lambda: saved(contents(feature_stats={"fourth": STATS["first"]})),
         "feature_stats lacks ['first', 'second', 'third'], which scalar_features names",
@@ -378,6 +390,8 @@ KEYS = [
     "text",
     "golden",
     "provenance",
+    "distributions",
+    "titles",
 ]
 
 
