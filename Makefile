@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test constraints lock \
-  audit-venv audit sbom openapi
+  audit-venv audit sbom openapi demo
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,10 @@ model: setup ## compose the demo checkpoint unless there is one, and compile it 
 # exec: the server takes make's place in line for signals.
 serve: setup model ## start the service; PORT=... moves it from 7860, every MILES_ variable reaches it
 	@if [ -n "$$PORT" ]; then MILES_PORT="$$PORT"; export MILES_PORT; fi; exec $(PY) app.py
+
+demo: setup model ## service, database, web page and 22 scored example rows at once, until Ctrl-C; ARGS=--once ends by itself
+	@$(PY) deploy/install_requirements.py requirements-demo.txt
+	@exec $(PY) -m deploy.demo $(ARGS)
 
 test: setup-dev model ## run the tests; ARGS="-k words" chooses
 	@exec $(PY) -m pytest $(ARGS)

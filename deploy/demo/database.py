@@ -59,12 +59,12 @@ def _running(programs: Path, folder: Path) -> Iterator[Database]:
         for path in (folder, secret):
             shutil.chown(path, owner)
     _initialise(programs, folder, secret, owner)
-    options = ["-D", folder / "data", "-k", folder, "-p", str(port), "-h", "127.0.0.1"]
+    options = ["-D", f"{folder}/data", "-k", str(folder), "-p", str(port), "-h", "127.0.0.1"]
     # Nothing here outlives the folder, so nothing has to reach the disk.
     fleeting = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  a list, no shell
-            [programs / "postgres", *options, *fleeting],
+            [str(programs / "postgres"), *options, *fleeting],
             user=owner,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -98,9 +98,9 @@ def _owner() -> str | None:
 
 
 def _initialise(programs: Path, folder: Path, secret: Path, owner: str | None) -> None:
-    command = [programs / "initdb", "-D", folder / "data", "-U", USER, "-A", "scram-sha-256"]
+    command = [str(programs / "initdb"), "-D", f"{folder}/data", "-U", USER, "-A", "scram-sha-256"]
     done = subprocess.run(  # noqa: S603  a list, no shell
-        [*command, "--pwfile", secret, "--no-sync", "-E", "UTF8", "--locale=C"],
+        [*command, "--pwfile", str(secret), "--no-sync", "-E", "UTF8", "--locale=C"],
         user=owner,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from deploy.install_requirements import closure, pins
 from tests.house import ROOT
 
-FILES = ["requirements-serve.txt", "requirements.txt", "requirements-dev.txt"]
+FILES = ["requirements-serve.txt", "requirements.txt", "requirements-dev.txt", "requirements-demo.txt"]
 PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[0-9][A-Za-z0-9.]*$")
 # A CUDA build of torch brings these and pins them itself.
 OF_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")

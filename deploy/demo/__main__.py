@@ -1,0 +1,193 @@
+"""Everything at once: service, database, web page, and the scraper's step on 22 invented videos.
+
+make demo                       until Ctrl-C
+make demo ARGS=--once           score, print, and end
+make demo ARGS=--without-page   no web page
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import psycopg
+from psycopg import sql
+
+from deploy.demo import site
+from deploy.demo.database import Database, DatabaseError, find_programs, started_database
+from deploy.demo.processes import DemoError, Part, free_port, started, wait_until_ready
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = Path(__file__).parent / "examples.csv"
+CLIENTS = ROOT / "clients"
+START_LIMIT_S = 180
+PAGE_LIMIT_S = 60
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+
+def say(sentence: str) -> None:
+    """A line for the person who waits."""
+    print(f"demo: {sentence}", flush=True)
+
+
+def postgres_programs() -> Path:
+    """PostgreSQL's programs, installed first where that can be done; raises `DemoError` elsewhere."""
+    found = find_programs()
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        say("installing PostgreSQL with apt-get")
+        for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", "postgresql"]):
+            subprocess.run(  # noqa: S603  a list, no shell
+                ["apt-get", *words],  # noqa: S607  whichever root's PATH has
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                check=False,
+            )
+        found = find_programs()
+    if found is None:
+        raise DemoError("PostgreSQL is missing: install it (Debian and Ubuntu: apt-get install postgresql)")
+    return found
+
+
+def start_service(stack: ExitStack, folder: Path, origin_port: int) -> tuple[Part, str]:
+    """The service, ready, and its address."""
+    port = free_port(int(os.environ.get("PORT") or os.environ.get("MILES_PORT") or 7860))
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "MILES_HOST": "127.0.0.1",
+        "MILES_PORT": str(port),
+        "MILES_CORS_ORIGINS": f"http://localhost:{origin_port}",
+    }
+    say(f"starting the service on {url}")
+    command = [sys.executable, "app.py"]
+    part = stack.enter_context(started("the service", command, folder / "service.log", ROOT, settings))
+    wait_until_ready(part, f"{url}/health/ready", START_LIMIT_S)
+    return part, url
+
+
+def start_page(stack: ExitStack, folder: Path, port: int, service: str) -> Part | None:
+    """The web page, or None where it cannot be had, which is said and no reason to stop."""
+    node = site.find_node()
+    if node is None:
+        say(f"no web page: it needs Node.js {site.OLDEST_NODE} or newer, see https://nodejs.org")
+        return None
+    try:
+        say("building the web page (the first time takes a minute)")
+        site.build(node, folder / "page.log")
+        part = stack.enter_context(site.serve(node, folder / "page.log", port, service))
+        wait_until_ready(part, f"http://127.0.0.1:{port}/", PAGE_LIMIT_S)
+    except DemoError as exc:
+        say(f"no web page: {exc}")
+        return None
+    return part
+
+
+def fill(database: Database) -> int:
+    """The scraper's table with the examples in it; how many they are."""
+    with EXAMPLES.open(encoding="utf-8", newline="") as opened:
+        rows = [{name: cell or None for name, cell in row.items()} for row in csv.DictReader(opened)]
+    columns = list(rows[0])
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    places = sql.SQL(", ").join([sql.Placeholder()] * len(columns))
+    insert = sql.SQL("INSERT INTO candidates ({}) VALUES ({})").format(names, places)
+    with psycopg.connect(database.url) as connection, connection.cursor() as cursor:
+        cursor.execute((CLIENTS / "schema.sql").read_bytes())
+        cursor.executemany(insert, [list(row.values()) for row in rows])
+    return len(rows)
+
+
+def score(database: Database, service: str) -> None:
+    """The scraper's step, as the scraper runs it."""
+    command = [sys.executable, str(CLIENTS / "trigger_inference.py")]
+    settings = {"DATABASE_URL": database.url, "INFERENCE_API_URL": service}
+    done = subprocess.run(command, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+    if done.returncode:
+        raise DemoError(f"clients/trigger_inference.py ended with exit code {done.returncode}")
+
+
+def print_scores(database: Database) -> None:
+    """What is in the table now, the most promising first."""
+    with psycopg.connect(database.url) as connection:
+        rows = connection.execute(
+            "SELECT miles_score, predicted_velocity, view_count, title FROM candidates "
+            "ORDER BY miles_score DESC NULLS LAST"
+        ).fetchall()
+    print(f"\n{'score':>8}  {'views/day':>11}  {'views now':>10}  title")
+    for viral, velocity, views, title in rows:
+        print(f"{viral:8.4f}  {velocity:11,.0f}  {views:10,}  {title}")
+    print(flush=True)
+
+
+def wait(parts: Sequence[Part]) -> None:
+    """Until the demo is interrupted; raises `DemoError` when one of its parts ends by itself."""
+    while True:
+        for part in parts:
+            if part.process.poll() is not None:
+                raise DemoError(f"{part.name} has ended:\n{part.last_lines()}")
+        time.sleep(0.5)
+
+
+def run(stack: ExitStack, options: argparse.Namespace) -> None:
+    """Start, score, print, say where to look, and stay."""
+    programs = postgres_programs()
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-demo-")))
+    page_port = free_port(3000)
+    service, url = start_service(stack, folder, page_port)
+    say("starting a PostgreSQL of its own")
+    database = stack.enter_context(started_database(programs))
+    page = None if options.without_page else start_page(stack, folder, page_port, url)
+    count = fill(database)
+    say(f"{count} example rows are in the table candidates; clients/trigger_inference.py scores them")
+    score(database, url)
+    print_scores(database)
+    if options.once:
+        return
+    say(f"look at      {url}/  in a browser, and {url}/docs")
+    if page:
+        say(f"the web page http://localhost:{page_port}/")
+    say(f"the table    psql {database.url} -c 'table candidates'")
+    say("Ctrl-C ends all of it, database included")
+    wait([service, *([page] if page else [])])
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run as told; the exit code: 0 when it was ended, 1 when something is missing or failed."""
+    parser = argparse.ArgumentParser(
+        prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--once", action="store_true", help="end after the scores are printed")
+    parser.add_argument("--without-page", action="store_true", help="do not build and start the web page")
+    options = parser.parse_args(words)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        with ExitStack() as stack:
+            run(stack, options)
+    except Interrupted:
+        say("ended")
+    except (DemoError, DatabaseError) as exc:
+        print(f"demo: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parts are ended in order, once
+    raise Interrupted
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""`make demo`: service, database, web page and the scraper's step at once."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests.clients.command import read_until
+from tests.postgres import FOLDERS
+from tests.service import ROOT, environment
+from tests.system_programs import require_program
+
+LIMIT_S = 240
+
+
+def left_behind() -> set[str]:
+    """Folders of demos and their databases."""
+    return {path.name for path in Path(tempfile.gettempdir()).glob("miles-*") if path.is_dir()}
+
+
+@pytest.fixture(autouse=True)
+def _postgres() -> None:
+    require_program("initdb", debian="postgresql", beside=FOLDERS)
+
+
+def test_make_demo_scores_22_rows_and_ends_when_told_to(tiny_bundle: Path) -> None:
+    """`ARGS=--once` prints a table of 22 scores, exits with 0 and leaves nothing behind."""
+    before = left_behind()
+    done = subprocess.run(
+        ["make", "demo", f"PY={sys.executable}", "ARGS=--once --without-page"],
+        cwd=ROOT,
+        env=environment(checkpoint=tiny_bundle),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "22 scored, 0 left" in done.stdout
+    table = done.stdout.partition("views now")[2]
+    scores = [float(score) for score in re.findall(r"^  (\d\.\d{4})  ", table, re.MULTILINE)]
+    assert len(scores) == 22
+    assert scores == sorted(scores, reverse=True)
+    assert left_behind() <= before
+
+
+def test_ctrl_c_ends_service_database_and_page(tiny_bundle: Path) -> None:
+    """Until then all three answer where it says that they do; after it none of them does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy.demo"],
+        cwd=ROOT,
+        env=environment(checkpoint=tiny_bundle) | {"PATH": os.environ["PATH"]},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            said = read_until(process, "Ctrl-C")
+            service, page, table = (
+                re.search(pattern, said)
+                for pattern in (r"look at +(\S+)", r"web page (http\S+)", r"psql (postgresql:\S+)")
+            )
+            assert service is not None, said
+            assert page is not None, said
+            assert table is not None, said
+            assert httpx.get(service[1]).json()["status"] == "healthy"
+            assert "<html" in httpx.get(page[1].replace("localhost", "127.0.0.1")).text
+            with psycopg.connect(table[1]) as connection:
+                query = "SELECT count(*) FROM candidates WHERE miles_score IS NOT NULL"
+                assert connection.execute(query).fetchone() == (22,)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            if process.poll() is None:
+                process.terminate()  # it ends its own parts
+    for url in (service[1], page[1].replace("localhost", "127.0.0.1")):
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(table[1])
+
+
+def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
+    """Without PostgreSQL and without root: exit code 1, what is missing and how to get it."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from deploy.demo import __main__ as demo, database\n"
+        f"os.environ['PATH'] = {str(tmp_path)!r}\n"
+        f"database.DEBIAN_FOLDERS = {str(tmp_path / 'none')[1:]!r}\n"
+        "sys.exit(demo.main(['--once']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "demo: PostgreSQL is missing: install it (Debian and Ubuntu: apt-get install postgresql)\n"
+    )
