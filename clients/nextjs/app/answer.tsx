@@ -52,7 +52,7 @@ function Part({ label, part }: { label: string; part: ModalityState }) {
       <dt>{label}</dt>
       <dd className={part.state}>
         {STATES[part.state]}
-        {part.reason && <span className="small"> ({part.reason})</span>}
+        {part.reason && <span className="small"> ({part.reason.replaceAll("_", " ")})</span>}
       </dd>
     </div>
   );
