@@ -9,6 +9,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_pla
 
 from tests.system_programs import require_program
 
+ARGUMENTS = [
+    "--no-sandbox",  # the sandbox needs rights that root in a container does not have; the pages are our own
+    # To Chromium a page that Playwright answers for is the internet's, which may not frame this machine's.
+    "--disable-features=LocalNetworkAccessChecks",
+]
 DESKTOP, PHONE = (1280, 900), (390, 844)
 PATIENCE_MS = 30_000  # the machine may be busy with other tests
 OF_A_STATUS = "Failed to load resource: the server responded with a status of"
@@ -18,12 +23,11 @@ OF_A_STATUS = "Failed to load resource: the server responded with a status of"
 def open_browser() -> Iterator[Browser]:
     """Chromium without a window; the test is skipped where it cannot be had.
 
-    Close it before the next test that runs an event loop: Playwright has one running for as long as it is open.
+    Close it before the next test that runs an event loop: Playwright has one running while it is open.
     """
     program = require_program("chromium", debian="chromium")
     with sync_playwright() as playwright:
-        # Its sandbox needs rights that root in a container does not have; the pages are our own.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         try:
             yield browser
         finally:

@@ -60,6 +60,11 @@ export class Comparison {
       el("div", { role: "group", "aria-labelledby": version.heading.id },
         el("div", { class: "version-head" }, version.heading, version.remover),
         el("label", {}, "Title", version.title), version.error, version.picture.element, version.result));
+    version.element.addEventListener("drop", (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      version.picture.take(filesIn(event.dataTransfer));
+    });
     version.picture.set(url, note);
     this.versions.push(version);
     this.grid.append(version.element);
@@ -96,13 +101,20 @@ export class Comparison {
   }
 
   drop(files) {
-    const { title = "" } = this.common();
-    files.forEach((file, index) => {
-      const free = this.versions.filter((version) => !version.picture.value)[0];
-      const version = free ?? this.add({ title: this.versions[0]?.title.value ?? title });
-      if (version) version.picture.take([file]);
-      else this.output.replaceChildren(el("p", { class: "error" }, `Four versions are the most; ${files.length - index} pictures were left out.`));
-    });
+    let leftOut = 0;
+    for (const file of files) {
+      const version = this.versions.find(({ picture, awaits }) => !picture.value && !awaits)
+        ?? this.add({ title: this.versions[0].title.value });
+      if (!version) {
+        leftOut += 1;
+        continue;
+      }
+      version.awaits = true; // reading a file takes a moment, and the next one must not take this place
+      version.picture.take([file]).finally(() => {
+        version.awaits = false;
+        if (leftOut) this.output.replaceChildren(el("p", { class: "error" }, `Four versions are the most; ${leftOut} ${leftOut === 1 ? "picture was" : "pictures were"} left out.`));
+      });
+    }
   }
 
   async submit(event) {

@@ -1,0 +1,83 @@
+"""One Chromium for all tests of the page, a service on a tiny checkpoint, and the page opened on it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from model.checkpoint import write_checkpoint
+from tests.browser import Visit, open_browser, visiting
+from tests.service import Service, ready_service
+from tests.thumbnail_host import ThumbnailHost, thumbnail_host
+from tests.tiny import tiny_checkpoint, tiny_config, write_tiny
+
+Open = Callable[..., AbstractContextManager[Visit]]
+TRUSTED = {"engine": "torch", "thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 3}
+
+HUB = "https://huggingface.co"  # nobody asks it: Playwright answers for it
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Chromium, for as long as the tests of this package run."""
+    with open_browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def host() -> Iterator[ThumbnailHost]:
+    """A local host for thumbnails."""
+    with thumbnail_host() as running:
+        yield running
+
+
+def write_weightless(path: Path) -> Path:
+    """Write the tiny checkpoint to `path` with image columns of zeros, as the demo has, and return `path`."""
+    checkpoint, config = tiny_checkpoint(), tiny_config()
+    fused = checkpoint.state_dict["fusion.0.weight"].clone()
+    fused[:, config.text.output_dim : -config.scalars] = 0.0
+    provenance = {**checkpoint.provenance, "notes": ["Its image columns are zero."]}
+    weights = {**checkpoint.state_dict, "fusion.0.weight": fused}
+    write_checkpoint(path, replace(checkpoint, state_dict=weights, provenance=provenance))
+    return path
+
+
+@pytest.fixture(scope="package")
+def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:  # noqa: ARG001 without a browser none is needed
+    """A ready service whose checkpoint gives images no weight."""
+    folder = tmp_path_factory.mktemp("page")
+    checkpoint = write_weightless(folder / "weightless.pt")
+    with ready_service(folder / "service.log", checkpoint=checkpoint, **TRUSTED) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in which text, image and scalars all have a say, not compiled yet."""
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny.pt")
+
+
+@pytest.fixture
+def open_page(browser: Browser, service: Service) -> Open:
+    """Opens the page; whatever happens on it, its console stays free of complaints."""
+
+    @contextmanager
+    def opened(url: str = service.url, **looks: Any) -> Iterator[Visit]:
+        with visiting(browser, **looks) as visit:
+            visit.page.goto(url)
+            yield visit
+            assert visit.complaints == []
+
+    return opened
+
+
+@pytest.fixture
+def visit(open_page: Open) -> Iterator[Visit]:
+    """The page on a desktop, once it knows its model."""
+    with open_page() as opened:
+        opened.page.locator("#provenance").filter(has_text="It runs on").wait_for()
+        yield opened

@@ -1,0 +1,69 @@
+"""Everybody can use the page: axe finds nothing to object to, in light and in dark."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser import DESKTOP, PHONE, Visit
+from tests.page.conftest import Open
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def objections(page: Page) -> list[str]:
+    """What axe has to say: the rule, and the element."""
+    found = Axe().run(page, options={"runOnly": RULES}).response
+    assert len(found["passes"]) > 15, "axe has looked at nothing"
+    return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
+
+
+def empty(page: Page) -> None:
+    """The page as it is found."""
+    expect(page.get_by_text("Your score will stand here.")).to_be_visible()
+
+
+def answered(page: Page) -> None:
+    """With an answer, everything unfolded."""
+    page.get_by_role("button", name="Little known").click()
+    expect(page.locator("#result .gauge-number")).to_be_visible()
+    for summary in page.locator("#result summary").all():
+        summary.click()
+
+
+def mistaken(page: Page) -> None:
+    """With an error beside a field."""
+    page.get_by_role("button", name="Score it").click()
+    expect(page.locator("#title-error")).to_be_visible()
+
+
+def compared(page: Page) -> None:
+    """With a verdict over versions."""
+    page.get_by_role("tab", name="Compare versions").click()
+    page.get_by_role("button", name="Try an example").click()
+    page.get_by_role("button", name="Compare them").click()
+    expect(page.locator(".decided")).to_be_visible()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_has_no_objections(open_page: Open, size: tuple[int, int], dark: bool) -> None:
+    """Contrast, names, roles and order hold on the empty page, with an answer, an error and a verdict."""
+    with open_page(size=size, dark=dark) as visit:
+        for state in (empty, mistaken, answered, compared):
+            state(visit.page)
+            assert objections(visit.page) == [], state.__doc__
+
+
+def test_axe_would_object(visit: Visit) -> None:
+    """The judge is awake: a picture without words for it is found."""
+    visit.page.evaluate("document.querySelector('main').append(new Image())")
+    assert any(line.startswith("image-alt") for line in objections(visit.page))
+
+
+def test_motion_can_be_done_without(open_page: Open) -> None:
+    """Who wishes for less motion gets the gauge at once; others see it fill."""
+    for calm, seconds in ((True, "0s"), (False, "0.7s")):
+        with open_page(calm=calm) as visit:
+            answered(visit.page)
+            arc = visit.page.locator(".gauge-value")
+            assert arc.evaluate("arc => getComputedStyle(arc).animationDuration") == seconds

@@ -1,0 +1,146 @@
+"""Up to four versions side by side: which wins, by how much, and when the difference is nothing."""
+
+import base64
+import io
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser import PHONE, Visit
+from tests.page.conftest import Open
+from tests.thumbnail_host import picture
+
+
+def drop(where: Locator, *files: tuple[str, str, bytes]) -> None:
+    """Drop files, (name, media type, content), as a person would from their disk."""
+    transfer = where.page.evaluate_handle(
+        """files => {
+            const carried = new DataTransfer();
+            for (const [name, type, bytes] of files) {
+                carried.items.add(new File([Uint8Array.from(bytes)], name, { type }));
+            }
+            return carried;
+        }""",
+        [[name, kind, list(content)] for name, kind, content in files],
+    )
+    where.dispatch_event("drop", {"dataTransfer": transfer})
+
+
+def open_comparison(page: Page, title: str = "One title for both") -> None:
+    """The tab with two equal versions."""
+    page.get_by_label("Title").fill(title)
+    page.get_by_role("tab", name="Compare versions").click()
+    expect(page.locator(".version")).to_have_count(2)
+
+
+def compared(page: Page) -> list[dict[str, float]]:
+    """Press the button; the answers, once the verdict is there."""
+    with page.expect_response("**/predict/batch") as response:
+        page.get_by_role("button", name="Compare them").click()
+    expect(page.locator(".decided")).to_be_visible()
+    predictions: list[dict[str, float]] = response.value.json()["predictions"]
+    return predictions
+
+
+@pytest.mark.parametrize("size", [(1280, 900), PHONE], ids=str)
+def test_the_best_version_wins_by_its_lead(open_page: Open, size: tuple[int, int]) -> None:
+    """The highest score is named and marked, its lead in percentage points is the scores' difference."""
+    with open_page(size=size) as visit:
+        page = visit.page
+        page.get_by_role("button", name="Steady").click()
+        expect(page.locator("#result .gauge-number")).to_be_visible()
+        open_comparison(page, "x")
+        page.get_by_role("button", name="Try an example").click()
+        answers = compared(page)
+        scores = [answer["viral_score"] for answer in answers]
+        best, second = sorted(scores, reverse=True)[:2]
+        assert best - second > 0.01, "the example's titles must differ enough for this test"
+        name = "ABC"[scores.index(best)]
+        verdict = page.locator(".decided h2")
+        expect(verdict).to_contain_text(f"{name} wins by {(best - second) * 100:.1f} percentage points")
+        expect(page.locator(".version.winner")).to_have_count(1)
+        expect(page.locator(".version.winner h3")).to_have_text(f"Version {name}")
+        for version, answer in zip(page.locator(".version").all(), answers, strict=True):
+            expect(version).to_contain_text(f"{round(answer['predicted_velocity']):,} views per day")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_dropped_file_is_shrunk_and_sent(visit: Visit) -> None:
+    """A large picture leaves as a JPEG of 640 pixels at its longest, and the page says so."""
+    page = visit.page
+    open_comparison(page)
+    target = page.locator(".version").nth(1)
+    drop(target, ("big.png", "image/png", picture(5, (1600, 900), "PNG")))
+    expect(target.locator(".note")).to_contain_text("big.png, sent as 640 × 360")
+    with page.expect_request("**/predict/batch") as request:
+        compared(page)
+    sent = request.value.post_data_json["videos"]
+    assert "thumbnail_url" not in sent[0]
+    head, _, content = sent[1]["thumbnail_url"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (640, 360)
+
+
+def test_no_difference_is_said_with_its_reason(visit: Visit) -> None:
+    """Two thumbnails on a checkpoint that gives images no weight: nobody wins, and the page says why."""
+    page = visit.page
+    open_comparison(page)
+    for index, version in enumerate(page.locator(".version").all()):
+        drop(version, (f"{index}.jpg", "image/jpeg", picture(index)))
+        expect(version.locator(".drop img")).to_be_visible()
+    one, other = compared(page)
+    assert one["viral_score"] == pytest.approx(other["viral_score"], abs=1e-6)
+    expect(page.locator(".decided")).to_contain_text("No difference: both score the same.")
+    expect(page.locator(".decided")).to_contain_text("this checkpoint gives images no weight")
+    expect(page.locator(".winner")).to_have_count(0)
+
+
+def test_equal_versions_are_called_the_same(visit: Visit) -> None:
+    """Whoever compares a version with itself is told so."""
+    open_comparison(visit.page)
+    compared(visit.page)
+    expect(visit.page.locator(".decided")).to_contain_text("The versions are the same.")
+
+
+def test_four_versions_are_the_most(visit: Visit) -> None:
+    """Five files dropped at once: four get a place, and the fifth is reported."""
+    page = visit.page
+    open_comparison(page)
+    drop(
+        page.locator(".intro"),
+        *[(f"{index}.jpg", "image/jpeg", picture(index)) for index in range(5)],
+    )
+    expect(page.locator(".version")).to_have_count(4)
+    expect(page.locator(".version .drop img:visible")).to_have_count(4)
+    expect(page.get_by_text("Four versions are the most; 1 picture was left out.")).to_be_visible()
+    expect(page.get_by_role("button", name="Add a version")).to_be_disabled()
+
+
+def test_a_file_that_is_no_picture_is_said(visit: Visit) -> None:
+    """Its name and what would do, at its version; nothing is sent for it."""
+    page = visit.page
+    open_comparison(page)
+    target = page.locator(".version").first
+    drop(target, ("notes.txt", "text/plain", b"not a picture"))
+    expect(target.locator(".note")).to_contain_text("notes.txt is no picture that this browser can read")
+
+
+def test_old_scores_do_not_stand_beside_new_words(visit: Visit) -> None:
+    """Whoever edits a version after comparing sees no score of what it was before."""
+    page = visit.page
+    open_comparison(page)
+    compared(page)
+    page.locator(".version").first.get_by_label("Title").fill("Another one")
+    expect(page.locator(".decided")).to_have_count(0)
+    expect(page.locator(".outcome .score")).to_have_count(0)
+
+
+def test_versions_that_cannot_be_scored_say_why(visit: Visit) -> None:
+    """An item's own error stands at its version."""
+    page = visit.page
+    page.get_by_label("Views", exact=True).fill("99999999999999999999")
+    open_comparison(page)
+    page.get_by_role("button", name="Compare them").click()
+    expect(page.get_by_text("None of them could be scored.")).to_be_visible()
+    expect(page.locator(".version").first).to_contain_text("Not scored: view_count")

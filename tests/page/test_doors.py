@@ -1,0 +1,111 @@
+"""The page where the service does not simply answer: it loads, wants a key, has had enough. And in frames."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.page.conftest import HUB, TRUSTED, Open
+from tests.service import Service, ready_service, started_service, wait_for
+
+KEY = "a-key-of-sixteen-or-more"
+PER_MINUTE = 20
+
+
+def test_a_loading_model_is_waited_for(open_page: Open, tiny_path: Path, tmp_path: Path) -> None:
+    """The message that it wakes up goes away by itself, and a video sent meanwhile gets its score."""
+    with started_service(tmp_path / "log", checkpoint=tiny_path, **TRUSTED) as service:
+        wait_for(service, "/health/live")
+        with open_page(service.url) as visit:
+            banner = visit.page.locator("#waking")
+            expect(banner).to_contain_text("Miles is waking up.")
+            assert httpx.get(service.url + "/health/ready").status_code == 503
+            visit.page.get_by_role("button", name="Steady").click()
+            expect(visit.page.locator("#result")).to_contain_text("Scoring")
+            expect(visit.page.locator("#result .gauge-number")).to_be_visible(timeout=120_000)
+            expect(banner).to_be_hidden()
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that wants a key and lets everybody have a few videos a minute."""
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    with ready_service(log, checkpoint=tiny_path, api_keys=KEY, rate_limit=PER_MINUTE, **TRUSTED) as running:
+        yield running
+
+
+def test_a_key_is_asked_for_when_the_service_wants_one(open_page: Open, guarded: Service) -> None:
+    """Not before; a wrong one is refused in words, the right one scores, and curl has a variable for it."""
+    with open_page(guarded.url) as visit:
+        page, field = visit.page, visit.page.get_by_label("API key")
+        expect(field).to_be_hidden()
+        page.get_by_role("button", name="Steady").click()
+        expect(field).to_be_focused()
+        field.fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-error")).to_have_text("This service does not know the key.")
+        field.fill(KEY)
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.locator("#result .gauge-number")).to_be_visible()
+        expect(field).to_be_hidden()
+        page.get_by_text("The request as curl").click()
+        assert '"Authorization: Bearer $MILES_API_KEY"' in page.locator(".curl pre").inner_text()
+        assert page.evaluate("[localStorage.length, document.cookie, Object.values(sessionStorage)]") == [
+            0,
+            "",
+            [KEY],
+        ]
+
+
+def test_a_visitor_over_the_limit_is_told_how_long(open_page: Open, guarded: Service) -> None:
+    """The seconds of Retry-After are counted down, and then the score comes by itself."""
+    videos = {"videos": [{"title": "x"}] * PER_MINUTE}
+    with open_page(guarded.url) as visit:
+        page = visit.page
+        page.evaluate("key => sessionStorage.setItem('miles-key', key)", KEY)
+        page.locator("#provenance").filter(has_text="It runs on").wait_for()
+        httpx.post(
+            guarded.url + "/predict/batch",
+            json=videos,
+            headers={"Authorization": f"Bearer {KEY}"},
+            timeout=60,
+        )
+        page.get_by_role("button", name="Steady").click()
+        expect(page.locator("#result")).to_contain_text(
+            re.compile(r"as many scores as one visitor may\. Trying again in \d seconds?\.")
+        )
+        expect(page.locator("#result .gauge-number")).to_be_visible()
+
+
+def framed(page: Page, outer: str, inner: str) -> None:
+    """Open a page of the origin `outer` that shows `inner` in a frame."""
+
+    def answer(route: Route) -> None:
+        html = f'<!doctype html><title>outer</title><iframe src="{inner}" width="1000" height="800"></iframe>'
+        route.fulfill(content_type="text/html", body=html)
+
+    page.route(f"{outer}/**", answer)
+    page.goto(f"{outer}/spaces/someone/miles")
+
+
+def test_the_page_works_in_a_frame_of_another_origin(open_page: Open, service: Service) -> None:
+    """On the hub's page of a Space it scores as elsewhere."""
+    with open_page("about:blank") as visit:
+        framed(visit.page, HUB, service.url)
+        inside = visit.page.frame_locator("iframe")
+        inside.get_by_role("button", name="Quiet").click()
+        expect(inside.locator("#result .gauge-number")).to_be_visible()
+        # The hub has TLS and this service has none, of which a Space knows nothing.
+        visit.complaints[:] = [line for line in visit.complaints if not line.startswith("Mixed Content")]
+
+
+def test_a_strangers_frame_stays_empty(open_page: Open, service: Service) -> None:
+    """Pages of other origins cannot lay ours under theirs."""
+    with open_page("about:blank") as visit:
+        with visit.page.expect_console_message(lambda message: "frame-ancestors" in message.text):
+            framed(visit.page, "https://stranger.example", service.url)
+        expect(visit.page.frame_locator("iframe").get_by_role("heading", name="Miles")).to_have_count(0)
+        visit.complaints.clear()  # the refusal is what this test wants

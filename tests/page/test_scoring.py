@@ -1,0 +1,206 @@
+"""One video on the page: what is asked, and what is shown of the answer."""
+
+import base64
+import json
+import re
+import subprocess
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import DESKTOP, PHONE, Visit
+from tests.page.conftest import Open
+from tests.service import Service
+from tests.thumbnail_host import ThumbnailHost, picture
+
+AWKWARD = """It's "easy": $HOME `id` \\ 100 % ünïcode 🎬"""
+
+
+def scored(page: Page) -> dict[str, Any]:
+    """Press the button and wait until the answer is shown; the answer."""
+    with page.expect_response("**/predict*") as response:
+        page.get_by_role("button", name="Score it").click()
+    expect(page.locator("#result .gauge-number")).to_be_visible()
+    answer: dict[str, Any] = response.value.json()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("size", "dark"), [(DESKTOP, False), (PHONE, False), (DESKTOP, True), (PHONE, True)], ids=str
+)
+def test_an_example_is_scored_at_a_click(open_page: Open, size: tuple[int, int], dark: bool) -> None:
+    """Gauge, velocity and confidence are the answer's, in view, and nothing is wider than the screen."""
+    with open_page(size=size, dark=dark) as visit:
+        with visit.page.expect_response("**/predict*") as response:
+            visit.page.get_by_role("button", name="Taking off").click()
+        answer = response.value.json()
+        gauge = visit.page.get_by_role("img", name="likely to go viral")
+        expect(gauge).to_be_in_viewport()
+        assert gauge.get_attribute("aria-label") == f"{answer['viral_score'] * 100:.1f} % likely to go viral"
+        facts = visit.page.locator(".facts")
+        expect(facts).to_contain_text(f"{round(answer['predicted_velocity']):,} per day")
+        expect(facts).to_contain_text(f"{answer['confidence'] * 100:.1f} %")
+        assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background))) < 200) is dark
+
+
+def test_the_form_is_the_request(visit: Visit) -> None:
+    """Each field is sent under its name, empty ones are not, and the local time goes out as UTC."""
+    page = visit.page
+    page.get_by_label("Title").fill("A title")
+    page.get_by_label("Views", exact=True).fill("15000")
+    page.get_by_label("Length in seconds").fill("12.5")
+    page.get_by_label("Went up").fill("2026-01-02T03:04")
+    with page.expect_request("**/predict*") as request:
+        page.get_by_role("button", name="Score it").click()
+    moment = page.evaluate("new Date('2026-01-02T03:04').toISOString()")
+    assert request.value.post_data_json == {
+        "title": "A title",
+        "view_count": 15000,
+        "duration_seconds": 12.5,
+        "published_at": moment,
+        "explain": True,
+    }
+    expect(page.locator("#result .gauge-number")).to_be_visible()
+
+
+def test_what_is_missing_is_said_with_its_reason(visit: Visit) -> None:
+    """No thumbnail and no date: both are named, in words rather than in codes."""
+    visit.page.get_by_role("button", name="Little known").click()
+    states = visit.page.locator(".modalities li")
+    expect(states.nth(1)).to_contain_text("missing")
+    expect(states.nth(1)).to_contain_text("None was given")
+    expect(states.nth(2)).to_contain_text("filled in")
+    expect(states.nth(2)).to_contain_text("when it went up")
+
+
+def test_a_failing_thumbnail_is_said_and_spares_the_score(visit: Visit, host: ThumbnailHost) -> None:
+    """The picture's place says that it is not to be had, the reason stands in words, the score is there."""
+    visit.page.get_by_label("Title").fill("No picture")
+    visit.page.get_by_label("Thumbnail address").fill(f"{host.url}/page.html")
+    answer = scored(visit.page)
+    assert answer["modalities"]["image"]["state"] == "failed"
+    expect(visit.page.locator(".modalities .failed")).to_contain_text("no picture that Miles can read")
+    expect(visit.page.locator(".headline .thumbnail")).to_have_text("not to be had")
+    expect(visit.page.locator(".notices")).to_contain_text(answer["warnings"][0])
+
+
+def test_every_warning_is_shown(visit: Visit) -> None:
+    """As many sentences as the answer has, word for word."""
+    visit.page.get_by_label("Title").fill("A")
+    visit.page.get_by_label("Thumbnail address").fill("not an address")
+    answer = scored(visit.page)
+    assert len(answer["warnings"]) >= 2
+    assert visit.page.locator(".notices li").all_inner_texts() == answer["warnings"]
+
+
+def test_what_moved_the_score_is_shown_as_bars(visit: Visit) -> None:
+    """A bar to its side for each part of the explanation, the largest first, with its points and views."""
+    visit.page.get_by_label("Title").fill("What moves it?")
+    parts = scored(visit.page)["explanation"]["contributions"]
+    rows = visit.page.locator(".bars:not(.one-way) li")
+    expect(rows).to_have_count(len(parts))
+    for row, part in zip(rows.all(), parts, strict=True):
+        expect(row.locator(".bar-label")).to_have_text(part["label"])
+        expect(row.locator(".bar")).to_have_class("bar down" if part["viral_score"] < 0 else "bar up")
+    widths = [bar.bounding_box()["width"] for bar in rows.locator(".bar").all() if bar.bounding_box()]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 0
+
+
+def test_timings_are_shown(visit: Visit) -> None:
+    """A bar for each stage, under its own heading."""
+    visit.page.get_by_role("button", name="Steady").click()
+    visit.page.get_by_text("Where the time went").click()
+    expect(visit.page.locator(".one-way li")).to_have_count(7)
+    expect(visit.page.locator(".one-way li").nth(5)).to_contain_text(re.compile(r"Weighed up\s*[\d.]+ ms"))
+
+
+@pytest.mark.parametrize("size", [(320, 180), (2600, 1500)], ids=["small", "beyond a shell's argument"])
+def test_the_curl_command_gives_the_same_score(visit: Visit, service: Service, size: tuple[int, int]) -> None:
+    """What the button copies runs in a shell as it is; what is shown says what it leaves out."""
+    page = visit.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=service.url)
+    page.get_by_label("Title").fill(AWKWARD)
+    url = "data:image/png;base64," + base64.b64encode(picture(3, size, "PNG")).decode()
+    page.get_by_label("Thumbnail address").fill(url)
+    answer = scored(page)
+    page.get_by_text("The request as curl").click()
+    assert "more characters, which are copied)" in page.locator(".curl pre").inner_text()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert url in command
+    ran = subprocess.run(["bash"], input=command.encode(), capture_output=True, check=True, timeout=60)
+    assert json.loads(ran.stdout)["viral_score"] == pytest.approx(answer["viral_score"], abs=1e-5)
+    assert json.loads(ran.stdout)["modalities"]["image"]["state"] == "used"
+
+
+def test_an_empty_title_is_said_beside_the_field(visit: Visit) -> None:
+    """Nothing is sent; the field is marked, described and focused."""
+    visit.page.get_by_role("button", name="Score it").click()
+    title = visit.page.get_by_label("Title")
+    expect(title).to_be_focused()
+    expect(title).to_have_attribute("aria-invalid", "true")
+    expect(title).to_have_accessible_description("A title is needed.")
+    assert not any("/predict" in url for url in visit.asked)
+
+
+def test_what_the_service_refuses_is_said_beside_the_field(visit: Visit) -> None:
+    """A 422's errors stand at their fields, and go when the field is right."""
+    page = visit.page
+    page.get_by_label("Title").fill("More views than there are people")
+    views = page.get_by_label("Views", exact=True)
+    views.fill("99999999999999999999")
+    page.get_by_role("button", name="Score it").click()
+    expect(views).to_have_accessible_description(re.compile("less than or equal to 9223372036854775807"))
+    expect(page.get_by_role("alert").filter(has_text="No score")).to_be_visible()
+    views.fill("15")
+    scored(page)
+    expect(views).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_a_lost_network_is_said_and_can_be_tried_again(visit: Visit) -> None:
+    """The page says so in words; once the network is back, its own button scores."""
+    page = visit.page
+    page.get_by_label("Title").fill("Tunnel")
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Score it").click()
+    expect(page.get_by_role("alert").filter(has_text="cannot be reached")).to_be_visible()
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#result .gauge-number")).to_be_visible()
+    assert [line for line in visit.complaints if "ERR_INTERNET_DISCONNECTED" not in line] == []
+    visit.complaints.clear()  # Chromium's own line about the network
+
+
+def test_a_keyboard_is_enough(visit: Visit) -> None:
+    """From the top of the page by Tab, arrows and Enter alone, with a visible ring on each stop."""
+    page = visit.page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("tab", name="Score a video")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Compare versions")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("ArrowLeft")
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    expect(page.get_by_role("textbox", name="Title")).to_be_focused()
+    page.keyboard.type("Typed and sent without a mouse")
+    page.keyboard.press("Enter")
+    expect(page.locator("#result .gauge-number")).to_be_visible()
+    expect(page.locator("#announce")).to_have_text(re.compile(r"^\S+ % likely to go viral\.$"))
+
+
+def test_nobody_else_is_asked(visit: Visit, service: Service) -> None:
+    """Loading, an example and a comparison ask the service alone."""
+    page = visit.page
+    page.get_by_role("button", name="Quiet").click()
+    expect(page.locator("#result .gauge-number")).to_be_visible()
+    page.get_by_role("tab", name="Compare versions").click()
+    page.get_by_role("button", name="Compare them").click()
+    expect(page.locator(".decided")).to_be_visible()
+    assert visit.hosts() == {httpx.URL(service.url).netloc.decode()}

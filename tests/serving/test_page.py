@@ -1,0 +1,80 @@
+"""The page's files and the headers that hold them to one origin; tests/page looks at them in a browser."""
+
+import re
+
+import httpx
+import pytest
+
+from serving.page import ASSETS, PAGE, home_page
+from serving.settings import Settings
+
+HTML = {"Accept": "text/html"}
+
+
+def test_the_page_may_load_nothing_from_elsewhere(client: httpx.Client) -> None:
+    """No inline code, nobody else's script or style; a picture may come from where a visitor says."""
+    policy = dict(
+        directive.split(" ", 1)
+        for directive in client.get("/", headers=HTML).headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == "'none'"
+    assert {policy[name] for name in ("script-src", "style-src", "connect-src")} == {"'self'"}
+    assert policy["img-src"] == "'self' data: http: https:"
+    assert "unsafe" not in " ".join(policy.values())
+
+
+def test_the_hub_may_show_the_page_in_a_frame(client: httpx.Client) -> None:
+    """By default huggingface.co and ourselves, and no older header says otherwise."""
+    headers = client.get("/", headers=HTML).headers
+    assert headers["content-security-policy"].endswith("frame-ancestors 'self' https://huggingface.co")
+    assert "x-frame-options" not in headers
+
+
+def test_health_has_no_policy_of_a_page(client: httpx.Client) -> None:
+    """What is no page carries none."""
+    assert "content-security-policy" not in client.get("/").headers
+
+
+def test_every_module_that_a_module_imports_is_served(client: httpx.Client) -> None:
+    """As JavaScript, never sniffed, and asked for again after a release."""
+    for module in PAGE.glob("*.js"):
+        for name in re.findall(r'from "\./([a-z-]+\.js)"', module.read_text(encoding="utf-8")):
+            response = client.get(f"/page/{name}")
+            assert response.status_code == 200
+            assert response.headers["content-type"].startswith("text/javascript")
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert response.headers["cache-control"] == "no-cache"
+
+
+def test_an_unchanged_module_is_not_sent_again(client: httpx.Client) -> None:
+    """Whoever has it is told that it still holds."""
+    first = client.get("/page/page.js")
+    again = client.get("/page/page.js", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "index.html", "none.js", "", "../settings.py"])
+def test_only_what_the_page_loads_is_below_it(client: httpx.Client, name: str) -> None:
+    """Our Python, and the page without its policy, are nobody's to ask for."""
+    assert client.get(f"/page/{name}").status_code == 404
+
+
+def test_the_page_loads_files_of_known_kinds() -> None:
+    """Besides the page and its module, the folder holds nothing that would not be served."""
+    kinds = {path.suffix for path in PAGE.iterdir() if path.is_file()}
+    assert kinds == ASSETS | {".html", ".py"}
+
+
+def test_frames_are_the_operators_choice() -> None:
+    """MILES_FRAME_ANCESTORS is what the header names."""
+    response = home_page(["https://a.example", "*"])
+    assert response.headers["content-security-policy"].endswith("frame-ancestors 'self' https://a.example *")
+
+
+@pytest.mark.parametrize(
+    "value", ["huggingface.co", "https://a.example; script-src *", "https://a.example/path", "'none'"]
+)
+def test_what_is_no_origin_is_refused(value: str) -> None:
+    """A header is not the place for whatever an environment variable holds."""
+    with pytest.raises(ValueError, match="an origin is like"):
+        Settings(frame_ancestors=(value,))
