@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test constraints lock \
-  audit-venv audit sbom openapi demo
+  audit-venv audit sbom openapi demo screenshots
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ check: setup-dev ## ruff and mypy
 openapi: setup-dev ## write clients/openapi.json from the app, and the TypeScript client's types from it
 	@$(PY) -m deploy.openapi
 	@$(PY) -m tests.node clients/typescript run generate
+
+screenshots: setup-dev model ## take the pictures of the page in docs/ anew; ARGS=URL of a service that runs
+	@exec $(PY) -m tests.screenshots $(ARGS)
 
 # wrk loads the servers; only root can install it. Peers that cannot be installed are reported, not fatal.
 bench: setup model ## Miles and its peers side by side, ten minutes; ARGS="--rounds 1 --seconds 2" for two
