@@ -15,7 +15,7 @@ from tests.tiny import write_tiny
 from tests.training import reported
 from tests.training.synthetic import dataset, rows, write_csv
 from training.metrics import Interval
-from training.report.__main__ import draw, draw_one, main
+from training.report.__main__ import arguments_of, draw, draw_one, main, open_scorer
 from training.report.baselines import LABELS
 from training.report.findings import MODEL
 from training.report.importance import Moved
@@ -340,6 +340,22 @@ def test_the_command_writes_the_page_the_pictures_and_the_numbers(tmp_path, caps
     assert set(numbers["modalities"]) == {"text", "scalars", "age"}
     printed = capsys.readouterr().out
     assert sum(printed.count(f"{mark}: ") for mark in ("Good", "Fair", "Poor")) == len(PLOTS)
+
+
+def test_thumbnails_of_a_folder_are_scored(tmp_path):
+    """A picture that bears a video's name changes what is said of it, and of no other video."""
+    checkpoint, table = write_tiny(tmp_path / "tiny.pt"), write_csv(tmp_path / "a.csv", rows())
+    seen, named = dataset().test, dataset().test.video_ids[0]
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (64, 36), (200, 30, 90)).save(tmp_path / "pictures" / f"{named}.png")
+    common = [str(checkpoint), str(table), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    scores = {}
+    for source, why in ((str(tmp_path / "pictures"), ""), ("none", "thumbnails were not asked for")):
+        scorer = open_scorer(arguments_of([*common, "--thumbnails", source]))[0]
+        assert scorer.why_no_images == why
+        scores[why] = scorer.predict(scorer.inputs(seen), seen).viral
+    changed = scores[""] != scores["thumbnails were not asked for"]
+    assert changed.tolist() == [name == named for name in seen.video_ids]
 
 
 def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):

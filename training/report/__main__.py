@@ -33,14 +33,7 @@ class ReportError(ValueError):
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, draw and write; the exit status is 1 after an error, which goes to stderr in one line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.report", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
-    add_data_options(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--cache", type=Path, help="a folder for the vectors, to report again faster")
-    options = parser.parse_args(arguments)
+    options = arguments_of(arguments)
     try:
         _make_folder(options.out)  # before the minutes that the titles take
         _run(options)
@@ -50,15 +43,32 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def arguments_of(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line, read."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.report", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
+    add_data_options(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--cache", type=Path, help="a folder for the vectors, to report again faster")
+    return parser.parse_args(arguments)
+
+
 def _run(options: argparse.Namespace) -> None:
+    scorer, checkpoint, dataset = open_scorer(options)
+    write(options.out, find(scorer, dataset), checkpoint, dataset)
+
+
+def open_scorer(options: argparse.Namespace) -> tuple[Scorer, Checkpoint, Dataset]:
+    """What the command line names, with every text and thumbnail encoded."""
     checkpoint = read_checkpoint(options.checkpoint)
     # What the checkpoint reads decides which texts it is judged on.
     dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.text_fields))
     engine = TorchEngine(checkpoint)
     titles = encode_titles(engine, checkpoint, dataset, options.cache)
     images, why_none = _images(options, engine, checkpoint, dataset)
-    findings = find(Scorer(engine, checkpoint, dataset, titles, images, why_none), dataset)
-    write(options.out, findings, checkpoint, dataset)
+    return Scorer(engine, checkpoint, dataset, titles, images, why_none), checkpoint, dataset
 
 
 def _images(
