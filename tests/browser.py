@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.system_programs import require_program
 
@@ -16,6 +16,7 @@ ARGUMENTS = [
 ]
 DESKTOP, PHONE = (1280, 900), (390, 844)
 PATIENCE_MS = 30_000  # the machine may be busy with other tests
+expect.set_options(timeout=PATIENCE_MS)
 OF_A_STATUS = "Failed to load resource: the server responded with a status of"
 
 

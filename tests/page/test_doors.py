@@ -12,7 +12,7 @@ from tests.page.conftest import HUB, TRUSTED, Open
 from tests.service import Service, ready_service, started_service, wait_for
 
 KEY = "a-key-of-sixteen-or-more"
-PER_MINUTE = 20
+PER_MINUTE = 12  # so one more every five seconds
 
 
 def test_a_loading_model_is_waited_for(open_page: Open, tiny_path: Path, tmp_path: Path) -> None:
@@ -62,7 +62,8 @@ def test_a_key_is_asked_for_when_the_service_wants_one(open_page: Open, guarded:
 
 def test_a_visitor_over_the_limit_is_told_how_long(open_page: Open, guarded: Service) -> None:
     """The seconds of Retry-After are counted down, and then the score comes by itself."""
-    videos = {"videos": [{"title": "x"}] * PER_MINUTE}
+    # Videos without a title count like others and take no time, in which the limit would recover.
+    videos = {"videos": [{}] * PER_MINUTE}
     with open_page(guarded.url) as visit:
         page = visit.page
         page.evaluate("key => sessionStorage.setItem('miles-key', key)", KEY)
@@ -75,7 +76,7 @@ def test_a_visitor_over_the_limit_is_told_how_long(open_page: Open, guarded: Ser
         )
         page.get_by_role("button", name="Steady").click()
         expect(page.locator("#result")).to_contain_text(
-            re.compile(r"as many scores as one visitor may\. Trying again in \d seconds?\.")
+            re.compile(r"as many scores as one visitor may\. Trying again in \d+ seconds?\.")
         )
         expect(page.locator("#result .gauge-number")).to_be_visible()
 
