@@ -54,7 +54,7 @@ class VectorStore:
 
     def _read(self, path: Path) -> None:
         try:
-            with np.load(path, allow_pickle=False) as shard:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
                 keys, vectors = shard["keys"], shard["vectors"]
             if keys.shape != (len(vectors), KEY_BYTES):
                 raise ValueError(f"{keys.shape} keys for {len(vectors)} vectors")
