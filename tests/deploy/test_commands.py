@@ -64,6 +64,7 @@ NOT_RUN = {
     "docker compose": "needs docker; tests/deploy/test_compose.py holds the file to the specification",
     FIT: "tests/e2e/test_first_file.py runs it on a first file",
     f"{FIT} --english-only --split-seed 42": "tests/features/test_fit_stats.py has both options",
+    "kubectl": "needs a cluster; tests/deploy/test_kubernetes.py holds the manifests to its schemas",
     "sudo": OTHER_HOST,
     "journalctl": OTHER_HOST,
     "curl https://OWNER-SPACE.hf.space/health/ready": "asks a Space that does not exist",

@@ -1,0 +1,196 @@
+"""deploy/kubernetes against the cluster's own schemas, and against what Miles promises and needs."""
+
+import re
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app import create_app
+from preprocessing.addresses import GLOBAL_IPV6, REFUSED_IPV4, REFUSED_IPV6, WEB_PORTS
+from serving.server import LAST_RESORT_S
+from serving.settings import Settings, SettingsError
+from tests.service import ROOT
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
+LABELS = {"app.kubernetes.io/name": "miles"}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The one object that a file holds."""
+    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return values
+
+
+def kustomization(folder: str) -> dict[str, Any]:
+    """What a folder is made of."""
+    return read(FOLDER / folder / "kustomization.yaml")
+
+
+MANIFESTS = {
+    str(path.relative_to(FOLDER)): read(path)
+    for path in sorted(FOLDER.rglob("*.yaml"))
+    if path.name != "kustomization.yaml"
+}
+CORE = {name: manifest for name, manifest in MANIFESTS.items() if "coreos" not in manifest["apiVersion"]}
+DEPLOYMENT = MANIFESTS["base/deployment.yaml"]
+POD = DEPLOYMENT["spec"]["template"]["spec"]
+CONTAINER = POD["containers"][0]
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("name", CORE)
+def test_manifest_fits_the_schema(name: str, version: str) -> None:
+    """Every field is the API's and of its type, in the oldest version that is promised and the newest."""
+    kubernetes_validate.validate(CORE[name], version, strict=True)
+
+
+def test_schemas_refuse_what_is_wrong() -> None:
+    """A field that does not exist is an error, so that the test above can fail."""
+    wrong = {**DEPLOYMENT, "spec": {**DEPLOYMENT["spec"], "replica": 2}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("folder", ["base", "monitoring"])
+def test_folder_applies_all_that_it_holds(folder: str) -> None:
+    """Every file is among the resources, and every resource is there."""
+    named = [name for name in kustomization(folder)["resources"] if not name.startswith("..")]
+    there = [path.name for path in (FOLDER / folder).glob("*.yaml") if path.name != "kustomization.yaml"]
+    assert sorted(named) == sorted(there)
+
+
+def test_monitoring_stands_on_the_base() -> None:
+    """Both apply to one namespace, and the image that the base names is the Deployment's."""
+    base, monitoring = kustomization("base"), kustomization("monitoring")
+    assert "../base" in monitoring["resources"]
+    assert (
+        base["namespace"] == monitoring["namespace"] == MANIFESTS["base/namespace.yaml"]["metadata"]["name"]
+    )
+    assert [image["name"] for image in base["images"]] == [CONTAINER["image"]]
+
+
+def test_pod_may_do_nothing() -> None:
+    """It is the image's user, on a read-only root, without capabilities, privileges or a cluster's token."""
+    user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert user is not None
+    assert POD["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": int(user[1]),
+        "runAsGroup": int(user[2]),
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert CONTAINER["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert POD["automountServiceAccountToken"] is False
+    labels = MANIFESTS["base/namespace.yaml"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Miles takes every value of the ConfigMap."""
+    (generated,) = kustomization("base")["configMapGenerator"]
+    assert {"configMapRef": {"name": generated["name"]}} in CONTAINER["envFrom"]
+    for literal in generated["literals"]:
+        name, _, value = literal.partition("=")
+        monkeypatch.setenv(name, value)
+    Settings.from_environment()
+
+
+def test_cluster_announces_no_service_as_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that Kubernetes makes of a Service named miles would end the process; they are off."""
+    port = MANIFESTS["base/service.yaml"]["spec"]["ports"][0]["port"]
+    monkeypatch.setenv("MILES_PORT", f"tcp://10.96.0.7:{port}")
+    with pytest.raises(SettingsError):
+        Settings.from_environment()
+    assert POD["enableServiceLinks"] is False
+
+
+def test_probes_ask_routes_that_there_are() -> None:
+    """Start and readiness ask whether it can score, liveness whether it answers, all on its port."""
+    paths = {
+        name: CONTAINER[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")
+    }
+    assert paths == {"startup": "/health/ready", "readiness": "/health/ready", "liveness": "/health/live"}
+    assert set(paths.values()) <= create_app(Settings()).openapi()["paths"].keys()
+    assert [port["containerPort"] for port in CONTAINER["ports"]] == [Settings().port]
+
+
+def test_pod_is_given_the_time_to_stop() -> None:
+    """The pause before SIGTERM and the longest stop fit into the grace period."""
+    pause = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert POD["terminationGracePeriodSeconds"] > pause + LAST_RESORT_S
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("base/deployment.yaml", "spec.selector.matchLabels"),
+        ("base/deployment.yaml", "spec.template.metadata.labels"),
+        ("base/service.yaml", "spec.selector"),
+        ("base/service.yaml", "metadata.labels"),
+        ("base/disruption.yaml", "spec.selector.matchLabels"),
+        ("base/network.yaml", "spec.podSelector.matchLabels"),
+        ("monitoring/network.yaml", "spec.podSelector.matchLabels"),
+        ("monitoring/service-monitor.yaml", "spec.selector.matchLabels"),
+    ],
+)
+def test_everything_means_the_same_pods(name: str, path: str) -> None:
+    """One label holds Deployment, Service, budget, policies and monitor together."""
+    found: Any = MANIFESTS[name]
+    for key in path.split("."):
+        found = found[key]
+    assert found == LABELS
+
+
+def test_autoscaler_drives_the_deployment_alone() -> None:
+    """It names the Deployment, whose own number of replicas would be in its way."""
+    target = MANIFESTS["base/autoscaler.yaml"]["spec"]["scaleTargetRef"]
+    assert target == {key: DEPLOYMENT[key] for key in ("apiVersion", "kind")} | {"name": "miles"}
+    assert "replicas" not in DEPLOYMENT["spec"]
+
+
+def test_service_and_monitor_reach_the_container() -> None:
+    """The Service sends to the container's port by its name, and Prometheus asks there for metrics."""
+    (port,) = MANIFESTS["base/service.yaml"]["spec"]["ports"]
+    monitor = MANIFESTS["monitoring/service-monitor.yaml"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert port["targetPort"] in [port["name"] for port in CONTAINER["ports"]]
+    assert endpoint["port"] == port["name"]
+    assert endpoint["path"] in create_app(Settings()).openapi()["paths"]
+    assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", "ServiceMonitor")
+    assert int(endpoint["scrapeTimeout"].rstrip("s")) <= int(endpoint["interval"].rstrip("s"))
+
+
+@pytest.mark.parametrize("name", ["base/network.yaml", "monitoring/network.yaml"])
+def test_nobody_comes_in_but_by_the_one_port(name: str) -> None:
+    """Each way in names its peers, and the container's port alone."""
+    spec = MANIFESTS[name]["spec"]
+    assert "Ingress" in spec["policyTypes"]
+    for rule in spec["ingress"]:
+        assert rule["from"]
+        assert [port["port"] for port in rule["ports"]] == ["http"]
+
+
+def test_nothing_goes_out_but_names_and_thumbnails() -> None:
+    """Name servers on 53, and on 80 and 443 exactly the addresses that the fetcher itself would dial."""
+    spec = MANIFESTS["base/network.yaml"]["spec"]
+    assert "Egress" in spec["policyTypes"]
+    names, web = spec["egress"]
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert all("namespaceSelector" in peer and "podSelector" in peer for peer in names["to"])
+    assert {(port["protocol"], port["port"]) for port in web["ports"]} == {
+        ("TCP", port) for port in WEB_PORTS
+    }
+    blocks = {
+        ip_network(peer["ipBlock"]["cidr"]): {ip_network(block) for block in peer["ipBlock"]["except"]}
+        for peer in web["to"]
+    }
+    assert blocks == {ip_network("0.0.0.0/0"): set(REFUSED_IPV4), GLOBAL_IPV6: set(REFUSED_IPV6)}
