@@ -17,6 +17,7 @@ from preprocessing.image import ImageLimits
 from preprocessing.thumbnail_cache import ThumbnailCache
 from serving.cache import VectorCache
 from serving.compiling import compile_in_process
+from serving.doubt import Doubt
 from serving.golden import check_golden_answers
 from serving.loading import LoadedModel, NotCompiledError, load_model
 from serving.pipeline import Pipeline, Threads
@@ -38,7 +39,7 @@ class Shared:
     """Threads that tokenise long texts."""
     processors: int
     on_hang: Callable[[str], None]
-    """Hears one line when a forward does not end."""
+    """Hears one line when a forward does not end, or none succeeds any more."""
 
 
 class Generation:
@@ -48,6 +49,7 @@ class Generation:
         self._shared = shared
         self._stack = AsyncExitStack()
         self._pipeline: Pipeline | None = None
+        self._doubt: Doubt | None = None
         self._has_hung = False
         self._requests = 0
         self._is_idle = asyncio.Event()
@@ -85,6 +87,11 @@ class Generation:
         if not self._requests:
             self._is_idle.set()
 
+    def doubt(self) -> None:
+        """A forward has failed: the request's fault, or the model's, which is found out."""
+        assert self._doubt is not None, "only one that was started runs forwards"
+        self._doubt.failed()
+
     def hold_for(self, task: "asyncio.Task[Any]") -> None:
         """Keep this model from now on until `task` is done, which may not even have begun."""
         self.__enter__()
@@ -116,6 +123,8 @@ class Generation:
         watchdog = Watchdog(pipeline.queues, settings.forward_timeout_s, self._hang)
         watch = asyncio.create_task(watchdog.run())
         self._stack.callback(watch.cancel)  # before the queues are closed: their end is no fault then
+        self._doubt = Doubt(pipeline.probe, shared.on_hang)
+        self._stack.callback(self._doubt.stop)
         if beside_another:
             await pipeline.warm_up()
         self._pipeline = pipeline

@@ -106,6 +106,12 @@ class Pipeline:
         """Return when nothing is left to be started for the first request."""
         await self._image.warm_up()
 
+    async def probe(self) -> None:
+        """Run every step once, whatever is cached. Raises what a forward raised."""
+        text, image = await asyncio.gather(self._text.probe(), self._image.probe())
+        scalars = np.zeros(len(self.model.scaler.feature_names_in_), dtype=np.float32)
+        await self._fuse(Row(text, image, scalars), Stopwatch())
+
     @property
     def queues(self) -> dict[str, BatchingQueue[Any, Any]]:
         """The queue of each step."""

@@ -155,7 +155,11 @@ class Predictor:
         self, generation: Generation, request: ScoringRequest, deadline: float | None
     ) -> Prediction:
         with self.admission.place(), generation as pipeline:
-            return await self._score(pipeline, request, deadline)
+            try:
+                return await self._score(pipeline, request, deadline)
+            except EngineFailedError:
+                generation.doubt()
+                raise
 
     async def _score(self, pipeline: Pipeline, request: ScoringRequest, deadline: float | None) -> Prediction:
         timeout_s = self.settings.request_timeout_s

@@ -33,6 +33,7 @@ Vector = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 # Tokenising so few characters is cheaper than handing them to another thread.
 SHORT_TEXT = 1000
+GREY = 128
 log = structlog.get_logger()
 
 
@@ -102,6 +103,11 @@ class TextTower:
             watch.cached.append("text")
         return Encoded(vector, _report_text(tokens), self._about(video, tokens))
 
+    async def probe(self) -> Vector:
+        """The vector of a short text, run anew. Raises what the forward raised."""
+        ran = await self.queue.submit(self._model.tokenizer.encode("a video", ""))
+        return _finite(ran.result)
+
     async def _tokenise(self, video: Video) -> TokenizedText:
         encode = self._model.tokenizer.encode
         if len(video.title) + len(video.description) <= SHORT_TEXT:
@@ -155,6 +161,14 @@ class ImageTower:
         """Return when the processes that decode are there."""
         if self._decoders is not None:
             await self._decoders.ready()
+
+    async def probe(self) -> Vector:
+        """The vector of a grey picture, run anew, or of the neutral one. Raises what the forward raised."""
+        spec = self._model.image_spec
+        if spec is None:
+            return self._model.engine.neutral_image
+        ran = await self.queue.submit(np.full((spec.height, spec.width, 3), GREY, dtype=np.uint8))
+        return _finite(ran.result)
 
     async def encode(self, url: str | None, watch: Stopwatch) -> Encoded:
         """The vector of a thumbnail, or of the neutral image. Raises what the forward raised."""

@@ -14,7 +14,8 @@ from model.openvino_engine import OpenVinoEngine
 from serving.server import run
 
 SENSIBLE = OpenVinoEngine.encode_text
-NOT_A_NUMBER, HANG, RAISE, EXIT = 101, 102, 103, 104
+NOT_A_NUMBER, HANG, RAISE, EXIT, BREAK = 101, 102, 103, 104, 105
+broken: list[str] = []
 
 
 def cue(tokens: int) -> str:
@@ -27,7 +28,9 @@ def encode_text(engine: OpenVinoEngine, input_ids: Any, token_type_ids: Any) -> 
     lengths = [len(ids) for ids in input_ids]
     if HANG in lengths:
         time.sleep(3600)
-    if RAISE in lengths:
+    if BREAK in lengths:
+        broken.append("for good")
+    if RAISE in lengths or broken:
         raise MemoryError("on cue")
     if EXIT in lengths:
         raise SystemExit(9)
