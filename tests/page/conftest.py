@@ -1,5 +1,6 @@
 """One Chromium for all tests of the page, a service on a tiny checkpoint, and the page opened on it."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -33,6 +34,11 @@ def host() -> Iterator[ThumbnailHost]:
     """A local host for thumbnails."""
     with thumbnail_host() as running:
         yield running
+
+
+def rounded(number: float) -> int:
+    """As browsers round: halves up, where Python takes the even neighbour."""
+    return math.floor(number + 0.5)
 
 
 def write_weightless(path: Path) -> Path:

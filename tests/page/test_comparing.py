@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import PHONE, Visit
-from tests.page.conftest import Open
+from tests.page.conftest import Open, rounded
 from tests.thumbnail_host import picture
 
 
@@ -62,7 +62,7 @@ def test_the_best_version_wins_by_its_lead(open_page: Open, size: tuple[int, int
         expect(page.locator(".version.winner")).to_have_count(1)
         expect(page.locator(".version.winner h3")).to_have_text(f"Version {name}")
         for version, answer in zip(page.locator(".version").all(), answers, strict=True):
-            expect(version).to_contain_text(f"{round(answer['predicted_velocity']):,} views per day")
+            expect(version).to_contain_text(f"{rounded(answer['predicted_velocity']):,} views per day")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 

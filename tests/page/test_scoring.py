@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import DESKTOP, PHONE, Visit
-from tests.page.conftest import Open
+from tests.page.conftest import Open, rounded
 from tests.service import Service
 from tests.thumbnail_host import ThumbnailHost, picture
 
@@ -40,7 +40,7 @@ def test_an_example_is_scored_at_a_click(open_page: Open, size: tuple[int, int],
         expect(gauge).to_be_in_viewport()
         assert gauge.get_attribute("aria-label") == f"{answer['viral_score'] * 100:.1f} % likely to go viral"
         facts = visit.page.locator(".facts")
-        expect(facts).to_contain_text(f"{round(answer['predicted_velocity']):,} per day")
+        expect(facts).to_contain_text(f"{rounded(answer['predicted_velocity']):,} per day")
         expect(facts).to_contain_text(f"{answer['confidence'] * 100:.1f} %")
         assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
