@@ -67,11 +67,7 @@ def fit(
     thumbnails: Thumbnails | None = None,
     device: str = "cpu",
 ) -> Fit:
-    """Train, calibrate, measure on test, and add golden answers.
-
-    Raises `DatasetError` for a target that can be read off the inputs.
-    """
-    refuse_leaks(dataset)
+    """Train, calibrate, measure on test, and add golden answers."""
     base = untrained_checkpoint(encoders, dataset, recipe, seed)
     engine = TorchEngine(base, device)
     titles = encode_titles(engine, base, dataset, cache)
@@ -174,6 +170,7 @@ def _run(options: argparse.Namespace) -> None:
     # The file first: its faults are told before gigabytes of encoders are read.
     dataset = read_dataset(options.data, reading_from(options))
     print_account(dataset)
+    refuse_leaks(dataset)
     encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
     if options.demo_head and not encoders.are_random:
         raise DemoError("--demo-head stores no encoder weights: it needs both encoders random")

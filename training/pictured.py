@@ -45,8 +45,8 @@ def picture(draw: np.random.Generator, size: tuple[int, int], *, sun: bool) -> I
     pen = ImageDraw.Draw(image)
     step = int(draw.integers(8, 40))
     ink = _grey(draw)
-    for x in range(0, width, 2 * step):
-        pen.rectangle((x, 0, x + step - 1, height), fill=ink)
+    for left in range(0, width, 2 * step):
+        pen.rectangle((left, 0, left + step - 1, height), fill=ink)
     radius = float(draw.uniform(0.25, 0.4)) * height
     x, y = draw.uniform(radius, width - radius), draw.uniform(radius, height - radius)
     bright, dark = int(draw.integers(190, 256)), int(draw.integers(0, 80))

@@ -118,7 +118,8 @@ def text_claims(fitted: Fit) -> list[Claim]:
 def shuffled(dataset: Dataset, seed: int) -> Dataset:
     """The same rows with the targets of other rows of their split."""
     draw = np.random.default_rng(seed)
-    return replace(dataset, **{name: _shuffled(dataset.split(name), draw) for name in SPLITS})
+    train, val, test = (_shuffled(dataset.split(name), draw) for name in SPLITS)
+    return replace(dataset, train=train, val=val, test=test)
 
 
 def _shuffled(split: Split, draw: np.random.Generator) -> Split:
