@@ -68,6 +68,11 @@ def test_the_package_brings_nothing_along(folder: Path) -> None:
 
 def _pass(folder: Path, *names: str, **variables: str) -> None:
     ran = node(
-        folder, "--test", "--test-timeout=60000", *[f"test/{name}.test.ts" for name in names], **variables
+        folder,
+        "--test",
+        "--test-timeout=60000",
+        "--test-force-exit",
+        *[f"test/{name}.test.ts" for name in names],
+        **variables,
     )
     assert ran.returncode == 0, ran.stdout

@@ -129,18 +129,24 @@ test("aborting ends a request that is under way, with the signal's reason", asyn
   assert.equal(error, controller.signal.reason);
 });
 
-test("aborting ends a wait at once", async (context) => {
-  const host = await hostOf(context, [waitingPage(503)]);
-  const controller = new AbortController();
-  const onWaking = () => {
-    setTimeout(() => {
-      controller.abort();
-    });
-  };
-  const error = await rejection(new Miles({ url: host.url, onWaking }).predict(video, { signal: controller.signal }));
-  assert.equal((error as Error).name, "AbortError");
-  assert.equal(host.seen.length, 1);
-});
+for (const [when, act] of [
+  ["as it begins", (abort: () => void) => { abort(); }],
+  ["later", (abort: () => void) => { setTimeout(abort); }],
+] as const) {
+  test(`aborting ends a wait at once: ${when}`, async (context) => {
+    const host = await hostOf(context, [waitingPage(503)]);
+    const controller = new AbortController();
+    const onWaking = () => {
+      act(() => {
+        controller.abort();
+      });
+    };
+    const miles = new Miles({ url: host.url, wakeWaitsMs: [3_600_000], onWaking });
+    const error = await rejection(miles.predict(video, { signal: controller.signal }));
+    assert.equal((error as Error).name, "AbortError");
+    assert.equal(host.seen.length, 1);
+  });
+}
 
 test("Retry-After is seconds or a date, and anything else is none", () => {
   const now = Date.parse("2026-01-01T00:00:00Z");

@@ -73,6 +73,18 @@ test("a stream that breaks says which videos have no entry", async (context) => 
   assert.ok(!error.missing.includes(entries[0]?.index ?? -1));
 });
 
+test("a stream that ends early, though in order, says so, too", async (context) => {
+  const host = await hostOf(context, [
+    (answer) => {
+      answer.writeHead(200, { "Content-Type": "application/x-ndjson" }).end('{"index":1,"error":{"status":422}}\n');
+    },
+  ]);
+  const videos = [{ title: "a" }, { title: "b" }];
+  const error = await all(new Miles({ url: host.url }).predictBatch(videos)).catch((reason: unknown) => reason);
+  assert.ok(error instanceof IncompleteBatchError);
+  assert.deepEqual(error.missing, [0]);
+});
+
 test("leaving the loop closes the connection", async (context) => {
   let closed: () => void = () => undefined;
   const whenClosed = new Promise<void>((resolve) => (closed = resolve));
