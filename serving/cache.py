@@ -9,6 +9,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +26,28 @@ OWNER_BYTES = 8
 ENTRY_BYTES = 320
 
 
+class Beyond(Protocol):
+    """A store of vectors that is further away, and may have what another process computed."""
+
+    async def get(self, key: bytes) -> Vector | None:
+        """The vector under `key`, or None; never waits long, never raises."""
+
+    def put(self, key: bytes, vector: Vector) -> None:
+        """Store it some time."""
+
+
 class VectorCache:
     """Vectors by key, the least recently used given up first, at most `max_bytes` in all.
 
-    Every call of `get` counts once: in `hits`, in `misses` (a computation was begun) or in `collapsed` (it
-    waited for another's). For one event loop; `max_bytes` 0 keeps nothing and still runs identical work once.
+    Every call of `get` counts once: in `hits`, in `misses` (it was looked for elsewhere) or in `collapsed`
+    (it waited for another's). For one event loop; `max_bytes` 0 keeps nothing and still runs identical work
+    once. What is not remembered here is asked of `beyond`, if there is such a store, before it is computed.
     """
 
     # Own code: the standard library's OrderedDict is the whole LRU. A caching library would save six lines,
     # and bring neither the collapsing, nor the count of evictions, nor an `await` between look-up and store.
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, beyond: Beyond | None = None) -> None:
         assert max_bytes >= 0, "a cache holds no fewer than 0 bytes"
         self.max_bytes = max_bytes
         self.bytes = 0
@@ -43,7 +55,8 @@ class VectorCache:
         self.misses = 0
         self.evictions = 0
         self._vectors: OrderedDict[bytes, Vector] = OrderedDict()
-        self._flights = SingleFlight[Vector]()
+        self._beyond = beyond
+        self._flights = SingleFlight[tuple[Vector, bool]]()
 
     @property
     def entries(self) -> int:
@@ -70,20 +83,23 @@ class VectorCache:
             self.bytes -= entry_bytes(self._vectors.pop(key))
 
     async def get(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> tuple[Vector, bool]:
-        """The vector of `key`, read-only, and whether it was remembered; else `compute` is run for it.
+        """The vector of `key`, read-only, and whether it was known; else `compute` is run for it.
 
         Raises what the computation raised, to every caller that waited for it; the next call tries anew.
         """
         vector = self.recall(key)
         if vector is not None:
             return vector, True
-        return await self._flights.run(key, partial(self._compute, key, compute)), False
+        return await self._flights.run(key, partial(self._find, key, compute))
 
-    async def _compute(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> Vector:
+    async def _find(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> tuple[Vector, bool]:
         self.misses += 1
-        vector = _frozen(await compute())
+        known = await self._beyond.get(key) if self._beyond else None
+        vector = _frozen(await compute() if known is None else known)
         self._remember(key, vector)
-        return vector
+        if self._beyond and known is None:
+            self._beyond.put(key, vector)
+        return vector, known is not None
 
     def _remember(self, key: bytes, vector: Vector) -> None:
         size = entry_bytes(vector)

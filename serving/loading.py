@@ -4,8 +4,11 @@ A compiled bundle is served without torch. Only the torch engine imports it, and
 they are needed.
 """
 
+import hashlib
 import importlib.util
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +65,12 @@ class LoadedModel:
         """What answers call the model: the release of the code, and which checkpoint."""
         return f"{RELEASE}+{self.card.sha256[:8]}"
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """What decides a tower's output besides its input: vectors of another fingerprint are not ours."""
-        return f"{self.card.sha256}/{self.engine.name}/{self.engine.device}/{self.engine.precision}"
+        account = json.dumps(self.fidelity, sort_keys=True)  # with what was measured: each bundle has its own
+        bundle = hashlib.sha256(account.encode()).hexdigest()
+        return f"{self.card.sha256}/{self.engine.name}/{self.engine.device}/{self.engine.precision}/{bundle}"
 
 
 def load_model(settings: Settings) -> LoadedModel:

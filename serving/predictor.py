@@ -23,6 +23,7 @@ from serving.generation import Generation, Shared
 from serving.loading import LoadedModel
 from serving.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.settings import Settings
+from serving.shared_cache import SharedCache
 
 HEALTHY = "healthy"
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class Predictor:
         self.admission = admission
         self.status = "loading"
         self.cache = VectorCache(settings.cache_bytes)
+        self.shared_cache: SharedCache | None = None
         self._shared: Shared | None = None
         self._generation: Generation | None = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -63,6 +65,11 @@ class Predictor:
             processors = usable_cpus()
             workers = ThreadPoolExecutor(processors, thread_name_prefix="worker")
             stack.callback(predictor._end, workers)
+            if settings.shared_cache_url is not None:
+                url = settings.shared_cache_url.get_secret_value()
+                shared = SharedCache.open(url, settings.shared_cache_timeout_s)
+                predictor.shared_cache = await stack.enter_async_context(shared)
+                predictor.cache = VectorCache(settings.cache_bytes, predictor.shared_cache)
             fetcher = await stack.enter_async_context(ThumbnailFetcher(_policy(settings)))
             predictor._shared = Shared(
                 settings,

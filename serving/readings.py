@@ -5,12 +5,18 @@ from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
 from prometheus_client import Metric
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from serving.loading import LoadedModel
 from serving.pipeline import Pipeline
 from serving.predictor import HEALTHY, Predictor
+from serving.shared_cache import SharedCache
 
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 16, 32, 64, 128, 256)
 LONGEST_LABEL = 64  # what a checkpoint says of its own origin is free text
@@ -33,6 +39,8 @@ class Readings(Collector):
         ready = self._predictor.status == HEALTHY
         yield GaugeMetricFamily("miles_ready", "1 while requests can be scored.", float(ready))
         yield InfoMetricFamily("miles_build", "What the service runs on.", self._build)
+        if self._predictor.shared_cache is not None:
+            yield from _shared_cache(self._predictor.shared_cache)
         pipeline = self._predictor.pipeline
         if pipeline is not None:
             yield _model_info(pipeline.model)
@@ -73,6 +81,18 @@ def _buckets(batches: Mapping[int, int]) -> list[tuple[str, float]]:
         (f"{bound:.1f}", sum(n for size, n in batches.items() if size <= bound)) for bound in BATCH_BUCKETS
     ]
     return [*below, ("+Inf", sum(batches.values()))]
+
+
+def _shared_cache(cache: SharedCache) -> Iterable[Metric]:
+    yield GaugeMetricFamily("miles_shared_cache_up", "1 while it is asked.", float(cache.is_up))
+    for name, description, counts in (
+        ("miles_shared_cache_lookups", "Vectors asked of the shared cache.", cache.lookups),
+        ("miles_shared_cache_writes", "Vectors given to the shared cache.", cache.writes),
+    ):
+        family = CounterMetricFamily(name, description, labels=["outcome"])
+        for outcome, count in counts.items():
+            family.add_metric([outcome], count)
+        yield family
 
 
 def _drift(pipeline: Pipeline) -> Iterable[Metric]:

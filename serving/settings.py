@@ -1,11 +1,13 @@
 """Every setting: an environment variable with the prefix MILES_, its range, and one sentence about it."""
 
 import difflib
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -18,6 +20,9 @@ MEBIBYTE = 1024 * 1024
 SHORTEST_KEY = 16  # a shorter one can be guessed over the network
 TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{SHORTEST_KEY},}}=*")  # what a header may carry: RFC 6750, 2.1
 ORIGIN = re.compile(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")  # a header carries it, so no ; in it
+
+
+SECRETS = ("api_keys", "shared_cache_url")
 
 
 class SettingsError(Exception):
@@ -125,6 +130,14 @@ class Settings(BaseSettings):
         le=1024 * 1024 * MEBIBYTE,
         description="Memory for tower outputs: a known text costs 3.4 kB, a known picture 8.5 kB; 0 is off.",
     )
+    shared_cache_url: SecretStr | None = Field(
+        None,
+        description="A Valkey or Redis server where replicas share tower outputs: "
+        "redis://[user:password@]host[:port][/db] or rediss://; by default none.",
+    )
+    shared_cache_timeout_s: float = Field(
+        0.05, gt=0, le=10, description="A request waits so long for the shared cache, then computes itself."
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("http://localhost:3000", "https://*.vercel.app"),
         description="Web pages of these origins may call the service; `*` stands for one or more labels.",
@@ -175,6 +188,19 @@ class Settings(BaseSettings):
             raise ValueError(f"a key is {SHORTEST_KEY} or more of A-Z a-z 0-9 - . _ ~ + / and = at its end")
         return keys
 
+    @field_validator("shared_cache_url")
+    @classmethod
+    def _check_shared_cache(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parts = urlsplit(url.get_secret_value())
+            if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+                raise ValueError(
+                    "expected redis://host or rediss://host, perhaps with a user, port and database"
+                )
+            if importlib.util.find_spec("redis") is None:
+                raise ValueError("needs a package: pip install -r requirements-cache.txt")
+        return url
+
     @model_validator(mode="after")
     def _check_engine(self) -> Self:
         if self.engine == "torch" and self.precision == "int8":
@@ -219,5 +245,5 @@ def _sentence(error: dict[str, Any]) -> str:
     if not error["loc"]:  # settings that do not fit together; the message names them
         return f"{error['msg'].removeprefix('Value error, ')}."
     field = str(error["loc"][0])
-    value = "(not shown)" if field == "api_keys" else repr(error["input"])
+    value = "(not shown)" if field in SECRETS else repr(error["input"])
     return f"{variable(field)}={value}: {error['msg'][0].lower()}{error['msg'][1:]}."

@@ -206,7 +206,9 @@ class ImageTower:
             watch.add("image", ran.ran_s)
             return _finite(ran.result)
 
-        vector, _ = await self._cache.get(image_key(self._model.fingerprint, content.digest), compute)
+        vector, is_known = await self._cache.get(image_key(self._model.fingerprint, content.digest), compute)
+        if is_known:
+            watch.cached.append("image")
         return vector
 
     def _neutral(self, state: State, reason: str, *warnings: str) -> Encoded:
