@@ -57,19 +57,19 @@ class Running:
         self.contestant = contestant
         self.tree = tree
         self.start_s = 0.0
-        self._url = url
+        self.url = url
         self._folder = folder
 
     def predict(self, request: Request) -> dict[str, Any]:
         """One answer."""
         listed = self.contestant.wire_is_a_list
-        answer = post(f"{self._url}/predict", [request] if listed else request)
+        answer = post(f"{self.url}/predict", [request] if listed else request)
         return dict(answer[0] if listed else answer)
 
     def predict_all(self, requests: Sequence[Request]) -> None:
         """Answers to many videos, as quickly as its interface lets one client have them."""
         if self.contestant.takes_batches:
-            post(f"{self._url}/predict/batch", {"videos": requests})
+            post(f"{self.url}/predict/batch", {"videos": requests})
             return
         self.predict_one_by_one(requests)
 
@@ -87,7 +87,7 @@ class Running:
         """Load it with so many clients."""
         bodies = self._folder / f"{self.contestant.name}.jsonl"
         write_bodies(bodies, requests, in_a_list=self.contestant.wire_is_a_list)
-        return run_load(f"{self._url}/predict", bodies, clients, seconds)
+        return run_load(f"{self.url}/predict", bodies, clients, seconds)
 
 
 @contextmanager
