@@ -24,10 +24,10 @@ from serving.middleware import install_middleware
 from serving.model_info import describe
 from serving.page import PageFiles, home_page
 from serving.predictor import Predictor
-from serving.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS
+from serving.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, UNHEALTHY
 from serving.reload import Reloaded, Reloader, ReloaderDep
 from serving.routes import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
-from serving.schemas import MODEL_NAME, BatchRequest, BatchResponse, Health, PredictRequest, PredictResponse
+from serving.schemas import ABOUT, BatchRequest, BatchResponse, Health, PredictRequest, PredictResponse
 from serving.server import run
 from serving.settings import Settings
 from serving.telemetry import Telemetry
@@ -75,7 +75,7 @@ async def explain(body: ExplainRequest, request: Request, predictor: PredictorDe
 
 
 @router.head("/", include_in_schema=False)
-@router.get("/", response_model=Health, responses=NOT_READY)
+@router.get("/", response_model=Health, responses=UNHEALTHY)
 async def home(request: Request, predictor: PredictorDep) -> Response:
     """Health for whatever polls, the page for browsers."""
     if prefers_html(request.headers.get("accept", "")):
@@ -103,7 +103,7 @@ async def live() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/health/ready", response_model=Health, responses=NOT_READY)
+@router.get("/health/ready", response_model=Health, responses=UNHEALTHY)
 async def ready(predictor: PredictorDep) -> Response:
     """The model is loaded and has reproduced its golden answers."""
     health = health_of(predictor)
@@ -132,8 +132,7 @@ def create_app(
             yield {"predictor": predictor, "telemetry": telemetry, "reloader": reloader}
 
     app = FastAPI(
-        title=MODEL_NAME,
-        description="Scores short-form videos before they take off.",
+        **ABOUT,
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would echo the client's Host header
         telemetry=FASTAPI_OFF,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from serving.schemas import Health
+
 
 def _documented(description: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
@@ -25,6 +27,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     504: _documented("No answer within the deadline."),
 }
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
+# Those that ask for health get it, ready or not.
+UNHEALTHY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Health, "description": "The model is loading or failed; `status` says why."}
+}
 RELOAD_PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: PROBLEMS[401],
     403: _documented("The service has no keys, so nobody can show one."),

@@ -20,6 +20,11 @@ from serving.timing import Stopwatch
 from serving.towers import Modality, ModalityReport
 
 MODEL_NAME = "Miles v1.0"
+ABOUT: dict[str, Any] = {
+    "title": MODEL_NAME,
+    "version": "1.0.0",
+    "description": "Scores short-form videos before they take off.",
+}
 BIGGEST_COUNT = 2**63 - 1  # PostgreSQL's bigint
 MAX_BATCH_VIDEOS = 256
 EXAMPLE: JsonDict = {
@@ -75,7 +80,7 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [EXAMPLE]})
 
-    title: Annotated[str, Text, Field(min_length=1, max_length=500)]
+    title: Annotated[str, Field(min_length=1, max_length=500), Text]
     description: Annotated[Description, Text, _or("", Description)] = ""
     thumbnail_url: Annotated[str | None, Text, BeforeValidator(_absent_if_blank)] = Field(
         None, description="http, https or data:image/...;base64, and null or empty for no thumbnail."

@@ -724,13 +724,13 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
+            /** @description The model is loading or failed; `status` says why. */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Health"];
                 };
             };
         };
@@ -963,13 +963,13 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
+            /** @description The model is loading or failed; `status` says why. */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Health"];
                 };
             };
         };
