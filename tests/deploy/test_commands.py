@@ -56,7 +56,7 @@ NOT_RUN = {
     "make audit": "asks a host for known vulnerabilities; .github/workflows/supply-chain.yml runs it",
     "make bench": MINUTES,
     "make demo": "serves until it is stopped; tests/clients/test_demo.py runs it with --once",
-    "python -m training.fit videos.csv": "BERT-base over every video takes minutes; tests/training runs small ones",
+    "python -m training.fit videos.csv": "takes minutes; tests/training runs it on small encoders",
     "make container-test": NO_ENGINE,
     'make container-test ARGS="--engine podman"': NO_ENGINE,
     'make container-test ARGS="--no-build --image miles"': NO_ENGINE,
