@@ -15,6 +15,7 @@ import structlog
 
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnail_cache import ThumbnailCache
+from preprocessing.thumbnails import ThumbnailPolicy
 from serving.cache import VectorCache
 from serving.compiling import compile_in_process
 from serving.doubt import Doubt
@@ -40,6 +41,16 @@ class Shared:
     processors: int
     on_hang: Callable[[str], None]
     """Hears one line when a forward does not end, or none succeeds any more."""
+
+
+def thumbnail_policy(settings: Settings) -> ThumbnailPolicy:
+    """What may be fetched, as the settings say."""
+    return ThumbnailPolicy(
+        timeout_s=settings.thumbnail_timeout_s,
+        max_bytes=settings.thumbnail_max_bytes,
+        allowed_hosts=settings.thumbnail_allowed_hosts,
+        trusted_networks=settings.thumbnail_trusted_networks,
+    )
 
 
 class Generation:

@@ -13,13 +13,13 @@ from model.file_check import CheckpointError
 from model.location import LocationError
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnail_cache import ThumbnailCache
-from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
+from preprocessing.thumbnails import ThumbnailFetcher
 from serving.admission import Admission
 from serving.batching import QueueClosedError
 from serving.cache import VectorCache
 from serving.cpu_quota import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
-from serving.generation import Generation, Shared
+from serving.generation import Generation, Shared, thumbnail_policy
 from serving.loading import LoadedModel
 from serving.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.settings import Settings
@@ -70,7 +70,7 @@ class Predictor:
                 shared = SharedCache.open(url, settings.shared_cache_timeout_s)
                 predictor.shared_cache = await stack.enter_async_context(shared)
                 predictor.cache = VectorCache(settings.cache_bytes, predictor.shared_cache)
-            fetcher = await stack.enter_async_context(ThumbnailFetcher(_policy(settings)))
+            fetcher = await stack.enter_async_context(ThumbnailFetcher(thumbnail_policy(settings)))
             predictor._shared = Shared(
                 settings,
                 predictor.cache,
@@ -244,12 +244,3 @@ class Predictor:
     def _fail(self, line: str, on_failure: Callable[[str], None]) -> None:
         self.status = f"failed: {line}"
         on_failure(line)
-
-
-def _policy(settings: Settings) -> ThumbnailPolicy:
-    return ThumbnailPolicy(
-        timeout_s=settings.thumbnail_timeout_s,
-        max_bytes=settings.thumbnail_max_bytes,
-        allowed_hosts=settings.thumbnail_allowed_hosts,
-        trusted_networks=settings.thumbnail_trusted_networks,
-    )

@@ -29,7 +29,7 @@ from tests.tiny import tiny_checkpoint
 KEY = "a-key-for-the-reload-test"
 EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
 PATIENCE_S = 60  # never waited for unless the service is broken
-RELOADS = 5
+RELOADS = 3
 KILOBYTE = 1024
 
 
