@@ -1,0 +1,176 @@
+"""The job as a whole: parts to workers by Ray Data, and an account of it."""
+
+import argparse
+import fcntl
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+import pyarrow as pa
+import ray
+
+from deploy.score_dataset.job import Job, JobError, Part, fields_of
+from deploy.score_dataset.limit import towers_limit
+from deploy.score_dataset.results import Results
+from deploy.score_dataset.sources import opened_table
+from deploy.score_dataset.worker import Work, Worker
+from serving.settings import Settings
+
+SAID_EVERY_S = 5.0
+STORE_BYTES = 100 * 1024 * 1024  # accounts of parts alone pass through Ray's store, never rows
+
+
+def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Finish the job; what became of it. Raises `JobError`."""
+    began = time.monotonic()
+    table = opened_table(asked.input.absolute())
+    columns = table.schema.names
+    lacking = [name for name in asked.keep if name not in columns]
+    if lacking:
+        raise JobError(f"--keep {', '.join(lacking)}: no such column among {columns}")
+    fields = fields_of(columns, asked.map, thumbnails=asked.thumbnails == "fetch")
+    job = Job(
+        str(asked.input.absolute()),
+        table.digest,
+        fields,
+        asked.keep,
+        asked.part_rows,
+        sorted(asked.require),
+        asked.exact,
+        asked.observed_at,
+    )
+    output = asked.output.absolute()
+    results = Results(output, pa.schema([table.schema.field(name) for name in asked.keep]))
+    job = job.begin(output)
+    with _alone(output):
+        results.prepare()
+        finished = results.finished()
+        parts = list(table.parts(job.part_rows))
+        rest = [part for part in parts if part.number not in finished]
+        total = sum(part.rows for part in parts)
+        scored, cores, limit = 0, 0, None
+        if rest:
+            with _cluster(asked.address):
+                workers = _workers(asked, len(rest))
+                cores = workers * asked.threads
+                work = Work(job, table, results, settings, asked.threads, max(1, asked.per_host // workers))
+                loaded = time.monotonic()
+                scored = _run(work, rest, workers, total)
+                spent_s = time.monotonic() - loaded
+                if not asked.no_limit:
+                    limit = _measured(work)
+        kept, rejected = results.close()
+    if kept + rejected != total:
+        raise JobError(f"{output}: holds {kept} scores and {rejected} rows set aside of {total}; report this")
+    rate = scored / spent_s / cores if rest else None
+    return {
+        "rows": total,
+        "scored_now": scored,
+        "rejected": rejected,
+        "cores": cores,
+        "seconds": round(time.monotonic() - began, 1),
+        "rows_per_s_per_core": rate and round(rate, 2),
+        "towers_limit_rows_per_s_per_core": limit and round(limit, 2),
+    }
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Two runs of one job at once would do everything twice."""
+    with (output / "_lock").open("w") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise JobError(f"{output}: another run is at work here; wait for it or stop it") from exc
+        yield
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[None]:
+    """The cluster at `address`, or one of this machine alone for as long as this lasts."""
+    logging.disable()  # what failed is raised, and said in one line of ours
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, **quiet)
+    else:
+        # Ray's name for a cluster that stays within this machine: it takes the loopback interface's address.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+        ray.init(
+            include_dashboard=False,
+            num_cpus=os.cpu_count(),
+            object_store_memory=STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _workers(asked: argparse.Namespace, parts: int) -> int:
+    """How many processes: never more than there are parts, or cores for."""
+    room = int(ray.cluster_resources().get("CPU", 1)) // asked.threads
+    if room < (asked.workers or 1):
+        raise JobError(
+            f"{asked.workers or 1} processes of {asked.threads} cores do not fit on "
+            f"{ray.cluster_resources().get('CPU', 0):g}; lower --workers or --threads"
+        )
+    return min(asked.workers or room, parts)
+
+
+def _run(work: Work, parts: list[Part], workers: int, total: int) -> int:
+    """Finish `parts`; how many rows were scored for it, those of an earlier run's journal left out."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    accounts = ray.data.from_items(
+        [asdict(part) for part in parts], override_num_blocks=min(len(parts), 10_000)
+    ).map_batches(
+        Worker,
+        fn_constructor_args=(work,),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=work.threads,
+    )
+    scored = rejected = 0
+    done = total - sum(part.rows for part in parts)
+    began = said = time.monotonic()
+    _say(f"{total} rows, {done} finished before; {workers} processes of {work.threads} cores")
+    try:
+        for account in accounts.iter_rows():
+            scored, rejected = scored + account["scored"], rejected + account["rejected"]
+            done += account["rows"]
+            if time.monotonic() - said >= SAID_EVERY_S or done == total:
+                said = time.monotonic()
+                rate = scored / (said - began)
+                left_s = (total - done) / max(rate, 1e-9)
+                _say(f"{done}/{total} rows, {rejected} set aside, {rate:.1f}/s, {left_s / 60:.0f} min left")
+    except ray.exceptions.RayError as exc:
+        raise JobError(_cause(exc)) from exc
+    return scored
+
+
+def _measured(work: Work) -> float:
+    limit: float = ray.get(ray.remote(num_cpus=work.threads)(towers_limit).remote(work))
+    return limit
+
+
+def _cause(exc: BaseException) -> str:
+    """What a worker raised, without the way there; Ray hands its traceback on as text."""
+    last = [line for line in str(exc).splitlines() if line.strip()][-1]
+    return last.partition(f"{JobError.__name__}: ")[2] or f"a worker failed: {last}"
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

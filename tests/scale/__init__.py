@@ -1,0 +1,1 @@
+"""More than one machine: bulk scoring and serving with Ray; `make scale-test` runs the long ones."""
