@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test constraints lock \
-  audit-venv audit sbom openapi demo screenshots
+  scale-setup scale-test audit-venv audit sbom openapi demo screenshots
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,12 @@ test: setup-dev model ## run the tests; ARGS="-k words" chooses
 
 hostile: setup-dev model ## measure every promise and print the table; ARGS="-k words" chooses
 	@exec $(PY) -m tests.hostile $(ARGS)
+
+scale-setup: setup ## install Ray into .venv, for deploy/ray_serve.py and deploy/score_dataset
+	@$(PY) deploy/install_requirements.py requirements-scale.txt
+
+scale-test: setup-dev scale-setup ## kill processes and machines of a local Ray cluster and print figures; ARGS="-k words" chooses
+	@exec $(PY) -m tests.scale $(ARGS)
 
 check: setup-dev ## ruff and mypy
 	$(PY) -m ruff check .

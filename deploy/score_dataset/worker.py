@@ -52,8 +52,13 @@ class Worker:
         self._portal = self._loop.__enter__()
         self._stack = AsyncExitStack()
         self._is_open = False
-        self._scoring = self._portal.call(self._open)
-        work.results.pin_model(self._scoring.fingerprint)
+        try:
+            self._scoring = self._portal.call(self._open)
+            work.results.pin_model(self._scoring.fingerprint)
+        except BaseException:
+            self._portal.call(self._stack.aclose)
+            self._loop.__exit__(None, None, None)  # else its thread keeps the process alive
+            raise
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Score the one part in `batch`, unless it is finished; an account of it."""

@@ -1,0 +1,37 @@
+"""Runs the tests of more than one machine, the long ones too: `python -m tests.scale [pytest's arguments]`.
+
+Prints what was measured as a table; the last line on standard output is the same as JSON.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.scale.figures import FIGURES, line, table
+
+
+class Holder:
+    """Keeps the figures beyond pytest's end."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Any] = {}
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Leave them where the fixture looks for them."""
+        config.stash[FIGURES] = self.figures
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, print, and return pytest's exit status."""
+    holder = Holder()
+    marked = ["-m", "scale or not scale", "--durations=10"]
+    status = int(pytest.main(["tests/scale", *marked, *arguments], plugins=[holder]))
+    print(f"\n{table(holder.figures)}\n")
+    print(line(holder.figures, status), flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,20 @@
+"""What the tests of more than one machine share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.scale.figures import FIGURES, Figure
+from tests.tiny_bundle import write_tiny_bundle
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """Writes a row of the table that `make scale-test` prints."""
+    return request.config.stash.setdefault(FIGURES, {}).__setitem__
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network as a compiled bundle."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("model"))

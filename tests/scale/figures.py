@@ -1,0 +1,34 @@
+"""The account of `make scale-test`: what each test measured, as a table and as JSON."""
+
+import json
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+FIGURES = pytest.StashKey[dict[str, Any]]()
+
+
+class Figure(Protocol):
+    """How a test says what it measured."""
+
+    def __call__(self, name: str, value: Any) -> None:
+        """`name` has the unit in it."""
+
+
+def table(figures: dict[str, Any]) -> str:
+    """A line per figure, for people."""
+    width = max(map(len, figures), default=0)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in figures.items())
+
+
+def line(figures: dict[str, Any], status: int) -> str:
+    """The same for programs."""
+    return json.dumps({"passed": status == 0, **figures})
+
+
+def scored(answer: httpx.Response) -> dict[str, Any]:
+    """A prediction without how long it took."""
+    body: dict[str, Any] = answer.json()
+    body.pop("processing_time_ms", None)
+    return body

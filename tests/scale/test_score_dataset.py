@@ -1,0 +1,91 @@
+"""`python -m deploy.score_dataset` on a real Ray of this machine: killed, run again, and right."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from deploy.score_dataset.job import fields_of
+from deploy.score_dataset.sources import opened_table
+from serving.admission import Admission
+from serving.batch import score_each
+from serving.predictor import Predictor
+from serving.schemas import PredictResponse
+from serving.settings import Settings
+from serving.telemetry import Telemetry
+from tests.scale.dataset import COLUMNS, LIMIT_S, finish, kill_when, rejected, scores, start, write_csv
+from tests.scale.ray_here import needs_ray
+
+ROWS = 300
+OBSERVED = "2018-03-01T00:00:00+00:00"
+OPTIONS = ("--map", "title=Headline", "--keep", "id", "--threads", "1", "--observed-at", OBSERVED, "--exact")
+
+pytestmark = needs_ray
+
+
+async def answers(source: Path, model: Path) -> dict[int, PredictResponse]:
+    """What one process of the service answers for every row that it scores."""
+    table = opened_table(source)
+    fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
+    settings = Settings(checkpoint=str(model), threads=1, max_batch_size=1)
+    telemetry = Telemetry()
+    found = {}
+    async with Predictor.open(settings, Admission(1000, telemetry.registry)) as predictor:
+        await asyncio.wait([predictor._loading])  # type: ignore[list-item]
+        rows = [row for part in table.parts(1000) for row in table.rows(part, COLUMNS)]
+        videos = [
+            {field: row[column] for field, column in fields.items()} | {"observed_at": OBSERVED}
+            if isinstance(row, dict)
+            else None
+            for row in rows
+        ]
+        async for index, entry in score_each(predictor, videos, {"type": "http"}, telemetry):
+            if isinstance(entry, PredictResponse):
+                found[index] = entry
+    return found
+
+
+@pytest.mark.scale
+def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path, model: Path) -> None:
+    """In one line, the service's own, and nothing is scored."""
+    process = start(
+        write_csv(tmp_path / "in.csv", 5), tmp_path / "out", model, *OPTIONS, "--no-limit", precision="f32"
+    )
+    _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 2
+    assert err.splitlines()[-1].startswith(f"{model}: was compiled with precision None")
+
+
+def check(output: Path, source: Path, model: Path) -> None:
+    """The scores are the single process's to the last digit, in order, and every other row has its reason."""
+    expected = asyncio.run(answers(source, model))
+    assert {row["row"]: row["viral_score"] for row in scores(output)} == {
+        index: answer.viral_score for index, answer in expected.items()
+    }
+    assert [row["id"] for row in scores(output)] == [f"v{index}" for index in sorted(expected)]
+    reasons = {row["row"]: row["reason"] for row in rejected(output)}
+    assert reasons.keys() == set(range(ROWS + 1)) - expected.keys()
+    assert reasons[ROWS] == "2 cells, the header has 7"
+    assert reasons[0].startswith(("title: ", "view_count: "))
+
+
+def test_two_processes_score_what_one_would(tmp_path: Path, model: Path) -> None:
+    """To the last digit; rows that cannot be scored are set aside with reasons."""
+    source, output = write_csv(tmp_path / "in.csv", ROWS), tmp_path / "out"
+    code, account = finish(start(source, output, model, *OPTIONS, "--workers", "2", "--part-rows", "80"))
+    assert code == 1
+    assert (account["rows"], account["scored_now"], account["cores"]) == (ROWS + 1, ROWS + 1, 2)
+    assert account["towers_limit_rows_per_s_per_core"] > 0
+    check(output, source, model)
+
+
+@pytest.mark.scale
+def test_a_killed_run_goes_on_and_every_row_is_scored_once(tmp_path: Path, model: Path) -> None:
+    """One process is killed by SIGKILL, two go on: what was done is not done again."""
+    source, output = write_csv(tmp_path / "in.csv", ROWS), tmp_path / "out"
+    options = (*OPTIONS, "--part-rows", "150", "--no-limit")
+    before = kill_when(start(source, output, model, *options, "--workers", "1"), output, 20)
+    assert 20 <= before < ROWS + 1
+    _, account = finish(start(source, output, model, *options, "--workers", "2"))
+    assert account["scored_now"] == ROWS + 1 - before
+    check(output, source, model)
