@@ -32,7 +32,8 @@ def readme_requests() -> list[Any]:
     """The JSON bodies of the README's curl commands."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     return [
-        json.loads(body) for body in re.findall(r"curl -X POST [^']*'Content-Type[^']*' -d '([^']*)'", text)
+        json.loads(body)
+        for body in re.findall(r"curl localhost:7860/predict [^']*'Content-Type[^']*' -d '([^']*)'", text)
     ]
 
 
