@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ from tests.service import free_port
 REPLICAS = 2
 CLIENTS = 4
 CALM_S = 3.0
+PAUSE_S = (
+    0.2  # between a client's questions, and before it asks again: the cluster is to be hurt, not to be full
+)
 LIMIT_S = 240
 NODE = {"num_cpus": 2, "object_store_memory": 80 * 1024 * 1024, "node_ip_address": "127.0.0.1"}
 
@@ -56,8 +59,9 @@ class Load:
         while not self._stop.is_set():
             with httpx.Client(timeout=40) as client:
                 reason = self._ask(client)
+                time.sleep(PAUSE_S)
                 if reason is not None:
-                    time.sleep(1)
+                    time.sleep(RETRY_S)
                     with self._lock:
                         self.retried += 1
                     reason = self._ask(client)
@@ -75,8 +79,8 @@ class Load:
             time.sleep(CALM_S)
             began = time.monotonic()
             hurt()
-            until(lambda: len(running()) < REPLICAS)
-            until(lambda: len(running()) == REPLICAS)
+            until(lambda: running() < REPLICAS)
+            until(lambda: running() == REPLICAS)
             took = time.monotonic() - began
             time.sleep(CALM_S)
         finally:
@@ -95,16 +99,17 @@ class Load:
         return None if scored(answer) == self.expected else f"another answer: {answer.text[:300]}"
 
 
-def running() -> list[str]:
-    """The replicas that take requests."""
-    miles = serve.status().applications["default"].deployments["Miles"]
-    named = {entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)}
-    found = [name for name in named if name.startswith("SERVE_REPLICA::")]
-    return (
-        found
-        if miles.replica_states.get("RUNNING") == len(found)
-        else found[: miles.replica_states.get("RUNNING", 0)]
-    )
+def running() -> int:
+    """How many replicas take requests."""
+    states = serve.status().applications["default"].deployments["Miles"].replica_states
+    return int(states.get("RUNNING", 0))
+
+
+def replicas() -> dict[str, str]:
+    """The node of each replica that is alive, by the replica's name."""
+    alive = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]
+    named = {actor["Name"]: actor["Address"]["NodeID"] for actor in alive}
+    return {name: node for name, node in named.items() if name.startswith("SERVE_REPLICA::")}
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -112,12 +117,18 @@ def until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + LIMIT_S
     while not holds():
         assert time.monotonic() < deadline, serve.status()
-        time.sleep(0.1)
+        time.sleep(0.25)
 
 
 def kill_replica() -> None:
     """End one replica's process as a crash would."""
-    ray.kill(ray.get_actor(running()[0], namespace="serve"))
+    ray.kill(ray.get_actor(next(iter(replicas())), namespace="serve"))
+
+
+def kill_node(cluster: Cluster, nodes: Sequence[Any]) -> None:
+    """End a machine that has a replica, as a power cut would."""
+    used = set(replicas().values())
+    cluster.remove_node(next(node for node in nodes if node.node_id in used), allow_graceful=False)
 
 
 def main(model: str, questions: str) -> dict[str, Any]:
@@ -132,16 +143,15 @@ def main(model: str, questions: str) -> dict[str, Any]:
     try:
         port = free_port()
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        one_core = app_of(REPLICAS)
         began = time.monotonic()
-        serve.run(one_core, name="default")
+        serve.run(of_one_core(REPLICAS), name="default")
         ready_s = time.monotonic() - began
         url = f"http://127.0.0.1:{port}"
         answers = [scored(httpx.post(f"{url}/predict", json=question, timeout=40)) for question in asked]
         loads = {}
         for name, hurt in (
             ("replica", kill_replica),
-            ("node", lambda: cluster.remove_node(nodes[0], allow_graceful=False)),
+            ("node", lambda: kill_node(cluster, nodes)),
         ):
             load = Load(url, asked[0], answers[0])
             took = load.during(hurt)
@@ -159,13 +169,10 @@ def main(model: str, questions: str) -> dict[str, Any]:
         cluster.shutdown()
 
 
-def app_of(replicas: int) -> serve.Application:
-    """The app with so many replicas of a core each, and no more or fewer, spread over the nodes."""
+def of_one_core(count: int) -> serve.Application:
+    """The app in so many replicas, no more and no fewer, of a core each."""
     deployment = app._bound_deployment.options(
-        num_replicas=replicas,
-        autoscaling_config=None,
-        max_replicas_per_node=replicas,
-        ray_actor_options={"num_cpus": 1},
+        num_replicas=count, autoscaling_config=None, ray_actor_options={"num_cpus": 1}
     )
     return deployment.bind()
 
