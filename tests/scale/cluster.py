@@ -34,9 +34,8 @@ from tests.service import free_port
 REPLICAS = 2
 CLIENTS = 4
 CALM_S = 3.0
-PAUSE_S = (
-    0.2  # between a client's questions, and before it asks again: the cluster is to be hurt, not to be full
-)
+PAUSE_S = 0.2  # between a client's questions: the cluster is to be hurt, not to be full
+RETRY_S = 1.0  # before it asks again
 LIMIT_S = 240
 NODE = {"num_cpus": 2, "object_store_memory": 80 * 1024 * 1024, "node_ip_address": "127.0.0.1"}
 
