@@ -58,10 +58,11 @@ def test_parts_of_parquet_files_are_their_rows(tmp_path: Path) -> None:
         table = pa.table({"title": [f"t{number}" for number in range(first, first + 25)]})
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=10)
     folder = opened_table(tmp_path)
-    parts = list(folder.parts(4))
-    titles = [row["title"] for part in parts for row in folder.rows(part, ["title"])]
-    assert titles == [f"t{number}" for number in range(50)]
-    assert max(part.rows for part in parts) == 4
+    for size in (4, 7, 100):  # 7: a row group's second part begins where no batch of its length does
+        parts = list(folder.parts(size))
+        titles = [row["title"] for part in parts for row in folder.rows(part, ["title"])]
+        assert titles == [f"t{number}" for number in range(50)]
+        assert max(part.rows for part in parts) == min(size, 10)
 
 
 def test_a_part_is_done_once_all_of_it_is_there(tmp_path: Path) -> None:
