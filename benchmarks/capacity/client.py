@@ -33,12 +33,9 @@ class Client:
         """The status of the answer; 0 if there is none within half a minute."""
         try:
             async with asyncio.timeout(LONGEST_S):
-                connection = self._idle.pop() if self._idle else await self._connect()
-                status = await self._exchange(*connection, body)
+                return await self._ask(*await self._connection(), body)
         except (OSError, TimeoutError, EOFError, ValueError):
             return 0
-        self._idle.append(connection)
-        return status
 
     def close(self) -> None:
         """Close what is kept."""
@@ -46,20 +43,32 @@ class Client:
             writer.close()
         self._idle.clear()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A kept connection that the server has not closed meanwhile, or a new one."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
         return await asyncio.open_connection("127.0.0.1", self._port, limit=READ_BYTES)
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> int:
-        writer.write(f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        length = head.partition("content-length:")[2].partition("\r\n")[0]
-        await reader.readexactly(int(length))  # every answer of ours says its length
-        return int(head.split(" ", 2)[1])
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> int:
+        try:
+            writer.write(f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            length = head.partition("content-length:")[2].partition("\r\n")[0]
+            await reader.readexactly(int(length))  # every answer of ours says its length
+            status = int(head.split(" ", 2)[1])
+        except BaseException:
+            writer.close()  # what would be read from it next belongs to this request
+            raise
+        self._idle.append((reader, writer))
+        return status
 
 
-async def open_loop(client: Client, due_s: Sequence[float], bodies: Sequence[bytes]) -> list[Answer]:
+async def open_loop(port: int, due_s: Sequence[float], bodies: Sequence[bytes]) -> list[Answer]:
     """Post each body at its moment, whatever became of those before it."""
-    began = time.perf_counter()
+    client, began = Client(port), time.perf_counter()
 
     async def ask(due: float, body: bytes) -> Answer:
         status = await client.post(body)
@@ -69,11 +78,14 @@ async def open_loop(client: Client, due_s: Sequence[float], bodies: Sequence[byt
     for due, body in zip(due_s, bodies, strict=True):
         await asyncio.sleep(max(0.0, due - (time.perf_counter() - began)))
         tasks.append(asyncio.create_task(ask(due, body)))
-    return list(await asyncio.gather(*tasks))
+    answers = await asyncio.gather(*tasks)
+    client.close()
+    return list(answers)
 
 
-async def closed_loop(client: Client, bodies: Iterable[bytes], clients: int, seconds: float) -> list[int]:
+async def closed_loop(port: int, bodies: Iterable[bytes], clients: int, seconds: float) -> list[int]:
     """The statuses that so many clients get, each asking again when it has its answer, for so long."""
+    client = Client(port)
     supply, ends, statuses = iter(bodies), time.perf_counter() + seconds, list[int]()
 
     async def ask() -> None:
@@ -81,4 +93,5 @@ async def closed_loop(client: Client, bodies: Iterable[bytes], clients: int, sec
             statuses.append(await client.post(body))
 
     await asyncio.gather(*(ask() for _ in range(clients)))
+    client.close()
     return statuses

@@ -4,9 +4,10 @@ import json
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 MEASURED = Path(__file__).parent / "measured.json"
 
@@ -25,16 +26,22 @@ class Forward:
         return cls((cpu_s,) * sizes, (1.0,) * sizes)
 
     @classmethod
-    def of(cls, measured: Mapping[str, Mapping[str, float]], dearer: float = 1.0) -> Self:
-        """From {size: {cpu_ms, wall_ms}}; a size between two costs the larger one, which the engine runs.
+    def of(cls, measured: Mapping[str, Mapping[str, float]], dearer: float = 1.0, *, padded: bool) -> Self:
+        """From {size: {cpu_ms, wall_ms}}; each forward is `dearer` by a factor than it was when alone.
 
-        Each forward is `dearer` by a factor than it was when it was measured alone.
+        Of a `padded` step, a size that was not measured is run as the next larger one; of another, whose rows
+        are packed, it costs what lies between its neighbours.
         """
         sizes = sorted(map(int, measured))
-        ran = [measured[str(sizes[bisect_left(sizes, size)])] for size in range(1, sizes[-1] + 1)]
+        rows = [measured[str(size)] for size in sizes]
+        cpu_s = [dearer * row["cpu_ms"] / 1000 for row in rows]
+        # Whatever kept it from a core while it was measured, a forward that is alone has one at least.
+        parallel = [max(row["cpu_ms"] / row["wall_ms"], 1.0) for row in rows]
+        every = range(1, sizes[-1] + 1)
+        ran = [sizes[bisect_left(sizes, size)] for size in every] if padded else every
         return cls(
-            tuple(dearer * row["cpu_ms"] / 1000 for row in ran),
-            tuple(max(row["cpu_ms"] / row["wall_ms"], 0.1) for row in ran),
+            tuple(float(np.interp(size, sizes, cpu_s)) for size in ran),
+            tuple(float(np.interp(size, sizes, parallel)) for size in ran),
         )
 
     @property
@@ -67,9 +74,9 @@ class Costs:
         forwards, new, known = measured["forwards"], measured["served"]["new"], measured["served"]["known"]
         dearer = beside_each_other(measured)
         return cls(
-            Forward.of(forwards["text"], dearer),
-            Forward.of(forwards["image"], dearer),
-            Forward.of(forwards["fusion"]),
+            Forward.of(forwards["text"], dearer, padded=False),
+            Forward.of(forwards["image"], dearer, padded=True),
+            Forward.of(forwards["fusion"], padded=True),
             new["decode_ms"] / 1000,
             known["loop_ms"] / 1000,
             new["loop_ms"] / 1000,
@@ -108,11 +115,8 @@ def beside_each_other(measured: Mapping[str, Any]) -> float:
 
 def _at(measured: Mapping[str, Mapping[str, float]], batch: float) -> float:
     """CPU milliseconds a video at an average batch size, on the straight line between measured ones."""
-    points = sorted((int(size), row["cpu_ms"] / int(size)) for size, row in measured.items())
-    for (small, dear), (large, cheap) in pairwise(points):
-        if batch <= large:
-            return dear + (cheap - dear) * (max(batch, small) - small) / (large - small)
-    return points[-1][1]
+    sizes = sorted(map(int, measured))
+    return float(np.interp(batch, sizes, [measured[str(size)]["cpu_ms"] / size for size in sizes]))
 
 
 def read_measured(path: Path = MEASURED) -> dict[str, Any]:

@@ -21,19 +21,18 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import closed_loop
-from benchmarks.capacity.client import Client
-from benchmarks.capacity.client import closed_loop as ask_for
+from benchmarks.capacity.client import closed_loop
 from benchmarks.capacity.costs import MEASURED
+from benchmarks.closed_loop import loop
 from benchmarks.contestants import ROOT, Running, contestants, free_port, running
 from benchmarks.peers.same_engine import BUNDLE, Scorer
-from benchmarks.processes import machine_cpu_seconds, started
+from benchmarks.processes import ProcessTree, machine_cpu_seconds, started
 from benchmarks.profile import thread_seconds
 from benchmarks.thumbnail_host import SIZES, Pictures
 from benchmarks.workload import Request, Workload
@@ -86,64 +85,79 @@ def _forward(run: Callable[[int, int], object], size: int, videos: int, seconds:
     return {"cpu_ms": round(1000 * used, 4), "wall_ms": round(1000 * statistics.mean(walls), 4)}
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A running service, the host of its pictures, and its videos."""
+
+    server: Running
+    host: ProcessTree
+    workload: Workload
+
+    @property
+    def port(self) -> int:
+        """Where the service listens."""
+        return int(self.server.url.rpartition(":")[2])
+
+    def cpu_seconds(self) -> tuple[float, float, float]:
+        """So far: of the service, of the benchmark itself with its pictures, of the whole machine."""
+        bench = time.process_time() + self.host.cpu_seconds()
+        return self.server.tree.cpu_seconds(), bench, machine_cpu_seconds()
+
+
 @contextmanager
-def service(**settings: object) -> Iterator[tuple[Running, Workload, int]]:
-    """Miles as it ships and a host of pictures, both on loopback; the service, its videos, its port."""
+def service(**settings: object) -> Iterator[Stage]:
+    """Miles as it ships, but for `settings`, and a host of pictures, both on loopback."""
     bundle = bundle_directory(CHECKPOINT, check_file(CHECKPOINT, None))
     with tempfile.TemporaryDirectory(prefix="miles-capacity-") as name:
         folder, port = Path(name), free_port()
         command = [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)]
-        with started(command, os.environ, ROOT, folder / "host.log"):
+        with started(command, os.environ, ROOT, folder / "host.log") as host:
             workload = Workload(f"http://127.0.0.1:{port}")
             miles = contestants(CHECKPOINT, bundle)[0]
             chosen = {f"MILES_{key.upper()}": str(value) for key, value in settings.items()}
             miles = replace(miles, environment={**miles.environment, **chosen})
             with running(miles, folder, workload.new_videos(1)[0]) as server:
-                yield server, workload, int(server.url.rpartition(":")[2])
+                yield Stage(server, host, workload)
 
 
 def served(seconds: float) -> dict[str, Any]:
     """CPU milliseconds a video of the event loop, the engine and the decoders, new videos and known ones."""
-    with service() as (server, workload, port):
-        known = workload.known_videos()
-        for video in [*known, *workload.new_videos(2 * CLIENTS)]:
-            server.predict(video)
-        new = workload.new_videos(int(VIDEOS_PER_S * seconds))
+    with service() as stage:
+        known = stage.workload.known_videos()
+        for video in [*known, *stage.workload.new_videos(2 * CLIENTS)]:
+            stage.server.predict(video)
+        new = stage.workload.new_videos(int(VIDEOS_PER_S * seconds))
         return {
-            "new": _phase(server, port, new, seconds),
-            "known": _phase(server, port, workload.rescored(known, KNOWN_REQUESTS), seconds / 2),
+            "new": _phase(stage, new, seconds),
+            "known": _phase(stage, stage.workload.rescored(known, KNOWN_REQUESTS), seconds / 2),
         }
 
 
-def _phase(server: Running, port: int, videos: Sequence[Request], seconds: float) -> dict[str, Any]:
+def _phase(stage: Stage, videos: Sequence[Request], seconds: float) -> dict[str, Any]:
     bodies = [json.dumps(video).encode() for video in videos]
-    before, batches, machine, began = (
-        _used(server),
-        _batches(port),
-        machine_cpu_seconds(),
-        time.perf_counter(),
+    used, batches, all_used = _used(stage.server), _batches(stage.port), stage.cpu_seconds()
+    began = time.perf_counter()
+    statuses = asyncio.run(closed_loop(stage.port, bodies, CLIENTS, seconds))
+    wall, after, now = time.perf_counter() - began, _used(stage.server), _batches(stage.port)
+    of_server, of_bench, of_machine = (
+        late - early for late, early in zip(stage.cpu_seconds(), all_used, strict=True)
     )
-    ours = time.process_time()
-    client = Client(port)
-    statuses = asyncio.run(ask_for(client, bodies, CLIENTS, seconds))
-    wall, after, now = time.perf_counter() - began, _used(server), _batches(port)
-    strangers = machine_cpu_seconds() - machine - sum(after) + sum(before) - time.process_time() + ours
     if set(statuses) != {200}:
         raise RuntimeError(f"answers other than 200: {sorted(set(statuses) - {200})}; nothing was measured")
-    loop, engine, decoders = (
-        1000 * (late - early) / len(statuses) for late, early in zip(after, before, strict=True)
+    event_loop, engine, decoders = (
+        1000 * (late - early) / len(statuses) for late, early in zip(after, used, strict=True)
     )
     return {
         "videos": len(statuses),
         "per_s": round(len(statuses) / wall, 1),
-        "loop_ms": round(loop, 4),
+        "loop_ms": round(event_loop, 4),
         "engine_ms": round(engine, 4),
-        "decode_ms": round(decoders, 4),
+        "decode_ms": round(max(decoders, 0.0), 4),  # a difference of counts that are rounded
         "mean_batch": {
             step: round((now[step][0] - batches[step][0]) / max(now[step][1] - batches[step][1], 1), 2)
             for step in now
         },
-        "other_share": round(strangers / wall / (os.cpu_count() or 1), 3),
+        "other_share": round((of_machine - of_server - of_bench) / wall / (os.cpu_count() or 1), 3),
     }
 
 
@@ -184,9 +198,7 @@ def measure(seconds: float) -> dict[str, Any]:
         "precision": engine.precision,
         "forwards": forwards(engine, scorer, card.config.scalars, seconds),
         "closed_loop": {
-            f"batch_{batch}": {
-                k: round(v, 3) for k, v in closed_loop.loop(scorer, batch, 3 * seconds).items()
-            }
+            f"batch_{batch}": {k: round(v, 3) for k, v in loop(scorer, batch, 3 * seconds).items()}
             for batch in (1, 8)
         },
         "thumbnail_bytes": [len(pictures.body(number)) for number in range(len(SIZES))],
