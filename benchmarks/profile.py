@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -127,10 +127,10 @@ def _record(pid: int, seconds: int, output: Path) -> subprocess.Popen[bytes]:
 
 def _milliseconds(pid: int, before: dict[int, float], videos: int) -> dict[str, float]:
     """CPU milliseconds a video by thread; nameless threads are the engine's own."""
-    names, used = thread_names(pid), Counter[str]()
+    names, used = thread_names(pid), defaultdict[str, float](float)
     for thread, now in thread_seconds(pid).items():
         used[names.get(thread, "engine's own threads")] += 1000 * (now - before.get(thread, 0.0)) / videos
-    return {name: value for name, value in used.most_common() if value >= 0.005}
+    return {name: value for name, value in sorted(used.items(), key=lambda pair: -pair[1]) if value >= 0.005}
 
 
 def _decoders(tree: ProcessTree, pid: int, before: dict[int, float], everything: float, videos: int) -> float:
