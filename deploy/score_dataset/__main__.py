@@ -17,9 +17,10 @@ However many processes there are, the same rows have scores and the same are set
 with whom is chance, and moves a score in its sixth digit; with `--exact` each video is alone in its forward,
 the last digit is the same each time, and it takes longer.
 
-MILES_ settings hold as for the service. The last line is JSON: rows, seconds, rows per second and core, and
-what the towers alone would do. Exit codes: 0 every row has a score; 1 some were set aside; 2 a setting or the
-input is wrong; 130 and 143 stopped by a signal, run it again to go on.
+MILES_ settings hold as for the service. The last line is JSON: rows, seconds, rows per second and core (with
+the time in which processes start), and what the towers alone would do. Exit codes: 0 every row has a score;
+1 some were set aside; 2 a setting or the input is wrong; 130 and 143 stopped by a signal, run it again to go
+on.
 """
 
 import argparse

@@ -39,7 +39,7 @@ def towers_limit(work: Work) -> float:
             engine.encode_text([text.input_ids for text in some], [text.token_type_ids for text in some])
         for first in range(0, pictures, size):
             assert spec is not None, "there are pictures for a tower alone"
-            engine.encode_image(np.zeros((min(size, pictures - first), spec.size, spec.size, 3), np.uint8))
+            engine.encode_image(np.zeros((min(size, pictures - first), spec.height, spec.width, 3), np.uint8))
         passes += 1
     return passes * len(rows) / (time.perf_counter() - began) / work.threads
 

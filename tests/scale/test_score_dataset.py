@@ -14,9 +14,13 @@ from serving.schemas import PredictResponse
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 from tests.scale.dataset import COLUMNS, LIMIT_S, finish, kill_when, rejected, scores, start, write_csv
+from tests.scale.figures import Figure
 from tests.scale.ray_here import needs_ray
+from tests.service import ROOT
+from tests.thumbnail_host import thumbnail_host
 
 ROWS = 300
+LONG_ROWS = 1000
 OBSERVED = "2018-03-01T00:00:00+00:00"
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--threads", "1", "--observed-at", OBSERVED, "--exact")
 
@@ -89,3 +93,28 @@ def test_a_killed_run_goes_on_and_every_row_is_scored_once(tmp_path: Path, model
     _, account = finish(start(source, output, model, *options, "--workers", "2"))
     assert account["scored_now"] == ROWS + 1 - before
     check(output, source, model)
+
+
+@pytest.mark.scale
+def test_the_full_size_demo_with_thumbnails(tmp_path: Path, figure: Figure) -> None:
+    """Every row with a picture is scored with it, and what that costs beside the towers alone is printed."""
+    model = ROOT / "models" / "model_full.pt"
+    with thumbnail_host() as host:
+        for name, pictures in (("none", 0), ("every 20th new", LONG_ROWS // 20), ("all new", LONG_ROWS)):
+            urls = tuple(host.thumbnail(seed) for seed in range(pictures))
+            source, output = (
+                write_csv(tmp_path / f"{pictures}.csv", LONG_ROWS, urls),
+                tmp_path / str(pictures),
+            )
+            options = ("--map", "title=Headline", "--part-rows", "250")
+            _, account = finish(
+                start(source, output, model, *options, thumbnail_trusted_networks="127.0.0.0/8")
+            )
+            figure(f"thumbnails {name}: rows/s/core", account["rows_per_s_per_core"])
+            figure(
+                f"thumbnails {name}: the towers alone, rows/s/core",
+                account["towers_limit_rows_per_s_per_core"],
+            )
+            assert {row["image"] for row in scores(output)} == {
+                "used" if pictures else "missing: no_thumbnail"
+            }
