@@ -235,6 +235,27 @@ def test_retry_after_is_honoured(trigger: Trigger, door: Door, candidates: Candi
     assert (done.returncode, "waiting" in done.stdout) == (3, False)
 
 
+def test_a_retry_after_may_be_a_date(trigger: Trigger, door: Door, candidates: Candidates) -> None:
+    """HTTP's other form counts as well: a moment beyond patience ends the run at once."""
+    candidates.add(scraped(1))
+    later = {"Content-Type": "application/problem+json", "Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"}
+    door.plan += [Reply(503, b'{"detail": "later"}', later)]
+    done = trigger()
+    assert (done.returncode, "waiting" in done.stdout) == (3, False)
+
+
+def test_a_rate_limit_is_never_a_rows_fault(trigger: Trigger, door: Door, candidates: Candidates) -> None:
+    """A row that meets a 429 in its batch and four times alone is asked for again, and scored."""
+    candidates.add(scraped(3))
+    kind = {"Content-Type": "application/json"}
+    score = {"viral_score": 0.5, "predicted_velocity": 1}
+    limited = {"error": {"status": 429, "detail": "later"}}
+    door.plan += [Reply(200, json.dumps({"predictions": [score, score, limited]}).encode(), kind)]
+    door.plan += [Reply(429, b'{"detail": "later"}', kind)] * 4
+    done = trigger()
+    assert (done.returncode, "3 scored, 0 left" in done.stdout) == (0, True), done.stdout
+
+
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_service_without_the_batch_route_is_asked_row_by_row(
     trigger: Trigger, door: Door, candidates: Candidates, status: int
