@@ -1,8 +1,11 @@
-"""Scores a CSV or Parquet file, or a folder of them, once, on every core there is.
+"""Scores a CSV or Parquet file, a folder of them, or a table of PostgreSQL, once, on every core there is.
 
     python -m deploy.score_dataset videos.csv scored/
     python -m deploy.score_dataset exports/ scored/ --map title=Headline --keep id --keep channel
     python -m deploy.score_dataset videos.parquet scored/ --address auto     on the cluster that runs here
+    python -m deploy.score_dataset postgresql://me@db/app scored/ --table candidates
+    python -m deploy.score_dataset postgresql://me@db/app postgresql://me@db/app --table candidates \
+        --table-out scores --state under-way/
 
 Ray Data hands parts of the input to scoring processes, one for every `--threads` cores; each is the
 service's own predictor, so a score is what `/predict` answers. No part is held longer than it is scored. OUT
@@ -12,6 +15,9 @@ from 0.
 An interrupted run, run again, goes on: of the rows under way when it ended at most 64 a process are scored
 again, no other. Rows that cannot be scored are set aside in OUT/_rejected with the reason. Rows that do not
 say when their counts were read take one moment for all, that of the first run.
+
+A table is read in the order of its key. With OUT a database each part's scores are one transaction, and the
+folder `--state` holds them, too. Passwords are read from PGPASSWORD or libpq's password file.
 
 However many processes there are, the same rows have scores and the same are set aside. Who shares a batch
 with whom is chance, and moves a score in its sixth digit; with `--exact` each video is alone in its forward,
@@ -40,13 +46,16 @@ def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        from deploy.score_dataset.postgres import Address
         from deploy.score_dataset.run import score  # Ray is no requirement of anything else
     except ModuleNotFoundError as exc:
-        if exc.name != "ray":
+        if exc.name not in ("ray", "pyarrow", "psycopg"):
             raise
         print("scoring a dataset needs Ray: make scale-setup", file=sys.stderr)
         return 2
     try:
+        asked.input = Address.of(asked.input) or Path(asked.input)
+        asked.output = Address.of(asked.output) or Path(asked.output)
         account = score(asked, Settings.from_environment())
     except (JobError, SettingsError) as exc:
         print(exc, file=sys.stderr)
@@ -65,9 +74,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "input", type=Path, metavar="IN", help="a .csv or .parquet file, or a folder of either"
+        "input", metavar="IN", help="a .csv or .parquet file, a folder of either, or postgresql://..."
     )
-    parser.add_argument("output", type=Path, metavar="OUT", help="a folder, new or of the same job")
+    parser.add_argument("output", metavar="OUT", help="a folder, new or of the same job, or postgresql://...")
+    parser.add_argument("--table", metavar="NAME", help="of a database, what is read")
+    parser.add_argument("--query", metavar="SELECT", help="instead of --table; wants --key")
+    parser.add_argument("--key", metavar="COLUMN", help="tells rows apart; a table's primary key")
+    parser.add_argument("--table-out", metavar="NAME", help="of a database, what is written; made if need be")
+    parser.add_argument("--state", type=Path, metavar="FOLDER", help="for what is under way, OUT a database")
     parser.add_argument(
         "--map", action="append", default=[], metavar="FIELD=COLUMN", help="a column's meaning"
     )

@@ -23,6 +23,7 @@ class Part:
     """Some consecutive rows: the unit that is finished or not.
 
     `start` and `stop` are bytes of a CSV file, or a row group and the rows in it that stand before these.
+    Of a database `path` is the first and the last key, as JSON.
     """
 
     number: int
@@ -49,6 +50,8 @@ class Job:
     """Each video alone in its forward: a score then depends on nothing else, to the last digit."""
     observed_at: str
     """When the counts were read, for rows that do not say: one moment for all of them, on every run."""
+    into: str = ""
+    """The table of scores, when there is one."""
 
     def begin(self, output: Path) -> "Job":
         """The job of `output`: this one, or the same that was begun before. Raises `JobError` for another."""

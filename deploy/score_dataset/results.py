@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,11 +35,18 @@ ROW = "row"
 Result = dict[str, Any]
 
 
+class Into(Protocol):
+    """Where scores go besides the folder."""
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """All of them or none, as often as it is asked."""
+
+
 class Results:
     """The folder of a job."""
 
-    def __init__(self, folder: Path, kept: pa.Schema) -> None:
-        self.folder, self._kept = folder, kept
+    def __init__(self, folder: Path, kept: pa.Schema, into: Into | None = None) -> None:
+        self.folder, self._kept, self._into = folder, kept, into
         for name in kept.names:
             if name in (ROW, *SCORE, *REJECTED):
                 raise JobError(f"--keep {name}: is the name of a result; rename the column")
@@ -80,7 +87,12 @@ class Results:
         rejected = [result for result in ordered if "reason" in result]
         if rejected:
             self._write(self.folder / "_rejected" / self._path(part).name, rejected, REJECTED)
-        self._write(self._path(part), [result for result in ordered if "reason" not in result], SCORE)
+        scored = [result for result in ordered if "reason" not in result]
+        if self._into is not None:
+            self._into.write(
+                scored
+            )  # before the part counts as finished: cut short in between, it is done again
+        self._write(self._path(part), scored, SCORE)
         return len(rejected)
 
     def close(self) -> tuple[int, int]:

@@ -20,8 +20,9 @@ import ray
 
 from deploy.score_dataset.job import Job, JobError, Part, fields_of
 from deploy.score_dataset.limit import towers_limit
-from deploy.score_dataset.results import Results
-from deploy.score_dataset.sources import opened_table
+from deploy.score_dataset.postgres import Address, PostgresTable, TableOut
+from deploy.score_dataset.results import SCORE, Results
+from deploy.score_dataset.sources import Table, opened_table
 from deploy.score_dataset.worker import Work, Worker
 from serving.settings import Settings
 
@@ -32,14 +33,17 @@ STORE_BYTES = 100 * 1024 * 1024  # accounts of parts alone pass through Ray's st
 def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Finish the job; what became of it. Raises `JobError`."""
     began = time.monotonic()
-    table = opened_table(asked.input.absolute())
+    table = _table(asked)
     columns = table.schema.names
+    key = table.key if isinstance(table, PostgresTable) else asked.key
+    if key and key not in asked.keep:
+        asked.keep.append(key)
     lacking = [name for name in asked.keep if name not in columns]
     if lacking:
         raise JobError(f"--keep {', '.join(lacking)}: no such column among {columns}")
     fields = fields_of(columns, asked.map, thumbnails=asked.thumbnails == "fetch")
     job = Job(
-        str(asked.input.absolute()),
+        str(table) if isinstance(table, PostgresTable) else str(asked.input.absolute()),
         table.digest,
         fields,
         asked.keep,
@@ -47,12 +51,16 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         sorted(asked.require),
         asked.exact,
         asked.observed_at,
+        str(asked.output) + f" {asked.table_out}" if isinstance(asked.output, Address) else "",
     )
-    output = asked.output.absolute()
-    results = Results(output, pa.schema([table.schema.field(name) for name in asked.keep]))
+    kept = pa.schema([table.schema.field(name) for name in asked.keep])
+    output, into = _output(asked, key, kept)
+    results = Results(output, kept, into)
     job = job.begin(output)
     with _alone(output):
         results.prepare()
+        if into is not None:
+            into.prepare()
         finished = results.finished()
         parts = list(table.parts(job.part_rows))
         rest = [part for part in parts if part.number not in finished]
@@ -68,9 +76,9 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 spent_s = time.monotonic() - loaded
                 if not asked.no_limit:
                     limit = _measured(work)
-        kept, rejected = results.close()
-    if kept + rejected != total:
-        raise JobError(f"{output}: holds {kept} scores and {rejected} rows set aside of {total}; report this")
+        held, rejected = results.close()
+    if held + rejected != total:
+        raise JobError(f"{output}: holds {held} scores and {rejected} rows set aside of {total}; report this")
     rate = scored / spent_s / cores if rest else None
     return {
         "rows": total,
@@ -81,6 +89,29 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "rows_per_s_per_core": rate and round(rate, 2),
         "towers_limit_rows_per_s_per_core": limit and round(limit, 2),
     }
+
+
+def _table(asked: argparse.Namespace) -> Table:
+    if isinstance(asked.input, Address):
+        return PostgresTable(asked.input, table=asked.table, query=asked.query, key=asked.key)
+    if asked.table or asked.query:
+        raise JobError(f"--table and --query are for a database; IN is {asked.input}")
+    return opened_table(asked.input.absolute())
+
+
+def _output(asked: argparse.Namespace, key: str | None, kept: pa.Schema) -> tuple[Path, TableOut | None]:
+    """The folder, and the table if there is one."""
+    if not isinstance(asked.output, Address):
+        if asked.table_out or asked.state:
+            raise JobError(f"--table-out and --state are for a database; OUT is {asked.output}")
+        return asked.output.absolute(), None
+    if not (asked.table_out and asked.state and key):
+        raise JobError(
+            "OUT is a database: name the table (--table-out), a folder for what is under way (--state), "
+            "and, when IN is files, the column that tells rows apart (--key)"
+        )
+    columns = pa.schema([*kept, *(pa.field(name, kind) for name, kind in SCORE.items())])
+    return asked.state.absolute(), TableOut.of(asked.output, asked.table_out, key, columns)
 
 
 @contextmanager

@@ -26,6 +26,25 @@ class Malformed(str):
 
 
 class Table(ABC):
+    """Rows that are found again, part by part; goes to the workers."""
+
+    schema: pa.Schema
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What says that the rows are the same as before."""
+
+    @abstractmethod
+    def parts(self, size: int) -> Iterator[Part]:
+        """Every part of `size` rows, or fewer."""
+
+    @abstractmethod
+    def rows(self, part: Part, names: Sequence[str]) -> Iterator[Cells | Malformed]:
+        """The rows of a part, with the columns `names`."""
+
+
+class Files(Table):
     """Files of one form, in the order of their names."""
 
     suffix: str
@@ -51,17 +70,13 @@ class Table(ABC):
                 number, row = number + 1, row + rows
 
     @abstractmethod
-    def rows(self, part: Part, names: Sequence[str]) -> Iterator[Cells | Malformed]:
-        """The rows of a part, with the columns `names`."""
-
-    @abstractmethod
     def _schema_of(self, path: Path) -> pa.Schema: ...
 
     @abstractmethod
     def _spans(self, path: Path, size: int) -> Iterator[tuple[int, int, int]]: ...
 
 
-class CsvTable(Table):
+class CsvTable(Files):
     """UTF-8 with a header; an empty cell is null. Reading it once finds where the parts begin."""
 
     suffix = ".csv"
@@ -123,7 +138,7 @@ def _is_broken(cell: str) -> bool:
     return any("\udc80" <= letter <= "\udcff" for letter in cell)
 
 
-class ParquetTable(Table):
+class ParquetTable(Files):
     """Parquet; a part never spans two row groups."""
 
     suffix = ".parquet"
@@ -136,7 +151,7 @@ class ParquetTable(Table):
                 mine = batch.slice(max(part.stop - before, 0), part.stop + part.rows - before)
                 before += batch.num_rows
                 for row in mine.to_pylist() if before > part.stop else ():
-                    yield {name: _plain(value) for name, value in row.items()}
+                    yield {name: plain(value) for name, value in row.items()}
                 if before >= part.stop + part.rows:
                     return
 
@@ -154,7 +169,8 @@ class ParquetTable(Table):
                 yield min(size, total - before), group, before
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON has no number for is null."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -37,7 +37,7 @@ def write_csv(path: Path, rows: int, pictures: tuple[str, ...] = ()) -> Path:
 
 
 def start(
-    source: Path, output: Path, model: Path, *options: str, **settings: object
+    source: Path | str, output: Path | str, model: Path, *options: str, **settings: object
 ) -> subprocess.Popen[str]:
     """The command at work, in a session of its own."""
     return subprocess.Popen(

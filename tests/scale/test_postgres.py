@@ -1,0 +1,139 @@
+"""`python -m deploy.score_dataset` from a real PostgreSQL and back into it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from deploy.score_dataset.__main__ import main
+from deploy.score_dataset.job import JobError
+from deploy.score_dataset.postgres import Address, PostgresTable, TableOut
+from tests.postgres import Candidates, postgres
+from tests.scale.dataset import finish, start
+from tests.scale.ray_here import needs_ray
+
+ROWS = 7
+
+
+@pytest.fixture(scope="module")
+def candidates() -> Iterator[Candidates]:
+    """The scraper's table with a few rows, one of which cannot be scored."""
+    with postgres() as database:
+        table = Candidates(database.url)
+        table.create()
+        table.add(
+            [
+                {
+                    "title": f"I tried {n} pasta hacks!" if n else "",
+                    "view_count": n * 10,
+                    "tags": ["food", "fun"],
+                }
+                for n in range(ROWS)
+            ]
+        )
+        yield table
+
+
+@pytest.fixture
+def address(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> Address:
+    """Without the password, which libpq finds where libpq looks."""
+    known = conninfo_to_dict(candidates.url)
+    monkeypatch.setenv("PGPASSWORD", str(known["password"]))
+    found = Address.of(f"postgresql://{known['user']}@{known['host']}:{known['port']}/{known['dbname']}")
+    assert found is not None
+    return found
+
+
+def opened(address: Address, **asked: str) -> PostgresTable:
+    """A table or a query."""
+    return PostgresTable(address, **{"table": None, "query": None, "key": None, **asked})  # type: ignore[arg-type]
+
+
+def test_parts_of_a_table_are_its_rows_by_key(address: Address, candidates: Candidates) -> None:
+    """Whatever the size of a part, of a table and of a query."""
+    ids = sorted(str(row["id"]) for row in candidates.rows())
+    query = "SELECT id, title FROM candidates;"
+    for table in (opened(address, table="candidates"), opened(address, query=query, key="id")):
+        for size in (1, 3, 100):
+            parts = list(table.parts(size))
+            rows = [row for part in parts for row in table.rows(part, ["id", "title"])]
+            assert [row["id"] for row in rows if isinstance(row, dict)] == ids
+            assert [part.first_row for part in parts] == list(range(0, ROWS, size))
+    assert opened(address, table="candidates").digest == opened(address, query=query, key="id").digest
+
+
+def test_rows_that_came_meanwhile_are_not_guessed_about(address: Address, candidates: Candidates) -> None:
+    """A part that has grown is refused, and the table is another input."""
+    table = opened(address, table="candidates")
+    (part,), digest = table.parts(100), table.digest
+    middle = sorted(str(row["id"]) for row in candidates.rows())[3]
+    new = middle[:-4] + ("0000" if middle[-4:] != "0000" else "0001")
+    candidates.add([{"id": new, "title": "new"}])
+    try:
+        with pytest.raises(JobError, match=f"has {ROWS + 1} rows where there were {ROWS}"):
+            list(table.rows(part, ["id"]))
+        assert table.digest != digest
+    finally:
+        candidates.run("DELETE FROM candidates WHERE id = %s", [new])
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({}, "--table NAME or by --query"),
+        ({"query": "SELECT 1 AS id"}, "--key"),
+        ({"table": "candidates", "key": "nothing"}, "no column 'nothing'"),
+        ({"table": "candidates", "key": "platform"}, "name another --key"),
+        ({"table": "no_table"}, "no_table"),
+        ({"query": "DELETE FROM candidates RETURNING id", "key": "id"}, "syntax error"),
+    ],
+)
+def test_what_cannot_be_read_is_named(address: Address, asked: dict[str, str], reason: str) -> None:
+    """With the database and the next step."""
+    with pytest.raises(JobError, match=reason):
+        list(opened(address, **asked).parts(10))
+
+
+def test_a_part_is_written_whole_and_as_often_as_asked(address: Address, candidates: Candidates) -> None:
+    """The same rows again replace themselves; of rows among which one is bad, none is written."""
+    table = TableOut(address, "some_scores", "id", {"id": "int8", "viral_score": "double precision"})
+    table.prepare()
+    table.prepare()
+    for _ in range(2):
+        table.write([{"id": 1, "viral_score": 0.5}, {"id": 2, "viral_score": 0.25}])
+    with pytest.raises(JobError, match="null value"):
+        table.write([{"id": 3, "viral_score": 0.75}, {"id": None, "viral_score": 0.75}])
+    assert candidates.run("SELECT id, viral_score FROM some_scores ORDER BY id") == [(1, 0.5), (2, 0.25)]
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:hunter22@db/app", "postgres://db/app?password=hunter22"])
+def test_a_password_on_the_command_line_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not repeated, nor is an address that cannot be read."""
+    for text in (url, url + "?%zz=hunter22"):
+        assert main([text, "out", "--table", "candidates"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("postgresql://...: ")
+        assert "hunter22" not in err
+
+
+@needs_ray
+def test_scores_go_back_into_the_database_once(
+    tmp_path: Path, model: Path, address: Address, candidates: Candidates
+) -> None:
+    """Each row that can be scored once; a second run adds nothing, and no password is written down."""
+    state = tmp_path / "state"
+    url = address.url
+    options = ("--table", "candidates", "--table-out", "scores", "--state", str(state), "--part-rows", "4")
+    options += ("--workers", "1", "--threads", "1", "--no-limit")
+    secret = os.environ["PGPASSWORD"]
+    for now in (ROWS, 0):
+        code, account = finish(start(url, url, model, *options))
+        assert (code, account["scored_now"], account["rejected"]) == (1, now, 1)
+        rows = candidates.run("SELECT s.id, viral_score FROM scores s JOIN candidates c ON c.id = s.id")
+        assert len({key for key, _ in rows}) == len(rows) == ROWS - 1
+        assert all(0 <= score <= 1 for _, score in rows)
+    written = [path.read_bytes() for path in state.rglob("*") if path.is_file()]
+    assert written
+    assert not any(secret.encode() in content for content in written)
