@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import signal
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.clients.command import FAST, ran, running
-from tests.clients.door import WAKING_PAGE, Door, Hold, Reply
+from tests.clients.door import WAKING_PAGE, Door, Hold, Reply, open_door
 from tests.clients.scraped import scraped
 from tests.faulty_service import RAISE, cue
 from tests.service import Service, started_service, wait_for
@@ -180,13 +181,14 @@ def test_a_row_that_breaks_the_forward_spares_its_neighbours(tiny_bundle: Path, 
     rows[0]["title"], rows[0]["description"] = cue(RAISE), None
     write_csv(tmp_path / "v.csv", rows)
     faulty = started_service(tmp_path / "log", ["-m", "tests.faulty_service"], checkpoint=tiny_bundle)
-    with faulty as service:
+    with faulty as service, open_door(service.url) as door:
         wait_for(service, "/health/ready")
-        done = ran(SCRIPT, *FAST, "v.csv", "--url", service.url, folder=tmp_path)
+        done = ran(SCRIPT, *FAST, "v.csv", "--url", door.url, folder=tmp_path)
     assert done.returncode == 1, done.stderr
     found = read_csv(tmp_path / "v.scored.csv")
     assert [bool(row["viral_score"]) for row in found] == [False, *[True] * 11]
     assert "no answer in 3 tries" in found[0]["error"]
+    assert door.titles().count(cue(RAISE)) == 3
 
 
 def test_rows_beyond_a_rate_limit_are_asked_for_again(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -198,6 +200,18 @@ def test_rows_beyond_a_rate_limit_are_asked_for_again(tiny_bundle: Path, tmp_pat
         done = ran(SCRIPT, *FAST, "v.csv", "--url", service.url, folder=tmp_path)
     assert (done.returncode, "124 rows scored, 0 with" in done.stderr) == (0, True), done.stderr
     assert "waiting" in done.stderr
+
+
+def test_a_rate_limit_is_never_a_rows_fault(score: Score, door: Door, tmp_path: Path) -> None:
+    """A row that meets a 429 in its batch and four times alone is asked for again, and scored."""
+    write_csv(tmp_path / "v.csv", scraped(3))
+    kind = {"Content-Type": "application/json"}
+    good = {"viral_score": 0.5, "predicted_velocity": 1, "confidence": 0.5, "model_version": "miles"}
+    limited = {"error": {"status": 429, "detail": "later"}}
+    door.plan += [Reply(200, json.dumps({"predictions": [good, good, limited]}).encode(), kind)]
+    door.plan += [Reply(429, b'{"detail": "later"}', kind)] * 4
+    done = score("v.csv")
+    assert (done.returncode, "3 rows scored, 0 with" in done.stderr) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize(
