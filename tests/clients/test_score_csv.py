@@ -203,13 +203,13 @@ def test_rows_beyond_a_rate_limit_are_asked_for_again(tiny_bundle: Path, tmp_pat
 
 
 def test_a_rate_limit_is_never_a_rows_fault(score: Score, door: Door, tmp_path: Path) -> None:
-    """A row that meets a 429 in its batch and four times alone is asked for again, and scored."""
+    """Rows that meet a 429 in five batches are asked for again, and scored."""
     write_csv(tmp_path / "v.csv", scraped(3))
     kind = {"Content-Type": "application/json"}
     good = {"viral_score": 0.5, "predicted_velocity": 1, "confidence": 0.5, "model_version": "miles"}
     limited = {"error": {"status": 429, "detail": "later"}}
-    door.plan += [Reply(200, json.dumps({"predictions": [good, good, limited]}).encode(), kind)]
-    door.plan += [Reply(429, b'{"detail": "later"}', kind)] * 4
+    for predictions in ([good, limited, limited], *[[limited, limited]] * 4):
+        door.plan.append(Reply(200, json.dumps({"predictions": predictions}).encode(), kind))
     done = score("v.csv")
     assert (done.returncode, "3 rows scored, 0 with" in done.stderr) == (0, True), done.stderr
 
