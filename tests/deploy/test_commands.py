@@ -54,7 +54,7 @@ NOT_RUN = {
     "make hostile": MINUTES,
     "make scale-setup": "installs Ray, which takes minutes",
     ".venv/bin/python -m deploy.score_dataset": "needs Ray; tests/scale/test_score_dataset.py runs it",
-    "RAY_USAGE_STATS_ENABLED=0 .venv/bin/serve run": "needs Ray; make scale-test serves the same",
+    ".venv/bin/serve run": "needs Ray; make scale-test serves the same",
     "make scale-test": MINUTES,
     "make check": "ruff and mypy are run for every commit",
     "make audit": "asks a host for known vulnerabilities; .github/workflows/supply-chain.yml runs it",
