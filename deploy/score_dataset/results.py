@@ -140,9 +140,21 @@ class Journal:
         self._opened.write(json.dumps({"index": index, "result": result}) + "\n")
         self._opened.flush()
 
+    def begun_before(self, run: str) -> int:
+        """How often workers of this run began the part before this one, which is written down."""
+        path = self._path.with_suffix(".begun")
+        before = path.read_text(encoding="utf-8").split() if path.exists() else []
+        path.write_text(" ".join([*before, run]), encoding="utf-8")
+        return before.count(run)
+
+    def begin_anew(self) -> None:
+        """What ended the workers is set aside."""
+        self._path.with_suffix(".begun").unlink(missing_ok=True)
+
     def remove(self) -> None:
         """The part is finished."""
         self._path.unlink(missing_ok=True)
+        self.begin_anew()
 
 
 def _count(paths: Iterator[Path]) -> int:

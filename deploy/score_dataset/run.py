@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -70,7 +71,8 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             with _cluster(asked.address):
                 workers = _workers(asked, len(rest))
                 cores = workers * asked.threads
-                work = Work(job, table, results, settings, asked.threads, max(1, asked.per_host // workers))
+                per_host = max(1, asked.per_host // workers)
+                work = Work(job, table, results, settings, asked.threads, per_host, uuid.uuid4().hex)
                 loaded = time.monotonic()
                 scored = _run(work, rest, workers, total)
                 spent_s = time.monotonic() - loaded

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,8 @@ class Work:
     threads: int
     per_host: int
     """Rows with a thumbnail of one host that this worker has under way."""
+    run: str = ""
+    """Tells this run from those that somebody stopped: only deaths within one speak against a row."""
 
 
 class Worker:
@@ -110,6 +112,13 @@ class Worker:
             journal.add(index, done[index])
 
         with journal:
+            if (ended := journal.begun_before(self._work.run)) >= TRIES:
+                for index in under_way(len(rows), done):
+                    row = rows[index]
+                    content = "" if isinstance(row, Malformed) else as_json(row)
+                    done[index] = {"reason": f"its worker ended {ended} times", "content": content}
+                    journal.add(index, done[index])
+                journal.begin_anew()
             await in_turn(settle, [index for index in range(len(rows)) if index not in done])
         merged = {index: _kept(rows[index], job.keep) | result for index, result in done.items()}
         rejected = results.commit(part, merged)
@@ -181,6 +190,11 @@ def host_of(url: Any) -> str:
         return (urlsplit(url).hostname or "") if isinstance(url, str) else ""
     except ValueError:
         return ""
+
+
+def under_way(count: int, done: Collection[int]) -> list[int]:
+    """Of `count` rows, those that a worker had begun when it ended, as rows are begun in their order."""
+    return [index for index in range(count) if index not in done][:AT_ONCE]
 
 
 async def in_turn(settle: Callable[[int], Awaitable[None]], indices: Iterable[int]) -> None:

@@ -1,12 +1,19 @@
 """`python -m deploy.score_dataset` on a real Ray of this machine: killed, run again, and right."""
 
 import asyncio
+import multiprocessing
+import os
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from deploy.score_dataset.job import fields_of
+from deploy.score_dataset.job import Job, Part, fields_of
+from deploy.score_dataset.results import Results
 from deploy.score_dataset.sources import opened_table
+from deploy.score_dataset.worker import AT_ONCE, Work, Worker
 from serving.admission import Admission
 from serving.batch import score_each
 from serving.predictor import Predictor
@@ -81,6 +88,34 @@ def test_two_processes_score_what_one_would(tmp_path: Path, model: Path) -> None
     assert (account["rows"], account["scored_now"], account["cores"]) == (ROWS + 1, ROWS + 1, 2)
     assert account["towers_limit_rows_per_s_per_core"] > 0
     check(output, source, model)
+
+
+def finish_part(work: Work, part: Part) -> None:
+    """A worker binds its process to cores and never ends by itself, so it has one of its own."""
+    Worker(work)({name: np.array([value]) for name, value in asdict(part).items()})
+    os._exit(0)
+
+
+def test_rows_that_end_their_worker_again_and_again_are_set_aside(tmp_path: Path, model: Path) -> None:
+    """After three deaths in one run those under way have that reason, the others of the part their scores."""
+    source, output = write_csv(tmp_path / "in.csv", 80), tmp_path / "out"
+    table = opened_table(source)
+    fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
+    job = Job(str(source), table.digest, fields, [], 100, [], False, OBSERVED).begin(output)
+    results = Results(output, pa.schema([]))
+    results.prepare()
+    (part,) = table.parts(100)
+    for run in ("stopped by hand", *["this"] * 3):
+        results.journal(part).begun_before(run)
+    work = Work(job, table, results, Settings(checkpoint=str(model), threads=1), 1, 1, "this")
+    process = multiprocessing.get_context("spawn").Process(target=finish_part, args=(work, part))
+    process.start()
+    process.join(LIMIT_S)
+    assert process.exitcode == 0
+    reasons = [row["reason"] for row in rejected(output)]
+    assert reasons.count("its worker ended 3 times") == AT_ONCE
+    assert [row["row"] for row in scores(output)] == list(range(AT_ONCE, 80))
+    assert not list((output / "_journal").iterdir())
 
 
 @pytest.mark.scale
