@@ -182,7 +182,13 @@ def test_people_read_lines(checkout: Path) -> None:
     shutil.copy(ROOT / "Makefile", checkout)
     asked = environment() | {"PORT": str(free_port()), "PYTHON": BARE}
     done = subprocess.run(
-        ["make", "doctor"], cwd=checkout, env=asked, capture_output=True, text=True, check=False, timeout=60
+        ["make", "--no-print-directory", "doctor"],
+        cwd=checkout,
+        env=asked,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.stdout.splitlines()[-1] == "make serve can run here."
     assert done.returncode == 0
