@@ -41,8 +41,12 @@ def free_port() -> int:
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """This process's environment with these MILES_ settings and no others."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MILES_")}
+    """This process's environment with these MILES_ settings and no others, and without an outer make's."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MILES_") and name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS")
+    }
     return clean | {f"MILES_{name.upper()}": str(value) for name, value in settings.items()}
 
 
