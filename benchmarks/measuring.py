@@ -66,7 +66,9 @@ class Bench:
         workload: Workload,
         seconds: float,
         results: Results,
+        clients: Sequence[int] = CLIENTS,
     ) -> None:
+        self._clients = clients
         self._servers = list(servers)
         self._host = host
         self._workload = workload
@@ -77,7 +79,7 @@ class Bench:
     def round(self, number: int) -> None:
         """Every phase, every server; the order rotates."""
         for cache in CACHES:
-            for clients in CLIENTS:
+            for clients in self._clients:
                 requests = self._requests(cache)
                 for server in self._turns(number):
                     if self._is_asked(server, Phase(cache, clients)):

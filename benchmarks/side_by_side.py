@@ -1,6 +1,6 @@
 """Miles and its peers on the same machine, in the same run, taking turns.
 
-    make bench            or   python -m benchmarks.side_by_side [--seconds 3] [--rounds 3] [--only miles]
+    make bench            or   python -m benchmarks.side_by_side [--rounds 3] [--only miles] [--clients 1]
 
 A machine's speed changes with the hour and its neighbours, so only ratios within one run are worth keeping.
 All servers run at once, but only the one that is measured gets the processor: the others are stopped
@@ -26,7 +26,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.contestants import ROOT, Contestant, Running, StartError, contestants, free_port, running
-from benchmarks.measuring import Bench, Results
+from benchmarks.measuring import CLIENTS, Bench, Results
 from benchmarks.processes import started
 from benchmarks.report import figures, show
 from benchmarks.workload import Workload
@@ -43,6 +43,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="the shortest phase")
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     parser.add_argument("--only", default="", help="names of servers, with commas; all by default")
+    parser.add_argument(
+        "--clients",
+        type=int,
+        nargs="+",
+        choices=CLIENTS,
+        default=list(CLIENTS),
+        help="how many at once; one alone gives what the guards cost",
+    )
     parser.add_argument("--minutes", type=float, default=9.0, help="no round starts that would end later")
     options = parser.parse_args(arguments)
     # An exception ends the servers on its way out; the signal alone would leave them running.
@@ -59,13 +67,20 @@ def main(arguments: Sequence[str]) -> int:
     everyone = contestants(checkpoint, bundle)
     wanted = [each for each in everyone if not options.only or each.name in options.only.split(",")]
     ends = time.monotonic() + 60 * options.minutes
-    results = compare(wanted, bundle, options.seconds, options.rounds, ends)
+    results = compare(wanted, bundle, options.seconds, options.rounds, ends, options.clients)
     show(results)
     print(json.dumps(figures(results)))
     return 0
 
 
-def compare(wanted: Sequence[Contestant], bundle: Path, seconds: float, rounds: int, ends: float) -> Results:
+def compare(
+    wanted: Sequence[Contestant],
+    bundle: Path,
+    seconds: float,
+    rounds: int,
+    ends: float,
+    clients: Sequence[int],
+) -> Results:
     """Everything that is measured, with a reason for each server that is not."""
     results = Results()
     with ExitStack() as stack:
@@ -80,7 +95,7 @@ def compare(wanted: Sequence[Contestant], bundle: Path, seconds: float, rounds: 
             if (server := _start(contestant, folder, workload, results, stack)) is not None
         ]
         _compare_scores(servers, workload, results)
-        bench = Bench(servers, host, workload, seconds, results)
+        bench = Bench(servers, host, workload, seconds, results, clients)
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             began = time.monotonic()
