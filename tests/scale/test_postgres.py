@@ -108,6 +108,7 @@ def test_a_part_is_written_whole_and_as_often_as_asked(address: Address, candida
     assert candidates.run("SELECT id, viral_score FROM some_scores ORDER BY id") == [(1, 0.5), (2, 0.25)]
 
 
+@needs_ray
 @pytest.mark.parametrize("url", ["postgresql://me:hunter22@db/app", "postgres://db/app?password=hunter22"])
 def test_a_password_on_the_command_line_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """And not repeated, nor is an address that cannot be read."""
