@@ -132,15 +132,21 @@ def _cluster(address: str | None) -> Iterator[None]:
     """The cluster at `address`, or one of this machine alone for as long as this lasts."""
     logging.disable()  # what failed is raised, and said in one line of ours
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
-        if address or os.environ.get("RAY_ADDRESS"):
+        if address != "local":
             ray.init(address=address, **quiet)
         else:
             # Ray's name for a cluster that stays within this machine, on the loopback interface.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
             ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+            # Without "local" Ray joins whatever cluster was started on this machine last.
             ray.init(
-                include_dashboard=False, num_cpus=os.cpu_count(), object_store_memory=STORE_BYTES, **quiet
+                address,
+                include_dashboard=False,
+                num_cpus=os.cpu_count(),
+                object_store_memory=STORE_BYTES,
+                **quiet,
             )
     except Exception as exc:  # Ray raises whatever its parts do
         raise JobError(f"Ray does not start: {exc}") from exc
