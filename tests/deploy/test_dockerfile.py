@@ -1,16 +1,21 @@
 """What the image is made of and how it runs, as far as the files tell; `make container-test` runs it."""
 
 import re
+from fnmatch import fnmatch
+
+import pytest
 
 from tests.house import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+WITH_RAY = (ROOT / "deploy" / "ray" / "Dockerfile").read_text(encoding="utf-8")
 IGNORED = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
 
 
-def test_the_service_does_not_run_as_root() -> None:
+@pytest.mark.parametrize("dockerfile", [DOCKERFILE, WITH_RAY], ids=["plain", "with Ray"])
+def test_the_service_does_not_run_as_root(dockerfile: str) -> None:
     """The last word on the user is uid 1000, which is also a Space's."""
-    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)[-1] == "1000:1000"
+    assert re.findall(r"^USER (.+)$", dockerfile, re.MULTILINE)[-1] == "1000:1000"
 
 
 def test_signals_reach_the_service() -> None:
@@ -20,11 +25,13 @@ def test_signals_reach_the_service() -> None:
 
 
 def test_everything_that_is_copied_is_let_through() -> None:
-    """.dockerignore keeps all out but what COPY names, and names nothing else."""
-    context = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    """.dockerignore keeps all out but what COPY names in either file, and names nothing else."""
+    context = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE + WITH_RAY, re.MULTILINE)
     copied = {name.strip("/") for line in context for name in line.split()}
+    let_through = {line[1:].strip("/") for line in IGNORED if line.startswith("!")}
     assert IGNORED[1] == "*"
-    assert copied == {line[1:].strip("/") for line in IGNORED if line.startswith("!")}
+    assert [name for name in copied if not any(fnmatch(name, pattern) for pattern in let_through)] == []
+    assert [pattern for pattern in let_through if not any(fnmatch(name, pattern) for name in copied)] == []
 
 
 def test_a_token_is_in_no_layer() -> None:

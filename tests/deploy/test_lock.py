@@ -21,10 +21,11 @@ def locked() -> dict[str, str]:
 
 
 def served() -> dict[str, str]:
-    """Package to version: what requirements-serve.txt needs, directly or not, as constraints.txt pins it."""
+    """Package to version: what serving and its shared cache need, directly or not, as constraints.txt has it."""
     rows = [Requirement(pin) for pin in pins(ROOT / "constraints.txt")]
     known = {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in rows}
-    waiting = [(Requirement(pin), "") for pin in pins(ROOT / "requirements-serve.txt")]
+    files = ("requirements-serve.txt", "requirements-cache.txt")
+    waiting = [(Requirement(pin), "") for name in files for pin in pins(ROOT / name)]
     seen: set[tuple[str, str]] = set()
     while waiting:
         wanted, extra = waiting.pop()

@@ -12,6 +12,7 @@ from deploy.install_requirements import closure, pins
 from tests.house import ROOT
 
 FILES = ["requirements-serve.txt", "requirements.txt", "requirements-dev.txt", "requirements-demo.txt"]
+EVERY = [path.name for path in [*ROOT.glob("requirements*.txt"), *ROOT.glob("constraints*.txt")]]
 PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[0-9][A-Za-z0-9.]*$")
 # A CUDA build of torch brings these and pins them itself.
 OF_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
@@ -23,7 +24,7 @@ def constraints() -> dict[str, str]:
     return {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in rows}
 
 
-@pytest.mark.parametrize("name", [*FILES, "constraints.txt"])
+@pytest.mark.parametrize("name", EVERY)
 def test_every_line_is_a_pin(name: str) -> None:
     """`name==version`, nothing looser."""
     assert [pin for pin in pins(ROOT / name) if not PINNED.match(pin)] == []
