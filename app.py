@@ -20,6 +20,7 @@ from serving.batch import score_each
 from serving.dependencies import PredictorDep
 from serving.errors import install_error_handlers
 from serving.health import health_of, prefers_html
+from serving.loading import Build, whole
 from serving.middleware import install_middleware
 from serving.model_info import describe
 from serving.page import PageFiles, home_page
@@ -117,7 +118,7 @@ async def metrics(request: Request) -> Response:
 
 
 def create_app(
-    settings: Settings | None = None, on_failure: Callable[[str], None] = lambda _: None
+    settings: Settings | None = None, on_failure: Callable[[str], None] = lambda _: None, build: Build = whole
 ) -> FastAPI:
     """The app. It loads the model beside answering; `on_failure` hears why it has none, or none any more."""
     settings = settings or Settings.from_environment()
@@ -126,7 +127,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with Predictor.open(settings, admission, on_failure) as predictor:
+        async with Predictor.open(settings, admission, on_failure, build) as predictor:
             telemetry.watch(predictor)
             reloader = Reloader(predictor, telemetry.registry)
             yield {"predictor": predictor, "telemetry": telemetry, "reloader": reloader}

@@ -25,7 +25,7 @@ class Scores:
 
 
 class Engine(Protocol):
-    """What the service needs of an engine. A step is called by one thread at a time."""
+    """What the service needs of an engine. `at_once` threads at most call a tower, and one the fusion."""
 
     name: str
     device: str
@@ -33,6 +33,8 @@ class Engine(Protocol):
     """How many threads its forwards may use on a CPU, all of them together."""
     concurrent: bool
     """Whether different steps may run at once, each in a thread of its own."""
+    at_once: int
+    """How many batches a tower may run at once: one, unless towers are elsewhere."""
     neutral_image: Vectors
 
     @property

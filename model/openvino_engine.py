@@ -5,14 +5,14 @@ have a few lengths and batches a few sizes, and those shapes are prepared before
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from model.bundle import TOWERS, Bundle
+from model.bundle import TOWERS, Bundle, towers_of
 from model.engine import Pixels, Scores, TokenIds, Vectors
 from model.packing import ROW_TOKENS, at_least, packed_rows
 from model.resident import let_go_of
@@ -25,71 +25,87 @@ class OpenVinoEngine:
 
     name = "openvino"
     device = "cpu"
+    at_once = 1
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        """Compile the graphs for this processor, to use `threads` threads in all."""
+    def __init__(self, bundle: Bundle, threads: int, steps: Collection[str] = TOWERS) -> None:
+        """Compile the graphs for this processor, to use `threads` threads in all.
+
+        `steps` are those that will be called: no other's graph is read.
+        """
         self._bundle = bundle
         self._velocity = bundle.card.velocity
         self._core = ov.Core()
         self.threads = threads
-        self._threads = threads_by_tower(threads, len(os.sched_getaffinity(0)))
+        steps = [step for step in towers_of(bundle.card) if step in steps]
+        shares = threads_by_tower(threads, len(os.sched_getaffinity(0)), steps)
         self.concurrent = threads > 1
         self.precision = ", ".join(f"{tower} {name}" for tower, name in bundle.precision.items())
         self.neutral_image: Vectors = bundle.neutral_image
-        self._text = self._compile("text")
-        self._image = self._compile("image") if bundle.card.config.vision else None
-        self._fusion = self._compile("fusion")
+        self._requests = {step: self._compile(step, shares[step]) for step in steps}
 
     def warm_up(self) -> None:
         """Run every shape once; the kernels then have the weights in an order of their own."""
+        warm_ups = {"text": self._warm_text, "image": self._warm_image, "fusion": self._warm_fusion}
+        for step in self._requests:
+            warm_ups[step]()
+        let_go_of(self._bundle.directory)
+
+    def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
+        """B token sequences of any lengths to (B, text_dim)."""
+        return run_texts(self._requests["text"], input_ids, token_type_ids)  # (B, 768)
+
+    def encode_image(self, pixels: Pixels) -> Vectors:
+        """(B, H, W, 3) uint8 to (B, image_dim); a model without an image tower gives (B, 0)."""
+        if self._bundle.card.config.vision is None:
+            return np.zeros((len(pixels), 0), dtype=np.float32)
+        return run(self._requests["image"], {"pixels": padded(pixels)})[0][: len(pixels)]  # (B, 2048)
+
+    def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
+        """Tower outputs and standardised scalars of B videos to their scores."""
+        inputs = {"text": padded(text), "image": padded(image), "scalars": padded(scalars)}
+        if self._bundle.card.config.vision is None:
+            del inputs["image"]
+        outputs = run(self._requests["fusion"], inputs)
+        viral, target = (output[: len(text)].astype(np.float64) for output in outputs)
+        return Scores(viral=viral, velocity=self._velocity.invert(target))
+
+    def _compile(self, step: str, threads: int) -> ov.InferRequest:
+        return compile_graph(self._core, self._bundle.graph(step), self._bundle.precision[step], threads)
+
+    def _warm_text(self) -> None:
         longest = self._bundle.card.max_tokens
         for tokens in ROW_TOKENS:
             texts = [[0] * min(longest, tokens - start) for start in range(0, tokens, longest)]
             self.encode_text(texts, texts)
         for size in BATCH_SIZES:
-            text = self.encode_text([[0]] * size, [[0]] * size)
-            vision = self._bundle.card.config.vision
+            self.encode_text([[0]] * size, [[0]] * size)
+
+    def _warm_image(self) -> None:
+        vision = self._bundle.card.config.vision
+        assert vision is not None, "a model without an image tower has no such graph"
+        for size in BATCH_SIZES:
+            self.encode_image(np.zeros((size, vision.height, vision.width, 3), dtype=np.uint8))
+
+    def _warm_fusion(self) -> None:
+        config = self._bundle.card.config
+        for size in BATCH_SIZES:
+            text = np.zeros((size, config.text.output_dim), dtype=np.float32)
             image = np.repeat(self.neutral_image[None], size, axis=0)
-            if vision:
-                image = self.encode_image(np.zeros((size, vision.height, vision.width, 3), dtype=np.uint8))
-            self.score(text, image, np.zeros((size, self._bundle.card.config.scalars), dtype=np.float32))
-        let_go_of(self._bundle.directory)
-
-    def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-        """B token sequences of any lengths to (B, text_dim)."""
-        return run_texts(self._text, input_ids, token_type_ids)  # (B, 768)
-
-    def encode_image(self, pixels: Pixels) -> Vectors:
-        """(B, H, W, 3) uint8 to (B, image_dim); a model without an image tower gives (B, 0)."""
-        if self._image is None:
-            return np.zeros((len(pixels), 0), dtype=np.float32)
-        return run(self._image, {"pixels": padded(pixels)})[0][: len(pixels)]  # (B, 2048)
-
-    def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
-        """Tower outputs and standardised scalars of B videos to their scores."""
-        inputs = {"text": padded(text), "image": padded(image), "scalars": padded(scalars)}
-        if self._image is None:
-            del inputs["image"]
-        viral, target = (output[: len(text)].astype(np.float64) for output in run(self._fusion, inputs))
-        return Scores(viral=viral, velocity=self._velocity.invert(target))
-
-    def _compile(self, tower: str) -> ov.InferRequest:
-        return compile_graph(
-            self._core, self._bundle.graph(tower), self._bundle.precision[tower], self._threads[tower]
-        )
+            self.score(text, image, np.zeros((size, config.scalars), dtype=np.float32))
 
 
-def threads_by_tower(threads: int, processors: int) -> dict[str, int]:
-    """How many threads each graph's forward may use when all of them together may use `threads`.
+def threads_by_tower(threads: int, processors: int, steps: Sequence[str] = TOWERS) -> dict[str, int]:
+    """How many threads each graph's forward may use when those of `steps` together may use `threads`.
 
     OpenVINO has as many threads as this process sees processors, whatever is compiled. If all of those may be
     used, graphs that run at once share them: a forward that finds the other core taken does with its own.
     Under a quota there are more threads than time for them, so that each graph gets its part.
     """
-    if threads >= processors or threads == 1:
-        return dict.fromkeys(TOWERS, threads)
+    if threads >= processors or threads == 1 or len(steps) == 1:
+        return dict.fromkeys(steps, threads)
     text = max(threads // 2, 1)
-    return {"text": text, "image": threads - text, "fusion": 1}
+    shares = {"text": text, "image": threads - text, "fusion": 1}
+    return {step: shares[step] for step in steps}
 
 
 def compile_graph(core: ov.Core, graph: Path, precision: str, threads: int) -> ov.InferRequest:

@@ -20,6 +20,7 @@ class TorchEngine:
 
     name = "torch"
     concurrent = False  # every thread that calls torch would get OpenMP threads of its own, and they spin
+    at_once = 1
 
     def __init__(
         self,

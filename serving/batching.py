@@ -41,7 +41,7 @@ class _Waiter(Generic[Item, Result]):
 
 
 class BatchingQueue(Generic[Item, Result]):
-    """Collects items from many tasks and runs them in batches, one batch at a time, off the event loop."""
+    """Collects items from many tasks and runs them in batches off the event loop, one batch at a time."""
 
     def __init__(
         self,
@@ -50,12 +50,13 @@ class BatchingQueue(Generic[Item, Result]):
         max_batch_size: int,
         length: Callable[[Item], int] = lambda _: 1,
         partner: "BatchingQueue[Any, Any] | None" = None,
+        at_once: int = 1,
     ) -> None:
         """`run` gets a batch in `executor` and returns one result per item, in order.
 
         `length` is an item's cost: batches of similar lengths waste the least padding. `partner` is the
-        queue whose running batch an item that is not urgent may wait for. `batches` counts those that ran, by
-        their size.
+        queue whose running batch an item that is not urgent may wait for. More than one batch runs at a time
+        only with `at_once`, in as many threads of `executor`. `batches` counts those that ran, by their size.
         """
         assert max_batch_size >= 1, "a batch holds at least one item"
         self._run = run
@@ -67,8 +68,8 @@ class BatchingQueue(Generic[Item, Result]):
         self._may_start = asyncio.Event()
         self._partner = partner
         self._on_end: list[asyncio.Event] = []
-        self._is_running = False
-        self._batch: list[_Waiter[Item, Result]] = []
+        self._at_once = at_once
+        self._running: dict[int, list[_Waiter[Item, Result]]] = {}
         self._number = 0
         self.batches: Counter[int] = Counter()
         if partner is not None:
@@ -76,7 +77,7 @@ class BatchingQueue(Generic[Item, Result]):
         self._loop_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._loop_task = asyncio.create_task(self._serve())
+        self._loop_task = asyncio.create_task(self._serve() if self._at_once == 1 else self._serve_many())
         self._loop_task.add_done_callback(self._close)
         return self
 
@@ -112,13 +113,12 @@ class BatchingQueue(Generic[Item, Result]):
 
     @property
     def running(self) -> int | None:
-        """Which batch runs, by its number; None while none does."""
-        return self._number if self._is_running else None
+        """Which batch has run for longest, by its number; None while none runs."""
+        return min(self._running, default=None)
 
     def fail(self, error: Exception) -> None:
-        """Answer everybody with `error`, those in the running batch too, and take no more."""
-        self._answer_all([*self._batch, *self._waiters], error)
-        self._batch, self._waiters = [], []
+        """Answer everybody with `error`, those in a running batch too, and take no more."""
+        self._answer_everybody(error)
         if self._loop_task is not None:
             self._loop_task.cancel()
 
@@ -129,8 +129,18 @@ class BatchingQueue(Generic[Item, Result]):
             "the service is stopping" if cause is None else f"the queue ended: {cause!r}"
         )
         error.__cause__ = cause
-        self._answer_all([*self._batch, *self._waiters], error)
-        self._batch, self._waiters = [], []
+        self._answer_everybody(error)
+
+    def _answer_everybody(self, error: Exception) -> None:
+        for batch in self._running.values():
+            self._answer_all(batch, error)
+        self._answer_all(self._waiters, error)
+        self._waiters = []
+
+    async def _serve_many(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._at_once):
+                group.create_task(self._serve())
 
     async def _serve(self) -> None:
         while True:
@@ -140,13 +150,14 @@ class BatchingQueue(Generic[Item, Result]):
             if not batch:
                 self._arrived.clear()
                 continue
-            self._is_running, self._batch = True, batch
             self._number += 1
+            number = self._number
+            self._running[number] = batch
             self.batches[len(batch)] += 1
             try:
                 await self._answer(batch)
             finally:
-                self._is_running, self._batch = False, []
+                del self._running[number]
                 for event in self._on_end:
                     event.set()
 
@@ -154,7 +165,7 @@ class BatchingQueue(Generic[Item, Result]):
         """Wait for the partner's batch to end, unless the next one is full or urgent."""
         self._may_start.clear()
         is_full = len(self._waiters) >= self._max_batch_size
-        if self._partner is None or not self._partner._is_running or is_full:
+        if self._partner is None or not self._partner._running or is_full:
             return
         if not any(waiter.urgent for waiter in self._waiters):
             await self._may_start.wait()

@@ -4,7 +4,7 @@ A process has one, and for a while two when the model is changed. Requests hold 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from serving.cache import VectorCache
 from serving.compiling import compile_in_process
 from serving.doubt import Doubt
 from serving.golden import check_golden_answers
-from serving.loading import LoadedModel, NotCompiledError, load_model
+from serving.loading import Build, LoadedModel, NotCompiledError, load_model, whole
 from serving.pipeline import Pipeline, Threads
 from serving.settings import Settings
 from serving.watchdog import Watchdog
@@ -41,6 +41,8 @@ class Shared:
     processors: int
     on_hang: Callable[[str], None]
     """Hears one line when a forward does not end, or none succeeds any more."""
+    build: Build = whole
+    """Makes the engine of a compiled model."""
 
 
 def thumbnail_policy(settings: Settings) -> ThumbnailPolicy:
@@ -118,15 +120,15 @@ class Generation:
 
     async def _start(self, beside_another: bool) -> None:
         shared, settings = self._shared, self._shared.settings
-        forward, image, fusion = executors = [
-            ThreadPoolExecutor(1, thread_name_prefix=name)
-            for name in ("forward", "forward-image", "forward-fusion")
-        ]
-        self._stack.push_async_callback(self._end, executors)
-        model = await _load(settings, forward, beside_another)
-        threads = Threads(forward, forward, forward, shared.workers, shared.processors)
+        forward = self._threads("forward", 1)
+        model = await _load(shared, forward, beside_another)
+        text = image = fusion = forward
         if model.engine.concurrent:
-            threads = Threads(forward, image, fusion, shared.workers, shared.processors)
+            fusion = self._threads("forward-fusion", 1)
+            image = self._threads("forward-image", model.engine.at_once)
+        if model.engine.at_once > 1:
+            text = self._threads("forward-text", model.engine.at_once)
+        threads = Threads(text, image, fusion, shared.workers, shared.processors)
         pipeline = Pipeline(
             model, shared.cache, shared.thumbnails, shared.limits, threads, settings.max_batch_size
         )
@@ -140,31 +142,36 @@ class Generation:
             await pipeline.warm_up()
         self._pipeline = pipeline
 
+    def _threads(self, name: str, count: int) -> Executor:
+        executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._stack.push_async_callback(self._end, executor)
+        return executor
+
     def _hang(self, line: str) -> None:
         self._has_hung = True
         self._shared.on_hang(line)
 
-    async def _end(self, executors: Sequence[ThreadPoolExecutor]) -> None:
-        """End the threads; what one that hangs or still loads does is of use to nobody any more."""
+    async def _end(self, executor: Executor) -> None:
+        """End its threads; what one that hangs or still loads does is of use to nobody any more."""
         is_idle = self._pipeline is not None and not self._has_hung
-        for executor in executors:
-            end = partial(executor.shutdown, wait=is_idle, cancel_futures=True)
-            await asyncio.get_running_loop().run_in_executor(self._shared.workers, end)
+        end = partial(executor.shutdown, wait=is_idle, cancel_futures=True)
+        await asyncio.get_running_loop().run_in_executor(self._shared.workers, end)
 
 
-async def _load(settings: Settings, forward: Executor, beside_another: bool) -> LoadedModel:
+async def _load(shared: Shared, forward: Executor, beside_another: bool) -> LoadedModel:
     """The model, loaded in the thread that will run it, and compiled before where it has to be."""
-    loop = asyncio.get_running_loop()
+    loop, settings = asyncio.get_running_loop(), shared.settings
+    load = partial(load_and_check, settings, shared.build)
     try:
-        return await loop.run_in_executor(forward, load_and_check, settings)
+        return await loop.run_in_executor(forward, load)
     except NotCompiledError as exc:
         await compile_in_process(exc.path, settings, gently=beside_another)
-        return await loop.run_in_executor(forward, load_and_check, settings)
+        return await loop.run_in_executor(forward, load)
 
 
-def load_and_check(settings: Settings) -> LoadedModel:
+def load_and_check(settings: Settings, build: Build = whole) -> LoadedModel:
     """The model of `settings`, proven on its golden answers; runs in the thread that will run the engine."""
-    model = load_model(settings)
+    model = load_model(settings, build)
     golden = check_golden_answers(model)
     log.info(
         "model_loaded",

@@ -7,6 +7,7 @@ they are needed.
 import hashlib
 import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ from serving.drift import SCORE
 from serving.settings import Settings
 
 RELEASE = "miles-v1.0"
+Build = Callable[[Bundle, int], Engine]
+"""Makes the engine that runs a bundle with so many threads."""
 
 
 class NotCompiledError(CheckpointError):
@@ -68,18 +71,30 @@ class LoadedModel:
     @cached_property
     def fingerprint(self) -> str:
         """What decides a tower's output besides its input: vectors of another fingerprint are not ours."""
-        account = json.dumps(self.fidelity, sort_keys=True)  # with what was measured: each bundle has its own
-        bundle = hashlib.sha256(account.encode()).hexdigest()
-        return f"{self.card.sha256}/{self.engine.name}/{self.engine.device}/{self.engine.precision}/{bundle}"
+        return fingerprint_of(self.card, self.engine, self.fidelity)
 
 
-def load_model(settings: Settings) -> LoadedModel:
-    """Locate and check the model, and build the engine that runs it.
+def fingerprint_of(card: ModelCard, engine: Engine, fidelity: dict[str, Any] | None) -> str:
+    """The fingerprint of a model that `engine` runs."""
+    account = json.dumps(fidelity, sort_keys=True)  # with what was measured: each bundle has its own
+    bundle = hashlib.sha256(account.encode()).hexdigest()
+    return f"{card.sha256}/{engine.name}/{engine.device}/{engine.precision}/{bundle}"
+
+
+def whole(bundle: Bundle, threads: int) -> OpenVinoEngine:
+    """An engine that runs every step here, warm."""
+    engine = OpenVinoEngine(bundle, threads)
+    engine.warm_up()
+    return engine
+
+
+def load_model(settings: Settings, build: Build = whole) -> LoadedModel:
+    """Locate and check the model, and have `build` make the engine that runs its bundle.
 
     Call it in the thread that will run the engine. Raises `CheckpointError` or `LocationError`;
     `NotCompiledError`, which is a `CheckpointError`, where compiling would help.
     """
-    card, engine, fidelity = _load_engine(settings)
+    card, engine, fidelity = _load_engine(settings, build)
     vision = card.config.vision
     return LoadedModel(
         card=card,
@@ -94,15 +109,13 @@ def load_model(settings: Settings) -> LoadedModel:
     )
 
 
-def _load_engine(settings: Settings) -> tuple[ModelCard, Engine, dict[str, Any] | None]:
+def _load_engine(settings: Settings, build: Build) -> tuple[ModelCard, Engine, dict[str, Any] | None]:
     path = locate_checkpoint(settings.checkpoint)
     threads = settings.threads or usable_cpus()
     if settings.engine == "torch":
         return *_load_torch(path, settings, threads), None
     bundle = _given_bundle(path, settings) if is_bundle(path) else _bundle_of(path, settings)
-    engine = OpenVinoEngine(bundle, threads)
-    engine.warm_up()
-    return bundle.card, engine, bundle.report
+    return bundle.card, build(bundle, threads), bundle.report
 
 
 def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard, Engine]:

@@ -20,7 +20,7 @@ from serving.cache import VectorCache
 from serving.cpu_quota import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.generation import Generation, Shared, thumbnail_policy
-from serving.loading import LoadedModel
+from serving.loading import Build, LoadedModel, whole
 from serving.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.settings import Settings
 from serving.shared_cache import SharedCache
@@ -54,11 +54,12 @@ class Predictor:
         settings: Settings,
         admission: Admission,
         on_failure: Callable[[str], None] = lambda _: None,
+        build: Build = whole,
     ) -> AsyncIterator["Predictor"]:
         """A predictor that is loading; it owns its threads, its connections and its models.
 
         `on_failure` hears one line if the model cannot be loaded or stops answering: the process has no use
-        without it.
+        without it. `build` makes the engine of a compiled model.
         """
         predictor = cls(settings, admission)
         async with AsyncExitStack() as stack:
@@ -79,6 +80,7 @@ class Predictor:
                 workers,
                 processors,
                 partial(predictor._hang, on_failure),
+                build,
             )
             stack.push_async_callback(predictor._close)
             predictor.load().add_done_callback(partial(predictor._judge, on_failure))

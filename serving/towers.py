@@ -73,8 +73,11 @@ class TextTower:
     ) -> None:
         """`image` is the tower that the same requests wait for, and longer."""
         self._model, self._cache, self._workers = model, cache, workers
+        at_once = model.engine.at_once
+        # Batches that run at once end all the time: there is nothing to wait for.
+        partner = image.queue if at_once == 1 else None
         self.queue = BatchingQueue[TokenizedText, Vector](
-            self._run, forward, max_batch_size, length=len, partner=image.queue
+            self._run, forward, max_batch_size, length=len, partner=partner, at_once=at_once
         )
 
     @asynccontextmanager
@@ -146,7 +149,9 @@ class ImageTower:
         """`decoders` is how many processes decode."""
         self._model, self._cache, self._thumbnails = model, cache, thumbnails
         self._decoders = DecodePool(model.image_spec, limits, decoders) if model.image_spec else None
-        self.queue = BatchingQueue[Pixels, Vector](self._run, forward, max_batch_size)
+        self.queue = BatchingQueue[Pixels, Vector](
+            self._run, forward, max_batch_size, at_once=model.engine.at_once
+        )
         self._warnings: tuple[str, ...] = ()
         if "image" in model.card.zero_weight_modalities:
             self._warnings = ("This checkpoint gives images no weight: the data it was trained on has none.",)

@@ -181,6 +181,31 @@ def test_towers_share_all_processors_and_divide_a_part_of_them():
     assert threads_by_tower(5, processors=64) == {"text": 2, "image": 3, "fusion": 1}
 
 
+def test_an_engine_for_some_steps_reads_no_other_graph(exact, tmp_path):
+    """Where the other graphs are gone, it warms up and answers as the whole engine does."""
+    whole = OpenVinoEngine(exact, threads=1)
+    ids, types = texts()
+    zeros = np.zeros((2, 64), "f"), np.zeros((2, 512), "f"), np.zeros((2, 18), "f")
+    questions = {
+        "text": lambda engine: engine.encode_text(ids, types),
+        "image": lambda engine: engine.encode_image(pixels(2)),
+        "fusion": lambda engine: engine.score(*zeros).viral,
+    }
+    for step, ask in questions.items():
+        own = replace(exact, directory=Path(shutil.copytree(exact.directory, tmp_path / step)))
+        for other in questions.keys() - {step}:
+            own.graph(other).unlink()
+            own.graph(other).with_suffix(".bin").unlink()
+        engine = OpenVinoEngine(own, threads=1, steps=(step,))
+        engine.warm_up()
+        np.testing.assert_array_equal(ask(engine), ask(whole))
+
+
+def test_a_tower_that_is_alone_has_all_threads():
+    """There is nobody to leave any to."""
+    assert threads_by_tower(2, processors=64, steps=["text"]) == {"text": 2}
+
+
 def test_one_thread_runs_one_tower_at_a_time(exact):
     """With a single thread there is nothing to share, and nothing runs at once."""
     assert threads_by_tower(1, processors=64) == {"text": 1, "image": 1, "fusion": 1}

@@ -166,6 +166,55 @@ async def test_patient_item_goes_at_once_beside_an_idle_partner() -> None:
             assert (await asyncio.wait_for(queue.submit(3, urgent=False), 5)).result == 9
 
 
+async def test_so_many_batches_run_at_once_and_no_more() -> None:
+    """With two at once, a second batch runs beside the first, and what comes then waits and goes together."""
+    squares = Squares()
+    with ThreadPoolExecutor(8) as executor:
+        async with BatchingQueue[int, int](squares, executor, 4, at_once=2) as queue:
+            squares.gate.clear()
+            tasks = []
+            for number, waiting in ((2, 0), (3, 0), (4, 1), (5, 2)):
+                tasks.append(asyncio.create_task(queue.submit(number)))
+                await asyncio.sleep(0.02)
+                assert (queue.depth, sum(queue.batches.values())) == (waiting, min(number - 1, 2))
+            assert queue.running == 1
+            squares.gate.set()
+            assert [ran.result for ran in await asyncio.gather(*tasks)] == [4, 9, 16, 25]
+    assert sorted(squares.batches) == [[2], [3], [4, 5]]
+    assert queue.running is None
+
+
+async def test_each_of_a_hundred_gets_its_own_result_from_batches_at_once() -> None:
+    """No row is swapped between batches that run beside each other, and a failing one fails its own alone."""
+    squares = Squares()
+    with ThreadPoolExecutor(3) as executor:
+        async with BatchingQueue[int, int](squares, executor, 2, at_once=3) as queue:
+            numbers = [*range(14, 114), 13]
+            outcomes = await asyncio.gather(*map(queue.submit, numbers), return_exceptions=True)
+    failed = {number for number, ran in zip(numbers, outcomes, strict=True) if isinstance(ran, ValueError)}
+    assert 13 in failed
+    assert len(failed) <= 2
+    assert all(
+        ran.result == number**2 for number, ran in zip(numbers, outcomes, strict=True) if number not in failed
+    )  # type: ignore[union-attr]
+
+
+async def test_closing_answers_those_in_every_batch() -> None:
+    """Who is in one of several running batches is told, as is who waits; later ones are refused."""
+    squares = Squares()
+    with ThreadPoolExecutor(2) as executor:
+        queue = BatchingQueue[int, int](squares, executor, 1, at_once=2)
+        async with queue:
+            squares.gate.clear()
+            tasks = [asyncio.create_task(queue.submit(number)) for number in (2, 3, 4)]
+            await asyncio.sleep(0.05)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        squares.gate.set()
+        assert [type(outcome) for outcome in outcomes] == [QueueClosedError] * 3
+        with pytest.raises(QueueClosedError):
+            await queue.submit(5)
+
+
 def partnered(
     squares: Squares, executor: ThreadPoolExecutor, partner: BatchingQueue[int, int]
 ) -> BatchingQueue[int, int]:

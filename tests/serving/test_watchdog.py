@@ -1,6 +1,8 @@
 """Forwards that hang and queues that end, around a step that squares numbers."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +30,41 @@ async def test_hung_forward_fails_everybody_and_is_told_once() -> None:
                 await queue.submit(4)
             squares.gate.set()
     assert faults == ["a forward of the text step has not ended within 0.05 s (MILES_FORWARD_TIMEOUT_S)"]
+
+
+async def test_one_of_several_forwards_that_hangs_is_noticed() -> None:
+    """Batches that run beside it and end do not hide it."""
+    squares, hung, faults = Squares(), threading.Event(), list[str]()
+
+    def step(batch: Sequence[int]) -> list[int]:
+        if 2 in batch:
+            hung.wait(10)
+        time.sleep(0.02)  # two looks long: there is always one that has just begun
+        return squares(batch)
+
+    with ThreadPoolExecutor(2) as executor:
+        async with BatchingQueue[int, int](step, executor, 1, at_once=2) as queue:
+            waiting = asyncio.create_task(queue.submit(2))
+            await asyncio.sleep(0.01)
+            beside = asyncio.create_task(ask_on(queue))
+            watch = asyncio.create_task(Watchdog({"text": queue}, 0.05, faults.append, tick_s=0.01).run())
+            await asyncio.wait([watch], timeout=2)
+            assert len(faults) == 1
+            hung.set()
+            with pytest.raises(EngineFailedError):
+                await waiting
+            assert await beside > 1
+
+
+async def ask_on(queue: BatchingQueue[int, int]) -> int:
+    """Ask for one square after another until the queue fails; how many there were."""
+    answered = 0
+    while True:
+        try:
+            await queue.submit(3)
+        except (EngineFailedError, QueueClosedError):
+            return answered
+        answered += 1
 
 
 async def test_many_short_forwards_are_no_hang() -> None:
