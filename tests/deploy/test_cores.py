@@ -1,0 +1,34 @@
+"""Processes of one machine that want cores of their own, of whatever size each is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.cores import chosen_cores
+from tests.service import ROOT
+
+TAKE = "import pathlib, sys; from deploy.cores import take_cores; take_cores(1, pathlib.Path(sys.argv[1]))"
+SHOW = "; import os; print(sorted(os.sched_getaffinity(0)))"
+
+
+def test_nobody_gets_a_core_that_another_has(tmp_path: Path) -> None:
+    """One, two and one of eight cores do not overlap, and what is left between them is found."""
+    taken = [chosen_cores(count, range(8), tmp_path) for count in (1, 2, 1, 4)]
+    assert taken == [[0], [2, 3], [1], [4, 5, 6, 7]]
+
+
+def test_where_all_are_taken_they_are_shared(tmp_path: Path) -> None:
+    """A process that comes too late, or wants more than there are, has cores all the same."""
+    assert chosen_cores(9, range(2), tmp_path) == [0, 1]
+    assert chosen_cores(1, range(2), tmp_path) in ([0], [1])
+
+
+def test_cores_are_free_again_after_the_process(tmp_path: Path) -> None:
+    """However it ended; it is bound to what it took, and its successor gets the same."""
+    first = min(os.sched_getaffinity(0))
+    for _ in range(2):
+        command = [sys.executable, "-c", TAKE + SHOW, str(tmp_path)]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert ran.stdout == f"[{first}]\n"
+    assert chosen_cores(1, [first], tmp_path) == [first]
