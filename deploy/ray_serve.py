@@ -57,23 +57,25 @@ class Replica:
         return None if predictor.status == HEALTHY else predictor.status
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request with what the lifespan opened; that has begun once the model is ready."""
+        """Answer a request with what the lifespan opened; it has begun once the model is loaded or cannot be.
+
+        `Miles.check_health` then says, before the first request: what a lifespan raises, Ray keeps to itself.
+        """
         if scope["type"] != "lifespan":
             await self._app({**scope, "state": dict(self._state)}, receive, send)
             return
         self._state = scope["state"]
 
         async def send_when_ready(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete" and (problem := await self._ready()):
-                raise RuntimeError(problem)
+            if message["type"] == "lifespan.startup.complete":
+                await self._loaded()
             await send(message)
 
         await self._app(scope, receive, send_when_ready)
 
-    async def _ready(self) -> str | None:
+    async def _loaded(self) -> None:
         while self.problem == "loading":  # noqa: ASYNC110  it says that it is ready to whoever asks, as a probe does
             await asyncio.sleep(0.05)
-        return self.problem
 
 
 def _replica() -> Replica:
