@@ -21,7 +21,7 @@ def locked() -> dict[str, str]:
 
 
 def served() -> dict[str, str]:
-    """Package to version: what serving and its shared cache need, directly or not, as constraints.txt has it."""
+    """Package to version: what serving and its shared cache need, directly or not, as it is pinned."""
     rows = [Requirement(pin) for pin in pins(ROOT / "constraints.txt")]
     known = {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in rows}
     files = ("requirements-serve.txt", "requirements-cache.txt")

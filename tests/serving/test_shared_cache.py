@@ -3,9 +3,6 @@
 import asyncio
 import re
 import signal
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,87 +16,37 @@ from redis import Redis
 
 from serving.cache import KEY_BYTES
 from serving.settings import Settings, SettingsError
-from serving.shared_cache import FAILURES_ALLOWED, HEAD, PREFIX, SharedCache, packed, unpacked
-from tests.service import Service, free_port, ready_service
-from tests.system_programs import require_program
+from serving.shared_cache import (
+    FAILURES_ALLOWED,
+    HEAD,
+    OUTWEIGHED_BY,
+    PAUSE_S,
+    PREFIX,
+    SharedCache,
+    packed,
+    unpacked,
+)
+from tests.redis_server import PATIENCE_S, Server, cache_server, slowed, until
+from tests.service import Service, ready_service
 from tests.thumbnail_host import ThumbnailHost
 from tests.tiny_bundle import write_tiny_bundle
 
-PATIENCE_S = 30  # never waited for unless something is broken
 KEY = bytes(range(KEY_BYTES))
 VECTOR = np.linspace(-1, 1, 64, dtype=np.float32)
 AT_ONCE = 12  # look-ups of one batch: all may be under way when the server stops
 
 
-@dataclass
-class Server:
-    """A Redis server that can be stopped and started again on its port."""
-
-    program: str
-    port: int
-    folder: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        """Start it and return when it takes connections."""
-        self.process = subprocess.Popen(
-            [
-                self.program,
-                "--port",
-                str(self.port),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--dir",
-                self.folder,
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        until(self._listens)
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        assert self.process is not None, "started before"
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """An empty server of this test's own."""
-    running = Server(require_program("redis-server", debian="redis-server"), free_port(), tmp_path)
-    running.start()
-    yield running
-    running.kill()
+    with cache_server(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled tiny checkpoint."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "never came true"
-        time.sleep(0.02)
 
 
 async def until_true(condition: Callable[[], bool]) -> None:
@@ -186,11 +133,7 @@ def test_server_that_stops_costs_no_answer(server: Server, bundle: Path, tmp_pat
         assert not one.is_up()
         lost = sum(one.counted("miles_shared_cache_lookups_total", name) for name in ("late", "failed"))
         skipped = one.counted("miles_shared_cache_lookups_total", "skipped")
-        if how == signal.SIGKILL:
-            server.kill()
-            server.start()
-        else:
-            server.signal(signal.SIGCONT)
+        server.come_back(how)
         until(one.is_up)
         misses = one.counted("miles_shared_cache_lookups_total", "miss")
         answers += one.score(*titles[-1])
@@ -198,6 +141,44 @@ def test_server_that_stops_costs_no_answer(server: Server, bundle: Path, tmp_pat
     assert all("viral_score" in answer for answer in answers)
     assert 1 <= lost < FAILURES_ALLOWED + AT_ONCE
     assert lost + skipped == 4 * AT_ONCE
+
+
+@pytest.mark.anyio
+async def test_server_that_answers_too_late_is_left_alone(server: Server) -> None:
+    """After a few look-ups in vain nobody waits for it, although it answers, until it is quick again."""
+    with slowed(server) as between:
+        async with SharedCache.open(between.url, 0.1) as cache:
+            await until_true(lambda: cache.is_up)
+            between.seconds = 0.3
+            for _ in range(4 * FAILURES_ALLOWED):
+                assert await cache.get(KEY) is None
+            await asyncio.sleep(1.5 * PAUSE_S)  # it has been asked whether it is back
+            assert not cache.is_up
+            assert await cache.get(KEY) is None
+            in_vain = cache.lookups["late"] + cache.lookups["failed"]
+            assert (in_vain, cache.lookups["skipped"]) == (FAILURES_ALLOWED, 3 * FAILURES_ALLOWED + 1)
+            between.seconds = 0.0
+            await until_true(lambda: cache.is_up)
+            await cache.get(KEY)
+            assert cache.lookups["miss"] == 1
+
+
+@pytest.mark.anyio
+async def test_server_that_stumbles_often_is_left_alone(server: Server) -> None:
+    """Look-ups that succeed in between are no excuse: of one answer in two too late, few are waited for."""
+    with slowed(server) as between:
+        async with SharedCache.open(between.url, 0.1) as cache:
+            await until_true(lambda: cache.is_up)
+            asked = 0
+            while cache.is_up:
+                between.seconds = 0.0 if asked % 2 else 0.2
+                await cache.get(KEY)
+                asked += 1
+                assert asked < 4 * FAILURES_ALLOWED, "never given a rest"
+            assert (
+                cache.lookups["late"] + cache.lookups["failed"]
+                <= FAILURES_ALLOWED + asked / OUTWEIGHED_BY + 1
+            )
 
 
 @pytest.mark.anyio
