@@ -55,7 +55,7 @@ demo: setup model ## service, database, web page and 22 scored example rows at o
 	@$(PY) deploy/install_requirements.py requirements-demo.txt
 	@exec $(PY) -m deploy.demo $(ARGS)
 
-test: setup-dev model ## run the tests; ARGS="-k words" chooses
+test: setup-dev scale-setup model ## run the tests; ARGS="-k words" chooses
 	@exec $(PY) -m pytest $(ARGS)
 
 hostile: setup-dev model ## measure every promise and print the table; ARGS="-k words" chooses
@@ -64,7 +64,7 @@ hostile: setup-dev model ## measure every promise and print the table; ARGS="-k 
 scale-setup: setup ## install Ray into .venv, for deploy/ray_serve.py and deploy/score_dataset
 	@$(PY) deploy/install_requirements.py requirements-scale.txt
 
-scale-test: setup-dev scale-setup ## kill processes and machines of a local Ray cluster and print figures; ARGS="-k words" chooses
+scale-test: setup-dev scale-setup model ## hurt a local Ray cluster and a shared cache and print figures; ARGS="-k words" chooses
 	@exec $(PY) -m tests.scale $(ARGS)
 
 check: setup-dev ## ruff and mypy
