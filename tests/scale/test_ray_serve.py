@@ -1,6 +1,8 @@
-"""The service on Ray Serve: one replica answers as the single process, and a hurt cluster loses nothing."""
+"""The service on Ray Serve: it answers as the single process, says when it is full, and survives a fault."""
 
+import base64
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,9 @@ import pytest
 import yaml
 
 from tests.scale.figures import Figure, scored
-from tests.scale.ray_here import needs_ray
-from tests.service import ROOT, environment, ready_service
+from tests.scale.ray_here import needs_ray, ray_environment
+from tests.service import ROOT, ready_service
+from tests.thumbnail_host import picture
 
 LIMIT_S = 560
 QUESTIONS: list[dict[str, Any]] = [
@@ -22,11 +25,62 @@ QUESTIONS: list[dict[str, Any]] = [
         "like_count": views // 20,
         "published_at": "2018-01-02T00:00:00Z",
         "observed_at": "2018-01-05T00:00:00Z",
+        "thumbnail_url": f"data:image/jpeg;base64,{base64.b64encode(picture(views)).decode()}",
     }
     for views in (10, 1000, 100_000)
 ]
 
 pytestmark = needs_ray
+
+
+def run(module: str, *arguments: str | Path) -> dict[str, Any]:
+    """What a program of this folder saw on a Ray of its own."""
+    with ray_environment() as variables:
+        ran = subprocess.run(
+            [sys.executable, "-m", f"tests.scale.{module}", *map(str, arguments)],
+            cwd=ROOT,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    assert ran.returncode == 0, ran.stderr
+    seen: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return seen
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The questions as a file."""
+    path = tmp_path_factory.mktemp("questions") / "questions.json"
+    path.write_text(json.dumps(QUESTIONS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def damaged(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that lost some bytes on its way."""
+    path = tmp_path_factory.mktemp("damaged") / "bundle"
+    shutil.copytree(model, path)
+    with (path / "text.bin").open("r+b") as opened:
+        opened.truncate((path / "text.bin").stat().st_size - 100)
+    return path
+
+
+@pytest.fixture(scope="module")
+def seen(model: Path, damaged: Path, questions: Path) -> dict[str, Any]:
+    """What tests/scale/one_machine.py saw: Ray is started once for all of it."""
+    return run("one_machine", model, damaged, questions)
+
+
+@pytest.fixture(scope="module")
+def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What the single process says to the questions."""
+    log = tmp_path_factory.mktemp("alone") / "log"
+    with ready_service(log, checkpoint=model, max_batch_size=1) as single:
+        return [scored(httpx.post(f"{single.url}/predict", json=question)) for question in QUESTIONS]
 
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
@@ -47,33 +101,59 @@ def test_the_cluster_s_file_is_one_of_ray_serve_s() -> None:
         ServeDeploySchema.model_validate(written)
 
 
+def test_a_replica_answers_as_the_single_process(seen: dict[str, Any], alone: list[dict[str, Any]]) -> None:
+    """To the last digit, pictures included; and it is ready, as `/health/ready` says through Ray's proxy."""
+    assert alone[0]["modalities"]["image"]["state"] == "used"
+    assert len({answer["viral_score"] for answer in alone}) == len(QUESTIONS)
+    assert seen["answers"] == alone
+    assert seen["ready"] == 200
+
+
+def test_a_full_replica_says_when_to_come_back(seen: dict[str, Any]) -> None:
+    """MILES_MAX_QUEUE_SIZE and its 503 with Retry-After hold behind Ray's proxy; who is in is answered."""
+    full = seen["full_replica"]
+    assert full == {"status": 503, "ours": True, "retry_after": "1", "held": [200] * len(full["held"])}
+    assert full["held"]
+
+
+def test_ray_s_own_queue_is_bounded(seen: dict[str, Any]) -> None:
+    """Beyond max_queued_requests it answers 503 with Retry-After by itself; one that waits is answered."""
+    full = seen["full_proxy"]
+    assert {tuple(sorted(each.items())) for each in full["refused"]} == {
+        (("ours", False), ("retry_after", "2"), ("status", 503))
+    }
+    assert (full["answered"], full["held"]) == (1, [200])
+
+
+def test_a_replica_without_a_model_gets_no_request(seen: dict[str, Any], damaged: Path) -> None:
+    """The deployment fails, its status has the service's own line, and nobody is answered."""
+    broken = seen["broken"]
+    assert broken["status"] == "DEPLOY_FAILED"
+    assert f"{damaged / 'text.bin'}: sha256 is" in broken["message"]
+    assert broken["answered"] == ["no answer"]
+
+
+def test_only_replicas_listen_beyond_the_loopback_interface(seen: dict[str, Any]) -> None:
+    """With a port that Ray gives each of them, on any interface: it turns away who has not Ray's token."""
+    assert {name.split(":")[2] for name in seen["open_ports"]} == {"ServeReplica"}
+    assert set(seen["without_token"]) == {"UNAUTHENTICATED"}
+
+
 @pytest.mark.scale
-def test_a_hurt_cluster_loses_no_request(tmp_path: Path, model: Path, figure: Figure) -> None:
-    """A replica killed, then a node: one more try gets each score, and all are the single process's."""
-    questions = tmp_path / "questions.json"
-    questions.write_text(json.dumps(QUESTIONS))
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.scale.cluster", str(model), str(questions)],
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    seen = json.loads(ran.stdout.splitlines()[-1])
+def test_a_hurt_cluster_loses_no_request(
+    model: Path, questions: Path, alone: list[dict[str, Any]], figure: Figure
+) -> None:
+    """A replica killed, then a node with its proxy: one more try gets each score, the single process's."""
+    seen = run("cluster", model, questions)
     figure("Serve: two replicas ready after, s", seen["ready_s"])
     for hurt in ("replica", "node"):
-        figure(f"{hurt} killed: requests answered", seen[hurt]["answered"])
+        figure(f"{hurt} killed: requests answered", sum(seen[hurt]["answered"].values()))
         figure(f"{hurt} killed: asked a second time", seen[hurt]["retried"])
         figure(f"{hurt} killed: lost", len(seen[hurt]["lost"]))
         figure(f"{hurt} killed: full capacity again after, s", seen[hurt]["full_capacity_s"])
-    with ready_service(tmp_path / "log", checkpoint=model, max_batch_size=1) as single:
-        alone = [scored(httpx.post(f"{single.url}/predict", json=question)) for question in QUESTIONS]
     assert seen["answers"] == alone
     assert seen["health"] == 200
+    assert seen["node"]["proxy"] == "gone"
     for hurt in ("replica", "node"):
         assert seen[hurt]["lost"] == []
-        assert seen[hurt]["answered"] > 0
+        assert seen[hurt]["answered"]["single"] > 0
