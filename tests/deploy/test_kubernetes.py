@@ -1,6 +1,9 @@
 """deploy/kubernetes against the cluster's own schemas, and against what Miles promises and needs."""
 
+import copy
 import re
+import subprocess
+import sys
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+from pydantic import ValidationError
 
 from app import create_app
 from preprocessing.addresses import GLOBAL_IPV6, REFUSED_IPV4, REFUSED_IPV6, WEB_PORTS
@@ -17,6 +22,8 @@ from tests.service import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
+FOLDERS = ["base", "monitoring", "queue"]
+KUBECTL = Path(sys.prefix) / "bin" / "kubectl"
 LABELS = {"app.kubernetes.io/name": "miles"}
 
 
@@ -36,17 +43,37 @@ MANIFESTS = {
     for path in sorted(FOLDER.rglob("*.yaml"))
     if path.name != "kustomization.yaml"
 }
-CORE = {name: manifest for name, manifest in MANIFESTS.items() if "coreos" not in manifest["apiVersion"]}
 DEPLOYMENT = MANIFESTS["base/deployment.yaml"]
 POD = DEPLOYMENT["spec"]["template"]["spec"]
 CONTAINER = POD["containers"][0]
 
 
+def applied(folder: str) -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would send to the cluster."""
+    put_together = subprocess.run(
+        [KUBECTL, "kustomize", FOLDER / folder], capture_output=True, text=True, check=True
+    )
+    return list(yaml.safe_load_all(put_together.stdout))
+
+
+def fits_the_monitor_s_schema(manifest: dict[str, Any]) -> bool:
+    """Whether the operator's models take it, and know every field: what they do not know they drop."""
+    try:
+        read_as = ServiceMonitor.model_validate(manifest)
+    except ValidationError:
+        return False
+    return bool(read_as.model_dump(by_alias=True, exclude_unset=True, mode="json") == manifest)
+
+
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-@pytest.mark.parametrize("name", CORE)
-def test_manifest_fits_the_schema(name: str, version: str) -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_is_applied_fits_the_schemas(folder: str, version: str) -> None:
     """Every field is the API's and of its type, in the oldest version that is promised and the newest."""
-    kubernetes_validate.validate(CORE[name], version, strict=True)
+    for manifest in applied(folder):
+        if manifest["kind"] == "ServiceMonitor":
+            assert fits_the_monitor_s_schema(manifest)
+        else:
+            kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_schemas_refuse_what_is_wrong() -> None:
@@ -56,22 +83,50 @@ def test_schemas_refuse_what_is_wrong() -> None:
         kubernetes_validate.validate(wrong, NEWEST, strict=True)
 
 
-@pytest.mark.parametrize("folder", ["base", "monitoring"])
+@pytest.mark.parametrize(("field", "value"), [("interval", "15 s"), ("port", 80), ("scrapeTimeOut", "10s")])
+def test_the_monitor_s_schema_refuses_what_is_wrong(field: str, value: object) -> None:
+    """A value of the wrong form, of the wrong type, and a field that does not exist."""
+    wrong = copy.deepcopy(MANIFESTS["monitoring/service-monitor.yaml"])
+    assert fits_the_monitor_s_schema(wrong)
+    wrong["spec"]["endpoints"][0][field] = value
+    assert not fits_the_monitor_s_schema(wrong)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_folder_applies_all_that_it_holds(folder: str) -> None:
-    """Every file is among the resources, and every resource is there."""
-    named = [name for name in kustomization(folder)["resources"] if not name.startswith("..")]
+    """Every file is a resource or a patch of one, and each of these is there."""
+    parts = kustomization(folder)
+    named = [name for name in parts["resources"] if not name.startswith("..")]
+    patches = [patch["path"] for patch in parts.get("patches", [])]
     there = [path.name for path in (FOLDER / folder).glob("*.yaml") if path.name != "kustomization.yaml"]
-    assert sorted(named) == sorted(there)
+    assert sorted(named + patches) == sorted(there)
 
 
-def test_monitoring_stands_on_the_base() -> None:
-    """Both apply to one namespace, and the image that the base names is the Deployment's."""
-    base, monitoring = kustomization("base"), kustomization("monitoring")
-    assert "../base" in monitoring["resources"]
-    assert (
-        base["namespace"] == monitoring["namespace"] == MANIFESTS["base/namespace.yaml"]["metadata"]["name"]
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_all_goes_into_one_namespace_with_the_image_that_is_named(folder: str) -> None:
+    """The one that the base makes; the Deployment has the image and the settings that the base names."""
+    (image,) = kustomization("base")["images"]
+    every = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in applied(folder)}
+    namespace = every.pop(("Namespace", "miles"))["metadata"]["name"]
+    assert {manifest["metadata"]["namespace"] for manifest in every.values()} == {namespace}
+    (container,) = every["Deployment", "miles"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"{image['newName']}:{image['newTag']}"
+    settings = [source["configMapRef"]["name"] for source in container["envFrom"] if "configMapRef" in source]
+    assert [name for kind, name in every if kind == "ConfigMap"] == settings
+
+
+def test_the_queue_s_autoscaler_is_the_base_s_and_one_thing_more() -> None:
+    """By processor time as before, and by what waits: as many videos a pod as Ray Serve aims at."""
+    plain, by_queue = (
+        next(manifest for manifest in applied(folder) if manifest["kind"] == "HorizontalPodAutoscaler")
+        for folder in ("base", "queue")
     )
-    assert [image["name"] for image in base["images"]] == [CONTAINER["image"]]
+    cpu, queue = by_queue["spec"].pop("metrics")
+    assert [cpu] == plain["spec"].pop("metrics")
+    assert by_queue == plain
+    serve = read(ROOT / "deploy" / "ray" / "serve.yaml")["applications"][0]["deployments"][0]
+    aim = serve["autoscaling_config"]["target_ongoing_requests"]
+    assert queue["pods"]["target"] == {"type": "AverageValue", "averageValue": str(aim)}
 
 
 def test_pod_may_do_nothing() -> None:

@@ -24,18 +24,24 @@ RULES = [
     for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text(encoding="utf-8"))["groups"]
     for rule in group["rules"]
 ]
+ADAPTED = yaml.safe_load((PROMETHEUS / "adapter.yaml").read_text(encoding="utf-8"))["rules"]["custom"]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 GUIDE = (ROOT / "DEPLOYMENT_GUIDE.md").read_text(encoding="utf-8")
-# What Prometheus adds to whatever it scrapes, and the one metric that it makes itself.
-TARGET_LABELS = {"job", "instance"}
+# What Prometheus adds to whatever it scrapes, on Kubernetes too, and the one metric that it makes itself.
+TARGET_LABELS = {"job", "instance", "namespace", "pod"}
 PROMETHEUS_METRICS = {"up": TARGET_LABELS}
 GRAFANA_WIDTH = 24
 PANEL_TYPES = {"timeseries", "stat", "bargauge", "heatmap", "table"}
 
 
 def expressions() -> dict[str, str]:
-    """Every expression of rules and dashboard by where it stands, Grafana's interval filled in."""
+    """Every expression of rules, dashboard and adapter by where it stands, what is a variable filled in."""
     found = {f"alert {rule['alert']}": str(rule["expr"]) for rule in RULES}
+    for rule in ADAPTED:
+        found[f"adapter's series {rule['seriesQuery']}"] = rule["seriesQuery"]
+        query = rule["metricsQuery"].replace("<<.Series>>", rule["seriesQuery"].partition("{")[0])
+        query = query.replace("<<.LabelMatchers>>", 'namespace="miles",pod=~"a|b"')
+        found[f"adapter's query {rule['metricsQuery']}"] = query.replace("<<.GroupBy>>", "pod")
     for panel in PANELS:
         for target in panel["targets"]:
             expression = target["expr"].replace("$__rate_interval", "1m")
@@ -114,6 +120,16 @@ def test_every_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert rule["annotations"].keys() == {"summary", "remedy"}
     assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}
+
+
+def test_the_adapter_knows_what_the_autoscaler_asks_for() -> None:
+    """Each metric of pods in the autoscaler has a rule, which tells Kubernetes its namespace and pod."""
+    path = ROOT / "deploy" / "kubernetes" / "queue" / "autoscaler.yaml"
+    metrics = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["metrics"]
+    asked = {metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"}
+    assert asked == {rule["seriesQuery"].partition("{")[0] for rule in ADAPTED}
+    for rule in ADAPTED:
+        assert rule["resources"]["overrides"] == {name: {"resource": name} for name in ("namespace", "pod")}
 
 
 def test_prometheus_loads_the_rules_that_are_there() -> None:
