@@ -1,13 +1,14 @@
 """The service on Ray Serve: the same app in as many replicas as there are cores, on one machine or many.
 
     serve run deploy.ray_serve:app               one machine, http://127.0.0.1:8000
+    serve run deploy.ray_serve:towers            the same with towers apart, on five cores or more
     serve deploy deploy/ray/serve.yaml           a cluster
 
-A replica is the whole service, towers, queues, limits and cache, bound to cores of its own; Ray decides which
-replica gets a request, how many there are, and what becomes of one that is not well. So there is one
-implementation of scoring. MILES_ settings hold in every replica, but for MILES_HOST and MILES_PORT: the proxy
-listens. A replica takes requests once it is ready as `/health/ready` means it, and is replaced when it no
-longer is.
+Of `app` a replica is the whole service, towers, queues, limits and cache, bound to cores of its own; of
+`towers` it is all but the two towers, which are deployments by themselves. Ray decides which replica gets a
+request, how many there are, and what becomes of one that is not well. So there is one implementation of
+scoring. MILES_ settings hold in every replica, but for MILES_HOST and MILES_PORT: the proxy listens. A
+replica takes requests once it is ready as `/health/ready` means it, and is replaced when it no longer is.
 """
 
 import asyncio
@@ -17,16 +18,19 @@ from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
 
-import ray
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from app import create_app
-from deploy.cores import take_cores
+from deploy.ray_towers import deployed, engine_on, settle
+from deploy.tower import require_bundle
+from serving.loading import Build, whole
 from serving.predictor import HEALTHY, Predictor
 from serving.settings import Settings
-from serving.telemetry import configure_logging
 
 CORES = 2
+INGRESS_CORES = 1
+MOST_INGRESSES = 4
 # Ray's own limits stand behind ours, which say when to come back: it hands a replica more than the default of
 # MILES_MAX_QUEUE_SIZE lets in, so that the replica is what refuses.
 ONGOING = 400
@@ -40,12 +44,8 @@ Send = Callable[[Message], Awaitable[None]]
 class Replica:
     """The app as plain ASGI under Ray, which knows of a lifespan but not of what it hands to requests."""
 
-    def __init__(self) -> None:
-        cores = ray.get_runtime_context().get_assigned_resources().get("CPU", CORES)
-        take_cores(max(1, int(cores)))
-        settings = Settings.from_environment()
-        configure_logging(settings.log_format, settings.log_level)
-        self._app = create_app(settings)
+    def __init__(self, settings: Settings, build: Build = whole) -> None:
+        self._app = create_app(settings, build=build)
         self._state: dict[str, Any] = {}
 
     @property
@@ -79,7 +79,7 @@ class Replica:
 
 
 def _replica() -> Replica:
-    return Replica()  # in the process that runs it, not where it is deployed from
+    return Replica(settle(CORES))  # in the process that runs it, not where it is deployed from
 
 
 class Miles:
@@ -93,15 +93,39 @@ class Miles:
             raise RuntimeError(problem)
 
 
-app = serve.deployment(
-    serve.ingress(_replica)(Miles),
-    name="Miles",
-    ray_actor_options={"num_cpus": CORES},
-    autoscaling_config={"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": 16},
-    max_ongoing_requests=ONGOING,
-    max_queued_requests=QUEUED,
-    backpressure_config={"status_code": 503, "retry_after_s": RETRY_AFTER_S},
-    health_check_period_s=2,
-    health_check_timeout_s=10,
-    graceful_shutdown_timeout_s=22,  # as plain Miles gives requests in flight after SIGTERM
-).bind()
+class Ingress(Miles):
+    """All of the service but its towers, which it asks."""
+
+    def __init__(self, text: DeploymentHandle[Any], image: DeploymentHandle[Any]) -> None:
+        self._text, self._image = text, image
+
+    def __serve_build_asgi_app__(self) -> Replica:
+        settings = settle(INGRESS_CORES)
+        require_bundle(settings)
+        return Replica(settings, engine_on({"text": self._text, "image": self._image}, settings))
+
+
+def _public(name: str, cores: int, most_replicas: int) -> Callable[[type], serve.Deployment]:
+    """What makes a deployment of a class whose replicas answer requests."""
+    make: Callable[[type], serve.Deployment] = serve.deployment(
+        name=name,
+        ray_actor_options={"num_cpus": cores},
+        autoscaling_config={
+            "min_replicas": 1,
+            "max_replicas": most_replicas,
+            "target_ongoing_requests": 16,
+        },
+        max_ongoing_requests=ONGOING,
+        max_queued_requests=QUEUED,
+        backpressure_config={"status_code": 503, "retry_after_s": RETRY_AFTER_S},
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=22,  # as plain Miles gives requests in flight after SIGTERM
+    )
+    return make
+
+
+app = _public("Miles", CORES, 1)(serve.ingress(_replica)(Miles)).bind()
+text_tower, image_tower = deployed("TextTower"), deployed("ImageTower")
+ingress = _public("Miles", INGRESS_CORES, MOST_INGRESSES)(serve.ingress()(Ingress))
+towers = ingress.bind(text_tower.bind("text"), image_tower.bind("image"))
