@@ -17,19 +17,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy.container.commands import COMMAND_SECONDS, attempt, run, succeeds
-from deploy.container.engine import BUILD_SECONDS, HOME
+from deploy.container.engine import BUILD_SECONDS, Start
 
 # Runs as root in fresh namespaces; what it mounts vanishes with them. chroot gives up root, and with it every
 # capability, before the image's program starts.
 LOCK_DOWN = """
-files=$1 root=$2 user=$3; shift 3
+files=$1 root=$2 user=$3 shared=$4 writable=$5; shift 5
 mount --bind "$files" "$root"
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 mount -t tmpfs -o nosuid,noexec,mode=755 tmpfs "$root/dev"
 for device in null zero random urandom; do
   : >"$root/dev/$device"; mount --bind "/dev/$device" "$root/dev/$device"
 done
-mkdir -m 1777 "$root/dev/shm"; mount -t tmpfs -o nosuid,nodev,noexec,size=64m tmpfs "$root/dev/shm"
+mkdir -m 1777 "$root/dev/shm"; mount -t tmpfs -o nosuid,nodev,noexec,size="${shared}m" tmpfs "$root/dev/shm"
+for folder in $writable; do mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$root$folder"; done
 mount -o remount,ro "$root/dev"
 for file in hosts resolv.conf; do
   [ -e "$root/etc/$file" ] || : >"$root/etc/$file"
@@ -54,6 +55,7 @@ class Buildah:
         self._log = Path(self._scratch.name) / "log"
         self._config: dict[str, Any] = {}
         self._port = 0
+        self._how = Start()
         self._unshare: subprocess.Popen[bytes] | None = None
         self._first = 0  # the service's PID as seen from outside; inside it is 1
 
@@ -61,10 +63,10 @@ class Buildah:
         """Whether buildah is there, and we are root."""
         return os.geteuid() == 0 and succeeds(["buildah", "images"])
 
-    def build(self, flags: Sequence[str]) -> None:
+    def build(self, flags: Sequence[str], file: str) -> None:
         """Build in docker's format: OCI's has no HEALTHCHECK."""
-        command = ["buildah", "bud", "--layers", "--format", "docker", *flags, "-t", self.image, "."]
-        run(command, BUILD_SECONDS, shown=True)
+        command = ["buildah", "bud", "--layers", "--format", "docker", *flags]
+        run([*command, "--file", file, "-t", self.image, "."], BUILD_SECONDS, shown=True)
 
     def size(self) -> int:
         """The image's bytes, all layers, as `buildah images` rounds them."""
@@ -75,16 +77,17 @@ class Buildah:
         """The command of the image's HEALTHCHECK, without the leading `CMD`."""
         return list(self._configuration()["Healthcheck"]["Test"][1:])
 
-    def start(self) -> int:
-        """Bind the image's files read-only and start its command as its user."""
-        self._config = self._configuration()
+    def start(self, how: Start) -> int:
+        """Bind the image's files read-only and start its command, or that of `how`, as its user."""
+        self._config, self._how = self._configuration(), how
         self._port = free_port()
         self._container = run(["buildah", "from", "--pull-never", self.image]).strip()
         files = run(["buildah", "mount", self._container]).strip()
         self._root.mkdir()
         namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--ipc", "--uts"]
         locked = ["bash", "-euc", LOCK_DOWN, "bash", files, str(self._root), self._config["User"]]
-        command = ["unshare", *namespaces, "--", *locked, *self._program(self._config["Cmd"])]
+        locked += [str(how.shared_memory_mb), " ".join(how.writable)]
+        command = ["unshare", *namespaces, "--", *locked, *self._program(how.command or self._config["Cmd"])]
         with self._log.open("wb") as log:
             self._unshare = self._spawn(command, log)
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
@@ -133,7 +136,8 @@ class Buildah:
 
     def _program(self, command: Sequence[str]) -> list[str]:
         """`command` with the image's environment and directory, as its user sees them."""
-        environment = [*self._config["Env"], f"HOME={HOME}", f"MILES_PORT={self._port}"]
+        ours = [f"{name}={value}" for name, value in self._how.environment.items()]
+        environment = [*self._config["Env"], f"MILES_PORT={self._port}", *ours]
         return ["/usr/bin/env", "-i", f"--chdir={self._config['WorkingDir']}", *environment, *command]
 
     @staticmethod

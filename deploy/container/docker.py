@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deploy.container.commands import COMMAND_SECONDS, attempt, run, succeeds
-from deploy.container.engine import BUILD_SECONDS, HOME
+from deploy.container.engine import BUILD_SECONDS, Start
 
 
 class Docker:
@@ -22,10 +22,11 @@ class Docker:
         """Whether the engine answers."""
         return succeeds([self.name, "info"])
 
-    def build(self, flags: Sequence[str]) -> None:
+    def build(self, flags: Sequence[str], file: str) -> None:
         """Build the image; podman's own format has no HEALTHCHECK, docker's does."""
         form = [] if self.name == "docker" else ["--format", "docker"]
-        run([self.name, "build", *form, *flags, "-t", self.image, "."], BUILD_SECONDS, shown=True)
+        command = [self.name, "build", *form, *flags, "--file", file, "-t", self.image, "."]
+        run(command, BUILD_SECONDS, shown=True)
 
     def size(self) -> int:
         """The image's bytes."""
@@ -37,12 +38,15 @@ class Docker:
         check = config.get("Healthcheck") or config["Config"]["Healthcheck"]
         return list(check["Test"][1:])
 
-    def start(self) -> int:
+    def start(self, how: Start) -> int:
         """Run read-only, without capabilities, on a free port."""
         locked = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-        ports = ["--publish", "127.0.0.1::7860"]
-        flags = [*locked, *ports, "--user", "1000:1000", "--env", f"HOME={HOME}"]
-        self._container = run([self.name, "run", "--detach", *flags, self.image]).strip()
+        memory = [f"--tmpfs={folder}:rw,nosuid,nodev,mode=1777" for folder in how.writable]
+        memory.append(f"--shm-size={how.shared_memory_mb}m")
+        environment = [f"--env={name}={value}" for name, value in how.environment.items()]
+        flags = [*locked, *memory, *environment, "--publish", "127.0.0.1::7860", "--user", "1000:1000"]
+        started = run([self.name, "run", "--detach", *flags, self.image, *how.command])
+        self._container = started.strip()
         return int(run([self.name, "port", self._container, "7860/tcp"]).splitlines()[0].rpartition(":")[2])
 
     def alive(self) -> bool:
