@@ -106,11 +106,11 @@ audit-venv: venv
 	@$(AUDIT)/python deploy/install_requirements.py requirements-audit.txt
 
 # --strict: a package that the advisories' host does not know is a failure, not a skipped line.
-audit: audit-venv ## look for faults in the Dockerfile, secrets in the files, known vulnerabilities in the pins
-	$(AUDIT)/hadolint Dockerfile
+audit: audit-venv ## look for faults in the Dockerfiles, secrets in the files, known vulnerabilities in the pins
+	$(AUDIT)/hadolint Dockerfile deploy/ray/Dockerfile
 	git ls-files -z | xargs -0 $(AUDIT)/detect-secrets-hook --baseline .secrets.baseline
 	$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements-serve.lock
-	$(AUDIT)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+	$(AUDIT)/pip-audit --strict --disable-pip --no-deps -r constraints.txt -r constraints-scale.txt
 
 sbom: audit-venv ## write build/miles.cdx.json, the serving container's bill of materials (CycloneDX)
 	@$(AUDIT)/cyclonedx-py requirements requirements-serve.lock --pyproject pyproject.toml \

@@ -70,3 +70,13 @@ def test_the_container_installs_from_the_lock_alone() -> None:
 def test_the_auditors_tools_are_pinned() -> None:
     """They live in an environment of their own, so constraints.txt does not hold them."""
     assert [pin for pin in pins(ROOT / "requirements-audit.txt") if not PINNED.match(pin)] == []
+
+
+def test_the_audit_looks_at_all_that_is_shipped_and_pinned() -> None:
+    """Every Dockerfile, every list of what is installed."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^audit:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    patterns = ("Dockerfile", "deploy/**/Dockerfile", "*.lock", "constraints*.txt")
+    there = [str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)]
+    assert [path for path in there if path not in recipe[1].split()] == []
