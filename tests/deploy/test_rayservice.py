@@ -68,3 +68,12 @@ def test_ray_s_own_ports_are_for_its_pods() -> None:
     assert all(template["metadata"]["labels"] == selector["matchLabels"] for template in TEMPLATES.values())
     assert all(rule["from"] for rule in others)
     assert [{port["port"] for port in rule["ports"]} for rule in others] == [{8265, 8000}, {8000}]
+
+
+def test_its_pods_get_out_to_each_other_and_where_plain_miles_gets() -> None:
+    """Name servers, and on 80 and 443 the addresses that the fetcher itself would dial."""
+    path = ROOT / "deploy/kubernetes/base/network.yaml"
+    plain = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["egress"]
+    own = {"to": [{"podSelector": POLICY["spec"]["podSelector"]}]}
+    assert POLICY["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert POLICY["spec"]["egress"] == [own, *plain]
