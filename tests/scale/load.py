@@ -52,25 +52,30 @@ class Load:
         return {"answered": dict(self.answered), "retried": self.retried, "lost": self.lost}
 
     def _run(self, number: int) -> None:
+        # A connection for each question, as a load balancer would spread them.
+        with httpx.Client(timeout=PATIENCE_S, headers={"Connection": "close"}) as client:
+            self._ask_on(client, number)
+
+    def _ask_on(self, client: httpx.Client, number: int) -> None:
         urls = itertools.cycle(self.urls[number % len(self.urls) :] + self.urls[: number % len(self.urls)])
         for which in itertools.cycle(range(len(self.questions))):
             if self._stop.is_set():
                 return
-            said, problem = self._ask(next(urls), which)
+            said, problem = self._ask(client, next(urls), which)
             if problem is not None:
                 time.sleep(RETRY_S)
                 with self._lock:
                     self.retried += 1
-                said, problem = self._ask(next(urls), which)
+                said, problem = self._ask(client, next(urls), which)
             with self._lock:
                 self.answered.update([said] if said is not None else [])
                 self.lost += [problem] if problem is not None else []
             time.sleep(self.pause_s)
 
-    def _ask(self, url: str, which: int) -> tuple[str | None, str | None]:
-        """Who answered, or why there is no score; connections are new, as a load balancer's would be."""
+    def _ask(self, client: httpx.Client, url: str, which: int) -> tuple[str | None, str | None]:
+        """Who answered, or why there is no score."""
         try:
-            answer = httpx.post(f"{url}/predict", json=self.questions[which], timeout=PATIENCE_S)
+            answer = client.post(f"{url}/predict", json=self.questions[which])
         except httpx.TransportError as exc:
             return None, type(exc).__name__
         if answer.status_code != 200:
