@@ -2,12 +2,38 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.install_requirements import pins
 from tests.house import ROOT, imported_packages, modules, tree_of
+from tests.service import environment, ready_service
+
+# What the extra brings by name and no other requirement file names for serving, and what comes with it.
+EXTRA = ("ray", "pyarrow", "pandas", "psycopg", "grpc", "aiohttp")
+# sitecustomize is what Python imports first, in each process of the service.
+ABSENCE = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class WithoutExtra(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {EXTRA} else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutExtra
+"""
+
+
+@pytest.fixture
+def without_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that begin now find none of `EXTRA`, whether it is installed or not."""
+    (tmp_path / "sitecustomize.py").write_text(ABSENCE, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
 
 def names(path: str) -> dict[str, str]:
@@ -42,3 +68,42 @@ def test_without_ray_the_command_says_how_to_get_it() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert (ran.returncode, ran.stderr) == (2, "scoring a dataset needs Ray: make scale-setup\n")
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_without_the_extra_the_service_answers(model: Path, tmp_path: Path) -> None:
+    """Ready, and with a score, in a process that can import nothing that the extra brings."""
+    refused = subprocess.run(
+        [sys.executable, "-c", "import pandas"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert refused.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'pandas'"
+    with ready_service(tmp_path / "log", checkpoint=model) as service:
+        answer = httpx.post(f"{service.url}/predict", json={"title": "How do planes stay up?"})
+    assert answer.status_code == 200
+    assert 0 < answer.json()["viral_score"] < 1
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_without_the_extra_its_tests_are_left_out_with_a_reason() -> None:
+    """Elsewhere than in CI, which says CI=true: there they fail."""
+    script = "from tests.scale.ray_here import needs_ray; print(needs_ray.args, needs_ray.kwargs['reason'])"
+    said = {}
+    for ci in ("", "true"):
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env=environment() | {"CI": ci},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        said[ci] = ran.stdout
+    assert said[""].startswith("(True,)")
+    assert "make scale-setup" in said[""]
+    assert said["true"].startswith("(False,)")
