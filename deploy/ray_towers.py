@@ -61,7 +61,11 @@ def settle(cores: int) -> Settings:
 
 def engine_on(towers: Mapping[Step, DeploymentHandle[Any]], settings: Settings) -> Build:
     """What makes the engine of an ingress replica, and waits until the towers answer."""
-    ask = {step: partial(_ask, handle.encode) for step, handle in towers.items()}
+    # From process to process by gRPC, which costs less than an object of Ray's for each question.
+    encode = {
+        step: handle.options(method_name="encode", _by_reference=False) for step, handle in towers.items()
+    }
+    ask = {step: partial(_ask, handle) for step, handle in encode.items()}
     limit_s = settings.forward_timeout_s * PART_OF_LIMIT
 
     def build(bundle: Bundle, threads: int) -> TowersEngine:
@@ -101,5 +105,6 @@ def deployed(name: str) -> serve.Deployment:
         health_check_period_s=2,
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=22,
+        logging_config={"enable_access_log": False},  # the request that a question is for has its line
     )
     return make(TowerReplica)

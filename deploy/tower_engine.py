@@ -18,7 +18,7 @@ from model.openvino_engine import OpenVinoEngine
 from serving.errors import NotReadyError, OverloadedError
 from serving.loading import fingerprint_of
 
-# An ingress spends some 2.5 CPU-ms on a video and its towers 16: so many questions keep their cores busy.
+# A video costs an ingress a fraction of what it costs the towers: so many questions keep several busy.
 AT_ONCE = 8
 START_LIMIT_S = 120.0  # for towers that start beside this service, or are being replaced
 REFUSED_LIMIT_S = 1.0  # for another replica to be found that serves this model
@@ -75,6 +75,7 @@ class TowersEngine:
                 if time.monotonic() > deadline:
                     raise
                 log.info("waiting_for_towers", detail=str(exc))
+                time.sleep(PAUSE_S)
             else:
                 return
 

@@ -1,0 +1,97 @@
+"""The service on Ray Serve with its towers apart: the same answers, none of two models, and none lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model.bundle import bundle_directory
+from model.file_check import check_file
+from tests.scale.figures import Figure, scored
+from tests.scale.ray_here import needs_ray
+from tests.scale.test_ray_serve import QUESTIONS, run
+from tests.service import ROOT, ready_service
+from tests.tiny_bundle import write_tiny_bundle
+
+pytestmark = [needs_ray, pytest.mark.scale]
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model than `model`."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("second"), seed=8)
+
+
+@pytest.fixture(scope="module")
+def answers(model: Path, second: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the single process says with each of the two."""
+    said = {}
+    for name, bundle in (("first", model), ("second", second)):
+        log = tmp_path_factory.mktemp("single") / "log"
+        with ready_service(log, checkpoint=bundle, max_batch_size=1) as single:
+            said[name] = [scored(httpx.post(f"{single.url}/predict", json=video)) for video in QUESTIONS]
+    return said
+
+
+@pytest.fixture(scope="module")
+def seen(
+    model: Path, second: Path, answers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What tests/scale/tower_cluster.py saw: Ray is started once for all of it."""
+    path = tmp_path_factory.mktemp("asked") / "asked.json"
+    path.write_text(json.dumps({"questions": QUESTIONS, "answers": answers}), encoding="utf-8")
+    return run("tower_cluster", model, second, path)
+
+
+def test_towers_apart_answer_as_the_single_process(seen: dict[str, Any], answers: dict[str, Any]) -> None:
+    """To the last digit, pictures included, with the first model and with the one that took its place."""
+    assert answers["first"] != answers["second"]
+    assert seen["first"] == answers["first"]
+    assert seen["second"] == answers["second"]
+    assert seen["ready"] == 200
+
+
+def test_a_killed_tower_costs_no_request(seen: dict[str, Any], figure: Figure) -> None:
+    """What it was being asked is asked again of another by the ingress; no client has to."""
+    killed = seen["killed"]
+    figure("towers apart, tower killed: requests answered", killed["answered"]["first"])
+    figure("towers apart, tower killed: asked a second time", killed["retried"])
+    figure("towers apart, tower killed: lost", len(killed["lost"]))
+    assert killed["answered"]["first"] > 0
+    assert killed["lost"] == []
+    assert killed["retried"] == 0
+
+
+def test_no_answer_is_of_two_models(seen: dict[str, Any], figure: Figure) -> None:
+    """While the checkpoint changes every score is one model's; who gets none is told to come back."""
+    changed = seen["changed"]
+    figure("towers apart, checkpoint changed: requests answered", sum(changed["answered"].values()))
+    figure("towers apart, checkpoint changed: asked a second time", changed["retried"])
+    figure("towers apart, checkpoint changed: no score at the second", len(changed["lost"]))
+    assert changed["answered"].keys() == {"first", "second"}
+    assert all(reason.startswith("503 ") for reason in changed["lost"])
+
+
+def test_a_full_tower_is_a_503_with_retry_after(seen: dict[str, Any]) -> None:
+    """In our own words, by the ingress; who finds a place is answered."""
+    refused = [rest for status, *rest in seen["crowd"] if status == 503]
+    assert {status for status, *_ in seen["crowd"]} == {200, 503}
+    assert {tuple(rest) for rest in refused} == {("2", "urn:miles:problem:overloaded")}
+
+
+def test_requests_of_several_ingress_replicas_share_a_forward(seen: dict[str, Any]) -> None:
+    """Each of those has one request at a time, so that two in a forward came from two of them."""
+    assert max(int(size) for size in seen["batches"]) > 1
+
+
+def test_what_towers_apart_cost(figure: Figure) -> None:
+    """On the full-size demo, as a ratio of processor time: a question to a tower is not free."""
+    checkpoint = ROOT / "models" / "model_full.pt"
+    seen = run("tower_cost", bundle_directory(checkpoint, check_file(checkpoint, None)))
+    for load, row in seen.items():
+        figure(
+            f"towers apart, {load}: CPU of a video, whole replicas = 1", round(row["apart"] / row["whole"], 2)
+        )
+        assert min(row.values()) > 0
