@@ -52,9 +52,9 @@ MINUTES = "takes minutes or more"
 NOT_RUN = {
     "make test": "is what runs this",
     "make hostile": MINUTES,
-    "make scale-setup": "installs Ray, which takes minutes",
-    ".venv/bin/python -m deploy.score_dataset": "needs Ray; tests/scale/test_score_dataset.py runs it",
-    ".venv/bin/serve run": "needs Ray; make scale-test serves the same",
+    "make scale-setup": "make test, which runs this, has run it",
+    ".venv/bin/python -m deploy.score_dataset": "tests/scale/test_score_dataset.py runs it",
+    ".venv/bin/serve run": "takes port 8000; tests/scale/test_ray_serve.py serves the same",
     "make scale-test": MINUTES,
     "make check": "ruff and mypy are run for every commit",
     "make audit": "asks a host for known vulnerabilities; .github/workflows/supply-chain.yml runs it",
