@@ -155,8 +155,7 @@ class SharedCache:
                     for key, value in batch:
                         pipeline.set(PREFIX + key, value, ex=KEPT_S)
                     await pipeline.execute()
-            except _errors():
-                self._note_failure()
+            except _errors():  # no reason to ask no more: nobody waits, and a full server still answers
                 self.writes["failed"] += len(batch)
             else:
                 self.writes["stored"] += len(batch)

@@ -199,6 +199,22 @@ async def test_vector_comes_back_as_it_was(server: Server) -> None:
 
 
 @pytest.mark.anyio
+async def test_server_that_is_full_still_answers(server: Server) -> None:
+    """Writes that it refuses are counted; what it has is found, however many of them there are."""
+    async with SharedCache.open(server.url, PATIENCE_S) as cache:
+        await until_true(lambda: cache.is_up)
+        cache.put(KEY, VECTOR)
+        await until_true(lambda: cache.writes["stored"] == 1)
+        with Redis.from_url(server.url) as other:
+            other.config_set("maxmemory", 1)
+        for refused in range(1, 3 * FAILURES_ALLOWED):
+            cache.put(KEY[::-1], VECTOR)
+            await until_true(lambda count=refused: cache.writes["failed"] == count)
+        assert await cache.get(KEY) is not None
+        assert cache.is_up
+
+
+@pytest.mark.anyio
 async def test_rubbish_is_a_miss(server: Server) -> None:
     """A value that somebody else wrote under the key is computed anew, and counted."""
     with Redis.from_url(server.url) as other:
