@@ -88,6 +88,21 @@ def test_without_the_extra_the_service_answers(model: Path, tmp_path: Path) -> N
     assert 0 < answer.json()["viral_score"] < 1
 
 
+def test_make_test_installs_the_extra_first() -> None:
+    """So that on a fresh clone its short tests are run, not left out."""
+    ran = subprocess.run(
+        ["make", "-n", "test"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    installs, tests = "install_requirements.py requirements-scale.txt", "-m pytest"
+    assert 0 < ran.stdout.find(installs) < ran.stdout.find(tests)
+
+
 @pytest.mark.usefixtures("without_extra")
 def test_without_the_extra_its_tests_are_left_out_with_a_reason() -> None:
     """Elsewhere than in CI, which says CI=true: there they fail."""
