@@ -1,6 +1,7 @@
 """A tower by itself and the engine that asks it, on the tiny network, without Ray between them."""
 
 import asyncio
+import base64
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,15 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from prometheus_client import CollectorRegistry
 
 from deploy.tower import Step, Tower
 from deploy.tower_engine import Ask, TowerFullError, TowerLostError, TowersEngine
+from features import Video
 from model.bundle import Bundle, read_bundle
 from model.openvino_engine import OpenVinoEngine
 from model.sample_images import draw_images
+from serving.admission import Admission
 from serving.errors import NotReadyError, OverloadedError
-from serving.loading import load_model
+from serving.loading import Build, load_model, whole
+from serving.pipeline import ScoringRequest
+from serving.predictor import Predictor
 from serving.settings import Settings, SettingsError
+from tests.thumbnail_host import picture
 from tests.tiny_bundle import write_tiny_bundle
 
 IDS, TYPES = [[101, 2129, 102], [101, 2129, 2079, 102]], [[0, 0, 0], [0, 0, 0, 0]]
@@ -76,16 +83,16 @@ def asked(stack: ExitStack, portal: BlockingPortal, settings: Settings, step: St
 
 def test_towers_apart_give_the_whole_engine_s_vectors(bundle: Bundle, ask: dict[Step, Ask]) -> None:
     """Row by row, and the scores made of them."""
-    whole, engine = OpenVinoEngine(bundle, 1), TowersEngine(bundle, 1, ask, 5)
+    local, engine = OpenVinoEngine(bundle, 1), TowersEngine(bundle, 1, ask, 5)
     engine.wait()
     text, image, scalars = engine.encode_text(IDS, TYPES), engine.encode_image(PIXELS), np.ones((2, 18), "f")
     for row in range(2):
         np.testing.assert_array_equal(
-            text[row], whole.encode_text(IDS[row : row + 1], TYPES[row : row + 1])[0]
+            text[row], local.encode_text(IDS[row : row + 1], TYPES[row : row + 1])[0]
         )
-        np.testing.assert_array_equal(image[row], whole.encode_image(PIXELS[row : row + 1])[0])
+        np.testing.assert_array_equal(image[row], local.encode_image(PIXELS[row : row + 1])[0])
     np.testing.assert_array_equal(
-        engine.score(text, image, scalars).viral, whole.score(text, image, scalars).viral
+        engine.score(text, image, scalars).viral, local.score(text, image, scalars).viral
     )
 
 
@@ -145,6 +152,34 @@ def failing(ask: Ask, failures: Sequence[Exception | None]) -> Ask:
         return ask(fingerprint, items, timeout_s)
 
     return first_fail
+
+
+@pytest.mark.anyio
+async def test_a_service_on_towers_apart_scores_as_the_whole(path: Path, ask: dict[Step, Ask]) -> None:
+    """Many videos at once, pictures included, each to the last digit."""
+
+    def apart(bundle: Bundle, threads: int) -> TowersEngine:
+        return TowersEngine(bundle, threads, ask, 5)
+
+    pictures = [f"data:image/jpeg;base64,{base64.b64encode(picture(seed)).decode()}" for seed in range(4)]
+    asked = [
+        ScoringRequest(Video(title=f"video {number}"), thumbnail_url=pictures[number % 5])
+        if number % 5 < 4
+        else ScoringRequest(Video(title=f"video {number}", view_count=number))
+        for number in range(30)
+    ]
+    assert await scores(path, asked, apart) == await scores(path, asked, whole)
+
+
+async def scores(path: Path, asked: Sequence[ScoringRequest], build: Build) -> list[tuple[Any, ...]]:
+    """What a service on that engine says, asked for all at once."""
+    settings = Settings(checkpoint=str(path), threads=1, max_batch_size=1)
+    async with Predictor.open(settings, Admission(64, CollectorRegistry()), build=build) as predictor:
+        while predictor.status == "loading":  # noqa: ASYNC110  it says so to whoever asks, as a probe does
+            await asyncio.sleep(0.02)
+        answers = await asyncio.gather(*map(predictor.predict, asked))
+    assert {answer.modalities["image"].state for answer in answers} == {"used", "missing"}
+    return [(answer.viral_score, answer.velocity) for answer in answers]
 
 
 class Cued(OpenVinoEngine):

@@ -28,17 +28,23 @@ from tests.scale.load import Load
 from tests.service import free_port
 
 CALM_S = 3.0
-STOPPED_S = 1.0
+BEGUN_S = 0.5
 LIMIT_S = 240
 PATIENCE_S = 60.0
 CROWD = 24
+MANY = 250
 INGRESSES = 3
 NODE = {"num_cpus": 4, "object_store_memory": 80 * 1024 * 1024, "node_ip_address": "127.0.0.1"}
 
 
 def serving(checkpoint: str, *, texts: int = 2, most: dict[str, int] | None = None, **variables: str) -> None:
     """Serve that checkpoint with towers apart; `most` limits an ingress replica, or the text tower."""
-    settings = {"MILES_CHECKPOINT": checkpoint, "MILES_CACHE_BYTES": "0", "MILES_LOG_LEVEL": "error"}
+    settings = {
+        "MILES_CHECKPOINT": checkpoint,
+        "MILES_CACHE_BYTES": "0",
+        "MILES_LOG_LEVEL": "error",
+        "MILES_REQUEST_TIMEOUT_S": "120",
+    }
     most = most or {}
 
     def of(deployment: serve.Deployment, count: int, **options: Any) -> serve.Deployment:
@@ -75,26 +81,38 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def kill_text_tower() -> None:
-    """Stop the process of one text tower, so that questions are under way in it, and then kill it."""
+    """End the process of one text tower as a crash would."""
     process = next(
         actor["Pid"]
         for actor in ray._private.state.actors().values()
         if actor["State"] == "ALIVE" and actor["Name"].startswith("SERVE_REPLICA::default#TextTower#")
     )
-    os.kill(process, signal.SIGSTOP)
-    time.sleep(STOPPED_S)
     os.kill(process, signal.SIGKILL)
 
 
 def killed(load: Load) -> dict[str, Any]:
-    """What became of a load while a text tower was killed and another took its place."""
-    with load.running():
+    """What became of a load while a text tower was killed and another took its place.
+
+    A request of many videos is under way then, so that the tower has taken questions and not answered them.
+    """
+    with load.running(), ThreadPoolExecutor(1) as client:
         time.sleep(CALM_S)
+        many = client.submit(unscored, load.urls[0], load.questions[0])
+        time.sleep(BEGUN_S)
+        was_under_way = not many.done()
         kill_text_tower()
         until(lambda: running("TextTower") < 2)
         until(lambda: running("TextTower") == 2)
         time.sleep(CALM_S)
-    return load.account
+    return load.account | {"unscored": many.result(), "was_under_way": was_under_way}
+
+
+def unscored(url: str, question: dict[str, Any]) -> list[str]:
+    """Why videos of one large request have no score."""
+    videos = [question | {"title": f"{question['title']} {number}"} for number in range(MANY)]
+    answer = httpx.post(f"{url}/predict/batch", json={"videos": videos}, timeout=LIMIT_S)
+    entries = answer.raise_for_status().json()["predictions"]
+    return [entry["error"]["detail"] for entry in entries if "error" in entry]
 
 
 def changed(load: Load, second: str) -> dict[str, Any]:
