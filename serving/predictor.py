@@ -13,7 +13,7 @@ from model.file_check import CheckpointError
 from model.location import LocationError
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnail_cache import ThumbnailCache
-from preprocessing.thumbnails import ThumbnailFetcher
+from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
 from serving.admission import Admission
 from serving.batching import QueueClosedError
 from serving.cache import VectorCache
@@ -55,11 +55,12 @@ class Predictor:
         admission: Admission,
         on_failure: Callable[[str], None] = lambda _: None,
         build: Build = whole,
+        policy: ThumbnailPolicy | None = None,
     ) -> AsyncIterator["Predictor"]:
         """A predictor that is loading; it owns its threads, its connections and its models.
 
         `on_failure` hears one line if the model cannot be loaded or stops answering: the process has no use
-        without it. `build` makes the engine of a compiled model.
+        without it. `build` makes the engine of a compiled model; `policy` stands for the settings' one.
         """
         predictor = cls(settings, admission)
         async with AsyncExitStack() as stack:
@@ -71,7 +72,7 @@ class Predictor:
                 shared = SharedCache.open(url, settings.shared_cache_timeout_s)
                 predictor.shared_cache = await stack.enter_async_context(shared)
                 predictor.cache = VectorCache(settings.cache_bytes, predictor.shared_cache)
-            fetcher = await stack.enter_async_context(ThumbnailFetcher(thumbnail_policy(settings)))
+            fetcher = await stack.enter_async_context(ThumbnailFetcher(policy or thumbnail_policy(settings)))
             predictor._shared = Shared(
                 settings,
                 predictor.cache,

@@ -31,7 +31,6 @@ on.
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -93,10 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--exact", action="store_true", help="the last digit is the same each time; slower")
     parser.add_argument("--observed-at", default="", metavar="TIME", help="ISO 8601; the first run's start")
     parser.add_argument("--part-rows", type=_positive, default=2048, help="rows of a part (2048)")
-    parser.add_argument("--threads", type=_positive, default=min(2, os.cpu_count() or 1), help="of a process")
+    parser.add_argument("--threads", type=_positive, default=1, help="cores of a process (1)")
     parser.add_argument("--workers", type=_positive, help="processes; as many as there are cores for")
     parser.add_argument(
-        "--per-host", type=_positive, default=32, help="thumbnails of one host at once, in all"
+        "--per-host", type=_positive, default=32, help="thumbnails fetched from one host at once, in all"
     )
     parser.add_argument("--address", help="a Ray cluster; without it this machine alone")
     parser.add_argument(

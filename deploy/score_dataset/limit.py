@@ -1,5 +1,6 @@
 """What the towers alone could do with a job's own rows: nothing read, fetched, decoded or written."""
 
+import math
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -9,39 +10,54 @@ import numpy as np
 from deploy.cores import take_cores
 from deploy.score_dataset.sources import Cells, Malformed
 from deploy.score_dataset.worker import Work
+from preprocessing.text import TokenizedText
 from serving.generation import load_and_check
+from serving.loading import LoadedModel
 from serving.telemetry import configure_logging
 
 SAMPLE = 256
-MEASURED_S = 3.0
+MEASURED_S = 5.0
 
 
-def towers_limit(work: Work) -> float:
+def towers_limit(work: Work, texts: float, pictures: float) -> float:
     """Rows per second and core through both towers and the fusion, in full batches of the first rows.
 
-    A row without a thumbnail costs the image tower nothing, nor does a text that was just seen.
+    For a row the towers run `texts` texts and `pictures` pictures: as many as they ran, since what is known
+    costs them nothing.
     """
     take_cores(work.threads)
     configure_logging("json", "error")
     settings = work.settings.model_copy(update={"threads": work.threads})
     model = load_and_check(settings)
-    column = work.job.fields.get("thumbnail_url", "")
     rows = _sample(work, [*work.job.fields.values()])
-    texts = {(_text(work, row, "title"), _text(work, row, "description")): None for row in rows}
-    tokens = sorted((model.tokenizer.encode(*text) for text in texts), key=len)
-    pictures = len({row[column] for row in rows if column and row.get(column)}) if model.image_spec else 0
-    size = settings.max_batch_size
-    engine, spec = model.engine, model.image_spec
+    tokens = [
+        model.tokenizer.encode(_text(work, row, "title"), _text(work, row, "description")) for row in rows
+    ]
+    tokens = tokens[: math.ceil(texts * len(rows))]
     passes, began = 0, time.perf_counter()
     while time.perf_counter() - began < MEASURED_S:
-        for first in range(0, len(tokens), size):
-            some = tokens[first : first + size]
-            engine.encode_text([text.input_ids for text in some], [text.token_type_ids for text in some])
-        for first in range(0, pictures, size):
-            assert spec is not None, "there are pictures for a tower alone"
-            engine.encode_image(np.zeros((min(size, pictures - first), spec.height, spec.width, 3), np.uint8))
+        _run_once(model, settings.max_batch_size, tokens, round(pictures * len(rows)), len(rows))
         passes += 1
     return passes * len(rows) / (time.perf_counter() - began) / work.threads
+
+
+def _run_once(
+    model: LoadedModel, size: int, tokens: Sequence[TokenizedText], pictures: int, rows: int
+) -> None:
+    """Both towers and the fusion in turn, as they run when rows are scored."""
+    engine, spec = model.engine, model.image_spec
+    text = np.zeros((size, model.card.config.text.output_dim), dtype=np.float32)
+    image = np.repeat(engine.neutral_image[None], size, axis=0)
+    scalars = np.zeros((size, len(model.card.scalar_features)), dtype=np.float32)
+    for first in range(0, rows, size):
+        some = tokens[first : first + size]
+        if some:
+            engine.encode_text([each.input_ids for each in some], [each.token_type_ids for each in some])
+        if first < pictures:
+            assert spec is not None, "pictures ran in a tower"
+            count = min(size, pictures - first)
+            engine.encode_image(np.zeros((count, spec.height, spec.width, 3), np.uint8))
+        engine.score(text, image, scalars)
 
 
 def _sample(work: Work, names: Sequence[str]) -> list[Cells]:

@@ -1,4 +1,4 @@
-"""Rows from PostgreSQL, and scores into it; passwords are libpq's to find, and never in our hands.
+"""Rows from PostgreSQL; passwords are libpq's to find, and never in our hands.
 
 Whatever is on a command line is seen by every process of the machine, and Ray writes it down: an address
 with a password is refused. PGPASSWORD or a password file (PGPASSFILE, ~/.pgpass) is read where a connection
@@ -7,7 +7,7 @@ is made.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -30,12 +30,6 @@ ARROW = {
     **dict.fromkeys(("float4", "float8", "numeric"), pa.float64()),
     **dict.fromkeys(("text[]", "varchar[]"), pa.list_(pa.string())),
     "bool": pa.bool_(),
-}
-COLUMN = {
-    pa.int64(): "bigint",
-    pa.float64(): "double precision",
-    pa.bool_(): "boolean",
-    pa.list_(pa.string()): "text[]",
 }
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -169,7 +163,8 @@ class PostgresTable(Table):
             raise JobError(
                 f"{self}: its primary key has {len(found)} columns; name one that is unique by --key"
             )
-        return str(found[0][0])
+        key: str = found[0][0]
+        return key
 
     def _keys(self) -> Iterator[str]:
         statement = sql.SQL("SELECT {key}::text FROM {} ORDER BY {key}").format(
@@ -192,55 +187,6 @@ class PostgresTable(Table):
         with self._address.connected() as connection:
             connection.read_only = True
             yield connection
-
-
-@dataclass(frozen=True)
-class TableOut:
-    """Where scores go besides the folder: a row for each, found again by its key."""
-
-    address: Address
-    table: str
-    key: str
-    columns: Mapping[str, str]
-    """Type by name."""
-
-    @classmethod
-    def of(cls, address: Address, table: str, key: str, schema: pa.Schema) -> "TableOut":
-        """For results with the columns of `schema`."""
-        kinds = {field.name: (field.metadata or {}).get(b"postgresql", b"").decode() for field in schema}
-        columns = {field.name: kinds[field.name] or COLUMN.get(field.type, "text") for field in schema}
-        return cls(address, table, key, columns)
-
-    def prepare(self) -> None:
-        """Make the table unless it is there; a column that it lacks fails the first part by its name."""
-        pairs = [
-            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(cast("LiteralString", kind)))
-            for name, kind in self.columns.items()
-        ]
-        with self.address.connected() as connection:
-            connection.execute(
-                sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
-                    self._name, sql.SQL(", ").join(pairs), sql.Identifier(self.key)
-                )
-            )
-
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """All of them or none; those that are there already are replaced."""
-        names = [sql.Identifier(name) for name in self.columns]
-        new = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in self.columns]
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}").format(
-            self._name,
-            sql.SQL(", ").join(names),
-            sql.SQL(", ").join([sql.Placeholder()] * len(names)),
-            sql.Identifier(self.key),
-            sql.SQL(", ").join(new),
-        )
-        with self.address.connected() as connection, connection.cursor() as cursor:
-            cursor.executemany(statement, [[row[name] for name in self.columns] for row in rows])
-
-    @property
-    def _name(self) -> sql.Identifier:
-        return sql.Identifier(*self.table.split("."))
 
 
 def _plain(value: Any) -> Any:

@@ -7,9 +7,9 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ import ray
 
 from deploy.score_dataset.job import Job, JobError, Part, fields_of
 from deploy.score_dataset.limit import towers_limit
-from deploy.score_dataset.postgres import Address, PostgresTable, TableOut
+from deploy.score_dataset.postgres import Address, PostgresTable
 from deploy.score_dataset.results import SCORE, Results
 from deploy.score_dataset.sources import Table, opened_table
+from deploy.score_dataset.table_out import TableOut
 from deploy.score_dataset.worker import Work, Worker
 from serving.settings import Settings
 
-SAID_EVERY_S = 5.0
+SAID_EVERY_S = 10.0
 STORE_BYTES = 100 * 1024 * 1024  # accounts of parts alone pass through Ray's store, never rows
 
 
@@ -42,11 +43,11 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     lacking = [name for name in asked.keep if name not in columns]
     if lacking:
         raise JobError(f"--keep {', '.join(lacking)}: no such column among {columns}")
-    fields = fields_of(columns, asked.map, thumbnails=asked.thumbnails == "fetch")
+    meaning = fields_of(columns, asked.map, thumbnails=asked.thumbnails == "fetch")
     job = Job(
         str(table) if isinstance(table, PostgresTable) else str(asked.input.absolute()),
         table.digest,
-        fields,
+        meaning,
         asked.keep,
         asked.part_rows,
         sorted(asked.require),
@@ -62,11 +63,13 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         results.prepare()
         if into is not None:
             into.prepare()
+            if not isinstance(table, PostgresTable):  # which has looked at its own keys
+                into.check_keys(table)
         finished = results.finished()
         parts = list(table.parts(job.part_rows))
         rest = [part for part in parts if part.number not in finished]
         total = sum(part.rows for part in parts)
-        scored, cores, limit = 0, 0, None
+        ran, cores, limit = Ran(), 0, None
         if rest:
             with _cluster(asked.address):
                 workers = _workers(asked, len(rest))
@@ -74,17 +77,17 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 per_host = max(1, asked.per_host // workers)
                 work = Work(job, table, results, settings, asked.threads, per_host, uuid.uuid4().hex)
                 loaded = time.monotonic()
-                scored = _run(work, rest, workers, total)
+                ran = _run(work, rest, workers, total)
                 spent_s = time.monotonic() - loaded
-                if not asked.no_limit:
-                    limit = _measured(work)
+                if not asked.no_limit and ran.scored:
+                    limit = _measured(work, workers, ran)
         held, rejected = results.close()
     if held + rejected != total:
         raise JobError(f"{output}: holds {held} scores and {rejected} rows set aside of {total}; report this")
-    rate = scored / spent_s / cores if rest else None
+    rate = ran.scored / spent_s / cores if rest else None
     return {
         "rows": total,
-        "scored_now": scored,
+        "scored_now": ran.scored,
         "rejected": rejected,
         "cores": cores,
         "seconds": round(time.monotonic() - began, 1),
@@ -98,6 +101,8 @@ def _table(asked: argparse.Namespace) -> Table:
         return PostgresTable(asked.input, table=asked.table, query=asked.query, key=asked.key)
     if asked.table or asked.query:
         raise JobError(f"--table and --query are for a database; IN is {asked.input}")
+    if asked.key and not isinstance(asked.output, Address):
+        raise JobError("--key is for a database, IN or OUT; a column of a file is copied by --keep")
     return opened_table(asked.input.absolute())
 
 
@@ -158,17 +163,34 @@ def _cluster(address: str | None) -> Iterator[None]:
 
 def _workers(asked: argparse.Namespace, parts: int) -> int:
     """How many processes: never more than there are parts, or cores for."""
-    room = int(ray.cluster_resources().get("CPU", 1)) // asked.threads
+    has = float(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    room = int(has) // asked.threads
     if room < (asked.workers or 1):
         raise JobError(
-            f"{asked.workers or 1} processes of {asked.threads} cores do not fit on "
-            f"{ray.cluster_resources().get('CPU', 0):g}; lower --workers or --threads"
+            f"{asked.workers or 1} processes of {asked.threads} cores do not fit on {has:g}; "
+            "lower --workers or --threads"
         )
-    return min(asked.workers or room, parts)
+    wanted: int = asked.workers or room
+    return min(wanted, parts)
 
 
-def _run(work: Work, parts: list[Part], workers: int, total: int) -> int:
-    """Finish `parts`; how many rows were scored for it, those of an earlier run's journal left out."""
+@dataclass
+class Ran:
+    """What was done: rows, those of an earlier run's journal left out, and what the towers ran for them."""
+
+    scored: int = 0
+    rejected: int = 0
+    texts: int = 0
+    pictures: int = 0
+
+    def add(self, account: Mapping[str, int]) -> None:
+        """A part's."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + account[field.name])
+
+
+def _run(work: Work, parts: list[Part], workers: int, total: int) -> Ran:
+    """Finish `parts`."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -181,27 +203,32 @@ def _run(work: Work, parts: list[Part], workers: int, total: int) -> int:
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=work.threads,
     )
-    scored = rejected = 0
+    ran = Ran()
     done = total - sum(part.rows for part in parts)
     began = said = time.monotonic()
     _say(f"{total} rows, {done} finished before; {workers} processes of {work.threads} cores")
     try:
         for account in accounts.iter_rows():
-            scored, rejected = scored + account["scored"], rejected + account["rejected"]
+            ran.add(account)
             done += account["rows"]
             if time.monotonic() - said >= SAID_EVERY_S or done == total:
                 said = time.monotonic()
-                rate = scored / (said - began)
+                rate = ran.scored / (said - began)
                 left_s = (total - done) / max(rate, 1e-9)
-                _say(f"{done}/{total} rows, {rejected} set aside, {rate:.1f}/s, {left_s / 60:.0f} min left")
+                _say(
+                    f"{done}/{total} rows, {ran.rejected} set aside, {rate:.1f}/s, {left_s / 60:.0f} min left"
+                )
     except ray.exceptions.RayError as exc:
         raise JobError(_cause(exc)) from exc
-    return scored
+    return ran
 
 
-def _measured(work: Work) -> float:
-    limit: float = ray.get(ray.remote(num_cpus=work.threads)(towers_limit).remote(work))
-    return limit
+def _measured(work: Work, workers: int, ran: Ran) -> float:
+    """By as many processes at once as scored: cores that are all busy do less each than one alone."""
+    texts, pictures = ran.texts / ran.scored, ran.pictures / ran.scored
+    measure = ray.remote(num_cpus=work.threads)(towers_limit)
+    limits: list[float] = ray.get([measure.remote(work, texts, pictures) for _ in range(workers)])
+    return sum(limits) / workers
 
 
 def _cause(exc: BaseException) -> str:

@@ -56,6 +56,9 @@ class Files(Table):
             if self._schema_of(other).names != self.schema.names:
                 raise JobError(f"{other}: its columns are not those of {files[0]}: {self.schema.names}")
 
+    def __str__(self) -> str:
+        return str(self.files[0] if len(self.files) == 1 else self.files[0].parent)
+
     @property
     def digest(self) -> str:
         """What says that the files are the same as before."""

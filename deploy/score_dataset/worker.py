@@ -3,29 +3,30 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from anyio.from_thread import start_blocking_portal
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 
 from deploy.cores import take_cores
 from deploy.score_dataset.job import Job, JobError, Part
 from deploy.score_dataset.results import Result, Results
 from deploy.score_dataset.sources import Cells, Malformed, Table, as_json
 from serving.admission import Admission
-from serving.batch import score_each
+from serving.errors import MilesError, ModalityRequiredError, field_errors
+from serving.generation import thumbnail_policy
 from serving.predictor import HEALTHY, Predictor
-from serving.schemas import FailedItem, PredictResponse
+from serving.schemas import PredictRequest, PredictResponse
 from serving.settings import Settings
-from serving.telemetry import Telemetry, configure_logging
+from serving.telemetry import configure_logging
 
 AT_ONCE = 64  # rows under way in a process: enough that both towers always find full batches
 TRIES = 3
-PATIENCE_S = 120.0  # nobody waits for one row
-SERVERS_FAULT = 500
+PATIENCE_S = 600.0  # nobody waits for one row, which may wait for all the others' turns at a slow host
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Work:
     settings: Settings
     threads: int
     per_host: int
-    """Rows with a thumbnail of one host that this worker has under way."""
+    """Thumbnails of one host that this worker fetches at once."""
     run: str = ""
     """Tells this run from those that somebody stopped: only deaths within one speak against a row."""
 
@@ -50,7 +51,8 @@ class Worker:
         take_cores(work.threads)
         configure_logging("json", "error")
         self._work = work
-        self._loop = start_blocking_portal()  # for the process's life, and its thread ends with it
+        # For the process's life, and its thread ends with it; the event loop is the one that the service has.
+        self._loop = start_blocking_portal(backend_options={"use_uvloop": True})
         self._portal = self._loop.__enter__()
         self._stack = AsyncExitStack()
         self._is_open = False
@@ -66,9 +68,12 @@ class Worker:
         """Score the one part in `batch`, unless it is finished; an account of it."""
         part = Part(**{name: values.tolist()[0] for name, values in batch.items()})
         scored = rejected = 0
+        before = self._scoring.forwards
         if not self._work.results.is_finished(part):
             scored, rejected = self._portal.call(self._score, part)
-        return {"rows": [part.rows], "scored": [scored], "rejected": [rejected]}
+        texts, pictures = (now - then for now, then in zip(self._scoring.forwards, before, strict=True))
+        account = {"rows": part.rows, "scored": scored, "rejected": rejected}
+        return {name: [value] for name, value in (account | {"texts": texts, "pictures": pictures}).items()}
 
     async def _open(self) -> "Scoring":
         work = self._work
@@ -80,8 +85,8 @@ class Worker:
                 "max_batch_size": 1 if work.job.exact else work.settings.max_batch_size,
             }
         )
-        telemetry = Telemetry()
-        admission = Admission(settings.max_queue_size, telemetry.registry)
+        admission = Admission(settings.max_queue_size, CollectorRegistry())
+        policy = replace(thumbnail_policy(settings), max_connections_per_host=work.per_host)
         failures: list[str] = []
 
         def on_failure(line: str) -> None:
@@ -90,14 +95,15 @@ class Worker:
                 print(line, file=sys.stderr, flush=True)
                 os._exit(1)
 
-        predictor = await self._stack.enter_async_context(Predictor.open(settings, admission, on_failure))
+        opened = Predictor.open(settings, admission, on_failure, policy=policy)
+        predictor = await self._stack.enter_async_context(opened)
         while predictor.is_loading:  # noqa: ASYNC110  it says that it is ready to whoever asks, as a probe does
             await asyncio.sleep(0.05)
         await asyncio.sleep(0)
         if predictor.status != HEALTHY:
             raise JobError("; ".join(failures) or predictor.status)
         self._is_open = True
-        return Scoring(predictor, telemetry, work.per_host)
+        return Scoring(predictor)
 
     async def _score(self, part: Part) -> tuple[int, int]:
         job, results = self._work.job, self._work.results
@@ -129,17 +135,14 @@ class Worker:
         if isinstance(row, Malformed):
             return {"reason": str(row), "content": ""}
         answer = await self._scoring.answer(self._work.job.video(row))
-        if isinstance(answer, FailedItem):
-            return {"reason": answer.error.detail, "content": as_json(row)}
-        return _flat(answer)
+        return {"reason": answer, "content": as_json(row)} if isinstance(answer, str) else _flat(answer)
 
 
 class Scoring:
-    """Rows to answers, by the code that answers `/predict/batch`."""
+    """Rows to answers, by what answers `/predict`; no metrics are kept, since nobody could read them."""
 
-    def __init__(self, predictor: Predictor, telemetry: Telemetry, per_host: int) -> None:
-        self._predictor, self._telemetry = predictor, telemetry
-        self._turns = Turns(per_host)
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
 
     @property
     def fingerprint(self) -> str:
@@ -147,49 +150,35 @@ class Scoring:
         model = self._predictor.require_ready()
         return f"{model.version} {model.fingerprint}"
 
-    async def answer(self, video: dict[str, Any]) -> PredictResponse | FailedItem:
-        """The answer for one video; what the service would be to blame for is tried again."""
+    @property
+    def forwards(self) -> tuple[int, int]:
+        """How many texts and how many pictures the towers have run."""
+        pipeline = self._predictor.pipeline
+        assert pipeline is not None, "rows are scored by one that is ready"
+        text, image = (
+            sum(size * count for size, count in pipeline.queues[tower].batches.items())
+            for tower in ("text", "image")
+        )
+        return text, image
+
+    async def answer(self, video: dict[str, Any]) -> PredictResponse | str:
+        """The answer for one video, or why it has none; what is not its own fault is tried again."""
+        try:
+            request = PredictRequest.model_validate(video).to_domain()
+        except ValidationError as exc:
+            (first, *_) = field_errors(exc.errors(include_url=False, include_input=False))
+            return f"{first['field']}: {first['message']}"
         tries = 0
         while True:
-            async with self._turns.of(host_of(video.get("thumbnail_url"))):
-                entries = score_each(self._predictor, [video], {"type": "http"}, self._telemetry)
-                ((_, answer),) = [entry async for entry in entries]
-            tries += 1
-            if isinstance(answer, PredictResponse) or answer.error.status < SERVERS_FAULT or tries == TRIES:
-                return answer
-            await asyncio.sleep(tries)
-
-
-class Turns:
-    """So many rows of one host at once; hosts that no row waits for are forgotten."""
-
-    def __init__(self, per_host: int) -> None:
-        self._per_host = per_host
-        self._taken: dict[str, tuple[asyncio.Semaphore, int]] = {}
-
-    @asynccontextmanager
-    async def of(self, host: str) -> AsyncIterator[None]:
-        """A turn at `host`; there is always one at none."""
-        if not host:
-            yield
-            return
-        semaphore, users = self._taken.get(host, (asyncio.Semaphore(self._per_host), 0))
-        self._taken[host] = semaphore, users + 1
-        try:
-            async with semaphore:
-                yield
-        finally:
-            semaphore, users = self._taken.pop(host)
-            if users > 1:
-                self._taken[host] = semaphore, users - 1
-
-
-def host_of(url: Any) -> str:
-    """Whom a thumbnail's URL would ask, "" when nobody."""
-    try:
-        return (urlsplit(url).hostname or "") if isinstance(url, str) else ""
-    except ValueError:
-        return ""
+            try:
+                return PredictResponse.of(await self._predictor.predict(request))
+            except ModalityRequiredError as exc:
+                return str(exc)
+            except MilesError as exc:
+                tries += 1
+                if tries == TRIES:
+                    return str(exc)
+                await asyncio.sleep(tries)
 
 
 def under_way(count: int, done: Collection[int]) -> list[int]:

@@ -9,7 +9,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from deploy.score_dataset.__main__ import main
 from deploy.score_dataset.job import JobError
-from deploy.score_dataset.postgres import Address, PostgresTable, TableOut
+from deploy.score_dataset.postgres import Address, PostgresTable
+from deploy.score_dataset.table_out import TableOut
 from tests.postgres import Candidates, postgres
 from tests.scale.dataset import finish, start
 from tests.scale.ray_here import needs_ray
