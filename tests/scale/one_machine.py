@@ -2,8 +2,8 @@
 
     python -m tests.scale.one_machine BUNDLE DAMAGED QUESTIONS.json     in a process of its own
 
-Three applications: one whose replica lets two requests in, one whose replica takes one from Ray while Ray
-keeps another waiting, and one whose checkpoint is damaged.
+Four applications: one whose replica lets two requests in, one whose replica takes one from Ray while Ray
+keeps another waiting, one whose model hangs on cue, and one whose checkpoint is damaged.
 """
 
 import json
@@ -17,16 +17,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+os.environ.pop("RAY_AUTH_MODE", None)  # on one machine Ray asks for its token without being told to
+
 import grpc
 import httpx
 import psutil
 import ray
 from ray import serve
 
-from deploy.ray_serve import app
+from deploy import ray_serve
+from model.openvino_engine import OpenVinoEngine
+from tests.faulty_service import HANG, cue, encode_text
 from tests.scale.figures import scored
 from tests.service import free_port
 
+NAMES = ("default", "bounded", "hanging", "broken")
 LET_IN = 2  # of the first application's MILES_MAX_QUEUE_SIZE
 CROWD = 5
 LIMIT_S = 120
@@ -152,13 +157,19 @@ def without_token(port: int) -> str:
     return "OK"
 
 
+def hangs_on_cue() -> Any:
+    """The app of a replica, on tests/faulty_service.py's engine."""
+    OpenVinoEngine.encode_text = encode_text  # type: ignore[method-assign]
+    return ray_serve._replica()
+
+
 def targets(model: str, damaged: str) -> list[serve.RunTarget]:
-    """The three applications; a replica has a core as Ray counts them."""
+    """The applications; a replica has a core as Ray counts them."""
 
     def with_settings(**variables: str) -> dict[str, Any]:
         return {"num_cpus": 1, "runtime_env": {"env_vars": variables}}
 
-    deployment = app._bound_deployment.options(autoscaling_config=None, num_replicas=1)
+    deployment = ray_serve.app._bound_deployment.options(autoscaling_config=None, num_replicas=1)
     let_in = deployment.options(
         ray_actor_options=with_settings(MILES_CHECKPOINT=model, MILES_MAX_QUEUE_SIZE=str(LET_IN))
     )
@@ -170,7 +181,12 @@ def targets(model: str, damaged: str) -> list[serve.RunTarget]:
     broken = deployment.options(
         ray_actor_options=with_settings(MILES_CHECKPOINT=damaged), max_constructor_retry_count=1
     )
+    hanging = deployment.options(
+        func_or_class=serve.ingress(hangs_on_cue)(ray_serve.Miles),
+        ray_actor_options=with_settings(MILES_CHECKPOINT=model, MILES_FORWARD_TIMEOUT_S="1"),
+    )
     return [
+        serve.RunTarget(hanging.bind(), name="hanging", route_prefix="/hanging"),
         serve.RunTarget(let_in.bind(), name="default", route_prefix="/"),
         serve.RunTarget(bounded.bind(), name="bounded", route_prefix="/bounded"),
         serve.RunTarget(broken.bind(), name="broken", route_prefix="/broken"),
@@ -178,16 +194,16 @@ def targets(model: str, damaged: str) -> list[serve.RunTarget]:
 
 
 def seen(url: str, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """All that is asked of the three."""
+    """All that is asked of them."""
     knocks = set()
-    while "DEPLOYING" in (states := {status_of(name) for name in ("default", "bounded", "broken")}):
+    while "DEPLOYING" in (states := {status_of(name) for name in NAMES}):
         knocks.add(knock(f"{url}/broken"))
     assert "UNKNOWN" not in states, serve.status()
     knocks.add(knock(f"{url}/broken"))
     (broken,) = serve.status().applications["broken"].deployments.values()
-    until(lambda: not any(":broken:" in name for name in listeners()))  # it takes leave for a moment
-    open_ports = listeners()
-    return {
+    open_ports = {name: ports for name, ports in listeners().items() if ":broken:" not in name}  # it leaves
+    hung = [ask(f"{url}/hanging", each).status_code for each in (PLAIN, {"title": cue(HANG)}, PLAIN)]
+    facts = {
         "broken": {"status": status_of("broken"), "message": broken.message, "answered": sorted(knocks)},
         "answers": [scored(ask(url, question)) for question in questions],
         "ready": httpx.get(f"{url}/health/ready", timeout=PATIENCE_S).status_code,
@@ -196,6 +212,8 @@ def seen(url: str, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "open_ports": open_ports,
         "without_token": [without_token(port) for ports in open_ports.values() for port in ports],
     }
+    until(lambda: ask(f"{url}/hanging", PLAIN).status_code == 200)
+    return facts | {"hung": hung}
 
 
 def main(model: str, damaged: str, questions: str) -> dict[str, Any]:
@@ -211,7 +229,7 @@ def main(model: str, damaged: str, questions: str) -> dict[str, Any]:
     ray.init(
         "local",
         include_dashboard=False,
-        num_cpus=4,
+        num_cpus=len(NAMES),
         object_store_memory=80 * 1024 * 1024,
         log_to_driver=False,
         logging_level="ERROR",

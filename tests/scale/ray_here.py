@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.service import ROOT, environment
+from tests.service import environment
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None and os.environ.get("CI") != "true",
@@ -22,7 +22,7 @@ def ray_environment(**settings: object) -> Iterator[dict[str, str]]:
     """Variables for processes of Ray and ours: a folder and a token of their own, the loopback interface."""
     with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         yield {name: value for name, value in environment(**settings).items() if name != "RAY_ADDRESS"} | {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": ".",  # of where a command is run, as the guide has it
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: the loopback interface alone

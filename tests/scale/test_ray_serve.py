@@ -133,6 +133,11 @@ def test_a_replica_without_a_model_gets_no_request(seen: dict[str, Any], damaged
     assert broken["answered"] == ["no answer"]
 
 
+def test_a_replica_whose_model_hangs_is_replaced(seen: dict[str, Any]) -> None:
+    """Its health check is ours: after the hang it scores nothing more until a new one takes its place."""
+    assert seen["hung"] == [200, 503, 503]  # before, the cue, after; what was seen ends with a 200
+
+
 def test_only_replicas_listen_beyond_the_loopback_interface(seen: dict[str, Any]) -> None:
     """With a port that Ray gives each of them, on any interface: it turns away who has not Ray's token."""
     assert {name.split(":")[2] for name in seen["open_ports"]} == {"ServeReplica"}
