@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -145,7 +145,7 @@ class PostgresTable(Table):
     def _rows(self) -> sql.Composable:
         if self._named is not None:
             return sql.Identifier(*self._named.split("."))
-        query = cast("LiteralString", (self._query or "").strip().rstrip(";"))
+        query = (self._query or "").strip().rstrip(";")
         return sql.SQL("({}) AS input").format(sql.SQL(query))
 
     def _primary_key(self) -> str:

@@ -136,7 +136,7 @@ def _alone(output: Path) -> Iterator[None]:
 def _cluster(address: str | None) -> Iterator[None]:
     """The cluster at `address`, or one of this machine alone for as long as this lasts."""
     logging.disable()  # what failed is raised, and said in one line of ours
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
         if address != "local":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import pyarrow as pa
 from psycopg import sql
@@ -39,7 +39,7 @@ class TableOut:
     def prepare(self) -> None:
         """Make the table unless it is there; a column that it lacks fails the first part by its name."""
         pairs = [
-            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(cast("LiteralString", kind)))
+            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
             for name, kind in self.columns.items()
         ]
         with self.address.connected() as connection:

@@ -1,6 +1,5 @@
 """A dataset's parts: found again where they stand, finished once, put together in the input's order."""
 
-import asyncio
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +9,6 @@ import pytest
 from deploy.score_dataset.job import Job, JobError, Part, digest_of, fields_of
 from deploy.score_dataset.results import Results
 from deploy.score_dataset.sources import Malformed, opened_table
-from deploy.score_dataset.worker import Turns, host_of
 from tests.scale.dataset import COLUMNS, write_csv
 
 NO_COLUMNS = pa.schema([])
@@ -129,34 +127,3 @@ def test_columns_are_found_by_the_wire_s_names() -> None:
     for named in ([], ["title=Nothing"], ["nothing=Headline"], ["require=Headline"]):
         with pytest.raises(JobError, match="title"):
             fields_of(columns, named, thumbnails=True)
-
-
-@pytest.mark.anyio
-async def test_a_host_is_asked_by_so_many_rows_at_once() -> None:
-    """Two at most at one host, another host beside it; afterwards no host is remembered."""
-    turns, here, most = Turns(2), {"a": 0, "b": 0}, {"a": 0, "b": 0}
-
-    async def ask(host: str) -> None:
-        async with turns.of(host):
-            here[host] += 1
-            most[host] = max(most[host], here[host])
-            await asyncio.sleep(0.001)
-            here[host] -= 1
-
-    await asyncio.gather(*(ask(host) for host in "aaaaaabaaa"))
-    assert most == {"a": 2, "b": 1}
-    assert turns._taken == {}
-
-
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("https://I.ytimg.com:443/x", "i.ytimg.com"),
-        ("data:image/png;base64,AA", ""),
-        (None, ""),
-        ("http://[", ""),
-    ],
-)
-def test_a_url_s_host(url: str | None, host: str) -> None:
-    """In small letters; nothing where nobody would be asked."""
-    assert host_of(url) == host

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from deploy.score_dataset.__main__ import main
 from deploy.score_dataset.job import JobError
 from deploy.score_dataset.postgres import Address, PostgresTable
+from deploy.score_dataset.sources import opened_table
 from deploy.score_dataset.table_out import TableOut
 from tests.postgres import Candidates, postgres
 from tests.scale.dataset import finish, start
@@ -37,14 +39,19 @@ def candidates() -> Iterator[Candidates]:
         yield table
 
 
-@pytest.fixture
-def address(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> Address:
+def address_of(url: str, monkeypatch: pytest.MonkeyPatch) -> Address:
     """Without the password, which libpq finds where libpq looks."""
-    known = conninfo_to_dict(candidates.url)
+    known = conninfo_to_dict(url)
     monkeypatch.setenv("PGPASSWORD", str(known["password"]))
     found = Address.of(f"postgresql://{known['user']}@{known['host']}:{known['port']}/{known['dbname']}")
     assert found is not None
     return found
+
+
+@pytest.fixture
+def address(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> Address:
+    """The database's."""
+    return address_of(candidates.url, monkeypatch)
 
 
 def opened(address: Address, **asked: str) -> PostgresTable:
@@ -98,7 +105,7 @@ def test_what_cannot_be_read_is_named(address: Address, asked: dict[str, str], r
 
 
 def test_a_part_is_written_whole_and_as_often_as_asked(address: Address, candidates: Candidates) -> None:
-    """The same rows again replace themselves; of rows among which one is bad, none is written."""
+    """Rows that are there are replaced, by others, too; of rows among which one is bad, none is written."""
     table = TableOut(address, "some_scores", "id", {"id": "int8", "viral_score": "double precision"})
     table.prepare()
     table.prepare()
@@ -106,7 +113,23 @@ def test_a_part_is_written_whole_and_as_often_as_asked(address: Address, candida
         table.write([{"id": 1, "viral_score": 0.5}, {"id": 2, "viral_score": 0.25}])
     with pytest.raises(JobError, match="null value"):
         table.write([{"id": 3, "viral_score": 0.75}, {"id": None, "viral_score": 0.75}])
-    assert candidates.run("SELECT id, viral_score FROM some_scores ORDER BY id") == [(1, 0.5), (2, 0.25)]
+    table.write([{"id": 2, "viral_score": 0.125}])
+    assert candidates.run("SELECT id, viral_score FROM some_scores ORDER BY id") == [(1, 0.5), (2, 0.125)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [("b,c,b", "id is 'b' in 2 rows"), ("b,,c", "id is empty in 1 rows"), ("a,b,c", None)],
+)
+def test_of_two_rows_with_one_key_neither_is_lost(
+    tmp_path: Path, address: Address, cells: str, reason: str | None
+) -> None:
+    """A file with such rows is refused by the key, before any row is scored."""
+    path = tmp_path / "in.csv"
+    path.write_text("id,title\n" + "".join(f"{key},t\n" for key in cells.split(",")), encoding="utf-8")
+    table = TableOut(address, "some_scores", "id", {"id": "text"})
+    with pytest.raises(JobError, match=reason) if reason else nullcontext():
+        table.check_keys(opened_table(path))
 
 
 @needs_ray
