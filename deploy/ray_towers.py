@@ -17,10 +17,13 @@ from deploy.tower_engine import AT_ONCE, TowerFullError, TowerLostError, TowersE
 from model.bundle import Bundle
 from model.engine import Vectors
 from serving.batching import QueueClosedError
+from serving.errors import EngineFailedError
 from serving.loading import Build
 from serving.settings import Settings
 from serving.telemetry import configure_logging
 
+# What a tower says to those who wait when it stops or hangs; Ray hands an exception on as a kind of it.
+ENDED = (QueueClosedError, EngineFailedError)
 CORES = 2
 MOST_REPLICAS = 8
 # A question has up to MILES_MAX_BATCH_SIZE videos: these are two full batches of waiting for each replica.
@@ -85,7 +88,7 @@ def _ask(encode: DeploymentHandle[Any], fingerprint: str, items: Any, timeout_s:
         raise
     except BackPressureError as exc:
         raise TowerFullError(str(exc)) from exc
-    except (RayActorError, ReplicaUnavailableError, QueueClosedError) as exc:
+    except (RayActorError, ReplicaUnavailableError, *ENDED) as exc:
         raise TowerLostError(str(exc)) from exc
     return vectors
 

@@ -7,8 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.tower_engine import TowerLostError
 from model.bundle import bundle_directory
 from model.file_check import check_file
+from serving.batching import QueueClosedError
+from serving.errors import EngineFailedError
 from tests.scale.figures import Figure, scored
 from tests.scale.ray_here import needs_ray
 from tests.scale.test_ray_serve import QUESTIONS, run
@@ -28,6 +31,32 @@ def test_the_guide_names_the_three_deployments() -> None:
     assert all(f"`{deployment.name}`" in guide for deployment in three)
     assert sum(deployment.ray_actor_options["num_cpus"] for deployment in three) == 5
     assert "five cores" in guide
+
+
+class Ending:
+    """A handle whose tower says this to who waits, as Ray brings it."""
+
+    def __init__(self, said: Exception) -> None:
+        self._said = said
+
+    def remote(self, *_: object) -> "Ending":
+        """The question."""
+        return self
+
+    def result(self, timeout_s: float) -> None:  # noqa: ARG002  Ray's name
+        """The answer."""
+        from ray.exceptions import RayTaskError
+
+        raise RayTaskError("encode", "Traceback", self._said).as_instanceof_cause()
+
+
+@pytest.mark.parametrize("said", [QueueClosedError("stopping"), EngineFailedError("stopped answering")])
+def test_a_tower_that_is_ending_is_asked_for_elsewhere(said: Exception) -> None:
+    """What it tells those who wait is no answer of ours, which has its own status."""
+    from deploy.ray_towers import _ask
+
+    with pytest.raises(TowerLostError):
+        _ask(Ending(said), "fingerprint", [], 1)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
