@@ -1,7 +1,10 @@
 """`serve deploy deploy/ray/serve.yaml`: another checkpoint under load, and as many replicas as load takes."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.scale.dataset import write_csv
 from tests.scale.figures import Figure, scored
 from tests.scale.load import Answer, Load
 from tests.scale.ray_here import needs_ray
@@ -19,6 +23,7 @@ from tests.service import ROOT, free_port, ready_service
 from tests.tiny_bundle import write_tiny_bundle
 
 CALM_S = 3.0
+LIMIT_S = 120
 QUESTIONS: list[dict[str, Any]] = [
     {"title": title, "view_count": 1000} for title in ("How do planes stay up?", "GOAL OF THE YEAR")
 ]
@@ -154,3 +159,27 @@ def test_replicas_follow_the_requests_under_way(
     figure("load and calm: lost", len(many.lost + few.lost))
     assert many.lost + few.lost == []
     assert many.answered.keys() == few.answered.keys() == {"new"}
+
+
+def test_a_dataset_is_scored_beside_it(
+    nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path
+) -> None:
+    """On a Ray of its own, though Ray itself would join what was started on the machine before."""
+    rows = 40
+    options = ("--map", "title=Headline", "--threads", "1", "--workers", "1", "--no-limit")
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "deploy.score_dataset"),
+            *(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", *options),
+        ],
+        cwd=ROOT,
+        env=nodes.variables | {"MILES_CHECKPOINT": str(models["old"])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert ran.stdout, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[-1])["rows"] == rows + 1  # one is cut off
+    assert asked(answers) == {"new"}
