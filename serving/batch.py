@@ -41,10 +41,11 @@ async def score_each(
         if allowance is not None and index >= granted:
             yield index, _failed(allowance.refuse(), instance)
             continue
-        try:
-            accepted[index] = schema.model_validate(video)
-        except ValidationError as exc:
-            yield index, _refused(exc, instance)
+        item = checked(video, instance, schema)
+        if isinstance(item, FailedItem):
+            yield index, item
+        else:
+            accepted[index] = item
     indices = list(accepted)
     requests = [request.to_domain() for request in accepted.values()]
     async for position, outcome in predictor.predict_each(requests, scope.get("deadline")):
@@ -53,6 +54,16 @@ async def score_each(
             yield indices[position], PredictResponse.of(outcome, timings)
         else:
             yield indices[position], _failed(outcome, instance)
+
+
+def checked(
+    video: Any, instance: str, schema: type[PredictRequest] = PredictRequest
+) -> PredictRequest | FailedItem:
+    """An item as a request, or what is wrong with it."""
+    try:
+        return schema.model_validate(video)
+    except ValidationError as exc:
+        return _refused(exc, instance)
 
 
 def _failed(error: MilesError, instance: str) -> FailedItem:

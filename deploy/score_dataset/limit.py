@@ -10,13 +10,13 @@ import numpy as np
 from deploy.cores import take_cores
 from deploy.score_dataset.sources import Cells, Malformed
 from deploy.score_dataset.worker import Work
-from preprocessing.text import TokenizedText
 from serving.generation import load_and_check
 from serving.loading import LoadedModel
 from serving.telemetry import configure_logging
 
 SAMPLE = 256
 MEASURED_S = 5.0
+Text = tuple[Sequence[int], Sequence[int]]
 
 
 def towers_limit(work: Work, texts: float, pictures: float) -> float:
@@ -33,26 +33,23 @@ def towers_limit(work: Work, texts: float, pictures: float) -> float:
     tokens = [
         model.tokenizer.encode(_text(work, row, "title"), _text(work, row, "description")) for row in rows
     ]
-    tokens = tokens[: math.ceil(texts * len(rows))]
+    ids = [(each.input_ids, each.token_type_ids) for each in tokens[: math.ceil(texts * len(rows))]]
     passes, began = 0, time.perf_counter()
     while time.perf_counter() - began < MEASURED_S:
-        _run_once(model, settings.max_batch_size, tokens, round(pictures * len(rows)), len(rows))
+        _run_once(model, settings.max_batch_size, ids, round(pictures * len(rows)), len(rows))
         passes += 1
     return passes * len(rows) / (time.perf_counter() - began) / work.threads
 
 
-def _run_once(
-    model: LoadedModel, size: int, tokens: Sequence[TokenizedText], pictures: int, rows: int
-) -> None:
+def _run_once(model: LoadedModel, size: int, texts: Sequence[Text], pictures: int, rows: int) -> None:
     """Both towers and the fusion in turn, as they run when rows are scored."""
     engine, spec = model.engine, model.image_spec
     text = np.zeros((size, model.card.config.text.output_dim), dtype=np.float32)
     image = np.repeat(engine.neutral_image[None], size, axis=0)
     scalars = np.zeros((size, len(model.card.scalar_features)), dtype=np.float32)
     for first in range(0, rows, size):
-        some = tokens[first : first + size]
-        if some:
-            engine.encode_text([each.input_ids for each in some], [each.token_type_ids for each in some])
+        if some := texts[first : first + size]:
+            engine.encode_text([ids for ids, _ in some], [types for _, types in some])
         if first < pictures:
             assert spec is not None, "pictures ran in a tower"
             count = min(size, pictures - first)

@@ -36,25 +36,10 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Finish the job; what became of it. Raises `JobError`."""
     began = time.monotonic()
     table = _table(asked)
-    columns = table.schema.names
     key = table.key if isinstance(table, PostgresTable) else asked.key
     if key and key not in asked.keep:
         asked.keep.append(key)
-    lacking = [name for name in asked.keep if name not in columns]
-    if lacking:
-        raise JobError(f"--keep {', '.join(lacking)}: no such column among {columns}")
-    meaning = fields_of(columns, asked.map, thumbnails=asked.thumbnails == "fetch")
-    job = Job(
-        str(table) if isinstance(table, PostgresTable) else str(asked.input.absolute()),
-        table.digest,
-        meaning,
-        asked.keep,
-        asked.part_rows,
-        sorted(asked.require),
-        asked.exact,
-        asked.observed_at,
-        str(asked.output) + f" {asked.table_out}" if isinstance(asked.output, Address) else "",
-    )
+    job = _job(asked, table)
     kept = pa.schema([table.schema.field(name) for name in asked.keep])
     output, into = _output(asked, key, kept)
     results = Results(output, kept, into)
@@ -94,6 +79,24 @@ def score(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "rows_per_s_per_core": rate and round(rate, 2),
         "towers_limit_rows_per_s_per_core": limit and round(limit, 2),
     }
+
+
+def _job(asked: argparse.Namespace, table: Table) -> Job:
+    columns = table.schema.names
+    lacking = [name for name in asked.keep if name not in columns]
+    if lacking:
+        raise JobError(f"--keep {', '.join(lacking)}: no such column among {columns}")
+    return Job(
+        str(table) if isinstance(table, PostgresTable) else str(asked.input.absolute()),
+        table.digest,
+        fields_of(columns, asked.map, thumbnails=asked.thumbnails == "fetch"),
+        asked.keep,
+        asked.part_rows,
+        sorted(asked.require),
+        asked.exact,
+        asked.observed_at,
+        str(asked.output) + f" {asked.table_out}" if isinstance(asked.output, Address) else "",
+    )
 
 
 def _table(asked: argparse.Namespace) -> Table:

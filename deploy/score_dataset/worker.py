@@ -10,17 +10,17 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 from prometheus_client import CollectorRegistry
-from pydantic import ValidationError
 
 from deploy.cores import take_cores
 from deploy.score_dataset.job import Job, JobError, Part
 from deploy.score_dataset.results import Result, Results
 from deploy.score_dataset.sources import Cells, Malformed, Table, as_json
 from serving.admission import Admission
-from serving.errors import MilesError, ModalityRequiredError, field_errors
+from serving.batch import checked
+from serving.errors import MilesError, ModalityRequiredError
 from serving.generation import thumbnail_policy
 from serving.predictor import HEALTHY, Predictor
-from serving.schemas import PredictRequest, PredictResponse
+from serving.schemas import FailedItem, PredictResponse
 from serving.settings import Settings
 from serving.telemetry import configure_logging
 
@@ -163,12 +163,10 @@ class Scoring:
 
     async def answer(self, video: dict[str, Any]) -> PredictResponse | str:
         """The answer for one video, or why it has none; what is not its own fault is tried again."""
-        try:
-            request = PredictRequest.model_validate(video).to_domain()
-        except ValidationError as exc:
-            (first, *_) = field_errors(exc.errors(include_url=False, include_input=False))
-            return f"{first['field']}: {first['message']}"
-        tries = 0
+        item = checked(video, "")
+        if isinstance(item, FailedItem):
+            return item.error.detail
+        request, tries = item.to_domain(), 0
         while True:
             try:
                 return PredictResponse.of(await self._predictor.predict(request))
