@@ -1,6 +1,7 @@
 """Runs the tests of more than one machine, the long ones too: `python -m tests.scale [pytest's arguments]`.
 
-Prints what was measured as a table; the last line on standard output is the same as JSON.
+`--rows 5000` makes the dataset of the longest ones, 100,000 rows, a smaller one. Prints what was measured as
+a table; the last line on standard output is the same as JSON.
 """
 
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.scale.figures import FIGURES, line, table
+from tests.scale.figures import FIGURES, ROWS, line, table
 
 
 class Holder:
@@ -17,6 +18,10 @@ class Holder:
 
     def __init__(self) -> None:
         self.figures: dict[str, Any] = {}
+
+    def pytest_addoption(self, parser: pytest.Parser) -> None:
+        """How long the longest tests are."""
+        parser.addoption("--rows", type=int, default=ROWS, help=f"rows of the large dataset ({ROWS})")
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Leave them where the fixture looks for them."""

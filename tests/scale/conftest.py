@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scale.figures import FIGURES, Figure
+from tests.scale.figures import FIGURES, ROWS, Figure
 from tests.tiny_bundle import write_tiny_bundle
 
 
@@ -12,6 +12,13 @@ from tests.tiny_bundle import write_tiny_bundle
 def figure(request: pytest.FixtureRequest) -> Figure:
     """Writes a row of the table that `make scale-test` prints."""
     return request.config.stash.setdefault(FIGURES, {}).__setitem__
+
+
+@pytest.fixture
+def rows(request: pytest.FixtureRequest) -> int:
+    """How many rows the large dataset has."""
+    asked: int = request.config.getoption("rows", ROWS)
+    return asked
 
 
 @pytest.fixture(scope="session")

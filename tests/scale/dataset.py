@@ -37,7 +37,12 @@ def write_csv(path: Path, rows: int, pictures: tuple[str, ...] = ()) -> Path:
 
 
 def start(
-    source: Path | str, output: Path | str, model: Path, *options: str, **settings: object
+    source: Path | str,
+    output: Path | str,
+    model: Path,
+    *options: str,
+    stderr: int | None = subprocess.PIPE,
+    **settings: object,
 ) -> subprocess.Popen[str]:
     """The command at work, in a session of its own."""
     return subprocess.Popen(
@@ -46,7 +51,7 @@ def start(
         env=environment(checkpoint=model, **settings),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         start_new_session=True,
     )

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
+ROWS = 100_000  # of the large dataset, unless `--rows` says otherwise
 FIGURES = pytest.StashKey[dict[str, Any]]()
 
 

@@ -1,0 +1,119 @@
+"""A file of 100,000 rows on the full-size demo, with thumbnails that are new and that are known; long."""
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.processes import ProcessTree, machine_cpu_seconds, started
+from benchmarks.workload import Workload
+from tests.scale.dataset import finish, start
+from tests.scale.figures import Figure
+from tests.scale.processes_seen import Peaks
+from tests.scale.ray_here import needs_ray
+from tests.service import ROOT, free_port
+
+PART_ROWS = 500
+KNOWN_PICTURES = 2000
+CACHE_BYTES = 32 * 1024 * 1024  # full long before the first tenth is done, so that what grows is no cache
+MORE_MB = 100  # a held row's cells and result are 3 kB and more: half of 100,000 would be 150 MB
+
+pytestmark = [needs_ray, pytest.mark.scale]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ProcessTree]]:
+    """Pictures without end, no two alike, from a process of its own."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)]
+    log = tmp_path_factory.mktemp("host") / "log"
+    with started(command, os.environ, ROOT, log) as tree:
+        yield f"http://127.0.0.1:{port}", tree
+
+
+def write_videos(path: Path, rows: int, host: str, pictures: int) -> Path:
+    """Rows whose titles are as long as real ones and all different, and so many pictures in turn."""
+    workload = Workload(host)
+    with path.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, ["id", *workload.new_videos(1)[0]])
+        writer.writeheader()
+        for index in range(rows):
+            (video,) = workload.new_videos(1)
+            writer.writerow(video | {"id": index, "thumbnail_url": f"{host}/{index % pictures}.jpg"})
+    return path
+
+
+@pytest.mark.parametrize("thumbnails", ["new", "known"])
+def test_every_row_of_a_large_file(
+    tmp_path: Path,
+    host: tuple[str, ProcessTree],
+    thumbnails: str,
+    rows: int,
+    figure: Figure,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Each has its score, with its picture; no process holds more at the end than after a tenth."""
+    url, tree = host
+    pictures = rows if thumbnails == "new" else min(KNOWN_PICTURES, rows // 10)
+    source = write_videos(tmp_path / "in.csv", rows, url, pictures)
+    output = tmp_path / "out"
+    settings = {"thumbnail_trusted_networks": "127.0.0.0/8", "cache_bytes": CACHE_BYTES}
+    model = ROOT / "models" / "model_full.pt"
+    with capfd.disabled():  # the command says on the terminal how far it is
+        print(f"\n{rows} rows, thumbnails {thumbnails}", flush=True)
+        process = start(
+            source, output, model, "--keep", "id", "--part-rows", str(PART_ROWS), stderr=None, **settings
+        )
+        everybody, hosting = machine_cpu_seconds(), tree.cpu_seconds()
+        peaks = Peaks(process, output, -(-rows // PART_ROWS))
+        peaks.watch()
+        everybody, hosting = machine_cpu_seconds() - everybody, tree.cpu_seconds() - hosting
+    code, account = finish(process)
+    name = f"{rows} rows, thumbnails {thumbnails}"
+    rate, limit = account["rows_per_s_per_core"], account["towers_limit_rows_per_s_per_core"]
+    figure(f"{name}: rows/s/core", rate)
+    figure(f"{name}: the towers alone, rows/s/core", limit)
+    figure(f"{name}: share of the towers' limit", round(rate / limit, 3))
+    figure(f"{name}: CPU of the thumbnails' host, % of all used", round(100 * hosting / everybody, 1))
+    figure(f"{name}: CPU of whatever was not the command, %", round(100 * (1 - peaks.cpu_s / everybody), 1))
+    for who in ("scorer", "driver"):
+        figure(f"{name}: peak of the {who} after a tenth, MB", round(peaks.early[who]))
+        figure(f"{name}: peak of the {who} at the end, MB", round(peaks.late[who]))
+    figure(f"{name}: set aside", account["rejected"])
+    assert (code, account["scored_now"], account["rejected"]) == (0, rows, 0)
+    scored = pq.read_table(output, columns=["row", "id", "image"])
+    assert scored["row"].to_pylist() == list(range(rows))
+    assert scored["id"].to_pylist() == [str(index) for index in range(rows)]
+    assert set(scored["image"].to_pylist()) == {"used"}
+    assert all(peaks.late[who] - peaks.early[who] < MORE_MB for who in ("scorer", "driver"))
+
+
+def test_what_exact_scores_cost(
+    tmp_path: Path, host: tuple[str, ProcessTree], rows: int, figure: Figure
+) -> None:
+    """Rows per second without batches, beside those with them; scores differ by 1e-4 at most."""
+    rows = min(rows // 10, 2000)
+    source = write_videos(tmp_path / "in.csv", rows, host[0], rows)
+    model, rates, scores = ROOT / "models" / "model_full.pt", [], []
+    for options in ((), ("--exact",)):
+        output = tmp_path / f"out{len(rates)}"
+        process = start(
+            source,
+            output,
+            model,
+            "--no-limit",
+            "--part-rows",
+            "250",
+            *options,
+            thumbnail_trusted_networks="127.0.0.0/8",
+        )
+        _, account = finish(process)
+        rates.append(account["rows_per_s_per_core"])
+        scores.append(pq.read_table(output)["viral_score"].to_pylist())
+    figure(f"{rows} rows, --exact: share of the rate with batches", round(rates[1] / rates[0], 3))
+    assert len(scores[0]) == rows
+    assert max(abs(one - other) for one, other in zip(*scores, strict=True)) < 1e-4
