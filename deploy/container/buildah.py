@@ -118,7 +118,8 @@ class Buildah:
             return self._unshare.wait(seconds)
         except subprocess.TimeoutExpired:
             os.kill(self._first, signal.SIGKILL)
-            return self._unshare.wait(COMMAND_SECONDS)
+            self._unshare.wait(COMMAND_SECONDS)
+            return 128 + signal.SIGKILL  # as docker says it; of such a child `unshare` tells nothing
 
     def remove(self) -> None:
         """End the process if it runs, then remove the working container."""
