@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 from dataclasses import asdict
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,11 @@ from serving.predictor import Predictor
 from serving.schemas import PredictResponse
 from serving.settings import Settings
 from serving.telemetry import Telemetry
+from tests.scale.crowded_host import crowded_host
 from tests.scale.dataset import COLUMNS, LIMIT_S, finish, kill_when, rejected, scores, start, write_csv
-from tests.scale.figures import Figure
 from tests.scale.ray_here import needs_ray
-from tests.service import ROOT
-from tests.thumbnail_host import thumbnail_host
 
 ROWS = 300
-LONG_ROWS = 1000
 OBSERVED = "2018-03-01T00:00:00+00:00"
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--threads", "1", "--observed-at", OBSERVED, "--exact")
 
@@ -90,6 +88,38 @@ def test_two_processes_score_what_one_would(tmp_path: Path, model: Path) -> None
     check(output, source, model)
 
 
+def prepared(source: Path, output: Path, model: Path, per_host: int = 1) -> Work:
+    """One part's work."""
+    table = opened_table(source)
+    fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
+    job = Job(str(source), table.digest, fields, [], 100, [], False, OBSERVED).begin(output)
+    results = Results(output, pa.schema([]))
+    results.prepare()
+    networks = (IPv4Network("127.0.0.0/8"),)
+    settings = Settings(checkpoint=str(model), threads=1, thumbnail_trusted_networks=networks)
+    return Work(job, table, results, settings, 1, per_host, "this")
+
+
+def in_a_process(work: Work) -> None:
+    """Finish the only part."""
+    (part,) = work.table.parts(100)
+    process = multiprocessing.get_context("spawn").Process(target=finish_part, args=(work, part))
+    process.start()
+    process.join(LIMIT_S)
+    assert process.exitcode == 0
+
+
+@pytest.mark.parametrize("per_host", [1, 3])
+def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: Path, per_host: int) -> None:
+    """However many rows are under way, and each is scored with its picture."""
+    with crowded_host() as (url, most):
+        pictures = tuple(f"{url}/{number}.jpg" for number in range(40))
+        source, output = write_csv(tmp_path / "in.csv", 40, pictures), tmp_path / "out"
+        in_a_process(prepared(source, output, model, per_host))
+    assert most() == per_host
+    assert {row["image"] for row in scores(output)} == {"used"}
+
+
 def finish_part(work: Work, part: Part) -> None:
     """A worker binds its process to cores and never ends by itself, so it has one of its own."""
     Worker(work)({name: np.array([value]) for name, value in asdict(part).items()})
@@ -99,19 +129,11 @@ def finish_part(work: Work, part: Part) -> None:
 def test_rows_that_end_their_worker_again_and_again_are_set_aside(tmp_path: Path, model: Path) -> None:
     """After three deaths in one run those under way have that reason, the others of the part their scores."""
     source, output = write_csv(tmp_path / "in.csv", 80), tmp_path / "out"
-    table = opened_table(source)
-    fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
-    job = Job(str(source), table.digest, fields, [], 100, [], False, OBSERVED).begin(output)
-    results = Results(output, pa.schema([]))
-    results.prepare()
-    (part,) = table.parts(100)
+    work = prepared(source, output, model)
+    (part,) = work.table.parts(100)
     for run in ("stopped by hand", *["this"] * 3):
-        results.journal(part).begun_before(run)
-    work = Work(job, table, results, Settings(checkpoint=str(model), threads=1), 1, 1, "this")
-    process = multiprocessing.get_context("spawn").Process(target=finish_part, args=(work, part))
-    process.start()
-    process.join(LIMIT_S)
-    assert process.exitcode == 0
+        work.results.journal(part).begun_before(run)
+    in_a_process(work)
     reasons = [row["reason"] for row in rejected(output)]
     assert reasons.count("its worker ended 3 times") == AT_ONCE
     assert [row["row"] for row in scores(output)] == list(range(AT_ONCE, 80))
@@ -128,28 +150,3 @@ def test_a_killed_run_goes_on_and_every_row_is_scored_once(tmp_path: Path, model
     _, account = finish(start(source, output, model, *options, "--workers", "2"))
     assert account["scored_now"] == ROWS + 1 - before
     check(output, source, model)
-
-
-@pytest.mark.scale
-def test_the_full_size_demo_with_thumbnails(tmp_path: Path, figure: Figure) -> None:
-    """Every row with a picture is scored with it, and what that costs beside the towers alone is printed."""
-    model = ROOT / "models" / "model_full.pt"
-    with thumbnail_host() as host:
-        for name, pictures in (("none", 0), ("every 20th new", LONG_ROWS // 20), ("all new", LONG_ROWS)):
-            urls = tuple(host.thumbnail(seed) for seed in range(pictures))
-            source, output = (
-                write_csv(tmp_path / f"{pictures}.csv", LONG_ROWS, urls),
-                tmp_path / str(pictures),
-            )
-            options = ("--map", "title=Headline", "--part-rows", "250")
-            _, account = finish(
-                start(source, output, model, *options, thumbnail_trusted_networks="127.0.0.0/8")
-            )
-            figure(f"thumbnails {name}: rows/s/core", account["rows_per_s_per_core"])
-            figure(
-                f"thumbnails {name}: the towers alone, rows/s/core",
-                account["towers_limit_rows_per_s_per_core"],
-            )
-            assert {row["image"] for row in scores(output)} == {
-                "used" if pictures else "missing: no_thumbnail"
-            }
