@@ -19,11 +19,11 @@ def scorers(process: "subprocess.Popen[Any]") -> list[int]:
     return [pid for pid in ProcessTree(process).pids() if _title(pid).startswith(SCORER)]
 
 
-def peak_mb(pid: int) -> float:
-    """The most memory that a process had so far, in MB (10^6); 0 when it is gone."""
+def memory_mb(pid: int, of: str) -> float:
+    """Memory of a process, in MB (10^6): VmRSS now, or VmHWM at most so far; 0 when it is gone."""
     with suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM"):
+            if line.startswith(of):
                 return int(line.split()[1]) * 1024 / 1e6
     return 0.0
 
@@ -43,34 +43,44 @@ def kill_all(process: "subprocess.Popen[Any]") -> None:
     process.communicate(timeout=LIMIT_S)
 
 
+Memory = dict[str, float]
+
+
 class Peaks:
-    """The most memory that the driver and a scoring process had, when a share of the parts was finished."""
+    """What the driver and the processes that score have in memory: after a tenth of the parts, and later on.
+
+    `early` and `late` are peaks, MB by who; `more` is what anybody had beyond what it had after a tenth.
+    """
 
     def __init__(self, process: "subprocess.Popen[Any]", output: Path, parts: int) -> None:
         self._process, self._output, self._parts = process, output, parts
-        self.early: dict[str, float] = {}
-        self.late: dict[str, float] = {}
+        self.early: Memory = {}
+        self.late: Memory = {}
+        self.more: Memory = {}
         self.cpu_s = 0.0
         """What the command and all its processes used."""
-        self._seen: list[int] = []
+        self._seen: dict[int, float] = {}
 
-    def watch(self, early: float = 0.1) -> None:
+    def watch(self) -> None:
         """Return when the command has ended."""
+        tree = ProcessTree(self._process)
         while self._process.poll() is None:
-            done = len(list(self._output.glob("part-*.parquet"))) / self._parts
-            if not self.early and done >= early:
-                self._seen = scorers(self._process)
-                self.early = self._peaks()
-            elif self.early and self._are_all_there():
-                self.late = self._peaks()
-            self.cpu_s = max(self.cpu_s, ProcessTree(self._process).cpu_seconds())
+            if self._seen:
+                self._look()
+            elif len(list(self._output.glob("part-*.parquet"))) >= 0.1 * self._parts:
+                pids = [self._process.pid, *scorers(self._process)]
+                self._seen = {pid: memory_mb(pid, "VmRSS") for pid in pids}
+                self._look()
+                self.early = dict(self.late)
+            self.cpu_s = max(self.cpu_s, tree.cpu_seconds())
             time.sleep(0.2)
 
-    def _are_all_there(self) -> bool:
-        return all(_title(pid).startswith(SCORER) for pid in self._seen)
-
-    def _peaks(self) -> dict[str, float]:
-        return {"driver": peak_mb(self._process.pid), "scorer": max(map(peak_mb, self._seen), default=0.0)}
+    def _look(self) -> None:
+        for pid, before in self._seen.items():
+            who = "driver" if pid == self._process.pid else "scorer"
+            if (peak := memory_mb(pid, "VmHWM")) and (who == "driver" or _title(pid).startswith(SCORER)):
+                self.late[who] = max(self.late.get(who, 0), peak)
+                self.more[who] = max(self.more.get(who, 0), memory_mb(pid, "VmRSS") - before)
 
 
 def _title(pid: int) -> bytes:

@@ -22,6 +22,8 @@ KNOWN_PICTURES = 2000
 CACHE_BYTES = 32 * 1024 * 1024  # full long before the first tenth is done, so that what grows is no cache
 MORE_MB = 100  # a held row's cells and result are 3 kB and more: half of 100,000 would be 150 MB
 
+FAT_ROWS, FAT_BYTES = 2000, 100_000
+
 pytestmark = [needs_ray, pytest.mark.scale]
 
 
@@ -89,7 +91,24 @@ def test_every_row_of_a_large_file(
     assert scored["row"].to_pylist() == list(range(rows))
     assert scored["id"].to_pylist() == [str(index) for index in range(rows)]
     assert set(scored["image"].to_pylist()) == {"used"}
-    assert all(peaks.late[who] - peaks.early[who] < MORE_MB for who in ("scorer", "driver"))
+    assert peaks.more.keys() == {"scorer", "driver"}
+    assert max(peaks.more.values()) < MORE_MB
+
+
+def test_memory_holds_parts_and_not_rows(tmp_path: Path, model: Path, figure: Figure) -> None:
+    """Of rows of 100 kB each, 200 MB in all, nobody ever holds a third more than after a tenth."""
+    source, output = tmp_path / "in.csv", tmp_path / "out"
+    with source.open("w", encoding="utf-8") as opened:
+        opened.write("title,note\n")
+        opened.writelines(f"title {row},{os.urandom(FAT_BYTES // 2).hex()}\n" for row in range(FAT_ROWS))
+    process = start(source, output, model, "--keep", "note", "--part-rows", "50", "--no-limit")
+    peaks = Peaks(process, output, FAT_ROWS // 50)
+    peaks.watch()
+    _, account = finish(process)
+    assert account["scored_now"] == FAT_ROWS
+    figure("200 MB of rows: more in memory than after a tenth, MB", round(max(peaks.more.values())))
+    assert peaks.more.keys() == {"scorer", "driver"}
+    assert max(peaks.more.values()) < FAT_ROWS * FAT_BYTES / 3e6
 
 
 def test_what_exact_scores_cost(
