@@ -67,7 +67,7 @@ scale-setup: setup ## install Ray into .venv, for deploy/ray_serve.py and deploy
 scale-test: setup-dev scale-setup model ## hurt a local Ray cluster and a shared cache and print figures; ARGS="-k words" chooses
 	@exec $(PY) -m tests.scale $(ARGS)
 
-check: setup-dev ## ruff and mypy
+check: setup-dev scale-setup ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
