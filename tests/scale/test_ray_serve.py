@@ -3,12 +3,15 @@
 import base64
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -162,3 +165,42 @@ def test_a_hurt_cluster_loses_no_request(
     for hurt in ("replica", "node"):
         assert seen[hurt]["lost"] == []
         assert seen[hurt]["answered"]["single"] > 0
+
+
+@pytest.mark.scale
+def test_serve_run_serves_this_machine_alone(
+    model: Path, alone: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """The guide's command: ready at 127.0.0.1:8000 and nowhere else, the same answers, gone with Ctrl-C."""
+    url, log = "http://127.0.0.1:8000", tmp_path / "log"
+    if listening(8000):
+        pytest.skip("port 8000, which `serve run` takes, is in use")
+    with ray_environment(checkpoint=model, max_batch_size=1) as variables, log.open("wb") as output:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "serve", "run", "deploy.ray_serve:app"],
+            cwd=ROOT,
+            env=variables | {"RAY_ADDRESS": "local"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline = time.monotonic() + LIMIT_S / 4
+            while "is ready at" not in log.read_text(encoding="utf-8"):
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()  # noqa: PT018
+                time.sleep(0.25)
+            answers = [scored(httpx.post(f"{url}/predict", json=question)) for question in QUESTIONS]
+            addresses = listening(8000)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(LIMIT_S / 4)
+    assert answers == alone
+    assert addresses == {"127.0.0.1"}
+    assert process.returncode == 0
+    assert not listening(8000)
+
+
+def listening(port: int) -> set[str]:
+    """The addresses at which somebody listens on it."""
+    found = psutil.net_connections("tcp")
+    return {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN and each.laddr.port == port}
