@@ -64,7 +64,7 @@ hostile: setup-dev model ## measure every promise and print the table; ARGS="-k 
 scale-setup: setup ## install Ray into .venv, for deploy/ray_serve.py and deploy/score_dataset
 	@$(PY) deploy/install_requirements.py requirements-scale.txt
 
-scale-test: setup-dev scale-setup model ## hurt a local Ray cluster and a shared cache and print figures; ARGS="-k words" chooses
+scale-test: setup-dev scale-setup model ## hurt a local Ray cluster and a shared cache and print figures; ARGS="--rows 5000" is quicker
 	@exec $(PY) -m tests.scale $(ARGS)
 
 check: setup-dev scale-setup ## ruff and mypy
