@@ -11,7 +11,6 @@ from typing import Any
 from benchmarks.processes import ProcessTree
 
 SCORER = b"ray::MapWorker"
-LIMIT_S = 120
 
 
 def scorers(process: "subprocess.Popen[Any]") -> list[int]:
@@ -33,14 +32,6 @@ def kill_scorer(process: "subprocess.Popen[Any]") -> int:
     pid = scorers(process)[0]
     os.kill(pid, signal.SIGKILL)
     return pid
-
-
-def kill_all(process: "subprocess.Popen[Any]") -> None:
-    """End the command as a power cut would: it and every process that it started, by their numbers."""
-    for pid in ProcessTree(process).pids():
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.communicate(timeout=LIMIT_S)
 
 
 Memory = dict[str, float]

@@ -1,20 +1,13 @@
 """`python -m deploy.score_dataset` on a real Ray of this machine: killed, run again, and right."""
 
 import asyncio
-import multiprocessing
-import os
-from dataclasses import asdict
-from ipaddress import IPv4Network
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
-from deploy.score_dataset.job import Job, Part, fields_of
-from deploy.score_dataset.results import Results
+from deploy.score_dataset.job import fields_of
 from deploy.score_dataset.sources import opened_table
-from deploy.score_dataset.worker import AT_ONCE, Work, Worker
+from deploy.score_dataset.worker import AT_ONCE
 from serving.admission import Admission
 from serving.batch import score_each
 from serving.predictor import Predictor
@@ -23,10 +16,10 @@ from serving.settings import Settings
 from serving.telemetry import Telemetry
 from tests.scale.crowded_host import crowded_host
 from tests.scale.dataset import COLUMNS, LIMIT_S, finish, kill_when, rejected, scores, start, write_csv
+from tests.scale.one_worker import OBSERVED, PART_ROWS, in_a_process, prepared
 from tests.scale.ray_here import needs_ray
 
 ROWS = 300
-OBSERVED = "2018-03-01T00:00:00+00:00"
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--threads", "1", "--observed-at", OBSERVED, "--exact")
 
 pytestmark = needs_ray
@@ -88,27 +81,6 @@ def test_two_processes_score_what_one_would(tmp_path: Path, model: Path) -> None
     check(output, source, model)
 
 
-def prepared(source: Path, output: Path, model: Path, per_host: int = 1) -> Work:
-    """One part's work."""
-    table = opened_table(source)
-    fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
-    job = Job(str(source), table.digest, fields, [], 100, [], False, OBSERVED).begin(output)
-    results = Results(output, pa.schema([]))
-    results.prepare()
-    networks = (IPv4Network("127.0.0.0/8"),)
-    settings = Settings(checkpoint=str(model), threads=1, thumbnail_trusted_networks=networks)
-    return Work(job, table, results, settings, 1, per_host, "this")
-
-
-def in_a_process(work: Work) -> None:
-    """Finish the only part."""
-    (part,) = work.table.parts(100)
-    process = multiprocessing.get_context("spawn").Process(target=finish_part, args=(work, part))
-    process.start()
-    process.join(LIMIT_S)
-    assert process.exitcode == 0
-
-
 @pytest.mark.parametrize("per_host", [1, 3])
 def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: Path, per_host: int) -> None:
     """However many rows are under way, and each is scored with its picture."""
@@ -120,17 +92,11 @@ def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: P
     assert {row["image"] for row in scores(output)} == {"used"}
 
 
-def finish_part(work: Work, part: Part) -> None:
-    """A worker binds its process to cores and never ends by itself, so it has one of its own."""
-    Worker(work)({name: np.array([value]) for name, value in asdict(part).items()})
-    os._exit(0)
-
-
 def test_rows_that_end_their_worker_again_and_again_are_set_aside(tmp_path: Path, model: Path) -> None:
     """After three deaths in one run those under way have that reason, the others of the part their scores."""
     source, output = write_csv(tmp_path / "in.csv", 80), tmp_path / "out"
     work = prepared(source, output, model)
-    (part,) = work.table.parts(100)
+    (part,) = work.table.parts(PART_ROWS)
     for run in ("stopped by hand", *["this"] * 3):
         work.results.journal(part).begun_before(run)
     in_a_process(work)

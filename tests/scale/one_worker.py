@@ -1,0 +1,68 @@
+"""One scoring process without Ray, which finishes one part; it binds itself to cores, so it is a child."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from ipaddress import IPv4Network
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from deploy.score_dataset.job import Job, Part, fields_of
+from deploy.score_dataset.results import Results
+from deploy.score_dataset.sources import opened_table
+from deploy.score_dataset.table_out import TableOut
+from deploy.score_dataset.worker import Work, Worker
+from serving.settings import Settings
+from tests.scale.dataset import COLUMNS, LIMIT_S
+
+OBSERVED = "2018-03-01T00:00:00+00:00"
+PART_ROWS = 1000
+
+
+def prepared(
+    source: Path, output: Path, model: Path, per_host: int = 16, into: TableOut | None = None
+) -> Work:
+    """The work on one part."""
+    table = opened_table(source)
+    fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
+    kept = ["id"]
+    job = Job(str(source), table.digest, fields, kept, PART_ROWS, [], False, OBSERVED).begin(output)
+    results = Results(output, pa.schema([(name, pa.string()) for name in kept]), into)
+    results.prepare()
+    networks = (IPv4Network("127.0.0.0/8"),)
+    settings = Settings(checkpoint=str(model), threads=1, thumbnail_trusted_networks=networks)
+    return Work(job, table, results, settings, 1, per_host, "this")
+
+
+def begun(work: Work) -> BaseProcess:
+    """The process at work."""
+    (part,) = work.table.parts(PART_ROWS)
+    process = multiprocessing.get_context("spawn").Process(target=_finish, args=(work, part))
+    process.start()
+    return process
+
+
+def in_a_process(work: Work) -> None:
+    """Finish the only part."""
+    process = begun(work)
+    process.join(LIMIT_S)
+    assert process.exitcode == 0
+
+
+def killed_when(work: Work, holds: Callable[[], bool]) -> None:
+    """Begin, and kill the process by SIGKILL once it holds."""
+    process = begun(work)
+    while not holds():
+        assert process.exitcode is None, "it ended before"
+        process.join(0.005)
+    process.kill()
+    process.join(LIMIT_S)
+
+
+def _finish(work: Work, part: Part) -> None:
+    Worker(work)({name: np.array([value]) for name, value in asdict(part).items()})
+    os._exit(0)

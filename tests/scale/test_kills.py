@@ -1,0 +1,113 @@
+"""What is killed while a dataset is scored costs no row its score, and scores none twice."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.score_dataset.table_out import TableOut
+from deploy.score_dataset.worker import AT_ONCE
+from tests.postgres import Candidates, postgres
+from tests.scale.dataset import LIMIT_S, finish, journaled, kill_when, scores, start, write_csv
+from tests.scale.one_worker import in_a_process, killed_when, prepared
+from tests.scale.processes_seen import kill_scorer
+from tests.scale.ray_here import needs_ray
+from tests.scale.test_postgres import address_of
+from tests.thumbnail_host import ThumbnailHost, thumbnail_host
+
+ROWS = 400
+OPTIONS = ("--map", "title=Headline", "--keep", "id", "--observed-at", "2018-03-01T00:00:00+00:00", "--exact")
+HERE = {"thumbnail_trusted_networks": "127.0.0.0/8"}
+
+pytestmark = needs_ray
+
+
+def asked_again(host: ThumbnailHost) -> int:
+    """How many pictures were fetched more than once, as their host has counted: a row each."""
+    return sum(count > 1 for count in Counter(host.asked).values())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Return once it holds."""
+    deadline = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it never holds"
+        time.sleep(0.02)
+
+
+def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
+    """One that scores is killed by SIGKILL: the run ends as if nothing had been, and no row is done again but
+    those that were under way.
+    """
+    with thumbnail_host() as host:
+        pictures = tuple(host.thumbnail(seed) for seed in range(ROWS))
+        source, output = write_csv(tmp_path / "in.csv", ROWS, pictures), tmp_path / "out"
+        options = (*OPTIONS, "--no-limit", "--part-rows", "200", "--workers", "1")
+        process = start(source, output, model, *options, **HERE)
+        until(lambda: journaled(output) >= 100)
+        kill_scorer(process)
+        _, account = finish(process)
+        again = asked_again(host)
+    assert account["rows"] == ROWS + 1
+    assert 0 < again <= AT_ONCE
+    first, untouched = scores(output), tmp_path / "untouched"
+    assert [row["row"] for row in first] == sorted({row["row"] for row in first})
+    with thumbnail_host() as host:
+        again_source = tmp_path / "again.csv"
+        old, new = pictures[0].rpartition("/")[0], host.url
+        again_source.write_text(source.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        finish(start(again_source, untouched, model, *options, **HERE))
+    assert first == scores(untouched)
+
+
+@pytest.mark.scale
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, model: Path) -> None:
+    """The host has seen each picture once, but for those of the rows that were under way."""
+    with thumbnail_host() as host:
+        pictures = tuple(host.thumbnail(seed) for seed in range(ROWS))
+        source, output = write_csv(tmp_path / "in.csv", ROWS, pictures), tmp_path / "out"
+        options = (*OPTIONS, "--no-limit", "--part-rows", "200", "--workers", "1")
+        before = kill_when(start(source, output, model, *options, **HERE), output, 100)
+        _, account = finish(start(source, output, model, *options, **HERE))
+        assert asked_again(host) <= AT_ONCE
+    assert account["scored_now"] == ROWS + 1 - before
+
+
+def test_what_is_written_down_is_not_done_again(tmp_path: Path, model: Path) -> None:
+    """A process is killed by SIGKILL when 100 rows are done; the next fetches none of their pictures."""
+    with thumbnail_host() as host:
+        pictures = tuple(host.thumbnail(seed) for seed in range(ROWS))
+        output = tmp_path / "out"
+        work = prepared(write_csv(tmp_path / "in.csv", ROWS, pictures), output, model)
+        killed_when(work, lambda: journaled(output) >= 100)
+        in_a_process(work)
+        assert asked_again(host) <= AT_ONCE
+    assert len({row["row"] for row in scores(output)}) == len(scores(output)) > 300
+
+
+def test_a_process_killed_between_a_transaction_and_its_file(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scores are in the database once, they are those of the file, and no row is scored again."""
+    output = tmp_path / "out"
+    gate = output / ".part-000000000.parquet.unfinished"
+    with postgres() as database, thumbnail_host() as host:
+        pictures = tuple(host.thumbnail(seed) for seed in range(60))
+        source = write_csv(tmp_path / "in.csv", 60, pictures)
+        columns = {"id": "text", "viral_score": "double precision"}
+        into = TableOut(address_of(database.url, monkeypatch), "scores", "id", columns)
+        into.prepare()
+        work, table = prepared(source, output, model, into=into), Candidates(database.url)
+        os.mkfifo(gate)  # whoever writes the part's file waits here, when its transaction is over
+        killed_when(work, lambda: bool(table.run("SELECT 1 FROM scores")))
+        gate.unlink()
+        before = len(host.asked)
+        assert not list(output.glob("part-*"))
+        in_a_process(work)
+        assert len(host.asked) == before
+        rows = table.run("SELECT id, viral_score FROM scores ORDER BY id")
+    assert rows == sorted((row["id"], row["viral_score"]) for row in scores(output))
+    assert len(rows) > 50
