@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from ipaddress import IPv4Network
@@ -21,6 +22,7 @@ from tests.scale.dataset import COLUMNS, LIMIT_S
 
 OBSERVED = "2018-03-01T00:00:00+00:00"
 PART_ROWS = 1000
+PATIENCE_S = 60
 
 
 def prepared(
@@ -55,12 +57,15 @@ def in_a_process(work: Work) -> None:
 
 def killed_when(work: Work, holds: Callable[[], bool]) -> None:
     """Begin, and kill the process by SIGKILL once it holds."""
-    process = begun(work)
-    while not holds():
-        assert process.exitcode is None, "it ended before"
-        process.join(0.005)
-    process.kill()
-    process.join(LIMIT_S)
+    process, deadline = begun(work), time.monotonic() + PATIENCE_S
+    try:
+        while not holds():
+            assert process.exitcode is None, "it ended before"
+            assert time.monotonic() < deadline, "it never holds"
+            process.join(0.005)
+    finally:
+        process.kill()
+        process.join(LIMIT_S)
 
 
 def _finish(work: Work, part: Part) -> None:
