@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.thumbnail_host import ThumbnailHost, thumbnail_host
 
 ROWS = 400
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--observed-at", "2018-03-01T00:00:00+00:00", "--exact")
-HERE = {"thumbnail_trusted_networks": "127.0.0.0/8"}
+HERE: dict[str, Any] = {"thumbnail_trusted_networks": "127.0.0.0/8"}
 
 pytestmark = needs_ray
 

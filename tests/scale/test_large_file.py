@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -63,7 +64,7 @@ def test_every_row_of_a_large_file(
     pictures = rows if thumbnails == "new" else min(KNOWN_PICTURES, rows // 10)
     source = write_videos(tmp_path / "in.csv", rows, url, pictures)
     output = tmp_path / "out"
-    settings = {"thumbnail_trusted_networks": "127.0.0.0/8", "cache_bytes": CACHE_BYTES}
+    settings: dict[str, Any] = {"thumbnail_trusted_networks": "127.0.0.0/8", "cache_bytes": CACHE_BYTES}
     model = ROOT / "models" / "model_full.pt"
     with capfd.disabled():  # the command says on the terminal how far it is
         print(f"\n{rows} rows, thumbnails {thumbnails}", flush=True)
@@ -117,7 +118,9 @@ def test_what_exact_scores_cost(
     """Rows per second without batches, beside those with them; scores differ by 1e-4 at most."""
     rows = min(rows // 10, 2000)
     source = write_videos(tmp_path / "in.csv", rows, host[0], rows)
-    model, rates, scores = ROOT / "models" / "model_full.pt", [], []
+    model = ROOT / "models" / "model_full.pt"
+    rates: list[float] = []
+    scores: list[list[float]] = []
     for options in ((), ("--exact",)):
         output = tmp_path / f"out{len(rates)}"
         process = start(
