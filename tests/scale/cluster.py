@@ -23,10 +23,13 @@ from deploy.ray_serve import app
 from tests.scale.figures import scored
 from tests.scale.load import Load
 from tests.service import free_port
+from tests.thumbnail_host import thumbnail_host
 
 REPLICAS = 2
 WORKERS = 3
 CALM_S = 3.0
+CROWD = 16
+WAIT_S = 0.5
 LIMIT_S = 240
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024, "node_ip_address": "127.0.0.1"}
 
@@ -72,7 +75,13 @@ def kill_replica() -> None:
 
 def main(model: str, questions: str) -> dict[str, Any]:
     """What was seen."""
-    os.environ |= {"MILES_CHECKPOINT": model, "MILES_MAX_BATCH_SIZE": "1", "MILES_LOG_LEVEL": "error"}
+    os.environ |= {
+        "MILES_CHECKPOINT": model,
+        "MILES_MAX_BATCH_SIZE": "1",
+        "MILES_LOG_LEVEL": "error",
+        "MILES_THUMBNAIL_TRUSTED_NETWORKS": "127.0.0.0/8",
+        "MILES_THUMBNAIL_TTL_S": "0",  # so that each request waits for its picture
+    }
     asked = json.loads(Path(questions).read_text(encoding="utf-8"))
     cluster = Cluster(
         initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False}
@@ -91,7 +100,10 @@ def main(model: str, questions: str) -> dict[str, Any]:
         ready_s = time.monotonic() - began
         url = f"http://127.0.0.1:{first}"
         answers = [scored(httpx.post(f"{url}/predict", json=question, timeout=40)) for question in asked]
-        replica = during(Load([url], asked, {"single": answers}), kill_replica)
+        with thumbnail_host(WAIT_S) as pictures:
+            # The first question's picture, at an address: requests are under way when a replica is killed.
+            slow = [asked[0] | {"thumbnail_url": f"{pictures.url}/slow.jpg"}]
+            replica = during(Load([url], slow, {"single": answers}, clients=CROWD), kill_replica)
         node, port = next((node, port) for node, port in nodes.items() if node.node_id in replicas().values())
         until(lambda: is_answering(port))
         urls = [f"http://127.0.0.1:{port}", url]
