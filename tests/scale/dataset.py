@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,14 @@ def start(
     model: Path,
     *options: str,
     stderr: int | None = subprocess.PIPE,
+    env: Mapping[str, str] | None = None,
     **settings: object,
 ) -> subprocess.Popen[str]:
-    """The command at work, in a session of its own."""
+    """The command at work, in a session of its own; `env` is for one on a cluster that is there."""
     return subprocess.Popen(
         [sys.executable, "-m", "deploy.score_dataset", str(source), str(output), *options],
         cwd=ROOT,
-        env=environment(checkpoint=model, **settings),
+        env=environment(checkpoint=model, **settings) | dict(env or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,
