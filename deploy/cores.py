@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 
 def take_cores(count: int, folder: Path | None = None) -> list[int]:
@@ -37,18 +36,18 @@ def chosen_cores(count: int, allowed: Sequence[int], folder: Path) -> list[int]:
     return groups[os.getpid() % len(groups)]
 
 
-_held: list[IO[str]] = []  # a lock lasts as long as its file is open: to the end of the process
+_held: list[int] = []  # a lock lasts as long as its file is open: to the end of the process
 
 
 def _take(paths: Sequence[Path]) -> bool:
     """Lock all of these files, or none."""
-    opened = [path.open("w") for path in paths]
+    opened = [os.open(path, os.O_WRONLY | os.O_CREAT, 0o600) for path in paths]
     try:
         for file in opened:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         for file in opened:
-            file.close()
+            os.close(file)
         return False
     _held.extend(opened)
     return True
