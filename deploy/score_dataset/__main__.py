@@ -20,8 +20,8 @@ A table is read in the order of its key. With OUT a database each part's scores 
 folder `--state` holds them, too. Passwords are read from PGPASSWORD or libpq's password file.
 
 However many processes there are, the same rows have scores and the same are set aside. Who shares a batch
-with whom is chance, and moves a few scores by thousandths; with `--exact` each video is alone in its forward,
-the last digit is the same each time, and it takes longer.
+with whom is chance, and may move a few scores by thousandths; with `--exact` each video is alone in its
+forward, the last digit is the same each time, and it takes longer.
 
 MILES_ settings hold as for the service. The last line is JSON: rows, seconds, rows per second and core (with
 the time in which processes start), and what the towers alone would do. Exit codes: 0 every row has a score;

@@ -132,8 +132,8 @@ def test_what_exact_scores_cost(
     batched, exact, by_one = scores
     moved = [abs(one - other) for one, other in zip(batched, exact, strict=True)]
     figure(f"{rows} rows, --exact: share of the rate with batches", round(rates[1] / rates[0], 3))
-    figure(f"{rows} rows, with batches: moved by more than 0.0001", sum(by > 1e-4 for by in moved))
-    figure(f"{rows} rows, with batches: moved by at most", round(max(moved), 6))
+    figure(f"{rows} rows, with batches and alone: differ by more than 0.0001", sum(by > 1e-4 for by in moved))
+    figure(f"{rows} rows, with batches and alone: differ by at most", round(max(moved), 6))
     assert len(exact) == rows
     assert exact == by_one
     assert max(moved) < MOST_MOVED
