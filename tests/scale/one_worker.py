@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from ipaddress import IPv4Network
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,19 @@ PATIENCE_S = 60
 
 
 def prepared(
-    source: Path, output: Path, model: Path, per_host: int = 16, into: TableOut | None = None
+    source: Path,
+    output: Path,
+    model: Path,
+    per_host: int = 16,
+    into: TableOut | None = None,
+    *,
+    exact: bool = False,
 ) -> Work:
     """The work on one part."""
     table = opened_table(source)
     fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
     kept = ["id"]
-    job = Job(str(source), table.digest, fields, kept, PART_ROWS, [], False, OBSERVED).begin(output)
+    job = Job(str(source), table.digest, fields, kept, PART_ROWS, [], exact, OBSERVED).begin(output)
     results = Results(output, pa.schema([(name, pa.string()) for name in kept]), into)
     results.prepare()
     networks = (IPv4Network("127.0.0.0/8"),)
@@ -68,6 +75,23 @@ def killed_when(work: Work, holds: Callable[[], bool]) -> None:
         process.join(LIMIT_S)
 
 
-def _finish(work: Work, part: Part) -> None:
-    Worker(work)({name: np.array([value]) for name, value in asdict(part).items()})
+def forward_sizes(work: Work) -> set[int]:
+    """Finish the only part; how many videos the forwards of all steps had."""
+    context = multiprocessing.get_context("spawn")
+    sizes: SimpleQueue[set[int]] = context.SimpleQueue()
+    (part,) = work.table.parts(PART_ROWS)
+    process = context.Process(target=_finish, args=(work, part, sizes))
+    process.start()
+    process.join(LIMIT_S)
+    assert process.exitcode == 0
+    return sizes.get()
+
+
+def _finish(work: Work, part: Part, sizes: "SimpleQueue[set[int]] | None" = None) -> None:
+    worker = Worker(work)
+    worker({name: np.array([value]) for name, value in asdict(part).items()})
+    if sizes is not None:
+        pipeline = worker._scoring._predictor.pipeline
+        assert pipeline is not None, "it has scored"
+        sizes.put({size for queue in pipeline.queues.values() for size in queue.batches})
     os._exit(0)

@@ -16,7 +16,7 @@ from serving.settings import Settings
 from serving.telemetry import Telemetry
 from tests.scale.crowded_host import crowded_host
 from tests.scale.dataset import COLUMNS, LIMIT_S, finish, kill_when, rejected, scores, start, write_csv
-from tests.scale.one_worker import OBSERVED, PART_ROWS, in_a_process, prepared
+from tests.scale.one_worker import OBSERVED, PART_ROWS, forward_sizes, in_a_process, prepared
 from tests.scale.ray_here import needs_ray
 
 ROWS = 300
@@ -116,3 +116,10 @@ def test_a_killed_run_goes_on_and_every_row_is_scored_once(tmp_path: Path, model
     _, account = finish(start(source, output, model, *options, "--workers", "2"))
     assert account["scored_now"] == ROWS + 1 - before
     check(output, source, model)
+
+
+def test_exact_has_each_video_alone_in_its_forward(tmp_path: Path, model: Path) -> None:
+    """In both towers and the fusion; without it some share theirs."""
+    source = write_csv(tmp_path / "in.csv", 80)
+    assert forward_sizes(prepared(source, tmp_path / "exact", model, exact=True)) == {1}
+    assert max(forward_sizes(prepared(source, tmp_path / "batched", model))) > 1
