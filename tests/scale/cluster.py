@@ -22,6 +22,7 @@ from ray.cluster_utils import Cluster
 from deploy.ray_serve import app
 from tests.scale.figures import scored
 from tests.scale.load import Load
+from tests.scale.local_ray import until
 from tests.service import free_port
 from tests.thumbnail_host import thumbnail_host
 
@@ -30,7 +31,6 @@ WORKERS = 3
 CALM_S = 3.0
 CROWD = 16
 WAIT_S = 0.5
-LIMIT_S = 240
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024, "node_ip_address": "127.0.0.1"}
 
 
@@ -40,8 +40,8 @@ def during(load: Load, hurt: Callable[[], None]) -> dict[str, Any]:
         time.sleep(CALM_S)
         began = time.monotonic()
         hurt()
-        until(lambda: running() < REPLICAS)
-        until(lambda: running() == REPLICAS)
+        until(lambda: running() < REPLICAS, serve.status)
+        until(lambda: running() == REPLICAS, serve.status)
         took = time.monotonic() - began
         time.sleep(CALM_S)
     return load.account | {"full_capacity_s": round(took, 1)}
@@ -58,14 +58,6 @@ def replicas() -> dict[str, str]:
     alive = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]
     named = {actor["Name"]: actor["Address"]["NodeID"] for actor in alive}
     return {name: node for name, node in named.items() if name.startswith("SERVE_REPLICA::")}
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Return once it holds; fails when it never does."""
-    deadline = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline, serve.status()
-        time.sleep(0.25)
 
 
 def kill_replica() -> None:

@@ -11,8 +11,7 @@ import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,13 @@ os.environ.pop("RAY_AUTH_MODE", None)  # on one machine Ray asks for its token w
 import grpc
 import httpx
 import psutil
-import ray
 from ray import serve
 
 from deploy import ray_serve
 from model.openvino_engine import OpenVinoEngine
 from tests.faulty_service import HANG, cue, encode_text
 from tests.scale.figures import scored
+from tests.scale.local_ray import local_ray, until
 from tests.service import free_port
 
 NAMES = ("default", "bounded", "hanging", "broken")
@@ -103,14 +102,6 @@ def full_proxy(url: str) -> dict[str, Any]:
         "answered": sum(answer.status_code == 200 for answer in answers),
         "held": statuses,
     }
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Return once it holds; fails when it never does."""
-    deadline = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline, serve.status()
-        time.sleep(0.1)
 
 
 def status_of(name: str) -> str:
@@ -226,22 +217,14 @@ def main(model: str, damaged: str, questions: str) -> dict[str, Any]:
         "MILES_THUMBNAIL_TRUSTED_NETWORKS": "127.0.0.0/8",
     }
     asked = json.loads(Path(questions).read_text(encoding="utf-8"))
-    ray.init(
-        "local",
-        include_dashboard=False,
-        num_cpus=len(NAMES),
-        object_store_memory=80 * 1024 * 1024,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    try:
-        port = free_port()
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run_many(targets(model, damaged), wait_for_applications_running=False)
-        return seen(f"http://127.0.0.1:{port}", asked)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+    with local_ray(len(NAMES)):
+        try:
+            port = free_port()
+            serve.start(http_options={"host": "127.0.0.1", "port": port})
+            serve.run_many(targets(model, damaged), wait_for_applications_running=False)
+            return seen(f"http://127.0.0.1:{port}", asked)
+        finally:
+            serve.shutdown()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,12 @@ from ray.cluster_utils import Cluster
 from deploy.ray_serve import image_tower, ingress, text_tower
 from tests.scale.figures import scored
 from tests.scale.load import Load
+from tests.scale.local_ray import until
 from tests.service import free_port
 
 CALM_S = 3.0
-BEGUN_S = 0.5
 LIMIT_S = 240
+BEGUN_S = 0.5
 PATIENCE_S = 60.0
 CROWD = 24
 MANY = 250
@@ -72,14 +72,6 @@ def running(name: str) -> int:
     return int(states.get("RUNNING", 0))
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Return once it holds; fails when it never does."""
-    deadline = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline, serve.status()
-        time.sleep(0.25)
-
-
 def kill_text_tower() -> None:
     """End the process of one text tower as a crash would."""
     process = next(
@@ -101,8 +93,8 @@ def killed(load: Load) -> dict[str, Any]:
         time.sleep(BEGUN_S)
         was_under_way = not many.done()
         kill_text_tower()
-        until(lambda: running("TextTower") < 2)
-        until(lambda: running("TextTower") == 2)
+        until(lambda: running("TextTower") < 2, serve.status)
+        until(lambda: running("TextTower") == 2, serve.status)
         time.sleep(CALM_S)
     return load.account | {"unscored": many.result(), "was_under_way": was_under_way}
 

@@ -20,6 +20,7 @@ import ray
 from ray import serve
 
 from deploy.ray_serve import app, image_tower, ingress, text_tower
+from tests.scale.local_ray import local_ray
 from tests.service import free_port
 from tests.thumbnail_host import picture
 
@@ -95,22 +96,14 @@ def seen(url: str) -> dict[str, Any]:
 
 def main(bundle: str) -> dict[str, Any]:
     """What was seen."""
-    ray.init(
-        "local",
-        include_dashboard=False,
-        num_cpus=3 * REPLICAS,
-        object_store_memory=80 * 1024 * 1024,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    try:
-        port = free_port()
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run_many(targets(bundle))
-        return seen(f"http://127.0.0.1:{port}")
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+    with local_ray(3 * REPLICAS):
+        try:
+            port = free_port()
+            serve.start(http_options={"host": "127.0.0.1", "port": port})
+            serve.run_many(targets(bundle))
+            return seen(f"http://127.0.0.1:{port}")
+        finally:
+            serve.shutdown()
 
 
 if __name__ == "__main__":
