@@ -15,25 +15,25 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from serving.admission import Admission
-from serving.batch import score_each
-from serving.dependencies import PredictorDep
 from serving.errors import install_error_handlers
-from serving.health import health_of, prefers_html
-from serving.loading import Build, whole
-from serving.middleware import install_middleware
-from serving.model_info import describe
-from serving.page import PageFiles, home_page
-from serving.predictor import Predictor
-from serving.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, UNHEALTHY
-from serving.reload import Reloaded, Reloader, ReloaderDep
-from serving.routes import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
-from serving.schemas import ABOUT, BatchRequest, BatchResponse, Health, PredictRequest, PredictResponse
-from serving.server import run
+from serving.http.batch import score_each
+from serving.http.dependencies import PredictorDep
+from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
+from serving.http.health import health_of, prefers_html
+from serving.http.info import describe
+from serving.http.middleware import install_middleware
+from serving.http.page import PageFiles, home_page
+from serving.http.paths import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
+from serving.http.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, UNHEALTHY
+from serving.http.schemas import ABOUT, BatchRequest, BatchResponse, Health, PredictRequest, PredictResponse
+from serving.lifecycle.loading import Build, whole
+from serving.lifecycle.predictor import Predictor
+from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep
+from serving.observability.metrics import Telemetry
+from serving.observability.tracing import FASTAPI_OFF
+from serving.process.server import run
+from serving.scoring.admission import Admission
 from serving.settings import Settings
-from serving.telemetry import Telemetry
-from serving.tracing import FASTAPI_OFF
-from serving.what_if import ExplainRequest, ExplainResponse, explain_one
 
 NDJSON = "application/x-ndjson"
 router = APIRouter()

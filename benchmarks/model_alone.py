@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.workload import MEDIAN_TITLE, TITLE_TOKENS
 from model.engine import Engine, TokenIds
 from model.file_check import CheckpointError
-from serving.loading import LoadedModel, load_model
+from serving.lifecycle.loading import LoadedModel, load_model
 from serving.settings import Settings
 
 SEED = 20

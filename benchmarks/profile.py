@@ -35,10 +35,13 @@ VIDEOS_PER_S = 200
 PLACES = (
     ("download", r"httpcore2|preprocessing/(thumbnail|dialing|single)"),
     ("hand pictures to decoders", r"preprocessing/decode"),
-    ("logs and metrics", r"structlog|logging/|prometheus_client|serving/telemetry"),
+    ("logs and metrics", r"structlog|logging/|prometheus_client|serving/observability"),
     ("tokenise", r"preprocessing/text"),
-    ("features", r"features/|serving/notices"),
-    ("queues and caches", r"serving/(batching|cache|towers|pipeline|predictor)|concurrent/futures"),
+    ("features", r"features/|serving/scoring/notices"),
+    (
+        "queues and caches",
+        r"serving/(scoring/(batching|cache|towers|pipeline)|lifecycle/predictor)|concurrent/futures",
+    ),
     ("HTTP", r"uvicorn|starlette|fastapi|pydantic|h11|httptools|serving/|app\.py"),
 )
 LOOP = "event loop, sockets"

@@ -84,7 +84,7 @@ def processor() -> Finding:
 
 def threads() -> Finding:
     """How many threads a forward takes."""
-    from serving.cpu_quota import usable_cpus
+    from serving.cpu import usable_cpus
 
     seen, usable, wished = os.cpu_count() or 1, usable_cpus(), os.environ.get("MILES_THREADS")
     says = f"{usable} of {seen} processors may be used (affinity, cgroup quota)"

@@ -24,8 +24,8 @@ from ray.serve.handle import DeploymentHandle
 from app import create_app
 from deploy.ray_towers import deployed, engine_on, settle
 from deploy.tower import require_bundle
-from serving.loading import Build, whole
-from serving.predictor import HEALTHY, Predictor
+from serving.lifecycle.loading import Build, whole
+from serving.lifecycle.predictor import HEALTHY, Predictor
 from serving.settings import Settings
 
 CORES = 2

@@ -16,11 +16,11 @@ from deploy.tower import Step, Tower
 from deploy.tower_engine import AT_ONCE, TowerFullError, TowerLostError, TowersEngine
 from model.bundle import Bundle
 from model.engine import Vectors
-from serving.batching import QueueClosedError
 from serving.errors import EngineFailedError
-from serving.loading import Build
+from serving.lifecycle.loading import Build
+from serving.observability.metrics import configure_logging
+from serving.scoring.batching import QueueClosedError
 from serving.settings import Settings
-from serving.telemetry import configure_logging
 
 # What a tower says to those who wait when it stops or hangs; Ray hands an exception on as a kind of it.
 ENDED = (QueueClosedError, EngineFailedError)

@@ -16,12 +16,12 @@ import numpy as np
 from model.bundle import Bundle
 from model.engine import Vectors
 from model.openvino_engine import OpenVinoEngine
-from serving.batching import BatchingQueue, QueueClosedError
-from serving.doubt import Doubt
-from serving.loading import LoadedModel, load_model
+from serving.lifecycle.doubt import Doubt
+from serving.lifecycle.loading import LoadedModel, load_model
+from serving.lifecycle.supervision import Watchdog
+from serving.scoring.batching import BatchingQueue, QueueClosedError
+from serving.scoring.towers import GREY, Vector
 from serving.settings import Settings, SettingsError
-from serving.towers import GREY, Vector
-from serving.watchdog import Watchdog
 
 Step = Literal["text", "image"]
 

@@ -16,7 +16,7 @@ from model.bundle import Bundle
 from model.engine import Pixels, TokenIds, Vectors
 from model.openvino_engine import OpenVinoEngine
 from serving.errors import NotReadyError, OverloadedError
-from serving.loading import fingerprint_of
+from serving.lifecycle.loading import fingerprint_of
 
 # A video costs an ingress a fraction of what it costs the towers: so many questions keep several busy.
 AT_ONCE = 8

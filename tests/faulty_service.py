@@ -11,7 +11,7 @@ import numpy as np
 
 from app import create_app
 from model.openvino_engine import OpenVinoEngine
-from serving.server import run
+from serving.process.server import run
 
 SENSIBLE = OpenVinoEngine.encode_text
 NOT_A_NUMBER, HANG, RAISE, EXIT, BREAK = 101, 102, 103, 104, 105

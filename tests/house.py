@@ -51,7 +51,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def package_of(path: Path) -> str:
-    """`serving` for `serving/cache.py`, `app` for `app.py`."""
+    """`serving` for `serving/scoring/cache.py`, `app` for `app.py`."""
     return path.parts[0].removesuffix(".py")
 
 

@@ -94,7 +94,7 @@ def test_a_forbidden_import_is_caught(package: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("package", "line"),
     [
-        ("app", "from serving.predictor import Predictor"),
+        ("app", "from serving.lifecycle.predictor import Predictor"),
         ("app", "import fastapi"),
         ("serving", "from model.engine import Engine"),
         ("serving", "from . import settings"),

@@ -40,7 +40,7 @@ from model.bundle import bundle_directory, read_bundle
 from model.engine import Engine
 from model.file_check import check_file
 from model.openvino_engine import BATCH_SIZES, OpenVinoEngine
-from serving.cache import entry_bytes
+from serving.scoring.cache import entry_bytes
 
 CHECKPOINT = ROOT / "models" / "model_full.pt"
 CLIENTS = 24

@@ -4,9 +4,9 @@
                               \\-> download -> decode -> image queue -/
     a known video: event loop -> fusion queue -> event loop
 
-As in serving/batching.py, a step takes whatever waits when it becomes free, at most a full batch, and a batch
-of texts that is not full waits for the pictures that are being computed. Replicas know nothing of each other:
-of a Poisson stream that is spread over N of them at random, each sees a Poisson stream of an Nth.
+As in serving/scoring/batching.py, a step takes whatever waits when it becomes free, at most a full batch, and
+a batch of texts that is not full waits for the pictures that are being computed. Replicas know nothing of
+each other: of a Poisson stream that is spread over N of them at random, each sees a Poisson stream of an Nth.
 """
 
 import math

@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import create_app
 from preprocessing.image import ImageLimits, ImageSpec, decode_image
-from serving import towers
-from serving.drift import DriftWindow
+from serving.observability.metrics import Telemetry, configure_logging
+from serving.scoring import towers
+from serving.scoring.drift import DriftWindow
 from serving.settings import Settings
-from serving.telemetry import Telemetry, configure_logging
 
 
 class DecodeThreads:

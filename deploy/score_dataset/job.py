@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving.schemas import PredictRequest
+from serving.http.schemas import PredictRequest
 
 OBSERVED = ("observed_at", "scraped_at")
 NOT_COLUMNS = {"require", "explain"}

@@ -10,9 +10,9 @@ import numpy as np
 from deploy.cores import take_cores
 from deploy.score_dataset.sources import Cells, Malformed
 from deploy.score_dataset.worker import Work
-from serving.generation import load_and_check
-from serving.loading import LoadedModel
-from serving.telemetry import configure_logging
+from serving.lifecycle.instance import load_and_check
+from serving.lifecycle.loading import LoadedModel
+from serving.observability.metrics import configure_logging
 
 SAMPLE = 256
 MEASURED_S = 5.0

@@ -15,14 +15,14 @@ from deploy.cores import take_cores
 from deploy.score_dataset.job import Job, JobError, Part
 from deploy.score_dataset.results import Result, Results
 from deploy.score_dataset.sources import Cells, Malformed, Table, as_json
-from serving.admission import Admission
-from serving.batch import checked
 from serving.errors import MilesError, ModalityRequiredError
-from serving.generation import thumbnail_policy
-from serving.predictor import HEALTHY, Predictor
-from serving.schemas import FailedItem, PredictResponse
+from serving.http.batch import checked
+from serving.http.schemas import FailedItem, PredictResponse
+from serving.lifecycle.instance import thumbnail_policy
+from serving.lifecycle.predictor import HEALTHY, Predictor
+from serving.observability.metrics import configure_logging
+from serving.scoring.admission import Admission
 from serving.settings import Settings
-from serving.telemetry import configure_logging
 
 AT_ONCE = 64  # rows under way in a process: enough that both towers always find full batches
 TRIES = 3

@@ -24,12 +24,15 @@ LOOP_FRAMES = [
             "download",
         ),
         (
-            ["RequestContext.__call__ (serving/middleware.py:87)", "Logger.info (logging/__init__.py:1489)"],
+            [
+                "RequestContext.__call__ (serving/http/middleware.py:87)",
+                "Logger.info (logging/__init__.py:1489)",
+            ],
             "logs and metrics",
         ),
         (["run_asgi (uvicorn/protocols/http/httptools_impl.py:422)"], "HTTP"),
         (
-            ["_waiter (serving/batching.py:90)", "submit (concurrent/futures/thread.py:172)"],
+            ["_waiter (serving/scoring/batching.py:90)", "submit (concurrent/futures/thread.py:172)"],
             "queues and caches",
         ),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.workload import KNOWN_VIDEOS, MEDIAN_TITLE, Workload, write_bodies
 from preprocessing.text import BertTextTokenizer
-from serving.schemas import PredictRequest
+from serving.http.schemas import PredictRequest
 
 
 def test_titles_are_as_long_as_real_ones() -> None:

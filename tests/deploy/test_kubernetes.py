@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from app import create_app
 from preprocessing.addresses import GLOBAL_IPV6, REFUSED_IPV4, REFUSED_IPV6, WEB_PORTS
-from serving.server import LAST_RESORT_S
+from serving.process.server import LAST_RESORT_S
 from serving.settings import Settings, SettingsError
 from tests.service import ROOT
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.drift import FEWEST_ROWS
+from serving.scoring.drift import FEWEST_ROWS
 from tests.service import ROOT, ready_service
 from tests.tiny import write_tiny
 

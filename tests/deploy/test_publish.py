@@ -21,14 +21,14 @@ SMALL = {
     "README.md": README,
     "LICENSE": "MIT\n",
     "app.py": "print('small')\n",
-    "serving/page/index.html": "<p>small</p>\n",
+    "serving/http/page/index.html": "<p>small</p>\n",
     "docs/page.png": "a picture\n",
     "docs/notes.md": "not shown\n",
     "tests/test_app.py": "assert True\n",
     ".env": "TOKEN=1\n",
 }
 GOES_UP = {".dockerignore", "Dockerfile", "LICENSE", "README.md", "app.py", "docs/page.png"} | {
-    "serving/page/index.html"
+    "serving/http/page/index.html"
 }
 
 

@@ -22,11 +22,11 @@ from features import Video
 from model.bundle import Bundle, read_bundle
 from model.openvino_engine import OpenVinoEngine
 from model.sample_images import draw_images
-from serving.admission import Admission
 from serving.errors import NotReadyError, OverloadedError
-from serving.loading import Build, load_model, whole
-from serving.pipeline import ScoringRequest
-from serving.predictor import Predictor
+from serving.lifecycle.loading import Build, load_model, whole
+from serving.lifecycle.predictor import Predictor
+from serving.scoring.admission import Admission
+from serving.scoring.pipeline import ScoringRequest
 from serving.settings import Settings, SettingsError
 from tests.thumbnail_host import picture
 from tests.tiny_bundle import write_tiny_bundle

@@ -10,8 +10,8 @@ import pytest
 from deploy.tower_engine import TowerLostError
 from model.bundle import bundle_directory
 from model.file_check import check_file
-from serving.batching import QueueClosedError
 from serving.errors import EngineFailedError
+from serving.scoring.batching import QueueClosedError
 from tests.scale.figures import Figure, scored
 from tests.scale.ray_here import needs_ray
 from tests.scale.test_ray_serve import QUESTIONS, run

@@ -8,12 +8,12 @@ import pytest
 from deploy.score_dataset.job import fields_of
 from deploy.score_dataset.sources import opened_table
 from deploy.score_dataset.worker import AT_ONCE
-from serving.admission import Admission
-from serving.batch import score_each
-from serving.predictor import Predictor
-from serving.schemas import PredictResponse
+from serving.http.batch import score_each
+from serving.http.schemas import PredictResponse
+from serving.lifecycle.predictor import Predictor
+from serving.observability.metrics import Telemetry
+from serving.scoring.admission import Admission
 from serving.settings import Settings
-from serving.telemetry import Telemetry
 from tests.scale.crowded_host import crowded_host
 from tests.scale.dataset import COLUMNS, LIMIT_S, finish, kill_when, rejected, scores, start, write_csv
 from tests.scale.one_worker import OBSERVED, PART_ROWS, forward_sizes, in_a_process, prepared

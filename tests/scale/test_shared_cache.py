@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.shared_cache import FAILURES_ALLOWED
+from serving.scoring.shared_cache import FAILURES_ALLOWED
 from tests.redis_server import Server, cache_server, until
 from tests.scale.figures import Figure, scored
 from tests.service import ROOT, Service, ready_service

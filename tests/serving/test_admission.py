@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from serving.admission import Admission, DrainRate, FullHouse
 from serving.errors import EngineFailedError, OverloadedError, PredictTimeoutError
+from serving.scoring.admission import Admission, DrainRate, FullHouse
 from tests.serving.asgi import ask, scored
 from tests.serving.test_rate_limit import Clock
 

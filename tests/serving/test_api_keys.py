@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.api_keys import ApiKeys
+from serving.http.auth import ApiKeys
 from serving.settings import Settings, SettingsError
 from tests.serving.asgi import ask, scored
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.batching import BatchingQueue, QueueClosedError, Ran
+from serving.scoring.batching import BatchingQueue, QueueClosedError, Ran
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.cache import ENTRY_BYTES, Vector, VectorCache, entry_bytes, image_key, text_key
+from serving.scoring.cache import ENTRY_BYTES, Vector, VectorCache, entry_bytes, image_key, text_key
 
 pytestmark = pytest.mark.anyio
 ROOM = 1_000_000

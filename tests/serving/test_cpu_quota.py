@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.cpu_quota import usable_cpus
+from serving.cpu import usable_cpus
 
 AFFINITY = len(os.sched_getaffinity(0))
 

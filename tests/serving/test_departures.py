@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.departures import Departures
+from serving.http.disconnect import Departures
 
 pytestmark = pytest.mark.anyio
 

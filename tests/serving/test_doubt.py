@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.doubt import FAILURES, Doubt
+from serving.lifecycle.doubt import FAILURES, Doubt
 
 pytestmark = pytest.mark.anyio
 

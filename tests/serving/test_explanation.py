@@ -13,10 +13,10 @@ from features.groups import groups_of
 from model.engine import Scores
 from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
-from serving.explanation import Explainer, Explanation, Row, Score
-from serving.explanation_schemas import Explanation as OnWire
-from serving.explanation_schemas import rounded_parts
-from serving.loading import LoadedModel
+from serving.http.explanation_schemas import Explanation as OnWire
+from serving.http.explanation_schemas import rounded_parts
+from serving.lifecycle.loading import LoadedModel
+from serving.scoring.explanation import Explainer, Explanation, Row, Score
 from tests.tiny import tiny_checkpoint
 
 TEXT_MEAN = 0.25

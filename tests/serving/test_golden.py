@@ -8,8 +8,8 @@ import pytest
 
 from model.checkpoint import Checkpoint, CheckpointError, write_checkpoint
 from model.torch_engine import TorchEngine
-from serving.golden import check_golden_answers
-from serving.loading import LoadedModel, load_model
+from serving.lifecycle.golden import check_golden_answers
+from serving.lifecycle.loading import LoadedModel, load_model
 from serving.settings import Settings
 from tests.service import run_to_end
 from tests.tiny import tiny_checkpoint

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from serving.doubt import FAILURES
+from serving.lifecycle.doubt import FAILURES
 from tests.faulty_service import BREAK, EXIT, HANG, NOT_A_NUMBER, RAISE, cue
 from tests.service import Service, ready_service, started_service, wait_for
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from features import MILES_V1, Video, compute_features
-from serving import notices
+from serving.scoring import notices
 from tests.tiny import tiny_videos
 
 

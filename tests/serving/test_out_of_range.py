@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from features import MILES_V1, FeatureScaler, Video, compute_features, fit_distributions
-from serving.out_of_range import OutOfRange, out_of_range_for
+from serving.scoring.warnings import OutOfRange, out_of_range_for
 from tests.tiny import FIRST_DAY
 
 TRENDING = "videos that were already trending"

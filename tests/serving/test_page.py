@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from serving.page import ASSETS, PAGE, home_page
+from serving.http.page import ASSETS, PAGE, home_page
 from serving.settings import Settings
 
 HTML = {"Accept": "text/html"}

@@ -3,7 +3,7 @@
 import pytest
 
 from features import REGISTRY
-from serving.quantities import QUANTITIES, age, count, length, percent
+from serving.scoring.quantities import QUANTITIES, age, count, length, percent
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from serving.rate_limit import RateLimit, RateLimiter
+from serving.http.rate_limit import RateLimit, RateLimiter
 from tests.serving.asgi import ask, scored
 
 

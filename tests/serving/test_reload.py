@@ -19,7 +19,7 @@ import pytest
 
 from model.checkpoint import write_checkpoint
 from model.file_check import CheckpointError
-from serving.loading import load_model
+from serving.lifecycle.loading import load_model
 from serving.settings import Settings
 from tests.service import ROOT, Service, environment, free_port, ready_service, wait_for
 from tests.serving.test_lifecycle import waiting_request

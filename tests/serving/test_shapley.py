@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.shapley import shapley_values
+from serving.scoring.shapley import shapley_values
 
 
 def by_orderings(worth: NDArray[np.float64]) -> NDArray[np.float64]:

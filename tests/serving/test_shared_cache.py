@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from serving.cache import KEY_BYTES
-from serving.settings import Settings, SettingsError
-from serving.shared_cache import (
+from serving.scoring.cache import KEY_BYTES
+from serving.scoring.shared_cache import (
     FAILURES_ALLOWED,
     HEAD,
     OUTWEIGHED_BY,
@@ -26,6 +25,7 @@ from serving.shared_cache import (
     packed,
     unpacked,
 )
+from serving.settings import Settings, SettingsError
 from tests.redis_server import PATIENCE_S, Server, cache_server, slowed, until
 from tests.service import Service, ready_service
 from tests.thumbnail_host import ThumbnailHost

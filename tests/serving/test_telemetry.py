@@ -8,8 +8,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.drift import FEWEST_ROWS
-from serving.readings import BATCH_BUCKETS
+from serving.observability.readings import BATCH_BUCKETS
+from serving.scoring.drift import FEWEST_ROWS
 from tests.service import Service, ready_service
 from tests.thumbnail_host import ThumbnailHost
 

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from serving.tracing import FASTAPI_OFF, Tracing
+from serving.observability.tracing import FASTAPI_OFF, Tracing
 from tests.service import ready_service
 from tests.thumbnail_host import ThumbnailHost
 

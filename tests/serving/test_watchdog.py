@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.batching import BatchingQueue, QueueClosedError
 from serving.errors import EngineFailedError
-from serving.watchdog import Watchdog
+from serving.lifecycle.supervision import Watchdog
+from serving.scoring.batching import BatchingQueue, QueueClosedError
 from tests.serving.test_batching import Squares, queue_of
 
 pytestmark = pytest.mark.anyio

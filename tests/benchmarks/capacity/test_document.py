@@ -14,7 +14,7 @@ from benchmarks.capacity.limits import break_even_per_s, cost_per_million, known
 from benchmarks.capacity.markdown import block, replace_block
 from benchmarks.capacity.simulation import Replica, simulate
 from benchmarks.capacity.sizing import SECONDS, SEED, Sized, holds, size_all
-from serving.cache import VectorCache
+from serving.scoring.cache import VectorCache
 from serving.settings import Settings
 
 NAMES = ("measured", "replica", "cores", "outgoing", "memory", "price", "gpu", "check")

@@ -1,0 +1,76 @@
+"""Many videos in one call: each item is checked, scored and answered on its own."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.types import Scope
+
+from serving.errors import MilesError, field_errors, instance_in, problem, problem_of
+from serving.http.rate_limit import Allowance
+from serving.http.schemas import FailedItem, PredictRequest, PredictResponse
+from serving.lifecycle.predictor import Predictor
+from serving.observability.metrics import Telemetry
+from serving.scoring.pipeline import Prediction
+
+Entry = PredictResponse | FailedItem
+
+
+async def score_each(
+    predictor: Predictor,
+    videos: Sequence[Any],
+    scope: Scope,
+    telemetry: Telemetry,
+    *,
+    timings: bool = False,
+    schema: type[PredictRequest] = PredictRequest,
+    counted: int = 1,
+) -> AsyncIterator[tuple[int, Entry]]:
+    """(index, entry) for every item of `videos`, refused ones first, the others as they finish.
+
+    `scope` is the request's: it has the deadline that holds for every item, and what its client may take, of
+    which the first `counted` videos are taken already. `schema` is what an item must be.
+    """
+    instance = instance_in(scope)
+    allowance: Allowance | None = scope.get("allowance")
+    granted = len(videos)
+    if allowance is not None:
+        granted = counted + allowance.take(len(videos) - counted)
+    accepted: dict[int, PredictRequest] = {}
+    for index, video in enumerate(videos):
+        if allowance is not None and index >= granted:
+            yield index, _failed(allowance.refuse(), instance)
+            continue
+        item = checked(video, instance, schema)
+        if isinstance(item, FailedItem):
+            yield index, item
+        else:
+            accepted[index] = item
+    indices = list(accepted)
+    requests = [request.to_domain() for request in accepted.values()]
+    async for position, outcome in predictor.predict_each(requests, scope.get("deadline")):
+        if isinstance(outcome, Prediction):
+            telemetry.count_prediction(outcome)
+            yield indices[position], PredictResponse.of(outcome, timings)
+        else:
+            yield indices[position], _failed(outcome, instance)
+
+
+def checked(
+    video: Any, instance: str, schema: type[PredictRequest] = PredictRequest
+) -> PredictRequest | FailedItem:
+    """An item as a request, or what is wrong with it."""
+    try:
+        return schema.model_validate(video)
+    except ValidationError as exc:
+        return _refused(exc, instance)
+
+
+def _failed(error: MilesError, instance: str) -> FailedItem:
+    return FailedItem.model_validate({"error": problem_of(error, instance)})
+
+
+def _refused(exc: ValidationError, instance: str) -> FailedItem:
+    errors = field_errors(exc.errors(include_url=False, include_input=False, include_context=False))
+    detail = f"{errors[0]['field']}: {errors[0]['message']}"
+    return FailedItem.model_validate({"error": problem(422, detail, instance, errors)})

@@ -1,0 +1,116 @@
+"""`/explain`: one video's score, what moved it, and the scores that some changes of it would give."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from starlette.types import Scope
+
+from serving.http.batch import score_each
+from serving.http.explanation_schemas import Explanation
+from serving.http.schemas import EXAMPLE, FailedItem, PredictRequest, PredictResponse, Problem, Text
+from serving.lifecycle.predictor import Predictor
+from serving.observability.metrics import Telemetry
+from serving.scoring.pipeline import ScoringRequest
+
+MAX_CHANGES = 16
+Value = (
+    Annotated[str, Text]
+    | bool
+    | int
+    | Annotated[float, Field(allow_inf_nan=False)]
+    | list[Annotated[str, Text]]
+)
+Changes = dict[Annotated[str, Text], Value | None]
+
+
+class ExplainRequest(PredictRequest):
+    """A video, and changes of it that are to be scored beside it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **EXAMPLE,
+                    "what_if": [
+                        {"title": "My morning routine"},
+                        {"view_count": 150000},
+                        {"thumbnail_url": None},
+                    ],
+                }
+            ]
+        }
+    )
+
+    what_if: Annotated[list[Changes], Field(max_length=MAX_CHANGES)] | None = Field(
+        None,
+        description="Fields of the request with other values. Each is scored like a request of its own.",
+    )
+
+    def to_domain(self) -> ScoringRequest:
+        """The same video without its wire; here it is explained, whether `explain` says so or not."""
+        return replace(super().to_domain(), explain=True)
+
+    def changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The request that `changes` make of this one, unchecked."""
+        video = self.model_dump(exclude={"explain", "what_if"})
+        return video | {FIELD_BY_ALIAS.get(name, name): value for name, value in changes.items()}
+
+
+class _ChangedRequest(PredictRequest):
+    """A request whose changes must name fields: a name that is none would score the same video again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+FIELD_BY_ALIAS = {
+    alias: name
+    for name, field in PredictRequest.model_fields.items()
+    if isinstance(field.validation_alias, AliasChoices)
+    for alias in field.validation_alias.choices
+    if isinstance(alias, str)
+}
+
+
+class ChangedVideo(BaseModel):
+    """A changed video's answer."""
+
+    changes: Changes
+    prediction: PredictResponse
+
+
+class FailedChange(BaseModel):
+    """A changed video that could not be scored."""
+
+    changes: Changes
+    error: Problem
+
+
+class ExplainResponse(PredictResponse):
+    """A score, what moved it, and what changes would make of it."""
+
+    explanation: Explanation
+    what_if: list[ChangedVideo | FailedChange] = Field(description="In the order of the request.")
+
+
+async def explain_one(
+    body: ExplainRequest, predictor: Predictor, scope: Scope, telemetry: Telemetry
+) -> ExplainResponse:
+    """The answer to `/explain`: the video first, so that its towers' vectors are known to its changes."""
+    prediction = await predictor.predict(body.to_domain(), scope["deadline"])
+    telemetry.count_prediction(prediction)
+    what_if = body.what_if or []
+    changed = [body.changed(changes) for changes in what_if]
+    entries = score_each(predictor, changed, scope, telemetry, schema=_ChangedRequest, counted=0)
+    finished = {index: entry async for index, entry in entries}
+    answer = PredictResponse.of(prediction)
+    return ExplainResponse(
+        **answer.model_dump(),
+        what_if=[
+            FailedChange(changes=changes, error=entry.error)
+            if isinstance(entry := finished[index], FailedItem)
+            else ChangedVideo(changes=changes, prediction=entry)
+            for index, changes in enumerate(what_if)
+        ],
+    )

@@ -1,0 +1,132 @@
+"""What happens to every request before its route, as plain ASGI: id, log line, deadline, last resort.
+
+From the outside in: CORS (on every answer, errors included), `RequestContext`, then who may not pass:
+`ApiKeys`, `RateLimit`, `FullHouse`, `BodyGuard`; and `Departures` around the app.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import instance_in, problem_response
+from serving.http.auth import ApiKeys
+from serving.http.body_limits import BodyGuard
+from serving.http.disconnect import Departures
+from serving.http.paths import SCORING
+from serving.http.rate_limit import RateLimit, RateLimiter
+from serving.observability.metrics import Telemetry
+from serving.observability.tracing import install_tracing
+from serving.scoring.admission import Admission, FullHouse
+from serving.settings import Settings
+
+ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+log = structlog.get_logger()
+
+
+def install_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry, admission: Admission) -> None:
+    """Put the middleware around `app`; the last added is the outermost."""
+    app.add_middleware(Departures)
+    app.add_middleware(BodyGuard, max_bytes=settings.max_request_bytes, timeout_s=settings.receive_timeout_s)
+    app.add_middleware(FullHouse, admission=admission)
+    if settings.rate_limit:
+        limiter = RateLimiter(settings.rate_limit, telemetry.registry)
+        app.add_middleware(RateLimit, limiter=limiter, trusted=settings.trusted_proxies)
+    if settings.api_keys:
+        app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in settings.api_keys])
+    app.add_middleware(RequestContext, telemetry=telemetry, timeout_s=settings.request_timeout_s)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=[origin for origin in settings.cors_origins if "*" not in origin or origin == "*"],
+        allow_origin_regex=_wildcards([origin for origin in settings.cors_origins if origin != "*"]),
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "RateLimit", "RateLimit-Policy"],
+    )
+    install_tracing(app, telemetry.tracing)
+
+
+def _wildcards(origins: Sequence[str]) -> str | None:
+    """One pattern for the origins that hold `*`, which stands for one or more labels of a host."""
+    patterns = [
+        re.escape(origin).replace(r"\*", r"[a-z0-9-]+(\.[a-z0-9-]+)*") for origin in origins if "*" in origin
+    ]
+    return "|".join(f"(?:{pattern})" for pattern in patterns) or None
+
+
+class RequestContext:
+    """Gives a request its id and deadline, logs and counts its answer, and answers for what nobody caught."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, timeout_s: float) -> None:
+        self._app = app
+        self._telemetry = telemetry
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["request_id"] = _request_id(Headers(scope=scope))
+        scope["deadline"] = asyncio.get_running_loop().time() + self._timeout_s
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                self._count(scope, status, time.perf_counter() - started)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("unhandled_error")
+                if status:  # half an answer is out: only closing the connection can say that it is broken
+                    raise
+                answer = problem_response(
+                    HTTPStatus.INTERNAL_SERVER_ERROR,
+                    "Something went wrong on our side. Quote the instance when you report it.",
+                    instance_in(scope),
+                )
+                await answer(scope, receive, send_with_id)
+            finally:
+                seconds = time.perf_counter() - started
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    route=_route(scope),
+                    status=status,
+                    seconds=round(seconds, 4),
+                )
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        self._telemetry.requests.labels(route, _method(scope), status).inc()
+        self._telemetry.latency.labels(route).observe(seconds)
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's own id when it is harmless in a header and in a log, a new one otherwise."""
+    offered = headers.get("x-request-id", "")
+    return offered if ACCEPTABLE_ID.fullmatch(offered) else uuid.uuid4().hex
+
+
+def _route(scope: Scope) -> str:
+    """The route's template: paths that strangers make up must not become metric labels."""
+    refused = scope["path"] if scope["path"] in SCORING else "unknown"  # before a route was looked for
+    return str(getattr(scope.get("route"), "path", refused))
+
+
+def _method(scope: Scope) -> str:
+    method = scope["method"]
+    return method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"

@@ -1,0 +1,216 @@
+"""From a checkpoint's location to everything that a score needs, checked: the slow, blocking start.
+
+A compiled bundle is served without torch. Only the torch engine imports it, and so those imports stand where
+they are needed.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
+from model.bundle import Bundle, bundle_directory, is_bundle, read_bundle
+from model.calibration import BUNDLED
+from model.card import ModelCard
+from model.engine import Engine
+from model.file_check import CheckpointError, check_file
+from model.location import locate_checkpoint
+from model.openvino_engine import OpenVinoEngine
+from model.origin import current_bundle, origin_of
+from preprocessing.image import ImageSpec
+from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
+from serving.cpu import usable_cpus
+from serving.scoring.drift import SCORE
+from serving.settings import Settings
+
+RELEASE = "miles-v1.0"
+Build = Callable[[Bundle, int], Engine]
+"""Makes the engine that runs a bundle with so many threads."""
+
+
+class NotCompiledError(CheckpointError):
+    """A checkpoint without an up-to-date bundle, on a machine that can compile it: `path`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: is not compiled. Run `python -m model.compile {path}`.")
+        self.path = path
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and what was built from its card; nothing in it changes any more."""
+
+    card: ModelCard
+    engine: Engine
+    tokenizer: BertTextTokenizer
+    scaler: FeatureScaler
+    fidelity: dict[str, Any] | None
+    """How far the engine is from the float32 reference; None for an engine that is not compiled."""
+    image_spec: ImageSpec | None
+    """The pixels that the image tower takes; None when the network has no image tower."""
+    distributions: dict[str, Distribution] = field(default_factory=dict)
+    """How features and score were distributed in training; empty where the checkpoint does not say."""
+    mean_text: NDArray[np.float32] | None = None
+    """The mean vector of the training titles, (text_dim,); None where the checkpoint does not say."""
+    scripts: dict[str, float] = field(default_factory=dict)
+    """The share of the training titles by script; empty where the checkpoint does not say."""
+
+    @property
+    def version(self) -> str:
+        """What answers call the model: the release of the code, and which checkpoint."""
+        return f"{RELEASE}+{self.card.sha256[:8]}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What decides a tower's output besides its input: vectors of another fingerprint are not ours."""
+        return fingerprint_of(self.card, self.engine, self.fidelity)
+
+
+def fingerprint_of(card: ModelCard, engine: Engine, fidelity: dict[str, Any] | None) -> str:
+    """The fingerprint of a model that `engine` runs."""
+    account = json.dumps(fidelity, sort_keys=True)  # with what was measured: each bundle has its own
+    bundle = hashlib.sha256(account.encode()).hexdigest()
+    return f"{card.sha256}/{engine.name}/{engine.device}/{engine.precision}/{bundle}"
+
+
+def whole(bundle: Bundle, threads: int) -> OpenVinoEngine:
+    """An engine that runs every step here, warm."""
+    engine = OpenVinoEngine(bundle, threads)
+    engine.warm_up()
+    return engine
+
+
+def load_model(settings: Settings, build: Build = whole) -> LoadedModel:
+    """Locate and check the model, and have `build` make the engine that runs its bundle.
+
+    Call it in the thread that will run the engine. Raises `CheckpointError` or `LocationError`;
+    `NotCompiledError`, which is a `CheckpointError`, where compiling would help.
+    """
+    card, engine, fidelity = _load_engine(settings, build)
+    vision = card.config.vision
+    return LoadedModel(
+        card=card,
+        engine=engine,
+        tokenizer=_build_tokenizer(card),
+        scaler=_build_scaler(card),
+        fidelity=fidelity,
+        image_spec=ImageSpec(vision.height, vision.width) if vision else None,
+        distributions=_build_distributions(card),
+        mean_text=_build_mean_text(card),
+        scripts=card.titles.get("scripts") or {},
+    )
+
+
+def _load_engine(settings: Settings, build: Build) -> tuple[ModelCard, Engine, dict[str, Any] | None]:
+    path = locate_checkpoint(settings.checkpoint)
+    threads = settings.threads or usable_cpus()
+    if settings.engine == "torch":
+        return *_load_torch(path, settings, threads), None
+    bundle = _given_bundle(path, settings) if is_bundle(path) else _bundle_of(path, settings)
+    return bundle.card, build(bundle, threads), bundle.report
+
+
+def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard, Engine]:
+    from model.checkpoint import read_checkpoint
+    from model.torch_engine import TorchEngine
+
+    checkpoint = read_checkpoint(path, settings.checkpoint_sha256)
+    automatic = "bf16" if settings.device == "cuda" else "f32"
+    precision = automatic if settings.precision == "auto" else settings.precision
+    return checkpoint.card(), TorchEngine(checkpoint, settings.device, threads, precision)
+
+
+def _given_bundle(path: Path, settings: Settings) -> Bundle:
+    bundle = read_bundle(path)
+    expected, found = settings.checkpoint_sha256, bundle.card.sha256
+    if expected and found != expected.lower():
+        raise CheckpointError(
+            f"{path}: was compiled from a checkpoint whose sha256 is {found}, expected {expected}. Name its "
+            "own bundle, or correct MILES_CHECKPOINT_SHA256."
+        )
+    if settings.precision not in ("auto", _asked_precision(bundle)):
+        raise CheckpointError(
+            f"{path}: was compiled with precision {_asked_precision(bundle)}, MILES_PRECISION is "
+            f"{settings.precision}. Compile it again, or leave MILES_PRECISION unset."
+        )
+    return bundle
+
+
+def _asked_precision(bundle: Bundle) -> str:
+    return str(bundle.report.get("origin", {}).get("precision"))
+
+
+def _bundle_of(path: Path, settings: Settings) -> Bundle:
+    """The compiled bundle of a checkpoint, if it is there and up to date."""
+    if settings.checkpoint_sha256:
+        check_file(path, settings.checkpoint_sha256)
+    origin = origin_of(path, settings.precision, BUNDLED)
+    directory = bundle_directory(path, origin["checkpoint_sha256"])
+    bundle = current_bundle(directory, origin)
+    if bundle is not None:
+        return bundle
+    if importlib.util.find_spec("torch") is not None:
+        raise NotCompiledError(path)
+    if is_bundle(directory):  # of another processor or another list of calibration texts, and still faithful
+        return _given_bundle(directory, settings)
+    raise CheckpointError(
+        f"{path}: is not compiled, and torch is not installed here to do it. Run `python -m model.compile` "
+        "where requirements.txt is installed, and bring models/compiled along."
+    )
+
+
+def _build_scaler(card: ModelCard) -> FeatureScaler:
+    try:
+        compute_features([], card.scalar_features)  # refuses names that the registry does not hold
+        return FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
+    except (ValueError, UnknownFeatureError) as exc:
+        raise CheckpointError(
+            f"{card.name}: {exc}. Refit the head with `python -m training.fit`, or run the release that "
+            "wrote it."
+        ) from exc
+
+
+def _build_distributions(card: ModelCard) -> dict[str, Distribution]:
+    unknown = sorted(card.distributions.keys() - {*card.scalar_features, SCORE})
+    if unknown:
+        raise CheckpointError(
+            f"{card.name}: has distributions of {', '.join(unknown)}, expected of its features and {SCORE}. "
+            "Train it again."
+        )
+    built = {}
+    for name, values in card.distributions.items():
+        try:
+            built[name] = Distribution.from_plain(values)
+        except ValueError as exc:
+            raise CheckpointError(f"{card.name}: the distribution of {name} {exc}. Train it again.") from exc
+    return built
+
+
+def _build_mean_text(card: ModelCard) -> NDArray[np.float32] | None:
+    mean = card.titles.get("mean_vector")
+    return None if mean is None else np.array(mean, dtype=np.float32)
+
+
+def _build_tokenizer(card: ModelCard) -> BertTextTokenizer:
+    """The tokenizer for the model's text; its ids must all have a row in the word embeddings."""
+    try:
+        spec = TextSpec(card.text_fields, card.max_tokens)
+        tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)
+    except (ValueError, VocabularyError) as exc:
+        raise CheckpointError(f"{card.name}: {exc}. Correct its `text`, or train it again.") from exc
+    text = card.config.text
+    if tokenizer.vocabulary_size > text.vocab_size or spec.max_tokens > text.max_positions:
+        raise CheckpointError(
+            f"{card.name}: embeds {text.vocab_size} words at {text.max_positions} positions, the tokenizer "
+            f"gives {tokenizer.vocabulary_size} at {spec.max_tokens}. Train it again with the "
+            "bert-base-uncased vocabulary."
+        )
+    return tokenizer

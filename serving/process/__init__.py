@@ -1,0 +1,1 @@
+"""What runs once per process: signals, sockets, exit codes."""

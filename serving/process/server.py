@@ -1,0 +1,164 @@
+"""Runs the app in a process of its own: settings, port, signals and exit codes.
+
+SIGHUP reads the checkpoint anew.
+Exit codes: 0 after SIGTERM or SIGINT, 1 when the model cannot be loaded or stops answering or the port is
+taken, 2 for unusable settings, 128 + n when a second signal n cut requests short. Each failure is one clear
+line on standard error.
+"""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from serving.lifecycle.reload import Reloader
+from serving.observability.metrics import configure_logging
+from serving.process.connections import guarded
+from serving.settings import Settings, SettingsError
+
+GRACE_S = 22  # requests in flight may finish for so long after SIGTERM; more than their deadline
+LAST_RESORT_S = 24  # then the process ends, whatever hangs; supervisors kill after 30 s
+DESCRIPTORS = 65_536
+log = structlog.get_logger()
+
+
+def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int:
+    """Serve until told to stop; the process's exit code."""
+    try:
+        settings = Settings.from_environment()
+    except SettingsError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    configure_logging(settings.log_format, settings.log_level)
+    failures: list[str] = []
+
+    def stop(line: str) -> None:
+        failures.append(line)
+        server.stop()
+
+    _allow_descriptors()
+    config = uvicorn.Config(
+        create_app(settings, stop),
+        http=guarded(settings.receive_timeout_s),
+        ws="none",
+        log_config=None,
+        access_log=False,  # RequestContext writes that line, without the query
+        proxy_headers=False,  # MILES_TRUSTED_PROXIES says whom we believe; uvicorn would believe this machine
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+    )
+    server = Server(config)
+    try:
+        listener = _listen(settings)
+    except OSError as exc:
+        print(
+            f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}. "
+            "Stop what is listening there, or set MILES_PORT.",
+            file=sys.stderr,
+        )
+        return 1
+    # uvicorn raises a signal again once it has shut down; by then it has done its work.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    if server.hears_hangups:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # until there is something to reload
+    log.info("listening", host=settings.host, port=settings.port)
+    server.run(sockets=[listener])
+    for line in failures:
+        print(line, file=sys.stderr)
+    code = 1 if failures or not server.started else 0
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        _end_now(code)  # the interpreter would wait for what they still compute, which nobody does
+    return code
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which stops within bounds: a second signal of any kind, or a hang, ends it at once."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.hears_hangups = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # as under nohup
+        self._reloader: Reloader | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; from then on SIGHUP reloads."""
+        await super().startup(sockets)
+        self._reloader = self.lifespan.state.get("reloader")
+        if self._reloader is not None and self.hears_hangups:
+            hang_up = partial(self._hang_up, self._reloader, has_terminal=_has_terminal())
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+
+    def _hang_up(self, reloader: Reloader, *, has_terminal: bool) -> None:
+        """Somebody wants a reload; or the terminal that we were started from was closed."""
+        if has_terminal and not _has_terminal():
+            self.stop()
+        else:
+            reloader.on_signal()
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop; what is being loaded is given up then, and what is in flight finishes."""
+        await super().main_loop()
+        if self._reloader is not None:
+            self._reloader.stop()
+
+    def stop(self) -> None:
+        """Finish what is in flight and end."""
+        if not self.should_exit:
+            self.should_exit = True
+            end = threading.Timer(LAST_RESORT_S, _give_up)
+            end.daemon = True
+            end.start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 uvicorn's signature
+        """A signal came."""
+        if self.should_exit:
+            _end_now(128 + sig)
+        self._captured_signals.append(sig)
+        self.stop()
+
+
+def _give_up() -> None:
+    print(f"not stopped within {LAST_RESORT_S} s: something hangs, and is cut short", file=sys.stderr)
+    _end_now(1)
+
+
+def _end_now(code: int) -> None:
+    """End the process although threads run; what was printed and logged is kept."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process, and is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _allow_descriptors() -> None:
+    """As many open files as we may have: a connection is one, and many systems start with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Take the port before anything else is done: a second server fails at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=socket.SOMAXCONN)

@@ -1,0 +1,190 @@
+"""One video through one loaded model: towers side by side, then the fusion.
+
+    thumbnail -> download -> decode -> image tower \\
+    title, description -> tokenise -> text tower    -> fusion -> Prediction
+    counts and times -> scalars                    /
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features import Video, compute_features
+from preprocessing.image import ImageLimits
+from preprocessing.thumbnail_cache import ThumbnailCache
+from serving.errors import ModalityRequiredError
+from serving.lifecycle.loading import LoadedModel
+from serving.scoring import notices
+from serving.scoring.batching import BatchingQueue
+from serving.scoring.cache import VectorCache
+from serving.scoring.drift import DriftWindow
+from serving.scoring.explanation import Explainer, Explanation, Row
+from serving.scoring.timing import Stopwatch
+from serving.scoring.towers import ImageTower, Modality, ModalityReport, TextTower, Vector
+from serving.scoring.warnings import out_of_range_for
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringRequest:
+    """What a client asks: a video, perhaps its thumbnail, and what the score must rest on."""
+
+    video: Video
+    thumbnail_url: str | None = None
+    require: frozenset[Modality] = frozenset()
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A score and what it rests on; `velocity` in views per day."""
+
+    viral_score: float
+    velocity: float
+    modalities: dict[Modality, ModalityReport]
+    warnings: tuple[str, ...]
+    model_version: str
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    explanation: Explanation | None = None
+    """What moved the score; None unless it was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Who runs what: a thread for each step of the network, and some that tokenise long texts."""
+
+    text: Executor
+    image: Executor
+    fusion: Executor
+    workers: Executor
+    decoders: int
+    """How many processes decode pictures."""
+
+
+class Pipeline:
+    """Scores videos with one model; each step has a queue of its own."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        cache: VectorCache,
+        thumbnails: ThumbnailCache,
+        limits: ImageLimits,
+        threads: Threads,
+        max_batch_size: int,
+    ) -> None:
+        self.model = model
+        self.drift = DriftWindow(model.scaler.feature_names_in_, model.distributions)
+        self._out_of_range = out_of_range_for(
+            model.scaler, model.distributions, model.scripts, model.card.provenance
+        )
+        self._image = ImageTower(
+            model, cache, thumbnails, limits, threads.image, threads.decoders, max_batch_size
+        )
+        self._text = TextTower(model, cache, threads.text, threads.workers, max_batch_size, self._image)
+        self._fusion = BatchingQueue[Row, tuple[float, float]](
+            self._run_fusion, threads.fusion, max_batch_size
+        )
+        self._explainer = Explainer(model, self._score_rows, self._empty_text)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """The pipeline with its queues served."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._text.running())
+            await stack.enter_async_context(self._image.running())
+            await stack.enter_async_context(self._fusion)
+            yield self
+
+    async def warm_up(self) -> None:
+        """Return when nothing is left to be started for the first request."""
+        await self._image.warm_up()
+
+    async def probe(self) -> None:
+        """Run every step once, whatever is cached. Raises what a forward raised."""
+        text, image = await asyncio.gather(self._text.probe(), self._image.probe())
+        scalars = np.zeros(len(self.model.scaler.feature_names_in_), dtype=np.float32)
+        await self._fuse(Row(text, image, scalars), Stopwatch())
+
+    @property
+    def queues(self) -> dict[str, BatchingQueue[Any, Any]]:
+        """The queue of each step."""
+        return {"text": self._text.queue, "image": self._image.queue, "fusion": self._fusion}
+
+    async def score(self, request: ScoringRequest) -> Prediction:
+        """Raises `ModalityRequiredError`, and whatever a forward raised."""
+        watch = Stopwatch()
+        text, image = await asyncio.gather(
+            self._text.encode(request.video, watch, alone=request.thumbnail_url is None),
+            self._image.encode(request.thumbnail_url, watch),
+        )
+        raw = compute_features([request.video], self.model.scaler.feature_names_in_)  # (1, F)
+        reports: dict[Modality, ModalityReport] = {
+            "text": text.report,
+            "image": image.report,
+            "scalars": self._report_scalars(raw[0]),
+        }
+        _check_required(request.require, reports)
+        row = Row(text.vector, image.vector, self.model.scaler.transform(raw)[0])
+        viral, velocity = await self._fuse(row, watch)
+        explanation = None
+        if request.explain:
+            with watch.measure("explanation"):
+                explanation = await self._explainer.explain(row, (viral, velocity))
+        about_video = notices.about_time(request.video) + self._out_of_range.about(
+            raw[0], self._text_of(request.video)
+        )
+        watch.stop()
+        self.drift.observe(raw[0], viral)
+        warnings = (*text.warnings, *image.warnings, *about_video)
+        return Prediction(viral, velocity, reports, warnings, self.model.version, watch, explanation)
+
+    def _text_of(self, video: Video) -> str:
+        """The words that the text tower reads."""
+        return video.title if len(self.model.card.text_fields) == 1 else f"{video.title} {video.description}"
+
+    async def _fuse(self, row: Row, watch: Stopwatch) -> tuple[float, float]:
+        ran = await self._fusion.submit(row)
+        watch.add("queue", ran.waited_s)
+        watch.add("fusion", ran.ran_s)
+        _check_finite(*ran.result)
+        return ran.result
+
+    async def _score_rows(self, rows: Sequence[Row]) -> list[tuple[float, float]]:
+        """The scores of a few rows that are one explanation's."""
+        scores = [ran.result for ran in await asyncio.gather(*map(self._fusion.submit, rows))]
+        for score in scores:
+            _check_finite(*score)
+        return scores
+
+    async def _empty_text(self) -> Vector:
+        """The text vector of a video without words."""
+        return (await self._text.encode(Video(title=""), Stopwatch(), alone=True)).vector
+
+    def _report_scalars(self, raw: NDArray[np.float64]) -> ModalityReport:
+        names = notices.imputed(raw, self.model.scaler.feature_names_in_)
+        return ModalityReport("imputed", ", ".join(names)) if names else ModalityReport("used")
+
+    def _run_fusion(self, rows: Sequence[Row]) -> list[tuple[float, float]]:
+        text, image = np.stack([row.text for row in rows]), np.stack([row.image for row in rows])
+        scores = self.model.engine.score(text, image, np.stack([row.scalars for row in rows]))
+        return list(zip(scores.viral.tolist(), scores.velocity.tolist(), strict=True))
+
+
+def _check_required(require: frozenset[Modality], reports: dict[Modality, ModalityReport]) -> None:
+    lacking = [name for name, report in reports.items() if name in require and not report.satisfies]
+    if lacking:
+        states = ", ".join(f"{name} is {reports[name].state} ({reports[name].reason})" for name in lacking)
+        raise ModalityRequiredError(f"The request requires {', '.join(lacking)}: {states}.")
+
+
+def _check_finite(viral: float, velocity: float) -> None:
+    """NaN never leaves as a score; checked video by video, so that one costs no other its own."""
+    if not (math.isfinite(viral) and math.isfinite(velocity)):
+        raise FloatingPointError("the network gave a score that is no number")
