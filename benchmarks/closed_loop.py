@@ -20,7 +20,7 @@ from benchmarks.matrix_peak import operations_per_video, peak
 from benchmarks.peers.same_engine import BUNDLE, Prepared, Scorer
 from benchmarks.thumbnail_host import Pictures
 from benchmarks.workload import Workload
-from model.bundle import read_bundle
+from model.compiled.bundle import read_bundle
 
 VIDEOS = 32
 

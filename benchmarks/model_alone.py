@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.workload import MEDIAN_TITLE, TITLE_TOKENS
+from model.checkpoint.file import CheckpointError
 from model.engine import Engine, TokenIds
-from model.file_check import CheckpointError
 from serving.lifecycle.loading import LoadedModel, load_model
 from serving.settings import Settings
 

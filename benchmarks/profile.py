@@ -24,8 +24,8 @@ from pathlib import Path
 from benchmarks.contestants import ROOT, contestants, free_port, running
 from benchmarks.processes import TICKS_PER_SECOND, ProcessTree, started
 from benchmarks.workload import Workload
-from model.bundle import bundle_directory
-from model.file_check import check_file
+from model.checkpoint.file import check_file
+from model.compiled.bundle import bundle_directory
 
 CHECKPOINT = ROOT / "models" / "model_full.pt"
 PY_SPY = ROOT / "build" / "bench-venv" / "bin" / "py-spy"

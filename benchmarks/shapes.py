@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model.bundle import bundle_directory, read_bundle
-from model.file_check import check_file
-from model.openvino_engine import OpenVinoEngine
-from model.packing import ROW_TOKENS
+from model.checkpoint.file import check_file
+from model.compiled.bundle import bundle_directory, read_bundle
+from model.compiled.engine import OpenVinoEngine
+from model.compiled.packing import ROW_TOKENS
 
 CHECKPOINT = Path("models/model_full.pt")
 TITLE = 13  # tokens at the median

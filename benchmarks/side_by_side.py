@@ -30,8 +30,8 @@ from benchmarks.measuring import CLIENTS, Bench, Results
 from benchmarks.processes import started
 from benchmarks.report import figures, show
 from benchmarks.workload import Workload
-from model.bundle import bundle_directory, is_bundle
-from model.file_check import CheckpointError, check_file
+from model.checkpoint.file import CheckpointError, check_file
+from model.compiled.bundle import bundle_directory, is_bundle
 
 STARTS = 2  # the first reads files from the disk and compiles Python; the second is reported
 SAME_SCORE = 0.002

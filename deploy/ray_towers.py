@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from deploy.cores import take_cores
 from deploy.tower import Step, Tower
 from deploy.tower_engine import AT_ONCE, TowerFullError, TowerLostError, TowersEngine
-from model.bundle import Bundle
+from model.compiled.bundle import Bundle
 from model.engine import Vectors
 from serving.errors import EngineFailedError
 from serving.lifecycle.loading import Build

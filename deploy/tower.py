@@ -13,9 +13,9 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from model.bundle import Bundle
+from model.compiled.bundle import Bundle
+from model.compiled.engine import OpenVinoEngine
 from model.engine import Vectors
-from model.openvino_engine import OpenVinoEngine
 from serving.lifecycle.doubt import Doubt
 from serving.lifecycle.loading import LoadedModel, load_model
 from serving.lifecycle.supervision import Watchdog

@@ -12,9 +12,9 @@ import numpy as np
 import structlog
 
 from deploy.tower import Step
-from model.bundle import Bundle
+from model.compiled.bundle import Bundle
+from model.compiled.engine import OpenVinoEngine
 from model.engine import Pixels, TokenIds, Vectors
-from model.openvino_engine import OpenVinoEngine
 from serving.errors import NotReadyError, OverloadedError
 from serving.lifecycle.loading import fingerprint_of
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
+from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from model.config import FusionConfig, TextConfig, VisionConfig
 from model.low_rank import LowRankHead
 from model.pretrained import fingerprint, random_text_state, random_vision_state

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import model.torchvision_ops  # noqa: F401  must precede every import of torchvision; it says why
+import model.torchvision_compat  # noqa: F401  must precede every import of torchvision; it says why
 from model.config import TextConfig, VisionConfig
 
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip

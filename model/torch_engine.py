@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import Checkpoint, CheckpointError
+from model.checkpoint.store import Checkpoint, CheckpointError
 from model.engine import Pixels, Scores, TokenIds, Vectors
 
 

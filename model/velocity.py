@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.plain import finite_number, shown
+from model.values import finite_number, shown
 
 FloatArray = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from app import create_app
-from model.openvino_engine import OpenVinoEngine
+from model.compiled.engine import OpenVinoEngine
 from serving.process.server import run
 
 SENSIBLE = OpenVinoEngine.encode_text

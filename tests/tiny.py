@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features import MILES_V1, Distribution, FeatureScaler, Video, compute_features, fit_distributions
-from model.checkpoint import Checkpoint, write_checkpoint
+from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.config import FusionConfig, TextConfig, VisionConfig
-from model.fusion import MultimodalViralityPredictor
+from model.network import MultimodalViralityPredictor
 from model.velocity import LogVelocity
 
 SEED = 7

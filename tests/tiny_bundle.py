@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from model.bundle import Bundle, write_manifest
-from model.export import export_towers
+from model.compile.export import export_towers
+from model.compiled.bundle import Bundle, write_manifest
 from model.torch_engine import TorchEngine
 from tests.tiny import SEED, tiny_checkpoint, tiny_config, tiny_state
 

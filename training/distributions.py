@@ -5,7 +5,7 @@ about videos.
 """
 
 from features import Distribution, compute_features, fit_distributions
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.engine import Engine
 from training.dataset import Split
 from training.evaluate import predict

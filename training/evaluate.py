@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from features import FeatureScaler, UnknownFeatureError, compute_features
-from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.engine import Engine, Vectors
 from model.torch_engine import TorchEngine
 from training.dataset import Dataset, DatasetError, Split, read_dataset, without_age

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model.checkpoint import Checkpoint, write_checkpoint
+from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from features import FeatureScaler, Video, compute_features
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from preprocessing.image import ImageSpec, decode_image
 from training.vectors import tokenizer_for

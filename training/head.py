@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from features import MILES_V1, FeatureScaler, compute_features
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.low_rank import LowRankHead
 from model.torch_engine import TorchEngine
 from model.velocity import LogVelocity

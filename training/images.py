@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from preprocessing.decode_pool import DecodePool
 from preprocessing.image import ImageLimits, ImageSpec

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.demo import SOURCE
 from training.dataset import SPLITS, Dataset, Split
 from training.encoders import Encoders

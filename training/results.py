@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from training.dataset import SPLITS, Dataset
 from training.images import ImageVectors
 from training.metrics import MetricsRow

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from features import Video
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from model.pretrained import fingerprint
 from preprocessing.text import BertTextTokenizer, TextSpec, TokenizedText

@@ -36,10 +36,10 @@ from benchmarks.processes import ProcessTree, machine_cpu_seconds, started
 from benchmarks.profile import thread_seconds
 from benchmarks.thumbnail_host import SIZES, Pictures
 from benchmarks.workload import Request, Workload
-from model.bundle import bundle_directory, read_bundle
+from model.checkpoint.file import check_file
+from model.compiled.bundle import bundle_directory, read_bundle
+from model.compiled.engine import BATCH_SIZES, OpenVinoEngine
 from model.engine import Engine
-from model.file_check import check_file
-from model.openvino_engine import BATCH_SIZES, OpenVinoEngine
 from serving.scoring.cache import entry_bytes
 
 CHECKPOINT = ROOT / "models" / "model_full.pt"

@@ -15,9 +15,9 @@ import urllib3
 from numpy.typing import NDArray
 
 from features import FeatureScaler, Video, compute_features
-from model.bundle import read_bundle
+from model.compiled.bundle import read_bundle
+from model.compiled.engine import OpenVinoEngine
 from model.engine import Engine
-from model.openvino_engine import OpenVinoEngine
 from preprocessing.image import ImageSpec, decode_image
 from preprocessing.text import BertTextTokenizer, TextSpec, TokenizedText
 

@@ -20,10 +20,10 @@ from fastapi import Body, FastAPI
 from PIL import Image
 
 from benchmarks.peers.same_engine import answer
-from model.checkpoint import Checkpoint, read_checkpoint
+from model.checkpoint.store import Checkpoint, read_checkpoint
 from preprocessing.text import BERT_VOCABULARY
 
-from torchvision import transforms  # isort: skip  model.checkpoint makes the import possible
+from torchvision import transforms  # isort: skip  model.checkpoint.store makes the import possible
 from transformers import BertTokenizerFast  # type: ignore[attr-defined]  # isort: skip
 
 CHECKPOINT = "BENCH_CHECKPOINT"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from model.file_check import CheckpointError
+from model.checkpoint.file import CheckpointError
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]

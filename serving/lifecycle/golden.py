@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from features import Video, compute_features
-from model.file_check import CheckpointError
+from model.checkpoint.file import CheckpointError
 from preprocessing.image import decode_image
 from serving.lifecycle.loading import LoadedModel
 

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
-from model.bundle import Bundle, bundle_directory, is_bundle, read_bundle
-from model.calibration import BUNDLED
 from model.card import ModelCard
+from model.checkpoint.file import CheckpointError, check_file
+from model.checkpoint.location import locate_checkpoint
+from model.compile.calibration_set import BUNDLED
+from model.compiled.bundle import Bundle, bundle_directory, is_bundle, read_bundle
+from model.compiled.engine import OpenVinoEngine
+from model.compiled.origin import current_bundle, origin_of
 from model.engine import Engine
-from model.file_check import CheckpointError, check_file
-from model.location import locate_checkpoint
-from model.openvino_engine import OpenVinoEngine
-from model.origin import current_bundle, origin_of
 from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 from serving.cpu import usable_cpus
@@ -119,7 +119,7 @@ def _load_engine(settings: Settings, build: Build) -> tuple[ModelCard, Engine, d
 
 
 def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard, Engine]:
-    from model.checkpoint import read_checkpoint
+    from model.checkpoint.store import read_checkpoint
     from model.torch_engine import TorchEngine
 
     checkpoint = read_checkpoint(path, settings.checkpoint_sha256)

@@ -9,8 +9,8 @@ from functools import partial
 
 import structlog
 
-from model.file_check import CheckpointError
-from model.location import LocationError
+from model.checkpoint.file import CheckpointError
+from model.checkpoint.location import LocationError
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnail_cache import ThumbnailCache
 from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy

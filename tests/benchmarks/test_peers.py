@@ -16,7 +16,7 @@ from benchmarks.peers.seed import create_app as create_seed
 from benchmarks.peers.threaded import create_app as create_threaded
 from benchmarks.workload import Workload
 from features import FeatureScaler, Video, compute_features
-from model.checkpoint import read_checkpoint
+from model.checkpoint.store import read_checkpoint
 from model.torch_engine import TorchEngine
 from preprocessing.image import decode_image
 from preprocessing.text import BertTextTokenizer, TextSpec

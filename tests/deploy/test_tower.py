@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 from deploy.tower import Step, Tower
 from deploy.tower_engine import Ask, TowerFullError, TowerLostError, TowersEngine
 from features import Video
-from model.bundle import Bundle, read_bundle
-from model.openvino_engine import OpenVinoEngine
-from model.sample_images import draw_images
+from model.compile.sample_images import draw_images
+from model.compiled.bundle import Bundle, read_bundle
+from model.compiled.engine import OpenVinoEngine
 from serving.errors import NotReadyError, OverloadedError
 from serving.lifecycle.loading import Build, load_model, whole
 from serving.lifecycle.predictor import Predictor

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.bundle import bundle_directory
-from model.compile import compile_checkpoint
-from model.file_check import check_file
+from model.checkpoint.file import check_file
+from model.compile.__main__ import compile_checkpoint
+from model.compiled.bundle import bundle_directory
 from tests.service import ROOT, Service, ready_service
 from tests.thumbnail_host import ThumbnailHost, thumbnail_host
 

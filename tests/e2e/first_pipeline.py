@@ -13,7 +13,7 @@ import torch
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
-import model.torchvision_ops  # noqa: F401  transformers' BERT does not import without it
+import model.torchvision_compat  # noqa: F401  transformers' BERT does not import without it
 
 from transformers import BertConfig, BertModel, BertTokenizer  # isort: skip
 

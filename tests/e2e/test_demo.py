@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from features import MILES_V1, FeatureScaler, Video, compute_features
-from model.bundle import read_bundle
-from model.checkpoint import read_checkpoint
-from model.origin import capabilities
+from model.checkpoint.store import read_checkpoint
+from model.compiled.bundle import read_bundle
+from model.compiled.origin import capabilities
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.model.transcription import Transcription
 from tests.service import ROOT, Service, free_port, ready_service, started_service, wait_for

@@ -15,7 +15,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from features import MILES_V0, Distribution
 from features.fit_stats import main
-from model.checkpoint import sidecar_path
+from model.checkpoint.store import sidecar_path
 from tests.features.first_csv import DAYS, first_rows, write_rows
 from tests.service import ROOT
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import pytest
 
-from model.bundle import bundle_directory
-from model.compile import compile_checkpoint
-from model.file_check import check_file
+from model.checkpoint.file import check_file
+from model.compile.__main__ import compile_checkpoint
+from model.compiled.bundle import bundle_directory
 from tests.hostile.ledger import LEDGER, Ledger
 from tests.hostile.promises import PROMISES
 from tests.service import ROOT

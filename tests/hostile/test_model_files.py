@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from model.checkpoint import write_checkpoint
-from model.compile import compile_checkpoint
+from model.checkpoint.store import write_checkpoint
+from model.compile.__main__ import compile_checkpoint
 from tests.hostile.conftest import Record
 from tests.model.small import contents, small_state
 from tests.model.test_broken_files import BROKEN_FILES, RunsCode, saved, weights

@@ -2,8 +2,8 @@
 
 import pytest
 
-from model.bundle import Bundle
-from model.compile import compile_checkpoint
+from model.compile.__main__ import compile_checkpoint
+from model.compiled.bundle import Bundle
 from tests.tiny import write_tiny
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.config import FusionConfig, TextConfig
 from model.velocity import LogVelocity
 from tests.tiny import TINY_VISION, tiny_state

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 import torch
 
-from model.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from model.checkpoint.store import CheckpointError, read_checkpoint, write_checkpoint
 from tests.model.small import STATS, VELOCITY, contents, small_checkpoint, small_state
 from tests.model.test_layouts import as_resnet
 

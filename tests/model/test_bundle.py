@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from model.bundle import MANIFEST, BundleError, is_bundle, read_bundle
+from model.compiled.bundle import MANIFEST, BundleError, is_bundle, read_bundle
 
 
 @pytest.fixture

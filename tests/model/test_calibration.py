@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.calibration import (
+from model.compile.calibration_set import (
     BUNDLED,
     IMAGES,
     CalibrationError,
@@ -15,7 +15,7 @@ from model.calibration import (
     read_texts,
     with_drawn_words,
 )
-from model.sample_images import draw_images
+from model.compile.sample_images import draw_images
 from tests.model.small import small_checkpoint
 from tests.tiny import tiny_checkpoint
 

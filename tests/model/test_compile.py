@@ -10,14 +10,14 @@ import openvino as ov
 import pytest
 from openvino_telemetry import Telemetry
 
-from model.bundle import MANIFEST, bundle_directory, is_bundle, read_bundle
-from model.checkpoint import CheckpointError, sidecar_path, write_checkpoint
-from model.compile import compile_checkpoint, main
-from model.export import export_towers
-from model.openvino_engine import OpenVinoEngine
-from model.origin import capabilities
-from model.packing import packed_row
-from model.precision import PrecisionError
+from model.checkpoint.store import CheckpointError, sidecar_path, write_checkpoint
+from model.compile.__main__ import compile_checkpoint, main
+from model.compile.export import export_towers
+from model.compile.precision import PrecisionError
+from model.compiled.bundle import MANIFEST, bundle_directory, is_bundle, read_bundle
+from model.compiled.engine import OpenVinoEngine
+from model.compiled.origin import capabilities
+from model.compiled.packing import packed_row
 from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint
 from tests.tiny import TEMPERATURE, tiny_checkpoint, write_tiny

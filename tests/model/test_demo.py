@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.calibration import calibration_inputs, draw_scalars
-from model.checkpoint import read_checkpoint
+from model.checkpoint.store import read_checkpoint
+from model.compile.calibration_set import calibration_inputs, draw_scalars
+from model.compile.fidelity import HIGHEST, ROWS, compare_scores, velocity_floor
 from model.demo import HEAD_FILE, METADATA_FILE, compose, main, read_demo, write_demo
-from model.fidelity import HIGHEST, ROWS, compare_scores, velocity_floor
 from model.low_rank import LowRankHead
 from model.pretrained import random_text_state, random_vision_state
 from model.torch_engine import TorchEngine

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import CheckpointError, read_checkpoint
+from model.checkpoint.store import CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint
 from tests.tiny import TEMPERATURE, tiny_checkpoint, write_tiny

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from model.compile.fidelity import (
+    Figures,
+    compare_scores,
+    compare_vectors,
+    rank_correlation,
+    refusal,
+    velocity_floor,
+)
 from model.engine import Scores
-from model.fidelity import Figures, compare_scores, compare_vectors, rank_correlation, refusal, velocity_floor
 from model.velocity import LogVelocity, MinMaxVelocity
 
 PERFECT = Figures(0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0)

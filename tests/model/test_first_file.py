@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from features import MILES_V0, FeatureScaler, Video, compute_features
-from model.checkpoint import read_checkpoint
+from model.checkpoint.store import read_checkpoint
 from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.tiny import tiny_checkpoint, tiny_videos

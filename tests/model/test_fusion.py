@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.config import FusionConfig
-from model.fusion import MultimodalViralityPredictor
+from model.network import MultimodalViralityPredictor
 from tests.tiny import tiny_checkpoint
 
 HEAD = ("fusion", "classifier", "regressor")

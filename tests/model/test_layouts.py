@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import CheckpointError, read_checkpoint, sidecar_path, write_checkpoint
+from model.checkpoint.store import CheckpointError, read_checkpoint, sidecar_path, write_checkpoint
 from model.config import FusionConfig, TextConfig
-from model.fusion import MultimodalViralityPredictor
+from model.network import MultimodalViralityPredictor
 from tests.model.small import NAMES, STATS, VELOCITY, answers, contents, small_checkpoint, small_state
 
 FEATURES = "vision_encoder.feature_extractor."

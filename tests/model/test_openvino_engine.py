@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.openvino_engine import OpenVinoEngine, threads_by_tower
-from model.sample_images import draw_images
+from model.compile.sample_images import draw_images
+from model.compiled.engine import OpenVinoEngine, threads_by_tower
 from model.torch_engine import TorchEngine
 from tests.tiny import tiny_checkpoint
 
@@ -30,9 +30,9 @@ def pixels(count):
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory):
     """The tiny text tower in int8, calibrated by the recipe; its fidelity is another test's matter."""
-    from model.calibration import calibration_inputs
-    from model.export import export_towers
-    from model.quantise import quantise
+    from model.compile.calibration_set import calibration_inputs
+    from model.compile.export import export_towers
+    from model.compile.quantise import quantise
 
     work = tmp_path_factory.mktemp("quantised")
     checkpoint = tiny_checkpoint()

@@ -7,10 +7,10 @@ import openvino as ov
 import pytest
 import torch
 
-from model.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from model.checkpoint.store import CheckpointError, read_checkpoint, write_checkpoint
+from model.compile.export import export_towers
+from model.compiled.engine import compile_graph, run_texts
 from model.engine import TokenIds
-from model.export import export_towers
-from model.openvino_engine import compile_graph, run_texts
 from model.torch_engine import TorchEngine
 from tests.tiny import tiny_checkpoint
 

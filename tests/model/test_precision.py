@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.compile.fidelity import Judge, Vectored
+from model.compile.precision import PrecisionError, Verdict, choose, choose_together
 from model.engine import Scores
-from model.fidelity import Judge, Vectored
-from model.precision import PrecisionError, Verdict, choose, choose_together
 from model.velocity import LogVelocity
 
 ROWS = 100

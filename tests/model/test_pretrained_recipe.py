@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.bundle import Bundle
-from model.checkpoint import write_checkpoint
-from model.compile import compile_checkpoint
+from model.checkpoint.store import write_checkpoint
+from model.compile.__main__ import compile_checkpoint
+from model.compiled.bundle import Bundle
 from model.encoders import text_config
 from model.pretrained import pretrained_text_encoder
 from tests.tiny import tiny_checkpoint, tiny_config, tiny_state

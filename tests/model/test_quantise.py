@@ -4,11 +4,11 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from model.calibration import CalibrationInputs, Texts, calibration_inputs, with_drawn_words
-from model.candidates import TowerCandidate
-from model.export import export_towers
-from model.fidelity import compare_vectors
-from model.quantise import quantise
+from model.compile.calibration_set import CalibrationInputs, Texts, calibration_inputs, with_drawn_words
+from model.compile.candidates import TowerCandidate
+from model.compile.export import export_towers
+from model.compile.fidelity import compare_vectors
+from model.compile.quantise import quantise
 from tests.tiny import tiny_checkpoint
 
 CHECKPOINT = tiny_checkpoint(with_vision=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import model.torchvision_ops  # noqa: F401  torchvision does not import without it
+import model.torchvision_compat  # noqa: F401  torchvision does not import without it
 
 from torchvision.models.resnet import BasicBlock, ResNet, resnet50  # isort: skip
 from transformers import BertConfig, BertModel  # isort: skip

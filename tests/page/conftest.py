@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from model.checkpoint import write_checkpoint
+from model.checkpoint.store import write_checkpoint
 from tests.browser import Visit, open_browser, visiting
 from tests.service import Service, ready_service
 from tests.thumbnail_host import ThumbnailHost, thumbnail_host

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import model.torchvision_ops  # noqa: F401  must precede torchvision
+import model.torchvision_compat  # noqa: F401  must precede torchvision
 
 from torchvision import transforms  # isort: skip
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import model.torchvision_ops  # noqa: F401  must precede transformers, which imports torchvision
+import model.torchvision_compat  # noqa: F401  must precede transformers, which imports torchvision
 
 from transformers import BertTokenizerFast  # isort: skip
 

@@ -24,7 +24,7 @@ import psutil
 from ray import serve
 
 from deploy import ray_serve
-from model.openvino_engine import OpenVinoEngine
+from model.compiled.engine import OpenVinoEngine
 from tests.faulty_service import HANG, cue, encode_text
 from tests.scale.figures import scored
 from tests.scale.local_ray import local_ray, until

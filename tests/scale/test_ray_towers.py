@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from deploy.tower_engine import TowerLostError
-from model.bundle import bundle_directory
-from model.file_check import check_file
+from model.checkpoint.file import check_file
+from model.compiled.bundle import bundle_directory
 from serving.errors import EngineFailedError
 from serving.scoring.batching import QueueClosedError
 from tests.scale.figures import Figure, scored

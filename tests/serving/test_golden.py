@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from model.checkpoint import Checkpoint, CheckpointError, write_checkpoint
+from model.checkpoint.store import Checkpoint, CheckpointError, write_checkpoint
 from model.torch_engine import TorchEngine
 from serving.lifecycle.golden import check_golden_answers
 from serving.lifecycle.loading import LoadedModel, load_model

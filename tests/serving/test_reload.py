@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from model.checkpoint import write_checkpoint
-from model.file_check import CheckpointError
+from model.checkpoint.file import CheckpointError
+from model.checkpoint.store import write_checkpoint
 from serving.lifecycle.loading import load_model
 from serving.settings import Settings
 from tests.service import ROOT, Service, environment, free_port, ready_service, wait_for

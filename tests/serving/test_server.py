@@ -71,7 +71,7 @@ def test_app_is_imported_without_torch() -> None:
     """Nothing on the way from app.py to an answer imports torch, torchvision or transformers."""
     program = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'torchvision', 'transformers'))); "
-        "import app, model.openvino_engine"
+        "import app, model.compiled.engine"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, check=True)
 

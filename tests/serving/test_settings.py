@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.openvino_engine import BATCH_SIZES
+from model.compiled.engine import BATCH_SIZES
 from serving.settings import Settings, SettingsError, variable
 
 GUIDE = Path(__file__).parent.parent.parent / "DEPLOYMENT_GUIDE.md"

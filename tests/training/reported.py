@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.engine import Vectors
 from model.torch_engine import TorchEngine
 from tests.tiny import tiny_checkpoint

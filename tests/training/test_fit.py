@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from features import MILES_V1, Distribution, FeatureScaler, Video, compute_features
-from model.checkpoint import read_checkpoint, write_checkpoint
+from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.demo import compose, read_demo, write_demo
 from model.torch_engine import TorchEngine
 from tests.tiny import write_tiny

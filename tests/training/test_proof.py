@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.checkpoint import read_checkpoint, write_checkpoint
+from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
 from training.dataset import read_dataset

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from features import UnknownFeatureError
-from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
 from training.dataset import SPLITS, Dataset, DatasetError, read_dataset
 from training.images import ImageVectors, encode_thumbnails

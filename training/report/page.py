@@ -11,7 +11,7 @@ from string import Template
 import matplotlib as mpl
 import sklearn
 
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from training.dataset import Dataset
 from training.report.baselines import LABELS
 from training.report.findings import MODEL, Findings

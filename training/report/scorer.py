@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import FeatureScaler, Video, compute_features
-from model.checkpoint import Checkpoint
+from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from training.dataset import Dataset, Split, without_age
 from training.metrics import Predictions

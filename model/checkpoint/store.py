@@ -2,7 +2,7 @@
 
 A checkpoint is everything that decides a score: weights, architecture, feature statistics, the velocity
 transform, the calibration. It is always read with `weights_only=True`; there is no fallback that runs
-code. Files in the owner's older layouts are translated in `model.layouts` before they are checked.
+code. Files in the owner's older layouts are translated in `model.checkpoint.layouts` before they are checked.
 """
 
 import json
@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import metadata as checked
 from model.card import ModelCard
-from model.checkpoint_file import unpickle
+from model.checkpoint import metadata as checked
+from model.checkpoint.file import CheckpointError as CheckpointError  # part of this module's interface
+from model.checkpoint.file import check_file
+from model.checkpoint.layouts import LayoutError, infer_config, normalise_state_dict
+from model.checkpoint.metadata import FORMAT, MetadataError, is_absent
+from model.checkpoint.unpickle import unpickle
 from model.config import FusionConfig
-from model.file_check import CheckpointError as CheckpointError  # part of this module's interface
-from model.file_check import check_file
-from model.fusion import MultimodalViralityPredictor
-from model.layouts import LayoutError, infer_config, normalise_state_dict
-from model.metadata import FORMAT, MetadataError, is_absent
+from model.network import MultimodalViralityPredictor
 from model.velocity import Velocity
 
 STATISTICS = ("scalar_features", "feature_stats", "velocity")

@@ -7,14 +7,14 @@ from typing import Any
 
 import openvino as ov
 
-from model.bundle import PRECISIONS
-from model.calibration import CalibrationInputs, Texts
-from model.candidates import TowerCandidate, relative_times
+from model.checkpoint.file import CheckpointError
+from model.compile.calibration_set import CalibrationInputs, Texts
+from model.compile.candidates import TowerCandidate, relative_times
+from model.compile.fidelity import Judge, refusal
+from model.compile.quantise import QuantiserMissingError, quantise
+from model.compiled.bundle import PRECISIONS
+from model.compiled.origin import capabilities
 from model.engine import Pixels, Vectors
-from model.fidelity import Judge, refusal
-from model.file_check import CheckpointError
-from model.origin import capabilities
-from model.quantise import QuantiserMissingError, quantise
 
 WORTHWHILE = 0.95  # a coarser precision must take less than this share of the finer one's time
 

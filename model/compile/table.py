@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from model.bundle import Bundle
+from model.compiled.bundle import Bundle
 
 
 def table(bundle: Bundle) -> str:

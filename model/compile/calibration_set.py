@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from model.card import ModelCard
+from model.checkpoint.file import CheckpointError
+from model.compile.sample_images import draw_images
 from model.engine import Pixels, Vectors
-from model.file_check import CheckpointError
-from model.plain import finite_number, shown, whole_number
-from model.sample_images import draw_images
+from model.values import finite_number, shown, whole_number
 
-BUNDLED = Path(__file__).parent.parent / "models" / "calibration" / "token_ids.json"
+BUNDLED = Path(__file__).parents[2] / "models" / "calibration" / "token_ids.json"
 FORMAT = 1
 FEWEST_TEXTS = 40  # of the half that is held back, the worst twentieth must be more than one text
 IMAGES = (64, 32)  # to calibrate with, held back

@@ -4,9 +4,9 @@
     image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
     fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
 
-N tokens are those of B texts, one behind the other (`model.packing`). A text-only network has no image graph,
-and its fusion no image input. The velocity's way back to views per
-day is not in a graph: exponentials want float64.
+N tokens are those of B texts, one behind the other (`model.compiled.packing`). A text-only network has no image
+graph, and its fusion no image input. The velocity's way back to views per day is not in a graph: exponentials
+want float64.
 """
 
 import logging
@@ -19,10 +19,10 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-import model.torchvision_ops  # noqa: F401  must precede every import of transformers; it says why
-from model.fusion import MultimodalViralityPredictor
-from model.no_telemetry import without_telemetry
-from model.packing import TEXT_INPUTS, packed_row
+import model.torchvision_compat  # noqa: F401  must precede every import of transformers; it says why
+from model.compile.no_telemetry import without_telemetry
+from model.compiled.packing import TEXT_INPUTS, packed_row
+from model.network import MultimodalViralityPredictor
 
 from transformers.utils import logging as transformers_logging  # isort: skip
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.checkpoint.outline import EXPECTED, outline
 from model.config import IMAGENET_MEAN, IMAGENET_STD, POOLINGS, FusionConfig, TextConfig, VisionConfig
-from model.outline import EXPECTED, outline
-from model.plain import finite_number, shown, whole_number
+from model.values import finite_number, shown, whole_number
 
 STATE_KEYS = ("model_state_dict", "state_dict")
 WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # put before every name by DataParallel, torch.compile

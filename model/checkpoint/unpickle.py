@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.file_check import CheckpointError
+from model.checkpoint.file import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
 # What NumPy's own scalars (a metric saved as numpy.float64) need to be read; none of them runs code.

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.bundle import Bundle, bundle_directory, write_manifest
-from model.calibration import BUNDLED, CalibrationInputs, calibration_inputs, draw_scalars
-from model.candidates import FusionGraph
-from model.compile_table import summary, table
-from model.fidelity import HIGHEST, LOWEST, ROWS, Judge, Vectored, rows_of
-from model.file_check import CheckpointError
-from model.location import LocationError, locate_checkpoint
-from model.origin import current_bundle, origin_of
-from model.precision import Verdict, choose_together, judge_tower
+from model.checkpoint.file import CheckpointError
+from model.checkpoint.location import LocationError, locate_checkpoint
+from model.compile.calibration_set import BUNDLED, CalibrationInputs, calibration_inputs, draw_scalars
+from model.compile.candidates import FusionGraph
+from model.compile.fidelity import HIGHEST, LOWEST, ROWS, Judge, Vectored, rows_of
+from model.compile.precision import Verdict, choose_together, judge_tower
+from model.compile.table import summary, table
+from model.compiled.bundle import Bundle, bundle_directory, write_manifest
+from model.compiled.origin import current_bundle, origin_of
 
 if TYPE_CHECKING:
-    from model.checkpoint import Checkpoint
+    from model.checkpoint.store import Checkpoint
     from model.torch_engine import TorchEngine
 
 DEFAULT = Path("models/model_full.pt")
@@ -113,7 +113,7 @@ def _reference(path: Path, threads: int) -> tuple["Checkpoint", "TorchEngine"]:
     """The checkpoint and the network that it describes, in torch."""
     # Lazily: finding a bundle up to date takes a fraction of what importing torch does.
     try:
-        from model.checkpoint import read_checkpoint
+        from model.checkpoint.store import read_checkpoint
         from model.torch_engine import TorchEngine
     except ImportError as exc:
         raise CheckpointError(
@@ -144,7 +144,7 @@ def _judge(checkpoint: "Checkpoint", reference: "TorchEngine", inputs: Calibrati
 
 
 def _export(checkpoint: "Checkpoint", directory: Path) -> list[str]:
-    from model.export import export_towers
+    from model.compile.export import export_towers
 
     return export_towers(checkpoint.build_model(), checkpoint.temperature or 1.0, directory)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.card import ModelCard
-from model.file_check import CheckpointError
+from model.checkpoint.file import CheckpointError
 
 FORMAT = 2
 MANIFEST = "bundle.json"

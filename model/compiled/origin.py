@@ -6,9 +6,9 @@ from typing import Any
 
 import openvino as ov
 
-from model.bundle import Bundle, BundleError, read_bundle
-from model.calibration import calibration_sha256
-from model.file_check import check_file
+from model.checkpoint.file import check_file
+from model.compile.calibration_set import calibration_sha256
+from model.compiled.bundle import Bundle, BundleError, read_bundle
 
 RECIPE = 3  # raise it when the same inputs would give another bundle
 

@@ -12,10 +12,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from model.bundle import TOWERS, Bundle, towers_of
+from model.compiled.bundle import TOWERS, Bundle, towers_of
+from model.compiled.packing import ROW_TOKENS, at_least, packed_rows
+from model.compiled.resident import let_go_of
 from model.engine import Pixels, Scores, TokenIds, Vectors
-from model.packing import ROW_TOKENS, at_least, packed_rows
-from model.resident import let_go_of
 
 BATCH_SIZES = (1, 2, 4, 8)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.config import FusionConfig
-from model.plain import finite_number, plain, shown, whole_number
+from model.values import finite_number, plain, shown, whole_number
 from model.velocity import Velocity, velocity_from
 
 FORMAT = 1

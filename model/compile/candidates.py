@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from model.calibration import Texts
+from model.compile.calibration_set import Texts
+from model.compiled.engine import compile_graph, padded, run, run_texts
 from model.engine import Pixels, Scores, Vectors
-from model.openvino_engine import compile_graph, padded, run, run_texts
 from model.velocity import Velocity
 
 BATCH = 8

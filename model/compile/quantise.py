@@ -14,10 +14,10 @@ import numpy as np
 import openvino as ov
 import openvino.opset13 as opset
 
-from model.calibration import CalibrationInputs, Texts
+from model.compile.calibration_set import CalibrationInputs, Texts
+from model.compile.no_telemetry import without_telemetry
+from model.compiled.packing import packed_row
 from model.engine import Pixels
-from model.no_telemetry import without_telemetry
-from model.packing import packed_row
 
 # How much of the activations' range moves into the weights, chosen on a trained encoder (MiniLM): of its
 # vectors' variance over real titles .8 loses .006, .65 loses .009, .5 loses .02. Random weights would say .3.

@@ -1,0 +1,1 @@
+"""The .pt file: find it, check it, read it, write it."""

@@ -1,0 +1,1 @@
+"""What only `python -m model.compile` runs."""

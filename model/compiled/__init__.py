@@ -1,0 +1,1 @@
+"""What serves without torch: the compiled bundle and the engine that runs it."""
