@@ -11,8 +11,8 @@ from features.registry import (
     features_named,
 )
 from features.scaler import FeatureScaler
+from features.script import main_script, script_shares
 from features.video import Video
-from features.writing import main_script, script_shares
 
 __all__ = [
     "MILES_V0",

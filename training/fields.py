@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from features.training_columns import flag, number, shown, some
+from training.fit_stats.columns import flag, number, shown, some
 from training.table import DatasetError, Table
 
 SPLITS = ("train", "val", "test")

@@ -106,7 +106,7 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path}: lacks {', '.join(missing)}, without which inputs cannot be scaled as in "
                 f"training. Make {sidecar_path(self.path or Path('CHECKPOINT.pt'))} from its training data "
-                f"with `python -m features.fit_stats TRAINING.csv --checkpoint {self.path}`, or train again "
+                f"with `python -m training.fit_stats TRAINING.csv --checkpoint {self.path}`, or train again "
                 "with `python -m training.fit`."
             )
 

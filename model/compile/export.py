@@ -4,9 +4,9 @@
     image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
     fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
 
-N tokens are those of B texts, one behind the other (`model.compiled.packing`). A text-only network has no image
-graph, and its fusion no image input. The velocity's way back to views per day is not in a graph: exponentials
-want float64.
+N tokens are those of B texts, one behind the other (`model.compiled.packing`). A text-only network has no
+image graph, and its fusion no image input. The velocity's way back to views per day is not in a graph:
+exponentials want float64.
 """
 
 import logging

@@ -25,7 +25,7 @@ DOCUMENTS = ("README.md", "DEPLOYMENT_GUIDE.md")
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CLONE = "git clone <this repository> miles && cd miles"
 SERVE = "make serve"
-FIT = "python -m features.fit_stats TRAINING.csv --checkpoint models/model_full.pt"
+FIT = "python -m training.fit_stats TRAINING.csv --checkpoint models/model_full.pt"
 DRY_RUN = "python -m deploy.huggingface OWNER/SPACE --dry-run"
 
 # The command's first words, and what it must print; it runs in a fresh clone beside the running service.

@@ -14,10 +14,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from features import MILES_V0, Distribution
-from features.fit_stats import main
 from model.checkpoint.store import sidecar_path
 from tests.features.first_csv import DAYS, first_rows, write_rows
 from tests.service import ROOT
+from training.fit_stats.__main__ import main
 
 SHAPES = {
     "fusion.0.weight": (16, 64 + 18),
@@ -358,7 +358,7 @@ def test_a_broken_checkpoint_is_one_sentence(encoded, tmp_path, capsys):
 def test_the_command_needs_neither_torch_nor_scikit_learn(tmp_path, checkpoint):
     """The command that the refusal names runs where the service runs: without a split, on NumPy alone."""
     path = write_rows(tmp_path / "training.csv", first_rows(20))
-    block = "import sys; sys.modules.update(torch=None, sklearn=None); from features.fit_stats import main; "
+    block = "import sys; sys.modules.update(torch=None, sklearn=None); from training.fit_stats.__main__ import main; "
     command = [sys.executable, "-c", f"{block}sys.exit(main())", str(path), "--checkpoint", str(checkpoint)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.registry import features_named
-from features.training_columns import Parse, flag, number, parser_of, some
+from training.fit_stats.columns import Parse, flag, number, parser_of, some
 
 FloatArray = NDArray[np.float64]
 GZIP_MAGIC = b"\x1f\x8b"

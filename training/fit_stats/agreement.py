@@ -9,7 +9,7 @@ import numpy as np
 
 from features.columns import Columns, FloatArray
 from features.registry import MILES_V0, features_named
-from features.training_csv import TrainingTable
+from training.fit_stats.training_csv import TrainingTable
 
 DERIVED = (
     "engagement_rate",

@@ -1,7 +1,7 @@
 """Makes the sidecar of statistics that the first trained file lacks, from the CSV that it was trained on.
 
-    python -m features.fit_stats TRAINING.csv --checkpoint models/model_full.pt
-    python -m features.fit_stats TRAINING.csv --checkpoint models/model_full.pt --english-only --split-seed 42
+    python -m training.fit_stats TRAINING.csv --checkpoint models/model_full.pt
+    python -m training.fit_stats TRAINING.csv --checkpoint models/model_full.pt --english-only --split-seed 42
 
 Mean and scale are those of scikit-learn's StandardScaler, the velocity's bounds those of its MinMaxScaler, on
 all rows or, with a seed, on the training part of the 70/15/15 split. The checkpoint is read for the names
@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.agreement import disagreements
 from features.distribution import Distribution, fit_distributions
 from features.registry import UnknownFeatureError, features_named
-from features.saved_columns import SavedFileError, read_saved_columns
 from features.scaler import FeatureScaler
-from features.training_columns import some
-from features.training_csv import (
+from features.script import script_shares
+from training.fit_stats.agreement import disagreements
+from training.fit_stats.columns import some
+from training.fit_stats.saved_columns import SavedFileError, read_saved_columns
+from training.fit_stats.training_csv import (
     Asked,
     TrainingDataError,
     TrainingTable,
     bad_rows_report,
     read_training_csv,
 )
-from features.writing import script_shares
 
 CHECKPOINT = Path("models/model_full.pt")
 SIDECAR_SUFFIX = ".stats.json"  # what the service looks for beside a checkpoint
@@ -208,7 +208,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m features.fit_stats", description="Fit the statistics that a checkpoint lacks."
+        prog="python -m training.fit_stats", description="Fit the statistics that a checkpoint lacks."
     )
     parser.add_argument("training", type=Path, metavar="TRAINING.csv", help="in UTF-8, plain or gzipped")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="default: %(default)s")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from features.registry import MILES_V0
-from features.training_columns import some
+from training.fit_stats.columns import some
 
 LARGEST_PICKLE = 64 * 2**20  # the names and shapes of a large network are 100 kB
 LEGACY_PREAMBLE = 3  # magic number, version and machine, each a pickle of its own
