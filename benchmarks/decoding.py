@@ -24,7 +24,7 @@ import uvloop
 from numpy.typing import NDArray
 
 from benchmarks.thumbnail_host import SIZES, Pictures
-from preprocessing.decode_pool import DecodePool
+from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits, ImageSpec, decode_image
 
 WORKERS = 2

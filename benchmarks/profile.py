@@ -33,8 +33,8 @@ RATE = 250
 VIDEOS_PER_S = 200
 # The first that matches any function of a sample, from the innermost on, names what the event loop is at.
 PLACES = (
-    ("download", r"httpcore2|preprocessing/(thumbnail|dialing|single)"),
-    ("hand pictures to decoders", r"preprocessing/decode"),
+    ("download", r"httpcore2|preprocessing/(thumbnails|single)"),
+    ("hand pictures to decoders", r"preprocessing/decoding"),
     ("logs and metrics", r"structlog|logging/|prometheus_client|serving/observability"),
     ("tokenise", r"preprocessing/text"),
     ("features", r"features/|serving/scoring/notices"),

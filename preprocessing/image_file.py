@@ -1,6 +1,6 @@
 """A picture file to RGB bytes of a fixed size, within limits. Pillow and the standard library, no more.
 
-Kept so small because a process of its own runs it (`preprocessing.decode_worker`), and each process costs
+Kept so small because a process of its own runs it (`preprocessing.decoding.worker`), and each process costs
 what it imports; `preprocessing.image` is the same for whoever wants an array.
 """
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
-from preprocessing.decode_pool import DecodePool
+from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits, ImageSpec
-from preprocessing.thumbnails import ThumbnailFetcher
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from training.dataset import SPLITS, Dataset, Split
 from training.progress import progress
 from training.thumbnails import Picture, Thumbnails, decode, load

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.config import POOLINGS
 from model.demo import DEFAULT_OUT, DEMO_DIRECTORY
-from preprocessing.thumbnails import ThumbnailPolicy
+from preprocessing.thumbnails.fetcher import ThumbnailPolicy
 from training.dataset import VIRAL_QUANTILE, DatasetError, Reading
 from training.descriptions import BOTH, TITLE_ALONE
 from training.encoders import RANDOM

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from preprocessing.decode_pool import DecodePool
+from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError
-from preprocessing.thumbnails import ThumbnailError, ThumbnailFetcher, ThumbnailPolicy
+from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher, ThumbnailPolicy
 from training.dataset import DatasetError, Split
 
 KINDS = (".jpg", ".jpeg", ".png", ".webp", ".gif")

@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.capacity.costs import Costs
 from benchmarks.capacity.sizing import Sized
-from preprocessing.thumbnail_cache import ThumbnailCache
-from preprocessing.thumbnails import ThumbnailPolicy
+from preprocessing.thumbnails.cache import ThumbnailCache
+from preprocessing.thumbnails.fetcher import ThumbnailPolicy
 from serving.settings import Settings
 
 MILLION = 1_000_000

@@ -14,8 +14,8 @@ from typing import Any, Self
 import structlog
 
 from preprocessing.image import ImageLimits
-from preprocessing.thumbnail_cache import ThumbnailCache
-from preprocessing.thumbnails import ThumbnailPolicy
+from preprocessing.thumbnails.cache import ThumbnailCache
+from preprocessing.thumbnails.fetcher import ThumbnailPolicy
 from serving.lifecycle.compile_process import compile_in_process
 from serving.lifecycle.doubt import Doubt
 from serving.lifecycle.golden import check_golden_answers

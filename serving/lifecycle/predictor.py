@@ -12,8 +12,8 @@ import structlog
 from model.checkpoint.file import CheckpointError
 from model.checkpoint.location import LocationError
 from preprocessing.image import ImageLimits
-from preprocessing.thumbnail_cache import ThumbnailCache
-from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
+from preprocessing.thumbnails.cache import ThumbnailCache
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy
 from serving.cpu import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.lifecycle.instance import Generation, Shared, thumbnail_policy

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from features import Video, compute_features
 from preprocessing.image import ImageLimits
-from preprocessing.thumbnail_cache import ThumbnailCache
+from preprocessing.thumbnails.cache import ThumbnailCache
 from serving.errors import ModalityRequiredError
 from serving.lifecycle.loading import LoadedModel
 from serving.scoring import notices

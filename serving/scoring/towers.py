@@ -17,11 +17,11 @@ import structlog
 from numpy.typing import NDArray
 
 from features import Video
-from preprocessing.decode_pool import DecodePool
+from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError, ImageLimits
 from preprocessing.text import TokenizedText
-from preprocessing.thumbnail_cache import ThumbnailCache
-from preprocessing.thumbnails import ThumbnailError
+from preprocessing.thumbnails.cache import ThumbnailCache
+from preprocessing.thumbnails.fetcher import ThumbnailError
 from serving.lifecycle.loading import LoadedModel
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, image_key, text_key

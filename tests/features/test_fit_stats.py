@@ -358,7 +358,10 @@ def test_a_broken_checkpoint_is_one_sentence(encoded, tmp_path, capsys):
 def test_the_command_needs_neither_torch_nor_scikit_learn(tmp_path, checkpoint):
     """The command that the refusal names runs where the service runs: without a split, on NumPy alone."""
     path = write_rows(tmp_path / "training.csv", first_rows(20))
-    block = "import sys; sys.modules.update(torch=None, sklearn=None); from training.fit_stats.__main__ import main; "
+    block = (
+        "import sys; sys.modules.update(torch=None, sklearn=None); "
+        "from training.fit_stats.__main__ import main; "
+    )
     command = [sys.executable, "-c", f"{block}sys.exit(main())", str(path), "--checkpoint", str(checkpoint)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -19,7 +19,7 @@ import pytest
 
 from tests.house import ROOT
 
-GUARD = ("preprocessing/addresses.py", "preprocessing/thumbnail_urls.py")
+GUARD = ("preprocessing/thumbnails/addresses.py", "preprocessing/thumbnails/urls.py")
 VERDICTS = "tests.hostile.guard_verdicts"
 
 

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import atheris  # type: ignore[import-not-found, unused-ignore]
 
 with atheris.instrument_imports(include=["PIL", "preprocessing"]):
-    from preprocessing.addresses import vet_endpoint
     from preprocessing.image_file import ImageError, ImageLimits, ImageSpec, read_rgb
-    from preprocessing.thumbnail_policy import ThumbnailError, ThumbnailPolicy
-    from preprocessing.thumbnail_urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
+    from preprocessing.thumbnails.addresses import vet_endpoint
+    from preprocessing.thumbnails.policy import ThumbnailError, ThumbnailPolicy
+    from preprocessing.thumbnails.urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
 
 OPEN = ThumbnailPolicy()
 BASE = vet_url("https://example.com/dir/a.jpg", OPEN)

@@ -4,8 +4,8 @@ The rows and the assertions are those of tests/preprocessing. There each row is 
 its URL; mutmut chooses tests by name, and a name with `::` in it finds none, which would count as a kill.
 """
 
-from preprocessing.thumbnail_policy import BadUrlError as Bad
-from preprocessing.thumbnail_policy import ThumbnailTooLargeError as Large
+from preprocessing.thumbnails.policy import BadUrlError as Bad
+from preprocessing.thumbnails.policy import ThumbnailTooLargeError as Large
 from tests.preprocessing import test_addresses as addresses
 from tests.preprocessing import test_thumbnail_urls as urls
 from tests.preprocessing.address_rows import ROWS

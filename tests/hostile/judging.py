@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from preprocessing.image import ImageError, decode_image
-from preprocessing.thumbnails import ThumbnailError, ThumbnailFetcher
+from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher
 from tests.hostile.sites import Talk, answering, whole
 from tests.preprocessing.pictures import encoded, picture
 

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.decode_pool import DecodePool
+from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError
 
 

@@ -8,8 +8,8 @@ import netaddr
 import pytest
 from IPy import IP
 
-from preprocessing.addresses import vet_address
-from preprocessing.thumbnail_policy import Address, ForbiddenUrlError
+from preprocessing.thumbnails.addresses import vet_address
+from preprocessing.thumbnails.policy import Address, ForbiddenUrlError
 from tests.hostile.conftest import Record
 from tests.preprocessing.address_rows import IPV4_BLOCKS, IPV6_BLOCKS, ROWS
 

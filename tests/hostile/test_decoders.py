@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preprocessing.decode_pool import DecodePool, WorkerLimits
+from preprocessing.decoding.pool import DecodePool, WorkerLimits
 from preprocessing.image import ImageLimits, ImageSpec, decode_image
 from tests.hostile.conftest import Record
 from tests.hostile.picture_outcomes import outcome, told, word_for

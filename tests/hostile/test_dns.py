@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from preprocessing.thumbnails import ThumbnailError, ThumbnailFetcher
+from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.name_server import (
     AAAA,

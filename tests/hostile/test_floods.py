@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy
 from tests.hostile.conftest import Record
 from tests.hostile.judging import JPEG, PUBLIC, account, judged, wrong
 from tests.hostile.namespace import in_namespace

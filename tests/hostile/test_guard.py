@@ -1,4 +1,4 @@
-"""The guard, addresses.py and thumbnail_urls.py: every branch is tested, and no change goes unnoticed."""
+"""The guard, addresses.py and urls.py: every branch is tested, and no change goes unnoticed."""
 
 import json
 import os
@@ -21,7 +21,8 @@ TESTS = ("tests/preprocessing/test_addresses.py", "tests/preprocessing/test_thum
 # What mutmut needs beside them, in a tree of its own: it writes next to what it reads.
 BESIDE = (
     "preprocessing/__init__.py",
-    "preprocessing/thumbnail_policy.py",
+    "preprocessing/thumbnails/__init__.py",
+    "preprocessing/thumbnails/policy.py",
     "tests/__init__.py",
     "tests/conftest.py",
     "tests/preprocessing/__init__.py",

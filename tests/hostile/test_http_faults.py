@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from preprocessing.thumbnails import ThumbnailFetcher
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.judging import GIF, JPEG, PNG, PUBLIC, account, judged, site, wrong
 from tests.hostile.namespace import in_namespace

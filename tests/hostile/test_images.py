@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocessing.decode_pool import DecodePool, WorkerLimits
+from preprocessing.decoding.pool import DecodePool, WorkerLimits
 from preprocessing.image import ALLOWED_FORMATS, ImageLimits, ImageSpec, decode_image
 from tests.hostile.conftest import Record
 from tests.hostile.picture_files import HUNGRY, KNOWN, gif

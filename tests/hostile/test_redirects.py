@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trustme
 
-from preprocessing.thumbnails import ThumbnailFetcher
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.judging import JPEG, PUBLIC, account, judged, site, wrong
 from tests.hostile.name_server import always, naming

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from preprocessing.thumbnails import ThumbnailFetcher
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.name_server import Rule, always, naming
 from tests.hostile.namespace import NAME_SERVER, in_namespace

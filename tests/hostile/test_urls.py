@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from preprocessing.thumbnails import ThumbnailError, ThumbnailFetcher
+from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.namespace import in_namespace, opened_connections, sent_datagrams
 from tests.preprocessing.hostile_urls import BAD, FORBIDDEN

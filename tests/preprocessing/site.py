@@ -9,7 +9,7 @@ from typing import Any
 
 import httpcore2
 
-from preprocessing.thumbnail_policy import ThumbnailPolicy
+from preprocessing.thumbnails.policy import ThumbnailPolicy
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 # A public address of nobody in particular; `Detour` takes its connections to the test's own server.

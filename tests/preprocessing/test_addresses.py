@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.addresses import vet_address, vet_endpoint
-from preprocessing.thumbnail_policy import Address, ForbiddenUrlError
+from preprocessing.thumbnails.addresses import vet_address, vet_endpoint
+from preprocessing.thumbnails.policy import Address, ForbiddenUrlError
 from tests.preprocessing.address_rows import ROWS
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)

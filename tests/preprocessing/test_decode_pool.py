@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preprocessing.decode_pool import DecodePool, DecoderUnavailableError, WorkerLimits
+from preprocessing.decoding.pool import DecodePool, DecoderUnavailableError, WorkerLimits
 from preprocessing.image import (
     ImageError,
     ImageLimits,
@@ -249,7 +249,7 @@ async def test_a_worker_holds_no_secret_and_opens_nothing(monkeypatch: pytest.Mo
 
 def test_a_worker_imports_pillow_and_nothing_large() -> None:
     """Each worker costs what it imports: neither numpy nor anything of the service is among it."""
-    script = "import sys, preprocessing.decode_worker; print(*sys.modules)"
+    script = "import sys, preprocessing.decoding.worker; print(*sys.modules)"
     modules = set(run_python(script).stdout.split())
     assert "PIL.Image" in modules
     assert {"numpy", "torch", "openvino", "asyncio", "serving"} & modules == set()
@@ -259,7 +259,7 @@ def test_workers_end_with_the_process_that_started_them() -> None:
     """A service that is killed leaves no decoder behind."""
     script = (
         "import asyncio, os, time\n"
-        "from preprocessing.decode_pool import *\n"
+        "from preprocessing.decoding.pool import *\n"
         "async def main():\n"
         "    async with DecodePool(ImageSpec(), ImageLimits(), 2) as pool:\n"
         "        while len(pool.process_ids) < 2: await asyncio.sleep(0.01)\n"

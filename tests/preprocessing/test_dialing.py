@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.dialing import SystemResolver, worth_trying
-from preprocessing.thumbnails import ThumbnailFetcher, ThumbnailPolicy, UnreachableError
+from preprocessing.thumbnails.connect import SystemResolver, worth_trying
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy, UnreachableError
 from tests.preprocessing.site import (
     PATIENCE_S,
     PUBLIC,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.thumbnail_cache import Content, ThumbnailCache
-from preprocessing.thumbnail_validators import Validators
-from preprocessing.thumbnails import BadUrlError, ThumbnailError, ThumbnailFetcher, UnreachableError
+from preprocessing.thumbnails.cache import Content, ThumbnailCache
+from preprocessing.thumbnails.fetcher import BadUrlError, ThumbnailError, ThumbnailFetcher, UnreachableError
+from preprocessing.thumbnails.validators import Validators
 from tests.preprocessing.site import Site, raw, response, serving, trusting
 
 pytestmark = pytest.mark.anyio

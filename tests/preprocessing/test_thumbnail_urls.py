@@ -9,15 +9,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from preprocessing.addresses import vet_endpoint
-from preprocessing.thumbnail_policy import (
+from preprocessing.thumbnails.addresses import vet_endpoint
+from preprocessing.thumbnails.policy import (
     BadUrlError,
     ForbiddenUrlError,
     ThumbnailPolicy,
     ThumbnailTooLargeError,
     UnreachableError,
 )
-from preprocessing.thumbnail_urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
+from preprocessing.thumbnails.urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
 from tests.preprocessing.hostile_urls import BAD, FORBIDDEN
 
 OPEN = ThumbnailPolicy()

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from preprocessing.image import decode_image
-from preprocessing.thumbnails import (
+from preprocessing.thumbnails.fetcher import (
     LARGE_BYTES,
     MAX_LARGE,
     BadUrlError,

@@ -8,7 +8,7 @@ import pytest
 
 from model.torch_engine import TorchEngine
 from preprocessing.image import ImageSpec, decode_image
-from preprocessing.thumbnails import ThumbnailPolicy
+from preprocessing.thumbnails.fetcher import ThumbnailPolicy
 from tests.thumbnail_host import picture, thumbnail_host
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
 from training.dataset import DatasetError

@@ -22,8 +22,8 @@ from weakref import WeakValueDictionary
 import anyio
 import httpcore2
 
-from preprocessing.dialing import Resolve, SystemResolver, VettingBackend
-from preprocessing.thumbnail_policy import (
+from preprocessing.thumbnails.connect import Resolve, SystemResolver, VettingBackend
+from preprocessing.thumbnails.policy import (
     BadUrlError,
     ForbiddenUrlError,
     MistypedError,
@@ -32,8 +32,8 @@ from preprocessing.thumbnail_policy import (
     ThumbnailTooLargeError,
     UnreachableError,
 )
-from preprocessing.thumbnail_urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
-from preprocessing.thumbnail_validators import Validators
+from preprocessing.thumbnails.urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
+from preprocessing.thumbnails.validators import Validators
 
 __all__ = [
     "BadUrlError",

@@ -1,6 +1,6 @@
-"""The process that decodes for `preprocessing.decode_pool`: picture files in, RGB bytes out, one by one.
+"""The process that decodes for `preprocessing.decoding.pool`: picture files in, RGB bytes out, one by one.
 
-    python -m preprocessing.decode_worker HEIGHT WIDTH MAX_BYTES MAX_PIXELS MEMORY_BYTES CPU_S
+    python -m preprocessing.decoding.worker HEIGHT WIDTH MAX_BYTES MAX_PIXELS MEMORY_BYTES CPU_S
 
 Its standard input is a socket. A request is a length and that many bytes; a reply is an outcome, a length and
 that many bytes, RGB or a sentence. It ends when the other side hangs up, and lives under limits that Linux

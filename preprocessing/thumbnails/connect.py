@@ -17,8 +17,8 @@ from typing import Any
 import anyio
 import httpcore2
 
-from preprocessing.addresses import vet_endpoint
-from preprocessing.thumbnail_policy import Address, ForbiddenUrlError, ThumbnailPolicy, UnreachableError
+from preprocessing.thumbnails.addresses import vet_endpoint
+from preprocessing.thumbnails.policy import Address, ForbiddenUrlError, ThumbnailPolicy, UnreachableError
 
 RESOLVE_TIMEOUT_S = 2.0
 DIAL_TIMEOUT_S = 2.0

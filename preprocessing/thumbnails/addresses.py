@@ -8,7 +8,7 @@ nothing outside one block.
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from preprocessing.thumbnail_policy import Address, ForbiddenUrlError, Network
+from preprocessing.thumbnails.policy import Address, ForbiddenUrlError, Network
 
 WEB_PORTS = (80, 443)
 

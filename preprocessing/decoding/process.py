@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from preprocessing.decode_worker import (
+from preprocessing.decoding.worker import (
     NOT_AN_IMAGE,
     PIXELS,
     READY,
@@ -20,7 +20,7 @@ from preprocessing.decode_worker import (
     TOO_LARGE,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MEBIBYTE = 1024 * 1024
 # glibc gives memory above its threshold back to Linux after each picture and gets it back page by page, which
 # doubles the time of a 1280x720 JPEG. So the pages of one such picture are kept.
@@ -36,7 +36,7 @@ class DecodeProcess:
 
     def __init__(self, numbers: tuple[int, ...], rgb_bytes: int) -> None:
         """Start it with the worker's arguments. Raises `OSError` when the system refuses another process."""
-        command = [sys.executable, "-m", "preprocessing.decode_worker", *map(str, numbers)]
+        command = [sys.executable, "-m", "preprocessing.decoding.worker", *map(str, numbers)]
         self._longest = {READY: 0, PIXELS: rgb_bytes, NOT_AN_IMAGE: SENTENCE_BYTES, TOO_LARGE: SENTENCE_BYTES}
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)

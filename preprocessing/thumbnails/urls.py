@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from preprocessing.addresses import WEB_PORTS, vet_endpoint
-from preprocessing.thumbnail_policy import (
+from preprocessing.thumbnails.addresses import WEB_PORTS, vet_endpoint
+from preprocessing.thumbnails.policy import (
     Address,
     BadUrlError,
     ForbiddenUrlError,

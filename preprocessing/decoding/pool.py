@@ -15,8 +15,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.decode_process import MEBIBYTE, DecodeProcess
-from preprocessing.decode_worker import NOT_AN_IMAGE, PIXELS, TOO_LARGE
+from preprocessing.decoding.process import MEBIBYTE, DecodeProcess
+from preprocessing.decoding.worker import NOT_AN_IMAGE, PIXELS, TOO_LARGE
 from preprocessing.image import (
     ImageError,
     ImageLimits,

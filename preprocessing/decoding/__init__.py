@@ -1,0 +1,1 @@
+"""Decodes pictures in processes that can be killed."""
