@@ -20,8 +20,9 @@ from features import FeatureScaler, UnknownFeatureError, compute_features
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.engine import Engine, Vectors
 from model.torch_engine import TorchEngine
-from training.dataset import Dataset, DatasetError, Split, read_dataset, without_age
-from training.images import ImageVectors, encode_thumbnails
+from training.data.dataset import Dataset, DatasetError, Split, read_dataset, without_age
+from training.embeddings.images import ImageVectors, encode_thumbnails
+from training.embeddings.text import TitleVectors, encode_titles
 from training.metrics import (
     Interval,
     MetricsRow,
@@ -31,7 +32,6 @@ from training.metrics import (
     paired_intervals,
 )
 from training.options import add_data_options, reading_from, thumbnails_from
-from training.vectors import TitleVectors, encode_titles
 
 COLUMNS = ("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "spearman")
 AGES = {"with age": True, "without age": False}

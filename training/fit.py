@@ -22,15 +22,19 @@ from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_dem
 from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
 from model.torch_engine import DeviceError, TorchEngine
-from training.dataset import Dataset, DatasetError, read_dataset
-from training.distributions import training_distributions
+from training.account import provenance, with_source
+from training.data.dataset import Dataset, DatasetError, read_dataset
+from training.data.distributions import training_distributions
+from training.data.leakage import refuse_leaks
+from training.embeddings.images import ImageVectors, encode_thumbnails
+from training.embeddings.text import TitleVectors, encode_titles
+from training.embeddings.text_mean import training_titles
+from training.embeddings.thumbnails import Thumbnails
 from training.encoders import Encoders, open_encoders
 from training.evaluate import Report, intervals_to_dict, measure, print_intervals, print_rows
 from training.golden import golden_answers
-from training.head import fit_head, untrained_checkpoint
-from training.images import ImageVectors, encode_thumbnails
-from training.leakage import refuse_leaks
-from training.loop import Recipe
+from training.head.fit import fit_head, untrained_checkpoint
+from training.head.train import Recipe
 from training.metrics import figure_intervals, paired_intervals
 from training.options import (
     add_data_options,
@@ -40,11 +44,7 @@ from training.options import (
     recipe_from,
     thumbnails_from,
 )
-from training.provenance import provenance, with_source
 from training.results import phase1_results, write_results
-from training.text_mean import training_titles
-from training.thumbnails import Thumbnails
-from training.vectors import TitleVectors, encode_titles
 
 AGES = ("with age", "without age")
 

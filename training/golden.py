@@ -14,7 +14,7 @@ from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from preprocessing.image import ImageSpec, decode_image
-from training.vectors import tokenizer_for
+from training.embeddings.text import tokenizer_for
 
 WIDTH, HEIGHT = 64, 48
 OBSERVED = "2018-05-01T06:00:00+00:00"

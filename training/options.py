@@ -8,11 +8,11 @@ from pathlib import Path
 from model.config import POOLINGS
 from model.demo import DEFAULT_OUT, DEMO_DIRECTORY
 from preprocessing.thumbnails.fetcher import ThumbnailPolicy
-from training.dataset import VIRAL_QUANTILE, DatasetError, Reading
-from training.descriptions import BOTH, TITLE_ALONE
+from training.data.dataset import VIRAL_QUANTILE, DatasetError, Reading
+from training.data.descriptions import BOTH, TITLE_ALONE
+from training.embeddings.thumbnails import Thumbnails
 from training.encoders import RANDOM
-from training.loop import CLASS_WEIGHTS, Recipe
-from training.thumbnails import Thumbnails
+from training.head.train import CLASS_WEIGHTS, Recipe
 
 SEED = 20171114  # the first day of the demo's data
 URLS, NONE, AUTO = "urls", "none", "auto"

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint.store import Checkpoint
-from training.dataset import SPLITS, Dataset
-from training.images import ImageVectors
+from training.data.dataset import SPLITS, Dataset
+from training.embeddings.images import ImageVectors
 from training.metrics import MetricsRow
 
 RESULTS_FILE = "phase1_results.json"

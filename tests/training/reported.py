@@ -9,10 +9,10 @@ from model.engine import Vectors
 from model.torch_engine import TorchEngine
 from tests.tiny import tiny_checkpoint
 from tests.training.synthetic import dataset
-from training.dataset import Split
+from training.data.dataset import Split
+from training.embeddings.text import TitleVectors, encode_titles
 from training.report.findings import Findings, find
 from training.report.scorer import Scorer
-from training.vectors import TitleVectors, encode_titles
 
 
 @cache

@@ -14,11 +14,11 @@ import numpy as np
 
 from model.torch_engine import TorchEngine
 from tests.tiny import TINY_TEXT, TINY_VISION
-from training.dataset import Dataset, read_dataset
+from training.data.dataset import Dataset, read_dataset
+from training.embeddings.text import TitleVectors, encode_titles
 from training.encoders import Encoders, random_encoders
-from training.head import untrained_checkpoint
-from training.loop import Recipe
-from training.vectors import TitleVectors, encode_titles
+from training.head.fit import untrained_checkpoint
+from training.head.train import Recipe
 
 SEED = 11
 RECIPE = Recipe(text_dims=4, members=2, epochs=6, batch_size=64, learning_rate=1e-2, averaging=0.9)

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from features import MILES_V1, compute_features
 from tests.training.synthetic import SPLIT_SIZES, rows, write_csv
-from training.dataset import SPLITS, DatasetError, Reading, read_dataset, without_age
+from training.data.dataset import SPLITS, DatasetError, Reading, read_dataset, without_age
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from model.torch_engine import TorchEngine
 from tests.tiny import write_tiny
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, titles, write_csv
 from training import evaluate, fit
+from training.embeddings.text import encode_titles, tokenizer_for
 from training.encoders import RANDOM
-from training.vectors import encode_titles, tokenizer_for
 
 
 @pytest.fixture(scope="module")

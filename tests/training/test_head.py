@@ -10,12 +10,12 @@ from features import MILES_V1, FeatureScaler
 from model.low_rank import LowRankHead, exact_product
 from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, titles
-from training.calibration import Calibration, fit_calibration, shifted
 from training.evaluate import predict
-from training.head import fit_head, recency_weights, untrained_checkpoint
-from training.members import Members
+from training.head.calibration import Calibration, fit_calibration, shifted
+from training.head.ensemble import Members
+from training.head.fit import fit_head, recency_weights, untrained_checkpoint
+from training.head.projection import TitleProjection
 from training.metrics import Predictions, metrics_row
-from training.projection import TitleProjection
 
 CONSTANT = {
     "log_duration_seconds",

@@ -11,10 +11,10 @@ from preprocessing.image import ImageSpec, decode_image
 from preprocessing.thumbnails.fetcher import ThumbnailPolicy
 from tests.thumbnail_host import picture, thumbnail_host
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
-from training.dataset import DatasetError
-from training.head import untrained_checkpoint
-from training.images import encode_thumbnails
-from training.thumbnails import Thumbnails
+from training.data.dataset import DatasetError
+from training.embeddings.images import encode_thumbnails
+from training.embeddings.thumbnails import Thumbnails
+from training.head.fit import untrained_checkpoint
 
 LOOPBACK = ThumbnailPolicy(timeout_s=5.0, trusted_networks=(ip_network("127.0.0.0/8"),))
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.training.synthetic import dataset, rows, write_csv
-from training.dataset import DatasetError, Reading, read_dataset
-from training.leakage import refuse_leaks
+from training.data.dataset import DatasetError, Reading, read_dataset
+from training.data.leakage import refuse_leaks
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Proof on small parts that pictures and texts are learned from, and that noise is not.
 
-`python -m training.proof` shows the same with a whole ResNet-50, a pretrained BERT and real data.
+`python -m tests.training.proof` shows the same with a whole ResNet-50, a pretrained BERT and real data.
 """
 
 import csv
@@ -11,17 +11,17 @@ import pytest
 
 from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.torch_engine import TorchEngine
+from tests.training.pictured import write_pictured
+from tests.training.proof import _same, image_claims, image_fit, shuffled, shuffled_claims, text_claims
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
-from training.dataset import read_dataset
+from training.data.dataset import read_dataset
+from training.embeddings.images import encode_thumbnails
+from training.embeddings.text import encode_titles
+from training.embeddings.thumbnails import Thumbnails
 from training.evaluate import predict
 from training.fit import fit
-from training.images import encode_thumbnails
-from training.loop import Recipe
+from training.head.train import Recipe
 from training.metrics import Interval
-from training.pictured import write_pictured
-from training.proof import _same, image_claims, image_fit, shuffled, shuffled_claims, text_claims
-from training.thumbnails import Thumbnails
-from training.vectors import encode_titles
 
 VIDEOS = 260
 PICTURED = Recipe(

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from features import MILES_V1, Video
 from tests.training import reported
 from tests.training.synthetic import dataset
-from training.dataset import without_age
+from training.data.dataset import without_age
 from training.evaluate import measure, predict
 from training.metrics import calibration_error
 from training.report.findings import AGES, MODEL, absolute_error, age_bins, size_bins

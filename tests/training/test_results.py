@@ -12,8 +12,8 @@ from model.pretrained import EncoderSourceError
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
 from training import fit
 from training.encoders import pooling_of
-from training.head import recency_weights
-from training.loop import Rows, batch_size, class_weights
+from training.head.fit import recency_weights
+from training.head.train import Rows, batch_size, class_weights
 from training.metrics import Predictions, figure_intervals, metrics_row
 from training.results import RESULTS_FILE, write_results
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from tests.training.synthetic import rows, write_csv
-from training.dataset import SPLITS, DatasetError, read_dataset
-from training.splits import BY_SEED, BY_TIME
+from training.data.dataset import SPLITS, DatasetError, read_dataset
+from training.data.splits import BY_SEED, BY_TIME
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from features import Video
 from model.demo import DEMO_DIRECTORY, METADATA_FILE, write_demo
 from model.low_rank import LowRankHead
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, titles, write_csv
-from training.dataset import Split
-from training.head import fit_head, untrained_checkpoint
-from training.text_mean import main, training_titles
+from training.data.dataset import Split
+from training.embeddings.text_mean import main, training_titles
+from training.head.fit import fit_head, untrained_checkpoint
 
 
 def test_every_video_counts_alike():

@@ -11,9 +11,9 @@ import pytest
 from model.torch_engine import TorchEngine
 from tests.house import ROOT
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, titles
-from training.head import untrained_checkpoint
-from training.vector_store import VectorStore, key_of
-from training.vectors import encode_titles
+from training.embeddings.cache import VectorStore, key_of
+from training.embeddings.text import encode_titles
+from training.head.fit import untrained_checkpoint
 
 KEYS = [key_of(bytes([number])) for number in range(3)]
 VECTORS = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -23,8 +23,8 @@ import sys, time
 from pathlib import Path
 from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
-from training.head import untrained_checkpoint
-from training.vectors import encode_titles
+from training.head.fit.fit import untrained_checkpoint
+from training.embeddings.text import encode_titles
 base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
 class Slow(TorchEngine):
     batches = 0

@@ -15,8 +15,9 @@ from pathlib import Path
 from features import UnknownFeatureError
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
-from training.dataset import SPLITS, Dataset, DatasetError, read_dataset
-from training.images import ImageVectors, encode_thumbnails
+from training.data.dataset import SPLITS, Dataset, DatasetError, read_dataset
+from training.embeddings.images import ImageVectors, encode_thumbnails
+from training.embeddings.text import encode_titles
 from training.options import add_data_options, reading_from, thumbnails_from
 from training.report.findings import Findings, find
 from training.report.page import MARKS, Picture, render
@@ -24,7 +25,6 @@ from training.report.palette import DARK, DPI, LIGHT, drawing, to_png
 from training.report.plots import PLOTS, Plot
 from training.report.scorer import NO_IMAGES, Scorer
 from training.report.sentences import captions
-from training.vectors import encode_titles
 
 
 class ReportError(ValueError):

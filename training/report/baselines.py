@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from features import FeatureScaler, compute_features
-from training.dataset import Dataset, Split, without_age
+from training.data.dataset import Dataset, Split, without_age
 from training.metrics import Predictions
 
 FloatArray = NDArray[np.float64]

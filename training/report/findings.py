@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dataset import Dataset, Split
+from training.data.dataset import Dataset, Split
 from training.metrics import (
     ECE_BINS,
     Interval,

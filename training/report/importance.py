@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from features import Video
-from training.dataset import Split
+from training.data.dataset import Split
 from training.metrics import Predictions
 from training.report.scorer import Inputs, Scorer
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import sklearn
 
 from model.checkpoint.store import Checkpoint
-from training.dataset import Dataset
+from training.data.dataset import Dataset
 from training.report.baselines import LABELS
 from training.report.findings import MODEL, Findings
 from training.report.palette import DPI, WIDTH

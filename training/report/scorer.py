@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
-from training.dataset import Dataset, Split, without_age
+from training.data.dataset import Dataset, Split, without_age
+from training.embeddings.text import TitleVectors
 from training.metrics import Predictions
 from training.report.baselines import Answers
-from training.vectors import TitleVectors
 
 FloatArray = NDArray[np.float64]
 NO_IMAGES = "no images in this data"

@@ -7,10 +7,10 @@ about videos.
 from features import Distribution, compute_features, fit_distributions
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine
-from training.dataset import Split
+from training.data.dataset import Split
+from training.embeddings.images import ImageVectors
+from training.embeddings.text import TitleVectors
 from training.evaluate import predict
-from training.images import ImageVectors
-from training.vectors import TitleVectors
 
 SCORE = "viral_score"
 Plain = dict[str, dict[str, list[float]]]

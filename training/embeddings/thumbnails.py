@@ -12,7 +12,7 @@ from pathlib import Path
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError
 from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher, ThumbnailPolicy
-from training.dataset import DatasetError, Split
+from training.data.dataset import DatasetError, Split
 
 KINDS = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 

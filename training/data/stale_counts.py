@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.rows import Row
-from training.table import DatasetError
+from training.data.rows import Row
+from training.data.table import DatasetError
 
 COUNTS = ("view_count", "like_count", "comment_count")
 SECONDS_PER_DAY = 86400.0

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from features import Video
-from training.bad_rows import BadRows
-from training.fields import COUNTED_EMPTY, FIELDS, Columns
-from training.table import Table
+from training.data.bad_rows import BadRows
+from training.data.fields import COUNTED_EMPTY, FIELDS, Columns
+from training.data.table import Table
 
 HOURS_PER_DAY = 24.0
 

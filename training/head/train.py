@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.members import Members
+from training.head.ensemble import Members
 
 # How much requests that lack something count when the best epoch is chosen: most say when the video went up.
 MISSING_SHARES = {"age": 0.3, "image": 0.15, "description": 0.15}

@@ -12,8 +12,8 @@ from datetime import datetime
 
 import numpy as np
 
-from training.fields import PURGED, SPLITS
-from training.rows import Row
+from training.data.fields import PURGED, SPLITS
+from training.data.rows import Row
 
 SHARES = (0.70, 0.15, 0.15)  # of the videos: train, val, test
 AS_SAID = "by video, as the file's column says"

@@ -11,16 +11,16 @@ from model.checkpoint.store import Checkpoint
 from model.low_rank import LowRankHead
 from model.torch_engine import TorchEngine
 from model.velocity import LogVelocity
-from training.calibration import fit_calibration, shifted
-from training.dataset import Dataset, Split
+from training.data.dataset import Dataset, Split
+from training.embeddings.images import ImageVectors
+from training.embeddings.text import TitleVectors
 from training.encoders import Encoders
 from training.evaluate import predict
-from training.images import ImageVectors
-from training.inputs import HeadInputs, droppable
-from training.loop import Recipe, train_members
-from training.members import Members
+from training.head.calibration import fit_calibration, shifted
+from training.head.ensemble import Members
+from training.head.inputs import HeadInputs, droppable
+from training.head.train import Recipe, train_members
 from training.metrics import Predictions
-from training.vectors import TitleVectors
 
 FloatArray = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0

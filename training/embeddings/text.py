@@ -11,9 +11,9 @@ from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from model.pretrained import fingerprint
 from preprocessing.text import BertTextTokenizer, TextSpec, TokenizedText
-from training.dataset import Dataset, without_description
-from training.progress import progress
-from training.vector_store import VectorStore, key_of
+from training.data.dataset import Dataset, without_description
+from training.embeddings.cache import VectorStore, key_of
+from training.embeddings.progress import progress
 
 BATCH_SIZE = 64
 

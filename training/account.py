@@ -6,11 +6,11 @@ from typing import Any
 
 from model.checkpoint.store import Checkpoint
 from model.demo import SOURCE
-from training.dataset import SPLITS, Dataset, Split
+from training.data.dataset import SPLITS, Dataset, Split
+from training.data.known_data import KNOWN_DATA, UNKNOWN_DATA
+from training.embeddings.images import ImageVectors
 from training.encoders import Encoders
-from training.images import ImageVectors
-from training.known_data import KNOWN_DATA, UNKNOWN_DATA
-from training.loop import Recipe
+from training.head.train import Recipe
 
 CODE_VERSION = "1.0.0"
 TRAINED = "trained with training.fit"

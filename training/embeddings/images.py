@@ -18,11 +18,11 @@ from model.engine import Engine, Vectors
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits, ImageSpec
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
-from training.dataset import SPLITS, Dataset, Split
-from training.progress import progress
-from training.thumbnails import Picture, Thumbnails, decode, load
-from training.vector_store import VectorStore, key_of
-from training.vectors import folder_of
+from training.data.dataset import SPLITS, Dataset, Split
+from training.embeddings.cache import VectorStore, key_of
+from training.embeddings.progress import progress
+from training.embeddings.text import folder_of
+from training.embeddings.thumbnails import Picture, Thumbnails, decode, load
 
 BATCH_SIZE = 16
 DECODERS = 2

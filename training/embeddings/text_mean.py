@@ -1,6 +1,6 @@
 """What the training texts were like: their scripts, and the mean vector that an explanation takes for none.
 
-    python -m training.text_mean DATA.csv.gz [--demo models/demo]
+    python -m training.embeddings.text_mean DATA.csv.gz [--demo models/demo]
 
 writes both into a demo head that was stored before they were kept, with the middle of each distribution and
 the words for its training videos. Data other than what the head was trained on is refused; its weights,
@@ -20,10 +20,10 @@ from features import script_shares
 from model.demo import DEMO_DIRECTORY, METADATA_FILE, Demo, DemoError, compose, read_demo
 from model.engine import Vectors
 from model.torch_engine import TorchEngine
-from training.dataset import DatasetError, Reading, Split, read_dataset
-from training.distributions import training_distributions
-from training.known_data import KNOWN_DATA, UNKNOWN_DATA
-from training.vectors import TitleVectors, encode, tokenizer_for
+from training.data.dataset import DatasetError, Reading, Split, read_dataset
+from training.data.distributions import training_distributions
+from training.data.known_data import KNOWN_DATA, UNKNOWN_DATA
+from training.embeddings.text import TitleVectors, encode, tokenizer_for
 
 
 def training_titles(train: Split, vectors: Vectors) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def updated(demo: Demo, train: Split) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the metadata anew; the exit status is 1 after an error, which goes to stderr in one line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.text_mean", description=(__doc__ or "").split("\n")[0]
+        prog="python -m training.embeddings.text_mean", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("data", type=Path, help="the CSV or CSV.gz that the head was trained on")
     parser.add_argument("--demo", type=Path, default=DEMO_DIRECTORY, help="where head and metadata lie")

@@ -19,9 +19,9 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from features import MILES_V1, REGISTRY, compute_features
-from training.dataset import Dataset, Split
-from training.fields import INPUTS
-from training.table import DatasetError
+from training.data.dataset import Dataset, Split
+from training.data.fields import INPUTS
+from training.data.table import DatasetError
 
 FloatArray = NDArray[np.float64]
 RANKS = 0.98  # Spearman's correlation of one input with the target

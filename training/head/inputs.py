@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from features import FeatureScaler, Video, compute_features
 from model.engine import Vectors
 from model.velocity import LogVelocity
-from training.dataset import Dataset, Split, without_age, without_description
-from training.images import ImageVectors
-from training.loop import Recipe, Rows
-from training.projection import TitleProjection
-from training.vectors import TitleVectors
+from training.data.dataset import Dataset, Split, without_age, without_description
+from training.embeddings.images import ImageVectors
+from training.embeddings.text import TitleVectors
+from training.head.projection import TitleProjection
+from training.head.train import Recipe, Rows
 
 FloatArray = NDArray[np.float64]
 

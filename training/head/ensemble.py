@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.low_rank import LowRankHead
-from training.projection import TitleProjection
+from training.head.projection import TitleProjection
 
 OUTPUTS = 3  # two logits, one velocity
 

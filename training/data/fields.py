@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from training.data.table import DatasetError, Table
 from training.fit_stats.columns import flag, number, shown, some
-from training.table import DatasetError, Table
 
 SPLITS = ("train", "val", "test")
 PURGED = "purged"  # rows whose next snapshot lies beyond their split's end

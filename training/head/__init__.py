@@ -1,0 +1,1 @@
+"""From vectors to the weights of a trained head."""
