@@ -92,7 +92,7 @@ bench: setup model ## Miles and its peers side by side, ten minutes; ARGS="--rou
 	@exec $(PY) -m benchmarks.side_by_side $(ARGS)
 
 container-test: venv ## build the image with docker, podman or buildah and try it, read-only, as uid 1000
-	@exec $(PY) -m deploy.container $(ARGS)
+	@exec $(PY) -m tests.container $(ARGS)
 
 # Direct requirements are pinned by hand; this resolves the rest anew in a clean environment.
 constraints: ## rewrite constraints.txt from the requirements files, and requirements-serve.lock from both

@@ -22,8 +22,8 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from app import create_app
-from deploy.ray_towers import deployed, engine_on, settle
-from deploy.tower import require_bundle
+from deploy.ray.tower import require_bundle
+from deploy.ray.towers import deployed, engine_on, settle
 from serving.lifecycle.loading import Build, whole
 from serving.lifecycle.predictor import HEALTHY, Predictor
 from serving.settings import Settings

@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 
-from deploy import machine
+from deploy.doctor import machine
 from tests.service import ROOT, environment, free_port
 
 # Debian's own Python, or whichever .venv was made with; not .venv's.
 BARE = str(Path(sys.base_prefix) / "bin" / "python3.11")
-CORE = ["deploy/doctor.py", "deploy/finding.py", "deploy/machine.py", "deploy/served_model.py"]
+CORE = [
+    "deploy/doctor/__main__.py",
+    "deploy/doctor/finding.py",
+    "deploy/doctor/machine.py",
+    "deploy/doctor/served_model.py",
+]
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from prometheus_client import CollectorRegistry
 
-from deploy.tower import Step, Tower
-from deploy.tower_engine import Ask, TowerFullError, TowerLostError, TowersEngine
+from deploy.ray.tower import Step, Tower
+from deploy.ray.tower_engine import Ask, TowerFullError, TowerLostError, TowersEngine
 from features import Video
 from model.compile.sample_images import draw_images
 from model.compiled.bundle import Bundle, read_bundle

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.tower_engine import TowerLostError
+from deploy.ray.tower_engine import TowerLostError
 from model.checkpoint.file import check_file
 from model.compiled.bundle import bundle_directory
 from serving.errors import EngineFailedError
@@ -53,7 +53,7 @@ class Ending:
 @pytest.mark.parametrize("said", [QueueClosedError("stopping"), EngineFailedError("stopped answering")])
 def test_a_tower_that_is_ending_is_asked_for_elsewhere(said: Exception) -> None:
     """What it tells those who wait is no answer of ours, which has its own status."""
-    from deploy.ray_towers import _ask
+    from deploy.ray.towers import _ask
 
     with pytest.raises(TowerLostError):
         _ask(Ending(said), "fingerprint", [], 1)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import structlog
 
-from deploy.tower import Step
+from deploy.ray.tower import Step
 from model.compiled.bundle import Bundle
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Pixels, TokenIds, Vectors

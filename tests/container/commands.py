@@ -20,7 +20,7 @@ def attempt(
     """
     pipe = None if shown else subprocess.PIPE
     try:
-        return subprocess.run(  # noqa: S603  a list, no shell
+        return subprocess.run(
             command,
             check=False,
             stdin=subprocess.DEVNULL,

@@ -1,14 +1,14 @@
 """Builds the image and tries it: read-only root, uid 1000, no capabilities, an unwritable HOME.
 
-    python -m deploy.container                      with docker, podman or buildah, the first that works here
-    python -m deploy.container --engine podman
-    python -m deploy.container --no-build --image miles
-    python -m deploy.container --with ray             and the image that has Ray beside Miles
-    BUILD_FLAGS="--pull" python -m deploy.container   more flags for the build, separated by spaces
+    python -m tests.container                      with docker, podman or buildah, the first that works here
+    python -m tests.container --engine podman
+    python -m tests.container --no-build --image miles
+    python -m tests.container --with ray             and the image that has Ray beside Miles
+    BUILD_FLAGS="--pull" python -m tests.container   more flags for the build, separated by spaces
 
 It waits until the service is ready, runs the image's own HEALTHCHECK, asks for a prediction, looks at who
 runs and what can be written, sends SIGTERM and wants exit status 0. No container is left; the image stays.
-`deploy/container/buildah.py` says what a trial with buildah does not enforce, `deploy/container/ray.py` what
+`tests/container/buildah.py` says what a trial with buildah does not enforce, `tests/container/ray.py` what
 is tried of Ray.
 """
 
@@ -21,12 +21,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.error import HTTPError
 
-from deploy.container.buildah import Buildah
-from deploy.container.commands import ContainerError, attempt
-from deploy.container.docker import Docker
-from deploy.container.engine import Engine
-from deploy.container.ray import try_ray
-from deploy.container.trial import try_image
+from tests.container.buildah import Buildah
+from tests.container.commands import ContainerError, attempt
+from tests.container.docker import Docker
+from tests.container.engine import Engine
+from tests.container.ray import try_ray
+from tests.container.trial import try_image
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def holds(image: Image, engine_name: str | None, build: bool) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """Build, try, clean up."""
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.container",
+        prog="python -m tests.container",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

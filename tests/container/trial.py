@@ -6,8 +6,8 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.container.commands import ContainerError
-from deploy.container.engine import HOME, Engine, Start
+from tests.container.commands import ContainerError
+from tests.container.engine import HOME, Engine, Start
 
 READY_SECONDS = 180
 STOP_SECONDS = 30

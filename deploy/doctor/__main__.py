@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from deploy import machine
-from deploy.finding import ABSENT, FAULT, GIGABYTE, NOTE, OK, Finding, size
-from deploy.served_model import DEFAULT_CHECKPOINT, ROOT, engine, model
+from deploy.doctor import machine
+from deploy.doctor.finding import ABSENT, FAULT, GIGABYTE, NOTE, OK, Finding, size
+from deploy.doctor.served_model import DEFAULT_CHECKPOINT, ROOT, engine, model
 
 PYTHON = (3, 11)
 PACKAGES_BYTES = 3 * GIGABYTE  # what deploy/install_requirements.py asks for

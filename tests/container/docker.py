@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.container.commands import COMMAND_SECONDS, attempt, run, succeeds
-from deploy.container.engine import BUILD_SECONDS, Start
+from tests.container.commands import COMMAND_SECONDS, attempt, run, succeeds
+from tests.container.engine import BUILD_SECONDS, Start
 
 
 class Docker:

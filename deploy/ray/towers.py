@@ -12,8 +12,8 @@ from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from deploy.cores import take_cores
-from deploy.tower import Step, Tower
-from deploy.tower_engine import AT_ONCE, TowerFullError, TowerLostError, TowersEngine
+from deploy.ray.tower import Step, Tower
+from deploy.ray.tower_engine import AT_ONCE, TowerFullError, TowerLostError, TowersEngine
 from model.compiled.bundle import Bundle
 from model.engine import Vectors
 from serving.errors import EngineFailedError

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.container.buildah import free_port
-from deploy.container.commands import ContainerError
-from deploy.container.engine import Engine, Start
-from deploy.container.trial import READY_SECONDS, VIDEO, check_process, expect, in_words, inside, say
+from tests.container.buildah import free_port
+from tests.container.commands import ContainerError
+from tests.container.engine import Engine, Start
+from tests.container.trial import READY_SECONDS, VIDEO, check_process, expect, in_words, inside, say
 
-MANIFEST = Path(__file__).parent.parent / "ray" / "rayservice.yaml"
+MANIFEST = Path(__file__).parents[2] / "deploy" / "ray" / "rayservice.yaml"
 LOOPBACK = "127.0.0.1"
 KILLED = 137
 STAYS_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # by Ray's name for it

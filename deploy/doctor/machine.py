@@ -1,6 +1,7 @@
 """What this machine has, read from Linux's own files: processor, memory, disk, ports, programs.
 
-Standard library only, no syntax newer than Python 3.9: `deploy/doctor.py` runs before anything is installed.
+Standard library only, no syntax newer than Python 3.9: `deploy.doctor` runs before anything is
+installed.
 """
 
 from __future__ import annotations

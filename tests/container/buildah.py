@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from deploy.container.commands import COMMAND_SECONDS, attempt, run, succeeds
-from deploy.container.engine import BUILD_SECONDS, Start
+from tests.container.commands import COMMAND_SECONDS, attempt, run, succeeds
+from tests.container.engine import BUILD_SECONDS, Start
 
 # Runs as root in fresh namespaces; what it mounts vanishes with them. chroot gives up root, and with it every
 # capability, before the image's program starts.
@@ -143,7 +143,7 @@ class Buildah:
 
     @staticmethod
     def _spawn(command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603  a list, no shell
+        return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
 

@@ -1,6 +1,6 @@
 """The model that `make serve` would serve, and whether it is compiled for this processor.
 
-Standard library only until `.venv` exists, as `deploy/doctor.py`, which asks.
+Standard library only until `.venv` exists, as `deploy/doctor/__main__.py`, which asks.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import json
 import os
 from pathlib import Path
 
-from deploy.finding import FAULT, NOTE, OK, Finding, size
+from deploy.doctor.finding import FAULT, NOTE, OK, Finding, size
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DEFAULT_CHECKPOINT = "models/model_full.pt"
 
 

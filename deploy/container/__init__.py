@@ -1,1 +1,0 @@
-"""Builds the container image and tries it for real: `python -m deploy.container --help`."""

@@ -1,0 +1,1 @@
+"""Miles on Ray: towers as deployments of their own, manifests and the image."""
