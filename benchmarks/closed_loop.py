@@ -16,10 +16,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.harness.thumbnail_host import Pictures
+from benchmarks.harness.workload import Workload
 from benchmarks.matrix_peak import operations_per_video, peak
 from benchmarks.peers.same_engine import BUNDLE, Prepared, Scorer
-from benchmarks.thumbnail_host import Pictures
-from benchmarks.workload import Workload
 from model.compiled.bundle import read_bundle
 
 VIDEOS = 32

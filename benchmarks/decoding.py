@@ -23,7 +23,7 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from benchmarks.thumbnail_host import SIZES, Pictures
+from benchmarks.harness.thumbnail_host import SIZES, Pictures
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits, ImageSpec, decode_image
 

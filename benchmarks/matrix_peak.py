@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from benchmarks.workload import MEDIAN_TITLE
+from benchmarks.harness.workload import MEDIAN_TITLE
 from model.config import FusionConfig
 
 SIZE = 2048

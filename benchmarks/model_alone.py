@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.workload import MEDIAN_TITLE, TITLE_TOKENS
+from benchmarks.harness.workload import MEDIAN_TITLE, TITLE_TOKENS
 from model.checkpoint.file import CheckpointError
 from model.engine import Engine, TokenIds
 from serving.lifecycle.loading import LoadedModel, load_model

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.contestants import ROOT, contestants, free_port, running
-from benchmarks.processes import TICKS_PER_SECOND, ProcessTree, started
-from benchmarks.workload import Workload
+from benchmarks.harness.contestants import ROOT, contestants, free_port, running
+from benchmarks.harness.processes import TICKS_PER_SECOND, ProcessTree, started
+from benchmarks.harness.workload import Workload
 from model.checkpoint.file import check_file
 from model.compiled.bundle import bundle_directory
 
@@ -94,7 +94,7 @@ def measure(clients: int, seconds: int) -> dict[str, object]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-profile-")))
         port = free_port()
-        host = [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)]
+        host = [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)]
         stack.enter_context(started(host, os.environ, ROOT, folder / "host.log"))
         workload = Workload(f"http://127.0.0.1:{port}")
         miles = contestants(CHECKPOINT, bundle)[0]

@@ -25,11 +25,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.contestants import ROOT, Contestant, Running, StartError, contestants, free_port, running
-from benchmarks.measuring import CLIENTS, Bench, Results
-from benchmarks.processes import started
-from benchmarks.report import figures, show
-from benchmarks.workload import Workload
+from benchmarks.harness.contestants import (
+    ROOT,
+    Contestant,
+    Running,
+    StartError,
+    contestants,
+    free_port,
+    running,
+)
+from benchmarks.harness.measuring import CLIENTS, Bench, Results
+from benchmarks.harness.processes import started
+from benchmarks.harness.report import figures, show
+from benchmarks.harness.workload import Workload
 from model.checkpoint.file import CheckpointError, check_file
 from model.compiled.bundle import bundle_directory, is_bundle
 
@@ -86,7 +94,7 @@ def compare(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-bench-")))
         port = free_port()
-        host_command = [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)]
+        host_command = [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)]
         host = stack.enter_context(started(host_command, os.environ, ROOT, folder / "host.log"))
         workload = Workload(f"http://127.0.0.1:{port}")
         servers = [

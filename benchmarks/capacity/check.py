@@ -26,7 +26,7 @@ from benchmarks.capacity.document import DOCUMENT
 from benchmarks.capacity.markdown import replace_block
 from benchmarks.capacity.measure import CLIENTS, Stage, service
 from benchmarks.capacity.simulation import Outcome, Replica, simulate
-from benchmarks.contestants import ROOT
+from benchmarks.harness.contestants import ROOT
 
 PLACES = 48
 LOOPBACK_DOWNLOAD_S = 0.001

@@ -9,7 +9,7 @@ from benchmarks.capacity.comparison import check_table, disturbed
 from benchmarks.capacity.costs import Costs, beside_each_other
 from benchmarks.capacity.markdown import table
 from benchmarks.capacity.sizing import Sized
-from benchmarks.contestants import ROOT
+from benchmarks.harness.contestants import ROOT
 
 DOCUMENT = ROOT / "deploy" / "CAPACITY.md"
 RATES = (10, 1_000, 100_000)

@@ -30,12 +30,12 @@ import numpy as np
 from benchmarks.capacity.client import closed_loop
 from benchmarks.capacity.costs import MEASURED
 from benchmarks.closed_loop import loop
-from benchmarks.contestants import ROOT, Running, contestants, free_port, running
+from benchmarks.harness.contestants import ROOT, Running, contestants, free_port, running
+from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds, started
+from benchmarks.harness.thumbnail_host import SIZES, Pictures
+from benchmarks.harness.workload import Request, Workload
 from benchmarks.peers.same_engine import BUNDLE, Scorer
-from benchmarks.processes import ProcessTree, machine_cpu_seconds, started
 from benchmarks.profile import thread_seconds
-from benchmarks.thumbnail_host import SIZES, Pictures
-from benchmarks.workload import Request, Workload
 from model.checkpoint.file import check_file
 from model.compiled.bundle import bundle_directory, read_bundle
 from model.compiled.engine import BATCH_SIZES, OpenVinoEngine
@@ -110,7 +110,7 @@ def service(**settings: object) -> Iterator[Stage]:
     bundle = bundle_directory(CHECKPOINT, check_file(CHECKPOINT, None))
     with tempfile.TemporaryDirectory(prefix="miles-capacity-") as name:
         folder, port = Path(name), free_port()
-        command = [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)]
+        command = [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)]
         with started(command, os.environ, ROOT, folder / "host.log") as host:
             workload = Workload(f"http://127.0.0.1:{port}")
             miles = contestants(CHECKPOINT, bundle)[0]

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.contestants import free_port
-from benchmarks.processes import started
+from benchmarks.harness.contestants import free_port
+from benchmarks.harness.processes import started
 from tests.service import ROOT
 from tests.tiny import write_tiny
 from tests.tiny_bundle import write_tiny_bundle
@@ -23,7 +23,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     log = tmp_path_factory.mktemp("host") / "host.log"
     with started(
-        [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)], os.environ, ROOT, log
+        [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)], os.environ, ROOT, log
     ) as tree:
         deadline = time.monotonic() + 20
         while not answers(url):

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.decoding import compare, measure
-from benchmarks.thumbnail_host import SIZES
+from benchmarks.harness.thumbnail_host import SIZES
 
 
 async def black(_body: bytes) -> NDArray[np.uint8]:

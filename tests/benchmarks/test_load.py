@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import LONGEST_S, LoadError, enough_seconds, parse_report
+from benchmarks.harness.load import LONGEST_S, LoadError, enough_seconds, parse_report
 
 RECORDED = (Path(__file__).parent / "wrk_output.txt").read_text(encoding="utf-8")
 

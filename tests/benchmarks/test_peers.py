@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from benchmarks.contestants import PEERS_PYTHON, Contestant, StartError, contestants, running
+from benchmarks.harness.contestants import PEERS_PYTHON, Contestant, StartError, contestants, running
+from benchmarks.harness.workload import Workload
 from benchmarks.peers.same_engine import BUNDLE, Scorer
 from benchmarks.peers.seed import create_app as create_seed
 from benchmarks.peers.threaded import create_app as create_threaded
-from benchmarks.workload import Workload
 from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint
 from model.torch_engine import TorchEngine

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import ProcessTree, machine_cpu_seconds, started
+from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds, started
 from tests.service import ROOT
 
 # A moment's work, then none.

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.load import Load
-from benchmarks.measuring import Phase, Results, Sample
-from benchmarks.ratios import ratios
-from benchmarks.report import figures, show
+from benchmarks.harness.load import Load
+from benchmarks.harness.measuring import Phase, Results, Sample
+from benchmarks.harness.ratios import ratios
+from benchmarks.harness.report import figures, show
 
 
 def sample(milliseconds: float, per_second: float = 10.0) -> Sample:

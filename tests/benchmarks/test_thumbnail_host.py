@@ -3,7 +3,7 @@
 import httpx
 import numpy as np
 
-from benchmarks.thumbnail_host import SIZES, Pictures
+from benchmarks.harness.thumbnail_host import SIZES, Pictures
 from preprocessing.image import decode_image
 
 

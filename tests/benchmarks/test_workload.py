@@ -4,7 +4,7 @@ import json
 import statistics
 from pathlib import Path
 
-from benchmarks.workload import KNOWN_VIDEOS, MEDIAN_TITLE, Workload, write_bodies
+from benchmarks.harness.workload import KNOWN_VIDEOS, MEDIAN_TITLE, Workload, write_bodies
 from preprocessing.text import BertTextTokenizer
 from serving.http.schemas import PredictRequest
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import ProcessTree
+from benchmarks.harness.processes import ProcessTree
 
 SCORER = b"ray::MapWorker"
 

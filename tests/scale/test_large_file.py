@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.processes import ProcessTree, machine_cpu_seconds, started
-from benchmarks.workload import Workload
+from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds, started
+from benchmarks.harness.workload import Workload
 from tests.scale.dataset import finish, start
 from tests.scale.figures import Figure
 from tests.scale.processes_seen import Peaks
@@ -33,7 +33,7 @@ pytestmark = [needs_ray, pytest.mark.scale]
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ProcessTree]]:
     """Pictures without end, no two alike, from a process of its own."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.thumbnail_host", str(port)]
+    command = [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)]
     log = tmp_path_factory.mktemp("host") / "log"
     with started(command, os.environ, ROOT, log) as tree:
         yield f"http://127.0.0.1:{port}", tree

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
-from benchmarks.ratios import CORES, Figures, disturbed, floor, guards_ms, median_of, names, ratios
+from benchmarks.harness.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
+from benchmarks.harness.ratios import CORES, Figures, disturbed, floor, guards_ms, median_of, names, ratios
 
 VIDEOS = {"cold": "new videos", "warm": "known videos, new counts"}
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from benchmarks.contestants import Running
-from benchmarks.load import Load, LoadError, enough_seconds
-from benchmarks.processes import ProcessTree, machine_cpu_seconds
-from benchmarks.workload import Request, Workload
+from benchmarks.harness.contestants import Running
+from benchmarks.harness.load import Load, LoadError, enough_seconds
+from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds
+from benchmarks.harness.workload import Request, Workload
 
 CLIENTS = (1, 8, 32)
 CACHES = ("cold", "warm")

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Sequence
 
-from benchmarks.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
+from benchmarks.harness.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
 
 MILES, SEED, UNGUARDED = "miles", "seed", "unguarded"
 CORES = ("f32_gops", "int8_gops", "video_gop")

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Load, run_load
-from benchmarks.processes import ProcessTree, started
-from benchmarks.workload import Request, write_bodies
+from benchmarks.harness.load import Load, run_load
+from benchmarks.harness.processes import ProcessTree, started
+from benchmarks.harness.workload import Request, write_bodies
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PEERS_PYTHON = ROOT / "build" / "bench-venv" / "bin" / "python"
 START_LIMIT_S = 90
 POLL_S = 0.02

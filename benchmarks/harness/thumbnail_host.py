@@ -1,6 +1,6 @@
 """A host for thumbnails that costs next to nothing: prepared bytes, one write per response.
 
-    python -m benchmarks.thumbnail_host PORT
+    python -m benchmarks.harness.thumbnail_host PORT
 
 `/0.jpg`, `/1.jpg`, ... are JPEGs of YouTube's sizes. No two are the same picture: a few steps of the
 quantisation table are set from the number, which changes pixels without encoding anything, so that no cache

@@ -1,0 +1,1 @@
+"""What benchmarks share: contestants, load, processes, reports."""
