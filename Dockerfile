@@ -15,11 +15,11 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
 
 FROM base AS packages
 RUN python -m venv /venv
-COPY requirements-serve.lock /build/
+COPY requirements/serve.lock /build/requirements/
 # Each file is checked against the lock's sha256, and no package's own build code runs. pip and setuptools are
 # needed no more, and what is not there needs no updates.
 RUN python -m pip --quiet install --no-cache-dir --require-hashes --only-binary :all: \
-        -r /build/requirements-serve.lock \
+        -r /build/requirements/serve.lock \
     && python -m pip --quiet uninstall --yes pip setuptools
 
 
@@ -27,7 +27,8 @@ RUN python -m pip --quiet install --no-cache-dir --require-hashes --only-binary 
 # where that does not answer. Of this stage only what it compiles gets into the image.
 FROM base AS compiler
 RUN python -m venv /venv
-COPY requirements.txt requirements-serve.txt constraints.txt /build/
+COPY requirements.txt /build/
+COPY requirements/serve.txt requirements/constraints.txt /build/requirements/
 COPY deploy/install_requirements.py /build/deploy/
 RUN PIP_NO_CACHE_DIR=1 python /build/deploy/install_requirements.py /build/requirements.txt
 

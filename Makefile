@@ -39,7 +39,7 @@ doctor: ## say what this machine has, what is missing and how to get it
 	echo "No Python 3.9 or newer is here to look around with. Miles needs Python 3.11: install it." >&2; exit 1
 
 setup-dev: venv
-	@$(PY) deploy/install_requirements.py requirements-dev.txt
+	@$(PY) deploy/install_requirements.py requirements/dev.txt
 
 # An operator's own file is never touched, and one that lies elsewhere makes the demo needless.
 model: setup ## compose the demo checkpoint unless there is one, and compile it for this processor
@@ -52,7 +52,7 @@ serve: setup model ## start the service; PORT=... moves it from 7860, every MILE
 	@if [ -n "$$PORT" ]; then MILES_PORT="$$PORT"; export MILES_PORT; fi; exec $(PY) app.py
 
 demo: setup model ## service, database, web page and 22 scored example rows at once, until Ctrl-C; ARGS=--once ends by itself
-	@$(PY) deploy/install_requirements.py requirements-demo.txt
+	@$(PY) deploy/install_requirements.py requirements/demo.txt
 	@exec $(PY) -m deploy.demo $(ARGS)
 
 test: setup-dev scale-setup model ## run the tests; ARGS="-k words" chooses
@@ -62,7 +62,7 @@ hostile: setup-dev model ## measure every promise and print the table; ARGS="-k 
 	@exec $(PY) -m tests.hostile $(ARGS)
 
 scale-setup: setup ## install Ray into .venv, for deploy/ray_serve.py and deploy/score_dataset
-	@$(PY) deploy/install_requirements.py requirements-scale.txt
+	@$(PY) deploy/install_requirements.py requirements/scale.txt
 
 scale-test: setup-dev scale-setup model ## hurt a local Ray cluster and a shared cache and print figures; ARGS="--rows 5000" is quicker
 	@exec $(PY) -m tests.scale $(ARGS)
@@ -86,7 +86,7 @@ bench: setup model ## Miles and its peers side by side, ten minutes; ARGS="--rou
 	command -v wrk >/dev/null 2>&1 || { \
 	  echo "make bench needs wrk, a load generator (on Debian and Ubuntu: apt-get install wrk)" >&2; exit 1; }
 	@[ -x $(BENCH_PY) ] || $(PY) -m venv build/bench-venv; \
-	$(BENCH_PY) deploy/install_requirements.py requirements-bench.txt || \
+	$(BENCH_PY) deploy/install_requirements.py requirements/bench.txt || \
 	  echo "make bench: the peers could not be installed; those that are missing are reported below" >&2
 	@$(PY) -m model.compile "$${MILES_CHECKPOINT:-models/model_full.pt}"
 	@exec $(PY) -m benchmarks.side_by_side $(ARGS)
@@ -95,24 +95,24 @@ container-test: venv ## build the image with docker, podman or buildah and try i
 	@exec $(PY) -m tests.container $(ARGS)
 
 # Direct requirements are pinned by hand; this resolves the rest anew in a clean environment.
-constraints: ## rewrite constraints.txt from the requirements files, and requirements-serve.lock from both
+constraints: ## rewrite requirements/constraints.txt from the requirements files, and requirements/serve.lock from both
 	@exec deploy/refresh-constraints
 
-lock: ## rewrite requirements-serve.lock: the serving container's packages with their hashes
+lock: ## rewrite requirements/serve.lock: the serving container's packages with their hashes
 	@exec deploy/refresh-lock
 
 audit-venv: venv
 	@[ -x $(AUDIT)/python ] || $(PY) -m venv build/audit-venv
-	@$(AUDIT)/python deploy/install_requirements.py requirements-audit.txt
+	@$(AUDIT)/python deploy/install_requirements.py requirements/audit.txt
 
 # --strict: a package that the advisories' host does not know is a failure, not a skipped line.
 audit: audit-venv ## look for faults in the Dockerfiles, secrets in the files, known vulnerabilities in the pins
 	$(AUDIT)/hadolint Dockerfile deploy/ray/Dockerfile
 	git ls-files -z | xargs -0 $(AUDIT)/detect-secrets-hook --baseline .secrets.baseline
-	$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements-serve.lock
-	$(AUDIT)/pip-audit --strict --disable-pip --no-deps -r constraints.txt -r constraints-scale.txt
+	$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.lock
+	$(AUDIT)/pip-audit --strict --disable-pip --no-deps -r requirements/constraints.txt -r requirements/constraints-scale.txt
 
 sbom: audit-venv ## write build/miles.cdx.json, the serving container's bill of materials (CycloneDX)
-	@$(AUDIT)/cyclonedx-py requirements requirements-serve.lock --pyproject pyproject.toml \
+	@$(AUDIT)/cyclonedx-py requirements requirements/serve.lock --pyproject pyproject.toml \
 	  --output-reproducible --output-format JSON --output-file build/miles.cdx.json
 	@echo "build/miles.cdx.json"

@@ -38,8 +38,13 @@ def closure(path: Path) -> list[Path]:
     for line in _lines(path):
         option, _, target = line.partition(" ")
         if option in ("-r", "-c"):
-            found += [file for file in closure(path.parent / target.strip()) if file not in found]
+            found += [file for file in closure(_beside(path, target)) if file not in found]
     return found
+
+
+def _beside(path: Path, target: str) -> Path:
+    """The file that `path` includes as `target`."""
+    return Path(os.path.normpath(path.parent / target.strip()))
 
 
 def pins(path: Path) -> Iterator[str]:
@@ -47,7 +52,7 @@ def pins(path: Path) -> Iterator[str]:
     for line in _lines(path):
         option, _, target = line.partition(" ")
         if option == "-r":
-            yield from pins(path.parent / target.strip())
+            yield from pins(_beside(path, target))
         elif not option.startswith("-"):
             yield line
 

@@ -198,7 +198,7 @@ class Settings(BaseSettings):
                     "expected redis://host or rediss://host, perhaps with a user, port and database"
                 )
             if importlib.util.find_spec("redis") is None:
-                raise ValueError("needs a package: pip install -r requirements-cache.txt")
+                raise ValueError("needs a package: pip install -r requirements/cache.txt")
         return url
 
     @model_validator(mode="after")

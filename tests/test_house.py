@@ -30,7 +30,7 @@ TREE = [
         "Makefile",
         "app.py",
     ],
-    *["constraints.txt", "requirements.txt", "requirements-serve.txt", "requirements-dev.txt"],
+    *["requirements/constraints.txt", "requirements.txt", "requirements/serve.txt", "requirements/dev.txt"],
     *["pyproject.toml", "models/bert-base-uncased/vocab.txt"],
     *["benchmarks", "deploy", "features", "model", "models", "preprocessing", "serving", "tests", "training"],
 ]

@@ -1,6 +1,6 @@
 """Spans of requests and of their stages, sent over OTLP where an operator asks for them.
 
-That is, where OTEL_EXPORTER_OTLP_ENDPOINT (or its like for traces) is set and requirements-otel.txt is there.
+That is, where OTEL_EXPORTER_OTLP_ENDPOINT (or its like for traces) is set and requirements/otel.txt is there.
 Spans are written here rather than by FastAPI, whose own hold path and query as a stranger typed them.
 """
 
@@ -54,7 +54,7 @@ class Tracing:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError:
             # A cluster may set the variables for everybody; that is no reason not to serve.
-            log.warning("tracing_not_installed", remedy="pip install -r requirements-otel.txt")
+            log.warning("tracing_not_installed", remedy="pip install -r requirements/otel.txt")
             return None
         name = environment.get("OTEL_SERVICE_NAME", "miles")
         provider = TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False)

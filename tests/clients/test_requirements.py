@@ -13,8 +13,10 @@ CLIENTS = ROOT / "clients"
 
 
 def test_versions_are_those_that_the_tests_run_on() -> None:
-    """Each pin is the one of constraints.txt, and no other file of ours is needed for it."""
-    known = {pin.partition("==")[0]: pin.partition("==")[2] for pin in pins(ROOT / "constraints.txt")}
+    """Each pin is the one of requirements/constraints.txt, and no other file of ours is needed for it."""
+    known = {
+        pin.partition("==")[0]: pin.partition("==")[2] for pin in pins(ROOT / "requirements/constraints.txt")
+    }
     wanted = {
         row.name: str(row.specifier)[2:] for row in map(Requirement, pins(CLIENTS / "requirements.txt"))
     }

@@ -30,9 +30,15 @@ CORE = [
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A fresh clone as far as the doctor looks: no .venv, no weights."""
-    for name in ("deploy", "serving", "model", "features", "preprocessing", "requirements.txt"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("requirements-serve.txt", "constraints.txt"):
+    for name in (
+        "deploy",
+        "serving",
+        "model",
+        "features",
+        "preprocessing",
+        "requirements",
+        "requirements.txt",
+    ):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 

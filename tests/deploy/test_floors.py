@@ -27,8 +27,8 @@ FLOORS = {
 
 
 def pinned() -> dict[str, Version]:
-    """Package to version, as constraints.txt has it."""
-    rows = [Requirement(pin) for pin in pins(ROOT / "constraints.txt")]
+    """Package to version, as requirements/constraints.txt has it."""
+    rows = [Requirement(pin) for pin in pins(ROOT / "requirements/constraints.txt")]
     return {canonicalize_name(row.name): Version(str(row.specifier).removeprefix("==")) for row in rows}
 
 

@@ -77,7 +77,7 @@ def test_torch_and_torchvision_come_from_the_cpu_index() -> None:
     assert CPU_INDEX == "https://download.pytorch.org/whl/cpu"
     names = [pin.partition("==")[0] for pin in torch_pins(ROOT / "requirements.txt")]
     assert names == ["torch", "torchvision"]
-    assert set(torch_pins(ROOT / "requirements.txt")) <= set(pins(ROOT / "constraints.txt"))
+    assert set(torch_pins(ROOT / "requirements.txt")) <= set(pins(ROOT / "requirements/constraints.txt"))
 
 
 def test_a_change_of_content_is_noticed(tmp_path: Path) -> None:

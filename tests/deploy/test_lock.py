@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 from deploy.install_requirements import pins
 from tests.house import ROOT
 
-LOCK = (ROOT / "requirements-serve.lock").read_text(encoding="utf-8")
+LOCK = (ROOT / "requirements/serve.lock").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 ENTRY = re.compile(r"^([a-z0-9-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
 PINNED = re.compile(r"^[a-z0-9-]+==[0-9][0-9.]*$")
@@ -22,9 +22,9 @@ def locked() -> dict[str, str]:
 
 def served() -> dict[str, str]:
     """Package to version: what serving and its shared cache need, directly or not, as it is pinned."""
-    rows = [Requirement(pin) for pin in pins(ROOT / "constraints.txt")]
+    rows = [Requirement(pin) for pin in pins(ROOT / "requirements/constraints.txt")]
     known = {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in rows}
-    files = ("requirements-serve.txt", "requirements-cache.txt")
+    files = ("requirements/serve.txt", "requirements/cache.txt")
     waiting = [(Requirement(pin), "") for name in files for pin in pins(ROOT / name)]
     seen: set[tuple[str, str]] = set()
     while waiting:
@@ -63,13 +63,13 @@ def test_the_container_installs_from_the_lock_alone() -> None:
     stage = re.search(r"^FROM base AS packages\n(.*?)^FROM", DOCKERFILE, re.MULTILINE | re.DOTALL)
     assert stage is not None
     (command,) = re.findall(r"\binstall (.*?)(?:&&|$)", stage[1].replace("\\\n", " "), re.MULTILINE)
-    assert {"--require-hashes", "--only-binary", "/build/requirements-serve.lock"} <= set(command.split())
+    assert {"--require-hashes", "--only-binary", "/build/requirements/serve.lock"} <= set(command.split())
     assert re.findall(r"^COPY --from=(\w+) /venv", DOCKERFILE, re.MULTILINE) == ["packages"]
 
 
 def test_the_auditors_tools_are_pinned() -> None:
-    """They live in an environment of their own, so constraints.txt does not hold them."""
-    assert [pin for pin in pins(ROOT / "requirements-audit.txt") if not PINNED.match(pin)] == []
+    """They live in an environment of their own, so requirements/constraints.txt does not hold them."""
+    assert [pin for pin in pins(ROOT / "requirements/audit.txt") if not PINNED.match(pin)] == []
 
 
 def test_the_audit_looks_at_all_that_is_shipped_and_pinned() -> None:

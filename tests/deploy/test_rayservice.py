@@ -29,7 +29,7 @@ def test_what_it_serves_is_serve_yaml_s() -> None:
 
 def test_its_ray_is_the_one_that_is_pinned() -> None:
     """The operator and the image speak of one version."""
-    (pin,) = (pin for pin in pins(ROOT / "requirements-scale.txt") if pin.startswith("ray["))
+    (pin,) = (pin for pin in pins(ROOT / "requirements/scale.txt") if pin.startswith("ray["))
     assert CLUSTER["rayVersion"] == pin.partition("==")[2]
 
 

