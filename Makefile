@@ -74,10 +74,10 @@ check: setup-dev scale-setup ## ruff and mypy
 
 openapi: setup-dev ## write clients/openapi.json from the app, and the TypeScript client's types from it
 	@$(PY) -m deploy.openapi
-	@$(PY) -m tests.node clients/typescript run generate
+	@$(PY) -m tests.support.node clients/typescript run generate
 
 screenshots: setup-dev model ## take the pictures of the page in docs/ anew; ARGS=URL of a service that runs
-	@exec $(PY) -m tests.screenshots $(ARGS)
+	@exec $(PY) -m tests.support.screenshots $(ARGS)
 
 # wrk loads the servers; only root can install it. Peers that cannot be installed are reported, not fatal.
 bench: setup model ## Miles and its peers side by side, ten minutes; ARGS="--rounds 1 --seconds 2" for two

@@ -1,1 +1,1 @@
-"""Tests mirror the packages; tests/tiny.py holds the small real parts that they share."""
+"""Tests mirror the packages; tests/support/tiny.py holds the small real parts that they share."""

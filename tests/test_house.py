@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import (
+from tests.support.house import (
     MAY_IMPORT,
     ROOT,
     forbidden_imports,
@@ -75,7 +75,7 @@ def test_imports_point_one_way(module: Path) -> None:
         ("serving", "import app"),
         ("serving", "from training import fit"),
         ("clients", "import features"),
-        ("model", "from tests.tiny import tiny_checkpoint"),
+        ("model", "from tests.support.tiny import tiny_checkpoint"),
         ("features", "import importlib\nimportlib.import_module('model.network')"),
         ("app", "import model"),
         ("preprocessing", "from pydantic import BaseModel"),

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = {"__init__.py", "__main__.py"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system_programs import require_program
+from tests.support.system_programs import require_program
 
 NOWHERE = "miles-no-such-program"
 

@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks.harness.contestants import free_port
 from benchmarks.harness.processes import started
-from tests.service import ROOT
-from tests.tiny import write_tiny
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.service import ROOT
+from tests.support.tiny import write_tiny
+from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from model.checkpoint.store import read_checkpoint
 from model.torch_engine import TorchEngine
 from preprocessing.image import decode_image
 from preprocessing.text import BertTextTokenizer, TextSpec
-from tests.tiny import tiny_checkpoint
+from tests.support.tiny import tiny_checkpoint
 
 
 def reference(video: Mapping[str, Any]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 CLIENTS = ROOT / "clients"
 LIMIT_S = 60

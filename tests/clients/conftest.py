@@ -7,9 +7,9 @@ import pytest
 
 from deploy.demo.database import Database
 from tests.clients.door import Door, open_door
-from tests.postgres import Candidates, postgres
-from tests.service import Service, ready_service
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.postgres import Candidates, postgres
+from tests.support.service import Service, ready_service
+from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture(scope="session")

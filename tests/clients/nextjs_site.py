@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.house import ROOT
-from tests.node import NODE, install, node_environment, npm
-from tests.service import free_port
+from tests.support.house import ROOT
+from tests.support.node import NODE, install, node_environment, npm
+from tests.support.service import free_port
 
 FOLDER = ROOT / "clients" / "nextjs"
 SOURCES = [FOLDER, ROOT / "clients" / "typescript" / "src"]

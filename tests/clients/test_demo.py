@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from tests.clients.command import read_until
-from tests.postgres import FOLDERS
-from tests.service import ROOT, environment
-from tests.system_programs import require_program
+from tests.support.postgres import FOLDERS
+from tests.support.service import ROOT, environment
+from tests.support.system_programs import require_program
 
 LIMIT_S = 240
 

@@ -11,10 +11,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Response, expect
 
-from tests.browser import Visit, open_browser, visiting
 from tests.clients.door import WAKING_PAGE, Door, Reply, open_door
 from tests.clients.nextjs_site import build, port_for_pages, started_site
-from tests.service import ready_service
+from tests.support.browser import Visit, open_browser, visiting
+from tests.support.service import ready_service
 
 TITLE = "How do planes stay up?"
 

@@ -7,8 +7,8 @@ from deploy.demo.database import Database
 from tests.clients.command import FAST, ran
 from tests.clients.door import Door, Hold
 from tests.clients.scraped import scraped
-from tests.pgbouncer import pooled
-from tests.postgres import Candidates
+from tests.support.pgbouncer import pooled
+from tests.support.postgres import Candidates
 
 SCRIPT = "trigger_inference.py"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.clients.command import CLIENTS, FAST, environment
 from tests.clients.door import Door
 from tests.clients.scraped import scraped
-from tests.postgres import Candidates
+from tests.support.postgres import Candidates
 
 LIMIT_S = 60
 

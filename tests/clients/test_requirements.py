@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from deploy.install_requirements import closure, pins
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 CLIENTS = ROOT / "clients"
 

@@ -16,8 +16,8 @@ import pytest
 from tests.clients.command import FAST, ran, running
 from tests.clients.door import WAKING_PAGE, Door, Hold, Reply, open_door
 from tests.clients.scraped import scraped
-from tests.faulty_service import RAISE, cue
-from tests.service import Service, started_service, wait_for
+from tests.support.faulty_service import RAISE, cue
+from tests.support.service import Service, started_service, wait_for
 
 SCRIPT = "score_csv.py"
 ADDED = ["viral_score", "predicted_velocity", "confidence", "model_version", "error"]
@@ -180,7 +180,7 @@ def test_a_row_that_breaks_the_forward_spares_its_neighbours(tiny_bundle: Path, 
     rows = scraped(12)
     rows[0]["title"], rows[0]["description"] = cue(RAISE), None
     write_csv(tmp_path / "v.csv", rows)
-    faulty = started_service(tmp_path / "log", ["-m", "tests.faulty_service"], checkpoint=tiny_bundle)
+    faulty = started_service(tmp_path / "log", ["-m", "tests.support.faulty_service"], checkpoint=tiny_bundle)
     with faulty as service, open_door(service.url) as door:
         wait_for(service, "/health/ready")
         done = ran(SCRIPT, *FAST, "v.csv", "--url", door.url, folder=tmp_path)

@@ -13,9 +13,9 @@ import pytest
 from tests.clients.command import FAST, ran, read_until, running
 from tests.clients.door import WAKING_PAGE, Door, Hold, Reply, open_door
 from tests.clients.scraped import scraped, with_nulls
-from tests.faulty_service import RAISE, cue
-from tests.postgres import Candidates
-from tests.service import Service, free_port, ready_service, started_service, wait_for
+from tests.support.faulty_service import RAISE, cue
+from tests.support.postgres import Candidates
+from tests.support.service import Service, free_port, ready_service, started_service, wait_for
 
 SCRIPT = "trigger_inference.py"
 HTML_503 = Reply(503, WAKING_PAGE)
@@ -307,7 +307,7 @@ def test_a_row_that_breaks_the_forward_spares_its_neighbours(
     rows = scraped(22)
     rows[2]["title"], rows[2]["description"] = cue(RAISE), None
     candidates.add(rows)
-    faulty = started_service(tmp_path / "log", ["-m", "tests.faulty_service"], checkpoint=tiny_bundle)
+    faulty = started_service(tmp_path / "log", ["-m", "tests.support.faulty_service"], checkpoint=tiny_bundle)
     with faulty as service:
         wait_for(service, "/health/ready")
         settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": service.url}

@@ -11,8 +11,8 @@ from deploy.demo.database import Database
 from tests.clients.command import FAST, ran
 from tests.clients.door import Door, Hold, Reply, open_door
 from tests.clients.scraped import scraped, with_nulls
-from tests.postgres import Candidates
-from tests.postgrest import postgrest, token
+from tests.support.postgres import Candidates
+from tests.support.postgrest import postgrest, token
 
 SCRIPT = "trigger_inference.py"
 NEW_KEY = "sb_secret_abc"  # pragma: allowlist secret

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import ROOT
-from tests.node import install, node, npm
-from tests.service import Service, ready_service, started_service
+from tests.support.house import ROOT
+from tests.support.node import install, node, npm
+from tests.support.service import Service, ready_service, started_service
 
 FOLDER = ROOT / "clients" / "typescript"
 

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from huggingface_hub.cli.hf import app as hub_commands
 
-from tests.service import ROOT, START_LIMIT_S, environment, free_port
+from tests.support.service import ROOT, START_LIMIT_S, environment, free_port
 
 DOCUMENTS = ("README.md", "DEPLOYMENT_GUIDE.md")
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -46,7 +46,7 @@ NO_ENGINE = (
 OTHER_HOST = (
     "changes the host; tests/deploy/test_compose.py holds the unit that it installs to systemd's own checks"
 )
-THE_HUB = "sends to the hub; tests/deploy/test_publish.py runs it against a local server"
+THE_HUB = "sends to the hub; tests/deploy/huggingface/test_publish.py runs it against a local server"
 RELOADING = "needs a key and a second checkpoint; the tests of reloading have both"
 MINUTES = "takes minutes or more"
 NOT_RUN = {
@@ -69,7 +69,7 @@ NOT_RUN = {
     "docker run": NO_ENGINE,
     "docker compose": "needs docker; tests/deploy/test_compose.py holds the file to the specification",
     FIT: "tests/e2e/test_first_file.py runs it on a first file",
-    f"{FIT} --english-only --split-seed 42": "tests/features/test_fit_stats.py has both options",
+    f"{FIT} --english-only --split-seed 42": "tests/training/fit_stats/test_fit_stats.py has both options",
     "kubectl": "needs a cluster; tests/deploy/test_kubernetes.py holds the manifests to its schemas",
     "sudo": OTHER_HOST,
     "journalctl": OTHER_HOST,

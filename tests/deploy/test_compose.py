@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.service import ROOT
-from tests.system_programs import require_program
+from tests.support.service import ROOT
+from tests.support.system_programs import require_program
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from deploy.cores import chosen_cores
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 TAKE = "import pathlib, sys; from deploy.cores import take_cores; take_cores(1, pathlib.Path(sys.argv[1]))"
 SHOW = "; import os; print(sorted(os.sched_getaffinity(0)))"

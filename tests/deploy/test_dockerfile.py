@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 
 import pytest
 
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 WITH_RAY = (ROOT / "deploy" / "ray" / "Dockerfile").read_text(encoding="utf-8")

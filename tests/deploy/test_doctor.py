@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from deploy.doctor import machine
-from tests.service import ROOT, environment, free_port
+from tests.support.service import ROOT, environment, free_port
 
 # Debian's own Python, or whichever .venv was made with; not .venv's.
 BARE = str(Path(sys.base_prefix) / "bin" / "python3.11")

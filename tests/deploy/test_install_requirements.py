@@ -22,7 +22,7 @@ from deploy.install_requirements import (
     torch_index,
     torch_pins,
 )
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 INSTALLER = ROOT / "deploy" / "install_requirements.py"
 

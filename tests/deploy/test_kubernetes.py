@@ -18,7 +18,7 @@ from app import create_app
 from preprocessing.thumbnails.addresses import GLOBAL_IPV6, REFUSED_IPV4, REFUSED_IPV6, WEB_PORTS
 from serving.process.server import LAST_RESORT_S
 from serving.settings import Settings, SettingsError
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()

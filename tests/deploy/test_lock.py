@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.install_requirements import pins
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 LOCK = (ROOT / "requirements/serve.lock").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

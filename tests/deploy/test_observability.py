@@ -13,8 +13,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.scoring.drift import FEWEST_ROWS
-from tests.service import ROOT, ready_service
-from tests.tiny import write_tiny
+from tests.support.service import ROOT, ready_service
+from tests.support.tiny import write_tiny
 
 GRAFANA = ROOT / "deploy" / "grafana" / "miles.json"
 PROMETHEUS = ROOT / "deploy" / "prometheus"

@@ -1,4 +1,4 @@
-"""Every version is pinned: the direct ones in requirements*.txt, all of them in requirements/constraints.txt."""
+"""Every version is pinned: the direct ones in requirements*.txt, all of them in constraints.txt."""
 
 import re
 from importlib.metadata import PackageNotFoundError, distribution
@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.install_requirements import closure, pins
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 FILES = ["requirements/serve.txt", "requirements.txt", "requirements/dev.txt", "requirements/demo.txt"]
 EVERY = ["requirements.txt", *(f"requirements/{path.name}" for path in ROOT.glob("requirements/*.txt"))]

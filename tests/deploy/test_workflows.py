@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DEPLOY = "deploy-space.yml"
@@ -19,7 +19,7 @@ SCORE = "score-candidates.yml"
 # What a workflow runs that is no target of the Makefile, and why.
 OTHER_COMMANDS = {
     'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "the container's user is another one",
-    "python -m pip install --constraint requirements/constraints.txt huggingface_hub": "uploading needs no more",
+    "python -m pip install --constraint requirements/constraints.txt huggingface_hub": "for uploading",
     'python -m deploy.huggingface "$HF_SPACE"': "test_publish.py runs it",
     "python -m pip install --requirement clients/requirements.txt": "pinned there",
     "python clients/trigger_inference.py --limit 200": "tests/clients run it on a real database",

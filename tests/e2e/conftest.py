@@ -11,8 +11,8 @@ import pytest
 from model.checkpoint.file import check_file
 from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import bundle_directory
-from tests.service import ROOT, Service, ready_service
-from tests.thumbnail_host import ThumbnailHost, thumbnail_host
+from tests.support.service import ROOT, Service, ready_service
+from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ from model.compiled.bundle import read_bundle
 from model.compiled.origin import capabilities
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.model.transcription import Transcription
-from tests.service import ROOT, Service, free_port, ready_service, started_service, wait_for
-from tests.thumbnail_host import ThumbnailHost
+from tests.support.service import ROOT, Service, free_port, ready_service, started_service, wait_for
+from tests.support.thumbnail_host import ThumbnailHost
 
 pytestmark = pytest.mark.e2e
 RECORDED = json.loads((ROOT / "tests" / "model" / "recorded_requests.json").read_text(encoding="utf-8"))

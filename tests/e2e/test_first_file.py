@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tests.e2e.first_pipeline import DAYS, SMALL, FirstPipeline, save, untrained
-from tests.features.first_csv import first_rows, write_rows
-from tests.service import ROOT, ready_service, run_to_end
+from tests.support.service import ROOT, ready_service, run_to_end
+from tests.training.fit_stats.first_csv import first_rows, write_rows
 
 MONDAY = datetime(2024, 3, 4, tzinfo=UTC)
 TOLERANCE = 1e-4

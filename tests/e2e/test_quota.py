@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service import ready_service
+from tests.support.service import ready_service
 
 pytestmark = pytest.mark.e2e
 PERIOD_US = 100_000

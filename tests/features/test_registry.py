@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features import MILES_V1, REGISTRY, FeatureScaler, UnknownFeatureError, Video, compute_features
-from tests.tiny import tiny_scaler, tiny_videos
+from tests.support.tiny import tiny_scaler, tiny_videos
 
 NAN = float("nan")
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)

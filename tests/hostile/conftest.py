@@ -12,7 +12,7 @@ from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import bundle_directory
 from tests.hostile.ledger import LEDGER, Ledger
 from tests.hostile.promises import PROMISES
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 
 class Record(Protocol):

@@ -17,7 +17,7 @@ from types import ModuleType
 import hypothesis.strategies
 import pytest
 
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 GUARD = ("preprocessing/thumbnails/addresses.py", "preprocessing/thumbnails/urls.py")
 VERDICTS = "tests.hostile.guard_verdicts"

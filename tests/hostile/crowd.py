@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from tests.service import Service
+from tests.support.service import Service
 
 NUMBER = count()
 

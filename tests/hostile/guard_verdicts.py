@@ -6,10 +6,10 @@ its URL; mutmut chooses tests by name, and a name with `::` in it finds none, wh
 
 from preprocessing.thumbnails.policy import BadUrlError as Bad
 from preprocessing.thumbnails.policy import ThumbnailTooLargeError as Large
-from tests.preprocessing import test_addresses as addresses
-from tests.preprocessing import test_thumbnail_urls as urls
-from tests.preprocessing.address_rows import ROWS
-from tests.preprocessing.hostile_urls import BAD, FORBIDDEN
+from tests.preprocessing.thumbnails import test_addresses as addresses
+from tests.preprocessing.thumbnails import test_urls as urls
+from tests.preprocessing.thumbnails.address_rows import ROWS
+from tests.preprocessing.thumbnails.hostile_urls import BAD, FORBIDDEN
 
 
 def test_addresses() -> None:

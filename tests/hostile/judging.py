@@ -6,7 +6,7 @@ from typing import Any
 from preprocessing.image import ImageError, decode_image
 from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher
 from tests.hostile.sites import Talk, answering, whole
-from tests.preprocessing.pictures import encoded, picture
+from tests.support.pictures import encoded, picture
 
 PUBLIC = "9.9.9.9"
 JPEG, PNG, GIF = (encoded(picture(), kind) for kind in ("JPEG", "PNG", "GIF"))

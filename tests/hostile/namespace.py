@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 Scenario = Callable[[], Awaitable[Any]]
 NAME_SERVER = "9.9.9.53"

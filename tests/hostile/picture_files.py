@@ -11,7 +11,6 @@ from typing import Literal
 
 from PIL import Image
 
-from tests.preprocessing.pictures import encoded, picture
 from tests.preprocessing.test_image import (
     BOMBS,
     FILES,
@@ -25,6 +24,7 @@ from tests.preprocessing.test_image import (
     text_bomb,
     webp_canvas,
 )
+from tests.support.pictures import encoded, picture
 
 Outcome = Literal["pixels", "not_an_image", "too_large"]
 Maker = Callable[[], bytes]

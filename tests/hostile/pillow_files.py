@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 from deploy.install_requirements import pins
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 FOLDER = "Tests/images/"
 # How the four formats begin; a damaged file of another kind is refused by its first bytes.

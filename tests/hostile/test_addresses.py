@@ -11,7 +11,7 @@ from IPy import IP
 from preprocessing.thumbnails.addresses import vet_address
 from preprocessing.thumbnails.policy import Address, ForbiddenUrlError
 from tests.hostile.conftest import Record
-from tests.preprocessing.address_rows import IPV4_BLOCKS, IPV6_BLOCKS, ROWS
+from tests.preprocessing.thumbnails.address_rows import IPV4_BLOCKS, IPV6_BLOCKS, ROWS
 
 pytestmark = pytest.mark.hostile
 RANDOM = 20_000

@@ -17,10 +17,10 @@ from preprocessing.decoding.pool import DecodePool, WorkerLimits
 from preprocessing.image import ImageLimits, ImageSpec, decode_image
 from tests.hostile.conftest import Record
 from tests.hostile.picture_outcomes import outcome, told, word_for
-from tests.preprocessing.pictures import encoded, picture
-from tests.preprocessing.slow_jpeg import slow_jpeg
-from tests.service import Service, ready_service
-from tests.tiny import write_tiny
+from tests.preprocessing.decoding.slow_jpeg import slow_jpeg
+from tests.support.pictures import encoded, picture
+from tests.support.service import Service, ready_service
+from tests.support.tiny import write_tiny
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 

@@ -27,7 +27,7 @@ from tests.hostile.name_server import (
 )
 from tests.hostile.namespace import NAME_SERVER, in_namespace, opened_connections
 from tests.hostile.sites import answering, canaries, listening, whole
-from tests.preprocessing.site import trusting
+from tests.support.site import trusting
 
 pytestmark = pytest.mark.hostile
 PUBLIC = "9.9.9.9"

@@ -14,8 +14,8 @@ from tests.hostile.conftest import Record
 from tests.hostile.name_server import naming
 from tests.hostile.namespace import NAME_SERVER, in_namespace
 from tests.hostile.test_dns import RULES
-from tests.service import ready_service
-from tests.tiny import write_tiny
+from tests.support.service import ready_service
+from tests.support.tiny import write_tiny
 
 pytestmark = pytest.mark.hostile
 # What the names lead to. With a port, 127.0.0.1 is where the service itself is asked.

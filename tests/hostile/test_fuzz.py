@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.conftest import Record
-from tests.house import ROOT
-from tests.preprocessing.hostile_urls import BAD, FORBIDDEN
-from tests.preprocessing.pictures import encoded, picture
+from tests.preprocessing.thumbnails.hostile_urls import BAD, FORBIDDEN
+from tests.support.house import ROOT
+from tests.support.pictures import encoded, picture
 
 pytestmark = pytest.mark.hostile
 

@@ -13,11 +13,11 @@ import pytest
 
 from tests.hostile.conftest import Record
 from tests.hostile.constant_mutants import GUARD
-from tests.house import ROOT
+from tests.support.house import ROOT
 
 pytestmark = pytest.mark.hostile
 LIMIT_S = 600
-TESTS = ("tests/preprocessing/test_addresses.py", "tests/preprocessing/test_thumbnail_urls.py")
+TESTS = ("tests/preprocessing/thumbnails/test_addresses.py", "tests/preprocessing/thumbnails/test_urls.py")
 # What mutmut needs beside them, in a tree of its own: it writes next to what it reads.
 BESIDE = (
     "preprocessing/__init__.py",
@@ -26,8 +26,9 @@ BESIDE = (
     "tests/__init__.py",
     "tests/conftest.py",
     "tests/preprocessing/__init__.py",
-    "tests/preprocessing/address_rows.py",
-    "tests/preprocessing/hostile_urls.py",
+    "tests/preprocessing/thumbnails/__init__.py",
+    "tests/preprocessing/thumbnails/address_rows.py",
+    "tests/preprocessing/thumbnails/hostile_urls.py",
 )
 # The texts of errors are no verdicts, and what they say of a URL has tests of its own.
 MUTMUT = f"""

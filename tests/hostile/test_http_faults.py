@@ -13,7 +13,7 @@ from tests.hostile.conftest import Record
 from tests.hostile.judging import GIF, JPEG, PNG, PUBLIC, account, judged, site, wrong
 from tests.hostile.namespace import in_namespace
 from tests.hostile.sites import canaries, listening, whole
-from tests.preprocessing.pictures import encoded, picture
+from tests.support.pictures import encoded, picture
 
 pytestmark = pytest.mark.hostile
 CAP = 8 * 1024 * 1024

@@ -19,9 +19,9 @@ from tests.hostile.conftest import Record
 from tests.hostile.picture_files import HUNGRY, KNOWN, gif
 from tests.hostile.picture_outcomes import outcome, told, word_for
 from tests.hostile.pillow_files import NoCorpusError, corpus, mutations
-from tests.preprocessing.pictures import encoded, picture
-from tests.service import Service, ready_service
-from tests.tiny import write_tiny
+from tests.support.pictures import encoded, picture
+from tests.support.service import Service, ready_service
+from tests.support.tiny import write_tiny
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 

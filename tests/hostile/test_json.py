@@ -7,9 +7,9 @@ import pytest
 
 from tests.hostile.conftest import Record
 from tests.hostile.payloads import PAYLOADS
-from tests.schema_cases import ORIGIN, PROBLEM_KEYS, ask_all
-from tests.service import ready_service
-from tests.tiny import write_tiny
+from tests.support.schema_cases import ORIGIN, PROBLEM_KEYS, ask_all
+from tests.support.service import ready_service
+from tests.support.tiny import write_tiny
 
 pytestmark = pytest.mark.hostile
 CASES = 2_000

@@ -17,8 +17,8 @@ import pytest
 
 from tests.hostile.conftest import Record
 from tests.hostile.crowd import Visitor, request
-from tests.service import ROOT, Service, environment, free_port, ready_service, wait_for
-from tests.thumbnail_host import thumbnail_host
+from tests.support.service import ROOT, Service, environment, free_port, ready_service, wait_for
+from tests.support.thumbnail_host import thumbnail_host
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 BROKEN = (OSError, asyncio.IncompleteReadError)

@@ -12,8 +12,8 @@ import pytest
 
 from tests.hostile.conftest import Record
 from tests.hostile.crowd import Answer, Visitor, held, metrics, percentile, request, resident_bytes
-from tests.service import Service, ready_service
-from tests.thumbnail_host import picture
+from tests.support.service import Service, ready_service
+from tests.support.thumbnail_host import picture
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 MEBIBYTE = 1024 * 1024

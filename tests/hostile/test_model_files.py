@@ -16,10 +16,10 @@ import pytest
 from model.checkpoint.store import write_checkpoint
 from model.compile.__main__ import compile_checkpoint
 from tests.hostile.conftest import Record
+from tests.model.checkpoint.test_broken_files import BROKEN_FILES, RunsCode, saved, weights
 from tests.model.small import contents, small_state
-from tests.model.test_broken_files import BROKEN_FILES, RunsCode, saved, weights
-from tests.service import run_to_end
-from tests.tiny import tiny_checkpoint, write_tiny
+from tests.support.service import run_to_end
+from tests.support.tiny import tiny_checkpoint, write_tiny
 
 pytestmark = pytest.mark.hostile
 

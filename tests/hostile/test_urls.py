@@ -15,11 +15,11 @@ import pytest
 from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.namespace import in_namespace, opened_connections, sent_datagrams
-from tests.preprocessing.hostile_urls import BAD, FORBIDDEN
-from tests.preprocessing.site import ok, raw, serving, trusting
-from tests.preprocessing.test_thumbnail_urls import BAD_DATA
-from tests.service import ready_service
-from tests.tiny import write_tiny
+from tests.preprocessing.thumbnails.hostile_urls import BAD, FORBIDDEN
+from tests.preprocessing.thumbnails.test_urls import BAD_DATA
+from tests.support.service import ready_service
+from tests.support.site import ok, raw, serving, trusting
+from tests.support.tiny import write_tiny
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 URLS = dict.fromkeys([*BAD, *BAD_DATA], "bad_url") | dict.fromkeys(FORBIDDEN, "forbidden")

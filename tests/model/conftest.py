@@ -4,7 +4,7 @@ import pytest
 
 from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import Bundle
-from tests.tiny import write_tiny
+from tests.support.tiny import write_tiny
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from model.demo import HEAD_FILE, METADATA_FILE, compose, main, read_demo, write
 from model.low_rank import LowRankHead
 from model.pretrained import random_text_state, random_vision_state
 from model.torch_engine import TorchEngine
-from tests.tiny import TINY_TEXT, TINY_VISION, tiny_checkpoint, write_tiny
+from tests.support.tiny import TINY_TEXT, TINY_VISION, tiny_checkpoint, write_tiny
 
 SEED = 5
 TITLES = 50

@@ -7,7 +7,7 @@ import torch
 from model.checkpoint.store import CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint
-from tests.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
+from tests.support.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
 
 TEXTS = [[101, 2003, 102], [101, *range(2000, 2120), 102], [101, 102], [101, *range(3000, 3020), 102]]
 TYPES = [[0] * len(ids) for ids in TEXTS]

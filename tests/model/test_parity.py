@@ -11,7 +11,7 @@ from features import FeatureScaler, Video, compute_features
 from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.model.transcription import Transcription
-from tests.tiny import TEMPERATURE, tiny_checkpoint
+from tests.support.tiny import TEMPERATURE, tiny_checkpoint
 
 REQUESTS = json.loads((Path(__file__).parent / "recorded_requests.json").read_text(encoding="utf-8"))
 BATCH_SIZE = 9  # of mixed lengths: every batch but the last holds short and long texts

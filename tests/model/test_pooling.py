@@ -12,7 +12,7 @@ from model.compile.export import export_towers
 from model.compiled.engine import compile_graph, run_texts
 from model.engine import TokenIds
 from model.torch_engine import TorchEngine
-from tests.tiny import tiny_checkpoint
+from tests.support.tiny import tiny_checkpoint
 
 TEXTS: TokenIds = [[101, 7592, 102], [101, 2129, 2079, 9738, 2994, 2039, 1029, 102], [101, 2851, 9410, 102]]
 TYPES: TokenIds = [[0] * len(text) for text in TEXTS]

@@ -17,7 +17,7 @@ from model.pretrained import (
     random_text_state,
     random_vision_state,
 )
-from tests.tiny import TINY_VISION
+from tests.support.tiny import TINY_VISION
 
 from transformers import BertConfig, BertForMaskedLM, BertModel  # isort: skip  after torchvision's operators
 

@@ -15,7 +15,7 @@ from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import Bundle
 from model.encoders import text_config
 from model.pretrained import pretrained_text_encoder
-from tests.tiny import tiny_checkpoint, tiny_config, tiny_state
+from tests.support.tiny import tiny_checkpoint, tiny_config, tiny_state
 
 
 def minilm() -> Path:

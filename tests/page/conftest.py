@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from model.checkpoint.store import write_checkpoint
-from tests.browser import Visit, open_browser, visiting
-from tests.service import Service, ready_service
-from tests.thumbnail_host import ThumbnailHost, thumbnail_host
-from tests.tiny import tiny_checkpoint, tiny_config, write_tiny
+from tests.support.browser import Visit, open_browser, visiting
+from tests.support.service import Service, ready_service
+from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
+from tests.support.tiny import tiny_checkpoint, tiny_config, write_tiny
 
 Open = Callable[..., AbstractContextManager[Visit]]
 TRUSTED = {"engine": "torch", "thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 3}

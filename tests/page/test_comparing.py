@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser import PHONE, Visit
 from tests.page.conftest import Open, rounded
-from tests.thumbnail_host import picture
+from tests.support.browser import PHONE, Visit
+from tests.support.thumbnail_host import picture
 
 
 def drop(where: Locator, *files: tuple[str, str, bytes]) -> None:

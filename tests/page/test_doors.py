@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.page.conftest import HUB, TRUSTED, Open
-from tests.service import Service, ready_service, started_service, wait_for
+from tests.support.service import Service, ready_service, started_service, wait_for
 
 KEY = "a-key-of-sixteen-or-more"
 PER_MINUTE = 12  # so one more every five seconds

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import DESKTOP, PHONE, Visit
 from tests.page.conftest import Open, rounded
-from tests.service import Service
-from tests.thumbnail_host import ThumbnailHost, picture
+from tests.support.browser import DESKTOP, PHONE, Visit
+from tests.support.service import Service
+from tests.support.thumbnail_host import ThumbnailHost, picture
 
 AWKWARD = """It's "easy": $HOME `id` \\ 100 % ünïcode 🎬"""
 

@@ -30,7 +30,7 @@ from preprocessing.image import (
     NotAnImageError,
     decode_image,
 )
-from tests.preprocessing.pictures import encoded, picture
+from tests.support.pictures import encoded, picture
 
 ENCODER = VisionEncoder(VisionConfig(block="basic", stages=(1, 1, 1, 1)))
 TORCHVISION = transforms.Compose(

@@ -23,8 +23,8 @@ from deploy.ray_serve import app
 from tests.scale.figures import scored
 from tests.scale.load import Load
 from tests.scale.local_ray import until
-from tests.service import free_port
-from tests.thumbnail_host import thumbnail_host
+from tests.support.service import free_port
+from tests.support.thumbnail_host import thumbnail_host
 
 REPLICAS = 2
 WORKERS = 3

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.scale.figures import FIGURES, ROWS, Figure
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.thumbnail_host import picture
+from tests.support.thumbnail_host import picture
 
 SLOW_S = 0.02
 

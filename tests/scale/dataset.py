@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tests.service import ROOT, environment
-from tests.tiny import tiny_videos
+from tests.support.service import ROOT, environment
+from tests.support.tiny import tiny_videos
 
 LIMIT_S = 300
 COLUMNS = ["id", "Headline", "description", "thumbnail_url", "view_count", "like_count", "published_at"]

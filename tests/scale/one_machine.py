@@ -25,10 +25,10 @@ from ray import serve
 
 from deploy import ray_serve
 from model.compiled.engine import OpenVinoEngine
-from tests.faulty_service import HANG, cue, encode_text
 from tests.scale.figures import scored
 from tests.scale.local_ray import local_ray, until
-from tests.service import free_port
+from tests.support.faulty_service import HANG, cue, encode_text
+from tests.support.service import free_port
 
 NAMES = ("default", "bounded", "hanging", "broken")
 LET_IN = 2  # of the first application's MILES_MAX_QUEUE_SIZE
@@ -149,7 +149,7 @@ def without_token(port: int) -> str:
 
 
 def hangs_on_cue() -> Any:
-    """The app of a replica, on tests/faulty_service.py's engine."""
+    """The app of a replica, on tests/support/faulty_service.py's engine."""
     OpenVinoEngine.encode_text = encode_text  # type: ignore[method-assign]
     return ray_serve._replica()
 

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from tests.scale.ray_here import ray_environment
-from tests.service import ROOT, free_port
+from tests.support.service import ROOT, free_port
 
 COMMANDS = Path(sys.executable).parent
 CORES = 4  # of each node but the first, as Ray counts them

@@ -10,8 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.install_requirements import pins
-from tests.house import ROOT, imported_packages, modules, tree_of
-from tests.service import environment, ready_service
+from tests.support.house import ROOT, imported_packages, modules, tree_of
+from tests.support.service import environment, ready_service
 
 # What the extra brings by name and no other requirement file names for serving, and what comes with it.
 EXTRA = ("ray", "pyarrow", "pandas", "psycopg", "grpc", "aiohttp")

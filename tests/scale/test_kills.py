@@ -11,13 +11,13 @@ import pytest
 
 from deploy.score_dataset.table_out import TableOut
 from deploy.score_dataset.worker import AT_ONCE
-from tests.postgres import Candidates, postgres
 from tests.scale.dataset import LIMIT_S, finish, journaled, kill_when, scores, start, write_csv
 from tests.scale.one_worker import in_a_process, killed_when, prepared
 from tests.scale.processes_seen import kill_scorer
 from tests.scale.ray_here import needs_ray
 from tests.scale.test_postgres import address_of
-from tests.thumbnail_host import ThumbnailHost, thumbnail_host
+from tests.support.postgres import Candidates, postgres
+from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 
 ROWS = 400
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--observed-at", "2018-03-01T00:00:00+00:00", "--exact")

@@ -16,7 +16,7 @@ from tests.scale.dataset import finish, start
 from tests.scale.figures import Figure
 from tests.scale.processes_seen import Peaks
 from tests.scale.ray_here import needs_ray
-from tests.service import ROOT, free_port
+from tests.support.service import ROOT, free_port
 
 PART_ROWS = 500
 KNOWN_PICTURES = 2000

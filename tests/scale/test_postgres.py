@@ -13,9 +13,9 @@ from deploy.score_dataset.job import JobError
 from deploy.score_dataset.postgres import Address, PostgresTable
 from deploy.score_dataset.sources import opened_table
 from deploy.score_dataset.table_out import TableOut
-from tests.postgres import Candidates, postgres
 from tests.scale.dataset import finish, start
 from tests.scale.ray_here import needs_ray
+from tests.support.postgres import Candidates, postgres
 
 ROWS = 7
 

@@ -17,8 +17,8 @@ import yaml
 
 from tests.scale.figures import Figure, scored
 from tests.scale.ray_here import needs_ray, ray_environment
-from tests.service import ROOT, ready_service
-from tests.thumbnail_host import picture
+from tests.support.service import ROOT, ready_service
+from tests.support.thumbnail_host import picture
 
 LIMIT_S = 560
 QUESTIONS: list[dict[str, Any]] = [

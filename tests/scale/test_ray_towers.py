@@ -15,8 +15,8 @@ from serving.scoring.batching import QueueClosedError
 from tests.scale.figures import Figure, scored
 from tests.scale.ray_here import needs_ray
 from tests.scale.test_ray_serve import QUESTIONS, run
-from tests.service import ROOT, ready_service
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.service import ROOT, ready_service
+from tests.support.tiny_bundle import write_tiny_bundle
 
 pytestmark = needs_ray
 

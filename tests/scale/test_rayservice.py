@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.scale.ray_here import needs_ray
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 pytestmark = needs_ray
 

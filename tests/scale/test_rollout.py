@@ -19,8 +19,8 @@ from tests.scale.figures import Figure, scored
 from tests.scale.load import Answer, Load
 from tests.scale.ray_here import needs_ray
 from tests.scale.ray_nodes import RayNodes, started_nodes
-from tests.service import ROOT, free_port, ready_service
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.service import ROOT, free_port, ready_service
+from tests.support.tiny_bundle import write_tiny_bundle
 
 CALM_S = 3.0
 LIMIT_S = 120

@@ -14,7 +14,7 @@ import pytest
 
 from tests.scale.dataset import finish, scores, start, write_csv
 from tests.scale.ray_here import needs_ray, ray_environment
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 ROWS = 300
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--observed-at", "2018-03-01T00:00:00+00:00")

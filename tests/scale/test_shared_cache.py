@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 from serving.scoring.shared_cache import FAILURES_ALLOWED
-from tests.redis_server import Server, cache_server, until
 from tests.scale.figures import Figure, scored
-from tests.service import ROOT, Service, ready_service
-from tests.thumbnail_host import ThumbnailHost, thumbnail_host
+from tests.support.redis_server import Server, cache_server, until
+from tests.support.service import ROOT, Service, ready_service
+from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 
 CHECKPOINT = ROOT / "models" / "model_full.pt"
 VIDEOS = 60  # of each kind

@@ -25,7 +25,7 @@ from deploy.ray_serve import image_tower, ingress, text_tower
 from tests.scale.figures import scored
 from tests.scale.load import Load
 from tests.scale.local_ray import until
-from tests.service import free_port
+from tests.support.service import free_port
 
 CALM_S = 3.0
 LIMIT_S = 240

@@ -21,8 +21,8 @@ from ray import serve
 
 from deploy.ray_serve import app, image_tower, ingress, text_tower
 from tests.scale.local_ray import local_ray
-from tests.service import free_port
-from tests.thumbnail_host import picture
+from tests.support.service import free_port
+from tests.support.thumbnail_host import picture
 
 REPLICAS = 3
 CLIENTS = {"a request at a time": REPLICAS, "four at a time": 4 * REPLICAS}  # for each replica

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service import Service, ready_service
-from tests.thumbnail_host import ThumbnailHost, thumbnail_host
-from tests.tiny import write_tiny
+from tests.support.service import Service, ready_service
+from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
+from tests.support.tiny import write_tiny
 
 
 @pytest.fixture(scope="session")

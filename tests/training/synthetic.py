@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from model.torch_engine import TorchEngine
-from tests.tiny import TINY_TEXT, TINY_VISION
+from tests.support.tiny import TINY_TEXT, TINY_VISION
 from training.data.dataset import Dataset, read_dataset
 from training.embeddings.text import TitleVectors, encode_titles
 from training.encoders import Encoders, random_encoders

@@ -10,7 +10,7 @@ from features import MILES_V1, Distribution, FeatureScaler, Video, compute_featu
 from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.demo import compose, read_demo, write_demo
 from model.torch_engine import TorchEngine
-from tests.tiny import write_tiny
+from tests.support.tiny import write_tiny
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, titles, write_csv
 from training import evaluate, fit
 from training.embeddings.text import encode_titles, tokenizer_for

@@ -1,0 +1,96 @@
+"""What /proc says of real processes."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds, started
+from tests.support.service import ROOT
+
+# A moment's work, then none.
+BURST = """
+import time
+while time.process_time() < 0.6: pass
+time.sleep(60)
+"""
+# A parent that idles and a child that computes for ever.
+FAMILY = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", "while True: pass"])
+"""
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 10) -> None:
+    """Return when it has happened; fail when it does not."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[ProcessTree]:
+    """A running parent and its busy child."""
+    with started([sys.executable, "-c", FAMILY], os.environ, ROOT, tmp_path / "log") as tree:
+        wait_until(lambda: len(tree.pids()) == 2)
+        yield tree
+
+
+def test_a_childs_work_counts(family: ProcessTree) -> None:
+    """CPU seconds grow while only the child computes."""
+    before = family.cpu_seconds()
+    wait_until(lambda: family.cpu_seconds() - before > 0.1)
+
+
+def test_a_paused_tree_uses_no_cpu(family: ProcessTree) -> None:
+    """The child stops, too, and goes on when it is told to."""
+    family.pause()
+    time.sleep(0.05)  # a signal to another core takes a moment
+    before = family.cpu_seconds()
+    time.sleep(0.2)
+    assert family.cpu_seconds() - before <= 0.02
+    family.resume()
+    wait_until(lambda: family.cpu_seconds() - before > 0.05)
+
+
+def test_memory_counts_every_process(family: ProcessTree) -> None:
+    """Two Pythons hold at least 5 MB each of their own."""
+    assert 10 < family.resident_mb() < 200
+
+
+def test_what_is_stopped_takes_its_children_along(tmp_path: Path) -> None:
+    """No process of the tree is left, paused or not."""
+    with started([sys.executable, "-c", FAMILY], os.environ, ROOT, tmp_path / "log") as tree:
+        wait_until(lambda: len(tree.pids()) == 2)
+        pids = tree.pids()
+        tree.pause()
+    assert not tree.running
+    wait_until(lambda: not any(alive(pid) for pid in pids))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and is not yet collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_tree_settles_when_its_work_is_done(tmp_path: Path) -> None:
+    """`settle` returns after a burst of work, not before."""
+    with started([sys.executable, "-c", BURST], os.environ, ROOT, tmp_path / "log") as tree:
+        wait_until(lambda: tree.cpu_seconds() > 0.1)
+        tree.settle()
+        assert tree.cpu_seconds() > 0.5  # counted in ticks of a hundredth of a second
+
+
+def test_the_machines_time_includes_ours() -> None:
+    """Computing for a tenth of a second shows in the machine's total."""
+    machine, ours = machine_cpu_seconds(), time.process_time()
+    while time.process_time() - ours < 0.15:
+        pass
+    assert machine_cpu_seconds() - machine >= 0.1

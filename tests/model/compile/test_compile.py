@@ -1,0 +1,265 @@
+"""From a checkpoint to a bundle: graphs that equal the network, a gate that refuses, no halves."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino_telemetry import Telemetry
+
+from model.checkpoint.store import CheckpointError, sidecar_path, write_checkpoint
+from model.compile.__main__ import compile_checkpoint, main
+from model.compile.export import export_towers
+from model.compile.precision import PrecisionError
+from model.compiled.bundle import MANIFEST, bundle_directory, is_bundle, read_bundle
+from model.compiled.engine import OpenVinoEngine
+from model.compiled.origin import capabilities
+from model.compiled.packing import packed_row
+from model.torch_engine import TorchEngine
+from tests.model.small import small_checkpoint
+from tests.support.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
+
+BERT = "text_encoder.bert."
+
+
+def texts(rows, tokens):
+    """Random ids of exactly so many tokens, the second half of them of the second type."""
+    ids = np.random.default_rng(rows + tokens).integers(1000, 30000, (rows, tokens)).tolist()
+    return ids, [[0] * (tokens // 2) + [1] * (tokens - tokens // 2)] * rows
+
+
+def with_outliers():
+    """A BERT whose weights no int8 can hold: in each row one that is huge, and multiplies a constant zero.
+
+    Float32 and bf16 answer as if it were not there; an int8 step as wide as the outlier rounds the rest away.
+    """
+    checkpoint = tiny_checkpoint(with_vision=False)
+    state = {name: tensor.clone() for name, tensor in checkpoint.state_dict.items()}
+    for layer in range(checkpoint.config.text.layers):
+        before = f"{BERT}encoder.layer.{layer}."
+        for part in ("weight", "bias"):
+            state[f"{before}attention.output.LayerNorm.{part}"][5] = 0.0
+        state[f"{before}intermediate.dense.weight"][:, 5] = 1e4
+    return replace(checkpoint, state_dict=state)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return TorchEngine(tiny_checkpoint())
+
+
+@pytest.fixture(scope="module")
+def outliers(tmp_path_factory):
+    path = tmp_path_factory.mktemp("outliers") / "model_full.pt"
+    write_checkpoint(path, with_outliers())
+    return path
+
+
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 5), (3, 17), (8, 128), (13, 33), (1, 2)])
+def test_the_text_graph_takes_any_batch_and_length(exact, reference, rows, tokens):
+    """Shapes that were never traced give what the network gives, all texts in one row."""
+    graph = ov.Core().compile_model(exact.graph("text"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    ids, types = texts(rows, tokens)
+    found = graph(packed_row(ids, types, tokens=rows * tokens, texts=rows))[0]
+    np.testing.assert_allclose(found, reference.encode_text(ids, types), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_the_image_graph_normalises_bytes(exact, reference, rows):
+    """uint8 pixels go in, the network's vectors come out."""
+    pixels = np.random.default_rng(rows).integers(0, 256, (rows, 224, 224, 3), dtype=np.uint8)
+    graph = ov.Core().compile_model(exact.graph("image"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert graph.input("pixels").element_type == ov.Type.u8
+    expected = reference.encode_image(pixels)
+    np.testing.assert_allclose(graph([pixels])[0], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("rows", [1, 5, 8])
+def test_the_fusion_graph_scores_as_the_network(exact, reference, rows):
+    """Probability and velocity are the network's, calibration included."""
+    draw = np.random.default_rng(rows)
+    vectors = [draw.standard_normal((rows, width)).astype(np.float32) for width in (64, 512, 18)]
+    ours, theirs = OpenVinoEngine(exact, 2).score(*vectors), reference.score(*vectors)
+    np.testing.assert_allclose(ours.viral, theirs.viral, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ours.velocity, theirs.velocity, rtol=1e-4)
+
+
+def test_calibration_is_inside_the_fusion(text_only, tmp_path):
+    """The same weights at another temperature give other probabilities: log odds shrink by its factor."""
+    write_checkpoint(tmp_path / "m.pt", replace(tiny_checkpoint(with_vision=False), temperature=1.0))
+    bundles = compile_checkpoint(tmp_path / "m.pt", precision="f32", threads=1), text_only
+    inputs = np.ones((1, 64), np.float32), np.ones((1, 0), np.float32), np.ones((1, 18), np.float32)
+    viral = [OpenVinoEngine(bundle, 1).score(*inputs).viral[0] for bundle in bundles]
+    plain, calibrated = (np.log(p / (1 - p)) for p in viral)
+    assert plain == pytest.approx(TEMPERATURE * calibrated, rel=1e-4)
+
+
+def test_the_neutral_image_is_the_networks_own(exact, reference):
+    """A video without a thumbnail gets the vector that the float32 network gives to zeros."""
+    np.testing.assert_array_equal(exact.neutral_image, reference.neutral_image)
+
+
+def test_a_text_only_checkpoint_has_no_image_graph(text_only):
+    """Neither an image tower nor an image input of the fusion."""
+    assert not text_only.graph("image").exists()
+    assert set(text_only.precision) == {"text", "fusion"}
+    fusion = ov.Core().read_model(text_only.graph("fusion"))
+    assert [port.any_name for port in fusion.inputs] == ["text", "scalars"]
+
+
+def test_auto_says_what_it_tried(automatic):
+    """Per tower every candidate, its figures and times as ratios; the one that is served passed."""
+    for tower in ("text", "image"):
+        said = automatic.report["towers"][tower]
+        assert list(said["candidates"]) == ["f32", "bf16", "int8"]
+        assert said["chosen"] == automatic.precision[tower]
+        assert said["candidates"][said["chosen"]]["passed"]
+        assert said["candidates"]["f32"]["time_batch_1"] == said["candidates"]["f32"]["time_batch_8"] == 1
+        for candidate in said["candidates"].values():
+            assert candidate["passed"] == (candidate["refused"] is None)
+    assert automatic.precision["fusion"] == "f32"
+    assert automatic.report["origin"]["openvino"] == ov.__version__
+
+
+def test_what_was_chosen_keeps_the_limits(automatic):
+    """All towers at once, in the precisions that are served, stay within the gate."""
+    together, limits = automatic.report["together"], automatic.report["limits"]
+    assert all(together[name] <= limit for name, limit in limits["at_most"].items())
+    assert together["spearman"] >= limits["at_least"]["spearman"]
+
+
+@pytest.mark.skipif("BF16" not in capabilities(), reason="this processor does not compute in bf16")
+def test_bf16_weights_take_two_bytes(exact, tmp_path):
+    """A bundle in bf16 is half as large on disk as one in float32."""
+    write_checkpoint(tmp_path / "m.pt", tiny_checkpoint())
+    halved = compile_checkpoint(tmp_path / "m.pt", precision="bf16", threads=1)
+    for tower in ("text", "image"):
+        sizes = [bundle.graph(tower).with_suffix(".bin").stat().st_size for bundle in (halved, exact)]
+        assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.02)
+
+
+def test_a_tower_that_int8_breaks_falls_back(outliers, tmp_path):
+    """Auto refuses int8 with the figures that it misses, and serves a precision that passes."""
+    bundle = compile_checkpoint(outliers, tmp_path / "bundle", threads=2)
+    said = bundle.report["towers"]["text"]
+    assert bundle.precision["text"] == said["chosen"] != "int8"
+    assert not said["candidates"]["int8"]["passed"]
+    assert "vector_variance_kept is" in said["candidates"]["int8"]["refused"]
+    assert said["candidates"][said["chosen"]]["passed"]
+
+
+def test_asking_for_a_precision_that_misses_is_an_error(outliers, tmp_path, capsys):
+    """One line with the figures on stderr, exit status 1, and nothing on disk."""
+    status = main([str(outliers), "--precision", "int8", "--threads", "2", "--out", str(tmp_path / "bundle")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert status == 1
+    assert line.startswith("error: text tower: int8 is refused: viral_score_p99 is")
+    assert line.endswith("Compile with --precision auto.")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_blind_head_does_not_excuse_a_broken_tower(tmp_path):
+    """With text columns of zero no score changes, and the tower is refused by its vectors alone."""
+    checkpoint = with_outliers()
+    checkpoint.state_dict["fusion.0.weight"][:, : checkpoint.config.text.output_dim] = 0.0
+    write_checkpoint(tmp_path / "m.pt", checkpoint)
+    with pytest.raises(PrecisionError, match="int8 is refused: vector_") as caught:
+        compile_checkpoint(tmp_path / "m.pt", precision="int8", threads=1)
+    assert "viral_score" not in str(caught.value)
+
+
+def test_a_failed_compile_leaves_the_earlier_bundle(outliers, text_only, tmp_path):
+    """What is served stays, whole, until there is something better."""
+    out = shutil.copytree(text_only.directory, tmp_path / "bundle")
+    with pytest.raises(PrecisionError):
+        compile_checkpoint(outliers, out, precision="int8", threads=1)
+    assert read_bundle(out).card == text_only.card
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_bundle_lies_beside_its_checkpoint(text_only):
+    """Under the digits of its sha256, with nothing else left behind."""
+    path = text_only.directory.parent.parent / "m.pt"
+    assert text_only.directory == bundle_directory(path, text_only.card.sha256)
+    assert list(text_only.directory.parent.iterdir()) == [text_only.directory]
+    assert read_bundle(text_only.directory).card == text_only.card
+
+
+@pytest.fixture
+def compiles(text_only, tmp_path, capsys):
+    """Runs the command on a copy of the text-only checkpoint and its bundle; whether it compiled anew."""
+    shutil.copytree(text_only.directory.parent.parent, tmp_path, dirs_exist_ok=True)
+    ask = [str(tmp_path / "m.pt"), "--threads", "1", "--precision", "f32"]
+
+    def run():
+        assert main(ask) == 0
+        return "is up to date" not in capsys.readouterr().out
+
+    return run
+
+
+def test_a_bundle_that_is_up_to_date_is_left_alone(compiles, text_only, tmp_path):
+    """The same command again writes nothing."""
+    manifest = tmp_path / "compiled" / text_only.directory.name / MANIFEST
+    before = manifest.stat().st_mtime_ns
+    assert not compiles()
+    assert manifest.stat().st_mtime_ns == before
+
+
+def test_a_damaged_bundle_is_compiled_again(compiles, text_only, tmp_path):
+    """And is whole afterwards."""
+    directory = tmp_path / "compiled" / text_only.directory.name
+    (directory / "text.bin").unlink()
+    assert compiles()
+    assert read_bundle(directory).card == text_only.card
+
+
+def test_a_new_sidecar_compiles_again_once(compiles, tmp_path):
+    """Statistics beside the checkpoint are part of what it means, though not of its sha256."""
+    sidecar_path(tmp_path / "m.pt").write_text(json.dumps({"calibration": {"temperature": 2.0}}))
+    assert compiles()
+    assert not compiles()
+
+
+def test_compiling_reports_to_nobody(monkeypatch, tmp_path):
+    """The converter's analytics see no consent, whatever the environment says of CI."""
+    monkeypatch.delenv("CI", raising=False)
+    export_towers(tiny_checkpoint(with_vision=False).build_model(), 1.0, tmp_path)
+    assert Telemetry().consent is False
+    assert "CI" not in os.environ
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path):
+    """--out that holds other files is refused before any work."""
+    path = write_tiny(tmp_path / "m.pt", with_vision=False)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.odt").write_text("chapter one")
+    with pytest.raises(CheckpointError, match=r"holds thesis.odt, which is no bundle's; name another --out"):
+        compile_checkpoint(path, tmp_path / "home")
+
+
+def test_a_checkpoint_that_cannot_be_scored_is_one_line(tmp_path, capsys):
+    """Missing statistics end it before anything is exported, and nothing is left."""
+    write_checkpoint(tmp_path / "m.pt", small_checkpoint(velocity=None))
+    assert main([str(tmp_path / "m.pt")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'm.pt'}: lacks velocity")
+    assert not any(is_bundle(path) for path in tmp_path.rglob("*"))
+    assert list((tmp_path / "compiled").iterdir()) == []
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
+    """The path and what to do."""
+    assert main([str(tmp_path / "none.pt")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'none.pt'}: no such file. Run `make model`")
+
+
+def test_a_vocabulary_of_its_own_needs_ids_of_its_own(tmp_path):
+    """Bundled ids beyond the encoder's words are refused, with both numbers and the way out."""
+    write_checkpoint(tmp_path / "m.pt", small_checkpoint())
+    with pytest.raises(CheckpointError, match=r"takes 0 to 199\. Name ids of its own .*--calibration"):
+        compile_checkpoint(tmp_path / "m.pt")

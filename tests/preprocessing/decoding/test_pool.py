@@ -1,0 +1,291 @@
+"""The pool of decoding processes: the same pixels as in one's own process, and what a dead worker costs."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from preprocessing.decoding.pool import DecodePool, DecoderUnavailableError, WorkerLimits
+from preprocessing.image import (
+    ImageError,
+    ImageLimits,
+    ImageSpec,
+    ImageTooLargeError,
+    NotAnImageError,
+    decode_image,
+)
+from tests.preprocessing.decoding.slow_jpeg import slow_jpeg
+from tests.preprocessing.test_image import BOMBS, FILES, NOT_IMAGES
+from tests.support.house import ROOT
+from tests.support.pictures import encoded, picture
+
+pytestmark = pytest.mark.anyio
+
+GOOD = encoded(picture(), "JPEG")
+PIXELS = decode_image(GOOD)
+LONG_S = 60.0
+
+
+def pool(workers: int = 1, deadline_s: float = LONG_S, **limits: int) -> DecodePool:
+    """A pool whose deadline no busy machine reaches, unless a test sets one."""
+    return DecodePool(ImageSpec(), ImageLimits(), workers, WorkerLimits(deadline_s, **limits))
+
+
+async def outcome(of: DecodePool, file: bytes) -> object:
+    """The pixels' bytes, or the error's type and text."""
+    try:
+        return (await of.decode(file)).tobytes()
+    except ImageError as exc:
+        return type(exc), str(exc)
+
+
+def outcome_here(file: bytes) -> object:
+    """The same from this process."""
+    try:
+        return decode_image(file).tobytes()
+    except ImageError as exc:
+        return type(exc), str(exc)
+
+
+async def test_a_worker_answers_as_this_process_does() -> None:
+    """Every kind of file gives the same pixels or the same error, though it may open no file."""
+    files = {name: make() for name, make in (FILES | NOT_IMAGES | BOMBS).items()}
+    async with pool(workers=2) as decoders:
+        outcomes = await asyncio.gather(*(outcome(decoders, file) for file in files.values()))
+        assert decoders.lost == 0
+    here = {name: outcome_here(file) for name, file in files.items()}
+    assert [name for name, found in zip(files, outcomes, strict=True) if found != here[name]] == []
+
+
+async def test_bytes_over_the_limit_never_reach_a_worker() -> None:
+    """The pool refuses them itself, with the limits' own error."""
+    async with DecodePool(ImageSpec(), ImageLimits(max_bytes=len(GOOD) - 1), workers=1) as decoders:
+        with pytest.raises(ImageTooLargeError, match="the limit is"):
+            await decoders.decode(GOOD)
+
+
+async def test_the_spec_sets_the_size() -> None:
+    """Pixels come in the checkpoint's size, height first."""
+    async with DecodePool(ImageSpec(32, 48), ImageLimits(), workers=1) as decoders:
+        assert np.array_equal(await decoders.decode(GOOD), decode_image(GOOD, ImageSpec(32, 48)))
+
+
+async def stopped(decoders: DecodePool) -> int:
+    """The one worker, ready and then held in the middle of whatever comes next."""
+    await decoders.decode(GOOD)
+    (worker,) = decoders.process_ids
+    os.kill(worker, signal.SIGSTOP)
+    return worker
+
+
+async def test_a_worker_that_dies_costs_the_picture_in_its_hands() -> None:
+    """That picture is refused with the status, the one behind it is decoded by another process."""
+    async with pool() as decoders:
+        worker = await stopped(decoders)
+        first, second = (asyncio.create_task(decoders.decode(GOOD)) for _ in range(2))
+        await asyncio.sleep(0.1)  # the worker holds the first
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(NotAnImageError, match=r"ended their decoder, status -9"):
+            await first
+        assert np.array_equal(await second, PIXELS)
+        assert worker not in decoders.process_ids
+        assert decoders.lost == 1
+
+
+async def test_a_worker_that_hangs_is_killed_at_the_deadline() -> None:
+    """The picture in its hands is refused; the next is decoded by another process."""
+    async with pool(deadline_s=1.5) as decoders:
+        worker = await stopped(decoders)
+        with pytest.raises(NotAnImageError, match=r"not decoded within 1\.5 s"):
+            await decoders.decode(GOOD)
+        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert worker not in decoders.process_ids
+        assert not alive(worker)
+
+
+async def test_other_workers_go_on_while_one_hangs() -> None:
+    """With one of two held, every other picture is decoded by the second."""
+    async with pool(workers=2) as decoders:
+        await asyncio.gather(*(decoders.decode(GOOD) for _ in range(8)))
+        held = decoders.process_ids[0]
+        os.kill(held, signal.SIGSTOP)
+        tasks = [asyncio.create_task(decoders.decode(GOOD)) for _ in range(9)]
+        async with asyncio.timeout(LONG_S / 2):
+            while sum(task.done() for task in tasks) < 8:  # noqa: ASYNC110  any eight of them
+                await asyncio.sleep(0.01)
+        os.kill(held, signal.SIGCONT)
+        assert all(np.array_equal(pixels, PIXELS) for pixels in await asyncio.gather(*tasks))
+
+
+async def test_a_picture_that_takes_too_much_work_ends_its_worker() -> None:
+    """A file of endless refinements is stopped by the limit on processor time, long before the deadline."""
+    async with pool(cpu_s=0) as decoders:
+        with pytest.raises(NotAnImageError, match=f"status -{signal.SIGXCPU}"):
+            await decoders.decode(slow_jpeg())
+        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+
+
+async def test_a_picture_that_takes_too_much_memory_is_too_large() -> None:
+    """The worker survives its own limit and decodes the next picture."""
+    large = encoded(Image.new("RGB", (4000, 3000)), "PNG")
+    async with pool(memory_bytes=24_000_000) as decoders:
+        with pytest.raises(ImageTooLargeError, match="more memory than there is"):
+            await decoders.decode(large)
+        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert decoders.lost == 0
+
+
+async def test_a_worker_that_ended_while_idle_costs_no_picture() -> None:
+    """The next picture finds another process."""
+    async with pool() as decoders:
+        await decoders.decode(GOOD)
+        (worker,) = decoders.process_ids
+        os.kill(worker, signal.SIGKILL)
+        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222  at once: SIGKILL waits for nobody
+        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert decoders.process_ids != [worker]
+
+
+async def test_a_client_that_leaves_disturbs_nobody() -> None:
+    """Its picture is finished and forgotten; the worker goes on with the next."""
+    async with pool() as decoders:
+        worker = await stopped(decoders)
+        gone = asyncio.create_task(decoders.decode(GOOD))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        os.kill(worker, signal.SIGCONT)
+        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert (decoders.process_ids, decoders.lost) == ([worker], 0)
+
+
+async def test_a_picture_that_nobody_waits_for_is_not_decoded() -> None:
+    """One whose client left before its turn costs no work: it would have ended the worker."""
+    async with pool(cpu_s=0) as decoders:
+        worker = await stopped(decoders)
+        held, left = (asyncio.create_task(decoders.decode(file)) for file in (GOOD, slow_jpeg()))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        os.kill(worker, signal.SIGCONT)
+        await held
+        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert decoders.lost == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_worker_leaves_signals_to_the_service(number: signal.Signals) -> None:
+    """A terminal's Ctrl-C reaches it too, while the service still finishes what it has."""
+    async with pool() as decoders:
+        await decoders.decode(GOOD)
+        (worker,) = decoders.process_ids
+        os.kill(worker, number)
+        await decoders.decode(GOOD)
+        assert decoders.process_ids == [worker]
+
+
+async def test_closing_leaves_no_process_and_nobody_waiting() -> None:
+    """Workers are gone, a held picture and a queued one are answered, later ones refused."""
+    async with pool() as decoders:
+        worker = await stopped(decoders)
+        tasks = [asyncio.create_task(decoders.decode(GOOD)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+    assert not alive(worker)
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [DecoderUnavailableError] * 3
+    with pytest.raises(DecoderUnavailableError):
+        await decoders.decode(GOOD)
+
+
+def imposter(path: Path, script: str) -> str:
+    """A program that is started in place of Python."""
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("script", ["exit 3", "printf '\\001\\0\\0\\0\\0' >&0; sleep 60"])
+async def test_no_worker_is_no_verdict_on_the_picture(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no process can be started, or it begins with nonsense, the picture is not called bad."""
+    monkeypatch.setattr(sys, "executable", imposter(tmp_path / "python", script))
+    async with pool() as decoders:
+        with pytest.raises(DecoderUnavailableError, match="no process that decodes can be started"):
+            await decoders.decode(GOOD)
+        monkeypatch.undo()
+        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+
+
+@pytest.mark.parametrize("claim", ["\\001\\0\\0\\0\\001", "\\002\\377\\377\\377\\377", "\\011\\0\\0\\0\\0"])
+async def test_a_worker_that_was_taken_over_is_not_believed(
+    claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pixel, four gigabytes of error or an unknown outcome end the worker, and are not read."""
+    script = f"printf '\\0\\0\\0\\0\\0{claim}' >&0; exec sleep 60"
+    monkeypatch.setattr(sys, "executable", imposter(tmp_path / "python", script))
+    async with pool() as decoders:
+        with pytest.raises(NotAnImageError, match="ended their decoder"):
+            await decoders.decode(GOOD)
+        assert decoders.lost == 1
+
+
+async def test_a_worker_holds_no_secret_and_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment is a Python's, it may open nothing, and holds a socket and two streams."""
+    monkeypatch.setenv("MILES_API_KEYS", "s3cret")
+    async with pool() as decoders:
+        await decoders.decode(GOOD)
+        (worker,) = decoders.process_ids
+        process = Path(f"/proc/{worker}")
+        assert b"s3cret" not in (process / "environ").read_bytes()
+        assert "\nMax open files            0                    0 " in (process / "limits").read_text()
+        assert sorted(path.name for path in (process / "fd").iterdir()) == ["0", "1", "2"]
+
+
+def test_a_worker_imports_pillow_and_nothing_large() -> None:
+    """Each worker costs what it imports: neither numpy nor anything of the service is among it."""
+    script = "import sys, preprocessing.decoding.worker; print(*sys.modules)"
+    modules = set(run_python(script).stdout.split())
+    assert "PIL.Image" in modules
+    assert {"numpy", "torch", "openvino", "asyncio", "serving"} & modules == set()
+
+
+def test_workers_end_with_the_process_that_started_them() -> None:
+    """A service that is killed leaves no decoder behind."""
+    script = (
+        "import asyncio, os, time\n"
+        "from preprocessing.decoding.pool import *\n"
+        "async def main():\n"
+        "    async with DecodePool(ImageSpec(), ImageLimits(), 2) as pool:\n"
+        "        while len(pool.process_ids) < 2: await asyncio.sleep(0.01)\n"
+        "        print(*pool.process_ids, flush=True)\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())"
+    )
+    run = run_python(script)
+    assert run.returncode == -signal.SIGKILL
+    workers = [int(number) for number in run.stdout.split()]
+    assert len(workers) == 2
+    ends = time.monotonic() + LONG_S
+    while any(alive(worker) for worker in workers):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def run_python(script: str) -> subprocess.CompletedProcess[str]:
+    """A script in a Python of its own."""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False)
+
+
+def alive(process_id: int) -> bool:
+    """Whether a process runs; one that only waits for whoever inherited it to look does not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process_id}/status").read_text(encoding="ascii")
+    except OSError:
+        return False

@@ -1,0 +1,224 @@
+"""POST /predict over real HTTP."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.thumbnail_host import ThumbnailHost
+
+ANSWER_KEYS = {
+    "viral_score",
+    "predicted_velocity",
+    "confidence",
+    "processing_time_ms",
+    "model_version",
+    "modalities",
+    "warnings",
+}
+
+
+def score(client: httpx.Client, **fields: Any) -> dict[str, Any]:
+    """The answer to one accepted request."""
+    response = client.post("/predict", json={"title": "How do planes stay up?", **fields})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_answer_has_every_key_in_its_range(client: httpx.Client) -> None:
+    """A bare title gets an answer with all documented keys, each in its documented range."""
+    answer = score(client)
+    assert answer.keys() == ANSWER_KEYS
+    assert 0 <= answer["viral_score"] <= 1
+    assert answer["predicted_velocity"] >= 0
+    assert answer["confidence"] == pytest.approx(
+        max(answer["viral_score"], 1 - answer["viral_score"]), abs=1e-6
+    )
+    assert isinstance(answer["processing_time_ms"], int)
+    sha256 = client.get("/model/info").json()["checkpoint"]["sha256"]
+    assert answer["model_version"] == f"miles-v1.0+{sha256[:8]}"
+
+
+def test_same_request_gets_same_score(client: httpx.Client) -> None:
+    """A video with a known observation time scores the same each time."""
+    video = {
+        "view_count": 5000,
+        "published_at": "2026-01-01T00:00:00Z",
+        "observed_at": "2026-01-02T00:00:00Z",
+    }
+    first, second = score(client, **video), score(client, **video)
+    assert first["viral_score"] == second["viral_score"]
+    assert first["predicted_velocity"] == second["predicted_velocity"]
+
+
+def test_database_row_is_accepted(client: httpx.Client) -> None:
+    """A whole database row with nulls, its own names for the times and unknown columns is scored."""
+    row = {
+        "id": "5c0a4e0e-6b1f-4f8e-9a3e-1d0a3c1f2b4d",
+        "description": None,
+        "thumbnail_url": None,
+        "view_count": None,
+        "like_count": None,
+        "comment_count": None,
+        "duration_seconds": None,
+        "upload_date": "2026-01-01 08:00:00+00:00",
+        "scraped_at": "2026-01-02T08:00:00.123456+00:00",
+        "miles_score": None,
+        "tags": ["a"],
+        "require": None,
+    }
+    assert score(client, **row)["modalities"]["scalars"] == {"state": "used", "reason": None}
+
+
+def test_null_counts_score_like_zeros(client: httpx.Client) -> None:
+    """null and 0 are the same count."""
+    moments = {"published_at": "2026-01-01", "observed_at": "2026-01-02"}
+    null = score(client, view_count=None, like_count=None, comment_count=None, **moments)
+    assert (
+        null["viral_score"]
+        == score(client, view_count=0, like_count=0, comment_count=0, **moments)["viral_score"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("published_at", "upload_date"), ("observed_at", "scraped_at")],
+)
+def test_alias_means_the_same(client: httpx.Client, first: str, second: str) -> None:
+    """The database's name for a time is as good as ours."""
+    moments = {
+        "published_at": "2026-01-01T00:00:00Z",
+        "observed_at": "2026-01-05T00:00:00Z",
+        "view_count": 999,
+    }
+    renamed = {second if name == first else name: value for name, value in moments.items()}
+    assert score(client, **moments)["viral_score"] == score(client, **renamed)["viral_score"]
+
+
+def test_time_without_zone_is_utc(client: httpx.Client) -> None:
+    """A publication time without a zone is read as UTC."""
+    seen = {"observed_at": "2026-01-02T00:00:00Z", "view_count": 10_000}
+    plain = score(client, published_at="2026-01-01T00:00:00", **seen)
+    assert plain["viral_score"] == score(client, published_at="2026-01-01T00:00:00Z", **seen)["viral_score"]
+
+
+def test_unknown_age_is_imputed_and_said(client: httpx.Client) -> None:
+    """Without published_at the two age features are imputed, by name."""
+    assert score(client)["modalities"]["scalars"] == {
+        "state": "imputed",
+        "reason": "log_age_hours, log_views_per_hour",
+    }
+
+
+def test_publication_in_the_future_is_said(client: httpx.Client) -> None:
+    """A video published after it was observed counts as new, with a warning."""
+    answer = score(client, published_at="2026-02-01", observed_at="2026-01-01")
+    assert any("published_at is later than observed_at" in warning for warning in answer["warnings"])
+
+
+def test_counts_outside_the_training_data_are_said(client: httpx.Client) -> None:
+    """A view count that training never saw is named in a warning."""
+    answer = score(client, view_count=9_000_000_000)
+    assert any("The view count, 9 billion, is above all" in warning for warning in answer["warnings"])
+
+
+def test_long_text_is_truncated_and_said(client: httpx.Client) -> None:
+    """A description beyond 128 tokens is used in part, which the answer says."""
+    answer = score(client, description="words " * 400)
+    assert answer["modalities"]["text"]["state"] == "truncated"
+    assert answer["modalities"]["text"]["reason"].startswith("first 128 of ")
+
+
+def test_good_thumbnail_is_used_and_moves_the_score(client: httpx.Client, host: ThumbnailHost) -> None:
+    """A real JPEG over HTTP is used, and two different ones score differently."""
+    first = score(client, thumbnail_url=host.thumbnail(1))
+    second = score(client, thumbnail_url=host.thumbnail(2))
+    assert first["modalities"]["image"] == {"state": "used", "reason": None}
+    assert first["viral_score"] != second["viral_score"]
+
+
+@pytest.mark.parametrize("url", [None, "", "   "])
+def test_absent_thumbnail_is_missing(client: httpx.Client, url: str | None) -> None:
+    """null, empty and blank all mean: no thumbnail."""
+    assert score(client, thumbnail_url=url)["modalities"]["image"] == {
+        "state": "missing",
+        "reason": "no_thumbnail",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/missing.jpg", "unreachable"),
+        ("/page.html", "not_an_image"),
+        ("/huge.jpg", "too_large"),
+        ("/slow.jpg", "unreachable"),
+    ],
+)
+def test_bad_thumbnail_is_failed_with_its_reason(
+    client: httpx.Client, host: ThumbnailHost, path: str, reason: str
+) -> None:
+    """A thumbnail that cannot be had leaves a score for the neutral image, and says why."""
+    answer = score(client, thumbnail_url=host.url + path, observed_at="2026-01-01")
+    assert answer["modalities"]["image"] == {"state": "failed", "reason": reason}
+    assert any(reason in warning for warning in answer["warnings"])
+    assert answer["viral_score"] == score(client, observed_at="2026-01-01")["viral_score"]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("null", "bad_url"),
+        ("not a url", "bad_url"),
+        ("file:///etc/passwd", "forbidden"),
+        ("http://169.254.169.254/latest/meta-data", "forbidden"),
+        ("data:text/html;base64,AAAA", "bad_url"),
+        ("http://\ud800.example/a.jpg", "bad_url"),
+        ("http://example.com/" + "a" * 70_000, "bad_url"),
+    ],
+)
+def test_hostile_url_is_refused_with_its_reason(client: httpx.Client, url: str, reason: str) -> None:
+    """A URL that must not be fetched fails the image alone."""
+    body = '{{"title": "x", "thumbnail_url": "{}"}}'.format(url.encode("ascii", "backslashreplace").decode())
+    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 200, response.text
+    assert response.json()["modalities"]["image"] == {"state": "failed", "reason": reason}
+
+
+def test_required_image_that_fails_is_422(client: httpx.Client, host: ThumbnailHost) -> None:
+    """`require: ["image"]` turns a failed thumbnail into a problem that names state and reason."""
+    body = {"title": "x", "thumbnail_url": host.url + "/missing.jpg", "require": ["image"]}
+    response = client.post("/predict", json=body)
+    assert response.status_code == 422
+    assert "image is failed (unreachable)" in response.json()["detail"]
+
+
+def test_required_image_that_is_there_is_scored(client: httpx.Client, host: ThumbnailHost) -> None:
+    """`require: ["image"]` changes nothing for a good thumbnail."""
+    assert (
+        score(client, thumbnail_url=host.thumbnail(), require=["image"])["modalities"]["image"]["state"]
+        == "used"
+    )
+
+
+def test_required_scalars_that_are_imputed_are_422(client: httpx.Client) -> None:
+    """A client that requires the scalars gets no score on an imputed age."""
+    response = client.post("/predict", json={"title": "x", "require": ["scalars"]})
+    assert response.status_code == 422
+    assert "log_age_hours" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "unread", [{"share_count": 5, "save_count": 2, "completion_rate": 0.5, "creator_avg_views": 900.5}]
+)
+def test_fields_of_another_list_change_nothing(client: httpx.Client, unread: dict[str, float]) -> None:
+    """A checkpoint that does not read shares, saves, completion and creator ignores them without a word."""
+    plain, with_them, with_nulls = (
+        score(client),
+        score(client, **unread),
+        score(client, **dict.fromkeys(unread)),
+    )
+    for answer in (with_them, with_nulls):
+        for key in ("viral_score", "predicted_velocity", "modalities", "warnings"):
+            assert answer[key] == plain[key]

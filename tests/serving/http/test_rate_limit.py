@@ -1,0 +1,104 @@
+"""So many videos a minute for each client, on a clock of the test's own."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from serving.http.rate_limit import RateLimit, RateLimiter
+from tests.serving.http.asgi import ask, scored
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limiter_of(clock: Clock, per_minute: int = 60, max_clients: int = 100) -> RateLimiter:
+    """A limiter on that clock."""
+    return RateLimiter(per_minute, CollectorRegistry(), clock, max_clients)
+
+
+def test_whole_minute_may_come_at_once() -> None:
+    """A client may have its minute in one go, and then one video for each that it has earned back."""
+    clock = Clock()
+    limiter = limiter_of(clock)
+    assert limiter.take("a", 256) == 60
+    assert limiter.take("a", 1) == 0
+    clock.now += 1
+    assert limiter.take("a", 5) == 1
+    clock.now += 59.999
+    assert limiter.take("a", 256) == 59
+    clock.now += 1000
+    assert limiter.left("a") == 60
+
+
+def test_steady_client_within_its_limit_is_never_refused() -> None:
+    """One video a second for ten minutes stays within sixty a minute."""
+    clock = Clock()
+    limiter = limiter_of(clock)
+    for _ in range(600):
+        assert limiter.take("a", 1) == 1
+        clock.now += 1
+
+
+@pytest.mark.parametrize("per_minute", [1, 7, 60, 10_000])
+def test_no_minute_holds_more_than_twice_the_limit(per_minute: int) -> None:
+    """However a client asks, any minute holds its saved minute and what it earned in that one, no more."""
+    clock = Clock()
+    limiter = limiter_of(clock, per_minute)
+    taken = 0
+    for _ in range(600):
+        taken += limiter.take("a", per_minute)
+        clock.now += 0.1
+    assert taken <= 2 * per_minute
+
+
+def test_clients_do_not_share() -> None:
+    """What one client takes is not missing for another."""
+    limiter = limiter_of(Clock(), 3)
+    assert limiter.take("a", 9) == 3
+    assert limiter.take("b", 2) == 2
+
+
+def test_wait_is_until_one_more() -> None:
+    """The refusal says when the next video is within the limit, and that is so then and not before."""
+    clock = Clock()
+    limiter = limiter_of(clock, 6)  # one each ten seconds
+    limiter.take("a", 6)
+    wait_s = limiter.refuse("a").retry_after_s
+    assert wait_s == 10
+    clock.now += wait_s - 0.5
+    assert limiter.take("a", 1) == 0
+    clock.now += 0.5
+    assert limiter.take("a", 1) == 1
+
+
+def test_clients_are_forgotten_the_oldest_first() -> None:
+    """Memory is bounded: the client that has not asked for longest is forgotten."""
+    limiter = limiter_of(Clock(), 1, max_clients=3)
+    for client in ("a", "b", "c", "d"):
+        assert limiter.take(client, 1) == 1
+    assert [limiter.left(client) for client in ("a", "b", "c", "d")] == [1, 0, 0, 0]
+
+
+@pytest.mark.anyio
+async def test_answers_tell_what_is_left_and_429_when_nothing_is() -> None:
+    """Every answer about scores carries both fields; the one too many is a problem with Retry-After."""
+    app = RateLimit(scored, limiter_of(Clock(), 2), [])
+    first, second, third = [await ask(app) for _ in range(3)]
+    assert first.headers["ratelimit-policy"] == '"videos";q=2;w=60'
+    assert [answer.headers["ratelimit"] for answer in (first, second, third)] == [
+        '"videos";r=1;t=30',
+        '"videos";r=0;t=60',
+        '"videos";r=0;t=60',
+    ]
+    assert [answer.status_code for answer in (first, second, third)] == [200, 200, 429]
+    assert third.headers["retry-after"] == "30"
+    assert third.json()["type"] == "urn:miles:problem:rate-limited"
+    assert third.headers["content-type"] == "application/problem+json"
+    assert (await ask(app, client="203.0.113.8")).status_code == 200
+    assert (await ask(app, "/", "GET")).status_code == 200

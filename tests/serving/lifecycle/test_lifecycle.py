@@ -1,0 +1,140 @@
+"""Faults of the engine, and the end of the process: what those who wait are told."""
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from serving.lifecycle.doubt import FAILURES
+from tests.support.faulty_service import BREAK, EXIT, HANG, NOT_A_NUMBER, RAISE, cue
+from tests.support.service import Service, ready_service, started_service, wait_for
+
+PATIENCE_S = 60  # never waited for unless the service is broken
+
+
+def post(service: Service, title: str, key: str = "", **fields: object) -> httpx.Response:
+    """Ask for a score."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    body = {"title": title, **fields}
+    return httpx.post(f"{service.url}/predict", json=body, headers=headers, timeout=PATIENCE_S)
+
+
+@contextlib.contextmanager
+def waiting_request(service: Service, key: str = "") -> Iterator[tuple[socket.socket, list[httpx.Response]]]:
+    """A request that waits for a thumbnail until the listener is closed; its answer."""
+    answers: list[httpx.Response] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/never.jpg"
+
+        def ask() -> None:
+            with contextlib.suppress(httpx.TransportError):
+                answers.append(post(service, "x", key, thumbnail_url=url))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while b"miles_queue_videos 1.0" not in httpx.get(f"{service.url}/metrics").content:
+            time.sleep(0.01)
+        yield listener, answers
+        listener.close()
+        thread.join()
+
+
+def is_reachable(service: Service) -> bool:
+    """Whether a new connection is taken."""
+    try:
+        httpx.get(f"{service.url}/health/live")
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def test_engine_faults_are_503_and_a_hang_ends_the_process(tiny_path: Path, tmp_path: Path) -> None:
+    """NaN, an exception and a step that exits fail one request; a hang fails its own and ends the process."""
+    faulty = ["-m", "tests.support.faulty_service"]
+    with started_service(
+        tmp_path / "log", faulty, checkpoint=tiny_path, precision="f32", forward_timeout_s=1
+    ) as service:
+        wait_for(service, "/health/ready")
+        for fault in (NOT_A_NUMBER, RAISE, EXIT):
+            refused = post(service, cue(fault))
+            assert refused.status_code == 503
+            assert "nan" not in refused.text.lower()
+            assert post(service, f"after {fault}").status_code == 200
+        videos = [{"title": "before"}, {"title": cue(NOT_A_NUMBER)}, {"title": "behind"}]
+        batch = httpx.post(f"{service.url}/predict/batch", json={"videos": videos}, timeout=PATIENCE_S)
+        entries = batch.json()["predictions"]
+        assert [entry.get("error", {}).get("status") for entry in entries] == [None, 503, None]
+        assert post(service, cue(HANG)).status_code == 503
+        assert service.process.wait(PATIENCE_S) == 1
+    assert "a forward of the text step has not ended within 1 s" in service.log.read_text().splitlines()[-1]
+
+
+def test_model_that_fails_on_everything_ends_the_process(tiny_path: Path, tmp_path: Path) -> None:
+    """Requests that fail by themselves end nothing, however many; an engine that is broken is found out."""
+    faulty = ["-m", "tests.support.faulty_service"]
+    with started_service(tmp_path / "log", faulty, checkpoint=tiny_path, precision="f32") as service:
+        wait_for(service, "/health/ready")
+        for _ in range(2 * FAILURES):
+            assert post(service, cue(RAISE)).status_code == 503
+        assert post(service, "after them").status_code == 200
+        for number in range(FAILURES):
+            assert post(service, f"behind {number}" if number else cue(BREAK)).status_code == 503
+        assert service.process.wait(PATIENCE_S) == 1
+    assert "the model fails on whatever it is asked: MemoryError" in service.log.read_text().splitlines()[-1]
+
+
+def test_sigterm_lets_a_request_finish(tiny_path: Path, tmp_path: Path) -> None:
+    """After SIGTERM nobody new is let in, what was in flight gets its score, and the process ends with 0."""
+    with (
+        ready_service(
+            tmp_path / "log",
+            checkpoint=tiny_path,
+            precision="f32",
+            thumbnail_trusted_networks="127.0.0.0/8",
+            thumbnail_timeout_s=15,
+        ) as service,
+        waiting_request(service) as (listener, answers),
+    ):
+        service.process.send_signal(signal.SIGTERM)
+        while is_reachable(service):
+            time.sleep(0.01)
+        listener.close()
+        assert service.process.wait(PATIENCE_S) == 0
+    assert [answer.status_code for answer in answers] == [200]
+
+
+def test_second_sigterm_ends_at_once(tiny_path: Path, tmp_path: Path) -> None:
+    """A second SIGTERM does not wait for what is in flight, and the exit code says so."""
+    with (
+        ready_service(
+            tmp_path / "log",
+            checkpoint=tiny_path,
+            precision="f32",
+            thumbnail_trusted_networks="127.0.0.0/8",
+            thumbnail_timeout_s=60,
+            request_timeout_s=600,
+        ) as service,
+        waiting_request(service) as (_, answers),
+    ):
+        service.process.send_signal(signal.SIGTERM)
+        while b"Shutting down" not in service.log.read_bytes():
+            time.sleep(0.01)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    assert answers == []
+
+
+def test_sigterm_while_the_model_loads_is_an_orderly_end(tiny_path: Path, tmp_path: Path) -> None:
+    """A process that is told to stop before it is ready does not load to the end first."""
+    fresh = tmp_path / "fresh.pt"
+    fresh.write_bytes(tiny_path.read_bytes())  # with no bundle beside it: it has to be compiled
+    with started_service(tmp_path / "log", checkpoint=fresh, precision="f32") as service:
+        wait_for(service, "/health/live")
+        assert httpx.get(f"{service.url}/health/ready").status_code == 503
+        assert service.stop() == 0
+    assert "model_loaded" not in service.log.read_text()

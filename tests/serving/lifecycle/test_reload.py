@@ -1,0 +1,386 @@
+"""Another checkpoint without a pause, on a real process with requests in flight."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model.checkpoint.file import CheckpointError
+from model.checkpoint.store import write_checkpoint
+from serving.lifecycle.loading import load_model
+from serving.settings import Settings
+from tests.serving.lifecycle.test_lifecycle import waiting_request
+from tests.support.service import ROOT, Service, environment, free_port, ready_service, wait_for
+from tests.support.thumbnail_host import ThumbnailHost
+from tests.support.tiny import tiny_checkpoint
+
+KEY = "a-key-for-the-reload-test"
+EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
+PATIENCE_S = 60  # never waited for unless the service is broken
+RELOADS = 3
+KILOBYTE = 1024
+
+
+@dataclass
+class Switchable:
+    """A service, and the checkpoint that can be put where it looks."""
+
+    service: Service
+    path: Path
+    files: dict[str, Path]
+    client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        self.client = httpx.Client(base_url=self.service.url, headers=headers, timeout=PATIENCE_S)
+
+    def put(self, name: str) -> None:
+        """Put a checkpoint in place in one step, as the guide says."""
+        new = self.path.with_suffix(".new")
+        shutil.copyfile(self.files[name], new)
+        new.replace(self.path)
+
+    def reload(self) -> httpx.Response:
+        """Ask for what lies there."""
+        return self.client.post("/admin/reload")
+
+    def score(self, title: str, **fields: object) -> dict[str, Any]:
+        """One answer."""
+        answer = self.client.post("/predict", json={"title": title, **fields})
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the log with this event."""
+        lines = [line for line in self.service.log.read_text().splitlines() if line.startswith("{")]
+        return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+    def until_logged(self, event: str, times: int = 1) -> None:
+        """Return when the log has it so often."""
+        until(lambda: len(self.logged(event)) >= times)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return when it holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "never came true"
+        time.sleep(0.02)
+
+
+def write_eager(path: Path, bias: float = 4.0) -> Path:
+    """The tiny checkpoint with a head that finds everything viral; its towers are the same."""
+    checkpoint = tiny_checkpoint()
+    state = checkpoint.state_dict
+    state["classifier.bias"] = state["classifier.bias"].new_tensor([-bias, bias])
+    write_checkpoint(path, replace(checkpoint, state_dict=state))
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tiny_path: Path, service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoints by name: the tiny one, which `service` has had compiled, an eager one and two bad ones."""
+    directory = tmp_path_factory.mktemp("checkpoints")
+    cut = directory / "cut.pt"
+    cut.write_bytes(tiny_path.read_bytes()[:100_000])
+    empty = directory / "empty.pt"
+    empty.touch()
+    assert service.process.poll() is None, "it has compiled the tiny checkpoint"
+    return {"tiny": tiny_path, "eager": write_eager(directory / "eager.pt"), "cut": cut, "empty": empty}
+
+
+@pytest.fixture(scope="module")
+def switchable(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Switchable]:
+    """A service on the tiny checkpoint that may be told to take another."""
+    with switchable_service(files, tmp_path_factory.mktemp("models")) as running:
+        yield running
+
+
+@contextmanager
+def switchable_service(files: dict[str, Path], home: Path) -> Iterator[Switchable]:
+    """A ready service on a copy of the tiny checkpoint in `home`, compiled as the original is."""
+    path = home / "current.pt"
+    shutil.copyfile(files["tiny"], path)
+    shutil.copytree(files["tiny"].parent / "compiled", home / "compiled")
+    with ready_service(
+        home / "service.log",
+        checkpoint=path,
+        precision="f32",
+        api_keys=KEY,
+        thumbnail_trusted_networks="127.0.0.0/8",
+        thumbnail_timeout_s=50,
+        request_timeout_s=60,
+    ) as running:
+        switchable = Switchable(running, path, files)
+        yield switchable
+        switchable.client.close()
+
+
+@dataclass
+class Crowd:
+    """Clients that ask without a pause until they are told to stop; what they saw."""
+
+    service: Switchable
+    picture: str
+    answers: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    """When each was asked, by time.monotonic, and the answer."""
+    failures: list[str] = field(default_factory=list)
+    readiness: set[int] = field(default_factory=set)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Crowd":
+        self._threads = [
+            threading.Thread(target=work) for work in (self._ask_one, self._ask_many, self._look)
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        answer = self.service.client.post(path, json=body)
+        if answer.status_code != 200:
+            self.failures.append(answer.text)
+            return None
+        values: dict[str, Any] = answer.json()
+        return values
+
+    def _ask_one(self) -> None:
+        number = 0
+        while not self.stop.is_set():
+            number += 1
+            asked = time.monotonic()
+            url = f"{self.picture.rpartition('/')[0]}/{number % 7}.jpg"
+            answer = self._post("/predict", {"title": f"new words {number}", "thumbnail_url": url})
+            if answer:
+                self.answers.append((asked, answer))
+
+    def _ask_many(self) -> None:
+        number = 0
+        while not self.stop.is_set():
+            number += 1
+            asked = time.monotonic()
+            videos = [{"title": f"batch {number} of {item}"} for item in range(12)]
+            answer = self._post("/predict/batch", {"videos": videos})
+            if answer:
+                entries = answer["predictions"]
+                self.answers += [(asked, entry) for entry in entries]
+                if len({entry["model_version"] for entry in entries}) != 1:
+                    self.failures.append(f"a batch of two models: {entries}")
+
+    def _look(self) -> None:
+        while not self.stop.is_set():
+            self.readiness.add(self.service.client.get("/health/ready").status_code)
+            time.sleep(0.02)
+
+
+def test_switch_under_load(switchable: Switchable, host: ThumbnailHost) -> None:
+    """While another checkpoint is compiled and loaded nobody is refused, every score is that of the model
+    whose version it names, who began on the old model gets its score, and later ones the new model's.
+    """
+    old = switchable.score("before")
+    with (
+        waiting_request(switchable.service, KEY) as (listener, held),
+        Crowd(switchable, host.thumbnail()) as crowd,
+    ):
+        switchable.put("eager")
+        answer = switchable.reload()
+        switched = time.monotonic()
+        until(lambda: any(asked > switched for asked, _ in crowd.answers))
+        assert not switchable.logged("model_freed")
+        listener.close()
+    body = answer.json()
+    assert answer.status_code == 200, body
+    new = body["model_version"]
+    assert (body["previous_version"], body["checkpoint"]) == (old["model_version"], "current.pt")
+    assert new == f"miles-v1.0+{body['sha256'][:8]}" != old["model_version"]
+    assert (crowd.failures, crowd.readiness) == ([], {200})
+    assert {entry["model_version"] for _, entry in crowd.answers} == {old["model_version"], new}
+    assert all(
+        (entry["model_version"] == new) == (entry["viral_score"] > EAGER) for _, entry in crowd.answers
+    )
+    assert {entry["model_version"] for asked, entry in crowd.answers if asked > switched} == {new}
+    assert [entry.json()["model_version"] for entry in held] == [old["model_version"]]
+    switchable.until_logged("model_freed")
+
+
+def test_everything_follows_the_switch(switchable: Switchable) -> None:
+    """Health, the model's account and the metrics name the checkpoint that serves, and count the reload."""
+    switchable.put("eager")
+    body = switchable.reload().json()
+    info, home = switchable.client.get("/model/info").json(), switchable.client.get("/").json()
+    metrics = switchable.client.get("/metrics").text
+    assert info["checkpoint"]["sha256"] == body["sha256"]
+    assert info["model_version"] == home["model_version"] == body["model_version"]
+    assert f'sha256="{body["sha256"][:16]}"' in metrics
+    assert f'version="{body["model_version"]}"' in metrics
+    assert 'miles_reloads_total{outcome="switched"}' in metrics
+    assert 'miles_reloads_total{outcome="switched"} 0.0' not in metrics
+
+
+def test_bad_file_leaves_the_old_one_serving(switchable: Switchable) -> None:
+    """A checkpoint that cannot be used is a problem with its one line; after SIGHUP the log has that line."""
+    before = switchable.score("before")["model_version"]
+    switchable.put("cut")
+    refused = switchable.reload()
+    problem = refused.json()
+    assert refused.status_code == 422
+    assert problem["type"] == "urn:miles:problem:checkpoint-refused"
+    assert problem["detail"].startswith(str(switchable.path))
+    assert len(problem["detail"].splitlines()) == 1
+    assert switchable.logged("reload_refused")[-1]["detail"] == problem["detail"]
+    times = len(switchable.logged("reload_refused"))
+    switchable.put("empty")
+    switchable.service.process.send_signal(signal.SIGHUP)
+    switchable.until_logged("reload_refused", times + 1)
+    assert "is empty (0 bytes)" in switchable.logged("reload_refused")[-1]["detail"]
+    assert switchable.client.get("/health/ready").status_code == 200
+    assert switchable.score("after")["model_version"] == before
+    assert f'outcome="refused"}} {times + 1:.1f}' in switchable.client.get("/metrics").text
+
+
+def test_sighup_switches(switchable: Switchable) -> None:
+    """A signal does what the route does, and the log says which model serves."""
+    switchable.put("tiny")
+    switchable.reload()
+    switchable.put("eager")
+    times = len(switchable.logged("model_switched"))
+    switchable.service.process.send_signal(signal.SIGHUP)
+    switchable.until_logged("model_switched", times + 1)
+    answer = switchable.score("after the signal")
+    assert answer["viral_score"] > EAGER
+    assert answer["model_version"] == switchable.logged("model_switched")[-1]["model_version"]
+
+
+def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: ThumbnailHost) -> None:
+    """After several reloads the process has as many threads and decoders as before, no vector of another
+    model, and has not grown by as much as one model.
+    """
+
+    def turn(name: str) -> tuple[int, int, int]:
+        times = len(switchable.logged("model_freed"))
+        switchable.put(name)
+        assert switchable.reload().status_code == 200
+        for number in range(3):
+            switchable.score(f"words {number} for {name}", thumbnail_url=host.thumbnail(number))
+        switchable.until_logged("model_freed", times + 1)
+        metrics = switchable.client.get("/metrics").text
+        vectors = int(float(metrics.partition("\nmiles_cache_entries ")[2].split()[0]))
+        status = Path(f"/proc/{switchable.service.process.pid}/status").read_text()
+        threads = int(status.partition("Threads:")[2].split()[0])
+        children = subprocess.run(
+            ["pgrep", "-P", str(switchable.service.process.pid)], capture_output=True, check=True
+        ).stdout.split()
+        return vectors, threads, len(children)
+
+    names = ["tiny", "eager"]
+    for name in names:
+        settled = turn(name)
+    before = resident_bytes(switchable.service)
+    seen = [turn(names[number % 2]) for number in range(RELOADS)]
+    assert {vectors for vectors, _, _ in seen} == {6}  # three texts, three pictures
+    assert seen == [settled] * RELOADS
+    grown = resident_bytes(switchable.service) - before
+    model = sum(
+        file.stat().st_size for file in next((switchable.path.parent / "compiled").iterdir()).glob("*.bin")
+    )
+    assert grown < model
+
+
+def resident_bytes(service: Service) -> int:
+    """What the process has in memory."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * KILOBYTE
+
+
+def test_second_reload_is_409_and_sigterm_gives_the_first_up(files: dict[str, Path], tmp_path: Path) -> None:
+    """While one model is loaded another reload is refused; SIGTERM ends the load at once, lets a request
+    finish, leaves no compile behind, and the process ends with 0.
+    """
+    with switchable_service(files, tmp_path) as running:
+        first: list[httpx.Response] = []
+        asking = threading.Thread(target=lambda: first.append(running.reload()))
+        with waiting_request(running.service, KEY) as (listener, held):
+            running.put("eager")
+            asking.start()
+            running.until_logged("compiling")
+            second = running.reload()
+            running.service.process.send_signal(signal.SIGHUP)
+            running.until_logged("reload_busy")
+            running.service.process.send_signal(signal.SIGTERM)
+            asking.join()
+            listener.close()
+            assert running.service.process.wait(PATIENCE_S) == 0
+    assert second.status_code == 409
+    assert second.json()["title"] == "Conflict"
+    assert [answer.status_code for answer in first] == [503]
+    assert [answer.status_code for answer in held] == [200]
+    assert [path.name for path in (tmp_path / "compiled").iterdir() if path.name.endswith(".partial")] == []
+
+
+def test_reload_needs_a_key(switchable: Switchable, client: httpx.Client) -> None:
+    """Without a key it is a 401; where the service has no keys nobody can have one, and it is a 403."""
+    bare = httpx.post(f"{switchable.service.url}/admin/reload")
+    keyless = client.post("/admin/reload")
+    assert (bare.status_code, keyless.status_code) == (401, 403)
+    assert "MILES_API_KEYS" in keyless.json()["detail"]
+
+
+def test_named_sha256_holds_for_a_bundle_too(files: dict[str, Path]) -> None:
+    """With MILES_CHECKPOINT_SHA256 no other checkpoint is taken, compiled or not."""
+    bundle = next((files["tiny"].parent / "compiled").iterdir())
+    for path in (files["eager"], bundle):
+        with pytest.raises(CheckpointError, match="MILES_CHECKPOINT_SHA256"):
+            load_model(Settings(checkpoint=str(path), checkpoint_sha256="0" * 64))
+
+
+def test_terminal_that_is_closed_ends_the_service(files: dict[str, Path], tmp_path: Path) -> None:
+    """SIGHUP from a terminal that is gone is no wish to reload: the process ends as it always did."""
+    ours, theirs = os.openpty()
+    port, log = free_port(), tmp_path / "log"
+    bundle = next((files["tiny"].parent / "compiled").iterdir())
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOGGED_IN, str(theirs)],
+            cwd=ROOT,
+            env=environment(checkpoint=bundle, host="127.0.0.1", port=port),
+            stdin=theirs,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[theirs],
+            start_new_session=True,
+        )
+    os.close(theirs)
+    wait_for(Service(f"http://127.0.0.1:{port}", process, log), "/health/ready")
+    os.close(ours)
+    try:
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+    assert "reload_started" not in log.read_text()
+
+
+LOGGED_IN = """
+import fcntl, runpy, sys, termios
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+sys.argv = ["app.py"]
+sys.path.insert(0, ".")
+runpy.run_path("app.py", run_name="__main__")
+"""

@@ -1,0 +1,129 @@
+"""What a real service writes about nasty requests: one line each, and not a word of theirs."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.service import ready_service
+from tests.support.thumbnail_host import ThumbnailHost
+
+# Stands in everything that a client may write: words, paths, queries, credentials, headers, keys. The name
+# of a thumbnail's host is logged, so that an operator can see whose pictures fail.
+PRIVATE = "qzx7private"
+NASTY = (
+    {"title": f"{PRIVATE} title", "description": f"{PRIVATE}\n" * 3000},
+    {"title": f'{PRIVATE}"}}\n{{"event":"forged","level":"info"}}'},
+    {"title": f"\x1b[31m{PRIVATE}\x00\u2028\ud7ff"},
+    {
+        "title": PRIVATE,
+        "thumbnail_url": f"http://user:{PRIVATE}@localhost:1/{PRIVATE}.jpg?{PRIVATE}#{PRIVATE}",
+    },
+    {"title": PRIVATE, "thumbnail_url": f"http://unheard-of.invalid/{PRIVATE}"},
+    {"title": PRIVATE, "thumbnail_url": f"http://localhost:1/{PRIVATE}"},
+    {"title": PRIVATE, "thumbnail_url": f"data:image/png;base64,{PRIVATE}"},
+    {"title": PRIVATE, "thumbnail_url": f"gopher://{PRIVATE}"},
+    {"title": PRIVATE, "thumbnail_url": f"http://[::1%25{PRIVATE}]/"},
+    {"title": PRIVATE, "thumbnail_url": f"{PRIVATE}"},
+    {"title": PRIVATE, PRIVATE: PRIVATE, "view_count": PRIVATE},
+    {"title": PRIVATE, "published_at": PRIVATE},
+    {"title": PRIVATE * 100, "require": [PRIVATE]},
+    {"title": PRIVATE, "require": ["image"], "thumbnail_url": f"http://localhost:1/{PRIVATE}"},
+)
+
+
+def ask(client: httpx.Client, host: ThumbnailHost) -> int:
+    """Send everything nasty; how many requests that were."""
+    for body in NASTY:
+        client.post("/predict", json=body)
+    broken = (f'{{"title": "{PRIVATE}', f'"{PRIVATE}"', f'{{"title": {PRIVATE}}}')
+    for text in broken:
+        client.post("/predict", content=text, headers={"Content-Type": "application/json"})
+    client.post("/predict/batch", json={"videos": [*NASTY, PRIVATE, None]})
+    for path in ("page.html", "missing.jpg", "huge.jpg"):
+        url = f"{host.url}/{path}#{PRIVATE}"
+        client.post("/predict", json={"title": PRIVATE, "thumbnail_url": url})
+    client.get(f"/{PRIVATE}?{PRIVATE}")
+    client.post(
+        f"/predict?{PRIVATE}", json={"title": "plain"}, headers={"X-Request-ID": f"{PRIVATE} \t{PRIVATE}"}
+    )
+    client.post("/predict", content=PRIVATE, headers={"Content-Type": f"text/{PRIVATE}"})
+    credentials = {"Authorization": f"Bearer {PRIVATE}", "Cookie": PRIVATE, "User-Agent": PRIVATE}
+    client.get("/model/info", headers=credentials | {"Origin": f"https://{PRIVATE}.example"})
+    return len(NASTY) + len(broken) + 1 + 3 + 4
+
+
+@pytest.fixture(scope="module")
+def written(
+    tiny_path: Path, host: ThumbnailHost, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, list[str]]:
+    """How many requests a service had, and every line that it wrote from the first one on."""
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    settings = {
+        "checkpoint": tiny_path,
+        "engine": "torch",
+        "thumbnail_trusted_networks": "127.0.0.0/8,::1/128",
+    }
+    with (
+        ready_service(log, **settings) as service,
+        httpx.Client(base_url=service.url, timeout=60, headers={"X-Seen": "1"}) as client,
+    ):
+        before = len(log.read_text().splitlines())
+        requests = ask(client, host)
+        service.stop()
+    return requests, log.read_text().split("\n")[before:-1]
+
+
+def lines(written: tuple[int, list[str]]) -> list[dict[str, Any]]:
+    """The lines as JSON."""
+    return [json.loads(line) for line in written[1]]
+
+
+def test_every_line_is_one_object_with_time_and_level(written: tuple[int, list[str]]) -> None:
+    """Whatever was sent, each line is one JSON object; nobody forges one with a line break."""
+    assert lines(written)
+    assert all({"event", "level", "timestamp"} <= line.keys() for line in lines(written))
+    assert "forged" not in {line["event"] for line in lines(written)}
+
+
+def test_nothing_that_a_client_wrote_is_in_the_log(written: tuple[int, list[str]]) -> None:
+    """No title, description, path, query, key, header or credential is in any line."""
+    assert [line for line in written[1] if PRIVATE in line] == []
+
+
+def test_no_address_of_a_client_is_in_the_log(written: tuple[int, list[str]]) -> None:
+    """Clients are known by their request's id alone; a host that was typed as an address is a host's name."""
+    address = re.compile(r"\d+\.\d+\.\d+\.\d+|::1")
+    found = [line for line in lines(written) if address.search(json.dumps({**line, "timestamp": ""}))]
+    assert [line for line in found if line["event"] != "thumbnail_failed"] == []
+
+
+def test_each_request_has_one_line_with_its_id(written: tuple[int, list[str]]) -> None:
+    """Method, route, status and seconds, under an id that no other request has."""
+    mine = [line for line in lines(written) if line["event"] == "request"]
+    assert len(mine) == written[0]
+    assert len({line["request_id"] for line in mine}) == len(mine)
+    for line in mine:
+        assert {"method", "route", "status", "seconds"} <= line.keys()
+
+
+def test_a_failed_thumbnail_says_why_under_its_request(written: tuple[int, list[str]]) -> None:
+    """The reason is one of the few that the answer may give, and the request's id is beside it."""
+    failed = [line for line in lines(written) if line["event"] == "thumbnail_failed"]
+    known = {"bad_url", "forbidden", "unreachable", "not_an_image", "too_large"}
+    assert {line["reason"] for line in failed} == known
+    assert {line["request_id"] for line in failed} <= {
+        line["request_id"] for line in lines(written) if line["event"] == "request"
+    }
+
+
+def test_the_level_is_a_setting(tiny_path: Path, tmp_path: Path) -> None:
+    """At `warning` an ordinary request leaves no line."""
+    log = tmp_path / "service.log"
+    with ready_service(log, checkpoint=tiny_path, engine="torch", log_level="warning") as service:
+        assert httpx.post(f"{service.url}/predict", json={"title": "plain"}).status_code == 200
+        service.stop()
+    assert "request" not in log.read_text()

@@ -1,0 +1,249 @@
+"""The cache that replicas share, on a real server that is stopped, killed and filled with rubbish."""
+
+import asyncio
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from redis import Redis
+
+from serving.scoring.cache import KEY_BYTES
+from serving.scoring.shared_cache import (
+    FAILURES_ALLOWED,
+    HEAD,
+    OUTWEIGHED_BY,
+    PAUSE_S,
+    PREFIX,
+    SharedCache,
+    packed,
+    unpacked,
+)
+from serving.settings import Settings, SettingsError
+from tests.support.redis_server import PATIENCE_S, Server, cache_server, slowed, until
+from tests.support.service import Service, ready_service
+from tests.support.thumbnail_host import ThumbnailHost
+from tests.support.tiny_bundle import write_tiny_bundle
+
+KEY = bytes(range(KEY_BYTES))
+VECTOR = np.linspace(-1, 1, 64, dtype=np.float32)
+AT_ONCE = 12  # look-ups of one batch: all may be under way when the server stops
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """An empty server of this test's own."""
+    with cache_server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled tiny checkpoint."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+async def until_true(condition: Callable[[], bool]) -> None:
+    """The same beside other tasks."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 the cache has no event for it
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Replica:
+    """A service that shares its vectors."""
+
+    service: Service
+
+    def score(self, *titles: str, **fields: object) -> list[dict[str, Any]]:
+        """The answers of a batch, with what was known."""
+        videos = [{"title": title, **fields} for title in titles]
+        answer = httpx.post(
+            f"{self.service.url}/predict/batch?timings=1", json={"videos": videos}, timeout=PATIENCE_S
+        )
+        entries: list[dict[str, Any]] = answer.json()["predictions"]
+        return entries
+
+    def counted(self, name: str, outcome: str = "") -> float:
+        """The value of a metric."""
+        label = f'{{outcome="{outcome}"}}' if outcome else ""
+        text = httpx.get(f"{self.service.url}/metrics").text
+        found = re.search(rf"^{re.escape(name + label)} (\S+)$", text, re.MULTILINE)
+        assert found is not None, name
+        return float(found[1])
+
+    def is_up(self) -> bool:
+        """Whether it asks the server."""
+        return self.counted("miles_shared_cache_up") == 1
+
+
+@contextmanager
+def replica(log: Path, bundle: Path, server: Server, timeout_s: float = 1) -> Iterator[Replica]:
+    """A ready service that has found the server, and waits longer for it than one in use would."""
+    with ready_service(
+        log,
+        checkpoint=bundle,
+        shared_cache_url=server.url,
+        shared_cache_timeout_s=timeout_s,
+        thumbnail_trusted_networks="127.0.0.0/8",
+    ) as service:
+        running = Replica(service)
+        until(running.is_up)
+        yield running
+
+
+def test_replicas_share_vectors(server: Server, bundle: Path, host: ThumbnailHost, tmp_path: Path) -> None:
+    """A video that one replica has scored costs the other no forward of a tower, and scores the same."""
+    video: dict[str, Any] = {
+        "thumbnail_url": host.thumbnail(41),
+        "published_at": "2018-01-01T00:00:00Z",
+        "observed_at": "2018-01-02T00:00:00Z",
+    }
+    with (
+        replica(tmp_path / "one", bundle, server, 10) as one,
+        replica(tmp_path / "two", bundle, server, 10) as two,
+    ):
+        (first,) = one.score("shared words", **video)
+        until(lambda: one.counted("miles_shared_cache_writes_total", "stored") == 2)
+        (second,) = two.score("shared words", **video)
+        assert two.counted("miles_shared_cache_lookups_total", "hit") == 2
+    assert first["timings_ms"]["cached"] == []
+    assert sorted(second["timings_ms"]["cached"]) == ["image", "text"]
+    assert second["viral_score"] == first["viral_score"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_server_that_stops_costs_no_answer(server: Server, bundle: Path, tmp_path: Path, how: int) -> None:
+    """When the server hangs or dies all are scored; after the few look-ups under way nobody asks it, until it
+    is back.
+    """
+    titles = [[f"words {number} {item}" for item in range(AT_ONCE)] for number in range(6)]
+    with replica(tmp_path / "log", bundle, server) as one:
+        answers = one.score(*titles[0])
+        server.signal(how)
+        for batch in titles[1:-1]:
+            answers += one.score(*batch)
+        assert not one.is_up()
+        lost = sum(one.counted("miles_shared_cache_lookups_total", name) for name in ("late", "failed"))
+        skipped = one.counted("miles_shared_cache_lookups_total", "skipped")
+        server.come_back(how)
+        until(one.is_up)
+        misses = one.counted("miles_shared_cache_lookups_total", "miss")
+        answers += one.score(*titles[-1])
+        assert one.counted("miles_shared_cache_lookups_total", "miss") == misses + AT_ONCE
+    assert all("viral_score" in answer for answer in answers)
+    assert 1 <= lost < FAILURES_ALLOWED + AT_ONCE
+    assert lost + skipped == 4 * AT_ONCE
+
+
+@pytest.mark.anyio
+async def test_server_that_answers_too_late_is_left_alone(server: Server) -> None:
+    """After a few look-ups in vain nobody waits for it, although it answers, until it is quick again."""
+    with slowed(server) as between:
+        async with SharedCache.open(between.url, 0.1) as cache:
+            await until_true(lambda: cache.is_up)
+            between.seconds = 0.3
+            for _ in range(4 * FAILURES_ALLOWED):
+                assert await cache.get(KEY) is None
+            await asyncio.sleep(1.5 * PAUSE_S)  # it has been asked whether it is back
+            assert not cache.is_up
+            assert await cache.get(KEY) is None
+            in_vain = cache.lookups["late"] + cache.lookups["failed"]
+            assert (in_vain, cache.lookups["skipped"]) == (FAILURES_ALLOWED, 3 * FAILURES_ALLOWED + 1)
+            between.seconds = 0.0
+            await until_true(lambda: cache.is_up)
+            await cache.get(KEY)
+            assert cache.lookups["miss"] == 1
+
+
+@pytest.mark.anyio
+async def test_server_that_stumbles_often_is_left_alone(server: Server) -> None:
+    """Look-ups that succeed in between are no excuse: of one answer in two too late, few are waited for."""
+    with slowed(server) as between:
+        async with SharedCache.open(between.url, 0.1) as cache:
+            await until_true(lambda: cache.is_up)
+            asked = 0
+            while cache.is_up:
+                between.seconds = 0.0 if asked % 2 else 0.2
+                await cache.get(KEY)
+                asked += 1
+                assert asked < 4 * FAILURES_ALLOWED, "never given a rest"
+            assert (
+                cache.lookups["late"] + cache.lookups["failed"]
+                <= FAILURES_ALLOWED + asked / OUTWEIGHED_BY + 1
+            )
+
+
+@pytest.mark.anyio
+async def test_vector_comes_back_as_it_was(server: Server) -> None:
+    """What one cache stores another finds, number by number; an unknown key is a miss."""
+    async with (
+        SharedCache.open(server.url, PATIENCE_S) as one,
+        SharedCache.open(server.url, PATIENCE_S) as two,
+    ):
+        await until_true(lambda: one.is_up and two.is_up)
+        one.put(KEY, VECTOR)
+        await until_true(lambda: one.writes["stored"] == 1)
+        found = await two.get(KEY)
+        assert await two.get(KEY[::-1]) is None
+    assert found is not None
+    assert np.array_equal(found, VECTOR)
+    assert (two.lookups["hit"], two.lookups["miss"]) == (1, 1)
+
+
+@pytest.mark.anyio
+async def test_server_that_is_full_still_answers(server: Server) -> None:
+    """Writes that it refuses are counted; what it has is found, however many of them there are."""
+    async with SharedCache.open(server.url, PATIENCE_S) as cache:
+        await until_true(lambda: cache.is_up)
+        cache.put(KEY, VECTOR)
+        await until_true(lambda: cache.writes["stored"] == 1)
+        with Redis.from_url(server.url) as other:
+            other.config_set("maxmemory", 1)
+        for refused in range(1, 3 * FAILURES_ALLOWED):
+            cache.put(KEY[::-1], VECTOR)
+            await until_true(lambda count=refused: cache.writes["failed"] == count)
+        assert await cache.get(KEY) is not None
+        assert cache.is_up
+
+
+@pytest.mark.anyio
+async def test_rubbish_is_a_miss(server: Server) -> None:
+    """A value that somebody else wrote under the key is computed anew, and counted."""
+    with Redis.from_url(server.url) as other:
+        other.set(PREFIX + KEY, b"rubbish")
+    async with SharedCache.open(server.url, PATIENCE_S) as cache:
+        await until_true(lambda: cache.is_up)
+        assert await cache.get(KEY) is None
+    assert cache.lookups["corrupt"] == 1
+
+
+def test_only_a_whole_vector_of_this_key_is_believed() -> None:
+    """One that is cut short, longer, altered in any byte, or another key's, is none."""
+    value = packed(KEY, VECTOR)
+    assert unpacked(KEY, value) is not None
+    altered = [value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :] for at in range(0, len(value), 7)]
+    for wrong in [b"", value[:-4], value[: HEAD.size], value + bytes(4), *altered]:
+        assert unpacked(KEY, wrong) is None
+    assert unpacked(KEY[::-1], value) is None
+
+
+@pytest.mark.parametrize("url", ["http://host", "redis://", "host:6379", "redis:///0"])
+def test_address_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """An address of another kind ends the process; it may hold a password, so it is not printed."""
+    monkeypatch.setenv("MILES_SHARED_CACHE_URL", f"{url}?word=secret")
+    with pytest.raises(SettingsError, match="MILES_SHARED_CACHE_URL") as error:
+        Settings.from_environment()
+    assert "secret" not in str(error.value)
+
+
+def test_without_the_setting_there_is_none(client: httpx.Client) -> None:
+    """By default no server is asked, and no metric speaks of one."""
+    assert "miles_shared_cache" not in client.get("/metrics").text

@@ -1,0 +1,166 @@
+"""Sentences about what the training rows hardly had: few, in a person's units, none for an ordinary video."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features import MILES_V1, FeatureScaler, Video, compute_features, fit_distributions
+from serving.scoring.warnings import OutOfRange, out_of_range_for
+from tests.support.tiny import FIRST_DAY
+
+TRENDING = "videos that were already trending"
+SCRIPTS = {"Latin": 0.998, "Hangul": 0.002}
+
+
+def training_videos(count: int = 4000) -> list[Video]:
+    """Videos with 10,000 views and more at ages of a day to a month."""
+    draw = np.random.default_rng(11)
+    videos = []
+    for _ in range(count):
+        views = int(10 ** draw.uniform(4, 7))
+        videos.append(
+            Video(
+                title=" ".join(["word"] * int(draw.integers(2, 12))),
+                view_count=views,
+                like_count=int(views * draw.uniform(0.01, 0.1)),
+                comment_count=int(views * draw.uniform(0.001, 0.01)),
+                duration_seconds=float(draw.uniform(20, 600)),
+                published_at=FIRST_DAY,
+                observed_at=FIRST_DAY + timedelta(hours=float(draw.uniform(24, 720))),
+            )
+        )
+    return videos
+
+
+ROWS = compute_features(training_videos())
+SCALER = FeatureScaler().fit(ROWS, MILES_V1)
+ORDINARY = Video(
+    title="five words for a title",
+    view_count=300_000,
+    like_count=15_000,
+    comment_count=1500,
+    duration_seconds=200.0,
+    published_at=FIRST_DAY,
+    observed_at=FIRST_DAY + timedelta(hours=200),
+)
+
+
+def about(video: Video, **changes: Any) -> list[str]:
+    """The sentences about one video."""
+    known: dict[str, Any] = {
+        "scaler": SCALER,
+        "distributions": fit_distributions(ROWS, MILES_V1),
+        "scripts": SCRIPTS,
+        "population": TRENDING,
+    }
+    compared = OutOfRange(**(known | changes))
+    return compared.about(compute_features([video])[0], video.title)
+
+
+def test_an_ordinary_video_needs_no_words() -> None:
+    """A video in the middle of the training rows has no warning; nor has one of unknown age."""
+    assert about(ORDINARY) == []
+    assert about(replace(ORDINARY, published_at=None)) == []
+
+
+def test_training_videos_are_rarely_warned_of() -> None:
+    """Of the training videos themselves one in twenty or fewer get a sentence."""
+    compared = OutOfRange(SCALER, fit_distributions(ROWS, MILES_V1), SCRIPTS, TRENDING)
+    warned = sum(bool(compared.about(row, "some words")) for row in ROWS)
+    assert warned < len(ROWS) / 20
+
+
+def test_a_small_video_is_told_what_the_model_knows() -> None:
+    """Few views are said once, with what training had and who was trained on; likes follow from it."""
+    small = replace(ORDINARY, view_count=10_020, like_count=10, comment_count=1)
+    views, trained_on = about(small)
+    assert views.startswith(
+        "The view count, 10,020, is below nearly all of the training data (99 % of it: 10,"
+    )
+    assert trained_on == f"This model was trained on {TRENDING}, so this score is an extrapolation."
+
+
+def test_beyond_all_rows_the_nearest_counts() -> None:
+    """A count that no training row had is scored like the nearest one, and the sentence says so."""
+    views = about(replace(ORDINARY, view_count=5))[0]
+    assert "is below all of the training data (10,0" in views
+    assert views.endswith("and counts as 10,013.")
+
+
+def test_each_topic_is_said_once_and_no_more_than_three() -> None:
+    """Views, age, length and title far outside make three sentences and the one about the training."""
+    strange = Video(
+        title="x" * 400,
+        view_count=10**12,
+        like_count=10**12,
+        duration_seconds=86_400.0,
+        published_at=FIRST_DAY,
+        observed_at=FIRST_DAY + timedelta(days=4000),
+    )
+    sentences = about(strange)
+    assert [sentence.split(",")[0] for sentence in sentences[:3]] == [
+        "The view count",
+        "The video's age",
+        "The video's length",
+    ]
+    assert "1 trillion" in sentences[0]
+    assert "11 years" in sentences[1]
+    assert "24 hours" in sentences[2]
+    assert len(sentences) == 4
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [("Утренняя рутина", "Cyrillic letters, as none of"), ("방탄소년단", "Hangul letters, as 0.2 % of")],
+)
+def test_a_script_that_training_hardly_had_is_said(title: str, words: str) -> None:
+    """A title in other letters than the training titles' is named with their share."""
+    script, _ = about(replace(ORDINARY, title=title), scaler=_without_titles())
+    assert words in script
+
+
+def test_a_script_is_not_guessed_at() -> None:
+    """Without letters, or without an account of the training titles, nothing is said of the script."""
+    assert about(replace(ORDINARY, title="123 456 789")) == []
+    assert about(replace(ORDINARY, title="Утренняя рутина сегодня"), scripts={}) == []
+
+
+def test_without_distributions_the_range_remains() -> None:
+    """A checkpoint that knows only the lowest and highest value speaks of what lies beyond them."""
+    assert (
+        about(replace(ORDINARY, view_count=10_020, like_count=500, comment_count=50), distributions={}) == []
+    )
+    (views,) = about(replace(ORDINARY, view_count=5), distributions={}, population=None)
+    assert "counts as 10,013" in views
+
+
+def test_no_sentence_shows_a_logarithm() -> None:
+    """The features are logarithms, the sentences are not."""
+    text = " ".join(about(replace(ORDINARY, view_count=10**15, duration_seconds=1.0)))
+    assert "log" not in text
+    assert "34.5" not in text  # log1p of those views
+
+
+def test_the_population_is_the_checkpoints() -> None:
+    """It is read from the provenance, and anything else there than words is not repeated."""
+    row = compute_features([replace(ORDINARY, view_count=5)])[0]
+    for provenance, said in (
+        ({"data": {"population": TRENDING}}, True),
+        ({"data": {"population": 7}}, False),
+        ({"data": "generated"}, False),
+        ({}, False),
+    ):
+        sentences = out_of_range_for(SCALER, {}, {}, provenance).about(row, "")
+        assert any(TRENDING in sentence for sentence in sentences) is said, provenance
+        assert "7" not in sentences[-1] or not said
+
+
+def _without_titles() -> FeatureScaler:
+    """The scaler without a range for the title's form, so that short titles are not the matter."""
+    stats = SCALER.to_stats()
+    for name in ("title_length", "title_word_count"):
+        stats[name] |= {"low": None, "high": None}
+    return FeatureScaler.from_stats(stats, MILES_V1)

@@ -1,0 +1,1 @@
+"""Real services, tiny models and fakes that several tests share."""

@@ -1,0 +1,79 @@
+"""A real Chromium, driven by Playwright, for the tests of whatever a person sees."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.support.system_programs import require_program
+
+ARGUMENTS = [
+    "--no-sandbox",  # the sandbox needs rights that root in a container does not have; the pages are our own
+    # To Chromium a page that Playwright answers for is the internet's, which may not frame this machine's.
+    "--disable-features=LocalNetworkAccessChecks",
+]
+DESKTOP, PHONE = (1280, 900), (390, 844)
+PATIENCE_MS = 30_000  # the machine may be busy with other tests
+expect.set_options(timeout=PATIENCE_MS)
+OF_A_STATUS = "Failed to load resource: the server responded with a status of"
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Chromium without a window; the test is skipped where it cannot be had.
+
+    Close it before the next test that runs an event loop: Playwright has one running while it is open.
+    """
+    program = require_program("chromium", debian="chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Visit:
+    """A page, every address that it asked for, and everything that its console complained about."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def hosts(self) -> set[str]:
+        """The hosts that were asked, ports included."""
+        return {urlsplit(url).netloc for url in self.asked if not url.startswith(("data:", "blob:"))}
+
+    def note_request(self, request: Request) -> None:
+        """Playwright's event."""
+        self.asked.append(request.url)
+
+    def note_console(self, message: ConsoleMessage) -> None:
+        """Playwright's event; that an answer was no 200 is for the page to say, not a fault of it."""
+        if message.type in ("error", "warning") and not message.text.startswith(OF_A_STATUS):
+            self.complaints.append(message.text)
+
+
+@contextmanager
+def visiting(
+    browser: Browser, *, size: tuple[int, int] = DESKTOP, dark: bool = False, calm: bool = True
+) -> Iterator[Visit]:
+    """A page in a profile of its own; `calm` wishes for reduced motion."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce" if calm else "no-preference",
+        has_touch=size == PHONE,
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    visit = Visit(context.new_page())
+    visit.page.on("request", visit.note_request)
+    visit.page.on("console", visit.note_console)
+    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    try:
+        yield visit
+    finally:
+        context.close()

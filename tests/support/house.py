@@ -1,0 +1,97 @@
+"""Reads the source as syntax trees, so that tests/test_house.py can hold it to the rules of the house.
+
+Nothing here imports what it judges.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# Who may import whom among ours. app.py stands above everything, clients stand beside it.
+MAY_IMPORT = {
+    "app": {"serving"},
+    "serving": {"preprocessing", "features", "model"},
+    "training": {"preprocessing", "features", "model"},
+    "features": set(),
+    "preprocessing": set(),
+    "model": set(),
+    "clients": set(),
+    "deploy": {"app", "serving", "model"},
+    "benchmarks": {"app", "serving", "training", "preprocessing", "features", "model"},
+}
+OURS = MAY_IMPORT.keys() | {"tests"}
+
+# Who may import these at all: HTTP stays outside the model, the network's library inside it.
+RESERVED = {
+    "fastapi": {"app", "serving", "benchmarks"},
+    "starlette": {"app", "serving", "benchmarks"},
+    "pydantic": {"app", "serving"},
+    "pydantic_settings": {"app", "serving"},
+    "torch": {"model", "training", "benchmarks"},
+    "torchvision": {"model", "training", "benchmarks"},
+    "transformers": {"model", "training", "benchmarks"},
+}
+
+
+def modules(*packages: str) -> list[Path]:
+    """Every Python file of ours, or of the named packages, as paths relative to the root."""
+    found = []
+    for package in packages or sorted(OURS):
+        single = ROOT / f"{package}.py"
+        found += [single] if single.is_file() else sorted((ROOT / package).rglob("*.py"))
+    # npm's packages bring Python, too.
+    return [path.relative_to(ROOT) for path in found if "node_modules" not in path.parts]
+
+
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a module of ours."""
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"), filename=str(path))
+
+
+def package_of(path: Path) -> str:
+    """`serving` for `serving/scoring/cache.py`, `app` for `app.py`."""
+    return path.parts[0].removesuffix(".py")
+
+
+def imported_packages(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and top-level package of every absolute import, wherever it stands.
+
+    Those of `importlib.import_module("name")` and `__import__("name")` count; a relative import stays inside
+    its own package and does not.
+    """
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    yield node.lineno, alias.name.partition(".")[0]
+            case ast.ImportFrom(module=str(name), level=0):
+                yield node.lineno, name.partition(".")[0]
+            case ast.Call(
+                func=ast.Attribute(attr="import_module")
+                | ast.Name(id="import_module")
+                | ast.Name(id="__import__"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield node.lineno, name.partition(".")[0]
+
+
+def forbidden_imports(package: str, tree: ast.Module) -> list[str]:
+    """Every import in `tree` that a module of `package` may not have, one sentence each."""
+    wrong = []
+    for line, name in imported_packages(tree):
+        against_the_arrows = name in OURS and name != package and name not in MAY_IMPORT[package]
+        if against_the_arrows or package not in RESERVED.get(name, {package}):
+            wrong.append(f"line {line}: {package} may not import {name}")
+    return wrong
+
+
+def long_functions(tree: ast.Module, limit: int) -> list[str]:
+    """Functions of more than `limit` lines, decorators not counted."""
+    return [
+        f"{node.name} has {length} lines"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > limit
+    ]

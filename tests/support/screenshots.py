@@ -1,0 +1,74 @@
+"""Takes the page's pictures for the documentation: `make screenshots`, ARGS=URL for a service that runs.
+
+They are of the real page on the real checkpoint, models/model_full.pt, in the browser that the tests use too,
+reduced to 256 colours, which is what keeps them small.
+"""
+
+import io
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from tests.support.browser import DESKTOP, PHONE, open_browser, visiting
+from tests.support.service import ROOT, ready_service
+
+FOLDER = ROOT / "docs"
+
+
+def scored(page: Page) -> None:
+    """An example with its answer."""
+    page.get_by_role("button", name="Taking off").click()
+    page.locator("#result .gauge-number").wait_for()
+
+
+def compared(page: Page) -> None:
+    """Three versions with their verdict."""
+    page.get_by_role("tab", name="Compare versions").click()
+    page.get_by_role("button", name="Try an example").click()
+    page.get_by_role("button", name="Compare them").click()
+    page.locator(".decided").wait_for()
+
+
+def moved(page: Page) -> None:
+    """The answer's lower half on a phone: what it rests on, and what moved it."""
+    scored(page)
+    page.locator(".modalities").evaluate("it => { it.parentElement.scrollIntoView(); scrollBy(0, -16); }")
+
+
+SHOTS: dict[str, tuple[tuple[int, int], bool, Callable[[Page], None]]] = {
+    "page-light.png": (DESKTOP, False, scored),
+    "page-dark.png": (DESKTOP, True, scored),
+    "page-compare.png": (DESKTOP, False, compared),
+    "page-phone.png": (PHONE, True, moved),
+}
+
+
+def main() -> None:
+    """Write every picture and print its size; of the service whose URL is given, or of one of its own."""
+    FOLDER.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = sys.argv[1] if sys.argv[1:] else stack.enter_context(ready_service(folder / "log")).url
+        browser = stack.enter_context(open_browser())
+        for name, (size, dark, prepare) in SHOTS.items():
+            with visiting(browser, size=size, dark=dark) as visit:
+                visit.page.goto(url)
+                visit.page.locator("#provenance").filter(has_text="It runs on").wait_for()
+                prepare(visit.page)
+                visit.page.mouse.move(0, 0)
+                _write(FOLDER / name, visit.page.screenshot())
+
+
+def _write(path: Path, png: bytes) -> None:
+    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(path, optimize=True)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

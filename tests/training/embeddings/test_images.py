@@ -1,0 +1,103 @@
+"""Thumbnails from files and URLs: those that can be had are read, the others told and trained as missing."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+import numpy as np
+import pytest
+
+from model.torch_engine import TorchEngine
+from preprocessing.image import ImageSpec, decode_image
+from preprocessing.thumbnails.fetcher import ThumbnailPolicy
+from tests.support.thumbnail_host import picture, thumbnail_host
+from tests.training.synthetic import RECIPE, SEED, dataset, encoders
+from training.data.dataset import DatasetError
+from training.embeddings.images import encode_thumbnails
+from training.embeddings.thumbnails import Thumbnails
+from training.head.fit import untrained_checkpoint
+
+LOOPBACK = ThumbnailPolicy(timeout_s=5.0, trusted_networks=(ip_network("127.0.0.0/8"),))
+
+
+@pytest.fixture(scope="module")
+def base():
+    return untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three good pictures of as many kinds, a damaged one, and one that belongs to nobody."""
+    for number, kind in enumerate(("JPEG", "PNG", "WEBP")):
+        suffix = {"JPEG": "jpg"}.get(kind, kind.lower())
+        (tmp_path / f"train-{number}.{suffix}").write_bytes(picture(number, image_format=kind))
+    (tmp_path / "val-0.jpg").write_bytes(picture(4)[:200])
+    (tmp_path / "nobody.jpg").write_bytes(picture(5))
+    return tmp_path
+
+
+def with_urls(urls):
+    """The synthetic rows, the first train rows with these URLs."""
+    train = dataset().train
+    train = replace(train, thumbnail_urls=[*urls, *[None] * (len(train) - len(urls))])
+    return replace(dataset(), train=train)
+
+
+def test_files_are_found_by_video_and_encoded_as_served(base, folder):
+    """Every snapshot of a video gets its picture's vector, decoded as the service does it."""
+    engine = TorchEngine(base)
+    found = encode_thumbnails(engine, base, dataset(), Thumbnails(folder))
+    ids = dataset().train.video_ids
+    known = found.known(dataset().train)
+    assert {name for name, has in zip(ids, known, strict=True) if has} == {"train-0", "train-1", "train-2"}
+    row = ids.index("train-2")
+    pixels = decode_image((folder / "train-2.webp").read_bytes(), ImageSpec(224, 224))
+    expected = engine.encode_image(pixels[None])[0]
+    np.testing.assert_allclose(found.of(dataset().train)[row], expected, atol=1e-4)
+    np.testing.assert_array_equal(found.of(dataset().train)[ids.index("train-3")], engine.neutral_image)
+
+
+def test_a_damaged_file_is_told_and_counts_as_missing(base, folder):
+    """Its row takes the neutral image, and the account says how many and which."""
+    found = encode_thumbnails(TorchEngine(base), base, dataset(), Thumbnails(folder))
+    assert found.account(dataset())["val"]["not_an_image"] == dataset().val.video_ids.count("val-0")
+    lines = "\n".join(found.problem_lines())
+    assert "not_an_image: 1 thumbnails, trained as missing" in lines
+    assert "val-0.jpg: not_an_image: " in lines
+    assert not found.known(dataset().val).any()
+
+
+def test_a_folder_that_is_not_there_is_one_error(base, tmp_path):
+    """It is named, with what it should hold."""
+    with pytest.raises(DatasetError, match=r"none: cannot be read .*VIDEO_ID\.jpg"):
+        encode_thumbnails(TorchEngine(base), base, dataset(), Thumbnails(tmp_path / "none"))
+
+
+def test_urls_are_fetched_by_the_services_own_fetcher(base):
+    """Good ones are encoded; a page, a 404 and a private address are told by their reasons."""
+    with thumbnail_host() as host:
+        urls = [host.thumbnail(1), host.thumbnail(2), f"{host.url}/missing.jpg", f"{host.url}/page.html"]
+        data = with_urls([*urls, "http://10.0.0.1/x.jpg", "ftp://example.com/x.jpg"])
+        found = encode_thumbnails(TorchEngine(base), base, data, Thumbnails(policy=LOOPBACK))
+    assert found.known(data.train)[:6].tolist() == [True, True, False, False, False, False]
+    states = found.account(data)["train"]
+    assert {"used": 2, "not_an_image": 1}.items() <= states.items()
+    assert states["unreachable"] + states["forbidden"] + states.get("bad_url", 0) == 3
+    assert sum(states.values()) == len(data.train)
+
+
+def test_what_was_fetched_is_not_fetched_again(base, tmp_path):
+    """A second run asks for nothing but what had failed."""
+    with thumbnail_host() as host:
+        data = with_urls([host.thumbnail(1), host.thumbnail(2), f"{host.url}/missing.jpg"])
+        runs = []
+        for _ in range(2):
+            source = Thumbnails(policy=LOOPBACK)
+            runs.append(encode_thumbnails(TorchEngine(base), base, data, source, tmp_path).of(data.train))
+            asked, host.asked[:] = sorted(host.asked), []
+        assert asked == ["/missing.jpg"]
+    np.testing.assert_array_equal(*runs)
+
+
+def test_rows_without_thumbnails_have_no_images(base):
+    """No URL anywhere is no image block at all."""
+    assert encode_thumbnails(TorchEngine(base), base, dataset(), Thumbnails()) is None

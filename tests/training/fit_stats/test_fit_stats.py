@@ -1,0 +1,372 @@
+"""From a training CSV to the sidecar: the training's statistics, and a sentence for all that is wrong."""
+
+import csv
+import gzip
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from features import MILES_V0, Distribution
+from model.checkpoint.store import sidecar_path
+from tests.support.service import ROOT
+from tests.training.fit_stats.first_csv import DAYS, first_rows, write_rows
+from training.fit_stats.__main__ import main
+
+SHAPES = {
+    "fusion.0.weight": (16, 64 + 18),
+    "text_encoder.bert.embeddings.word_embeddings.weight": (50, 64),
+}
+
+
+def owners_file(path, **changes):
+    """A file with the owner's four keys; its weights are few, because nobody computes with them here."""
+    whole = {
+        "model_state_dict": {name: torch.ones(shape) for name, shape in SHAPES.items()},
+        "config": {"dropout": 0.3},
+        "scalar_features": list(MILES_V0),
+        "test_metrics": {"auroc": np.float64(0.855)},
+    }
+    contents = {key: value for key, value in (whole | changes).items() if value is not None}
+    torch.save(contents, path)
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """The owner's file."""
+    return owners_file(tmp_path / "model_full.pt")
+
+
+def matrix(rows):
+    """The eighteen columns as numbers, read by hand."""
+    numbers = [{**row, "publish_dayofweek": DAYS.index(row["publish_dayofweek"])} for row in rows]
+    return np.array([[float(row[name]) for name in MILES_V0] for row in numbers])
+
+
+def run(tmp_path, checkpoint, rows, *options):
+    """Write the rows, fit on them, and return the exit code and the sidecar's contents, None without one."""
+    path = write_rows(tmp_path / "training.csv", rows)
+    code = main([str(path), "--checkpoint", str(checkpoint), *options])
+    sidecar = sidecar_path(checkpoint)
+    return code, json.loads(sidecar.read_text()) if sidecar.exists() else None
+
+
+def assert_fitted(sidecar, columns, velocities):
+    scaler = StandardScaler().fit(columns)
+    stats = [sidecar["feature_stats"][name] for name in MILES_V0]
+    np.testing.assert_allclose([moments["mean"] for moments in stats], scaler.mean_, rtol=1e-12)
+    np.testing.assert_allclose([moments["scale"] for moments in stats], scaler.scale_, rtol=1e-12)
+    bounds = MinMaxScaler().fit(np.reshape(velocities, (-1, 1)))
+    assert sidecar["velocity"] == {
+        "transform": "min-max",
+        "low": bounds.data_min_[0],
+        "high": bounds.data_max_[0],
+    }
+
+
+def test_statistics_are_those_of_scikit_learn(tmp_path, checkpoint):
+    """Means, scales and the velocity's bounds are StandardScaler's and MinMaxScaler's."""
+    rows = first_rows()
+    for row in rows:
+        row["has_emoji"] = 0  # a constant column has scale 1
+    code, sidecar = run(tmp_path, checkpoint, rows)
+    assert code == 0
+    assert sidecar["scalar_features"] == list(MILES_V0)
+    assert_fitted(sidecar, matrix(rows), [row["view_velocity"] for row in rows])
+    assert sidecar["feature_stats"]["has_emoji"] == {"mean": 0, "scale": 1, "low": None, "high": None}
+
+
+def test_a_seed_fits_on_the_same_split_as_the_training(tmp_path, checkpoint, capsys):
+    """With a seed the statistics are those of scikit-learn's stratified 70 %, ranges those of all rows."""
+    rows = first_rows()
+    code, sidecar = run(tmp_path, checkpoint, rows, "--split-seed", "42")
+    labels = [row["is_viral"] for row in rows]
+    train, _ = train_test_split(np.arange(200), test_size=0.3, random_state=42, stratify=labels)
+    assert code == 0
+    assert_fitted(sidecar, matrix(rows)[train], [rows[index]["view_velocity"] for index in train])
+    everything, stats = matrix(rows), [sidecar["feature_stats"][name] for name in MILES_V0]
+    assert [moments["low"] for moments in stats] == everything.min(axis=0).tolist()
+    assert [moments["high"] for moments in stats] == everything.max(axis=0).tolist()
+    assert (everything[train].min(axis=0) > everything.min(axis=0)).any(), "or the split would not show"
+    assert "fitted on 140 of them, the 70 % of seed 42, stratified by is_viral" in capsys.readouterr().out
+
+
+def test_only_english_rows_are_fitted_when_asked(tmp_path, checkpoint, capsys):
+    """Other languages, and rows that do not say theirs, are left out, counted and said."""
+    rows = first_rows()
+    code, sidecar = run(tmp_path, checkpoint, rows, "--english-only")
+    english = [row for row in rows if row["language"] in ("en", "English", "en-US")]
+    assert code == 0
+    assert_fitted(sidecar, matrix(english), [row["view_velocity"] for row in english])
+    said = capsys.readouterr().out
+    assert "200 rows, 120 used; left out: 40 not English (column language), 40 that do not say" in said
+
+
+def test_the_sidecar_says_how_the_rows_were_distributed(tmp_path, checkpoint):
+    """Each column has its distribution in the training part alone, and the titles their scripts."""
+    rows = first_rows()
+    for row in rows[::4]:
+        row["title"] = "паста"
+    _, sidecar = run(tmp_path, checkpoint, rows, "--split-seed", "42")
+    train, _ = train_test_split(
+        np.arange(len(rows)), test_size=0.3, random_state=42, stratify=[row["is_viral"] for row in rows]
+    )
+    columns = matrix(rows)[train]
+    assert sidecar["distributions"].keys() == set(MILES_V0)
+    for name, column in zip(MILES_V0, columns.T, strict=True):
+        known = Distribution.from_plain(sidecar["distributions"][name])
+        assert known.stability_index(known.count(column)) == pytest.approx(0, abs=1e-9), name
+    cyrillic = np.mean([rows[index]["title"] == "паста" for index in train])
+    assert sidecar["titles"]["scripts"] == pytest.approx({"Latin": 1 - cyrillic, "Cyrillic": cyrillic})
+
+
+@pytest.mark.parametrize("written", [str.lower, lambda day: day[:3], lambda day: DAYS.index(day), str.upper])
+def test_weekdays_may_be_names_or_numbers(tmp_path, checkpoint, written):
+    """Monday, mon and 0 are one day."""
+    rows = first_rows(40)
+    expected = matrix(rows)[:, MILES_V0.index("publish_dayofweek")].mean()
+    for row in rows:
+        row["publish_dayofweek"] = written(row["publish_dayofweek"])
+    code, sidecar = run(tmp_path, checkpoint, rows)
+    assert code == 0
+    assert math.isclose(sidecar["feature_stats"]["publish_dayofweek"]["mean"], expected)
+
+
+BAD = {
+    "views": ("many", "views is 'many', expected a number"),
+    "likes": ("", "likes is empty, expected a number"),
+    "shares": (-1, "shares is '-1', expected at least 0"),
+    "saves": ("nan", "saves is 'nan', expected a finite number"),
+    "completion_rate": (73.2, "completion_rate is '73.2', expected 0 to 1"),
+    "upload_hour": (24, "upload_hour is '24', expected 0 to 23"),
+    "is_weekend": ("maybe", "is_weekend is 'maybe', expected a number"),
+    "has_emoji": (2, "has_emoji is '2', expected 0 or 1"),
+    "publish_dayofweek": ("Someday", "publish_dayofweek is 'Someday', expected a weekday's name"),
+    "view_velocity": ("inf", "view_velocity is 'inf', expected a finite number"),
+}
+
+
+def spoiled():
+    rows = first_rows(40)
+    for index, (name, (value, _)) in enumerate(BAD.items()):
+        rows[3 * index][name] = value
+    return rows
+
+
+def test_bad_rows_are_reported_by_number_and_nothing_is_written(tmp_path, checkpoint, capsys):
+    """Each bad row is named with its cell, all in one run; the file is refused."""
+    code, sidecar = run(tmp_path, checkpoint, spoiled())
+    assert (code, sidecar) == (1, None)
+    said = capsys.readouterr().err
+    assert "10 of 40 rows cannot be used; correct them, or leave them out with --skip-bad-rows" in said
+    for index, (_, sentence) in enumerate(BAD.values()):
+        assert f"row {2 + 3 * index}: {sentence}" in said
+
+
+def test_bad_rows_are_left_out_when_asked_and_said(tmp_path, checkpoint, capsys):
+    """With --skip-bad-rows the others are fitted, and every row that was not is in the report."""
+    code, sidecar = run(tmp_path, checkpoint, spoiled(), "--skip-bad-rows")
+    good = [row for index, row in enumerate(first_rows(40)) if index % 3 or index >= 30]
+    assert code == 0
+    assert_fitted(sidecar, matrix(good), [row["view_velocity"] for row in good])
+    said = capsys.readouterr().out
+    assert "40 rows, 30 used; left out: 10 with cells that cannot be used" in said
+    assert "row 2: views is 'many'" in said
+
+
+def without(name):
+    return [{key: value for key, value in row.items() if key != name} for row in first_rows(20)]
+
+
+REFUSED = {
+    "a column too few": (without("saves"), [], "lacks saves, which the checkpoint's scalar_features list"),
+    "no velocity": (without("view_velocity"), [], "has no column view_velocity or velocity or views_per_day"),
+    "another velocity": (first_rows(20), ["--velocity-column", "speed"], "has no column speed; name the one"),
+    "no label to split by": (without("is_viral"), ["--split-seed", "1"], "with --label-column"),
+    "no language": (without("language"), ["--english-only"], "with --language-column"),
+    "one viral video": (
+        [row | {"is_viral": index == 3} for index, row in enumerate(first_rows(20))],
+        ["--split-seed", "1"],
+        "20 rows cannot be split 70/15/15 by is_viral",
+    ),
+    "a velocity of one value": (
+        [row | {"view_velocity": 7} for row in first_rows(5)],
+        [],
+        "view_velocity is 7 to 7, from which no views per day can be told",
+    ),
+    "nothing in English": (
+        [row | {"language": "de"} for row in first_rows(5)],
+        ["--english-only"],
+        "has no row to fit on (5 rows; 5 not English",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_file_that_cannot_be_fitted_is_refused_in_words(case, tmp_path, checkpoint, capsys):
+    """What is missing or cannot be used is a sentence and exit code 1, and no sidecar is left."""
+    rows, options, sentence = REFUSED[case]
+    assert run(tmp_path, checkpoint, rows, *options) == (1, None)
+    assert sentence in capsys.readouterr().err
+
+
+def test_missing_columns_are_named_beside_those_that_are_there(tmp_path, checkpoint, capsys):
+    """The error names the checkpoint's columns and the file's, so that a renamed one is found."""
+    rows = [
+        {"viewz" if key == "views" else key: value for key, value in row.items()} for row in first_rows(5)
+    ]
+    assert run(tmp_path, checkpoint, rows) == (1, None)
+    said = capsys.readouterr().err
+    assert "The checkpoint lists views, likes, comments" in said
+    assert "the file has row_id, title, viewz, likes" in said
+
+
+RAW = {
+    "latin-1": ("title\nä".encode("latin-1"), "is not UTF-8"),
+    "empty": (b"", "the file has none"),
+    "half a gzip": (gzip.compress(b"views,likes\n1,2\n")[:-9], "cannot be read"),
+    "a quote that never ends": (b'"views,likes\n1,2\n', "row 1: is not CSV"),
+}
+
+
+@pytest.mark.parametrize("case", RAW)
+def test_a_file_that_is_no_csv_is_refused_in_words(case, tmp_path, checkpoint, capsys):
+    """Another encoding, an empty file and a torn one are each one sentence."""
+    encoded, sentence = RAW[case]
+    (tmp_path / "raw.csv").write_bytes(encoded)
+    assert main([str(tmp_path / "raw.csv"), "--checkpoint", str(checkpoint)]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_row_of_another_width_is_reported(tmp_path, checkpoint, capsys):
+    """A row that lost a cell is named; a title of two lines is still one row."""
+    rows = first_rows(6)
+    rows[1]["title"] = "two\nlines"
+    path = write_rows(tmp_path / "t.csv", rows)
+    with path.open("a", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerow(["6", "short"])
+    assert main([str(path), "--checkpoint", str(checkpoint)]) == 1
+    assert "row 8: has 2 cells, the header has 24" in capsys.readouterr().err
+
+
+def test_columns_that_the_service_computes_otherwise_are_pointed_out(tmp_path, checkpoint, capsys):
+    """A rate in per cent would be served as a share: the report says so, by row."""
+    rows = first_rows()
+    run(tmp_path, checkpoint, rows)
+    assert "LOOK" not in capsys.readouterr().out
+    for row in rows:
+        row["like_rate"] *= 100
+    rows[7]["is_weekend"] = not rows[7]["is_weekend"]
+    run(tmp_path, checkpoint, rows)
+    said = capsys.readouterr().out
+    assert "LOOK: like_rate is not what the service computes, like_count / view_count, in " in said
+    assert "LOOK: is_weekend is not what the service computes" in said
+    assert "in 1 of 200 rows; the first is row 9:" in said
+
+
+def test_what_else_a_sidecar_holds_is_kept(tmp_path, checkpoint, capsys):
+    """A calibration that somebody wrote into the sidecar outlives a new fit."""
+    sidecar_path(checkpoint).write_text('{"calibration": {"temperature": 2.0}, "velocity": null}')
+    code, sidecar = run(tmp_path, checkpoint, first_rows(20))
+    assert code == 0
+    assert sidecar["calibration"] == {"temperature": 2.0}
+    assert sidecar["velocity"]["transform"] == "min-max"
+    assert "calibration kept as it was" in capsys.readouterr().out
+
+
+def test_a_file_that_lists_no_columns_is_told_by_its_shapes(tmp_path, capsys):
+    """A bare text-only state dict with eighteen columns has the first list, and the report says so."""
+    path = tmp_path / "model_full.pt"
+    torch.save(
+        {f"module.{name}": torch.nn.Parameter(torch.ones(shape)) for name, shape in SHAPES.items()}, path
+    )
+    code, sidecar = run(tmp_path, path, first_rows(20))
+    assert code == 0
+    assert sidecar["scalar_features"] == list(MILES_V0)
+    assert "lists no scalar_features; its layout is the first one" in capsys.readouterr().out
+
+
+def test_the_format_before_zips_is_read(tmp_path):
+    """Files that torch wrote before it wrote zips tell their columns, too."""
+    path = tmp_path / "model_full.pt"
+    contents = torch.load(owners_file(path), weights_only=False)
+    torch.save(contents, path, _use_new_zipfile_serialization=False)
+    assert run(tmp_path, path, first_rows(20))[0] == 0
+
+
+class _Runs:
+    """An object whose unpickling would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+CHECKPOINTS = {
+    "other columns": ({"scalar_features": ["views", "mood"]}, "unknown features mood; this version defines"),
+    "no names": ({"scalar_features": [1, 2]}, "scalar_features is no list of names"),
+    "its own statistics": (
+        {"feature_stats": {"views": {"mean": 1}}, "velocity": {"transform": "min-max"}},
+        "holds its own feature_stats and velocity",
+    ),
+    "images and no names": (
+        {
+            "scalar_features": None,
+            "model_state_dict": {name: torch.ones(shape) for name, shape in SHAPES.items()}
+            | {"vision_encoder.x": torch.ones(1)},
+        },
+        "has no scalar_features, and is not the first text-only layout",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHECKPOINTS)
+def test_a_checkpoint_that_needs_no_sidecar_or_has_no_columns_is_said(case, tmp_path, capsys):
+    """What stands in the checkpoint decides whether there is anything to fit."""
+    changes, sentence = CHECKPOINTS[case]
+    path = owners_file(tmp_path / "model_full.pt", **changes)
+    assert run(tmp_path, path, first_rows(5)) == (1, None)
+    assert sentence in capsys.readouterr().err
+
+
+def test_reading_a_checkpoint_runs_nothing_of_it(tmp_path):
+    """A pickle that names functions gets none of them called, and its columns are read all the same."""
+    canary = tmp_path / "canary"
+    path = owners_file(tmp_path / "model_full.pt", config=_Runs(canary))
+    assert run(tmp_path, path, first_rows(20))[0] == 0
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("encoded", [b"", b"PK\x03\x04 torn", b"\x80\x02.", b"no pickle at all"])
+def test_a_broken_checkpoint_is_one_sentence(encoded, tmp_path, capsys):
+    """Whatever the bytes, the checkpoint's path and what to do are named."""
+    path = tmp_path / "model_full.pt"
+    path.write_bytes(encoded)
+    assert run(tmp_path, path, first_rows(5)) == (1, None)
+    assert f"{path}: is truncated or not a torch.save file" in capsys.readouterr().err
+
+
+def test_the_command_needs_neither_torch_nor_scikit_learn(tmp_path, checkpoint):
+    """The command that the refusal names runs where the service runs: without a split, on NumPy alone."""
+    path = write_rows(tmp_path / "training.csv", first_rows(20))
+    block = (
+        "import sys; sys.modules.update(torch=None, sklearn=None); "
+        "from training.fit_stats.__main__ import main; "
+    )
+    command = [sys.executable, "-c", f"{block}sys.exit(main())", str(path), "--checkpoint", str(checkpoint)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    split = subprocess.run(
+        [*command, "--split-seed", "1"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert split.returncode == 1
+    assert split.stderr.startswith("--split-seed needs scikit-learn, which is not installed here")
