@@ -25,7 +25,8 @@ import numpy as np
 from benchmarks.harness.workload import MEDIAN_TITLE, TITLE_TOKENS
 from model.checkpoint.file import CheckpointError
 from model.engine import Engine, TokenIds
-from serving.lifecycle.loading import LoadedModel, load_model
+from serving.lifecycle.loading import load_model
+from serving.scoring.model import LoadedModel
 from serving.settings import Settings
 
 SEED = 20

@@ -9,6 +9,7 @@ import pytest
 from tests.support.house import (
     MAY_IMPORT,
     ROOT,
+    climbing_imports,
     forbidden_imports,
     imported_packages,
     long_functions,
@@ -62,6 +63,32 @@ def test_no_python_package_stands_outside_the_plan() -> None:
 def test_imports_point_one_way(module: Path) -> None:
     """app -> serving -> {preprocessing, features, model}; training beside serving; the three know nobody."""
     assert forbidden_imports(package_of(module), tree_of(module)) == []
+
+
+def test_imports_in_serving_go_down() -> None:
+    """process, http > observability > lifecycle > scoring > settings, errors, cpu."""
+    found = [
+        line
+        for module in modules("serving")
+        for line in climbing_imports(".".join(module.with_suffix("").parts), tree_of(module))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("serving.scoring.towers", "from serving.lifecycle.loading import load_model"),
+        ("serving.lifecycle.predictor", "import serving.observability.metrics"),
+        ("serving.observability.metrics", "from serving.http import schemas"),
+        ("serving.process.server", "from serving.http.paths import PREDICT"),
+        ("serving.scoring.cache", "from serving import lifecycle"),
+    ],
+)
+def test_an_import_that_climbs_is_caught(module: str, line: str) -> None:
+    """From a room to one above it, or beside it on the same storey."""
+    assert len(set(climbing_imports(module, ast.parse(line)))) >= 1
+    assert climbing_imports("serving.http.batch", ast.parse("import serving.scoring.cache")) == []
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from model.compiled.bundle import Bundle
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Vectors
 from serving.lifecycle.doubt import Doubt
-from serving.lifecycle.loading import LoadedModel, load_model
+from serving.lifecycle.loading import load_model
 from serving.lifecycle.supervision import Watchdog
 from serving.scoring.batching import BatchingQueue, QueueClosedError
+from serving.scoring.model import LoadedModel
 from serving.scoring.towers import GREY, Vector
 from serving.settings import Settings, SettingsError
 

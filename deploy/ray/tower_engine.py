@@ -16,7 +16,7 @@ from model.compiled.bundle import Bundle
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Pixels, TokenIds, Vectors
 from serving.errors import NotReadyError, OverloadedError
-from serving.lifecycle.loading import fingerprint_of
+from serving.scoring.model import fingerprint_of
 
 # A video costs an ingress a fraction of what it costs the towers: so many questions keep several busy.
 AT_ONCE = 8

@@ -11,8 +11,8 @@ from deploy.cores import take_cores
 from deploy.score_dataset.sources import Cells, Malformed
 from deploy.score_dataset.worker import Work
 from serving.lifecycle.instance import load_and_check
-from serving.lifecycle.loading import LoadedModel
 from serving.observability.metrics import configure_logging
+from serving.scoring.model import LoadedModel
 
 SAMPLE = 256
 MEASURED_S = 5.0

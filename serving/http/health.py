@@ -1,8 +1,8 @@
 """What a poller and a browser learn from `/`."""
 
 from serving.http.schemas import MODEL_NAME, Health
-from serving.lifecycle.loading import RELEASE
 from serving.lifecycle.predictor import HEALTHY, Predictor
+from serving.scoring.model import RELEASE
 
 
 def health_of(predictor: Predictor) -> Health:

@@ -4,9 +4,9 @@ from typing import Any
 
 from features import features_named
 from serving.http.schemas import MAX_BATCH_VIDEOS, MODEL_NAME
-from serving.lifecycle.loading import LoadedModel
 from serving.scoring.drift import FEWEST_ROWS, SCORE, WINDOW_ROWS
 from serving.scoring.explanation import players_of
+from serving.scoring.model import LoadedModel
 from serving.settings import Settings
 
 

@@ -17,15 +17,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import instance_in, problem_response
+from serving.errors import answer_to, instance_in, problem_response
 from serving.http.auth import ApiKeys
 from serving.http.body_limits import BodyGuard
 from serving.http.disconnect import Departures
-from serving.http.paths import SCORING
+from serving.http.paths import SCORING, is_scoring
 from serving.http.rate_limit import RateLimit, RateLimiter
 from serving.observability.metrics import Telemetry
 from serving.observability.tracing import install_tracing
-from serving.scoring.admission import Admission, FullHouse
+from serving.scoring.admission import Admission
 from serving.settings import Settings
 
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -113,6 +113,19 @@ class RequestContext:
         route = _route(scope)
         self._telemetry.requests.labels(route, _method(scope), status).inc()
         self._telemetry.latency.labels(route).observe(seconds)
+
+
+class FullHouse:
+    """Refuses scoring requests before anything of them is read while no place is free, as plain ASGI."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app, self._admission = app, admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._admission.is_full and is_scoring(scope):
+            await answer_to(self._admission.refuse(), scope)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _request_id(headers: Headers) -> str:

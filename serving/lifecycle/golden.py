@@ -13,7 +13,7 @@ import numpy as np
 from features import Video, compute_features
 from model.checkpoint.file import CheckpointError
 from preprocessing.image import decode_image
-from serving.lifecycle.loading import LoadedModel
+from serving.scoring.model import LoadedModel
 
 SCALAR_TOLERANCE = 1e-5
 # float32 in another order of additions; a wrong feature moves a score far more. The lower precisions are let

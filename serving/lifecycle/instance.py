@@ -19,9 +19,10 @@ from preprocessing.thumbnails.fetcher import ThumbnailPolicy
 from serving.lifecycle.compile_process import compile_in_process
 from serving.lifecycle.doubt import Doubt
 from serving.lifecycle.golden import check_golden_answers
-from serving.lifecycle.loading import Build, LoadedModel, NotCompiledError, load_model, whole
+from serving.lifecycle.loading import Build, NotCompiledError, load_model, whole
 from serving.lifecycle.supervision import Watchdog
 from serving.scoring.cache import VectorCache
+from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline, Threads
 from serving.settings import Settings
 

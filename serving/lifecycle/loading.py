@@ -4,12 +4,8 @@ A compiled bundle is served without torch. Only the torch engine imports it, and
 they are needed.
 """
 
-import hashlib
 import importlib.util
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +25,9 @@ from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 from serving.cpu import usable_cpus
 from serving.scoring.drift import SCORE
+from serving.scoring.model import LoadedModel
 from serving.settings import Settings
 
-RELEASE = "miles-v1.0"
 Build = Callable[[Bundle, int], Engine]
 """Makes the engine that runs a bundle with so many threads."""
 
@@ -42,43 +38,6 @@ class NotCompiledError(CheckpointError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path}: is not compiled. Run `python -m model.compile {path}`.")
         self.path = path
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model and what was built from its card; nothing in it changes any more."""
-
-    card: ModelCard
-    engine: Engine
-    tokenizer: BertTextTokenizer
-    scaler: FeatureScaler
-    fidelity: dict[str, Any] | None
-    """How far the engine is from the float32 reference; None for an engine that is not compiled."""
-    image_spec: ImageSpec | None
-    """The pixels that the image tower takes; None when the network has no image tower."""
-    distributions: dict[str, Distribution] = field(default_factory=dict)
-    """How features and score were distributed in training; empty where the checkpoint does not say."""
-    mean_text: NDArray[np.float32] | None = None
-    """The mean vector of the training titles, (text_dim,); None where the checkpoint does not say."""
-    scripts: dict[str, float] = field(default_factory=dict)
-    """The share of the training titles by script; empty where the checkpoint does not say."""
-
-    @property
-    def version(self) -> str:
-        """What answers call the model: the release of the code, and which checkpoint."""
-        return f"{RELEASE}+{self.card.sha256[:8]}"
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """What decides a tower's output besides its input: vectors of another fingerprint are not ours."""
-        return fingerprint_of(self.card, self.engine, self.fidelity)
-
-
-def fingerprint_of(card: ModelCard, engine: Engine, fidelity: dict[str, Any] | None) -> str:
-    """The fingerprint of a model that `engine` runs."""
-    account = json.dumps(fidelity, sort_keys=True)  # with what was measured: each bundle has its own
-    bundle = hashlib.sha256(account.encode()).hexdigest()
-    return f"{card.sha256}/{engine.name}/{engine.device}/{engine.precision}/{bundle}"
 
 
 def whole(bundle: Bundle, threads: int) -> OpenVinoEngine:

@@ -17,10 +17,11 @@ from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy
 from serving.cpu import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.lifecycle.instance import Generation, Shared, thumbnail_policy
-from serving.lifecycle.loading import Build, LoadedModel, whole
+from serving.lifecycle.loading import Build, whole
 from serving.scoring.admission import Admission
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache
+from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.scoring.shared_cache import SharedCache
 from serving.settings import Settings

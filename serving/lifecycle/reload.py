@@ -23,8 +23,8 @@ from serving.errors import (
     MilesError,
     NotReadyError,
 )
-from serving.lifecycle.loading import LoadedModel
 from serving.lifecycle.predictor import Predictor
+from serving.scoring.model import LoadedModel
 
 OUTCOMES = ("switched", "refused", "failed", "busy")
 log = structlog.get_logger()

@@ -13,8 +13,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from serving.lifecycle.loading import LoadedModel
 from serving.lifecycle.predictor import HEALTHY, Predictor
+from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline
 from serving.scoring.shared_cache import SharedCache
 

@@ -11,10 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.errors import OverloadedError, PredictTimeoutError, answer_to
-from serving.http.paths import is_scoring
+from serving.errors import OverloadedError, PredictTimeoutError
 
 # What is believed before anything was measured, in videos per second: two cores, one video after another.
 FIRST_GUESS = 20.0
@@ -144,16 +142,3 @@ class Place:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._admission.leave(error)
-
-
-class FullHouse:
-    """Refuses scoring requests before anything of them is read while no place is free, as plain ASGI."""
-
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
-        self._app, self._admission = app, admission
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._admission.is_full and is_scoring(scope):
-            await answer_to(self._admission.refuse(), scope)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.groups import groups_of
-from serving.lifecycle.loading import LoadedModel
+from serving.scoring.model import LoadedModel
 from serving.scoring.shapley import shapley_values
 from serving.scoring.towers import Modality, Vector
 

@@ -20,12 +20,12 @@ from features import Video, compute_features
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnails.cache import ThumbnailCache
 from serving.errors import ModalityRequiredError
-from serving.lifecycle.loading import LoadedModel
 from serving.scoring import notices
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache
 from serving.scoring.drift import DriftWindow
 from serving.scoring.explanation import Explainer, Explanation, Row
+from serving.scoring.model import LoadedModel
 from serving.scoring.timing import Stopwatch
 from serving.scoring.towers import ImageTower, Modality, ModalityReport, TextTower, Vector
 from serving.scoring.warnings import out_of_range_for

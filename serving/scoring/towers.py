@@ -22,9 +22,9 @@ from preprocessing.image import ImageError, ImageLimits
 from preprocessing.text import TokenizedText
 from preprocessing.thumbnails.cache import ThumbnailCache
 from preprocessing.thumbnails.fetcher import ThumbnailError
-from serving.lifecycle.loading import LoadedModel
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, image_key, text_key
+from serving.scoring.model import LoadedModel
 from serving.scoring.timing import Stopwatch
 
 Modality = Literal["text", "image", "scalars"]

@@ -23,6 +23,15 @@ MAY_IMPORT = {
 }
 OURS = MAY_IMPORT.keys() | {"tests"}
 
+# The storeys of serving/: a room imports from those below it, never from one above or beside it.
+STOREYS = (
+    {"serving.http", "serving.process"},
+    {"serving.observability"},
+    {"serving.lifecycle"},
+    {"serving.scoring"},
+    {"serving.settings", "serving.errors", "serving.cpu"},
+)
+
 # Who may import these at all: HTTP stays outside the model, the network's library inside it.
 RESERVED = {
     "fastapi": {"app", "serving", "benchmarks"},
@@ -75,6 +84,31 @@ def imported_packages(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 args=[ast.Constant(value=str(name)), *_],
             ):
                 yield node.lineno, name.partition(".")[0]
+
+
+def storey_of(module: str) -> int | None:
+    """How many storeys lie above `module`'s; None outside serving/."""
+    rooms = [module, ".".join(module.split(".")[:2])]
+    return next((floor for floor, names in enumerate(STOREYS) if names & set(rooms)), None)
+
+
+def climbing_imports(module: str, tree: ast.Module) -> list[str]:
+    """Every import in `tree` that leads from a room of serving/ to one above or beside it."""
+    floor, room = storey_of(module), module.split(".")[:2]
+    if floor is None:
+        return []
+    wrong = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            target = storey_of(name)
+            if target is not None and name.split(".")[:2] != room and target <= floor < len(STOREYS) - 1:
+                wrong.append(f"line {node.lineno}: {module} may not import {name}")
+    return wrong
 
 
 def forbidden_imports(package: str, tree: ast.Module) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 from model.checkpoint.store import Checkpoint, CheckpointError, write_checkpoint
 from model.torch_engine import TorchEngine
 from serving.lifecycle.golden import check_golden_answers
-from serving.lifecycle.loading import LoadedModel, load_model
+from serving.lifecycle.loading import load_model
+from serving.scoring.model import LoadedModel
 from serving.settings import Settings
 from tests.support.service import run_to_end
 from tests.support.tiny import tiny_checkpoint

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from serving.errors import EngineFailedError, OverloadedError, PredictTimeoutError
-from serving.scoring.admission import Admission, DrainRate, FullHouse
+from serving.http.middleware import FullHouse
+from serving.scoring.admission import Admission, DrainRate
 from tests.serving.http.asgi import ask, scored
 from tests.serving.http.test_rate_limit import Clock
 

@@ -15,8 +15,8 @@ from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
 from serving.http.explanation_schemas import Explanation as OnWire
 from serving.http.explanation_schemas import rounded_parts
-from serving.lifecycle.loading import LoadedModel
 from serving.scoring.explanation import Explainer, Explanation, Row, Score
+from serving.scoring.model import LoadedModel
 from tests.support.tiny import tiny_checkpoint
 
 TEXT_MEAN = 0.25
