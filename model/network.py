@@ -3,13 +3,113 @@
     title, description -> BERT      768 \\
     thumbnail          -> ResNet-50 2048 -> concat 2834 -> 1024 -> 256 -> viral? (2 logits)
     18 scalars                      18  /                              -> velocity (1)
+
+Attribute names are the owner's (`bert`, `feature_extractor`), kept so that their checkpoints load.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from model.config import FusionConfig
-from model.encoders import TextEncoder, VisionEncoder
+import model.torchvision_compat  # noqa: F401  must precede every import of torchvision; it says why
+from model.config import FusionConfig, TextConfig, VisionConfig
+
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
+from transformers import BertConfig, BertModel  # isort: skip
+
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+def bert_config(config: TextConfig) -> BertConfig:
+    """transformers' own configuration of the same shape."""
+    return BertConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.intermediate_size,
+        max_position_embeddings=config.max_positions,
+        type_vocab_size=config.token_types,
+        layer_norm_eps=config.layer_norm_eps,
+    )
+
+
+def text_config(bert: BertConfig) -> TextConfig:
+    """The shape of a BERT that transformers loaded."""
+    return TextConfig(
+        vocab_size=bert.vocab_size,
+        hidden_size=bert.hidden_size,
+        layers=bert.num_hidden_layers,
+        heads=bert.num_attention_heads,
+        intermediate_size=bert.intermediate_size,
+        max_positions=bert.max_position_embeddings,
+        token_types=bert.type_vocab_size,
+        layer_norm_eps=bert.layer_norm_eps,
+    )
+
+
+class TextEncoder(nn.Module):
+    """BERT's pooled output, or the mean of its tokens where a sentence encoder was trained for that."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.bert: Any = BertModel(bert_config(config))
+        self.pooling = config.pooling
+
+    def fill_buffers(self) -> None:
+        """Compute what no checkpoint holds; a module built on the meta device has no values."""
+        embeddings = self.bert.embeddings
+        embeddings.position_ids = torch.arange(embeddings.position_ids.shape[1]).unsqueeze(0)
+        embeddings.token_type_ids = torch.zeros_like(embeddings.position_ids)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T) ids, types and mask to (B, hidden_size)."""
+        output = self.bert(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
+        if self.pooling == "mean":
+            return masked_mean(output.last_hidden_state, attention_mask)
+        pooled: Tensor = output.pooler_output  # (B, 768)
+        return pooled
+
+
+def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean of those of (B, T, D) tokens whose mask (B, T) is 1, (B, D)."""
+    weights = mask.to(hidden.dtype)
+    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(dim=1, keepdim=True)
+
+
+class VisionEncoder(nn.Module):
+    """ResNet without its classifier: global average pool of the last stage."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        resnet = ResNet(BLOCKS[config.block], list(config.stages))
+        self.feature_extractor = nn.Sequential(*list(resnet.children())[:-1])
+        self.register_buffer("mean", _per_channel(config.mean), persistent=False)
+        self.register_buffer("std", _per_channel(config.std), persistent=False)
+
+    def fill_buffers(self) -> None:
+        """Compute what no checkpoint holds; a module built on the meta device has no values."""
+        self.mean, self.std = _per_channel(self.config.mean), _per_channel(self.config.std)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised pixels to (B, output_dim)."""
+        pooled: Tensor = self.feature_extractor(pixel_values)  # (B, 2048, 1, 1)
+        return pooled.flatten(1)  # (B, 2048)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 to (B, 3, H, W) float: torchvision's ToTensor and Normalize, bit for bit."""
+        scaled = pixels.permute(0, 3, 1, 2).to(torch.float32).div(255)
+        return scaled.sub(self.mean).div(self.std)
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
 
 
 class MultimodalViralityPredictor(nn.Module):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.config import TextConfig, VisionConfig
-from model.encoders import TextEncoder, VisionEncoder, text_config
+from model.network import TextEncoder, VisionEncoder, text_config
 
 from torchvision.models import ResNet50_Weights, resnet50  # isort: skip
 from transformers import BertModel  # isort: skip

@@ -11,6 +11,7 @@ from tests.support.house import (
     ROOT,
     climbing_imports,
     forbidden_imports,
+    imported_modules,
     imported_packages,
     long_functions,
     modules,
@@ -75,6 +76,17 @@ def test_imports_in_serving_go_down() -> None:
     assert found == []
 
 
+def test_what_serves_does_not_import_the_compiler() -> None:
+    """serving/ and model/compiled/ run where only requirements/serve.txt is installed."""
+    found = [
+        f"{module}:{line} imports {name}"
+        for module in [*modules("serving"), *modules("model/compiled")]
+        for line, name in imported_modules(tree_of(module))
+        if name.split(".")[:2] == ["model", "compile"]
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize(
     ("module", "line"),
     [
@@ -126,7 +138,7 @@ def test_a_forbidden_import_is_caught(package: str, line: str) -> None:
         ("serving", "from model.engine import Engine"),
         ("serving", "from . import settings"),
         ("training", "import torch, features, preprocessing.text, model.network"),
-        ("model", "from model.encoders import TextEncoder\nimport torchvision"),
+        ("model", "from model.network import TextEncoder\nimport torchvision"),
         ("clients", "import requests"),
     ],
 )

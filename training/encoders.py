@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.config import FusionConfig, TextConfig, VisionConfig
 from model.demo import prefixed
-from model.encoders import TextEncoder, text_config
+from model.network import TextEncoder, text_config
 from model.pretrained import (
     BERT_BASE_UNCASED,
     BERT_BASE_UNCASED_REVISION,

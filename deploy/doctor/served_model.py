@@ -61,7 +61,7 @@ def _for_this_processor(says: str, compiled_on: str) -> Finding:
         return Finding(
             "Engine", NOTE, f"{says}, on {compiled_on}", "whether that is this one, OpenVINO will tell"
         )
-    from model.compiled.origin import processor as this_processor
+    from model.compiled.bundle import processor as this_processor
 
     if compiled_on == this_processor():
         return Finding("Engine", OK, f"{says}, on this processor")

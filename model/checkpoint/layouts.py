@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint.outline import EXPECTED, outline
 from model.config import IMAGENET_MEAN, IMAGENET_STD, POOLINGS, FusionConfig, TextConfig, VisionConfig
 from model.values import finite_number, shown, whole_number
 
@@ -29,6 +28,13 @@ COUNTER = ".num_batches_tracked"
 HEAD_SIZE = 64
 KNOWN_HIDDEN_SIZES = (128, 256, 512, 768, 1024)
 PIXELS = (32, 1024)
+
+MAX_GROUPS = 5  # of names, in an error
+MAX_NAME = 40
+EXPECTED = (
+    "text_encoder.bert.*, fusion.0.weight (1024 x inputs), fusion.3.weight (256 x 1024), classifier.weight "
+    "(2 x 256), regressor.weight (1 x 256), and vision_encoder.feature_extractor.* where it reads images"
+)
 
 
 class LayoutError(Exception):
@@ -219,3 +225,35 @@ def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
 def _mapping(declared: Any) -> Mapping[str, Any]:
     """What a file declares, where it declares anything that can be read by name."""
     return declared if isinstance(declared, Mapping) else {}
+
+
+def outline(contents: Mapping[Any, Any]) -> str:
+    """The names of `contents` grouped by their first part, each with its number of entries and one shape."""
+    groups: dict[str, list[Any]] = {}
+    for name in contents:
+        groups.setdefault(str(name).partition(".")[0], []).append(name)
+    shown = [_describe(group, names, contents) for group, names in list(groups.items())[:MAX_GROUPS]]
+    if len(groups) > MAX_GROUPS:
+        shown.append(f"{len(groups) - MAX_GROUPS} more groups")
+    return f"{len(contents)} entries: {', '.join(shown)}" if contents else "nothing"
+
+
+def _describe(group: str, names: list[Any], contents: Mapping[Any, Any]) -> str:
+    first = names[0]
+    kind = _kind(contents[first])
+    if len(names) == 1:
+        return f"{_short(str(first))} {kind}"
+    return f"{_short(group)}.* ({len(names)}, the first {_short(str(first))} {kind})"
+
+
+def _kind(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"({' x '.join(str(size) for size in tuple(shape)[:6]) or 'a number'})"
+    if isinstance(value, Mapping):
+        return f"(dict of {len(value)}: {', '.join(_short(str(key)) for key in list(value)[:3])})"
+    return f"({type(value).__name__})"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 3] + "..."

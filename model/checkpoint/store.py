@@ -6,11 +6,13 @@ code. Files in the owner's older layouts are translated in `model.checkpoint.lay
 """
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,11 +22,19 @@ from model.checkpoint.file import CheckpointError as CheckpointError  # part of 
 from model.checkpoint.file import check_file
 from model.checkpoint.layouts import LayoutError, infer_config, normalise_state_dict
 from model.checkpoint.metadata import FORMAT, MetadataError, is_absent
-from model.checkpoint.unpickle import unpickle
 from model.config import FusionConfig
 from model.network import MultimodalViralityPredictor
 from model.velocity import Velocity
 
+ZIP_MAGIC = b"PK\x03\x04"
+# What NumPy's own scalars (a metric saved as numpy.float64) need to be read; none of them runs code.
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+NUMPY_SCALARS: list[Any] = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    _SCALAR,
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+]
 STATISTICS = ("scalar_features", "feature_stats", "velocity")
 RECORDS = ("test_metrics", "golden", "provenance", "distributions")
 SIDECAR_KEYS = (*STATISTICS, "calibration", "text", "distributions", "titles")
@@ -235,3 +245,27 @@ def _checked_metadata(config: FusionConfig, said: Mapping[str, Any]) -> dict[str
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+
+
+def unpickle(path: Path) -> Any:
+    """What `torch.save` wrote to `path`: tensors, containers and plain values. Raises `CheckpointError`."""
+    try:
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except Exception as exc:
+        # The unpickler meets whatever a damaged file spells: RuntimeError, EOFError, KeyError, TypeError,
+        # MemoryError and more. Whatever it raises, the file is at fault.
+        if isinstance(exc, pickle.UnpicklingError) and "global" in str(exc).lower():
+            raise CheckpointError(
+                f"{path}: holds objects whose loading would run code, which is never allowed. Save only "
+                "tensors and plain values, then try again."
+            ) from exc
+        raise CheckpointError(
+            f"{path}: is truncated or not a torch.save file ({path.stat().st_size} bytes, "
+            f"{type(exc).__name__}). Copy it again."
+        ) from exc
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC

@@ -21,15 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.checkpoint.file import CheckpointError
-from model.checkpoint.location import LocationError, locate_checkpoint
-from model.compile.calibration_set import BUNDLED, CalibrationInputs, calibration_inputs, draw_scalars
-from model.compile.candidates import FusionGraph
+from model.checkpoint.file import CheckpointError, LocationError, locate_checkpoint
+from model.compile.calibration_set import (
+    BUNDLED,
+    CalibrationInputs,
+    calibration_inputs,
+    calibration_sha256,
+    draw_scalars,
+)
 from model.compile.fidelity import HIGHEST, LOWEST, ROWS, Judge, Vectored, rows_of
-from model.compile.precision import Verdict, choose_together, judge_tower
-from model.compile.table import summary, table
-from model.compiled.bundle import Bundle, bundle_directory, write_manifest
-from model.compiled.origin import current_bundle, origin_of
+from model.compile.precision import FusionGraph, Verdict, choose_together, judge_tower
+from model.compiled.bundle import Bundle, bundle_directory, current_bundle, origin_of, write_manifest
 
 if TYPE_CHECKING:
     from model.checkpoint.store import Checkpoint
@@ -51,7 +53,8 @@ def compile_checkpoint(
     `threads` is what a forward may use while candidates are timed; by default every processor that this
     process may run on. Raises `CheckpointError`.
     """
-    origin = origin_of(checkpoint, precision, calibration)
+    origin = origin_of(checkpoint, precision)
+    origin["calibration_sha256"] = calibration_sha256(calibration)
     target = out or bundle_directory(checkpoint, origin["checkpoint_sha256"])
     found = current_bundle(target, origin)
     if found is not None:
@@ -187,6 +190,44 @@ def _processors() -> int:
 
 def _say(message: str) -> None:
     print(message, flush=True)
+
+
+def table(bundle: Bundle) -> str:
+    """The report for people: a line per tower and candidate."""
+    lines = [
+        f"{bundle.directory}: {summary(bundle)}, compiled in {bundle.report['seconds']:.0f} s",
+        f"  {'tower':6} {'as':5} {'time at batch 1, 8':>18} {'score p99':>10} {'max':>8} {'spearman':>9} "
+        f"{'velocity p99':>12} {'cosine p1':>10} {'variance':>9}",
+    ]
+    for tower, said in bundle.report["towers"].items():
+        for precision, figures in said["candidates"].items():
+            mark = "*" if precision == said["chosen"] else " "
+            lines.append(f"{mark} {tower:6} {precision:5} {_figures(figures)}")
+            if figures["refused"]:
+                lines.append(f"  {tower:6} {precision:5} refused: {figures['refused']}")
+    lines.append(f"  together{'':24} {_scores(bundle.report['together'])}")
+    lines.append("* is served; times are ratios to f32 on this processor. The fusion is always f32.")
+    return "\n".join(lines)
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    if "viral_score_p99" not in figures:
+        return ""
+    times = f"{figures['time_batch_1']:.2f}, {figures['time_batch_8']:.2f}"
+    vectors = f"{figures['vector_cosine_p1']:10.5f} {figures['vector_variance_kept']:9.5f}"
+    return f"{times:>18} {_scores(figures)} {vectors}"
+
+
+def _scores(figures: Mapping[str, Any]) -> str:
+    return (
+        f"{figures['viral_score_p99']:10.6f} {figures['viral_score_max']:8.5f} "
+        f"{figures['spearman']:9.6f} {figures['velocity_p99']:12.6f}"
+    )
+
+
+def summary(bundle: Bundle) -> str:
+    """The precision of each tower."""
+    return ", ".join(f"{tower} {precision}" for tower, precision in bundle.precision.items())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import model.torchvision_compat  # noqa: F401  must precede every import of transformers; it says why
-from model.compile.no_telemetry import without_telemetry
+from model.compile.quantise import without_telemetry
 from model.compiled.packing import TEXT_INPUTS, packed_row
 from model.network import MultimodalViralityPredictor
 

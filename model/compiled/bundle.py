@@ -11,18 +11,21 @@ Read without torch. A file that is missing, changed or of another format is one 
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 from numpy.typing import NDArray
 
 from model.card import ModelCard
-from model.checkpoint.file import CheckpointError
+from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError, check_file
 
 FORMAT = 2
+RECIPE = 3  # raise it when the same inputs would give another bundle
 MANIFEST = "bundle.json"
 TOWERS = ("text", "image", "fusion")
 PRECISIONS = ("f32", "bf16", "int8")  # from exact to coarse
@@ -143,3 +146,40 @@ def _digests(directory: Path, names: Iterable[str]) -> Iterable[tuple[str, str]]
     for name in names:
         with (directory / name).open("rb") as file:
             yield name, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def origin_of(checkpoint: Path, precision: str) -> dict[str, Any]:
+    """What decides whether a bundle is current: the files' sha256, the recipe and the processor.
+
+    Raises `CheckpointError`.
+    """
+    sidecar = checkpoint.with_suffix(SIDECAR_SUFFIX)
+    return {
+        "checkpoint_sha256": check_file(checkpoint, None),
+        "sidecar_sha256": check_file(sidecar, None) if sidecar.exists() else None,
+        "precision": precision,
+        "recipe": RECIPE,
+        "openvino": ov.__version__,
+        "processor": processor(),
+    }
+
+
+def current_bundle(directory: Path, origin: dict[str, Any]) -> Bundle | None:
+    """The bundle in `directory` if it is intact and has all of `origin`."""
+    try:
+        bundle = read_bundle(directory)
+    except BundleError:
+        return None
+    return bundle if origin.items() <= bundle.report.get("origin", {}).items() else None
+
+
+def processor() -> str:
+    """The processor's name and whether it computes in BF16 and INT8."""
+    core = ov.Core()
+    name = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip() or platform.processor()
+    return f"{name} ({', '.join(sorted(capabilities() & {'BF16', 'INT8'})) or 'neither BF16 nor INT8'})"
+
+
+def capabilities() -> set[str]:
+    """The precisions that this processor computes in natively, by OpenVINO's names."""
+    return set(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))

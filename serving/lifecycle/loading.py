@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
 from model.card import ModelCard
-from model.checkpoint.file import CheckpointError, check_file
-from model.checkpoint.location import locate_checkpoint
-from model.compile.calibration_set import BUNDLED
-from model.compiled.bundle import Bundle, bundle_directory, is_bundle, read_bundle
+from model.checkpoint.file import CheckpointError, check_file, locate_checkpoint
+from model.compiled.bundle import Bundle, bundle_directory, current_bundle, is_bundle, origin_of, read_bundle
 from model.compiled.engine import OpenVinoEngine
-from model.compiled.origin import current_bundle, origin_of
 from model.engine import Engine
 from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
@@ -111,14 +108,14 @@ def _bundle_of(path: Path, settings: Settings) -> Bundle:
     """The compiled bundle of a checkpoint, if it is there and up to date."""
     if settings.checkpoint_sha256:
         check_file(path, settings.checkpoint_sha256)
-    origin = origin_of(path, settings.precision, BUNDLED)
+    origin = origin_of(path, settings.precision)
     directory = bundle_directory(path, origin["checkpoint_sha256"])
     bundle = current_bundle(directory, origin)
     if bundle is not None:
         return bundle
     if importlib.util.find_spec("torch") is not None:
         raise NotCompiledError(path)
-    if is_bundle(directory):  # of another processor or another list of calibration texts, and still faithful
+    if is_bundle(directory):  # compiled for another processor, and still faithful
         return _given_bundle(directory, settings)
     raise CheckpointError(
         f"{path}: is not compiled, and torch is not installed here to do it. Run `python -m model.compile` "

@@ -9,8 +9,7 @@ from functools import partial
 
 import structlog
 
-from model.checkpoint.file import CheckpointError
-from model.checkpoint.location import LocationError
+from model.checkpoint.file import CheckpointError, LocationError
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnails.cache import ThumbnailCache
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy

@@ -13,8 +13,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import BaseModel, Field
 
-from model.checkpoint.file import CheckpointError
-from model.checkpoint.location import LocationError
+from model.checkpoint.file import CheckpointError, LocationError
 from serving.errors import (
     CheckpointRefusedError,
     KeylessError,

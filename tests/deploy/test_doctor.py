@@ -172,7 +172,7 @@ def test_a_bundle_of_another_processor_is_told(checkout: Path) -> None:
 
 def test_a_bundle_of_this_processor_is_fine(checkout: Path) -> None:
     """The processor is asked for in the words that the compiler noted."""
-    from model.compiled.origin import processor
+    from model.compiled.bundle import processor
 
     compiled(checkout, processor())
     _, found = examine(checkout, with_environment(checkout))

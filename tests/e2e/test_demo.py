@@ -16,8 +16,7 @@ from PIL import Image
 
 from features import MILES_V1, FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint
-from model.compiled.bundle import read_bundle
-from model.compiled.origin import capabilities
+from model.compiled.bundle import capabilities, read_bundle
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.model.transcription import Transcription
 from tests.support.service import ROOT, Service, free_port, ready_service, started_service, wait_for

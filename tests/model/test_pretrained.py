@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.config import TextConfig, VisionConfig
-from model.encoders import TextEncoder, VisionEncoder, bert_config, text_config
+from model.network import TextEncoder, VisionEncoder, bert_config, text_config
 from model.pretrained import (
     EncoderSourceError,
     fingerprint,

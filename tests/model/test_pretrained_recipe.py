@@ -13,7 +13,7 @@ import pytest
 from model.checkpoint.store import write_checkpoint
 from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import Bundle
-from model.encoders import text_config
+from model.network import text_config
 from model.pretrained import pretrained_text_encoder
 from tests.support.tiny import tiny_checkpoint, tiny_config, tiny_state
 

@@ -21,7 +21,7 @@ import model.torchvision_compat  # noqa: F401  must precede torchvision
 from torchvision import transforms  # isort: skip
 
 from model.config import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
-from model.encoders import VisionEncoder
+from model.network import VisionEncoder
 from preprocessing.image import (
     ImageError,
     ImageLimits,

@@ -98,17 +98,21 @@ def climbing_imports(module: str, tree: ast.Module) -> list[str]:
     if floor is None:
         return []
     wrong = []
-    for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            target = storey_of(name)
-            if target is not None and name.split(".")[:2] != room and target <= floor < len(STOREYS) - 1:
-                wrong.append(f"line {node.lineno}: {module} may not import {name}")
+    for line, name in imported_modules(tree):
+        target = storey_of(name)
+        if target is not None and name.split(".")[:2] != room and target <= floor < len(STOREYS) - 1:
+            wrong.append(f"line {line}: {module} may not import {name}")
     return wrong
+
+
+def imported_modules(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import; `from a import b` is both `a` and `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.lineno, node.module
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
 
 
 def forbidden_imports(package: str, tree: ast.Module) -> list[str]:

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from deploy.ray.tower import Step, Tower
 from deploy.ray.tower_engine import Ask, TowerFullError, TowerLostError, TowersEngine
 from features import Video
-from model.compile.sample_images import draw_images
+from model.compile.calibration_set import draw_images
 from model.compiled.bundle import Bundle, read_bundle
 from model.compiled.engine import OpenVinoEngine
 from serving.errors import NotReadyError, OverloadedError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint.location import LocationError, locate_checkpoint, parse_hub_location
+from model.checkpoint.file import LocationError, locate_checkpoint, parse_hub_location
 from tests.model.checkpoint.file_hub import COMMIT, file_hub
 from tests.support.service import ROOT
 
@@ -62,7 +62,7 @@ def test_an_impossible_repository_name_is_one_clear_error():
 def located(address: str, hub: str, cache: Path) -> Path:
     """What `address` becomes in a process that knows this hub and an empty cache."""
     script = (
-        "import sys; from model.checkpoint.location import locate_checkpoint; "
+        "import sys; from model.checkpoint.file import locate_checkpoint; "
         "print(locate_checkpoint(sys.argv[1]))"
     )
     done = subprocess.run(

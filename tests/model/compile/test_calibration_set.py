@@ -11,11 +11,11 @@ from model.compile.calibration_set import (
     IMAGES,
     CalibrationError,
     calibration_inputs,
+    draw_images,
     draw_scalars,
     read_texts,
     with_drawn_words,
 )
-from model.compile.sample_images import draw_images
 from tests.model.small import small_checkpoint
 from tests.support.tiny import tiny_checkpoint
 

@@ -14,9 +14,8 @@ from model.checkpoint.store import CheckpointError, sidecar_path, write_checkpoi
 from model.compile.__main__ import compile_checkpoint, main
 from model.compile.export import export_towers
 from model.compile.precision import PrecisionError
-from model.compiled.bundle import MANIFEST, bundle_directory, is_bundle, read_bundle
+from model.compiled.bundle import MANIFEST, bundle_directory, capabilities, is_bundle, read_bundle
 from model.compiled.engine import OpenVinoEngine
-from model.compiled.origin import capabilities
 from model.compiled.packing import packed_row
 from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint

@@ -5,9 +5,9 @@ import openvino as ov
 import pytest
 
 from model.compile.calibration_set import CalibrationInputs, Texts, calibration_inputs, with_drawn_words
-from model.compile.candidates import TowerCandidate
 from model.compile.export import export_towers
 from model.compile.fidelity import compare_vectors
+from model.compile.precision import TowerCandidate
 from model.compile.quantise import quantise
 from tests.support.tiny import tiny_checkpoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.compile.sample_images import draw_images
+from model.compile.calibration_set import draw_images
 from model.compiled.engine import OpenVinoEngine, threads_by_tower
 from model.torch_engine import TorchEngine
 from tests.support.tiny import tiny_checkpoint
