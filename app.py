@@ -26,7 +26,7 @@ from serving.http.page import PageFiles, home_page
 from serving.http.paths import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
 from serving.http.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, UNHEALTHY
 from serving.http.schemas import ABOUT, BatchRequest, BatchResponse, Health, PredictRequest, PredictResponse
-from serving.lifecycle.loading import Build, whole
+from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.predictor import Predictor
 from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep
 from serving.observability.metrics import Telemetry
@@ -118,7 +118,9 @@ async def metrics(request: Request) -> Response:
 
 
 def create_app(
-    settings: Settings | None = None, on_failure: Callable[[str], None] = lambda _: None, build: Build = whole
+    settings: Settings | None = None,
+    on_failure: Callable[[str], None] = lambda _: None,
+    engine_factory: EngineFactory = in_process_engine,
 ) -> FastAPI:
     """The app. It loads the model beside answering; `on_failure` hears why it has none, or none any more."""
     settings = settings or Settings.from_environment()
@@ -127,17 +129,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with Predictor.open(settings, admission, on_failure, build) as predictor:
+        async with Predictor.open(settings, admission, on_failure, engine_factory) as predictor:
             telemetry.watch(predictor)
             reloader = Reloader(predictor, telemetry.registry)
             yield {"predictor": predictor, "telemetry": telemetry, "reloader": reloader}
 
-    app = FastAPI(
-        **ABOUT,
-        lifespan=lifespan,
-        redirect_slashes=False,  # a redirect would echo the client's Host header
-        telemetry=FASTAPI_OFF,
-    )
+    # A redirect of slashes would echo the client's Host header.
+    app = FastAPI(**ABOUT, lifespan=lifespan, redirect_slashes=False, telemetry=FASTAPI_OFF)
     app.include_router(router)
     app.mount("/page", PageFiles())
     install_error_handlers(app)

@@ -24,7 +24,7 @@ from ray.serve.handle import DeploymentHandle
 from app import create_app
 from deploy.ray.tower import require_bundle
 from deploy.ray.towers import deployed, engine_on, settle
-from serving.lifecycle.loading import Build, whole
+from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.predictor import HEALTHY, Predictor
 from serving.settings import Settings
 
@@ -44,8 +44,8 @@ Send = Callable[[Message], Awaitable[None]]
 class Replica:
     """The app as plain ASGI under Ray, which knows of a lifespan but not of what it hands to requests."""
 
-    def __init__(self, settings: Settings, build: Build = whole) -> None:
-        self._app = create_app(settings, build=build)
+    def __init__(self, settings: Settings, engine_factory: EngineFactory = in_process_engine) -> None:
+        self._app = create_app(settings, engine_factory=engine_factory)
         self._state: dict[str, Any] = {}
 
     @property

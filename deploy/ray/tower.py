@@ -16,9 +16,8 @@ import numpy as np
 from model.compiled.bundle import Bundle
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Vectors
-from serving.lifecycle.doubt import Doubt
 from serving.lifecycle.loading import load_model
-from serving.lifecycle.supervision import Watchdog
+from serving.lifecycle.supervision import Supervisor
 from serving.scoring.batching import BatchingQueue, QueueClosedError
 from serving.scoring.model import LoadedModel
 from serving.scoring.towers import GREY, Vector
@@ -32,13 +31,10 @@ class Tower:
 
     def __init__(self, model: LoadedModel, step: Step, forward: Executor, settings: Settings) -> None:
         self.model = model
-        self.problem: str | None = None
-        """Why this tower should be asked no more, None when all is well."""
         self._step = step
         run, length = (self._run_texts, _tokens) if step == "text" else (self._run_images, _one)
         self.queue = BatchingQueue[Any, Vector](run, forward, settings.max_batch_size, length=length)
-        self._doubt = Doubt(self.probe, self._fail)
-        self._watchdog = Watchdog({step: self.queue}, settings.forward_timeout_s, self._fail)
+        self._supervisor = Supervisor({step: self.queue}, self.probe, settings.forward_timeout_s)
 
     @classmethod
     @asynccontextmanager
@@ -56,13 +52,13 @@ class Tower:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve the queue, and look after it."""
-        async with self.queue:
-            watch = asyncio.create_task(self._watchdog.run())
-            try:
-                yield
-            finally:
-                watch.cancel()
-                self._doubt.stop()
+        async with self.queue, self._supervisor:
+            yield
+
+    @property
+    def problem(self) -> str | None:
+        """Why this tower should be replaced; None while it works."""
+        return self._supervisor.fault
 
     async def encode(self, fingerprint: str, items: Sequence[Any]) -> Vectors | None:
         """The vectors of texts (ids, types) or of pixels, (B, dim) in order; None for another model's caller.
@@ -76,11 +72,11 @@ class Tower:
         except QueueClosedError:
             raise
         except Exception:
-            self._doubt.failed()
+            self._supervisor.report_failure()
             raise
         vectors = np.stack([one.result for one in ran])
         if not np.isfinite(vectors).all():
-            self._doubt.failed()  # its caller refuses the row: that may be the row's fault, or the model's
+            self._supervisor.report_failure()  # the caller rejects the row
         return vectors
 
     async def probe(self) -> None:
@@ -102,9 +98,6 @@ class Tower:
 
     def _run_images(self, images: Sequence[Any]) -> list[Vector]:
         return list(self.model.engine.encode_image(np.stack(images)))
-
-    def _fail(self, line: str) -> None:
-        self.problem = line
 
 
 def require_bundle(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from deploy.ray.tower_engine import AT_ONCE, TowerFullError, TowerLostError, Tow
 from model.compiled.bundle import Bundle
 from model.engine import Vectors
 from serving.errors import EngineFailedError
-from serving.lifecycle.loading import Build
+from serving.lifecycle.loading import EngineFactory
 from serving.observability.metrics import configure_logging
 from serving.scoring.batching import QueueClosedError
 from serving.settings import Settings
@@ -62,7 +62,7 @@ def settle(cores: int) -> Settings:
     return settings
 
 
-def engine_on(towers: Mapping[Step, DeploymentHandle[Any]], settings: Settings) -> Build:
+def engine_on(towers: Mapping[Step, DeploymentHandle[Any]], settings: Settings) -> EngineFactory:
     """What makes the engine of an ingress replica, and waits until the towers answer."""
     # From process to process by gRPC, which costs less than an object of Ray's for each question.
     encode = {

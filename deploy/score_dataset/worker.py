@@ -18,8 +18,7 @@ from deploy.score_dataset.sources import Cells, Malformed, Table, as_json
 from serving.errors import MilesError, ModalityRequiredError
 from serving.http.batch import checked
 from serving.http.schemas import FailedItem, PredictResponse
-from serving.lifecycle.instance import thumbnail_policy
-from serving.lifecycle.predictor import HEALTHY, Predictor
+from serving.lifecycle.predictor import HEALTHY, Predictor, thumbnail_policy
 from serving.observability.metrics import configure_logging
 from serving.scoring.admission import Admission
 from serving.settings import Settings

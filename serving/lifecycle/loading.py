@@ -25,8 +25,8 @@ from serving.scoring.drift import SCORE
 from serving.scoring.model import LoadedModel
 from serving.settings import Settings
 
-Build = Callable[[Bundle, int], Engine]
-"""Makes the engine that runs a bundle with so many threads."""
+EngineFactory = Callable[[Bundle, int], Engine]
+"""Makes the engine that runs a bundle, with this number of threads."""
 
 
 class NotCompiledError(CheckpointError):
@@ -37,20 +37,20 @@ class NotCompiledError(CheckpointError):
         self.path = path
 
 
-def whole(bundle: Bundle, threads: int) -> OpenVinoEngine:
-    """An engine that runs every step here, warm."""
+def in_process_engine(bundle: Bundle, threads: int) -> OpenVinoEngine:
+    """A warm engine that runs every step in this process."""
     engine = OpenVinoEngine(bundle, threads)
     engine.warm_up()
     return engine
 
 
-def load_model(settings: Settings, build: Build = whole) -> LoadedModel:
-    """Locate and check the model, and have `build` make the engine that runs its bundle.
+def load_model(settings: Settings, engine_factory: EngineFactory = in_process_engine) -> LoadedModel:
+    """Locate and check the model; `engine_factory` makes the engine that runs its bundle.
 
     Call it in the thread that will run the engine. Raises `CheckpointError` or `LocationError`;
     `NotCompiledError`, which is a `CheckpointError`, where compiling would help.
     """
-    card, engine, fidelity = _load_engine(settings, build)
+    card, engine, fidelity = _load_engine(settings, engine_factory)
     vision = card.config.vision
     return LoadedModel(
         card=card,
@@ -65,13 +65,15 @@ def load_model(settings: Settings, build: Build = whole) -> LoadedModel:
     )
 
 
-def _load_engine(settings: Settings, build: Build) -> tuple[ModelCard, Engine, dict[str, Any] | None]:
+def _load_engine(
+    settings: Settings, engine_factory: EngineFactory
+) -> tuple[ModelCard, Engine, dict[str, Any] | None]:
     path = locate_checkpoint(settings.checkpoint)
     threads = settings.threads or usable_cpus()
     if settings.engine == "torch":
         return *_load_torch(path, settings, threads), None
     bundle = _given_bundle(path, settings) if is_bundle(path) else _bundle_of(path, settings)
-    return bundle.card, build(bundle, threads), bundle.report
+    return bundle.card, engine_factory(bundle, threads), bundle.report
 
 
 def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard, Engine]:

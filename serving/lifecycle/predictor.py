@@ -1,4 +1,4 @@
-"""The service's heart as HTTP sees it: is it ready, and what is the score of this video?"""
+"""The front door to the model: whether it is ready, what it scores, and which model it is."""
 
 import asyncio
 import gc
@@ -10,13 +10,12 @@ from functools import partial
 import structlog
 
 from model.checkpoint.file import CheckpointError, LocationError
-from preprocessing.image import ImageLimits
 from preprocessing.thumbnails.cache import ThumbnailCache
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy
 from serving.cpu import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
-from serving.lifecycle.instance import Generation, Shared, thumbnail_policy
-from serving.lifecycle.loading import Build, whole
+from serving.lifecycle.instance import ModelInstance
+from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.scoring.admission import Admission
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache
@@ -29,23 +28,44 @@ HEALTHY = "healthy"
 log = structlog.get_logger()
 
 
-class Predictor:
-    """Loads the model beside the running server, scores with it, and changes it for another one.
+def thumbnail_policy(settings: Settings) -> ThumbnailPolicy:
+    """The fetcher's limits from the settings."""
+    return ThumbnailPolicy(
+        timeout_s=settings.thumbnail_timeout_s,
+        max_bytes=settings.thumbnail_max_bytes,
+        allowed_hosts=settings.thumbnail_allowed_hosts,
+        trusted_networks=settings.thumbnail_trusted_networks,
+    )
 
-    `status` is `loading`, `healthy`, or says why there will be no model, or none any more.
+
+class Predictor:
+    """Loads the model in the background, scores with it, and replaces it with another one.
+
+    `status` is `loading`, `healthy`, `stopping`, or `failed: ` and why.
     """
 
-    def __init__(self, settings: Settings, admission: Admission) -> None:
-        self.settings = settings
-        self.admission = admission
+    def __init__(
+        self,
+        settings: Settings,
+        admission: Admission,
+        cache: VectorCache,
+        thumbnails: ThumbnailCache,
+        workers: ThreadPoolExecutor,
+        engine_factory: EngineFactory,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self.settings, self.admission, self.cache = settings, admission, cache
+        self.shared_cache = cache.shared
         self.status = "loading"
-        self.cache = VectorCache(settings.cache_bytes)
-        self.shared_cache: SharedCache | None = None
-        self._shared: Shared | None = None
-        self._generation: Generation | None = None
+        self._start = partial(
+            ModelInstance.start, settings, cache, thumbnails, workers, engine_factory, self._on_fault
+        )
+        self._workers = workers
+        self._on_failure = on_failure
+        self._instance: ModelInstance | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._loading: asyncio.Task[LoadedModel] | None = None
-        self._has_hung = False
+        self._is_broken = False
 
     @classmethod
     @asynccontextmanager
@@ -54,48 +74,44 @@ class Predictor:
         settings: Settings,
         admission: Admission,
         on_failure: Callable[[str], None] = lambda _: None,
-        build: Build = whole,
+        engine_factory: EngineFactory = in_process_engine,
         policy: ThumbnailPolicy | None = None,
     ) -> AsyncIterator["Predictor"]:
-        """A predictor that is loading; it owns its threads, its connections and its models.
+        """A predictor that has started loading; it owns its threads, connections and models.
 
-        `on_failure` hears one line if the model cannot be loaded or stops answering: the process has no use
-        without it. `build` makes the engine of a compiled model; `policy` stands for the settings' one.
+        `on_failure` is called with one line if the first model cannot be loaded, or if a model breaks in
+        service; the process should end then. `policy` replaces the one that the settings give.
         """
-        predictor = cls(settings, admission)
         async with AsyncExitStack() as stack:
-            processors = usable_cpus()
-            workers = ThreadPoolExecutor(processors, thread_name_prefix="worker")
-            stack.callback(predictor._end, workers)
+            shared_cache = None
             if settings.shared_cache_url is not None:
                 url = settings.shared_cache_url.get_secret_value()
-                shared = SharedCache.open(url, settings.shared_cache_timeout_s)
-                predictor.shared_cache = await stack.enter_async_context(shared)
-                predictor.cache = VectorCache(settings.cache_bytes, predictor.shared_cache)
+                shared_cache = await stack.enter_async_context(
+                    SharedCache.open(url, settings.shared_cache_timeout_s)
+                )
             fetcher = await stack.enter_async_context(ThumbnailFetcher(policy or thumbnail_policy(settings)))
-            predictor._shared = Shared(
+            predictor = cls(
                 settings,
-                predictor.cache,
+                admission,
+                VectorCache(settings.cache_bytes, shared_cache),
                 ThumbnailCache(fetcher, settings.thumbnail_ttl_s),
-                ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels),
-                workers,
-                processors,
-                partial(predictor._hang, on_failure),
-                build,
+                ThreadPoolExecutor(usable_cpus(), thread_name_prefix="worker"),
+                engine_factory,
+                on_failure,
             )
             stack.push_async_callback(predictor._close)
-            predictor.load().add_done_callback(partial(predictor._judge, on_failure))
+            predictor.load().add_done_callback(predictor._on_first_load)
             yield predictor
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """What scores, None before it is ready."""
-        return self._generation.pipeline if self._generation else None
+        """The serving model's pipeline; None until one is loaded."""
+        return self._instance.pipeline if self._instance else None
 
     @property
     def model(self) -> LoadedModel | None:
-        """The loaded model, None before it is ready."""
-        return self._generation.pipeline.model if self._generation else None
+        """The serving model; None until one is loaded."""
+        return self._instance.pipeline.model if self._instance else None
 
     @property
     def is_loading(self) -> bool:
@@ -103,22 +119,22 @@ class Predictor:
         return self._loading is not None and not self._loading.done()
 
     def load(self) -> "asyncio.Task[LoadedModel]":
-        """Load what the settings name beside what serves, if anything does, and switch to it.
+        """Load the checkpoint that the settings name, then switch to it.
 
-        Only when nothing `is_loading`. Raises `CheckpointError`, `LocationError` or whatever else a load ran
-        into; what served before serves on then.
+        Only when nothing `is_loading`. If it raises `CheckpointError`, `LocationError` or any other error,
+        the model that serves stays in service.
         """
         assert not self.is_loading, "one model is loaded at a time"
         self._loading = asyncio.create_task(self._load())
         return self._loading
 
     def stop_loading(self) -> None:
-        """Give up a model that is being loaded."""
+        """Cancel the load that is running, if any."""
         if self._loading is not None:
             self._loading.cancel()
 
     def require_ready(self) -> LoadedModel:
-        """The loaded model; raises `NotReadyError` while there is none."""
+        """The serving model; raises `NotReadyError` while there is none."""
         return self._ready().pipeline.model
 
     async def predict(self, request: ScoringRequest, deadline: float | None = None) -> Prediction:
@@ -128,72 +144,62 @@ class Predictor:
     async def predict_each(
         self, requests: Sequence[ScoringRequest], deadline: float | None = None
     ) -> AsyncIterator[tuple[int, Prediction | MilesError]]:
-        """Score many videos on one model; yields (index, outcome) in the order in which they finish."""
+        """Score many videos on one model; yields (index, outcome) as each finishes."""
         try:
-            generation = self._ready()
+            instance = self._ready()
         except NotReadyError as exc:
             for index in range(len(requests)):
                 yield index, exc
             return
-        tasks = [
-            asyncio.create_task(self._outcome(generation, index, request, deadline))
-            for index, request in enumerate(requests)
-        ]
+
+        async def outcome(index: int, request: ScoringRequest) -> tuple[int, Prediction | MilesError]:
+            try:
+                return index, await self._predict(instance, request, deadline)
+            except MilesError as exc:
+                return index, exc
+
+        tasks = [asyncio.create_task(outcome(*numbered)) for numbered in enumerate(requests)]
         for task in tasks:
-            generation.hold_for(task)
+            instance.hold_until_done(task)
         try:
             for finished in asyncio.as_completed(tasks):
                 yield await finished
         finally:
-            for task in tasks:  # the client left: nobody waits for the rest
+            for task in tasks:  # unfinished only if the client has disconnected
                 task.cancel()
 
-    def _ready(self) -> Generation:
-        if self._generation is None or self.status != HEALTHY:
-            raise NotReadyError(f"The model is not ready: {self.status}. Ask again in a few seconds.")
-        return self._generation
-
-    async def _outcome(
-        self, generation: Generation, index: int, request: ScoringRequest, deadline: float | None
-    ) -> tuple[int, Prediction | MilesError]:
-        try:
-            return index, await self._predict(generation, request, deadline)
-        except MilesError as exc:
-            return index, exc
+    def _ready(self) -> ModelInstance:
+        if self._instance is None or self.status != HEALTHY:
+            raise NotReadyError(f"The model is not ready: {self.status}. Retry in a few seconds.")
+        return self._instance
 
     async def _predict(
-        self, generation: Generation, request: ScoringRequest, deadline: float | None
+        self, instance: ModelInstance, request: ScoringRequest, deadline: float | None
     ) -> Prediction:
-        with self.admission.place(), generation as pipeline:
-            try:
-                return await self._score(pipeline, request, deadline)
-            except EngineFailedError:
-                generation.doubt()
-                raise
-
-    async def _score(self, pipeline: Pipeline, request: ScoringRequest, deadline: float | None) -> Prediction:
         timeout_s = self.settings.request_timeout_s
-        try:
-            async with asyncio.timeout_at(deadline or asyncio.get_running_loop().time() + timeout_s):
-                return await pipeline.score(request)
-        except TimeoutError as exc:
-            raise PredictTimeoutError(
-                f"No score within {timeout_s:g} s of the request. Try again, or send fewer at once."
-            ) from exc
-        except QueueClosedError as exc:
-            raise NotReadyError("The service is stopping. Ask again in a few seconds.") from exc
-        except MilesError:
-            raise
-        except Exception as exc:
-            # Whatever the engine raises; the client did nothing wrong.
-            log.exception("forward_failed")
-            raise EngineFailedError("The model failed on this request. Try again.") from exc
+        with self.admission.slot(), instance as pipeline:
+            try:
+                async with asyncio.timeout_at(deadline or asyncio.get_running_loop().time() + timeout_s):
+                    return await pipeline.score(request)
+            except TimeoutError as exc:
+                raise PredictTimeoutError(
+                    f"No score within {timeout_s:g} s. Retry, or send fewer videos at once."
+                ) from exc
+            except QueueClosedError as exc:
+                raise NotReadyError("The service is stopping. Retry in a few seconds.") from exc
+            except MilesError as exc:
+                if isinstance(exc, EngineFailedError):
+                    instance.report_failure()
+                raise
+            except Exception as exc:  # an engine may raise anything
+                log.exception("forward_failed")
+                instance.report_failure()
+                raise EngineFailedError("The model failed on this request. Retry.") from exc
 
     async def _load(self) -> LoadedModel:
-        assert self._shared is not None, "an open predictor loads"
-        new = await Generation.start(self._shared, beside_another=self._generation is not None)
-        old, self._generation = self._generation, new
-        if not self._has_hung:
+        new = await self._start(beside_another=self._instance is not None)
+        old, self._instance = self._instance, new
+        if not self._is_broken:
             self.status = HEALTHY
         if old is not None:
             retiring = asyncio.create_task(self._retire(old))
@@ -201,8 +207,8 @@ class Predictor:
             retiring.add_done_callback(self._retiring.discard)
         return new.pipeline.model
 
-    async def _retire(self, old: Generation) -> None:
-        """Free a model that has been replaced, once nobody waits for it."""
+    async def _retire(self, old: ModelInstance) -> None:
+        """Free a model that has been replaced, after its last request."""
         version, fingerprint = old.pipeline.model.version, old.pipeline.model.fingerprint
         try:
             await old.idle()
@@ -211,25 +217,27 @@ class Predictor:
         if self.model is not None and self.model.fingerprint != fingerprint:
             self.cache.forget(fingerprint)
         del old
-        # A queue and the step that it runs hold each other, and the model with them: not left to chance.
-        gc.collect()
+        gc.collect()  # queues and the steps that they run refer to each other, and keep the weights alive
         log.info("model_freed", model_version=version)
 
-    def _judge(self, on_failure: Callable[[str], None], first: "asyncio.Task[LoadedModel]") -> None:
-        """What the first load's end means."""
-        if first.cancelled():
+    def _on_first_load(self, loading: "asyncio.Task[LoadedModel]") -> None:
+        if loading.cancelled():
             return
-        error = first.exception()
+        error = loading.exception()
         if isinstance(error, CheckpointError | LocationError):
-            self._fail(str(error), on_failure)
+            self._fail(str(error))
         elif error is not None:
             log.error("load_failed", exc_info=error)
-            self._fail(f"{type(error).__name__} while loading {self.settings.checkpoint}", on_failure)
+            self._fail(f"{type(error).__name__} while loading {self.settings.checkpoint}")
 
-    def _hang(self, on_failure: Callable[[str], None], line: str) -> None:
-        log.error("model_stopped_answering", detail=line)
-        self._has_hung = True
-        self._fail(line, on_failure)
+    def _on_fault(self, line: str) -> None:
+        log.error("model_broken", detail=line)
+        self._is_broken = True
+        self._fail(line)
+
+    def _fail(self, line: str) -> None:
+        self.status = f"failed: {line}"
+        self._on_failure(line)
 
     async def _close(self) -> None:
         self.status = "stopping"
@@ -237,13 +245,7 @@ class Predictor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._generation is not None:
-            await self._generation.close()
-
-    def _end(self, workers: ThreadPoolExecutor) -> None:
-        is_idle = self._generation is not None and not self._has_hung
-        workers.shutdown(wait=is_idle, cancel_futures=True)
-
-    def _fail(self, line: str, on_failure: Callable[[str], None]) -> None:
-        self.status = f"failed: {line}"
-        on_failure(line)
+        if self._instance is not None:
+            await self._instance.close()
+        is_idle = self._instance is not None and not self._is_broken
+        self._workers.shutdown(wait=is_idle, cancel_futures=True)

@@ -1,63 +1,115 @@
-"""Notices a forward that hangs, or a queue that nobody serves any more. Knows neither HTTP nor the engine.
+"""Detects a broken model: a forward that hangs, a queue that has ended, or forwards that fail on any input.
 
-A thread cannot be killed: all that is left to do is to tell everybody who waits, and to end the process.
+Knows neither HTTP nor the engine. A thread cannot be killed, so a fault is reported for the process to end,
+and every waiting request is answered.
 """
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
+
+import structlog
 
 from serving.errors import EngineFailedError
 from serving.scoring.batching import BatchingQueue
 
-TICK_S = 0.25
+CHECK_INTERVAL_S = 0.25
+FAILURES_PER_PROBE = 8
+PROBE_ATTEMPTS = 3
+PROBE_DELAY_S = 0.25  # a lack of memory may pass
+log = structlog.get_logger()
 
 
-class Watchdog:
-    """Looks after the queue of each step, four times a second."""
+class Supervisor:
+    """Watches the queue of each step, and tells a broken model from bad requests by probing it.
+
+    A context, entered while the queues are served. `fault` is the first fault as one line, None until then.
+    """
 
     def __init__(
         self,
         queues: Mapping[str, BatchingQueue[Any, Any]],
-        limit_s: float,
-        on_fault: Callable[[str], None],
-        tick_s: float = TICK_S,
+        probe: Callable[[], Awaitable[Any]],
+        forward_timeout_s: float,
+        on_fault: Callable[[str], None] = lambda _: None,
+        check_interval_s: float = CHECK_INTERVAL_S,
+        probe_delay_s: float = PROBE_DELAY_S,
     ) -> None:
-        """`on_fault` hears once what happened, before those who waited are told."""
+        """`probe` runs every step once and raises what they raise; `on_fault` is called with the fault."""
+        self.fault: str | None = None
         self._queues = queues
-        self._limit_s = limit_s
+        self._probe = probe
+        self._forward_timeout_s = forward_timeout_s
         self._on_fault = on_fault
-        self._tick_s = tick_s
-        # Looks are counted, not seconds: a process that was stopped finds its forwards as they were.
-        self._looks_allowed = math.ceil(limit_s / tick_s)
+        self._check_interval_s = check_interval_s
+        self._probe_delay_s = probe_delay_s
+        # Checks are counted, not seconds: a process that was suspended must not take its forwards for hung.
+        self._max_checks = math.ceil(forward_timeout_s / check_interval_s)
         self._seen: dict[str, tuple[int, int]] = {}
+        self._failures = 0
+        self._watching: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Look until something is wrong, then tell and fail everybody who waits."""
-        fault = None
-        while fault is None:
-            await asyncio.sleep(self._tick_s)
-            fault = self.look()
-        self._on_fault(fault)
-        for queue in self._queues.values():
-            queue.fail(EngineFailedError("The model has stopped answering. Ask again in a few seconds."))
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self._watch())
+        return self
 
-    def look(self) -> str | None:
-        """What is wrong, as one line; None when all is well."""
-        for name, queue in self._queues.items():
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [task for task in (self._watching, self._probing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def report_failure(self) -> None:
+        """Count a failed forward; every eighth starts a probe."""
+        self._failures += 1
+        is_probing = self._probing is not None and not self._probing.done()
+        if self._failures % FAILURES_PER_PROBE == 0 and not is_probing:
+            self._probing = asyncio.create_task(self._probe_model())
+
+    def check(self) -> str | None:
+        """Look at every queue once; one line about a forward that hangs or a queue that has ended."""
+        for step, queue in self._queues.items():
             if not queue.is_served:
-                return f"the queue of the {name} step has ended; the log says why"
+                return f"the queue of the {step} step has ended; see the log"
             number = queue.running
             if number is None:
-                self._seen.pop(name, None)
+                self._seen.pop(step, None)
                 continue
-            last, looks = self._seen.get(name, (number, 0))
-            looks = looks + 1 if last == number else 0
-            self._seen[name] = (number, looks)
-            if looks > self._looks_allowed:
+            last, checks = self._seen.get(step, (number, 0))
+            checks = checks + 1 if last == number else 0
+            self._seen[step] = (number, checks)
+            if checks > self._max_checks:
                 return (
-                    f"a forward of the {name} step has not ended within {self._limit_s:g} s "
+                    f"a forward of the {step} step did not finish within {self._forward_timeout_s:g} s "
                     "(MILES_FORWARD_TIMEOUT_S)"
                 )
         return None
+
+    async def _watch(self) -> None:
+        fault = None
+        while fault is None:
+            await asyncio.sleep(self._check_interval_s)
+            fault = self.check()
+        self._report(fault)
+        for queue in self._queues.values():
+            queue.fail(EngineFailedError("The model has stopped responding. Retry in a few seconds."))
+
+    async def _probe_model(self) -> None:
+        last: Exception | None = None
+        for _ in range(PROBE_ATTEMPTS):
+            try:
+                await self._probe()
+            except Exception as exc:
+                last = exc
+                await asyncio.sleep(self._probe_delay_s)
+            else:
+                log.warning("probe_succeeded", failures=self._failures)
+                return
+        self._report(f"the model fails on every input: {type(last).__name__}: {last}")
+
+    def _report(self, fault: str) -> None:
+        if self.fault is None:
+            self.fault = fault
+            self._on_fault(fault)

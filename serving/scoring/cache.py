@@ -9,12 +9,12 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.single_flight import SingleFlight
+from serving.scoring.shared_cache import SharedCache
 
 Vector = NDArray[np.float32]
 
@@ -24,16 +24,6 @@ OWNER_BYTES = 8
 # What an entry costs beside its numbers: the key, the array's and the buffer's headers, its share of the
 # table. Measured with tracemalloc; a test holds it to the truth.
 ENTRY_BYTES = 320
-
-
-class Beyond(Protocol):
-    """A store of vectors that is further away, and may have what another process computed."""
-
-    async def get(self, key: bytes) -> Vector | None:
-        """The vector under `key`, or None; never waits long, never raises."""
-
-    def put(self, key: bytes, vector: Vector) -> None:
-        """Store it some time."""
 
 
 class VectorCache:
@@ -47,7 +37,7 @@ class VectorCache:
     # Own code: the standard library's OrderedDict is the whole LRU. A caching library would save six lines,
     # and bring neither the collapsing, nor the count of evictions, nor an `await` between look-up and store.
 
-    def __init__(self, max_bytes: int, beyond: Beyond | None = None) -> None:
+    def __init__(self, max_bytes: int, shared: SharedCache | None = None) -> None:
         assert max_bytes >= 0, "a cache holds no fewer than 0 bytes"
         self.max_bytes = max_bytes
         self.bytes = 0
@@ -55,7 +45,7 @@ class VectorCache:
         self.misses = 0
         self.evictions = 0
         self._vectors: OrderedDict[bytes, Vector] = OrderedDict()
-        self._beyond = beyond
+        self.shared = shared
         self._flights = SingleFlight[tuple[Vector, bool]]()
 
     @property
@@ -94,11 +84,11 @@ class VectorCache:
 
     async def _find(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> tuple[Vector, bool]:
         self.misses += 1
-        known = await self._beyond.get(key) if self._beyond else None
+        known = await self.shared.get(key) if self.shared else None
         vector = _frozen(await compute() if known is None else known)
         self._remember(key, vector)
-        if self._beyond and known is None:
-            self._beyond.put(key, vector)
+        if self.shared and known is None:
+            self.shared.put(key, vector)
         return vector, known is not None
 
     def _remember(self, key: bytes, vector: Vector) -> None:

@@ -7,7 +7,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from features import Video, compute_features
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnails.cache import ThumbnailCache
+from serving.cpu import usable_cpus
 from serving.errors import ModalityRequiredError
 from serving.scoring import notices
 from serving.scoring.batching import BatchingQueue
@@ -29,6 +30,7 @@ from serving.scoring.model import LoadedModel
 from serving.scoring.timing import Stopwatch
 from serving.scoring.towers import ImageTower, Modality, ModalityReport, TextTower, Vector
 from serving.scoring.warnings import out_of_range_for
+from serving.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +57,32 @@ class Prediction:
     """What moved the score; None unless it was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """Who runs what: a thread for each step of the network, and some that tokenise long texts."""
-
-    text: Executor
-    image: Executor
-    fusion: Executor
-    workers: Executor
-    decoders: int
-    """How many processes decode pictures."""
-
-
 class Pipeline:
     """Scores videos with one model; each step has a queue of its own."""
 
     def __init__(
         self,
         model: LoadedModel,
+        settings: Settings,
         cache: VectorCache,
         thumbnails: ThumbnailCache,
-        limits: ImageLimits,
-        threads: Threads,
-        max_batch_size: int,
+        executors: Mapping[str, Executor],
+        workers: Executor,
     ) -> None:
+        """`executors` run the forwards of each step; `workers` tokenise long texts."""
+        limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
+        max_batch_size = settings.max_batch_size
         self.model = model
         self.drift = DriftWindow(model.scaler.feature_names_in_, model.distributions)
         self._out_of_range = out_of_range_for(
             model.scaler, model.distributions, model.scripts, model.card.provenance
         )
         self._image = ImageTower(
-            model, cache, thumbnails, limits, threads.image, threads.decoders, max_batch_size
+            model, cache, thumbnails, limits, executors["image"], usable_cpus(), max_batch_size
         )
-        self._text = TextTower(model, cache, threads.text, threads.workers, max_batch_size, self._image)
+        self._text = TextTower(model, cache, executors["text"], workers, max_batch_size, self._image)
         self._fusion = BatchingQueue[Row, tuple[float, float]](
-            self._run_fusion, threads.fusion, max_batch_size
+            self._run_fusion, executors["fusion"], max_batch_size
         )
         self._explainer = Explainer(model, self._score_rows, self._empty_text)
 

@@ -50,7 +50,7 @@ class Ending:
         raise RayTaskError("encode", "Traceback", self._said).as_instanceof_cause()
 
 
-@pytest.mark.parametrize("said", [QueueClosedError("stopping"), EngineFailedError("stopped answering")])
+@pytest.mark.parametrize("said", [QueueClosedError("stopping"), EngineFailedError("stopped responding")])
 def test_a_tower_that_is_ending_is_asked_for_elsewhere(said: Exception) -> None:
     """What it tells those who wait is no answer of ours, which has its own status."""
     from deploy.ray.towers import _ask

@@ -23,7 +23,7 @@ from model.compile.calibration_set import draw_images
 from model.compiled.bundle import Bundle, read_bundle
 from model.compiled.engine import OpenVinoEngine
 from serving.errors import NotReadyError, OverloadedError
-from serving.lifecycle.loading import Build, load_model, whole
+from serving.lifecycle.loading import EngineFactory, in_process_engine, load_model
 from serving.lifecycle.predictor import Predictor
 from serving.scoring.admission import Admission
 from serving.scoring.pipeline import ScoringRequest
@@ -168,13 +168,17 @@ async def test_a_service_on_towers_apart_scores_as_the_whole(path: Path, ask: di
         else ScoringRequest(Video(title=f"video {number}", view_count=number))
         for number in range(30)
     ]
-    assert await scores(path, asked, apart) == await scores(path, asked, whole)
+    assert await scores(path, asked, apart) == await scores(path, asked, in_process_engine)
 
 
-async def scores(path: Path, asked: Sequence[ScoringRequest], build: Build) -> list[tuple[Any, ...]]:
+async def scores(
+    path: Path, asked: Sequence[ScoringRequest], engine_factory: EngineFactory
+) -> list[tuple[Any, ...]]:
     """What a service on that engine says, asked for all at once."""
     settings = Settings(checkpoint=str(path), threads=1, max_batch_size=1)
-    async with Predictor.open(settings, Admission(64, CollectorRegistry()), build=build) as predictor:
+    async with Predictor.open(
+        settings, Admission(64, CollectorRegistry()), engine_factory=engine_factory
+    ) as predictor:
         while predictor.status == "loading":  # noqa: ASYNC110  it says so to whoever asks, as a probe does
             await asyncio.sleep(0.02)
         answers = await asyncio.gather(*map(predictor.predict, asked))
@@ -245,7 +249,7 @@ async def test_a_tower_that_fails_on_everything_says_so(path: Path) -> None:
                 await tower.encode(tower.model.fingerprint, TEXTS)
         while tower.problem is None:  # noqa: ASYNC110  it says so to whoever asks, as Ray does
             await asyncio.sleep(0.05)
-        assert "fails on whatever it is asked" in tower.problem
+        assert "fails on every input" in tower.problem
 
 
 @pytest.mark.anyio
@@ -253,9 +257,9 @@ async def test_a_tower_that_hangs_says_so(path: Path) -> None:
     """And whoever waits for it is told."""
     async with cued(path, forward_timeout_s=0.3) as (tower, engine):
         engine.gate.clear()
-        with pytest.raises(Exception, match="stopped answering"):
+        with pytest.raises(Exception, match="stopped responding"):
             await tower.encode(tower.model.fingerprint, TEXTS)
-        assert "has not ended within 0.3 s" in tower.problem
+        assert "did not finish within 0.3 s" in tower.problem
         engine.gate.set()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from serving.lifecycle.doubt import FAILURES
+from serving.lifecycle.supervision import FAILURES_PER_PROBE
 from tests.support.faulty_service import BREAK, EXIT, HANG, NOT_A_NUMBER, RAISE, cue
 from tests.support.service import Service, ready_service, started_service, wait_for
 
@@ -71,7 +71,7 @@ def test_engine_faults_are_503_and_a_hang_ends_the_process(tiny_path: Path, tmp_
         assert [entry.get("error", {}).get("status") for entry in entries] == [None, 503, None]
         assert post(service, cue(HANG)).status_code == 503
         assert service.process.wait(PATIENCE_S) == 1
-    assert "a forward of the text step has not ended within 1 s" in service.log.read_text().splitlines()[-1]
+    assert "a forward of the text step did not finish within 1 s" in service.log.read_text().splitlines()[-1]
 
 
 def test_model_that_fails_on_everything_ends_the_process(tiny_path: Path, tmp_path: Path) -> None:
@@ -79,13 +79,13 @@ def test_model_that_fails_on_everything_ends_the_process(tiny_path: Path, tmp_pa
     faulty = ["-m", "tests.support.faulty_service"]
     with started_service(tmp_path / "log", faulty, checkpoint=tiny_path, precision="f32") as service:
         wait_for(service, "/health/ready")
-        for _ in range(2 * FAILURES):
+        for _ in range(2 * FAILURES_PER_PROBE):
             assert post(service, cue(RAISE)).status_code == 503
         assert post(service, "after them").status_code == 200
-        for number in range(FAILURES):
+        for number in range(FAILURES_PER_PROBE):
             assert post(service, f"behind {number}" if number else cue(BREAK)).status_code == 503
         assert service.process.wait(PATIENCE_S) == 1
-    assert "the model fails on whatever it is asked: MemoryError" in service.log.read_text().splitlines()[-1]
+    assert "the model fails on every input: MemoryError" in service.log.read_text().splitlines()[-1]
 
 
 def test_sigterm_lets_a_request_finish(tiny_path: Path, tmp_path: Path) -> None:

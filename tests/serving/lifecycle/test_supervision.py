@@ -1,131 +1,168 @@
-"""Forwards that hang and queues that end, around a step that squares numbers."""
+"""Forwards that hang, queues that end, and failures that are probed, around a step that squares numbers."""
 
 import asyncio
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from serving.errors import EngineFailedError
-from serving.lifecycle.supervision import Watchdog
+from serving.lifecycle.supervision import FAILURES_PER_PROBE, Supervisor
 from serving.scoring.batching import BatchingQueue, QueueClosedError
-from tests.serving.scoring.test_batching import Squares, queue_of
+from tests.serving.scoring.test_batching import Squares, queue_of, until
 
 pytestmark = pytest.mark.anyio
+HUNG = "a forward of the text step did not finish within 0.05 s (MILES_FORWARD_TIMEOUT_S)"
 
 
-async def test_hung_forward_fails_everybody_and_is_told_once() -> None:
-    """A batch that does not end in time fails its items, those behind it, and whoever comes later."""
-    squares, faults = Squares(), []
+class Probe:
+    """Fails a given number of times, then succeeds."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.calls = 0
+
+    async def __call__(self) -> None:
+        """Count the call."""
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise MemoryError("on cue")
+
+
+def supervisor_of(
+    queue: BatchingQueue[Any, Any], faults: list[str], step: str = "text", timeout_s: float = 0.05
+) -> Supervisor:
+    """A supervisor that checks one queue a hundred times a second."""
+    return Supervisor({step: queue}, Probe(), timeout_s, faults.append, check_interval_s=0.01)
+
+
+async def test_hung_forward_fails_all_waiting_items_and_is_reported_once() -> None:
+    """A batch that does not finish in time fails its items, those behind it, and later ones."""
+    squares, faults = Squares(), list[str]()
     with ThreadPoolExecutor(1) as executor:
         async with queue_of(squares, executor, max_batch_size=1) as queue:
             squares.gate.clear()
             waiting = [asyncio.create_task(queue.submit(number)) for number in (2, 3)]
-            await asyncio.wait_for(Watchdog({"text": queue}, 0.05, faults.append, tick_s=0.01).run(), 5)
-            outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 1)
+            async with supervisor_of(queue, faults) as supervisor:
+                outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [EngineFailedError, EngineFailedError]
             with pytest.raises(QueueClosedError):
                 await queue.submit(4)
             squares.gate.set()
-    assert faults == ["a forward of the text step has not ended within 0.05 s (MILES_FORWARD_TIMEOUT_S)"]
+    assert faults == [supervisor.fault] == [HUNG]
 
 
-async def test_one_of_several_forwards_that_hangs_is_noticed() -> None:
-    """Batches that run beside it and end do not hide it."""
+async def test_one_hung_forward_of_several_is_detected() -> None:
+    """Batches that run beside it and finish do not hide it."""
     squares, hung, faults = Squares(), threading.Event(), list[str]()
 
     def step(batch: Sequence[int]) -> list[int]:
         if 2 in batch:
-            hung.wait(10)
-        time.sleep(0.02)  # two looks long: there is always one that has just begun
+            hung.wait()
+        time.sleep(0.02)  # two checks long: one has always just started
         return squares(batch)
+
+    async def ask_on() -> int:
+        answered = 0
+        while True:
+            try:
+                await queue.submit(3)
+            except (EngineFailedError, QueueClosedError):
+                return answered
+            answered += 1
 
     with ThreadPoolExecutor(2) as executor:
         async with BatchingQueue[int, int](step, executor, 1, at_once=2) as queue:
             waiting = asyncio.create_task(queue.submit(2))
-            await asyncio.sleep(0.01)
-            beside = asyncio.create_task(ask_on(queue))
-            watch = asyncio.create_task(Watchdog({"text": queue}, 0.05, faults.append, tick_s=0.01).run())
-            await asyncio.wait([watch], timeout=2)
-            assert len(faults) == 1
+            await until(lambda: queue.running is not None)
+            beside = asyncio.create_task(ask_on())
+            await until(lambda: len(squares.batches) > 1)
+            async with supervisor_of(queue, faults):
+                with pytest.raises(EngineFailedError):
+                    await waiting
             hung.set()
-            with pytest.raises(EngineFailedError):
-                await waiting
             assert await beside > 1
+    assert faults == [HUNG]
 
 
-async def ask_on(queue: BatchingQueue[int, int]) -> int:
-    """Ask for one square after another until the queue fails; how many there were."""
-    answered = 0
-    while True:
-        try:
-            await queue.submit(3)
-        except (EngineFailedError, QueueClosedError):
-            return answered
-        answered += 1
-
-
-async def test_many_short_forwards_are_no_hang() -> None:
-    """A queue that is never idle is all right as long as its batches end."""
+async def test_many_short_forwards_are_not_a_hang() -> None:
+    """A queue that is never idle is all right as long as its batches finish."""
     squares = Squares()
     with ThreadPoolExecutor(1) as executor:
         async with queue_of(squares, executor, max_batch_size=1) as queue:
-            watchdog = Watchdog({"text": queue}, 0.02, pytest.fail, tick_s=0.01)
+            supervisor = supervisor_of(queue, [], timeout_s=0.02)
             for number in range(20, 40):
                 squares.gate.clear()
                 waiting = asyncio.create_task(queue.submit(number))
-                await asyncio.sleep(0.005)
-                assert queue.running is not None
-                assert watchdog.look() is None
+                await until(lambda: queue.running is not None)
+                assert supervisor.check() is None
                 squares.gate.set()
                 assert (await waiting).result == number**2
 
 
-async def test_stopped_process_is_no_hang() -> None:
-    """Time that passes while nobody looks does not count: a paused process finds its forward as it was."""
+async def test_suspended_process_is_not_a_hang() -> None:
+    """Time without checks does not count: two checks far apart find nothing, the next one finds the hang."""
     squares = Squares()
     with ThreadPoolExecutor(1) as executor:
         async with queue_of(squares, executor) as queue:
             squares.gate.clear()
             waiting = asyncio.create_task(queue.submit(2))
-            await asyncio.sleep(0.01)
-            watchdog = Watchdog({"text": queue}, 0.02, pytest.fail, tick_s=0.01)
-            assert watchdog.look() is None
-            await asyncio.sleep(0.2)
-            assert watchdog.look() is None
+            await until(lambda: queue.running is not None)
+            supervisor = supervisor_of(queue, [], timeout_s=0.02)
+            assert supervisor.check() is None
+            await asyncio.sleep(0.1)
+            assert [supervisor.check() is None for _ in range(2)] == [True, False]
             squares.gate.set()
             assert (await waiting).result == 4
 
 
-async def test_queue_that_ends_answers_those_who_wait() -> None:
-    """Whatever ends a queue's loop, its waiters hear of it at once, and the watchdog says which it was."""
+async def test_queue_that_ends_fails_its_items_and_is_reported() -> None:
+    """If a queue's loop fails, waiting items fail at once, and the fault names the step."""
 
     def length(number: int) -> int:
         if number == 13:
             raise KeyError("thirteen")
         return number
 
+    faults: list[str] = []
     with ThreadPoolExecutor(1) as executor:
         async with BatchingQueue[int, int](Squares(), executor, 4, length=length) as queue:
             with pytest.raises(QueueClosedError, match="thirteen"):
-                await asyncio.wait_for(queue.submit(13), 1)
-            faults: list[str] = []
-            await asyncio.wait_for(Watchdog({"fusion": queue}, 10, faults.append, tick_s=0.01).run(), 5)
-    assert faults == ["the queue of the fusion step has ended; the log says why"]
+                await queue.submit(13)
+            async with supervisor_of(queue, faults, "fusion"):
+                await until(lambda: faults != [])
+    assert faults == ["the queue of the fusion step has ended; see the log"]
 
 
-async def test_step_that_wants_to_exit_fails_its_batch() -> None:
-    """A step that raises what is no ordinary error fails its batch alone; the queue goes on."""
+async def faults_after(probe: Probe, failures: int) -> list[str]:
+    """The faults reported after this many failed forwards."""
+    faults: list[str] = []
+    async with Supervisor({}, probe, 10, faults.append, probe_delay_s=0) as supervisor:
+        for _ in range(failures):
+            supervisor.report_failure()
+            for _ in range(20):
+                await asyncio.sleep(0)
+    return faults
 
-    def leave(numbers: Sequence[int]) -> list[int]:
-        if 13 in numbers:
-            raise SystemExit(3)
-        return list(numbers)
 
-    with ThreadPoolExecutor(1) as executor:
-        async with BatchingQueue[int, int](leave, executor, 4) as queue:
-            with pytest.raises(RuntimeError, match="SystemExit"):
-                await asyncio.wait_for(queue.submit(13), 1)
-            assert (await queue.submit(5)).result == 5
+async def test_few_failures_are_not_probed() -> None:
+    """They are put down to their requests."""
+    probe = Probe()
+    assert await faults_after(probe, FAILURES_PER_PROBE - 1) == []
+    assert probe.calls == 0
+
+
+async def test_model_that_passes_its_probes_is_not_at_fault() -> None:
+    """It is probed after every eighth failure, not after each; one failed attempt is tolerated."""
+    probe = Probe(failures=1)
+    assert await faults_after(probe, 3 * FAILURES_PER_PROBE) == []
+    assert probe.calls == 4
+
+
+async def test_model_that_fails_its_probe_is_reported_once() -> None:
+    """With the last error."""
+    fault = "the model fails on every input: MemoryError: on cue"
+    assert await faults_after(Probe(failures=99), 2 * FAILURES_PER_PROBE) == [fault]

@@ -1,4 +1,4 @@
-"""Places for videos: how many are held, who is refused, and when to come back."""
+"""Slots for videos: how many are held, which are refused, and when to retry."""
 
 import asyncio
 
@@ -12,31 +12,30 @@ from tests.serving.http.asgi import ask, scored
 from tests.serving.http.test_rate_limit import Clock
 
 
-def admission_of(places: int) -> tuple[Admission, CollectorRegistry]:
-    """An empty house and its metrics."""
+def admission_of(capacity: int, taken: int = 0) -> tuple[Admission, CollectorRegistry]:
+    """An admission with some slots taken, and its metrics."""
     registry = CollectorRegistry()
-    return Admission(places, registry, Clock()), registry
+    admission = Admission(capacity, registry, Clock())
+    for _ in range(taken):
+        admission.slot().__enter__()
+    return admission, registry
 
 
-def test_rate_is_what_was_finished_per_second_of_work() -> None:
-    """Twenty videos a second for a minute are twenty a second, whatever was guessed before."""
+def measured() -> tuple[DrainRate, Clock]:
+    """A rate after a minute of work at twenty videos a second."""
     clock = Clock()
     rate = DrainRate(clock)
     rate.begin()
     for _ in range(1200):
         clock.now += 0.05
         rate.finish()
+    return rate, clock
+
+
+def test_rate_is_videos_finished_per_second_of_work() -> None:
+    """Whatever was assumed before, and without the hour in which no video was queued."""
+    rate, clock = measured()
     assert rate.per_second == pytest.approx(20, rel=0.05)
-
-
-def test_rest_says_nothing_about_the_rate() -> None:
-    """An hour in which nothing waited changes nothing."""
-    clock = Clock()
-    rate = DrainRate(clock)
-    rate.begin()
-    for _ in range(1200):
-        clock.now += 0.05
-        rate.finish()
     rate.rest()
     before = rate.per_second
     clock.now += 3600
@@ -45,13 +44,8 @@ def test_rest_says_nothing_about_the_rate() -> None:
 
 
 def test_rate_follows_a_change() -> None:
-    """A service that has become ten times slower says so within a minute of work."""
-    clock = Clock()
-    rate = DrainRate(clock)
-    rate.begin()
-    for _ in range(1200):
-        clock.now += 0.05
-        rate.finish()
+    """After a minute at a tenth of the speed, the rate is about a tenth."""
+    rate, clock = measured()
     for _ in range(120):
         clock.now += 0.5
         rate.finish()
@@ -59,24 +53,17 @@ def test_rate_follows_a_change() -> None:
 
 
 def test_retry_after_is_the_backlog_over_the_rate() -> None:
-    """Before anything was measured twenty a second are assumed; a backlog of eighty is four seconds."""
-    admission, registry = admission_of(80)
-    for _ in range(80):
-        admission.enter()
-    with pytest.raises(OverloadedError, match="80 videos wait") as refused, admission.place():
+    """At the initial rate of twenty a second, a backlog of eighty is four seconds; from 1 s to 60 s."""
+    admission, registry = admission_of(80, taken=80)
+    with pytest.raises(OverloadedError) as refused, admission.slot():
         pass
+    assert str(refused.value) == "At capacity: 80 videos queued. Retry in 4 s."
     assert refused.value.retry_after_s == 4
     assert registry.get_sample_value("miles_shed_total") == 1
     assert registry.get_sample_value("miles_queue_videos") == 80
-
-
-@pytest.mark.parametrize(("places", "expected"), [(1, 1), (5000, 60)])
-def test_retry_after_is_bounded(places: int, expected: int) -> None:
-    """Nobody is told to come back in less than a second, or in more than a minute."""
-    admission, _ = admission_of(places)
-    for _ in range(places):
-        admission.enter()
-    assert admission.refuse().retry_after_s == expected
+    assert registry.get_sample_value("miles_queue_places") == 80
+    bounds = [admission_of(capacity, capacity)[0].refuse().retry_after_s for capacity in (1, 5000)]
+    assert bounds == [1, 60]
 
 
 @pytest.mark.parametrize(
@@ -87,13 +74,12 @@ def test_retry_after_is_bounded(places: int, expected: int) -> None:
         (EngineFailedError("failed"), None),
     ],
 )
-def test_place_is_free_again_however_it_ends(error: BaseException, metric: str | None) -> None:
-    """A score, an error, a deadline and a client that left give a place back; the last two are counted."""
+def test_slot_is_free_again_after_any_outcome(error: BaseException, metric: str | None) -> None:
+    """A score, an error, a deadline or a disconnect frees the slot; the last two are counted."""
     admission, registry = admission_of(1)
-    admission.enter()
-    assert admission.is_full
-    admission.leave(error)
-    with admission.place():
+    with pytest.raises(type(error)), admission.slot():
+        raise error
+    with admission.slot():
         pass
     assert not admission.is_full
     counted = {
@@ -104,12 +90,12 @@ def test_place_is_free_again_however_it_ends(error: BaseException, metric: str |
 
 
 @pytest.mark.anyio
-async def test_full_house_refuses_scoring_alone() -> None:
-    """While no place is free, scores are refused as problems of a type of their own; others pass."""
+async def test_scoring_is_refused_at_capacity_and_nothing_else() -> None:
+    """While no slot is free, scoring gets a 503 problem of its own type; other routes answer."""
     admission, _ = admission_of(1)
     app = FullHouse(scored, admission)
     assert (await ask(app)).status_code == 200
-    with admission.place():
+    with admission.slot():
         refused = [await ask(app), await ask(app, "/predict/batch")]
         passed = [await ask(app, path, "GET") for path in ("/", "/metrics", "/health/ready", "/model/info")]
     assert [answer.status_code for answer in refused] == [503, 503]

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,6 +26,12 @@ class Squares:
         if 13 in batch:
             raise ValueError("13")
         return [number**2 for number in batch]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it holds."""
+    while not condition():  # noqa: ASYNC110 a queue has no event for it
+        await asyncio.sleep(0.001)
 
 
 def queue_of(
@@ -213,6 +219,21 @@ async def test_closing_answers_those_in_every_batch() -> None:
         assert [type(outcome) for outcome in outcomes] == [QueueClosedError] * 3
         with pytest.raises(QueueClosedError):
             await queue.submit(5)
+
+
+async def test_step_that_exits_fails_its_batch() -> None:
+    """SystemExit in a step fails its batch; the queue goes on."""
+
+    def leave(numbers: Sequence[int]) -> list[int]:
+        if 13 in numbers:
+            raise SystemExit(3)
+        return list(numbers)
+
+    with ThreadPoolExecutor(1) as executor:
+        async with BatchingQueue[int, int](leave, executor, 4) as queue:
+            with pytest.raises(RuntimeError, match="SystemExit"):
+                await queue.submit(13)
+            assert (await queue.submit(5)).result == 5
 
 
 def partnered(
