@@ -23,7 +23,7 @@ import sys, time
 from pathlib import Path
 from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
-from training.head.fit.fit import untrained_checkpoint
+from training.head.fit import untrained_checkpoint
 from training.embeddings.text import encode_titles
 base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
 class Slow(TorchEngine):
