@@ -1,10 +1,10 @@
-"""The floor: what a video costs when nothing is served. Decode, tokenise, features, towers, fusion in a loop.
+"""The floor: what a video costs without a server. Decodes, tokenises and runs the network in a loop.
 
     BENCH_BUNDLE=models/compiled/... python -m benchmarks.closed_loop [--seconds 2]
 
-No HTTP, no download, no threads but the engine's. At batch 8, texts are sorted by length among 32 videos, as
-many as the side-by-side benchmark has clients at most. The cores' best matrix product is measured beside it.
-The last line of output is JSON.
+No HTTP, no download, no threads except the engine's. At batch 8, texts are sorted by length among 32 videos,
+the largest number of clients in the side-by-side benchmark. The cores' peak rate is measured as well. The
+last line of output is JSON.
 """
 
 import argparse
@@ -26,13 +26,13 @@ VIDEOS = 32
 
 
 def loop(scorer: Scorer, batch: int, seconds: float) -> dict[str, float]:
-    """Score new videos for so long; CPU and wall milliseconds a video, and the median call's."""
+    """Score new videos for `seconds`; CPU and wall milliseconds a video, and the median call's."""
     pictures, videos = Pictures(), Workload("").new_videos(VIDEOS)
     bodies = [pictures.body(number) for number in range(VIDEOS)]
     walls: list[float] = []
     cpu, started = time.process_time(), time.perf_counter()
     while time.perf_counter() - started < seconds:
-        # Batch 1 decodes and scores one after the other, as a single client would have it.
+        # Batch 1 decodes and scores videos one after another, as for a single client.
         for first in range(0, VIDEOS, VIDEOS if batch > 1 else 1):
             began = time.perf_counter()
             some = slice(first, first + (VIDEOS if batch > 1 else 1))
@@ -53,9 +53,9 @@ def _score(scorer: Scorer, videos: Sequence[Prepared], batch: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure the loops and the cores."""
+    """Measure both loops and the cores' peak rate."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on each loop")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each loop")
     seconds = parser.parse_args(arguments).seconds
     threads = len(os.sched_getaffinity(0))
     scorer = Scorer.from_environment()

@@ -1,11 +1,11 @@
-"""What it costs to decode thumbnails in processes that can be killed, beside threads of the service's own.
+"""Compares decoding thumbnails in worker processes, which can be killed, with decoding in threads.
 
     python -m benchmarks.decoding [--pictures 400]
 
-The same JPEGs of YouTube's sizes are decoded by `decode_image` in a pool of threads and by `DecodePool`, in
-turns, one at a time, on the event loop that serves. A process adds the way of the bytes through a socket and
-back, and two wake-ups; a thread adds its fight for the interpreter with the loop. Memory is what each idle
-worker process keeps for itself after the run. The last line of output is JSON.
+JPEGs in YouTube's sizes are decoded by `decode_image` in a pool of threads and by `DecodePool`, in turns, one
+at a time. A process adds a round trip through a socket and two wake-ups; a thread competes with the event
+loop for the interpreter. Memory is the private memory of an idle worker process after the run. The last line
+of output is JSON.
 """
 
 import argparse
@@ -33,28 +33,28 @@ Decode = Callable[[bytes], Awaitable[NDArray[np.uint8]]]
 
 
 async def measure(ways: dict[str, Decode], bodies: Sequence[bytes]) -> dict[str, list[float]]:
-    """Seconds of each picture, way by way. Raises `ValueError` when two ways see different pixels."""
+    """Seconds per picture by method. Raises `ValueError` if two methods decode different pixels."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for body in bodies:
         pixels = []
         for name, decode in ways.items():
-            await asyncio.sleep(0.001)  # as in a service, the loop has gone to sleep when a picture arrives
+            await asyncio.sleep(0.001)  # as in the service, the event loop is asleep when a picture arrives
             started = time.perf_counter()
             pixels.append(await decode(body))
             seconds[name].append(time.perf_counter() - started)
         if any(not np.array_equal(pixels[0], others) for others in pixels[1:]):
-            raise ValueError(f"{' and '.join(ways)} see different pixels in the same picture")
+            raise ValueError(f"{' and '.join(ways)} decode different pixels from the same picture")
     return seconds
 
 
 def private_megabytes(process_id: int) -> float:
-    """What a process shares with nobody."""
+    """Private memory of a process in MB (10^6)."""
     lines = Path(f"/proc/{process_id}/smaps_rollup").read_text(encoding="ascii").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
 
 
 async def compare(pictures: int) -> dict[str, Any]:
-    """Medians in milliseconds, by size of picture and over all."""
+    """Median milliseconds by picture size and over all pictures."""
     source = Pictures()
     bodies = [source.body(number) for number in range(pictures)]
     loop = asyncio.get_running_loop()
@@ -81,9 +81,9 @@ async def compare(pictures: int) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compare, and print."""
+    """Compare and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=400, help="how many each way decodes")
+    parser.add_argument("--pictures", type=int, default=400, help="number of pictures for each method")
     print(json.dumps(uvloop.run(compare(parser.parse_args(arguments).pictures))))
     return 0
 

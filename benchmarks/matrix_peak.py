@@ -1,7 +1,7 @@
-"""What the cores can do at best: one large matrix product, in float32 and in int8, through the same library.
+"""The cores' peak rate: one large matrix product in float32 and in int8, with the engine's own library.
 
-No network can be faster than its operations at this rate. A processor without int8 instructions shows
-about the same for both.
+No network can run faster than its operations at this rate. Without int8 instructions both rates are about the
+same.
 """
 
 import time
@@ -19,7 +19,7 @@ RESNET50_OPERATIONS = 2 * 4.09e9  # torchvision's count of multiply-adds for 224
 
 
 def operations_per_video(config: FusionConfig, tokens: int = MEDIAN_TITLE) -> float:
-    """Multiplications and additions for one video with a title of so many tokens."""
+    """Multiplications and additions for one video with a title of `tokens` tokens."""
     text = config.text
     weights = 4 * text.hidden_size**2 + 2 * text.hidden_size * text.intermediate_size
     attention = 2 * tokens * text.hidden_size  # scores, and their weighted sum
@@ -29,7 +29,7 @@ def operations_per_video(config: FusionConfig, tokens: int = MEDIAN_TITLE) -> fl
 
 
 def peak(*, quantised: bool, threads: int, seconds: float = 1.0) -> float:
-    """Operations a second of the fastest product within `seconds`."""
+    """Operations per second of the fastest product within `seconds`."""
     configuration = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     request = ov.Core().compile_model(_product(quantised), "CPU", configuration).create_infer_request()
     values = np.random.default_rng(0).uniform(-1, 1, (SIZE, SIZE)).astype(np.float32)
@@ -42,7 +42,7 @@ def peak(*, quantised: bool, threads: int, seconds: float = 1.0) -> float:
 
 
 def _product(quantised: bool) -> ov.Model:
-    """(SIZE, SIZE) times a constant; quantised the way that the compiled towers are."""
+    """(SIZE, SIZE) times a constant; quantised as the compiled towers are."""
     draw = np.random.default_rng(1)
     left: Any = ops.parameter([SIZE, SIZE], np.float32)
     if not quantised:

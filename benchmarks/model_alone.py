@@ -1,14 +1,14 @@
-"""What a score costs without HTTP: each step of the network by itself, on the checkpoint that is served.
+"""Times each step of the network by itself, without HTTP, on the checkpoint that is served.
 
     python -m benchmarks.model_alone [--seconds 3]
 
-A forward's cost depends on shapes and never on values, so token ids are drawn at random and only the lengths
-are real: those of 5,634 US trending titles (13 tokens at the median). BERT's time grows with tokens, which
-is why texts are never padded to 128 and why a batch is sorted by length. ResNet-50 costs the same for every
-image. Both towers are frozen: a video that was scored before costs the fusion alone.
+The cost of a forward depends on shapes and not on values, so token ids are random and the lengths are those
+of 5,634 US trending titles (median 13 tokens). BERT's time grows with the number of tokens, which is why
+texts are not padded to 128 and why a batch is sorted by length. ResNet-50 costs the same for every image.
+Both towers are frozen: a video that was scored before costs only the fusion.
 
-Milliseconds differ from machine to machine and hour to hour; the ratios to one video's whole forward travel
-better. Reported is the median over at least `--seconds` per row. The last line of output is JSON.
+Milliseconds differ between machines and hours; ratios to one video's full forward carry over better. Each row
+is the median over at least `--seconds`. The last line of output is JSON.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SEED = 20
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement: what was run, how many videos in one call, the median call in seconds, calls made."""
+    """One step: videos per call, seconds of the median call, and the number of calls."""
 
     name: str
     videos: int
@@ -43,17 +43,17 @@ class Row:
 
     @property
     def milliseconds_per_video(self) -> float:
-        """What the step costs one video."""
+        """Milliseconds of the step per video."""
         return 1000 * self.seconds / self.videos
 
 
 def token_ids(lengths: Sequence[int], draw: np.random.Generator, vocabulary: int) -> TokenIds:
-    """Random word pieces, one sequence per length."""
+    """Random word pieces, one sequence for each length."""
     return [draw.integers(1000, vocabulary, length).tolist() for length in lengths]
 
 
 def steps(loaded: LoadedModel, draw: np.random.Generator) -> dict[str, tuple[int, Callable[[], object]]]:
-    """Every row's name, its number of videos, and the call that is timed."""
+    """By row name: the number of videos in a call, and the call to time."""
     engine, spec = loaded.engine, loaded.image_spec
     vocabulary = loaded.tokenizer.vocabulary_size
 
@@ -80,7 +80,7 @@ def steps(loaded: LoadedModel, draw: np.random.Generator) -> dict[str, tuple[int
 def fusion(
     engine: Engine, videos: int, loaded: LoadedModel, draw: np.random.Generator
 ) -> Callable[[], object]:
-    """The fusion's call for known tower outputs."""
+    """A call of the fusion on given tower outputs."""
     text = np.repeat(engine.encode_text([[101, 102]], [[0, 0]]), videos, axis=0)
     image = np.repeat(engine.neutral_image[None], videos, axis=0)
     scalars = draw.standard_normal((videos, len(loaded.card.scalar_features))).astype(np.float32)
@@ -88,7 +88,7 @@ def fusion(
 
 
 def measure(name: str, videos: int, call: Callable[[], object], seconds: float) -> Row:
-    """Warm up, then time calls until `seconds` are over, five at least."""
+    """Warm up, then time calls for `seconds`, at least five of them."""
     for _ in range(3):
         call()
     taken: list[float] = []
@@ -100,25 +100,25 @@ def measure(name: str, videos: int, call: Callable[[], object], seconds: float) 
 
 
 def one_video(rows: Sequence[Row]) -> float:
-    """Milliseconds of one new video with a median title: text, image, fusion, one after the other."""
-    whole = {f"text, {MEDIAN_TITLE} tokens", "image", "fusion"}
-    return sum(row.milliseconds_per_video for row in rows if row.name in whole)
+    """Milliseconds of one new video with a median title: text, image and fusion in sequence."""
+    steps_of_one = {f"text, {MEDIAN_TITLE} tokens", "image", "fusion"}
+    return sum(row.milliseconds_per_video for row in rows if row.name in steps_of_one)
 
 
 def report(rows: Sequence[Row]) -> None:
-    """The table."""
-    whole = one_video(rows)
+    """Print the table."""
+    total = one_video(rows)
     print(f"{'step':28} {'ms a video':>10} {'of one video':>13} {'calls':>6}")
     for row in rows:
         each = row.milliseconds_per_video
-        print(f"{row.name:28} {each:10.2f} {each / whole:13.2f} {row.calls:6}")
-    print(f"{'one new video, whole':28} {whole:10.2f} {1:13.2f}")
+        print(f"{row.name:28} {each:10.2f} {each / total:13.2f} {row.calls:6}")
+    print(f"{'one new video':28} {total:10.2f} {1:13.2f}")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure every step; settings come from the same MILES_ variables that the service reads."""
+    """Measure every step, with the MILES_ settings that the service reads."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="time spent on each row")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of each row")
     options = parser.parse_args(arguments)
     try:
         loaded = load_model(Settings())
@@ -126,15 +126,14 @@ def main(arguments: Sequence[str]) -> int:
         print(exc, file=sys.stderr)
         return 1
     engine = loaded.engine
-    said = f"{engine.name} {engine.precision} on {engine.device}"
-    print(f"{loaded.card.name}: {said}, {platform.machine()}\n")
+    print(f"{loaded.card.name}: {engine.name} {engine.precision} on {engine.device}, {platform.machine()}\n")
     draw = np.random.default_rng(SEED)
     timed = steps(loaded, draw).items()
     rows = [measure(name, videos, call, options.seconds) for name, (videos, call) in timed]
     report(rows)
     figures = {row.name: round(row.milliseconds_per_video, 3) for row in rows}
-    whole = {"engine": engine.name, "precision": engine.precision, "one_video_ms": round(one_video(rows), 3)}
-    print(json.dumps({"benchmark": "model_alone", **whole, "ms_per_video": figures}))
+    found = {"engine": engine.name, "precision": engine.precision, "one_video_ms": round(one_video(rows), 3)}
+    print(json.dumps({"benchmark": "model_alone", **found, "ms_per_video": figures}))
     return 0
 
 

@@ -1,12 +1,12 @@
-"""What a new input shape costs the engine, and whether shapes that change under load slow it down.
+"""Measures what a new input shape costs the engine, and whether changing shapes slow it down.
 
     python -m benchmarks.shapes [BUNDLE] [--rounds 15]
 
-OpenVINO prepares kernels for each input shape. Miles packs texts into rows of a few lengths, and runs each
-before it is ready. Three figures say whether that is enough: the first run of a prepared row over its later
-ones; the same in an engine that was not warmed up; and prepared rows in a random order, as load brings them,
-over the same runs sorted by length. Times are CPU times, which other work on the machine disturbs less. The
-last line of output is JSON.
+OpenVINO prepares kernels for each input shape. Miles packs texts into rows of a few lengths and runs each
+length once before it reports ready. Three ratios show whether that is enough: the first run of a prepared row
+over its later runs; the same in an engine that was not warmed up; and prepared rows in random order, as under
+load, over the same rows sorted by length. Times are CPU times, which other processes disturb less. The last
+line of output is JSON.
 """
 
 import argparse
@@ -20,36 +20,36 @@ from pathlib import Path
 
 import numpy as np
 
-from model.checkpoint.file import check_file
-from model.compiled.bundle import bundle_directory, read_bundle
+from benchmarks.harness.contestants import compiled
+from benchmarks.harness.workload import MEDIAN_TITLE
+from model.compiled.bundle import read_bundle
 from model.compiled.engine import OpenVinoEngine
 from model.compiled.packing import ROW_TOKENS
 
 CHECKPOINT = Path("models/model_full.pt")
-TITLE = 13  # tokens at the median
-LATER = 15
+LATER_RUNS = 15
 Run = Callable[[], object]
 
 
 def milliseconds(run: Run) -> float:
-    """CPU time of one run."""
+    """CPU milliseconds of one run."""
     began = time.process_time()
     run()
     return 1000 * (time.process_time() - began)
 
 
 def first_over_later(runs: Sequence[Run]) -> tuple[float, float]:
-    """Of each run's first time over the median of its later ones, the median; and the median excess in ms."""
+    """Each run's first time over the median of its later times: median ratio, and median excess in ms."""
     ratios, excesses = [], []
     for run in runs:
-        first, later = milliseconds(run), statistics.median(milliseconds(run) for _ in range(LATER))
+        first, later = milliseconds(run), statistics.median(milliseconds(run) for _ in range(LATER_RUNS))
         ratios.append(first / later)
         excesses.append(first - later)
     return statistics.median(ratios), statistics.median(excesses)
 
 
 def random_over_sorted(runs: Sequence[Run], rounds: int) -> float:
-    """The time of many runs in random order over the same runs sorted by shape; the orders take turns."""
+    """Time of many runs in random order over the same runs sorted by shape; median of the rounds."""
     draw, ratios = np.random.default_rng(0), []
     for _ in range(rounds):
         order = draw.integers(0, len(runs), 3 * len(runs)).tolist()
@@ -59,9 +59,9 @@ def random_over_sorted(runs: Sequence[Run], rounds: int) -> float:
 
 
 def row_run(engine: OpenVinoEngine, tokens: int) -> Run:
-    """One forward of the text tower over a row of so many tokens, which are titles."""
+    """A forward of the text tower over titles of `tokens` tokens in total."""
     draw = np.random.default_rng(tokens)
-    lengths = [min(TITLE, tokens - start) for start in range(0, tokens, TITLE)]
+    lengths = [min(MEDIAN_TITLE, tokens - start) for start in range(0, tokens, MEDIAN_TITLE)]
     ids = [draw.integers(1000, 30000, length).tolist() for length in lengths]
     kinds = [[0] * length for length in lengths]
     return lambda: engine.encode_text(ids, kinds)
@@ -70,14 +70,14 @@ def row_run(engine: OpenVinoEngine, tokens: int) -> Run:
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path, nargs="?", help="default: that of models/model_full.pt")
-    parser.add_argument("--rounds", type=int, default=15, help="how often all shapes are run in each order")
+    parser.add_argument("bundle", type=Path, nargs="?", help="default: the bundle of models/model_full.pt")
+    parser.add_argument("--rounds", type=int, default=15, help="how often all shapes run in each order")
     options = parser.parse_args(arguments)
-    directory = options.bundle or bundle_directory(CHECKPOINT, check_file(CHECKPOINT, None))
+    directory = options.bundle or compiled(CHECKPOINT)
     bundle, threads = read_bundle(directory), len(os.sched_getaffinity(0))
     warm, cold = OpenVinoEngine(bundle, threads), OpenVinoEngine(bundle, threads)
     warm.warm_up()
-    row_run(cold, ROW_TOKENS[0])()  # the first run of all also puts the weights in order
+    row_run(cold, ROW_TOKENS[0])()  # the very first run also prepares the weights
     prepared = [row_run(warm, tokens) for tokens in ROW_TOKENS]
     figures = {}
     figures["prepared_first_over_later"], figures["prepared_excess_ms"] = first_over_later(prepared)
@@ -85,9 +85,9 @@ def main(arguments: Sequence[str]) -> int:
         [row_run(cold, tokens) for tokens in ROW_TOKENS[1:]]
     )
     figures["random_over_sorted"] = random_over_sorted(prepared, options.rounds)
-    print(f"prepared row, first run over later ones     {figures['prepared_first_over_later']:6.2f}")
-    print(f"new row, first run over later ones          {figures['new_first_over_later']:6.2f}")
-    print(f"prepared rows, random order over sorted     {figures['random_over_sorted']:6.2f}")
+    print(f"prepared row, first run / later runs        {figures['prepared_first_over_later']:6.2f}")
+    print(f"new row, first run / later runs             {figures['new_first_over_later']:6.2f}")
+    print(f"prepared rows, random order / sorted        {figures['random_over_sorted']:6.2f}")
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
     return 0
 

@@ -1,15 +1,15 @@
-"""Miles and its peers on the same machine, in the same run, taking turns.
+"""Compares Miles with its peers on the same machine, in one run, taking turns.
 
     make bench            or   python -m benchmarks.side_by_side [--rounds 3] [--only miles] [--clients 1]
 
 A machine's speed changes with the hour and its neighbours, so only ratios within one run are worth keeping.
-All servers run at once, but only the one that is measured gets the processor: the others are stopped
-(SIGSTOP) meanwhile. They take turns phase by phase, in an order that rotates, and each figure is the median
-of the rounds. Every server gets the same videos in the same order. Cold phases never show a video twice,
-neither its title nor its picture; warm phases ask for sixteen known videos with new counts every time.
+All servers are started, but all except the one being measured are stopped (SIGSTOP). They take turns phase by
+phase, in an order that rotates, and each figure is the median of the rounds. Every server gets the same
+videos in the same order. Cold phases never repeat a title or a picture; warm phases repeat sixteen videos
+with new counts.
 
-The load comes from wrk and the pictures from a host of prepared bytes; what both take of the cores, and what
-unrelated processes took, is printed beside the result. The last line of output is JSON.
+wrk generates the load, and a host of prepared bytes serves the pictures; the CPU time of both, and of
+unrelated processes, is printed with the result. The last line of output is JSON.
 """
 
 import argparse
@@ -30,45 +30,45 @@ from benchmarks.harness.contestants import (
     Contestant,
     Running,
     StartError,
+    compiled,
     contestants,
-    free_port,
     running,
+    thumbnails,
 )
 from benchmarks.harness.measuring import CLIENTS, Bench, Results
-from benchmarks.harness.processes import started
 from benchmarks.harness.report import figures, show
 from benchmarks.harness.workload import Workload
-from model.checkpoint.file import CheckpointError, check_file
-from model.compiled.bundle import bundle_directory, is_bundle
+from model.checkpoint.file import CheckpointError
+from model.compiled.bundle import is_bundle
 
-STARTS = 2  # the first reads files from the disk and compiles Python; the second is reported
-SAME_SCORE = 0.002
+STARTS = 2  # the first start reads files from disk and compiles Python; the second is reported
+MAX_SCORE_DIFFERENCE = 0.002
 
 
 def main(arguments: Sequence[str]) -> int:
     """Start, measure, report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="the shortest phase")
-    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
-    parser.add_argument("--only", default="", help="names of servers, with commas; all by default")
+    parser.add_argument("--seconds", type=float, default=3.0, help="minimum duration of a phase")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
+    parser.add_argument("--only", default="", help="comma-separated names of servers (default: all)")
     parser.add_argument(
         "--clients",
         type=int,
         nargs="+",
         choices=CLIENTS,
         default=list(CLIENTS),
-        help="how many at once; one alone gives what the guards cost",
+        help="numbers of concurrent clients; 1 is enough to measure the cost of the guards",
     )
-    parser.add_argument("--minutes", type=float, default=9.0, help="no round starts that would end later")
+    parser.add_argument("--minutes", type=float, default=9.0, help="start no round that would end later")
     options = parser.parse_args(arguments)
-    # An exception ends the servers on its way out; the signal alone would leave them running.
+    # An exception stops the servers on its way out; the signal's default action would leave them running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if shutil.which("wrk") is None:
         print("bench: wrk is not installed (on Debian and Ubuntu: apt-get install wrk)", file=sys.stderr)
         return 1
     checkpoint = Path(os.environ.get("MILES_CHECKPOINT") or ROOT / "models" / "model_full.pt")
     try:
-        bundle = bundle_directory(checkpoint, check_file(checkpoint, None))
+        bundle = compiled(checkpoint)
     except CheckpointError as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -89,14 +89,11 @@ def compare(
     ends: float,
     clients: Sequence[int],
 ) -> Results:
-    """Everything that is measured, with a reason for each server that is not."""
+    """Measure every server that starts; the results name the others with the reason."""
     results = Results()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-bench-")))
-        port = free_port()
-        host_command = [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)]
-        host = stack.enter_context(started(host_command, os.environ, ROOT, folder / "host.log"))
-        workload = Workload(f"http://127.0.0.1:{port}")
+        host, workload = stack.enter_context(thumbnails(folder))
         servers = [
             server
             for contestant in wanted
@@ -110,7 +107,7 @@ def compare(
             bench.round(number)
             _measure_floor(bundle, seconds, servers, results)
             if 2 * time.monotonic() - began > ends and number + 1 < rounds:
-                say(f"no time for another round; {number + 1} of {rounds} are reported")
+                say(f"out of time: {number + 1} of {rounds} rounds are reported")
                 break
     return results
 
@@ -118,7 +115,7 @@ def compare(
 def _start(
     contestant: Contestant, folder: Path, workload: Workload, results: Results, stack: ExitStack
 ) -> Running | None:
-    """The server, started for the second time and paused; None, with a reason in the results, if it fails."""
+    """The server, started `STARTS` times and paused; None, with the reason in the results, if it fails."""
     first = workload.new_videos(1)[0]
     try:
         for _ in range(STARTS - 1):
@@ -130,33 +127,33 @@ def _start(
         say(f"{contestant.name} does not start: {exc}")
         return None
     results.start_s[contestant.name] = server.start_s
-    say(f"{contestant.name} answers after {server.start_s:.1f} s")
+    say(f"{contestant.name} answered after {server.start_s:.1f} s")
     server.tree.settle()
     server.tree.pause()
     return server
 
 
 def _compare_scores(servers: Sequence[Running], workload: Workload, results: Results) -> None:
-    """Same engine, same videos: the scores must be the same, or the work was not."""
-    alike = [server for server in servers if server.contestant.scores_alike]
+    """Check that servers with the same engine give the same scores, or they did not do the same work."""
     videos, scores = workload.new_videos(8), {}
-    for server in alike:
-        server.tree.resume()
-        scores[server.contestant.name] = [server.predict(video)["viral_score"] for video in videos]
-        server.tree.pause()
+    for server in servers:
+        if server.contestant.same_scores:
+            server.tree.resume()
+            scores[server.contestant.name] = [server.predict(video)["viral_score"] for video in videos]
+            server.tree.pause()
     reference = next(iter(scores.values()), [])
     for name, found in scores.items():
         apart = max(abs(a - b) for a, b in zip(reference, found, strict=True))
         results.score_difference[name] = apart
-        if apart > SAME_SCORE:
-            say(f"{name}: scores differ by up to {apart:.4f}; its work was not the same")
+        if apart > MAX_SCORE_DIFFERENCE:
+            say(f"{name}: scores differ by up to {apart:.4f}, so the work was not the same")
 
 
 def _measure_floor(bundle: Path, seconds: float, servers: Sequence[Running], results: Results) -> None:
-    """The closed loop in a process of its own, while all servers are paused."""
-    assert all(server.tree.running for server in servers), "paused servers stay"
+    """Run the closed loop in a process of its own, while all servers are paused."""
+    assert all(server.tree.running for server in servers), "a paused server must not end"
     if not is_bundle(bundle):
-        results.failures["closed loop"] = f"{bundle} holds no compiled model; run python -m model.compile"
+        results.failures["closed loop"] = f"{bundle} is not a compiled model; run python -m model.compile"
         return
     command = [sys.executable, "-m", "benchmarks.closed_loop", "--seconds", str(min(seconds, 2))]
     environment = os.environ | {"BENCH_BUNDLE": str(bundle)}
@@ -170,7 +167,7 @@ def _measure_floor(bundle: Path, seconds: float, servers: Sequence[Running], res
 
 
 def say(sentence: str) -> None:
-    """Progress, for the person who waits."""
+    """Print progress."""
     print(f"bench: {sentence}", flush=True)
 
 

@@ -1,7 +1,7 @@
-"""Who runs: each server's command and environment, and how its start is timed.
+"""The servers that are compared: their commands and environments, and how their start is timed.
 
-Miles is started as its container starts it: from the compiled bundle, with the settings that it ships with.
-Peers whose packages pin what Miles pins otherwise live in an environment of their own.
+Miles starts as its container starts it: from the compiled bundle, with the default settings. Peers whose
+packages pin other versions than Miles does have a virtual environment of their own.
 """
 
 import json
@@ -19,39 +19,41 @@ from typing import Any
 
 from benchmarks.harness.load import Load, run_load
 from benchmarks.harness.processes import ProcessTree, started
-from benchmarks.harness.workload import Request, write_bodies
+from benchmarks.harness.workload import Request, Workload, write_bodies
+from model.checkpoint.file import check_file
+from model.compiled.bundle import bundle_directory
 
 ROOT = Path(__file__).parents[2]
 PEERS_PYTHON = ROOT / "build" / "bench-venv" / "bin" / "python"
 START_LIMIT_S = 90
 POLL_S = 0.02
-# Whatever proxy the environment names is not for loopback.
+# Proxies from the environment must not be used for loopback.
 _web = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class StartError(Exception):
-    """A server that cannot be started or never answers; says why in a line."""
+    """A server cannot be started or never answers; the message gives the reason in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A server that can be started; `{port}` in its command and environment is where it listens."""
+    """A server that can be started; `{port}` in its command and environment is replaced by its port."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     wire_is_a_list: bool = False
     takes_batches: bool = False
-    remembers: bool = False
-    """Whether a video that it has scored may cost it less; if not, known videos are new ones to it."""
-    scores_alike: bool = True
-    """Whether its scores must be those of Miles."""
-    alone_only: bool = False
-    """Whether only what one client gets of it is of interest."""
+    has_cache: bool = False
+    """Whether a video that was scored before may be cheaper."""
+    same_scores: bool = True
+    """Whether its scores must equal those of Miles."""
+    one_client_only: bool = False
+    """Whether it is measured with a single client only."""
 
 
 class Running:
-    """A contestant that answers."""
+    """A contestant that has answered its first request."""
 
     def __init__(self, contestant: Contestant, tree: ProcessTree, url: str, folder: Path) -> None:
         self.contestant = contestant
@@ -61,40 +63,40 @@ class Running:
         self._folder = folder
 
     def predict(self, request: Request) -> dict[str, Any]:
-        """One answer."""
-        listed = self.contestant.wire_is_a_list
-        answer = post(f"{self.url}/predict", [request] if listed else request)
-        return dict(answer[0] if listed else answer)
+        """The answer for one video."""
+        in_a_list = self.contestant.wire_is_a_list
+        answer = post(f"{self.url}/predict", [request] if in_a_list else request)
+        return dict(answer[0] if in_a_list else answer)
 
     def predict_all(self, requests: Sequence[Request]) -> None:
-        """Answers to many videos, as quickly as its interface lets one client have them."""
+        """Score many videos for one client, in one batch request where the server has them."""
         if self.contestant.takes_batches:
             post(f"{self.url}/predict/batch", {"videos": requests})
             return
         self.predict_one_by_one(requests)
 
     def predict_at_once(self, requests: Sequence[Request]) -> None:
-        """The same as single requests, from as many clients."""
+        """Score each video in a request of its own, all at the same time."""
         with ThreadPoolExecutor(len(requests)) as clients:
             list(clients.map(self.predict, requests))
 
     def predict_one_by_one(self, requests: Sequence[Request]) -> None:
-        """The same as single requests, from one client."""
+        """Score each video in a request of its own, one after another."""
         for request in requests:
             self.predict(request)
 
-    def load(self, requests: list[Request], clients: int, seconds: int) -> Load:
-        """Load it with so many clients."""
+    def load(self, requests: list[Request], clients: int, seconds: int, think_ms: float = 0.0) -> Load:
+        """Load it with wrk. Raises `LoadError`."""
         bodies = self._folder / f"{self.contestant.name}.jsonl"
         write_bodies(bodies, requests, in_a_list=self.contestant.wire_is_a_list)
-        return run_load(f"{self.url}/predict", bodies, clients, seconds)
+        return run_load(f"{self.url}/predict", bodies, clients, seconds, think_ms)
 
 
 @contextmanager
 def running(contestant: Contestant, folder: Path, first: Request) -> Iterator[Running]:
     """The server, once it has answered `first`. Raises `StartError`."""
     if not Path(contestant.command[0]).exists():
-        raise StartError(f"{contestant.command[0]} is not there: its packages were not installed")
+        raise StartError(f"{contestant.command[0]} does not exist: its packages were not installed")
     port = free_port()
     log = folder / f"{contestant.name}.log"
     command = [word.replace("{port}", str(port)) for word in contestant.command]
@@ -108,21 +110,30 @@ def running(contestant: Contestant, folder: Path, first: Request) -> Iterator[Ru
 
 
 def _await_first_answer(server: Running, first: Request, log: Path) -> None:
-    deadline, last = time.monotonic() + START_LIMIT_S, "no answer"
+    deadline, error = time.monotonic() + START_LIMIT_S, "no answer"
     while server.tree.running and time.monotonic() < deadline:
         try:
             server.predict(first)
-        except (OSError, ValueError) as exc:  # not listening yet, 503 while it loads
-            last = str(exc)
+        except (OSError, ValueError) as exc:  # not listening yet, or 503 while it loads
+            error = str(exc)
             time.sleep(POLL_S)
         else:
             return
-    said = log.read_text(errors="replace").strip().splitlines()[-1:]
-    raise StartError(f"{last}; it said: {' '.join(said)[:300] or 'nothing'}")
+    last_line = log.read_text(errors="replace").strip().splitlines()[-1:]
+    raise StartError(f"{error}; last line of its output: {' '.join(last_line)[:300] or '(empty)'}")
+
+
+@contextmanager
+def thumbnails(folder: Path) -> Iterator[tuple[ProcessTree, Workload]]:
+    """The thumbnail host in a process of its own, and videos whose pictures it has."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)]
+    with started(command, os.environ, ROOT, folder / "host.log") as host:
+        yield host, Workload(f"http://127.0.0.1:{port}")
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -130,15 +141,20 @@ def free_port() -> int:
 
 
 def post(url: str, body: Any) -> Any:
-    """POST JSON, get JSON. Raises `OSError` for anything but a good answer."""
+    """POST JSON and return the answer's JSON. Raises `OSError` for an error status or no answer."""
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310  our loopback
     with _web.open(request, timeout=120) as response:
         return json.loads(response.read())
 
 
+def compiled(checkpoint: Path) -> Path:
+    """The compiled bundle of a checkpoint. Raises `CheckpointError`."""
+    return bundle_directory(checkpoint, check_file(checkpoint, None))
+
+
 def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
-    """Miles and its peers."""
+    """Miles first, then its peers."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MILES_")}
     settings = {
         "MILES_CHECKPOINT": str(bundle),
@@ -149,11 +165,11 @@ def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
     engine = clean | {"BENCH_BUNDLE": str(bundle), "BENCH_CHECKPOINT": str(checkpoint)}
     ours, theirs = sys.executable, str(PEERS_PYTHON)
     return [
-        Contestant("miles", [ours, "app.py"], clean | settings, takes_batches=True, remembers=True),
+        Contestant("miles", [ours, "app.py"], clean | settings, takes_batches=True, has_cache=True),
         Contestant(
-            "unguarded", _module(ours, "unguarded"), clean | settings, remembers=True, alone_only=True
+            "unguarded", _module(ours, "unguarded"), clean | settings, has_cache=True, one_client_only=True
         ),
-        Contestant("seed", _module(ours, "seed"), engine, scores_alike=False),
+        Contestant("seed", _module(ours, "seed"), engine, same_scores=False),
         Contestant("litserve", _module(theirs, "litserve_peer"), engine),
         Contestant("bentoml", _module(theirs, "bentoml_peer"), engine, wire_is_a_list=True),
         Contestant("threaded", _module(ours, "threaded"), engine),

@@ -1,5 +1,6 @@
--- Posts the lines of a file, one after the other, and reports as one line of JSON.
---   wrk -t1 ... -s load.lua URL -- BODIES
+-- Posts the lines of a file in order and prints one line of JSON. With THINK_MS, each client waits before each
+-- request, exponentially distributed around that mean: many such clients make a stream of about CLIENTS / THINK_MS.
+--   wrk -t1 ... -s load.lua URL -- BODIES [THINK_MS]
 
 local bodies = {}
 local sent = 0
@@ -7,6 +8,10 @@ local sent = 0
 function init(args)
   for line in io.lines(args[1]) do
     bodies[#bodies + 1] = wrk.format("POST", nil, { ["Content-Type"] = "application/json" }, line)
+  end
+  local think_ms = tonumber(args[2] or "0")
+  if think_ms > 0 then
+    function delay() return math.floor(-math.log(1 - math.random()) * think_ms + 0.5) end
   end
 end
 

@@ -1,7 +1,4 @@
-"""A server's processes as Linux accounts for them: CPU seconds, memory, and a pause while others run.
-
-Everything is read from /proc. A server is the process that was started and all its descendants.
-"""
+"""A started command with its descendants: CPU seconds and memory from /proc, pause and resume."""
 
 import os
 import signal
@@ -16,7 +13,7 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 STOP_LIMIT_S = 15
 SETTLE_LIMIT_S = 20
 SETTLE_WINDOW_S = 0.25
-IDLE_SHARE = 0.2  # of one core: a poll in an idle loop is no work
+IDLE_SHARE = 0.2  # of one core: an idle event loop polls a little
 
 
 class ProcessTree:
@@ -39,24 +36,24 @@ class ProcessTree:
         return found
 
     def cpu_seconds(self) -> float:
-        """User and system time, ended children that were waited for included."""
+        """User and system time, including children that have ended."""
         return sum(_cpu_ticks(pid) for pid in self.pids()) / TICKS_PER_SECOND
 
-    def resident_mb(self) -> float:
-        """Memory in MB (10^6): each process's own, and once what its processes share with any other."""
+    def memory_mb(self) -> float:
+        """Resident memory in MB (10^6): each process's private pages, and shared pages once."""
         rows = [_memory_bytes(pid) for pid in self.pids()]
         return (sum(row["Private"] for row in rows) + max(row["Shared"] for row in rows)) / 1e6
 
     def pause(self) -> None:
-        """Take the processor from it; `resume` gives it back."""
+        """Stop all its processes until `resume`."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it run again."""
+        """Continue after `pause`."""
         self._signal(signal.SIGCONT)
 
     def settle(self) -> None:
-        """Wait until it does nothing: clients that left may have left work behind."""
+        """Wait until it is idle: clients that disconnected may have left work behind."""
         deadline = time.monotonic() + SETTLE_LIMIT_S
         while time.monotonic() < deadline:
             before = self.cpu_seconds()
@@ -65,15 +62,15 @@ class ProcessTree:
                 return
 
     def stop(self) -> None:
-        """End it, by its own ids: politely, then not."""
-        born = {pid: _birth(pid) for pid in self.pids()}
+        """Send SIGTERM, then SIGKILL to what is still running after `STOP_LIMIT_S`."""
+        born = {pid: _start_ticks(pid) for pid in self.pids()}
         self.resume()
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_LIMIT_S)
         for pid, birth in born.items():
             with suppress(ProcessLookupError):
-                if birth is not None and _birth(pid) == birth:  # still there, and not another of that number
+                if birth is not None and _start_ticks(pid) == birth:  # the same process, not a reused id
                     os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
@@ -87,7 +84,7 @@ class ProcessTree:
 def started(
     command: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path
 ) -> Iterator[ProcessTree]:
-    """The command, running in a session of its own; ended at the end, with all its descendants."""
+    """Run a command in a session of its own; stop it and its descendants at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  a list, no shell
             command,
@@ -106,22 +103,22 @@ def started(
 
 
 def machine_cpu_seconds() -> float:
-    """What all processes of this machine used since it booted; neither idle nor stolen time."""
+    """CPU time of all processes since boot, without idle and stolen time."""
     fields = (PROC / "stat").read_text().splitlines()[0].split()[1:]
     user, nice, system, _idle, _waiting, irq, softirq = (int(ticks) for ticks in fields[:7])
     return (user + nice + system + irq + softirq) / TICKS_PER_SECOND
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name, which may hold blanks; empty when the process is gone."""
+    """The fields of /proc/PID/stat after the name, which may contain spaces; empty if it has ended."""
     try:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
 
 
-def _birth(pid: int) -> str | None:
-    """When a process started, in ticks since the machine did: with its number, its identity."""
+def _start_ticks(pid: int) -> str | None:
+    """When a process started, in ticks since boot: pid and birth together identify a process."""
     fields = _stat(pid)
     return fields[19] if fields else None
 
@@ -140,7 +137,7 @@ def _cpu_ticks(pid: int) -> int:
 
 
 def _memory_bytes(pid: int) -> dict[str, int]:
-    """Resident bytes that only this process maps, and those that others map, too."""
+    """Resident bytes that only this process maps, and bytes that others map as well."""
     found = {"Private": 0, "Shared": 0}
     try:
         lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()

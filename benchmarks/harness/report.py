@@ -1,17 +1,27 @@
-"""From measurements to a table for people and figures for programs: medians of rounds, and ratios."""
+"""From measurements to tables, ratios and JSON.
+
+Ratios within one run are the only figures that carry over to another machine or another hour. Each is the
+median of the rounds' ratios.
+"""
 
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.harness.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
-from benchmarks.harness.ratios import CORES, Figures, disturbed, floor, guards_ms, median_of, names, ratios
 
+MILES, SEED, UNGUARDED = "miles", "seed", "unguarded"
 VIDEOS = {"cold": "new videos", "warm": "known videos, new counts"}
+CORES = ("f32_gops", "int8_gops", "video_gop")
+ONE, MANY = CLIENTS[0], CLIENTS[-1]
+MAX_OTHER_SHARE = 0.1
+"""Share of all cores that other processes may take before a phase counts as disturbed."""
+Figures = dict[str, float]
+Value = Callable[[Sample], float]
 
 
 def show(results: Results) -> None:
-    """Tables: every phase, every server, what all of it is worth as ratios, and who was in the way."""
+    """Print every table, the ratios, and how much other processes disturbed the run."""
     for name, reason in results.failures.items():
         print(f"\nNOT MEASURED  {name}: {reason}")
     for cache in CACHES:
@@ -28,7 +38,7 @@ def show(results: Results) -> None:
     if count:
         print(f"\nDISTURBED: other processes took over a tenth of the cores in {count} of {phases} phases.")
         print("Run it again on an idle machine before you quote a ratio.")
-    print(f"\ntaken from the servers, of all cores: {_taken(results)}")
+    print(f"\nshare of all cores taken from the servers: {_taken(results)}")
 
 
 def figures(results: Results) -> dict[str, Any]:
@@ -44,6 +54,128 @@ def figures(results: Results) -> dict[str, Any]:
     }
 
 
+def median_of(samples: Sequence[Sample], value: Value) -> float:
+    """The median over the rounds."""
+    return statistics.median(value(sample) for sample in samples)
+
+
+def names(results: Results) -> list[str]:
+    """The servers that were measured."""
+    return list(dict.fromkeys(name for name, _ in results.samples))
+
+
+def disturbed(results: Results) -> tuple[int, int]:
+    """The number of disturbed phases, and of all phases."""
+    shares = [sample.other_share for samples in results.samples.values() for sample in samples]
+    return sum(share > MAX_OTHER_SHARE for share in shares), len(shares)
+
+
+def ratios(results: Results) -> Figures:
+    """Every ratio of which both sides were measured."""
+    found: Figures = {}
+    for name in (peer for peer in names(results) if peer not in (MILES, UNGUARDED)):
+        found |= _beside(results, name)
+    for clients, seeds in ((ONE, "warm"), (MANY, "cold")):  # the seed has no cache
+        key = f"p50, {clients} client{'s' * (clients > 1)}, known videos: seed / Miles"
+        phases = Phase(seeds, clients), Phase("warm", clients)
+        found |= _ratio(results, key, SEED, MILES, phases, lambda s: s.load.p50_ms)
+    if SEED in results.batch_s and MILES in results.batch_s:
+        pairs = zip(results.batch_s[SEED], results.batch_s[MILES], strict=False)
+        found[f"{BATCH_VIDEOS} videos: seed one by one / Miles one call"] = statistics.median(
+            seed / ours for seed, ours in pairs
+        )
+    if MILES in results.singles_s:
+        found[f"{BATCH_VIDEOS} single requests: one by one / at once"] = statistics.median(
+            one_by_one / at_once for one_by_one, at_once in results.singles_s[MILES]
+        )
+    return found | _against_floor(results)
+
+
+def _beside(results: Results, name: str) -> Figures:
+    """New videos, one peer."""
+    one, many = (Phase("cold", ONE),) * 2, (Phase("cold", MANY),) * 2
+    found = _ratio(results, f"p50, 1 client: {name} / Miles", name, MILES, one, lambda s: s.load.p50_ms)
+    found |= _ratio(results, f"p95, 1 client: {name} / Miles", name, MILES, one, lambda s: s.load.p95_ms)
+    for clients in CLIENTS[1:]:
+        key = f"throughput, {clients} clients: Miles / {name}"
+        found |= _ratio(results, key, MILES, name, (Phase("cold", clients),) * 2, lambda s: s.load.throughput)
+    key = f"CPU a video, {MANY} clients: {name} / Miles"
+    return found | _ratio(results, key, name, MILES, many, lambda s: s.cpu_ms_per_request)
+
+
+def _ratio(
+    results: Results, key: str, above: str, below: str, phases: tuple[Phase, Phase], value: Value
+) -> Figures:
+    """The median of the rounds' ratios, empty if either was not measured."""
+    upper, lower = (results.samples.get(key, []) for key in zip((above, below), phases, strict=True))
+    pairs = zip(upper, lower, strict=False)
+    found = [value(one) / value(other) for one, other in pairs if value(one) and value(other)]
+    return {key: statistics.median(found)} if found else {}
+
+
+def guards_ms(results: Results) -> Figures:
+    """By how many milliseconds of p50 the guards slow down a single client."""
+    found: Figures = {}
+    for cache in CACHES:
+        ours, bare = (results.samples.get((name, Phase(cache, ONE)), []) for name in (MILES, UNGUARDED))
+        pairs = [
+            (one.load.p50_ms, other.load.p50_ms)
+            for one, other in zip(ours, bare, strict=False)
+            if one.load.requests and other.load.requests
+        ]
+        if pairs:
+            found[cache] = statistics.median(one - other for one, other in pairs)
+    return found
+
+
+def floor(results: Results) -> Figures:
+    """The closed loop and the best matrix products, medians of the rounds."""
+    if not results.floors:
+        return {}
+    rows = results.floors
+    loops = {
+        f"{batch}_{value}": statistics.median(row[batch][value] for row in rows)
+        for batch in ("batch_1", "batch_8")
+        for value in ("cpu_ms", "wall_ms", "p50_ms")
+    }
+    cores = {key: statistics.median(row[key] for row in rows) for key in (*CORES, "cores")}
+    return {key: round(value, 3) for key, value in (loops | cores).items()}
+
+
+def _against_floor(results: Results) -> Figures:
+    """Miles compared with the closed loop and with the cores' peak."""
+    measured = floor(results)
+    one, many = (results.samples.get((MILES, Phase("cold", clients)), []) for clients in (ONE, MANY))
+    if not measured or not one or not many:
+        return {}
+    wall_ms = 1000 / median_of(many, lambda sample: sample.load.throughput)
+    limit_ms = 1000 * measured["video_gop"] / measured["int8_gops"]
+    cpu_ms = median_of(many, lambda sample: sample.cpu_ms_per_request)
+    p50_ms = median_of(one, lambda sample: sample.load.p50_ms)
+    return _headroom(results, measured) | {
+        "p50, 1 client: Miles / closed loop, batch 1": p50_ms / measured["batch_1_p50_ms"],
+        f"CPU a video, {MANY} clients: Miles / closed loop, batch 8": cpu_ms / measured["batch_8_cpu_ms"],
+        f"time a video, {MANY} clients: Miles / int8 product's limit": wall_ms / limit_ms,
+    }
+
+
+def _headroom(results: Results, measured: Figures) -> Figures:
+    """What a server without any cost of its own, and no idle core, would gain over the best peer."""
+    peers = [name for name in names(results) if name not in (MILES, SEED, UNGUARDED)]
+    one = [results.samples.get((name, Phase("cold", ONE)), []) for name in peers]
+    many = [results.samples.get((name, Phase("cold", MANY)), []) for name in peers]
+    if not peers or not all(one) or not all(many):
+        return {}
+    best_ms = min(median_of(samples, lambda sample: sample.load.p50_ms) for samples in one)
+    best_per_s = max(median_of(samples, lambda sample: sample.load.throughput) for samples in many)
+    ideal_ms = measured["batch_1_cpu_ms"] / measured["cores"]
+    ideal_per_s = 1000 * measured["cores"] / measured["batch_8_cpu_ms"]
+    return {
+        "p50, 1 client: best peer / no core ever idle": best_ms / ideal_ms,
+        f"throughput, {MANY} clients: no core ever idle / best peer": ideal_per_s / best_per_s,
+    }
+
+
 def _summary(results: Results, name: str) -> dict[str, Any]:
     phases = {
         f"{cache}_{clients}": _row(results.samples[name, Phase(cache, clients)])
@@ -53,7 +185,7 @@ def _summary(results: Results, name: str) -> dict[str, Any]:
     }
     return {
         "start_s": round(results.start_s[name], 2),
-        "resident_mb": round(results.resident_mb[name]),
+        "resident_mb": round(results.memory_mb[name]),
         f"{BATCH_VIDEOS}_videos_s": [round(seconds, 3) for seconds in results.batch_s.get(name, [])],
         "score_difference": results.score_difference.get(name),
         **phases,
@@ -61,7 +193,7 @@ def _summary(results: Results, name: str) -> dict[str, Any]:
 
 
 def _row(samples: Sequence[Sample]) -> Figures:
-    values: dict[str, Callable[[Sample], float]] = {
+    values: dict[str, Value] = {
         "p50_ms": lambda sample: sample.load.p50_ms,
         "p95_ms": lambda sample: sample.load.p95_ms,
         "p99_ms": lambda sample: sample.load.p99_ms,
@@ -93,7 +225,7 @@ def _show_servers(results: Results) -> None:
         batch = statistics.median(results.batch_s.get(name, [float("nan")]))
         apart = results.score_difference.get(name)
         print(
-            f"  {name:10} {results.start_s[name]:9.2f} {results.resident_mb[name]:9.0f} {batch:12.2f} "
+            f"  {name:10} {results.start_s[name]:9.2f} {results.memory_mb[name]:9.0f} {batch:12.2f} "
             f"{'(unscaled)' if apart is None else f'{apart:.6f}':>17}"
         )
 
@@ -102,7 +234,7 @@ def _show_floor(results: Results) -> None:
     measured = floor(results)
     if not measured:
         return
-    print("\nnothing served: decode, towers and fusion in a closed loop")
+    print("\nwithout a server: decode, towers and fusion in a closed loop")
     for batch in ("batch_1", "batch_8"):
         cpu, wall = measured[f"{batch}_cpu_ms"], measured[f"{batch}_wall_ms"]
         print(f"  {batch.replace('_', ' ')}: {cpu:.1f} CPU ms and {wall:.1f} ms a video")
@@ -112,9 +244,9 @@ def _show_floor(results: Results) -> None:
 
 
 def _taken(results: Results) -> str:
-    """The largest shares that load generator, thumbnail host and strangers took in any phase."""
+    """Median and largest share of the load generator, the thumbnail host and other processes."""
     samples = [sample for some in results.samples.values() for sample in some]
-    shares: dict[str, Callable[[Sample], float]] = {
+    shares: dict[str, Value] = {
         "wrk": lambda sample: sample.wrk_share,
         "thumbnail host": lambda sample: sample.host_share,
         "other processes": lambda sample: sample.other_share,

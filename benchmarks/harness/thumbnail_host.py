@@ -1,10 +1,9 @@
-"""A host for thumbnails that costs next to nothing: prepared bytes, one write per response.
+"""A thumbnail host that uses very little CPU: prepared bytes, one write per response.
 
     python -m benchmarks.harness.thumbnail_host PORT
 
-`/0.jpg`, `/1.jpg`, ... are JPEGs of YouTube's sizes. No two are the same picture: a few steps of the
-quantisation table are set from the number, which changes pixels without encoding anything, so that no cache
-of contents sees a picture twice.
+`/0.jpg`, `/1.jpg`, ... are JPEGs in YouTube's sizes. Every number gives different pixels, so that no cache
+sees a picture twice: the number changes a few steps of the quantisation table, which needs no encoding.
 """
 
 import asyncio
@@ -16,12 +15,12 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-SIZES = ((480, 360), (480, 360), (480, 360), (1280, 720))  # what YouTube calls hqdefault, maxresdefault
+SIZES = ((480, 360), (480, 360), (480, 360), (1280, 720))  # YouTube's hqdefault and maxresdefault
 QUALITY = 85
 SEED = 11
 _NUMBER = re.compile(rb"GET /(\d{1,9})\.jpg ")
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-# Zigzag positions of the luminance table: the lowest frequencies, which every picture has.
+# Zigzag positions of the lowest frequencies in the luminance table, which every picture has.
 _VARIED = range(1, 7)
 _STEPS = 8
 
@@ -43,7 +42,7 @@ class Pictures:
         return bytes(patched)
 
     def body(self, number: int) -> bytes:
-        """The JPEG alone."""
+        """The JPEG without the response head."""
         return self.response(number).partition(b"\r\n\r\n")[2]
 
 
@@ -59,10 +58,10 @@ def _encode(size: tuple[int, int], seed: int) -> bytes:
 
 
 def _response(body: bytes) -> tuple[bytes, int]:
-    """The whole response, and where in it the luminance table's 64 steps begin."""
+    """The response, and the offset of the luminance table's 64 steps in it."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body)
     marker = body.index(b"\xff\xdb")  # DQT: marker, two bytes of length, one of table number
-    assert body[marker + 4] == 0, "the first table is luminance's, with steps of one byte"
+    assert body[marker + 4] == 0, "the first table must be the luminance table with steps of one byte"
     return head + body, len(head) + marker + 5
 
 
@@ -74,12 +73,12 @@ class Answer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Remember the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """One request, one write."""
-        assert self._transport is not None, "connected before it receives"
+        """Answer one request with one write."""
+        assert self._transport is not None, "connection_made comes first"
         wanted = _NUMBER.match(data)
         self._transport.write(self._pictures.response(int(wanted[1])) if wanted else _NOT_FOUND)
 

@@ -1,7 +1,7 @@
-"""The videos that are asked for: real lengths, drawn values, and no two alike unless a cache is to be met.
+"""Requests for videos that do not exist: real title lengths, random words and counts.
 
-A forward's cost depends on a title's length, never on its words. So titles are drawn words, each one token,
-with the lengths of 5,634 US trending titles (13 tokens at the median, [CLS] and [SEP] included).
+The cost of a forward depends on a title's length, not on its words. So titles are random words of one token
+each, with the lengths of 5,634 US trending titles (median 13 tokens, including [CLS] and [SEP]).
 """
 
 import json
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from preprocessing.text import BERT_VOCABULARY
 
-# Deciles (5 %, 15 %, ... 95 %) of the tokens per title, [CLS] and [SEP] included.
+# Tokens per title at the 5th, 15th, ... 95th percentile, including [CLS] and [SEP].
 TITLE_TOKENS = (7, 9, 10, 11, 12, 14, 15, 17, 19, 23)
 MEDIAN_TITLE = 13
 SPECIAL_TOKENS = 2
@@ -28,7 +28,7 @@ Request = dict[str, Any]
 
 @cache
 def words() -> NDArray[np.str_]:
-    """Plain English words that the vocabulary holds whole: each is one token."""
+    """English words that are a single token in the vocabulary."""
     lines = BERT_VOCABULARY.read_text(encoding="utf-8").splitlines()
     return np.array([word for word in lines if word.isascii() and word.isalpha() and 3 <= len(word) <= 9])
 
@@ -43,21 +43,21 @@ class Workload:
         self._next = 0
 
     def new_videos(self, count: int) -> list[Request]:
-        """Videos that nobody has seen: every title and every thumbnail is new."""
+        """Videos with titles and thumbnails that were not used before."""
         return [self._video() for _ in range(count)]
 
     def known_videos(self) -> list[Request]:
-        """A small set of videos to be asked for again and again."""
+        """A small set of videos to be scored repeatedly."""
         return self.new_videos(KNOWN_VIDEOS)
 
     def again(self, videos: list[Request]) -> Iterator[Request]:
-        """The same videos for ever, with new counts each time."""
+        """Endlessly the same videos, with new counts each time."""
         while True:
             for video in videos:
                 yield video | self._counts()
 
     def rescored(self, videos: list[Request], count: int) -> list[Request]:
-        """So many requests for videos that are known, with new counts."""
+        """`count` requests for these videos, with new counts."""
         return list(islice(self.again(videos), count))
 
     def _video(self) -> Request:
@@ -87,7 +87,7 @@ class Workload:
 
 
 def write_bodies(path: Path, requests: list[Request], *, in_a_list: bool = False) -> Path:
-    """One JSON body per line; `in_a_list` puts each in brackets, for a server whose wire is a batch."""
+    """Write one JSON body per line; `in_a_list` wraps each in a list, for a server that takes batches."""
     lines = (json.dumps([request] if in_a_list else request) for request in requests)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

@@ -28,7 +28,7 @@ def test_every_way_decodes_every_picture() -> None:
 
 def test_ways_that_see_different_pixels_are_not_compared() -> None:
     """A fast decoder of another picture is no decoder."""
-    with pytest.raises(ValueError, match="a and b see different pixels"):
+    with pytest.raises(ValueError, match="a and b decode different pixels"):
         asyncio.run(measure({"a": black, "b": white}, [b""]))
 
 

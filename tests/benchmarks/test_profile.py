@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.profile import LOOP, event_loop_shares, place_of
+from benchmarks.profile import LOOP, activity_of, event_loop_shares
 
 LOOP_FRAMES = [
     "<module> (app.py:145)",
@@ -39,7 +39,7 @@ LOOP_FRAMES = [
 )
 def test_the_innermost_known_function_names_the_place(frames: list[str], place: str) -> None:
     """What a library does counts for whoever called it; the loop's own functions count for nobody."""
-    assert place_of([*LOOP_FRAMES, *frames]) == place
+    assert activity_of([*LOOP_FRAMES, *frames]) == place
 
 
 def test_shares_are_of_the_event_loops_samples_alone() -> None:

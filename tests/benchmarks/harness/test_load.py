@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.load import LONGEST_S, LoadError, enough_seconds, parse_report
+from benchmarks.harness.load import MAX_S, LoadError, enough_seconds, parse_report
 
 RECORDED = (Path(__file__).parent / "wrk_output.txt").read_text(encoding="utf-8")
 
@@ -25,7 +25,7 @@ def test_an_answer_other_than_2xx_is_no_throughput() -> None:
 @pytest.mark.parametrize("output", ["", "unable to connect to 127.0.0.1", RECORDED[:300], RECORDED + "\n{}"])
 def test_anything_else_is_an_error(output: str) -> None:
     """A run that broke off has no figures, instead of wrong ones."""
-    with pytest.raises(LoadError, match="no report"):
+    with pytest.raises(LoadError, match="no JSON report"):
         parse_report(output)
 
 
@@ -36,7 +36,7 @@ def test_anything_else_is_an_error(output: str) -> None:
         (3, 32, 20, 3),
         (2.5, 1, 0, 3),  # wrk takes whole seconds
         (3, 32, 170, 14),  # slow servers are loaded until every client has two answers
-        (3, 32, 500, LONGEST_S),
+        (3, 32, 500, MAX_S),
     ],
 )
 def test_a_slow_server_is_loaded_for_longer(

@@ -59,7 +59,7 @@ def test_a_paused_tree_uses_no_cpu(family: ProcessTree) -> None:
 
 def test_memory_counts_every_process(family: ProcessTree) -> None:
     """Two Pythons hold at least 5 MB each of their own."""
-    assert 10 < family.resident_mb() < 200
+    assert 10 < family.memory_mb() < 200
 
 
 def test_what_is_stopped_takes_its_children_along(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from benchmarks.harness.load import Load
 from benchmarks.harness.measuring import Phase, Results, Sample
-from benchmarks.harness.ratios import ratios
-from benchmarks.harness.report import figures, show
+from benchmarks.harness.report import figures, ratios, show
 
 
 def sample(milliseconds: float, per_second: float = 10.0) -> Sample:
@@ -19,7 +18,7 @@ def sample(milliseconds: float, per_second: float = 10.0) -> Sample:
 @pytest.fixture
 def results() -> Results:
     """Three rounds of Miles and of the seed; the machine was ten times slower in the second."""
-    found = Results(start_s={"miles": 1.0, "seed": 7.0}, resident_mb={"miles": 500, "seed": 1000})
+    found = Results(start_s={"miles": 1.0, "seed": 7.0}, memory_mb={"miles": 500, "seed": 1000})
     one, many = Phase("cold", 1), Phase("cold", 32)
     found.samples["miles", one] = [sample(10), sample(100), sample(12)]
     found.samples["seed", one] = [sample(150), sample(1500), sample(180)]
@@ -74,7 +73,7 @@ def test_the_floor_is_compared_with_miles(results: Results) -> None:
 def test_what_the_guards_cost_is_a_difference_within_a_round(results: Results) -> None:
     """Milliseconds, not a ratio: they cost the same whatever the engine does."""
     assert figures(results)["guards_ms"] == {}
-    results.start_s["unguarded"] = results.resident_mb["unguarded"] = 1.0
+    results.start_s["unguarded"] = results.memory_mb["unguarded"] = 1.0
     results.samples["unguarded", Phase("cold", 1)] = [sample(9.5), sample(90), sample(11.7)]
     assert figures(results)["guards_ms"] == {"cold": pytest.approx(0.5)}
     assert not [key for key in ratios(results) if "unguarded" in key]

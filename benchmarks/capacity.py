@@ -1,0 +1,230 @@
+"""Measures one replica and prints how many of them a stream of requests needs, with the arithmetic.
+
+    python -m benchmarks.capacity [--seconds 10] [--write]
+
+Starts the service with its default settings and a thumbnail host on loopback. wrk loads it with new and with
+known videos: first with as many clients as keep it busy (saturation), then at 60% of that rate for the
+latency. It takes about a minute; close other programs. `--write` saves the measurement in
+benchmarks/capacity.json and the tables in deploy/CAPACITY.md. The last line of output is JSON.
+"""
+
+import argparse
+import json
+import math
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.contestants import (
+    ROOT,
+    Running,
+    StartError,
+    compiled,
+    contestants,
+    running,
+    thumbnails,
+)
+from benchmarks.harness.load import LoadError
+from benchmarks.harness.measuring import CLIENTS, COLD_VIDEOS_PER_S, WARM_REQUESTS, sample
+from benchmarks.harness.processes import ProcessTree
+from benchmarks.harness.report import MAX_OTHER_SHARE
+from benchmarks.harness.thumbnail_host import SIZES, Pictures
+from benchmarks.harness.workload import Request
+from model.checkpoint.file import CheckpointError
+from model.compiled.bundle import read_bundle
+from preprocessing.thumbnails.cache import ThumbnailCache
+from preprocessing.thumbnails.policy import ThumbnailPolicy
+from serving.cpu import usable_cpus
+from serving.scoring.cache import entry_bytes
+from serving.settings import Settings
+
+CHECKPOINT = ROOT / "models" / "model_full.pt"
+MEASUREMENT = Path(__file__).with_suffix(".json")
+DOCUMENT = ROOT / "deploy" / "CAPACITY.md"
+BLOCK = re.compile(r"(?<=<!-- measured -->\n).*?(?=\n<!-- /measured -->)", re.DOTALL)
+SHARE = 0.6
+"""Share of the saturated rate at which the latency is measured, and for which replicas are planned."""
+PACED_CLIENTS = 64  # many clients that pause make a nearly Poisson stream
+RATES = (10, 1_000, 100_000)
+KNOWN_SHARES = (0.0, 0.5, 0.9)
+MEGA = 1e6
+
+
+def measure(seconds: int) -> dict[str, Any]:
+    """Measure one replica: everything that benchmarks/capacity.json holds."""
+    bundle = compiled(CHECKPOINT)
+    config = read_bundle(bundle).card.config
+    vectors = (np.zeros(length, dtype=np.float32) for length in (config.text.output_dim, config.image_dim))
+    pictures = Pictures()
+    with (
+        tempfile.TemporaryDirectory(prefix="miles-capacity-") as name,
+        thumbnails(Path(name)) as (host, videos),
+    ):
+        known = videos.known_videos()
+        with running(contestants(CHECKPOINT, bundle)[0], Path(name), known[0]) as server:
+            server.predict_all([*known, *videos.new_videos(2 * max(CLIENTS))])
+            new = _measure(server, host, videos.new_videos, COLD_VIDEOS_PER_S * seconds, seconds)
+            again = _measure(server, host, lambda n: videos.rescored(known, n), WARM_REQUESTS, seconds)
+    return {
+        "processor": _processor(),
+        "cores": usable_cpus(),
+        "seconds": seconds,
+        "thumbnail_bytes": round(mean(len(pictures.body(number)) for number in range(len(SIZES)))),
+        "known_video_bytes": sum(map(entry_bytes, vectors)),
+        "new": new,
+        "known": again,
+    }
+
+
+def _processor() -> str:
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def _measure(
+    server: Running,
+    host: ProcessTree,
+    requests: Callable[[int], list[Request]],
+    count: int,
+    seconds: int,
+) -> dict[str, float]:
+    """Load the service to saturation, then at `SHARE` of that rate. Raises `LoadError`."""
+    full = sample(server, host, requests(count), max(CLIENTS), seconds)
+    server.tree.settle()
+    think_ms = 1000 * PACED_CLIENTS / (SHARE * full.load.throughput)
+    paced = sample(server, host, requests(count), PACED_CLIENTS, seconds, think_ms)
+    server.tree.settle()
+    return {
+        "saturated_per_s": round(full.load.throughput, 1),
+        "cpu_ms": round(full.cpu_ms_per_request, 2),
+        "paced_per_s": round(paced.load.throughput, 1),
+        "p50_ms": round(paced.load.p50_ms, 1),
+        "p99_ms": round(paced.load.p99_ms, 1),
+        "failed": full.load.failed + paced.load.failed,
+        "other_share": round(max(full.other_share, paced.other_share), 3),
+    }
+
+
+def tables(measured: Mapping[str, Any]) -> str:
+    """The marked block of deploy/CAPACITY.md: what was measured, replicas by rate, and what else runs out."""
+    return "\n\n".join([_measured(measured), _replicas(measured), _limits(measured)])
+
+
+def _measured(measured: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            f"{kind} videos",
+            f"{measured[kind]['saturated_per_s']:,.0f}",
+            f"{measured[kind]['cpu_ms']:.2f}",
+            f"{measured[kind]['paced_per_s']:,.0f}",
+            *(f"{measured[kind][key]:,.1f}" for key in ("p50_ms", "p99_ms")),
+            f"{measured[kind]['failed']:,}",
+            f"{measured[kind]['other_share']:.0%}",
+        ]
+        for kind in ("new", "known")
+    ]
+    cores, processor, seconds = (measured[key] for key in ("cores", "processor", "seconds"))
+    heads = ["", "saturated, a second", "CPU ms a video", f"at about {SHARE:.0%} of it, a second"]
+    lines = [
+        f"One replica on {cores} cores of a processor `{processor}`, {seconds} s a phase:",
+        "",
+        _table([*heads, "p50 ms", "p99 ms", "failed", "other processes"], rows),
+    ]
+    if max(measured[kind]["other_share"] for kind in ("new", "known")) > MAX_OTHER_SHARE:
+        lines += ["", "**Other processes took over a tenth of the cores: measure again on an idle machine.**"]
+    return "\n".join(lines)
+
+
+def saturated_per_s(measured: Mapping[str, Any], known_share: float) -> float:
+    """Requests that a replica answers per second when `known_share` of its videos are known to it."""
+    new, known = (measured[kind]["saturated_per_s"] for kind in ("new", "known"))
+    return float(1 / ((1 - known_share) / new + known_share / known))
+
+
+def replicas(measured: Mapping[str, Any], known_share: float, rate: float) -> int:
+    """Replicas for `rate` requests a second, each at `SHARE` of its saturated rate."""
+    return math.ceil(rate / (SHARE * saturated_per_s(measured, known_share)))
+
+
+def _replicas(measured: Mapping[str, Any]) -> str:
+    new, known = (f"{measured[kind]['saturated_per_s']:,.0f}" for kind in ("new", "known"))
+    rows = []
+    for share in KNOWN_SHARES:
+        full = saturated_per_s(measured, share)
+        saturated = f"1 / ({1 - share:.1f} / {new} + {share:.1f} / {known}) = {full:,.0f}"
+        counts = [f"{replicas(measured, share, rate):,}" for rate in RATES]
+        rows.append([f"{share:.0%}", saturated, f"{SHARE:g} x {full:,.0f} = {SHARE * full:,.0f}", *counts])
+    heads = ["known videos", "a replica saturated, a second", "planned, a second"]
+    heads += [f"replicas for {rate:,} a second" for rate in RATES]
+    return "Replicas = rate / planned, rounded up:\n\n" + _table(heads, rows)
+
+
+def _limits(measured: Mapping[str, Any]) -> str:
+    size, each = measured["thumbnail_bytes"], measured["known_video_bytes"]
+    rows = []
+    for share in KNOWN_SHARES:
+        downloads, planned = 1000 * (1 - share), SHARE * saturated_per_s(measured, share)
+        mbit, hours = 8 * downloads * size / MEGA, MEGA * measured["cores"] / planned / 3600
+        rows.append(
+            [
+                f"{share:.0%}",
+                f"1,000 x {1 - share:.1f} = {downloads:,.0f}",
+                f"{downloads:,.0f} x {size:,} bytes x 8 = {mbit:,.0f}",
+                f"1,000,000 x {measured['cores']} / {planned:,.0f} / 3,600 = {hours:,.2f}",
+            ]
+        )
+    planned = SHARE * saturated_per_s(measured, 0.0)
+    connections = ThumbnailPolicy().max_connections_per_host
+    cache_bytes = Settings.model_fields["cache_bytes"].default
+    urls = signature(ThumbnailCache).parameters["max_entries"].default
+    lines = [
+        "For 1,000 requests a second:",
+        "",
+        _table(
+            ["known videos", "downloads a second", "Mbit/s received", "core hours per million requests"], rows
+        ),
+        "",
+        f"- Connections: a replica opens at most {connections} to one thumbnail host. At its planned rate of",
+        f"  new videos they are all busy once a download takes {connections} / {planned:,.0f} = "
+        f"{connections / planned:.2f} s on average.",
+        f"- Memory: a known video takes {each:,} bytes. The default `MILES_CACHE_BYTES` of {cache_bytes:,}",
+        f"  holds {cache_bytes // each:,} videos. A replica remembers {urls:,} thumbnail URLs.",
+    ]
+    return "\n".join(lines)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and save if asked to."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=10, help="duration of each of the four phases")
+    parser.add_argument("--write", action="store_true", help="save the measurement and update CAPACITY.md")
+    options = parser.parse_args(arguments)
+    try:
+        measured = measure(options.seconds)
+    except (CheckpointError, StartError, LoadError) as exc:
+        print(f"capacity: {exc}", file=sys.stderr)
+        return 1
+    print(tables(measured))
+    if options.write:
+        MEASUREMENT.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+        page = DOCUMENT.read_text(encoding="utf-8")
+        DOCUMENT.write_text(BLOCK.sub(lambda _: tables(measured), page), encoding="utf-8")
+    print(json.dumps(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
