@@ -1,55 +1,174 @@
-"""What a service needs to know of a model besides running it: every number that affects an answer.
+"""The description of a model: everything about it besides its weights, in one schema.
 
-A checkpoint and a compiled bundle both give this card, so that whoever serves cannot tell them apart. Plain
-values only; knows no tensors.
+A checkpoint, its sidecar `model_full.stats.json`, the demo's `demo.json` and a bundle's `bundle.json` are all
+read as a `ModelCard`. Imports no torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from model.config import FusionConfig
-from model.velocity import Velocity, velocity_from
+from model.values import Number, short_repr, to_plain
+from model.velocity import Velocity
+
+TEXT_FIELDS = (("title",), ("title", "description"))
+MIN_TOKENS, MAX_TOKENS = 8, 128
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """One model's account of itself. `sha256` is that of the checkpoint, whatever serves it."""
+def _plain(value: Any) -> Any:
+    try:
+        return to_plain(value)
+    except RecursionError as exc:
+        raise ValueError("is nested without end, expected plain values") from exc
 
-    name: str
-    sha256: str
+
+def _moments(stats: dict[str, float | None]) -> dict[str, float | None]:
+    mean, scale = stats.get("mean"), stats.get("scale")
+    if mean is None or scale is None or scale <= 0:
+        raise ValueError(f"has mean {mean} and scale {scale}, expected numbers and a scale above 0")
+    return {**stats, **{end: None for end in ("low", "high") if end not in stats}}
+
+
+Plain = BeforeValidator(_plain)
+Record = Annotated[dict[str, Any], Plain]
+Moments = Annotated[dict[str, Number | None], AfterValidator(_moments)]
+
+
+class Titles(BaseModel):
+    """Statistics of the training titles."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean_vector: list[Number] | None = None
+    """Their mean text vector, (text_dim,)."""
+    scripts: dict[str, Annotated[Number, Field(ge=0, le=1)]] | None = None
+    """The share of each script, such as Latin or Cyrillic."""
+
+
+class ModelCard(BaseModel):
+    """One model's description. `sha256` is its checkpoint's, in a bundle too."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = "unsaved checkpoint"
+    sha256: str = ""
     config: FusionConfig
-    scalar_features: tuple[str, ...]
-    feature_stats: dict[str, dict[str, float | None]]
-    velocity: Velocity
-    temperature: float | None
-    text_fields: tuple[str, ...]
-    max_tokens: int
-    parameters: dict[str, int]
-    """Learned numbers: `total`, `trainable` (the head) and `frozen` (the encoders)."""
-    zero_weight_modalities: tuple[str, ...]
-    """Modalities whose columns of the fusion are all zero: read, and without any say in a score."""
-    test_metrics: dict[str, Any]
-    golden: dict[str, Any]
-    provenance: dict[str, Any]
-    distributions: dict[str, Any] = field(default_factory=dict)
-    """How features and score were distributed in training; empty in what was trained before this was kept."""
-    titles: dict[str, Any] = field(default_factory=dict)
-    """What the training titles were like: `mean_vector` (text_dim,), `scripts` by share; either may lack."""
+    scalar_features: Annotated[tuple[str, ...], Plain]
+    feature_stats: Annotated[dict[str, Moments], Plain]
+    """Per feature: mean, scale, and the training range low to high, None where nothing is clipped."""
+    velocity: Annotated[Velocity, Field(discriminator="transform"), Plain]
+    temperature: Annotated[Number, Field(ge=0.01, le=100)] | None = Field(
+        None, validation_alias=AliasChoices("temperature", AliasPath("calibration", "temperature"))
+    )
+    """The classifier's logits are divided by it; None where nothing was calibrated."""
+    text_fields: tuple[str, ...] = Field(
+        # A file without the key was trained before there was a choice: on titles only if it reads no image.
+        default_factory=lambda known: TEXT_FIELDS[1] if known["config"].vision else TEXT_FIELDS[0],
+        validation_alias=AliasChoices("text_fields", AliasPath("text", "fields")),
+    )
+    max_tokens: Annotated[int, Field(strict=True, ge=MIN_TOKENS), Plain] = Field(
+        default_factory=lambda known: min(MAX_TOKENS, known["config"].text.max_positions),
+        validation_alias=AliasChoices("max_tokens", AliasPath("text", "max_tokens")),
+    )
+    parameters: dict[str, int] = Field(default_factory=dict)
+    """Number of learned weights: `total`, `trainable` (the head) and `frozen` (the encoders)."""
+    zero_weight_modalities: tuple[str, ...] = ()
+    """Modalities that the model reads without effect: their columns of the fusion are all zero."""
+    test_metrics: Record = Field(default_factory=dict)
+    golden: Record = Field(default_factory=dict)
+    provenance: Record = Field(default_factory=dict)
+    distributions: Record = Field(default_factory=dict)
+    """Distributions of the training rows' features and scores; empty in older files."""
+    titles: Annotated[Titles, Plain] = Field(default_factory=Titles)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them."""
-        return asdict(self)
-
+    @model_validator(mode="before")
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ModelCard":
-        """The card that `to_dict` wrote. Raises `KeyError`, `TypeError` or `ValueError` for anything else."""
-        tuples = ("scalar_features", "text_fields", "zero_weight_modalities")
-        return cls(
-            **{
-                **values,
-                **{key: tuple(values[key]) for key in tuples},
-                "config": FusionConfig.from_dict(values["config"]),
-                "velocity": velocity_from(values["velocity"]),
-            }
-        )
+    def _groups_are_mappings(cls, values: Any) -> Any:
+        """AliasPath ignores a group that is not a mapping; an unusable value is an error."""
+        for key in ("calibration", "text"):
+            group = values.get(key) if isinstance(values, Mapping) else None
+            if group is not None and not isinstance(group, Mapping):
+                raise ValueError(f"{key} is {short_repr(group)}, expected a dict")
+        return values
+
+    @field_validator("scalar_features")
+    @classmethod
+    def _one_name_per_column(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        columns = _config(info).scalars
+        if len(names) != columns:
+            raise ValueError(f"lists {len(names)} features, the fusion takes {columns}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"is {short_repr(names)}, expected each name once")
+        return names
+
+    @field_validator("feature_stats")
+    @classmethod
+    def _statistics_of_every_feature(cls, stats: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        missing = [name for name in info.data.get("scalar_features", ()) if name not in stats]
+        if missing:
+            raise ValueError(f"lacks {short_repr(missing)}, which scalar_features lists")
+        return stats
+
+    @field_validator("text_fields")
+    @classmethod
+    def _known_fields(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        if fields not in TEXT_FIELDS:
+            raise ValueError(f"is {short_repr(list(fields))}, expected title, or title and description")
+        return fields
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _tokens_with_a_position(cls, tokens: int, info: ValidationInfo) -> int:
+        limit = _config(info).text.max_positions
+        if tokens > limit:
+            raise ValueError(f"is {tokens}, the text encoder takes {MIN_TOKENS} to {limit} tokens")
+        return tokens
+
+    @field_validator("titles")
+    @classmethod
+    def _mean_as_wide_as_a_text(cls, titles: Titles, info: ValidationInfo) -> Titles:
+        width = _config(info).text.output_dim
+        if titles.mean_vector is not None and len(titles.mean_vector) != width:
+            raise ValueError(f"has a mean_vector of {len(titles.mean_vector)} numbers, expected {width}")
+        return titles
+
+    def to_file(self) -> dict[str, Any]:
+        """What a checkpoint file holds besides its weights, in plain values."""
+        return {
+            "config": asdict(self.config),
+            "scalar_features": list(self.scalar_features),
+            "test_metrics": self.test_metrics,
+            "feature_stats": self.feature_stats,
+            "velocity": asdict(self.velocity),
+            "calibration": {"temperature": self.temperature} if self.temperature else None,
+            "text": {"fields": list(self.text_fields), "max_tokens": self.max_tokens},
+            "golden": self.golden,
+            "provenance": self.provenance,
+            "distributions": self.distributions,
+            "titles": self.titles.model_dump(exclude_none=True),
+        }
+
+    def changed(self, **values: Any) -> Self:
+        """The same card with other values, validated like those of a file."""
+        return type(self).model_validate({**dict(self), **values})
+
+
+def _config(info: ValidationInfo) -> FusionConfig:
+    config = info.data.get("config")
+    if config is None:
+        raise ValueError("cannot be checked without a config")
+    return config  # type: ignore[no-any-return]

@@ -1,8 +1,6 @@
 """The architecture as plain values. Knows no tensors, so that a service without torch can read it."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -73,25 +71,6 @@ class FusionConfig:
     def modalities(self) -> tuple[str, ...]:
         """What the network reads."""
         return ("text", "image", "scalars") if self.vision else ("text", "scalars")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "FusionConfig":
-        """The configuration that `to_dict` wrote, also after a trip through JSON."""
-        vision = values["vision"]
-        if vision is not None:
-            lists = ("stages", "mean", "std")
-            vision = VisionConfig(**{**vision, **{key: tuple(vision[key]) for key in lists}})
-        return cls(
-            text=TextConfig(**values["text"]),
-            vision=vision,
-            scalars=values["scalars"],
-            hidden=(values["hidden"][0], values["hidden"][1]),
-            dropout=(values["dropout"][0], values["dropout"][1]),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the checkpoint's `config`."""
-        return asdict(self)
 
     def with_scalars(self, scalars: int) -> "FusionConfig":
         """The same architecture over another number of scalar features."""

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model.card import ModelCard
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
-from model.config import FusionConfig, TextConfig, VisionConfig
 from model.low_rank import LowRankHead
 from model.pretrained import fingerprint, random_text_state, random_vision_state
-from model.velocity import velocity_from
+from model.values import problem
 
 DEMO_DIRECTORY = Path(__file__).parent.parent / "models" / "demo"
 DEFAULT_OUT = Path("models/model_full.pt")
@@ -62,24 +63,11 @@ def read_demo(directory: Path = DEMO_DIRECTORY) -> Demo:
 
 
 def write_demo(directory: Path, checkpoint: Checkpoint, head: LowRankHead) -> None:
-    """Store `head` and everything of `checkpoint` but its weights, with their fingerprint."""
-    assert checkpoint.velocity is not None, "a trained checkpoint knows how its target was scaled"
+    """Store `head`, the card of `checkpoint` and the fingerprint of its weights."""
     directory.mkdir(parents=True, exist_ok=True)
     save_file(head.tensors(), directory / HEAD_FILE)
-    velocity = checkpoint.velocity
-    metadata = {
-        "fingerprint": fingerprint(checkpoint.state_dict),
-        "provenance": checkpoint.provenance,
-        "test_metrics": checkpoint.test_metrics,
-        "scalar_features": list(checkpoint.scalar_features or ()),
-        "feature_stats": checkpoint.feature_stats,
-        "distributions": checkpoint.distributions,
-        "titles": checkpoint.titles,
-        "velocity": {name: getattr(velocity, name) for name in velocity.__slots__},
-        "temperature": checkpoint.temperature,
-        "text": {"fields": list(checkpoint.text_fields), "max_tokens": checkpoint.max_tokens},
-        "golden": checkpoint.golden,
-    }
+    described = {key: value for key, value in checkpoint.card.to_file().items() if key != "config"}
+    metadata = {"fingerprint": fingerprint(checkpoint.state_dict), **described}
     text = json.dumps(metadata, indent=1, ensure_ascii=False, allow_nan=False)
     (directory / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -93,9 +81,9 @@ def compose(demo: Demo) -> Checkpoint:
         checkpoint = _compose(demo)
         recorded = demo.metadata["fingerprint"]
     except (KeyError, TypeError, ValueError) as exc:
+        wrong = problem(exc)[1] if isinstance(exc, ValidationError) else f"lacks or garbles {exc}"
         raise DemoError(
-            f"{demo.directory / METADATA_FILE}: lacks or garbles a key ({exc!r}). "
-            "Restore it from the repository."
+            f"{demo.directory / METADATA_FILE}: {wrong}. Restore it from the repository."
         ) from exc
     found = fingerprint(checkpoint.state_dict)
     if found != recorded:
@@ -110,33 +98,26 @@ def compose(demo: Demo) -> Checkpoint:
 def _compose(demo: Demo) -> Checkpoint:
     metadata = demo.metadata
     encoders = metadata["provenance"]["encoders"]
-    config = FusionConfig(
-        text=TextConfig(**encoders["text"]["shape"]),
-        vision=VisionConfig(**_tuples(encoders["image"]["shape"])),
-        scalars=len(metadata["scalar_features"]),
-        hidden=(demo.head.hidden_weight.shape[1], demo.head.hidden_weight.shape[0]),
+    card = ModelCard.model_validate(
+        {
+            **metadata,
+            "config": {
+                "text": encoders["text"]["shape"],
+                "vision": encoders["image"]["shape"],
+                "scalars": len(metadata["scalar_features"]),
+                "hidden": demo.head.hidden_weight.shape[::-1],
+            },
+            "provenance": {**metadata["provenance"], "demo_sha256": demo.sha256},
+        }
     )
-    assert config.vision is not None, "the demo has every modality"
+    text, vision = card.config.text, card.config.vision
+    assert vision is not None, "the demo has every modality"
     state_dict = {
-        **prefixed("text_encoder.", random_text_state(config.text, encoders["text"]["seed"])),
-        **prefixed("vision_encoder.", random_vision_state(config.vision, encoders["image"]["seed"])),
-        **demo.head.state_dict(config.image_dim),
+        **prefixed("text_encoder.", random_text_state(text, encoders["text"]["seed"])),
+        **prefixed("vision_encoder.", random_vision_state(vision, encoders["image"]["seed"])),
+        **demo.head.state_dict(card.config.image_dim),
     }
-    return Checkpoint(
-        config=config,
-        state_dict=state_dict,
-        scalar_features=tuple(metadata["scalar_features"]),
-        feature_stats=metadata["feature_stats"],
-        distributions=metadata.get("distributions", {}),
-        titles=metadata.get("titles", {}),
-        velocity=velocity_from(metadata["velocity"]),
-        temperature=metadata["temperature"],
-        text_fields=tuple(metadata["text"]["fields"]),
-        max_tokens=metadata["text"]["max_tokens"],
-        test_metrics=metadata["test_metrics"],
-        golden=metadata["golden"],
-        provenance={**metadata["provenance"], "demo_sha256": demo.sha256},
-    )
+    return Checkpoint(card, state_dict)
 
 
 def prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -144,15 +125,10 @@ def prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in state.items()}
 
 
-def _tuples(shape: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows no tuples, and configurations compare by value."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in shape.items()}
-
-
 def is_demo(path: Path) -> bool:
     """Whether the checkpoint at `path` says that it is a demo; False for one that cannot be read."""
     try:
-        return read_checkpoint(path).provenance.get("source") == SOURCE
+        return read_checkpoint(path).card.provenance.get("source") == SOURCE
     except CheckpointError:
         return False
 
@@ -170,12 +146,12 @@ def is_current(path: Path, demo: Demo) -> bool:
         raise DemoError(
             f"{exc} It is not the demo's to replace: move it away, or name another --out."
         ) from exc
-    if found.provenance.get("source") != SOURCE:
+    if found.card.provenance.get("source") != SOURCE:
         raise DemoError(
-            f"{path}: is a checkpoint of its own (source {found.provenance.get('source')!r}, expected "
+            f"{path}: is a checkpoint of its own (source {found.card.provenance.get('source')!r}, expected "
             f"{SOURCE!r}). It stays as it is: move it away, or name another --out."
         )
-    same = found.provenance.get("demo_sha256") == demo.sha256
+    same = found.card.provenance.get("demo_sha256") == demo.sha256
     return same and fingerprint(found.state_dict) == demo.metadata.get("fingerprint")
 
 
@@ -204,7 +180,7 @@ def _run(out: Path, demo: Demo) -> None:
     print(
         f"{out}: {parameters / 1e6:.1f} M numbers, fingerprint {demo.metadata['fingerprint'][:16]}, checked"
     )
-    for note in checkpoint.provenance.get("notes", []):
+    for note in checkpoint.card.provenance.get("notes", []):
         print(f"note: {note}")
 
 

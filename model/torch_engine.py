@@ -29,7 +29,7 @@ class TorchEngine:
         threads: int | None = None,
         precision: str = "f32",
     ) -> None:
-        """Raises `CheckpointError` without statistics, `DeviceError` without the device.
+        """Raises `DeviceError` without the device.
 
         `threads` is what one forward may use; build the engine in the thread that will call it, since
         OpenMP keeps the number per thread. `precision` bf16 is for the towers: the fusion stays f32.
@@ -42,11 +42,9 @@ class TorchEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self.threads = torch.get_num_threads()
-        checkpoint.require_statistics()
-        assert checkpoint.velocity is not None, "require_statistics has seen to it"
         self.device, self.precision = device, precision
-        self._velocity = checkpoint.velocity
-        self._temperature = checkpoint.temperature or 1.0
+        self._velocity = checkpoint.card.velocity
+        self._temperature = checkpoint.card.temperature or 1.0
         self._model = checkpoint.build_model().to(device)
         with self._towers():
             # The network's input for "no image" is zeros, the ImageNet mean, which no uint8 pixel is.

@@ -60,7 +60,7 @@ AS_THE_FILE_SAYS = "as the file's column split says"
 
 def with_source(checkpoint: Checkpoint, source: str) -> dict[str, Any]:
     """The checkpoint's provenance under another source."""
-    return {**checkpoint.provenance, "source": source}
+    return {**checkpoint.card.provenance, "source": source}
 
 
 def observed(split: Split) -> str:

@@ -81,11 +81,9 @@ def predict(
     image: Vectors | None = None,
 ) -> Predictions:
     """What `checkpoint` says of `split`, given (N, D) text vectors and image vectors; None: no thumbnails."""
-    assert checkpoint.scalar_features is not None, "the engine has required the statistics"
-    assert checkpoint.feature_stats is not None, "the engine has required the statistics"
-    videos = split.videos if with_age else without_age(split.videos)
-    scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
-    scalars = scaler.transform(compute_features(videos, checkpoint.scalar_features))
+    card, videos = checkpoint.card, split.videos if with_age else without_age(split.videos)
+    scaler = FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
+    scalars = scaler.transform(compute_features(videos, card.scalar_features))
     if image is None:
         image = np.broadcast_to(engine.neutral_image, (len(split), len(engine.neutral_image)))
     scores = engine.score(text, image, scalars)
@@ -173,11 +171,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     checkpoint = read_checkpoint(options.checkpoint)
     # What the checkpoint reads decides which texts it is measured on.
-    dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.text_fields))
+    dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.card.text_fields))
     engine = TorchEngine(checkpoint)
     titles = encode_titles(engine, checkpoint, dataset, options.cache)
     images, source = None, thumbnails_from(options)
-    if source is not None and "image" not in checkpoint.zero_weight_modalities:
+    if source is not None and "image" not in checkpoint.card.zero_weight_modalities:
         images = encode_thumbnails(engine, checkpoint, dataset, source, options.cache)
     report = measure(engine, checkpoint, dataset, titles, images)
     print_rows(report.rows)
@@ -185,7 +183,8 @@ def _run(options: argparse.Namespace) -> None:
         for age, intervals in gains.items():
             print_intervals(f"{what} columns, {age}: with minus without (95 % by video)", intervals)
     print(f"viral_score with text vectors rounded to bfloat16 moves by {report.bfloat16_change}")
-    print(json.dumps({"checkpoint": checkpoint.name, "sha256": checkpoint.sha256, **report.to_dict()}))
+    card = checkpoint.card
+    print(json.dumps({"checkpoint": card.name, "sha256": card.sha256, **report.to_dict()}))
 
 
 if __name__ == "__main__":

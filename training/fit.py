@@ -77,8 +77,7 @@ def fit(
     checkpoint, head = fit_head(base, dataset, titles, recipe, seed, images)
     report = measure(TorchEngine(checkpoint), checkpoint, dataset, titles, images)
     twins = _twins(base, dataset, titles, recipe, seed, images)
-    checkpoint = replace(
-        checkpoint,
+    checkpoint = checkpoint.with_card(
         test_metrics=_compare(report, twins, dataset),
         golden=golden_answers(TorchEngine(checkpoint), checkpoint),
         distributions=training_distributions(
@@ -185,7 +184,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     checkpoint = fitted.checkpoint
     if options.demo_head:
-        checkpoint = replace(checkpoint, provenance=with_source(checkpoint, SOURCE))
+        checkpoint = checkpoint.with_card(provenance=with_source(checkpoint, SOURCE))
         write_demo(options.demo_head, checkpoint, fitted.head)
         checkpoint = compose(read_demo(options.demo_head))
         print(f"{options.demo_head}: the demo's head and metadata")

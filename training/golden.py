@@ -72,13 +72,11 @@ def generated_png(seed: int) -> str:
 
 def golden_answers(engine: Engine, checkpoint: Checkpoint) -> dict[str, Any]:
     """The checkpoint's `golden`: requests, their tensors and their scores, all plain values."""
-    assert checkpoint.scalar_features is not None, "a trained checkpoint names its features"
-    assert checkpoint.feature_stats is not None, "a trained checkpoint has its statistics"
-    requests = golden_requests()
+    card, requests = checkpoint.card, golden_requests()
     videos = [Video.from_plain(request) for request in requests]
     texts = [tokenizer_for(checkpoint).encode(video.title, video.description) for video in videos]
-    scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
-    scalars = scaler.transform(compute_features(videos, checkpoint.scalar_features))
+    scaler = FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
+    scalars = scaler.transform(compute_features(videos, card.scalar_features))
     ids, types = [text.input_ids for text in texts], [text.token_type_ids for text in texts]
     images = np.stack([_image(engine, checkpoint, request["image_base64"]) for request in requests])
     scores = engine.score(engine.encode_text(ids, types), images, scalars)
@@ -93,7 +91,7 @@ def golden_answers(engine: Engine, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _image(engine: Engine, checkpoint: Checkpoint, encoded: str | None) -> Vectors:
-    vision = checkpoint.config.vision
+    vision = checkpoint.card.config.vision
     if encoded is None or vision is None:
         return engine.neutral_image
     pixels = decode_image(base64.b64decode(encoded), ImageSpec(vision.height, vision.width))

@@ -24,7 +24,7 @@ def phase1_results(
     checkpoint: Checkpoint, dataset: Dataset, images: ImageVectors | None, intervals: dict[str, Any]
 ) -> dict[str, Any]:
     """Plain values: the eight keys that were agreed on first, and the whole of it after them."""
-    figures = checkpoint.test_metrics
+    figures = checkpoint.card.test_metrics
     baseline, gain = _baseline(figures)
     rows = {name: dataset.split(name) for name in SPLITS}
     total = sum(len(split) for split in rows.values())
@@ -32,7 +32,7 @@ def phase1_results(
     return {
         "dataset_size": total,
         "viral_rate": viral / total,
-        "num_features": len(checkpoint.scalar_features or ()),
+        "num_features": len(checkpoint.card.scalar_features),
         "baseline_auroc": baseline["auroc"],
         "multimodal_auroc": figures["auroc"],
         "velocity_mae": figures["mae"],
@@ -57,7 +57,7 @@ def phase1_results(
         "empty_cells": dataset.bad_rows.empty,
         "thumbnails": None if images is None else images.account(dataset),
         "notes": list(dataset.notes),
-        "provenance": checkpoint.provenance,
+        "provenance": checkpoint.card.provenance,
     }
 
 

@@ -34,7 +34,7 @@ def create_app(checkpoint: Checkpoint) -> FastAPI:
     """The app around one global model."""
     app = FastAPI()
     model = checkpoint.build_model().eval()
-    vision = checkpoint.config.vision
+    vision = checkpoint.card.config.vision
     assert vision is not None, "the seed's videos have thumbnails"
     tokenizer = BertTokenizerFast(vocab=str(BERT_VOCABULARY))
     transform = transforms.Compose(
@@ -58,7 +58,7 @@ def create_app(checkpoint: Checkpoint) -> FastAPI:
         image = Image.open(io.BytesIO(download.content)).convert("RGB")
         pixels = transform(image).unsqueeze(0)  # (1, 3, 224, 224)
         counts = [float(request[f"{name}_count"]) for name in ("view", "like", "comment")]
-        scalars = torch.tensor([counts + [0.0] * (checkpoint.config.scalars - len(counts))])  # (1, 18)
+        scalars = torch.tensor([counts + [0.0] * (checkpoint.card.config.scalars - len(counts))])  # (1, 18)
         with torch.no_grad():
             logits, velocity = model(
                 words["input_ids"], words["token_type_ids"], words["attention_mask"], pixels, scalars

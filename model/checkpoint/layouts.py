@@ -6,13 +6,14 @@ its fusion takes follow from the names and shapes of its weights.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from torch import Tensor
 
-from model.config import IMAGENET_MEAN, IMAGENET_STD, POOLINGS, FusionConfig, TextConfig, VisionConfig
-from model.values import finite_number, shown, whole_number
+from model.config import IMAGENET_MEAN, IMAGENET_STD, FusionConfig, TextConfig, VisionConfig
+from model.values import Number, problem, short_repr
 
 STATE_KEYS = ("model_state_dict", "state_dict")
 WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # put before every name by DataParallel, torch.compile
@@ -27,7 +28,6 @@ COUNTER = ".num_batches_tracked"
 # Google's BERTs from tiny to large have heads of 64; other families (MiniLM: 32) do as they like.
 HEAD_SIZE = 64
 KNOWN_HIDDEN_SIZES = (128, 256, 512, 768, 1024)
-PIXELS = (32, 1024)
 
 MAX_GROUPS = 5  # of names, in an error
 MAX_NAME = 40
@@ -35,6 +35,40 @@ EXPECTED = (
     "text_encoder.bert.*, fusion.0.weight (1024 x inputs), fusion.3.weight (256 x 1024), classifier.weight "
     "(2 x 256), regressor.weight (1 x 256), and vision_encoder.feature_extractor.* where it reads images"
 )
+
+
+Channel = Annotated[Number, Field(ge=-1, le=2)]
+Spread = Annotated[Number, Field(ge=1e-3, le=1e3)]
+Size = Annotated[int, Field(ge=32, le=1024)]
+
+
+class DeclaredText(BaseModel):
+    """What a file's `config.text` may add to the shapes of its weights."""
+
+    heads: Annotated[int, Field(strict=True, ge=1)] | None = None
+    layer_norm_eps: Annotated[Number, Field(ge=0, le=1)] = TextConfig.layer_norm_eps
+    pooling: Literal["pooler", "mean"] = "pooler"
+
+
+class DeclaredVision(BaseModel):
+    """What a file's `config.vision` may add to the shapes of its weights."""
+
+    height: Size = VisionConfig.height
+    width: Size = VisionConfig.width
+    mean: tuple[Channel, Channel, Channel] = IMAGENET_MEAN
+    std: tuple[Spread, Spread, Spread] = IMAGENET_STD
+
+
+class Declared(BaseModel):
+    """A file's `config`; a part that is not a dict is ignored, since older files hold names there."""
+
+    text: DeclaredText = DeclaredText()
+    vision: DeclaredVision = DeclaredVision()
+
+    @field_validator("text", "vision", mode="before")
+    @classmethod
+    def _mapping(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping) else {}
 
 
 class LayoutError(Exception):
@@ -56,7 +90,7 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
     found = sorted(str(name) for name, value in weights.items() if not isinstance(value, Tensor))
     if found or not weights:
         raise LayoutError(
-            f"holds no state dict: found {shown(found) if found else 'an empty dict'}, "
+            f"holds no state dict: found {short_repr(found) if found else 'an empty dict'}, "
             f"expected model_state_dict, state_dict or tensors by name: {EXPECTED}. "
             f"It holds {outline(weights)}"
         )
@@ -69,8 +103,11 @@ def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> Fusi
 
     Raises `LayoutError` naming what is missing or does not fit together.
     """
-    text = _infer_text(state_dict, _mapping(_mapping(declared).get("text")))
-    vision = _infer_vision(state_dict, _mapping(_mapping(declared).get("vision")))
+    try:
+        given = Declared.model_validate(declared if isinstance(declared, Mapping) else {})
+    except ValidationError as exc:
+        raise LayoutError(f"config.{problem(exc)[1]}") from exc
+    text, vision = _infer_text(state_dict, given.text), _infer_vision(state_dict, given.vision)
     first, second = _matrix(state_dict, "fusion.0.weight"), _matrix(state_dict, "fusion.3.weight")
     encoded = text.output_dim + (vision.output_dim if vision else 0)
     scalars = first.shape[1] - encoded
@@ -135,7 +172,7 @@ def _matrix(state_dict: Mapping[str, Tensor], name: str) -> Tensor:
     return tensor
 
 
-def _infer_text(state_dict: Mapping[str, Tensor], declared: Mapping[str, Any]) -> TextConfig:
+def _infer_text(state_dict: Mapping[str, Tensor], declared: DeclaredText) -> TextConfig:
     words = _matrix(state_dict, BERT + "embeddings.word_embeddings.weight")
     positions = _matrix(state_dict, BERT + "embeddings.position_embeddings.weight")
     types = _matrix(state_dict, BERT + "embeddings.token_type_embeddings.weight")
@@ -146,68 +183,39 @@ def _infer_text(state_dict: Mapping[str, Tensor], declared: Mapping[str, Any]) -
         vocab_size=words.shape[0],
         hidden_size=hidden,
         layers=layers,
-        heads=_heads(hidden, declared.get("heads")),
+        heads=_heads(hidden, declared.heads),
         intermediate_size=wide.shape[0],
         max_positions=positions.shape[0],
         token_types=types.shape[0],
-        layer_norm_eps=_number("text.layer_norm_eps", declared, TextConfig.layer_norm_eps, (0.0, 1.0)),
-        pooling=_pooling(declared.get("pooling", TextConfig.pooling)),
+        layer_norm_eps=declared.layer_norm_eps,
+        pooling=declared.pooling,
     )
 
 
-def _pooling(declared: Any) -> str:
-    """How tokens become one vector, which shows in no shape either."""
-    if declared not in POOLINGS:
-        raise LayoutError(f"has config text.pooling {shown(declared)}, expected {' or '.join(POOLINGS)}")
-    return str(declared)
-
-
-def _heads(hidden: int, declared: Any) -> int:
-    """How many attention heads, the one number that shows in no shape and changes every answer."""
+def _heads(hidden: int, declared: int | None) -> int:
+    """The number of attention heads, the one size that no shape shows and that changes every answer."""
     if declared is None and hidden in KNOWN_HIDDEN_SIZES:
         return hidden // HEAD_SIZE
-    heads = whole_number(declared)
-    if heads is None or heads < 1 or hidden % heads:
+    if declared is None or hidden % declared:
         raise LayoutError(
-            f"has config text.heads {shown(declared)}, expected the number of attention heads, a divisor of "
-            f"its hidden size, {hidden}; add it to config"
+            f"config.text.heads is {declared}, expected the number of attention heads, a divisor of its "
+            f"hidden size {hidden}; add it to config"
         )
-    return heads
+    return declared
 
 
-def _infer_vision(state_dict: Mapping[str, Tensor], declared: Mapping[str, Any]) -> VisionConfig | None:
+def _infer_vision(state_dict: Mapping[str, Tensor], declared: DeclaredVision) -> VisionConfig | None:
     if not any(name.startswith("vision_encoder.") for name in state_dict):
         return None
     block = "bottleneck" if FEATURES + "4.0.conv3.weight" in state_dict else "basic"
     return VisionConfig(
         block=block,
         stages=tuple(_count(state_dict, f"{FEATURES}{child}.") for child in (4, 5, 6, 7)),
-        height=int(_number("vision.height", declared, VisionConfig.height, PIXELS)),
-        width=int(_number("vision.width", declared, VisionConfig.width, PIXELS)),
-        mean=_per_channel("vision.mean", declared, IMAGENET_MEAN, (-1.0, 2.0)),
-        std=_per_channel("vision.std", declared, IMAGENET_STD, (1e-3, 1e3)),
+        height=declared.height,
+        width=declared.width,
+        mean=declared.mean,
+        std=declared.std,
     )
-
-
-def _number(key: str, declared: Mapping[str, Any], default: float, span: tuple[float, float]) -> float:
-    given = declared.get(key.partition(".")[2], default)
-    return _within(key, given, span)
-
-
-def _per_channel(
-    key: str, declared: Mapping[str, Any], default: tuple[float, ...], span: tuple[float, float]
-) -> tuple[float, ...]:
-    given = declared.get(key.partition(".")[2], default)
-    if not isinstance(given, list | tuple) or len(given) != len(default):
-        raise LayoutError(f"has config {key} {shown(given)}, expected {len(default)} numbers")
-    return tuple(_within(key, value, span) for value in given)
-
-
-def _within(key: str, given: Any, span: tuple[float, float]) -> float:
-    number = finite_number(given)
-    if number is None or not span[0] <= number <= span[1]:
-        raise LayoutError(f"has config {key} {shown(given)}, expected a number from {span[0]} to {span[1]}")
-    return number
 
 
 def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
@@ -216,15 +224,10 @@ def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
     numbers = {int(match[1]) for name in state_dict if (match := pattern.match(name))}
     if not numbers or numbers != set(range(len(numbers))):
         raise LayoutError(
-            f"numbers its layers {shown(sorted(numbers))} under {prefix}, expected 0, 1, 2, ... "
+            f"numbers its layers {short_repr(sorted(numbers))} under {prefix}, expected 0, 1, 2, ... "
             f"It holds {outline(state_dict)}"
         )
     return len(numbers)
-
-
-def _mapping(declared: Any) -> Mapping[str, Any]:
-    """What a file declares, where it declares anything that can be read by name."""
-    return declared if isinstance(declared, Mapping) else {}
 
 
 def outline(contents: Mapping[Any, Any]) -> str:

@@ -8,23 +8,22 @@ code. Files in the owner's older layouts are translated in `model.checkpoint.lay
 import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from model.card import ModelCard
-from model.checkpoint import metadata as checked
+from model.checkpoint.file import SIDECAR_SUFFIX, check_file
 from model.checkpoint.file import CheckpointError as CheckpointError  # part of this module's interface
-from model.checkpoint.file import check_file
 from model.checkpoint.layouts import LayoutError, infer_config, normalise_state_dict
-from model.checkpoint.metadata import FORMAT, MetadataError, is_absent
 from model.config import FusionConfig
 from model.network import MultimodalViralityPredictor
-from model.velocity import Velocity
+from model.values import problem, short_repr
 
 ZIP_MAGIC = b"PK\x03\x04"
 # What NumPy's own scalars (a metric saved as numpy.float64) need to be read; none of them runs code.
@@ -35,95 +34,36 @@ NUMPY_SCALARS: list[Any] = [
     np.dtype,
     *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
 ]
-STATISTICS = ("scalar_features", "feature_stats", "velocity")
-RECORDS = ("test_metrics", "golden", "provenance", "distributions")
-SIDECAR_KEYS = (*STATISTICS, "calibration", "text", "distributions", "titles")
+FORMAT = 1
+CARD_KEYS = (
+    *("config", "scalar_features", "feature_stats", "velocity", "calibration", "text"),
+    *("test_metrics", "golden", "provenance", "distributions", "titles"),
+)
+SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checked checkpoint. Statistics are None where the file (and its sidecar) lack them."""
+    """A model's card and its weights. Building one brings the card up to date with its weights."""
 
-    config: FusionConfig
+    card: ModelCard
     state_dict: dict[str, Tensor] = field(repr=False)
-    scalar_features: tuple[str, ...] | None = None
-    feature_stats: dict[str, dict[str, float | None]] | None = None
-    velocity: Velocity | None = None
-    temperature: float | None = None
-    text_fields: tuple[str, ...] = ("title", "description")
-    max_tokens: int = 128
-    test_metrics: dict[str, Any] = field(default_factory=dict)
-    golden: dict[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    distributions: dict[str, Any] = field(default_factory=dict)
-    titles: dict[str, Any] = field(default_factory=dict)
-    path: Path | None = None
-    sha256: str = ""
 
-    @property
-    def name(self) -> str:
-        """The file's name, for people."""
-        return self.path.name if self.path else "unsaved checkpoint"
+    def __post_init__(self) -> None:
+        counted = {
+            "parameters": _count_parameters(self.state_dict),
+            "zero_weight_modalities": _zero_weight_modalities(self.card.config, self.state_dict),
+        }
+        object.__setattr__(self, "card", self.card.model_copy(update=counted))
 
-    @property
-    def zero_weight_modalities(self) -> tuple[str, ...]:
-        """Modalities whose columns of the fusion are all zero: present, and without any say in a score."""
-        weight = self.state_dict["fusion.0.weight"]
-        text, image = self.config.text.output_dim, self.config.image_dim
-        columns = {"text": weight[:, :text], "image": weight[:, text : text + image]}
-        return tuple(
-            name for name, block in columns.items() if block.numel() and not bool(block.count_nonzero())
-        )
-
-    def card(self) -> ModelCard:
-        """What a service needs to know besides running it. Raises `CheckpointError` without statistics."""
-        self.require_statistics()
-        assert self.scalar_features is not None, "require_statistics has seen to it"
-        assert self.feature_stats is not None, "require_statistics has seen to it"
-        assert self.velocity is not None, "require_statistics has seen to it"
-        return ModelCard(
-            name=self.name,
-            sha256=self.sha256,
-            config=self.config,
-            scalar_features=self.scalar_features,
-            feature_stats=self.feature_stats,
-            velocity=self.velocity,
-            temperature=self.temperature,
-            text_fields=self.text_fields,
-            max_tokens=self.max_tokens,
-            parameters=self._count_parameters(),
-            zero_weight_modalities=self.zero_weight_modalities,
-            test_metrics=self.test_metrics,
-            golden=self.golden,
-            provenance=self.provenance,
-            distributions=self.distributions,
-            titles=self.titles,
-        )
-
-    def _count_parameters(self) -> dict[str, int]:
-        """Learned numbers; batch-norm's running statistics are not learned by gradient."""
-        computed = ("running_mean", "running_var", "num_batches_tracked")
-        sizes = {name: t.numel() for name, t in self.state_dict.items() if not name.endswith(computed)}
-        encoders = ("text_encoder.", "vision_encoder.")
-        frozen = sum(size for name, size in sizes.items() if name.startswith(encoders))
-        total = sum(sizes.values())
-        return {"total": total, "trainable": total - frozen, "frozen": frozen}
-
-    def require_statistics(self) -> None:
-        """Raise `CheckpointError` unless the file says how its inputs and its velocity were scaled."""
-        missing = [key for key in STATISTICS if getattr(self, key) is None]
-        if missing:
-            raise CheckpointError(
-                f"{self.path}: lacks {', '.join(missing)}, without which inputs cannot be scaled as in "
-                f"training. Make {sidecar_path(self.path or Path('CHECKPOINT.pt'))} from its training data "
-                f"with `python -m training.fit_stats TRAINING.csv --checkpoint {self.path}`, or train again "
-                "with `python -m training.fit`."
-            )
+    def with_card(self, **values: Any) -> "Checkpoint":
+        """The same weights under a card with other values."""
+        return replace(self, card=self.card.changed(**values))
 
     def build_model(self) -> MultimodalViralityPredictor:
         """The network with this checkpoint's weights, in evaluation mode."""
         with torch.device("meta"):
-            model = MultimodalViralityPredictor(self.config)
+            model = MultimodalViralityPredictor(self.card.config)
         model.load_state_dict(self.state_dict, strict=True, assign=True)
         model.fill_buffers()
         model.requires_grad_(False)
@@ -132,13 +72,13 @@ class Checkpoint:
 
 def sidecar_path(path: Path) -> Path:
     """Where the statistics that a file lacks are looked for: `model_full.stats.json`."""
-    return path.with_suffix(".stats.json")
+    return path.with_suffix(SIDECAR_SUFFIX)
 
 
 def read_checkpoint(path: Path, expected_sha256: str | None = None) -> Checkpoint:
     """Read `path`, translate older layouts, check everything that can be checked without running it.
 
-    Raises `CheckpointError`.
+    Keys that the file lacks are taken from its sidecar. Raises `CheckpointError`.
     """
     digest = check_file(path, expected_sha256)
     contents = unpickle(path)
@@ -148,39 +88,45 @@ def read_checkpoint(path: Path, expected_sha256: str | None = None) -> Checkpoin
     except LayoutError as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
     _check_weights(path, config, state_dict)
-    sidecar = _read_sidecar(path)
-    said = {**sidecar, **{key: value for key, value in metadata.items() if not is_absent(value)}}
+    written = metadata.get("format")  # older files have none
+    if not (_is_absent(written) or (isinstance(written, int | np.integer) and written == FORMAT)):
+        raise CheckpointError(
+            f"{path}: format is {short_repr(written)}, this version reads {FORMAT}. Run the release that "
+            "wrote it."
+        )
+    own = {key: metadata[key] for key in CARD_KEYS if not _is_absent(metadata.get(key))}
+    values = {**_read_sidecar(path), **own, "config": config, "name": path.name, "sha256": digest}
     try:
-        fields = _checked_metadata(config, said)
-    except MetadataError as exc:
-        key = exc.key.partition(".")[0]
-        source = path if said.get(key) is not sidecar.get(key) else sidecar_path(path)
-        raise CheckpointError(f"{source}: {exc}. Correct it, or train it again.") from exc
-    return Checkpoint(config=config, state_dict=state_dict, path=path, sha256=digest, **fields)
+        card = ModelCard.model_validate(values)
+    except ValidationError as exc:
+        raise _unusable(path, own, exc) from exc
+    return Checkpoint(card, state_dict)
+
+
+def _is_absent(value: Any) -> bool:
+    """Whether a key is missing, null or an empty collection."""
+    return value is None or (isinstance(value, Mapping | list | tuple | str) and not value)
+
+
+def _unusable(path: Path, own: Mapping[str, Any], error: ValidationError) -> CheckpointError:
+    key, sentence = problem(error)
+    if key:
+        return CheckpointError(
+            f"{path if key in own else sidecar_path(path)}: {sentence}. Correct it, or train it again."
+        )
+    return CheckpointError(
+        f"{path}: {sentence}, without which inputs cannot be scaled as in training. Make "
+        f"{sidecar_path(path)} from its training data with `python -m training.fit_stats TRAINING.csv "
+        f"--checkpoint {path}`, or train again with `python -m training.fit`."
+    )
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write every key of the current format, all of it plain values and tensors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    torch.save(
-        {
-            "format": FORMAT,
-            "model_state_dict": checkpoint.state_dict,
-            "config": checkpoint.config.to_dict(),
-            "scalar_features": list(checkpoint.scalar_features or ()),
-            "test_metrics": checkpoint.test_metrics,
-            "feature_stats": checkpoint.feature_stats,
-            "velocity": asdict(checkpoint.velocity) if checkpoint.velocity else None,
-            "calibration": {"temperature": checkpoint.temperature} if checkpoint.temperature else None,
-            "text": {"fields": list(checkpoint.text_fields), "max_tokens": checkpoint.max_tokens},
-            "golden": checkpoint.golden,
-            "provenance": checkpoint.provenance,
-            "distributions": checkpoint.distributions,
-            "titles": checkpoint.titles,
-        },
-        partial,
-    )
+    contents = {"format": FORMAT, "model_state_dict": checkpoint.state_dict, **checkpoint.card.to_file()}
+    torch.save(contents, partial)
     partial.replace(path)
 
 
@@ -199,7 +145,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     unknown = sorted(statistics.keys() - set(SIDECAR_KEYS))
     if unknown:
         raise CheckpointError(f"{sidecar}: holds {_some(unknown)}, {expected}")
-    return statistics
+    return {key: value for key, value in statistics.items() if not _is_absent(value)}
 
 
 def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Tensor]) -> None:
@@ -225,21 +171,22 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; train it again.")
 
 
-def _checked_metadata(config: FusionConfig, said: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `Checkpoint` that the file and its sidecar state in words. Raises `MetadataError`."""
-    checked.check_format(said.get("format"))
-    names = checked.scalar_features(said.get("scalar_features"), config.scalars)
-    text_fields, max_tokens = checked.text(said.get("text"), config)
-    return {
-        "scalar_features": names,
-        "feature_stats": checked.feature_stats(said.get("feature_stats"), names),
-        "velocity": checked.velocity(said.get("velocity")),
-        "temperature": checked.temperature(said.get("calibration")),
-        "text_fields": text_fields,
-        "max_tokens": max_tokens,
-        "titles": checked.titles(said.get("titles"), config),
-        **{key: checked.mapping(key, said.get(key)) for key in RECORDS},
-    }
+def _zero_weight_modalities(config: FusionConfig, state_dict: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Modalities whose columns of the fusion are all zero."""
+    weight, text = state_dict["fusion.0.weight"], config.text.output_dim
+    columns = {"text": weight[:, :text], "image": weight[:, text : text + config.image_dim]}
+    return tuple(name for name, block in columns.items() if block.numel() and not bool(block.count_nonzero()))
+
+
+def _count_parameters(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
+    """Learned weights; batch-norm's running statistics are not learned by gradient."""
+    computed = ("running_mean", "running_var", "num_batches_tracked")
+    sizes = {name: t.numel() for name, t in state_dict.items() if not name.endswith(computed)}
+    frozen = sum(
+        size for name, size in sizes.items() if name.startswith(("text_encoder.", "vision_encoder."))
+    )
+    total = sum(sizes.values())
+    return {"total": total, "trainable": total - frozen, "frozen": frozen}
 
 
 def _some(names: list[str]) -> str:

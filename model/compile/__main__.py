@@ -75,7 +75,7 @@ def _compile_into(work: Path, path: Path, origin: dict[str, Any], calibration: P
     started = time.perf_counter()
     _say(f"{path}: reading")
     checkpoint, reference = _reference(path, threads)
-    card = checkpoint.card()
+    card = checkpoint.card
     inputs = calibration_inputs(card, calibration)
     neutral = reference.neutral_image
     _say("asking the float32 network for its answers")
@@ -135,12 +135,12 @@ def _judge(checkpoint: "Checkpoint", reference: "TorchEngine", inputs: Calibrati
         for start in range(len(texts))
     ]
     image = [reference.encode_image(images[start : start + 8]) for start in range(0, len(images), 8)]
-    width = checkpoint.config.image_dim
+    width = checkpoint.card.config.image_dim
     vectored = Vectored(
         text=np.concatenate(text),
         image=np.concatenate(image) if image else np.zeros((0, width), dtype=np.float32),
     )
-    card = checkpoint.card()
+    card = checkpoint.card
     scalars = draw_scalars(card, ROWS)
     scores = reference.score(*rows_of(vectored, ROWS), scalars)
     return Judge(vectored, scalars, scores, reference.score, card.velocity)
@@ -149,7 +149,7 @@ def _judge(checkpoint: "Checkpoint", reference: "TorchEngine", inputs: Calibrati
 def _export(checkpoint: "Checkpoint", directory: Path) -> list[str]:
     from model.compile.export import export_towers
 
-    return export_towers(checkpoint.build_model(), checkpoint.temperature or 1.0, directory)
+    return export_towers(checkpoint.build_model(), checkpoint.card.temperature or 1.0, directory)
 
 
 def _gather(work: Path, chosen: Mapping[str, Verdict]) -> Path:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from model.card import ModelCard
 from model.checkpoint.file import CheckpointError
 from model.engine import Pixels, Vectors
-from model.values import finite_number, shown, whole_number
+from model.values import short_repr
 
 BUNDLED = Path(__file__).parents[2] / "models" / "calibration" / "token_ids.json"
 FORMAT = 1
@@ -118,7 +118,7 @@ def read_texts(path: Path, card: ModelCard) -> Texts:
     except (ValueError, RecursionError) as exc:
         raise CalibrationError(f"{path}: is not readable JSON ({exc}). {_AGAIN}") from exc
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = shown(values.get("format")) if isinstance(values, dict) else type(values).__name__
+        found = short_repr(values.get("format")) if isinstance(values, dict) else type(values).__name__
         raise CalibrationError(f"{path}: has format {found}, this version reads {FORMAT}. {_AGAIN}")
     ids, types = (_sequences(path, name, values.get(name)) for name in ("input_ids", "token_type_ids"))
     if [len(row) for row in ids] != [len(row) for row in types]:
@@ -156,14 +156,11 @@ def _sequences(path: Path, name: str, rows: Any) -> list[tuple[int, ...]]:
     whole = (
         isinstance(rows, list)
         and bool(rows)
-        and all(
-            isinstance(row, list) and row and all(whole_number(item) is not None for item in row)
-            for row in rows
-        )
+        and all(isinstance(row, list) and row and all(isinstance(item, int) for item in row) for row in rows)
     )
     if not whole:
         raise CalibrationError(
-            f"{path}: {name} is {shown(rows)}, expected lists of whole numbers, none empty. {_AGAIN}"
+            f"{path}: {name} is {short_repr(rows)}, expected lists of whole numbers, none empty. {_AGAIN}"
         )
     return [tuple(row) for row in rows]
 
@@ -197,11 +194,10 @@ def _as_served(
 
 
 def _standard_range(stats: dict[str, float | None]) -> tuple[float, float]:
-    mean, scale = finite_number(stats["mean"]), finite_number(stats["scale"])
-    assert mean is not None, "the checkpoint's statistics were checked"
-    assert scale is not None, "the checkpoint's statistics were checked"
-    ends = (finite_number(stats.get("low")), finite_number(stats.get("high")))
-    low, high = (None if end is None else (end - mean) / scale for end in ends)
+    """A feature's training range in standardised units; infinite where it has no bound."""
+    mean, scale = stats["mean"], stats["scale"]
+    assert mean is not None and scale is not None, "the card has both"  # noqa: PT018
+    low, high = (None if end is None else (end - mean) / scale for end in (stats["low"], stats["high"]))
     return -np.inf if low is None else low, np.inf if high is None else high
 
 

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from model.card import ModelCard
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError, check_file
+from model.values import problem
 
 FORMAT = 2
 RECIPE = 3  # raise it when the same inputs would give another bundle
@@ -76,12 +78,14 @@ def read_bundle(directory: Path) -> Bundle:
     try:
         bundle = Bundle(
             directory=directory,
-            card=ModelCard.from_dict(values["card"]),
+            card=ModelCard.model_validate(values["card"]),
             precision=dict(values["precision"]),
             neutral_image=np.array(values["neutral_image"], dtype=np.float32),
             report=dict(values["report"]),
         )
         digests = {str(name): str(digest) for name, digest in dict(values["files"]).items()}
+    except ValidationError as exc:
+        raise BundleError(f"{manifest}: its card: {problem(exc)[1]}. {_AGAIN}") from exc
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise BundleError(f"{manifest}: cannot be read ({exc!r}). {_AGAIN}") from exc
     _check_manifest(bundle, digests)
@@ -94,7 +98,7 @@ def write_manifest(bundle: Bundle) -> None:
     files = sorted(path.name for path in bundle.directory.glob("*.*") if path.suffix in (".xml", ".bin"))
     values = {
         "format": FORMAT,
-        "card": bundle.card.to_dict(),
+        "card": bundle.card.model_dump(mode="json"),
         "precision": bundle.precision,
         "neutral_image": bundle.neutral_image.tolist(),
         "report": bundle.report,

@@ -61,7 +61,7 @@ def load_model(settings: Settings, engine_factory: EngineFactory = in_process_en
         image_spec=ImageSpec(vision.height, vision.width) if vision else None,
         distributions=_build_distributions(card),
         mean_text=_build_mean_text(card),
-        scripts=card.titles.get("scripts") or {},
+        scripts=card.titles.scripts or {},
     )
 
 
@@ -83,7 +83,7 @@ def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard
     checkpoint = read_checkpoint(path, settings.checkpoint_sha256)
     automatic = "bf16" if settings.device == "cuda" else "f32"
     precision = automatic if settings.precision == "auto" else settings.precision
-    return checkpoint.card(), TorchEngine(checkpoint, settings.device, threads, precision)
+    return checkpoint.card, TorchEngine(checkpoint, settings.device, threads, precision)
 
 
 def _given_bundle(path: Path, settings: Settings) -> Bundle:
@@ -153,7 +153,7 @@ def _build_distributions(card: ModelCard) -> dict[str, Distribution]:
 
 
 def _build_mean_text(card: ModelCard) -> NDArray[np.float32] | None:
-    mean = card.titles.get("mean_vector")
+    mean = card.titles.mean_vector
     return None if mean is None else np.array(mean, dtype=np.float32)
 
 

@@ -25,7 +25,7 @@ from tests.support.tiny import tiny_checkpoint
 
 def reference(video: Mapping[str, Any]) -> float:
     """The score of a video in plain steps, by the float32 network."""
-    card = tiny_checkpoint().card()
+    card = tiny_checkpoint().card
     engine = TorchEngine(tiny_checkpoint())
     tokens = BertTextTokenizer.from_vocabulary(spec=TextSpec(card.text_fields, card.max_tokens)).encode(
         video["title"], video["description"]

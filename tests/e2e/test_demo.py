@@ -185,19 +185,16 @@ def to_wire(recorded: dict[str, Any]) -> dict[str, Any]:
 def transcribed(demo: Path) -> list[tuple[float, float]]:
     """P(viral) and views per day of the recorded requests, by the transcription of the network."""
     checkpoint = read_checkpoint(demo)
-    assert checkpoint.feature_stats
-    assert checkpoint.scalar_features
-    assert checkpoint.velocity
     network = Transcription(
         checkpoint.state_dict,
         heads=12,
-        velocity=vars_of(checkpoint.velocity),
-        temperature=checkpoint.temperature or 1.0,
+        velocity=vars_of(checkpoint.card.velocity),
+        temperature=checkpoint.card.temperature or 1.0,
         full_size=True,
     )
-    spec = TextSpec(checkpoint.text_fields, checkpoint.max_tokens)
+    spec = TextSpec(checkpoint.card.text_fields, checkpoint.card.max_tokens)
     tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)
-    scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
+    scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, checkpoint.card.scalar_features)
     answers = []
     for recorded in RECORDED:
         video = Video.from_plain(to_wire(recorded))

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +79,9 @@ def another_digest(folder: Folder) -> Path:
 def unknown_feature(folder: Folder) -> Path:
     """A whole checkpoint, one of whose features this version does not define."""
     good = tiny_checkpoint()
-    first, *others = good.scalar_features
-    stats = {name if name != first else UNKNOWN: values for name, values in good.feature_stats.items()}
-    write_checkpoint(folder.path, replace(good, scalar_features=(UNKNOWN, *others), feature_stats=stats))
+    first, *others = good.card.scalar_features
+    stats = {name if name != first else UNKNOWN: values for name, values in good.card.feature_stats.items()}
+    write_checkpoint(folder.path, good.with_card(scalar_features=(UNKNOWN, *others), feature_stats=stats))
     return folder.path
 
 

@@ -4,12 +4,14 @@ Same network, same names; two BERT layers of 128 (so that its heads follow from 
 published BERTs), two hundred words, and the shallowest ResNet.
 """
 
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from model.card import ModelCard
 from model.checkpoint.store import Checkpoint
 from model.config import FusionConfig, TextConfig
 from model.velocity import LogVelocity
@@ -34,11 +36,12 @@ def small_config(*, with_vision: bool = False) -> FusionConfig:
     )
 
 
-def small_checkpoint(*, with_vision: bool = False, **changes: Any) -> Checkpoint:
+def small_checkpoint(
+    *, with_vision: bool = False, state_dict: dict[str, Tensor] | None = None, **changes: Any
+) -> Checkpoint:
     """A complete checkpoint, by default without an image tower."""
-    fields: dict[str, Any] = {
+    values: dict[str, Any] = {
         "config": small_config(with_vision=with_vision),
-        "state_dict": dict(small_state(with_vision=with_vision)),
         "scalar_features": NAMES,
         "feature_stats": STATS,
         "velocity": LogVelocity(9.0, 2.0, 18.0),
@@ -47,7 +50,8 @@ def small_checkpoint(*, with_vision: bool = False, **changes: Any) -> Checkpoint
         "max_tokens": 32,
         "provenance": {"data": "generated"},
     }
-    return Checkpoint(**(fields | changes))
+    card = ModelCard.model_validate(values | changes)
+    return Checkpoint(card, state_dict or dict(small_state(with_vision=with_vision)))
 
 
 def contents(*, with_vision: bool = False, **changes: Any) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def contents(*, with_vision: bool = False, **changes: Any) -> dict[str, Any]:
     whole = {
         "format": 1,
         "model_state_dict": dict(small_state(with_vision=with_vision)),
-        "config": small_config(with_vision=with_vision).to_dict(),
+        "config": asdict(small_config(with_vision=with_vision)),
         "scalar_features": list(NAMES),
         "test_metrics": {"auroc": 0.5},
         "feature_stats": STATS,
@@ -74,7 +78,7 @@ def answers(checkpoint: Checkpoint) -> Tensor:
     draw = torch.Generator().manual_seed(3)
     ids = torch.randint(5, 200, (3, 12), generator=draw)
     scalars = torch.randn(3, len(NAMES), generator=draw)
-    pixels = torch.randn(3, 3, 64, 64, generator=draw) if checkpoint.config.vision else None
+    pixels = torch.randn(3, 3, 64, 64, generator=draw) if checkpoint.card.config.vision else None
     with torch.no_grad():
         logits, velocity = model(ids, torch.zeros_like(ids), torch.ones_like(ids), pixels, scalars)
     return torch.cat([logits, velocity], dim=1)

@@ -48,7 +48,7 @@ def demo_directory(tmp_path):
         "notes": ["a note for people"],
     }
     directory = tmp_path / "demo"
-    write_demo(directory, replace(tiny_checkpoint(), state_dict=state, provenance=origin), head)
+    write_demo(directory, replace(tiny_checkpoint(), state_dict=state).with_card(provenance=origin), head)
     return directory
 
 
@@ -61,9 +61,8 @@ def test_a_demo_is_composed_and_readable(demo_directory, tmp_path, capsys):
     assert run(demo_directory, tmp_path / "model.pt") == 0
     assert "a note for people" in capsys.readouterr().out
     checkpoint = read_checkpoint(tmp_path / "model.pt")
-    checkpoint.require_statistics()
-    assert checkpoint.provenance["source"] == "demo"
-    assert checkpoint.zero_weight_modalities == ("image",)
+    assert checkpoint.card.provenance["source"] == "demo"
+    assert checkpoint.card.zero_weight_modalities == ("image",)
 
 
 def test_two_compositions_are_the_same_bytes(demo_directory, tmp_path):
@@ -92,7 +91,7 @@ def test_another_demo_is_replaced(demo_directory, tmp_path):
     metadata["temperature"] = 2.5
     (demo_directory / METADATA_FILE).write_text(json.dumps(metadata))
     assert run(demo_directory, out) == 0
-    assert read_checkpoint(out).temperature == 2.5
+    assert read_checkpoint(out).card.temperature == 2.5
 
 
 @pytest.mark.parametrize("contents", ["owner", b"half a download"])
@@ -141,12 +140,12 @@ def test_the_committed_demo_has_the_fixed_shape(committed):
     """BERT-base, ResNet-50 and 18 scalars into 1024 and 256; its image columns are zero."""
     assert committed.state_dict["fusion.0.weight"].shape == (1024, 2834)
     assert committed.state_dict["fusion.3.weight"].shape == (256, 1024)
-    assert committed.zero_weight_modalities == ("image",)
+    assert committed.card.zero_weight_modalities == ("image",)
 
 
 def test_the_committed_golden_answers_come_back(committed):
     """The full network scores the recorded tensors as it did where it was trained."""
-    golden, engine = committed.golden, TorchEngine(committed)
+    golden, engine = committed.card.golden, TorchEngine(committed)
     text = engine.encode_text(golden["input_ids"], golden["token_type_ids"])
     image = np.stack([engine.neutral_image] * len(text))
     scores = engine.score(text, image, np.array(golden["scalars"], dtype=np.float32))
@@ -156,7 +155,7 @@ def test_the_committed_golden_answers_come_back(committed):
 
 def test_the_committed_figures_are_worth_showing(committed):
     """The recorded figures beat those of a linear model on the same features."""
-    figures = committed.test_metrics
+    figures = committed.card.test_metrics
     assert 0.953 <= figures["auroc"] < 0.975
     assert figures["ece"] <= 0.02
     assert figures["mae"] <= 0.68
@@ -165,7 +164,7 @@ def test_the_committed_figures_are_worth_showing(committed):
 
 def test_the_committed_head_hardly_answers_to_rounding(committed):
     """Titles moved 3 % towards others, as far as int8 moves them, keep their scores within the gate."""
-    card, engine = committed.card(), TorchEngine(committed)
+    card, engine = committed.card, TorchEngine(committed)
     texts = calibration_inputs(card).held_back_texts
     text = engine.encode_text(texts.input_ids[:TITLES], texts.token_type_ids[:TITLES])
     moved = text + 0.03 * (np.roll(text, 1, axis=0) - text)

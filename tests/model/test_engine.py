@@ -100,12 +100,6 @@ def test_temperature_divides_the_logits():
     assert odds[2] == odds[0]
 
 
-def test_an_engine_needs_statistics():
-    """A checkpoint that cannot say how its inputs were scaled is refused before it scores anything."""
-    with pytest.raises(CheckpointError, match="lacks velocity"):
-        TorchEngine(small_checkpoint(velocity=None))
-
-
 def test_a_file_scores_like_the_checkpoint_in_memory(engine, tmp_path):
     """Writing and reading changes no answer."""
     again = TorchEngine(read_checkpoint(write_tiny(tmp_path / "m.pt")))

@@ -30,11 +30,11 @@ def inputs():
     """Tokens, standardised scalars and pixels (None where a request has no image), by request."""
     checkpoint = tiny_checkpoint()
     videos = [Video.from_plain(request) for request in REQUESTS]
-    spec = TextSpec(checkpoint.text_fields, checkpoint.max_tokens)
+    spec = TextSpec(checkpoint.card.text_fields, checkpoint.card.max_tokens)
     tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)
     texts = [tokenizer.encode(video.title, video.description) for video in videos]
-    scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
-    scalars = scaler.transform(compute_features(videos, checkpoint.scalar_features))
+    scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, checkpoint.card.scalar_features)
+    scalars = scaler.transform(compute_features(videos, checkpoint.card.scalar_features))
     seeds = [request["image_seed"] for request in REQUESTS]
     return texts, scalars, [None if seed is None else _picture(seed) for seed in seeds]
 

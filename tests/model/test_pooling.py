@@ -20,8 +20,8 @@ TYPES: TokenIds = [[0] * len(text) for text in TEXTS]
 
 def mean_checkpoint():
     checkpoint = tiny_checkpoint(with_vision=False)
-    text = replace(checkpoint.config.text, pooling="mean")
-    return replace(checkpoint, config=replace(checkpoint.config, text=text))
+    text = replace(checkpoint.card.config.text, pooling="mean")
+    return checkpoint.with_card(config=replace(checkpoint.card.config, text=text))
 
 
 def test_the_mean_is_that_of_a_texts_own_tokens():
@@ -48,13 +48,13 @@ def test_the_pooling_is_in_the_file(tmp_path):
     """A checkpoint remembers it; one that says nothing is pooled as BERT's own."""
     for checkpoint, pooling in ((mean_checkpoint(), "mean"), (tiny_checkpoint(with_vision=False), "pooler")):
         write_checkpoint(tmp_path / "model.pt", checkpoint)
-        assert read_checkpoint(tmp_path / "model.pt").config.text.pooling == pooling
+        assert read_checkpoint(tmp_path / "model.pt").card.config.text.pooling == pooling
 
 
 def test_an_unknown_pooling_is_refused(tmp_path):
     """No guess is made about how a vector came about."""
     checkpoint = mean_checkpoint()
-    odd = replace(checkpoint.config, text=replace(checkpoint.config.text, pooling="max"))
-    write_checkpoint(tmp_path / "model.pt", replace(checkpoint, config=odd))
-    with pytest.raises(CheckpointError, match=r"text.pooling 'max', expected pooler or mean"):
+    odd = replace(checkpoint.card.config, text=replace(checkpoint.card.config.text, pooling="max"))
+    write_checkpoint(tmp_path / "model.pt", checkpoint.with_card(config=odd))
+    with pytest.raises(CheckpointError, match=r"text.pooling is 'max', expected 'pooler' or 'mean'"):
         read_checkpoint(tmp_path / "model.pt")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.checkpoint.store import write_checkpoint
+from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import Bundle
 from model.network import text_config
@@ -34,7 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     state = tiny_state(config)
     state |= {f"text_encoder.{name}": weight for name, weight in encoder.state_dict().items()}
     path = tmp_path_factory.mktemp("minilm") / "model_full.pt"
-    write_checkpoint(path, replace(tiny_checkpoint(with_vision=False), config=config, state_dict=state))
+    write_checkpoint(path, Checkpoint(tiny_checkpoint(with_vision=False).card.changed(config=config), state))
     return compile_checkpoint(path, threads=2)
 
 

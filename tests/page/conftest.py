@@ -46,9 +46,9 @@ def write_weightless(path: Path) -> Path:
     checkpoint, config = tiny_checkpoint(), tiny_config()
     fused = checkpoint.state_dict["fusion.0.weight"].clone()
     fused[:, config.text.output_dim : -config.scalars] = 0.0
-    provenance = {**checkpoint.provenance, "notes": ["Its image columns are zero."]}
+    provenance = {**checkpoint.card.provenance, "notes": ["Its image columns are zero."]}
     weights = {**checkpoint.state_dict, "fusion.0.weight": fused}
-    write_checkpoint(path, replace(checkpoint, state_dict=weights, provenance=provenance))
+    write_checkpoint(path, replace(checkpoint, state_dict=weights).with_card(provenance=provenance))
     return path
 
 

@@ -36,7 +36,7 @@ STOREYS = (
 RESERVED = {
     "fastapi": {"app", "serving", "benchmarks"},
     "starlette": {"app", "serving", "benchmarks"},
-    "pydantic": {"app", "serving"},
+    "pydantic": {"app", "serving", "model"},
     "pydantic_settings": {"app", "serving"},
     "torch": {"model", "training", "benchmarks"},
     "torchvision": {"model", "training", "benchmarks"},

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features import MILES_V1, Distribution, FeatureScaler, Video, compute_features, fit_distributions
+from model.card import ModelCard
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.config import FusionConfig, TextConfig, VisionConfig
 from model.network import MultimodalViralityPredictor
@@ -105,9 +106,8 @@ def _weights(draw: np.random.Generator, name: str, shape: tuple[int, ...]) -> ND
 @cache
 def _tiny_checkpoint(with_vision: bool) -> Checkpoint:
     config = tiny_config(with_vision=with_vision)
-    return Checkpoint(
+    card = ModelCard(
         config=config,
-        state_dict=tiny_state(config),
         scalar_features=MILES_V1,
         feature_stats=tiny_scaler().to_stats(),
         velocity=LogVelocity(mean=9.0, scale=2.0, high=18.0),
@@ -120,10 +120,11 @@ def _tiny_checkpoint(with_vision: bool) -> Checkpoint:
             "code": "tests/support/tiny.py",
         },
     )
+    return Checkpoint(card, tiny_state(config))
 
 
 def tiny_checkpoint(*, with_vision: bool = True) -> Checkpoint:
-    """A complete checkpoint, statistics and all, without golden answers; `path` is None."""
+    """A complete checkpoint, with statistics, without golden answers."""
     checkpoint = _tiny_checkpoint(with_vision)
     return replace(checkpoint, state_dict=dict(checkpoint.state_dict))
 

@@ -16,8 +16,8 @@ def write_tiny_bundle(directory: Path, seed: int = SEED) -> Path:
     """
     tiny = tiny_checkpoint()
     if seed != SEED:
-        tiny = replace(tiny, state_dict=tiny_state(tiny_config(), seed), sha256=f"{seed:064x}")
-    towers = export_towers(tiny.build_model(), tiny.temperature or 1.0, directory)
+        tiny = replace(tiny, state_dict=tiny_state(tiny_config(), seed)).with_card(sha256=f"{seed:064x}")
+    towers = export_towers(tiny.build_model(), tiny.card.temperature or 1.0, directory)
     precision = dict.fromkeys(towers, "f32")
-    write_manifest(Bundle(directory, tiny.card(), precision, TorchEngine(tiny).neutral_image, {}))
+    write_manifest(Bundle(directory, tiny.card, precision, TorchEngine(tiny).neutral_image, {}))
     return directory

@@ -89,7 +89,7 @@ def image_fit(folder: Path, encoders: Encoders, recipe: Recipe, videos: int, *, 
 
 def image_claims(fitted: Fit) -> list[Claim]:
     """That the head ranks by what pictures show, and that nothing else in it could."""
-    figures = fitted.checkpoint.test_metrics
+    figures = fitted.checkpoint.card.test_metrics
     blind = figures["twin_without_image"]["auroc"]
     return [
         Claim(
@@ -104,7 +104,7 @@ def image_claims(fitted: Fit) -> list[Claim]:
 
 def text_claims(fitted: Fit) -> list[Claim]:
     """That titles through a pretrained encoder reach what they should."""
-    figures = fitted.checkpoint.test_metrics
+    figures = fitted.checkpoint.card.test_metrics
     claims = []
     for name, limit in LIMITS.items():
         smaller = name in SMALLER_IS_BETTER

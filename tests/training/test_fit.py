@@ -43,18 +43,18 @@ def test_a_demo_is_the_checkpoint_that_was_fitted(fitted, tmp_path):
         "distributions",
         "titles",
     ):
-        assert getattr(composed, name) == getattr(fitted.checkpoint, name)
+        assert getattr(composed.card, name) == getattr(fitted.checkpoint.card, name)
 
 
 def test_golden_answers_follow_from_the_requests(fitted, tmp_path):
     """From a checkpoint on disk, the plain requests give the recorded tensors and scores again."""
     write_checkpoint(tmp_path / "model.pt", fitted.checkpoint)
     checkpoint = read_checkpoint(tmp_path / "model.pt")
-    golden, engine = checkpoint.golden, TorchEngine(checkpoint)
+    golden, engine = checkpoint.card.golden, TorchEngine(checkpoint)
     videos = [Video.from_plain(request) for request in golden["requests"]]
     tokenizer = tokenizer_for(checkpoint)
     ids = [list(tokenizer.encode(video.title, video.description).input_ids) for video in videos]
-    scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
+    scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, checkpoint.card.scalar_features)
     scalars = scaler.transform(compute_features(videos))
     assert ids == golden["input_ids"]
     assert scalars.tolist() == golden["scalars"]
@@ -66,7 +66,7 @@ def test_golden_answers_follow_from_the_requests(fitted, tmp_path):
 
 def test_the_figures_are_complete(fitted):
     """With and without age, with and without text, against the twin: all recorded, all finite."""
-    figures = fitted.checkpoint.test_metrics
+    figures = fitted.checkpoint.card.test_metrics
     for row in (figures, *(figures[name] for name in ("without_age", "without_text", "twin"))):
         assert all(np.isfinite(row[name]) for name in evaluate.COLUMNS)
     assert set(figures["gain_over_twin"]["auroc"]) == {"difference", "low", "high"}
@@ -74,7 +74,7 @@ def test_the_figures_are_complete(fitted):
 
 def test_other_data_is_not_called_by_the_known_name(fitted):
     """Provenance states what is known of this file, and that its origin is not stated."""
-    provenance = fitted.checkpoint.provenance
+    provenance = fitted.checkpoint.card.provenance
     assert provenance["data"]["licence"] == "not stated"
     assert provenance["data"]["rows"]["train"] == len(dataset().train)
     assert provenance["source"] == "trained with training.fit"
@@ -149,12 +149,12 @@ def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
     checkpoint, train = read_checkpoint(tmp_path / "model.pt"), dataset().train
     rows = compute_features(train.videos)
     varied = {name for name, column in zip(MILES_V1, rows.T, strict=True) if len(set(column)) > 1}
-    assert checkpoint.distributions.keys() == {*varied - {"age_known"}, "viral_score"}
+    assert checkpoint.card.distributions.keys() == {*varied - {"age_known"}, "viral_score"}
     scores = evaluate.predict(
         TorchEngine(checkpoint), checkpoint, train, titles().of(train.videos), with_age=True
     ).viral
     columns = {**dict(zip(MILES_V1, rows.T, strict=True)), "viral_score": scores}
-    for name, plain in checkpoint.distributions.items():
+    for name, plain in checkpoint.card.distributions.items():
         known = Distribution.from_plain(plain)
         assert known.shares[-1] == 0, name
         assert known.stability_index(known.count(columns[name])) < 1e-3, name

@@ -43,7 +43,7 @@ def fitted(folder):
 def test_a_head_learns_what_pictures_show(fitted):
     """Files through decoder, encoder and head: the score ranks by them, far beyond the same head without."""
     assert [str(claim) for claim in image_claims(fitted) if not claim.holds] == []
-    assert "image" not in fitted.checkpoint.zero_weight_modalities
+    assert "image" not in fitted.checkpoint.card.zero_weight_modalities
 
 
 def test_pictures_that_say_nothing_are_no_gain(tmp_path):
@@ -54,7 +54,7 @@ def test_pictures_that_say_nothing_are_no_gain(tmp_path):
 
 def test_a_missing_picture_is_served_well(fitted):
     """Without any picture the head is hardly worse than one that never saw one."""
-    figures = fitted.checkpoint.test_metrics
+    figures = fitted.checkpoint.card.test_metrics
     assert figures["without_image"]["mae"] < figures["twin_without_image"]["mae"] * 1.25
     assert figures["mae"] < 0.8 * figures["without_image"]["mae"]
 
@@ -95,8 +95,8 @@ def test_descriptions_are_read_and_may_be_missing(tmp_path):
     assert rows.text_fields == ("title", "description")
     fitted = fit(rows, encoders(), replace(PICTURED, text_dims=8, text_noise=0.3), SEED)
     write_checkpoint(out, fitted.checkpoint)
-    assert read_checkpoint(out).text_fields == ("title", "description")
-    gain = fitted.checkpoint.test_metrics["gain_over_twin"]
+    assert read_checkpoint(out).card.text_fields == ("title", "description")
+    gain = fitted.checkpoint.card.test_metrics["gain_over_twin"]
     assert gain["mae"]["high"] < 0
 
 
@@ -119,7 +119,7 @@ def test_shuffling_keeps_every_target():
 def test_claims_that_miss_their_limit_do_not_hold(fitted):
     """A figure on the wrong side is said to be there."""
     names = {claim.what: claim.holds for claim in text_claims(fitted)}
-    figures = fitted.checkpoint.test_metrics
+    figures = fitted.checkpoint.card.test_metrics
     assert names["titles, auroc"] == (figures["auroc"] >= 0.96)
     assert names["titles, mae"] == (figures["mae"] <= 0.62)
     assert not _same("x", 0.9, Interval(0.1, 0.05, 0.15)).holds

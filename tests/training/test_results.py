@@ -36,7 +36,7 @@ def test_the_results_hold_what_was_agreed(fitted, tmp_path):
     assert results.keys() >= AGREED
     total = sum(len(dataset().split(name)) for name in ("train", "val", "test"))
     assert (results["dataset_size"], results["num_features"]) == (total, 18)
-    figures = fitted.checkpoint.test_metrics
+    figures = fitted.checkpoint.card.test_metrics
     assert results["multimodal_auroc"] == figures["auroc"]
     assert results["velocity_mae"] == figures["mae"]
     assert results["baseline_auroc"] == figures["twin"]["auroc"]

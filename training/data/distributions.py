@@ -24,9 +24,8 @@ def training_distributions(
     images: ImageVectors | None = None,
 ) -> Plain:
     """A checkpoint's `distributions`: every feature that varies in `train`, and the scores of its rows."""
-    assert checkpoint.scalar_features is not None, "a trained checkpoint names its features"
-    rows = compute_features(train.videos, checkpoint.scalar_features)
-    fitted = fit_distributions(rows, checkpoint.scalar_features)
+    rows = compute_features(train.videos, checkpoint.card.scalar_features)
+    fitted = fit_distributions(rows, checkpoint.card.scalar_features)
     image = None if images is None else images.of(train)
     scores = Distribution.fit(predict(engine, checkpoint, train, titles.of(train.videos), image=image).viral)
     if scores is not None:

@@ -90,7 +90,7 @@ def encode_thumbnails(
     What lies in `cache` is not computed again. Raises `DatasetError` for a folder that cannot be read.
     """
     places = sorted({place for name in SPLITS for place in source.places(dataset.split(name)) if place})
-    vision = checkpoint.config.vision
+    vision = checkpoint.card.config.vision
     if not places or vision is None:
         return None
     folder = folder_of(checkpoint, "image", cache)

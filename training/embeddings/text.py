@@ -37,7 +37,7 @@ def name_of(video: Video) -> str:
 
 def tokenizer_for(checkpoint: Checkpoint) -> BertTextTokenizer:
     """The tokenizer that serves `checkpoint`: the same class, the same vocabulary, its own limits."""
-    spec = TextSpec(fields=checkpoint.text_fields, max_tokens=checkpoint.max_tokens)
+    spec = TextSpec(fields=checkpoint.card.text_fields, max_tokens=checkpoint.card.max_tokens)
     return BertTextTokenizer.from_vocabulary(spec=spec)
 
 
@@ -87,7 +87,7 @@ def folder_of(checkpoint: Checkpoint, tower: str, cache: Path | None) -> Path | 
     encoder = {
         name: tensor for name, tensor in checkpoint.state_dict.items() if name.startswith(PREFIXES[tower])
     }
-    shape = checkpoint.config.text if tower == "text" else checkpoint.config.vision
+    shape = checkpoint.card.config.text if tower == "text" else checkpoint.card.config.vision
     return cache / f"{tower}-{key_of(f'{fingerprint(encoder)} {shape}'.encode()).hex()[:24]}"
 
 

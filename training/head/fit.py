@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from features import MILES_V1, FeatureScaler, compute_features
+from model.card import ModelCard
 from model.checkpoint.store import Checkpoint
 from model.low_rank import LowRankHead
 from model.torch_engine import TorchEngine
@@ -30,9 +31,8 @@ MAX_TOKENS = 128
 def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, seed: int) -> Checkpoint:
     """The encoders with a head of zeros, and every statistic that the training rows teach."""
     config = encoders.config.with_scalars(len(MILES_V1))
-    return Checkpoint(
+    card = ModelCard(
         config=config,
-        state_dict={**encoders.state_dict, **_zero_head(encoders, len(MILES_V1))},
         scalar_features=MILES_V1,
         feature_stats=fit_scaler(dataset, recipe, seed).to_stats(),
         velocity=fit_velocity(dataset.train),
@@ -40,6 +40,7 @@ def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, s
         text_fields=dataset.text_fields,
         max_tokens=min(MAX_TOKENS, config.text.max_positions),
     )
+    return Checkpoint(card, {**encoders.state_dict, **_zero_head(encoders, len(MILES_V1))})
 
 
 def _zero_head(encoders: Encoders, scalars: int) -> dict[str, torch.Tensor]:
@@ -85,30 +86,29 @@ def fit_head(
     The same rows, vectors, recipe and seed give the same weights on the same machine.
     """
     torch.use_deterministic_algorithms(mode=True)
-    assert base.feature_stats is not None, "an untrained checkpoint has its statistics"
-    assert isinstance(base.velocity, LogVelocity), "an untrained checkpoint has its statistics"
-    scaler = FeatureScaler.from_stats(base.feature_stats, MILES_V1)
+    assert isinstance(base.card.velocity, LogVelocity), "untrained_checkpoint fits one"
+    scaler = FeatureScaler.from_stats(base.card.feature_stats, MILES_V1)
     # Without image dimensions the head is one that sees no pictures, whatever there is.
     seen = images if recipe.image_dims else None
     inputs = HeadInputs.fit(dataset, titles, seen, scaler, recipe)
     train, val = (
-        inputs.rows(split, base.velocity, weights)
+        inputs.rows(split, base.card.velocity, weights)
         for split, weights in (
             (dataset.train, recency_weights(dataset.train, recipe.half_life_days)),
             (dataset.val, dataset.val.weights),
         )
     )
-    config = base.config
+    config = base.card.config
     members = Members(recipe.members, train.inputs.shape[1], config.hidden, config.dropout, seed)
     trained = train_members(members, train, val, recipe, seed)
     head = trained.to_head(inputs.text, inputs.used, len(MILES_V1), inputs.image)
     calibration = fit_calibration(*_predict_val(_with_head(base, head), dataset, titles, seen))
-    head = shifted(head, calibration, scaler, base.velocity.scale)
-    return replace(_with_head(base, head), temperature=calibration.temperature), head
+    head = shifted(head, calibration, scaler, base.card.velocity.scale)
+    return _with_head(base, head).with_card(temperature=calibration.temperature), head
 
 
 def _with_head(base: Checkpoint, head: LowRankHead) -> Checkpoint:
-    return replace(base, state_dict={**base.state_dict, **head.state_dict(base.config.image_dim)})
+    return replace(base, state_dict={**base.state_dict, **head.state_dict(base.card.config.image_dim)})
 
 
 def _predict_val(

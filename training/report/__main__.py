@@ -64,7 +64,7 @@ def open_scorer(options: argparse.Namespace) -> tuple[Scorer, Checkpoint, Datase
     """What the command line names, with every text and thumbnail encoded."""
     checkpoint = read_checkpoint(options.checkpoint)
     # What the checkpoint reads decides which texts it is judged on.
-    dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.text_fields))
+    dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.card.text_fields))
     engine = TorchEngine(checkpoint)
     titles = encode_titles(engine, checkpoint, dataset, options.cache)
     images, why_none = _images(options, engine, checkpoint, dataset)
@@ -80,7 +80,7 @@ def _images(
         return None, "thumbnails were not asked for"
     if not any(place for name in SPLITS for place in source.places(dataset.split(name))):
         return None, NO_IMAGES
-    if "image" in checkpoint.zero_weight_modalities:
+    if "image" in checkpoint.card.zero_weight_modalities:
         return None, "this model gives images no weight"
     images = encode_thumbnails(engine, checkpoint, dataset, source, options.cache)
     for line in images.problem_lines() if images else []:
@@ -104,7 +104,7 @@ def write(folder: Path, findings: Findings, checkpoint: Checkpoint, dataset: Dat
     """
     words = captions(findings)
     pictures = draw(findings)
-    numbers = {"checkpoint": checkpoint.name, "sha256": checkpoint.sha256, **findings.to_dict()}
+    numbers = {"checkpoint": checkpoint.card.name, "sha256": checkpoint.card.sha256, **findings.to_dict()}
     files = {f"{name}.png": picture.light for name, picture in pictures.items()}
     files["index.html"] = render(findings, words, pictures, checkpoint, dataset).encode()
     files["report.json"] = (json.dumps(numbers, indent=1) + "\n").encode()

@@ -66,7 +66,7 @@ def render(
     """The whole page."""
     test = dataset.test
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        checkpoint=escape(checkpoint.name),
+        checkpoint=escape(checkpoint.card.name),
         rows=f"{len(test):,}",
         videos=f"{len(set(test.video_ids)):,}",
         viral=_viral(dataset.viral_threshold),
@@ -138,7 +138,8 @@ def _data_notes(dataset: Dataset) -> list[str]:
 
 def _notes(findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> Sequence[str]:
     """Already escaped."""
-    said = checkpoint.provenance.get("notes", [])
+    card = checkpoint.card
+    said = card.provenance.get("notes", [])
     own = [str(note) for note in said] if isinstance(said, list) else []
     why = findings.why_no_images
     without = [] if not why else [f"{why[0].upper()}{why[1:]}: every video was scored without a thumbnail."]
@@ -148,8 +149,8 @@ def _notes(findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> Sequ
         if name in ("train", "val", "test")
     )
     return [
-        f"<code>python -m training.report {escape(checkpoint.name)} {escape(dataset.name)} --out DIR</code>",
-        f"Checkpoint sha256 <code>{escape(checkpoint.sha256)}</code>",
+        f"<code>python -m training.report {escape(card.name)} {escape(dataset.name)} --out DIR</code>",
+        f"Checkpoint sha256 <code>{escape(card.sha256)}</code>",
         f"Data sha256 <code>{escape(dataset.sha256)}</code>: {counts}.",
         *(escape(note) for note in _data_notes(dataset)),
         *(escape(note) for note in [*own, *without, *HOW]),

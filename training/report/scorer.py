@@ -51,15 +51,11 @@ class Scorer:
         images: Images | None = None,
         why_no_images: str = NO_IMAGES,
     ) -> None:
-        """Raises `CheckpointError` without statistics."""
-        checkpoint.require_statistics()
-        assert checkpoint.scalar_features is not None, "require_statistics has seen to it"
-        assert checkpoint.feature_stats is not None, "require_statistics has seen to it"
-        self.names = checkpoint.scalar_features
+        self.names = checkpoint.card.scalar_features
         self.why_no_images = why_no_images if images is None else ""
-        self.modalities = checkpoint.config.modalities
+        self.modalities = checkpoint.card.config.modalities
         self._engine, self._titles, self._images = engine, titles, images
-        self._scaler = FeatureScaler.from_stats(checkpoint.feature_stats, self.names)
+        self._scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, self.names)
         train = titles.of(dataset.train.videos)
         self._mean_text = np.average(train, axis=0, weights=dataset.train.weights).astype(np.float32)
 

@@ -33,14 +33,14 @@ def checkpoint(tmp_path):
 def score(checkpoint, video):
     engine = TorchEngine(checkpoint)
     tokenizer = BertTextTokenizer.from_vocabulary(
-        spec=TextSpec(checkpoint.text_fields, checkpoint.max_tokens)
+        spec=TextSpec(checkpoint.card.text_fields, checkpoint.card.max_tokens)
     )
-    scaler = FeatureScaler.from_stats(checkpoint.feature_stats, checkpoint.scalar_features)
+    scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, checkpoint.card.scalar_features)
     text = tokenizer.encode(video.title, video.description)
     return engine.score(
         engine.encode_text([text.input_ids], [text.token_type_ids]),
         engine.neutral_image[None],
-        scaler.transform(compute_features([video], checkpoint.scalar_features)),
+        scaler.transform(compute_features([video], checkpoint.card.scalar_features)),
     )
 
 

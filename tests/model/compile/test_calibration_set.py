@@ -1,7 +1,6 @@
 """Calibration inputs: the bundled ones, an operator's own, and files that are neither."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from model.compile.calibration_set import (
 from tests.model.small import small_checkpoint
 from tests.support.tiny import tiny_checkpoint
 
-CARD = tiny_checkpoint().card()
+CARD = tiny_checkpoint().card
 SHORT = {"format": 1, "input_ids": [[101, 102]] * 40, "token_type_ids": [[0, 0]] * 40}
 
 
@@ -75,7 +74,7 @@ def test_drawn_images_are_always_the_same():
 
 def test_a_model_of_titles_gets_no_descriptions():
     """Texts are as the service would send them: first field alone, cut to the model's tokens."""
-    card = replace(CARD, text_fields=("title",), max_tokens=16)
+    card = CARD.changed(text_fields=("title",), max_tokens=16)
     texts = read_texts(BUNDLED, card)
     assert {kind for types in texts.token_type_ids for kind in types} == {0}
     assert max(len(ids) for ids in texts.input_ids) == 16
@@ -84,7 +83,7 @@ def test_a_model_of_titles_gets_no_descriptions():
 
 def test_scalars_stay_within_what_training_saw():
     """Draws beyond a feature's range are clipped to it, as the service clips requests."""
-    card = small_checkpoint().card()  # range from 0, mean 1, scale 2
+    card = small_checkpoint().card  # range from 0, mean 1, scale 2
     drawn = draw_scalars(card, 500)
     assert drawn.shape == (500, 3)
     assert drawn.min() == -0.5

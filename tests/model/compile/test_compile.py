@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 import pytest
+import torch
 from openvino_telemetry import Telemetry
 
 from model.checkpoint.store import CheckpointError, sidecar_path, write_checkpoint
@@ -18,7 +19,7 @@ from model.compiled.bundle import MANIFEST, bundle_directory, capabilities, is_b
 from model.compiled.engine import OpenVinoEngine
 from model.compiled.packing import packed_row
 from model.torch_engine import TorchEngine
-from tests.model.small import small_checkpoint
+from tests.model.small import contents, small_checkpoint
 from tests.support.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
 
 BERT = "text_encoder.bert."
@@ -37,7 +38,7 @@ def with_outliers():
     """
     checkpoint = tiny_checkpoint(with_vision=False)
     state = {name: tensor.clone() for name, tensor in checkpoint.state_dict.items()}
-    for layer in range(checkpoint.config.text.layers):
+    for layer in range(checkpoint.card.config.text.layers):
         before = f"{BERT}encoder.layer.{layer}."
         for part in ("weight", "bias"):
             state[f"{before}attention.output.LayerNorm.{part}"][5] = 0.0
@@ -88,7 +89,7 @@ def test_the_fusion_graph_scores_as_the_network(exact, reference, rows):
 
 def test_calibration_is_inside_the_fusion(text_only, tmp_path):
     """The same weights at another temperature give other probabilities: log odds shrink by its factor."""
-    write_checkpoint(tmp_path / "m.pt", replace(tiny_checkpoint(with_vision=False), temperature=1.0))
+    write_checkpoint(tmp_path / "m.pt", tiny_checkpoint(with_vision=False).with_card(temperature=1.0))
     bundles = compile_checkpoint(tmp_path / "m.pt", precision="f32", threads=1), text_only
     inputs = np.ones((1, 64), np.float32), np.ones((1, 0), np.float32), np.ones((1, 18), np.float32)
     viral = [OpenVinoEngine(bundle, 1).score(*inputs).viral[0] for bundle in bundles]
@@ -163,7 +164,7 @@ def test_asking_for_a_precision_that_misses_is_an_error(outliers, tmp_path, caps
 def test_a_blind_head_does_not_excuse_a_broken_tower(tmp_path):
     """With text columns of zero no score changes, and the tower is refused by its vectors alone."""
     checkpoint = with_outliers()
-    checkpoint.state_dict["fusion.0.weight"][:, : checkpoint.config.text.output_dim] = 0.0
+    checkpoint.state_dict["fusion.0.weight"][:, : checkpoint.card.config.text.output_dim] = 0.0
     write_checkpoint(tmp_path / "m.pt", checkpoint)
     with pytest.raises(PrecisionError, match="int8 is refused: vector_") as caught:
         compile_checkpoint(tmp_path / "m.pt", precision="int8", threads=1)
@@ -242,7 +243,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
 
 def test_a_checkpoint_that_cannot_be_scored_is_one_line(tmp_path, capsys):
     """Missing statistics end it before anything is exported, and nothing is left."""
-    write_checkpoint(tmp_path / "m.pt", small_checkpoint(velocity=None))
+    torch.save(contents(velocity=None), tmp_path / "m.pt")
     assert main([str(tmp_path / "m.pt")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / 'm.pt'}: lacks velocity")

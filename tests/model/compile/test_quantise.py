@@ -16,7 +16,7 @@ CHECKPOINT = tiny_checkpoint(with_vision=False)
 
 @pytest.fixture(scope="module")
 def inputs() -> CalibrationInputs:
-    return calibration_inputs(CHECKPOINT.card())
+    return calibration_inputs(CHECKPOINT.card)
 
 
 @pytest.fixture(scope="module")
@@ -55,5 +55,5 @@ def test_no_text_is_cut_off(towers: dict[str, TowerCandidate], inputs: Calibrati
     """Ranges are the widest that were met, and new titles keep .9965 of their variance; mean ranges, .995."""
     texts = inputs.held_back_texts
     if words == "new":
-        texts = with_drawn_words(texts, CHECKPOINT.config.text.vocab_size)
+        texts = with_drawn_words(texts, CHECKPOINT.card.config.text.vocab_size)
     assert variance_kept(towers, texts) > 0.9965

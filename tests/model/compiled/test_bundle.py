@@ -77,7 +77,7 @@ def test_a_manifest_that_vouches_for_no_image_graph_is_refused(copy):
     [
         ({"format": 99}, "has format 99, this version reads 2"),
         ({"card": None}, "cannot be read (KeyError('card'))"),
-        ({"card": [1]}, "cannot be read"),
+        ({"card": [1]}, "its card: is [1], expected a valid dictionary"),
         ({"files": None}, "cannot be read (KeyError('files'))"),
         ({"files": [1]}, "cannot be read"),
         ({"precision": {"text": "f32"}}, "says no precision of fusion, image"),

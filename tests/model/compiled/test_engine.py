@@ -37,7 +37,7 @@ def quantised(tmp_path_factory):
     work = tmp_path_factory.mktemp("quantised")
     checkpoint = tiny_checkpoint()
     export_towers(checkpoint.build_model(), 1.0, work)
-    inputs = calibration_inputs(checkpoint.card())
+    inputs = calibration_inputs(checkpoint.card)
     for tower in ("text", "image"):
         quantise(tower, work / f"{tower}.xml", inputs, work / f"{tower}.int8.xml")
         for suffix in (".xml", ".bin"):

@@ -1,6 +1,5 @@
 """Golden answers gate the start."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def loaded(directory: Path, checkpoint: Checkpoint) -> LoadedModel:
 
 def test_trainers_answers_are_reproduced(tmp_path: Path, golden: dict[str, Any]) -> None:
     """Every golden answer that the trainer wrote comes out the same in the service."""
-    model = loaded(tmp_path, replace(tiny_checkpoint(), golden=golden))
+    model = loaded(tmp_path, tiny_checkpoint().with_card(golden=golden))
     assert check_golden_answers(model) == len(golden["requests"]) == 6
 
 
@@ -57,30 +56,31 @@ def test_other_answer_is_refused_by_name(
     """A golden answer that differs stops the start, naming which one and in what."""
     changed = golden | {key: [*golden[key][:2], wrong, *golden[key][3:]]}
     with pytest.raises(CheckpointError, match=f"golden answer 2 differs in {key}"):
-        check_golden_answers(loaded(tmp_path, replace(tiny_checkpoint(), golden=changed)))
+        check_golden_answers(loaded(tmp_path, tiny_checkpoint().with_card(golden=changed)))
 
 
 def test_other_statistics_are_noticed(tmp_path: Path, golden: dict[str, Any]) -> None:
     """Features scaled by other statistics than the trainer's are caught, although every shape fits."""
-    stats = tiny_checkpoint().feature_stats
-    assert stats is not None
+    stats = tiny_checkpoint().card.feature_stats
     moved = stats | {"title_length": stats["title_length"] | {"mean": 0.0}}
     with pytest.raises(CheckpointError, match="differs in scalars"):
-        check_golden_answers(loaded(tmp_path, replace(tiny_checkpoint(), golden=golden, feature_stats=moved)))
+        check_golden_answers(
+            loaded(tmp_path, tiny_checkpoint().with_card(golden=golden, feature_stats=moved))
+        )
 
 
 def test_unreadable_golden_answer_is_refused(tmp_path: Path, golden: dict[str, Any]) -> None:
     """A golden request without a title is a clear error."""
     changed = golden | {"requests": [{"view_count": 1}]}
     with pytest.raises(CheckpointError, match="golden answer 0 cannot be read"):
-        check_golden_answers(loaded(tmp_path, replace(tiny_checkpoint(), golden=changed)))
+        check_golden_answers(loaded(tmp_path, tiny_checkpoint().with_card(golden=changed)))
 
 
 def test_service_with_a_wrong_golden_answer_ends(tmp_path: Path, golden: dict[str, Any]) -> None:
     """The process ends with one line and exit code 1 rather than serve other scores than its trainer saw."""
     path = tmp_path / "wrong.pt"
     changed = golden | {"viral_score": [0.5] * 6}
-    write_checkpoint(path, replace(tiny_checkpoint(), golden=changed))
+    write_checkpoint(path, tiny_checkpoint().with_card(golden=changed))
     ended = run_to_end(checkpoint=path, engine="torch")
     assert ended.returncode == 1
     assert "differs in viral_score" in ended.stderr.strip().splitlines()[-1]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,14 +27,14 @@ def model_of(
 ) -> LoadedModel:
     """The tiny network as the service has it; the columns of `silent` are zero."""
     checkpoint = tiny_checkpoint(with_vision=with_vision)
-    text, image = checkpoint.config.text.output_dim, checkpoint.config.image_dim
+    text, image = checkpoint.card.config.text.output_dim, checkpoint.card.config.image_dim
     if silent is not None:
         start, end = (0, text) if silent == "text" else (text, text + image)
         weight = checkpoint.state_dict["fusion.0.weight"].clone()
         weight[:, start:end] = 0
         checkpoint.state_dict["fusion.0.weight"] = weight
-    checkpoint = type(checkpoint)(**{**vars(checkpoint), "path": Path("tiny.pt"), "sha256": "0" * 64})
-    card = checkpoint.card()
+    checkpoint = checkpoint.with_card(name="tiny.pt", sha256="0" * 64)
+    card = checkpoint.card
     return LoadedModel(
         card=card,
         engine=TorchEngine(checkpoint),

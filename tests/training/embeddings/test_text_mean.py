@@ -44,7 +44,7 @@ def stored(tmp_path):
     )
     assert isinstance(head, LowRankHead)
     provenance = {"encoders": encoders().provenance, "data": {"sha256": dataset().sha256}}
-    write_demo(tmp_path / "demo", replace(checkpoint, provenance=provenance), head)
+    write_demo(tmp_path / "demo", checkpoint.with_card(provenance=provenance), head)
     return path, tmp_path / "demo"
 
 

@@ -71,13 +71,13 @@ def test_constant_features_and_images_have_no_weight(fitted):
     scalars = checkpoint.state_dict["fusion.0.weight"][:, -len(MILES_V1) :]
     silent = {name for name, column in zip(MILES_V1, scalars.T, strict=True) if not column.any()}
     assert silent == CONSTANT
-    assert checkpoint.zero_weight_modalities == ("image",)
+    assert checkpoint.card.zero_weight_modalities == ("image",)
 
 
 def test_the_twin_reads_no_text():
     """A head fitted with no text dimensions has text columns of zeros."""
     checkpoint, _ = fit(replace(RECIPE, text_dims=0, epochs=1))
-    assert checkpoint.zero_weight_modalities == ("text", "image")
+    assert checkpoint.card.zero_weight_modalities == ("text", "image")
 
 
 def test_velocity_is_finite_and_never_negative(fitted):
