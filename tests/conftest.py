@@ -1,9 +1,75 @@
-"""What all tests share."""
+"""What all tests share: the tiny checkpoint, compiled once for a run, and which tests may run side by side.
+
+`make test` runs them in two pytest-xdist workers. A group of tests stays in one worker, in which its fixtures
+are made once: a module, or several modules that use the same costly thing.
+"""
+
+import fcntl
+import os
+from pathlib import Path
 
 import pytest
+
+from tests.support.tiny import write_tiny
+
+# The slowest groups come first, so that no worker is left with one at the end.
+GROUPS = {
+    "e2e/test_demo.py": "demo",
+    "e2e/test_quota.py": "demo",
+    "scale/": "ray",
+    "deploy/ray/": "ray",
+    "model/compile/": "compile",
+    "model/compiled/": "compile",
+    "clients/test_nextjs.py": "nextjs",
+    "clients/test_demo.py": "nextjs",
+    "page/": "page",
+    "e2e/": "first file",
+    "clients/test_t": "trigger",
+    "clients/": "clients",
+    "serving/lifecycle/test_reload.py": "reload",
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name each test's group, and put the slowest groups first."""
+    order = list(dict.fromkeys(GROUPS.values()))
+    ranks = {}
+    for item in items:
+        module = item.nodeid.partition("::")[0].removeprefix("tests/")
+        group = next((name for start, name in GROUPS.items() if module.startswith(start)), module)
+        item.add_marker(pytest.mark.xdist_group(group))
+        ranks[item] = order.index(group) if group in order else len(order)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=ranks.__getitem__)
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Asynchronous tests run on asyncio, as the service does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint, compiled in float32 beside itself; the first worker makes both for all."""
+    from model.compile.__main__ import compile_checkpoint  # imports OpenVINO, which most tests do without
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny"
+    folder.mkdir(exist_ok=True)
+    path = folder / "tiny.pt"
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            write_tiny(path)
+        compile_checkpoint(path, precision="f32", threads=2)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_path: Path) -> Path:
+    """The directory of its bundle."""
+    from model.compile.__main__ import compile_checkpoint
+
+    return compile_checkpoint(tiny_path, precision="f32", threads=2).directory

@@ -9,13 +9,6 @@ from deploy.demo.database import Database
 from tests.clients.door import Door, open_door
 from tests.support.postgres import Candidates, postgres
 from tests.support.service import Service, ready_service
-from tests.support.tiny_bundle import write_tiny_bundle
-
-
-@pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint, compiled."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="session")

@@ -2,23 +2,19 @@
 
 import hashlib
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-
-import httpx
 
 from tests.support.house import ROOT
 from tests.support.node import NODE, install, node_environment, npm
-from tests.support.service import free_port
+from tests.support.process import answers, free_port, started
 
 FOLDER = ROOT / "clients" / "nextjs"
 SOURCES = [FOLDER, ROOT / "clients" / "typescript" / "src"]
 MADE = {"node_modules", ".next", "next-env.d.ts", ".npm-ci.lock", "tsconfig.tsbuildinfo"}
 DEFAULT_PORT = 3000  # whose origin the service lets in unless it is told otherwise
-START_LIMIT_S = 60
 
 
 def build() -> None:
@@ -60,30 +56,6 @@ def started_site(log: Path, port: int, **variables: str) -> Iterator[str]:
     """`next start` with these variables, once it answers; its address. Nothing of a .env file is read."""
     command = [str(NODE), "node_modules/next/dist/bin/next", "start", "--hostname", "127.0.0.1"]
     url = f"http://localhost:{port}"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)],
-            cwd=FOLDER,
-            env=node_environment(**variables),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _wait_for(url, process, log)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(START_LIMIT_S)
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"not started: {log.read_text()}")
+    ready = partial(answers, url)
+    with started([*command, "--port", str(port)], log, ready, cwd=FOLDER, env=node_environment(**variables)):
+        yield url

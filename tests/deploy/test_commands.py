@@ -19,7 +19,8 @@ import pytest
 from click.testing import CliRunner
 from huggingface_hub.cli.hf import app as hub_commands
 
-from tests.support.service import ROOT, START_LIMIT_S, environment, free_port
+from tests.support.process import LIMIT_S, free_port
+from tests.support.service import ROOT, environment
 
 DOCUMENTS = ("README.md", "DEPLOYMENT_GUIDE.md")
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -174,7 +175,7 @@ class Reader:
             capture_output=True,
             text=True,
             check=False,
-            timeout=START_LIMIT_S,
+            timeout=LIMIT_S,
         )
 
     def environment(self) -> dict[str, str]:
@@ -212,7 +213,7 @@ def served(reader: Reader) -> Iterator[Reader]:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 2 * START_LIMIT_S
+        deadline = time.monotonic() + LIMIT_S
         while not _ready(reader.port):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -220,7 +221,7 @@ def served(reader: Reader) -> Iterator[Reader]:
         yield reader
     finally:
         os.killpg(process.pid, 2)
-        process.wait(START_LIMIT_S)
+        process.wait(LIMIT_S)
 
 
 def _ready(port: int) -> bool:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.scoring.drift import FEWEST_ROWS
 from tests.support.service import ROOT, ready_service
-from tests.support.tiny import write_tiny
 
 GRAFANA = ROOT / "deploy" / "grafana" / "miles.json"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -63,11 +63,11 @@ def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+def shown(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The label names of every sample of a service that has scored, refused, limited and drifted."""
     folder = tmp_path_factory.mktemp("observed")
     settings = {
-        "checkpoint": write_tiny(folder / "tiny.pt"),
+        "checkpoint": tiny_path,
         "precision": "f32",
         "rate_limit": 10 * FEWEST_ROWS,
     }

@@ -1,5 +1,7 @@
 """Bundles that several test modules read; each is compiled once."""
 
+from pathlib import Path
+
 import pytest
 
 from model.compile.__main__ import compile_checkpoint
@@ -8,10 +10,9 @@ from tests.support.tiny import write_tiny
 
 
 @pytest.fixture(scope="session")
-def exact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def exact(tiny_path: Path) -> Bundle:
     """The tiny checkpoint in float32; do not write into it."""
-    path = write_tiny(tmp_path_factory.mktemp("exact") / "model_full.pt")
-    return compile_checkpoint(path, precision="f32", threads=2)
+    return compile_checkpoint(tiny_path, precision="f32", threads=2)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from model.checkpoint.store import write_checkpoint
 from tests.support.browser import Visit, open_browser, visiting
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
-from tests.support.tiny import tiny_checkpoint, tiny_config, write_tiny
+from tests.support.tiny import tiny_checkpoint, tiny_config
 
 Open = Callable[..., AbstractContextManager[Visit]]
 TRUSTED = {"engine": "torch", "thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 3}
@@ -59,12 +59,6 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     checkpoint = write_weightless(folder / "weightless.pt")
     with ready_service(folder / "service.log", checkpoint=checkpoint, **TRUSTED) as running:
         yield running
-
-
-@pytest.fixture(scope="package")
-def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint in which text, image and scalars all have a say, not compiled yet."""
-    return write_tiny(tmp_path_factory.mktemp("models") / "tiny.pt")
 
 
 @pytest.fixture

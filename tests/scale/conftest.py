@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from tests.scale.figures import FIGURES, ROWS, Figure
-from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture
@@ -22,6 +21,6 @@ def rows(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tiny_bundle: Path) -> Path:
     """The tiny network as a compiled bundle."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("model"))
+    return tiny_bundle

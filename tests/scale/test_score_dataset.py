@@ -51,11 +51,11 @@ async def answers(source: Path, model: Path) -> dict[int, PredictResponse]:
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path, model: Path) -> None:
     """In one line, the service's own, and nothing is scored."""
     process = start(
-        write_csv(tmp_path / "in.csv", 5), tmp_path / "out", model, *OPTIONS, "--no-limit", precision="f32"
+        write_csv(tmp_path / "in.csv", 5), tmp_path / "out", model, *OPTIONS, "--no-limit", precision="bf16"
     )
     _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 2
-    assert err.splitlines()[-1].startswith(f"{model}: was compiled with precision None")
+    assert err.splitlines()[-1].startswith(f"{model}: was compiled with precision f32")
 
 
 def check(output: Path, source: Path, model: Path) -> None:

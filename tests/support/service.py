@@ -2,20 +2,16 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+from tests.support.process import LIMIT_S, answers, free_port, started, wait_until_ready
 
 ROOT = Path(__file__).parents[2]
-START_LIMIT_S = 120
-STOP_LIMIT_S = 40
 
 
 @dataclass(frozen=True)
@@ -29,15 +25,7 @@ class Service:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(STOP_LIMIT_S)
-
-
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return self.process.wait(LIMIT_S)
 
 
 def environment(**settings: object) -> dict[str, str]:
@@ -65,25 +53,8 @@ def started_service(log: Path, command: Sequence[str] = ("app.py",), **settings:
     """`python app.py` with these settings, ready or not; stopped at the end."""
     port = settings.setdefault("port", free_port())
     settings.setdefault("host", "127.0.0.1")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=environment(**settings),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield Service(f"http://127.0.0.1:{port}", process, log)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            try:
-                process.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with started([sys.executable, *command], log, cwd=ROOT, env=environment(**settings)) as process:
+        yield Service(f"http://127.0.0.1:{port}", process, log)
 
 
 @contextmanager
@@ -96,15 +67,7 @@ def ready_service(log: Path, **settings: object) -> Iterator[Service]:
 
 def wait_for(service: Service, path: str) -> None:
     """Return when `path` answers 200; fail with what the service printed when it never does."""
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline and service.process.poll() is None:
-        try:
-            if httpx.get(service.url + path).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"not ready: {service.log.read_text()}")
+    wait_until_ready(service.process, service.log, lambda: answers(service.url + path))
 
 
 def run_to_end(**settings: object) -> subprocess.CompletedProcess[str]:
@@ -118,6 +81,6 @@ def run_to_end(**settings: object) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=START_LIMIT_S,
+        timeout=LIMIT_S,
         check=False,
     )

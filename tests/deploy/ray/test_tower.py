@@ -29,7 +29,6 @@ from serving.scoring.admission import Admission
 from serving.scoring.pipeline import ScoringRequest
 from serving.settings import Settings, SettingsError
 from tests.support.thumbnail_host import picture
-from tests.support.tiny_bundle import write_tiny_bundle
 
 IDS, TYPES = [[101, 2129, 102], [101, 2129, 2079, 102]], [[0, 0, 0], [0, 0, 0, 0]]
 TEXTS = list(zip(IDS, TYPES, strict=True))
@@ -37,9 +36,9 @@ PIXELS = draw_images(2, 224, 224, seed=5)
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(tiny_bundle: Path) -> Path:
     """The tiny network, compiled."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+    return tiny_bundle
 
 
 @pytest.fixture(scope="module")

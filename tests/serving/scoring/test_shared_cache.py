@@ -26,10 +26,10 @@ from serving.scoring.shared_cache import (
     unpacked,
 )
 from serving.settings import Settings, SettingsError
-from tests.support.redis_server import PATIENCE_S, Server, cache_server, slowed, until
+from tests.support.process import LIMIT_S, until
+from tests.support.redis_server import Server, cache_server, slowed
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
-from tests.support.tiny_bundle import write_tiny_bundle
 
 KEY = bytes(range(KEY_BYTES))
 VECTOR = np.linspace(-1, 1, 64, dtype=np.float32)
@@ -43,15 +43,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled tiny checkpoint."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-
-
 async def until_true(condition: Callable[[], bool]) -> None:
     """The same beside other tasks."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(LIMIT_S):
         while not condition():  # noqa: ASYNC110 the cache has no event for it
             await asyncio.sleep(0.01)
 
@@ -66,7 +60,7 @@ class Replica:
         """The answers of a batch, with what was known."""
         videos = [{"title": title, **fields} for title in titles]
         answer = httpx.post(
-            f"{self.service.url}/predict/batch?timings=1", json={"videos": videos}, timeout=PATIENCE_S
+            f"{self.service.url}/predict/batch?timings=1", json={"videos": videos}, timeout=LIMIT_S
         )
         entries: list[dict[str, Any]] = answer.json()["predictions"]
         return entries
@@ -85,11 +79,11 @@ class Replica:
 
 
 @contextmanager
-def replica(log: Path, bundle: Path, server: Server, timeout_s: float = 1) -> Iterator[Replica]:
+def replica(log: Path, tiny_bundle: Path, server: Server, timeout_s: float = 1) -> Iterator[Replica]:
     """A ready service that has found the server, and waits longer for it than one in use would."""
     with ready_service(
         log,
-        checkpoint=bundle,
+        checkpoint=tiny_bundle,
         shared_cache_url=server.url,
         shared_cache_timeout_s=timeout_s,
         thumbnail_trusted_networks="127.0.0.0/8",
@@ -99,7 +93,9 @@ def replica(log: Path, bundle: Path, server: Server, timeout_s: float = 1) -> It
         yield running
 
 
-def test_replicas_share_vectors(server: Server, bundle: Path, host: ThumbnailHost, tmp_path: Path) -> None:
+def test_replicas_share_vectors(
+    server: Server, tiny_bundle: Path, host: ThumbnailHost, tmp_path: Path
+) -> None:
     """A video that one replica has scored costs the other no forward of a tower, and scores the same."""
     video: dict[str, Any] = {
         "thumbnail_url": host.thumbnail(41),
@@ -107,8 +103,8 @@ def test_replicas_share_vectors(server: Server, bundle: Path, host: ThumbnailHos
         "observed_at": "2018-01-02T00:00:00Z",
     }
     with (
-        replica(tmp_path / "one", bundle, server, 10) as one,
-        replica(tmp_path / "two", bundle, server, 10) as two,
+        replica(tmp_path / "one", tiny_bundle, server, 10) as one,
+        replica(tmp_path / "two", tiny_bundle, server, 10) as two,
     ):
         (first,) = one.score("shared words", **video)
         until(lambda: one.counted("miles_shared_cache_writes_total", "stored") == 2)
@@ -120,12 +116,14 @@ def test_replicas_share_vectors(server: Server, bundle: Path, host: ThumbnailHos
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
-def test_server_that_stops_costs_no_answer(server: Server, bundle: Path, tmp_path: Path, how: int) -> None:
+def test_server_that_stops_costs_no_answer(
+    server: Server, tiny_bundle: Path, tmp_path: Path, how: int
+) -> None:
     """When the server hangs or dies all are scored; after the few look-ups under way nobody asks it, until it
     is back.
     """
     titles = [[f"words {number} {item}" for item in range(AT_ONCE)] for number in range(6)]
-    with replica(tmp_path / "log", bundle, server) as one:
+    with replica(tmp_path / "log", tiny_bundle, server) as one:
         answers = one.score(*titles[0])
         server.signal(how)
         for batch in titles[1:-1]:
@@ -185,8 +183,8 @@ async def test_server_that_stumbles_often_is_left_alone(server: Server) -> None:
 async def test_vector_comes_back_as_it_was(server: Server) -> None:
     """What one cache stores another finds, number by number; an unknown key is a miss."""
     async with (
-        SharedCache.open(server.url, PATIENCE_S) as one,
-        SharedCache.open(server.url, PATIENCE_S) as two,
+        SharedCache.open(server.url, LIMIT_S) as one,
+        SharedCache.open(server.url, LIMIT_S) as two,
     ):
         await until_true(lambda: one.is_up and two.is_up)
         one.put(KEY, VECTOR)
@@ -201,7 +199,7 @@ async def test_vector_comes_back_as_it_was(server: Server) -> None:
 @pytest.mark.anyio
 async def test_server_that_is_full_still_answers(server: Server) -> None:
     """Writes that it refuses are counted; what it has is found, however many of them there are."""
-    async with SharedCache.open(server.url, PATIENCE_S) as cache:
+    async with SharedCache.open(server.url, LIMIT_S) as cache:
         await until_true(lambda: cache.is_up)
         cache.put(KEY, VECTOR)
         await until_true(lambda: cache.writes["stored"] == 1)
@@ -219,7 +217,7 @@ async def test_rubbish_is_a_miss(server: Server) -> None:
     """A value that somebody else wrote under the key is computed anew, and counted."""
     with Redis.from_url(server.url) as other:
         other.set(PREFIX + KEY, b"rubbish")
-    async with SharedCache.open(server.url, PATIENCE_S) as cache:
+    async with SharedCache.open(server.url, LIMIT_S) as cache:
         await until_true(lambda: cache.is_up)
         assert await cache.get(KEY) is None
     assert cache.lookups["corrupt"] == 1
