@@ -1,11 +1,52 @@
-"""One video as the features see it: its words, its counts, and when both were read."""
+"""One video as the features see it, and what its counts and times may be.
+
+`Count` and `Time` are the pydantic types of a request's fields. A cell of a training file is text and goes
+through `parse_count` and `parse_time`, which apply the same limits and the same time zone.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
-from typing import Any, Self
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 SECONDS_PER_HOUR = 3600.0
+MAX_COUNT = 2**63 - 1  # PostgreSQL's bigint
+DEFAULT_DURATION_SECONDS = 30.0
+
+
+def none_if_blank(value: Any) -> Any:
+    """None for text of only white space, any other value as it is."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def in_utc_without_zone(time: datetime | None) -> datetime | None:
+    """A time without a zone is UTC."""
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Time = Annotated[datetime | None, BeforeValidator(none_if_blank), AfterValidator(in_utc_without_zone)]
+
+_COUNT: TypeAdapter[int] = TypeAdapter(Count)
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 0 to `MAX_COUNT`, also written as 12.0 or 1e3. Raises `ValueError`."""
+    try:
+        return _COUNT.validate_python(int(text))
+    except ValueError:
+        return _COUNT.validate_python(float(text))
+
+
+def parse_time(text: str) -> datetime | None:
+    """A time in ISO 8601, None for blank text. Raises `ValueError`.
+
+    A request may also give Unix seconds. In a file those are refused: they are most likely another column.
+    """
+    text = text.strip()
+    return in_utc_without_zone(datetime.fromisoformat(text)) if text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +61,7 @@ class Video:
     view_count: int = 0
     like_count: int = 0
     comment_count: int = 0
-    duration_seconds: float = 30.0
+    duration_seconds: float = DEFAULT_DURATION_SECONDS
     published_at: datetime | None = None
     observed_at: datetime | None = None
     # Only checkpoints trained on the first list of features, `MILES_V0`, read these.

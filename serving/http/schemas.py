@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from features import Video
+from features.video import DEFAULT_DURATION_SECONDS, Count, Time, Video, none_if_blank
 from serving.http.explanation_schemas import Explanation
 from serving.scoring.pipeline import Prediction, ScoringRequest
 from serving.scoring.timing import Stopwatch
@@ -25,7 +25,6 @@ ABOUT: dict[str, Any] = {
     "version": "1.0.0",
     "description": "Scores short-form videos before they take off.",
 }
-BIGGEST_COUNT = 2**63 - 1  # PostgreSQL's bigint
 MAX_BATCH_VIDEOS = 256
 EXAMPLE: JsonDict = {
     "title": "10 Tips for Perfect Morning Routine",
@@ -55,23 +54,12 @@ def _is_none(value: Any) -> bool:
     return value is None
 
 
-def _absent_if_blank(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def _with_zone(moment: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
-
-
 Text = BeforeValidator(_repair)
-Whole = Annotated[int, Field(ge=0, le=BIGGEST_COUNT)]
-Count = Annotated[Whole, _or(0, Whole)]
+CountOrNull = Annotated[Count, _or(0, Count)]
 Description = Annotated[str, Field(max_length=10_000)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Moment = Annotated[datetime | None, BeforeValidator(_absent_if_blank)]
 # Null is not zero here: what is not known takes the training mean.
-KnownCount = Whole | None
+KnownCount = Count | None
 FIRST_LIST = "Read by checkpoints with the first list of columns only"
 
 
@@ -82,19 +70,19 @@ class PredictRequest(BaseModel):
 
     title: Annotated[str, Field(min_length=1, max_length=500), Text]
     description: Annotated[Description, Text, _or("", Description)] = ""
-    thumbnail_url: Annotated[str | None, Text, BeforeValidator(_absent_if_blank)] = Field(
+    thumbnail_url: Annotated[str | None, Text, BeforeValidator(none_if_blank)] = Field(
         None, description="http, https or data:image/...;base64, and null or empty for no thumbnail."
     )
-    view_count: Count = 0
-    like_count: Count = 0
-    comment_count: Count = 0
-    duration_seconds: Annotated[Seconds, _or(30.0, Seconds)] = 30.0
-    published_at: Moment = Field(
+    view_count: CountOrNull = 0
+    like_count: CountOrNull = 0
+    comment_count: CountOrNull = 0
+    duration_seconds: Annotated[Seconds, _or(DEFAULT_DURATION_SECONDS, Seconds)] = DEFAULT_DURATION_SECONDS
+    published_at: Time = Field(
         None,
         validation_alias=AliasChoices("published_at", "upload_date"),
         description="When the video went up, ISO 8601. Also accepted as upload_date.",
     )
-    observed_at: Moment = Field(
+    observed_at: Time = Field(
         None,
         validation_alias=AliasChoices("observed_at", "scraped_at"),
         description="When the counts were read, ISO 8601; now, when absent. Also accepted as scraped_at.",
@@ -124,8 +112,8 @@ class PredictRequest(BaseModel):
             like_count=self.like_count,
             comment_count=self.comment_count,
             duration_seconds=self.duration_seconds,
-            published_at=_with_zone(self.published_at),
-            observed_at=_with_zone(self.observed_at) or datetime.now(UTC),
+            published_at=self.published_at,
+            observed_at=self.observed_at or datetime.now(UTC),
             share_count=self.share_count,
             save_count=self.save_count,
             completion_rate=self.completion_rate,

@@ -36,7 +36,7 @@ STOREYS = (
 RESERVED = {
     "fastapi": {"app", "serving", "benchmarks"},
     "starlette": {"app", "serving", "benchmarks"},
-    "pydantic": {"app", "serving", "model"},
+    "pydantic": {"app", "serving", "model", "features"},
     "pydantic_settings": {"app", "serving"},
     "torch": {"model", "training", "benchmarks"},
     "torchvision": {"model", "training", "benchmarks"},

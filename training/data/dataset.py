@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features import Video
+from features.video import DEFAULT_DURATION_SECONDS, Video
 from training.data.bad_rows import BadRows
 from training.data.descriptions import TITLE_ALONE, fields_to_read
-from training.data.fields import DURATION_SECONDS as DURATION_SECONDS
 from training.data.fields import PURGED, Columns, find_columns
 from training.data.fields import SPLITS as SPLITS
 from training.data.rows import Row, read_rows
@@ -205,7 +204,7 @@ def _absent(columns: Columns) -> list[str]:
         "view_count": "every row counts as 0",
         "like_count": "every row counts as 0",
         "comment_count": "every row counts as 0",
-        "duration_seconds": f"every row counts as {DURATION_SECONDS:g}",
+        "duration_seconds": f"every row counts as {DEFAULT_DURATION_SECONDS:g}",
         "published_at": "no row has an age",
         "observed_at": "no row has an age",
     }

@@ -6,18 +6,16 @@ empty count is 0, an empty duration 30 seconds, a time without a zone is UTC.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from features.video import DEFAULT_DURATION_SECONDS, MAX_COUNT, parse_count, parse_time
 from training.data.table import DatasetError, Table
 from training.fit_stats.columns import flag, number, shown, some
 
 SPLITS = ("train", "val", "test")
 PURGED = "purged"  # rows whose next snapshot lies beyond their split's end
 SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
-LARGEST_COUNT = 2**63 - 1  # as in a request
 LARGEST_RATE = 1e15  # views per day; the whole of YouTube has fewer
-# The data may hold no durations; a constant column gets no weight.
-DURATION_SECONDS = 30.0
 
 Value = str | int | float | bool | datetime | None
 
@@ -45,18 +43,16 @@ def _count(cell: str) -> int:
 
 
 def _known_count(cell: str) -> int:
-    text = cell.strip()
     try:
-        value: float = int(text) if text.isdigit() else number(text)
-    except ValueError as exc:
-        raise ValueError(f"{exc}, without separators or a unit") from exc
-    if value != int(value) or not 0 <= value <= LARGEST_COUNT:
-        raise ValueError(f"is {shown(cell)}, expected a whole number from 0 to {LARGEST_COUNT}")
-    return int(value)
+        return parse_count(cell)
+    except ValueError:
+        raise ValueError(
+            f"is {shown(cell)}, expected a whole number from 0 to {MAX_COUNT}, without separators or a unit"
+        ) from None
 
 
 def _duration(cell: str) -> float:
-    return _at_least_zero(cell) if cell.strip() else DURATION_SECONDS
+    return _at_least_zero(cell) if cell.strip() else DEFAULT_DURATION_SECONDS
 
 
 def _at_least_zero(cell: str) -> float:
@@ -81,14 +77,10 @@ def _hours(cell: str) -> float:
 
 
 def _time(cell: str) -> datetime | None:
-    text = cell.strip()
-    if not text:
-        return None
     try:
-        time = datetime.fromisoformat(text)
+        return parse_time(cell)
     except ValueError:
         raise ValueError(f"is {shown(cell)}, expected ISO 8601 like 2018-01-31T06:00:00Z") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _id(cell: str) -> str:

@@ -75,8 +75,10 @@ def weekday(cell: str) -> float:
 
 
 def shown(cell: str, longest: int = 40) -> str:
-    """A cell as it may stand in a report: on one line, and short."""
-    return repr(cell if len(cell) <= longest else cell[: longest - 3] + "...")
+    """A cell for an error: on one line, and short."""
+    return (
+        "empty" if not cell.strip() else repr(cell if len(cell) <= longest else cell[: longest - 3] + "...")
+    )
 
 
 def some(names: Sequence[str]) -> str:
