@@ -1,7 +1,7 @@
-"""The engine of a service whose towers are elsewhere: it asks them for vectors, and fuses here. Knows no Ray.
+"""An engine whose towers run elsewhere: it asks them for vectors and runs the fusion here. Knows no Ray.
 
-Each question carries the fingerprint of this service's model, and a tower of another model refuses it: while
-a checkpoint is rolled out no score is made of two models' vectors.
+Each call carries the fingerprint of this service's model, and a tower of another model refuses it: during the
+rollout of a checkpoint no score mixes the vectors of two models.
 """
 
 import time
@@ -11,45 +11,50 @@ from typing import Any, Protocol
 import numpy as np
 import structlog
 
-from deploy.ray.tower import Step
 from model.compiled.bundle import Bundle
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Pixels, TokenIds, Vectors
 from serving.errors import NotReadyError, OverloadedError
 from serving.scoring.model import fingerprint_of
+from serving.scoring.towers import TowerName
 
-# A video costs an ingress a fraction of what it costs the towers: so many questions keep several busy.
-AT_ONCE = 8
-START_LIMIT_S = 120.0  # for towers that start beside this service, or are being replaced
-REFUSED_LIMIT_S = 1.0  # for another replica to be found that serves this model
-PAUSE_S = 0.05
+# A video costs an ingress a fraction of what it costs the towers: this many batches keep several towers busy.
+BATCHES_AT_ONCE = 8
+START_TIMEOUT_S = 120.0  # for towers that are starting or being replaced
+MISMATCH_TIMEOUT_S = 1.0  # for finding a replica that serves this model
+RETRY_DELAY_S = 0.05
 RETRY_AFTER_S = 2
 log = structlog.get_logger()
 
 
 class TowerLostError(Exception):
-    """The replica that was asked has ended, and took the question with it."""
+    """The replica ended during the call."""
 
 
 class TowerFullError(Exception):
-    """As many questions wait for the tower as may."""
+    """The tower's queue is full."""
 
 
-class Ask(Protocol):
-    """How a tower is asked."""
+class CallTower(Protocol):
+    """Calls one tower."""
 
     def __call__(self, fingerprint: str, items: Any, timeout_s: float) -> Vectors | None:
-        """What `Tower.encode` answers. Raises the errors above, `TimeoutError`, or what a forward raised."""
+        """What `TowerServer.encode` returns.
+
+        Raises `TowerLostError`, `TowerFullError`, `TimeoutError`, or what a forward raised.
+        """
 
 
 class TowersEngine:
-    """Towers behind `ask`; fusion, and what is known of the model, here."""
+    """Towers through `towers`; the fusion here."""
 
     concurrent = True
-    at_once = AT_ONCE
+    at_once = BATCHES_AT_ONCE
 
-    def __init__(self, bundle: Bundle, threads: int, ask: Mapping[Step, Ask], limit_s: float) -> None:
-        """`limit_s` is how long one question may take, a second try included."""
+    def __init__(
+        self, bundle: Bundle, threads: int, towers: Mapping[TowerName, CallTower], timeout_s: float
+    ) -> None:
+        """`timeout_s` is for one batch, retries included."""
         fusion = OpenVinoEngine(bundle, threads, ("fusion",))
         fusion.warm_up()
         self.name, self.device, self.threads = fusion.name, fusion.device, fusion.threads
@@ -58,24 +63,23 @@ class TowersEngine:
         self.score = fusion.score
         self._vision = bundle.card.config.vision
         self._fingerprint = fingerprint_of(bundle.card, fusion, bundle.report)
-        self._ask = ask
-        self._limit_s = limit_s
+        self._towers = towers
+        self._timeout_s = timeout_s
 
-    def wait(self, limit_s: float = START_LIMIT_S) -> None:
-        """Return once both towers answer for this model; raises `NotReadyError` when they never do."""
-        deadline = time.monotonic() + limit_s
+    def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return when both towers serve this model; raises the last `NotReadyError` or `OverloadedError`."""
+        deadline = time.monotonic() + timeout_s
         while True:
             try:
                 self.encode_text([[0]], [[0]])
                 if self._vision:
-                    self.encode_image(
-                        np.zeros((1, self._vision.height, self._vision.width, 3), dtype=np.uint8)
-                    )
+                    pixels = np.zeros((1, self._vision.height, self._vision.width, 3), dtype=np.uint8)
+                    self.encode_image(pixels)
             except (NotReadyError, OverloadedError) as exc:
                 if time.monotonic() > deadline:
                     raise
                 log.info("waiting_for_towers", detail=str(exc))
-                time.sleep(PAUSE_S)
+                time.sleep(RETRY_DELAY_S)
             else:
                 return
 
@@ -89,28 +93,29 @@ class TowersEngine:
             return np.zeros((len(pixels), 0), dtype=np.float32)
         return self._encode("image", pixels)
 
-    def _encode(self, step: Step, items: Any) -> Vectors:
-        began = time.monotonic()
+    def _encode(self, name: TowerName, items: Any) -> Vectors:
+        started = time.monotonic()
         lost = 0
         while True:
-            left_s = self._limit_s - (time.monotonic() - began)
+            left_s = self._timeout_s - (time.monotonic() - started)
             try:
-                vectors = self._ask[step](self._fingerprint, items, max(left_s, PAUSE_S))
+                vectors = self._towers[name](self._fingerprint, items, max(left_s, RETRY_DELAY_S))
             except TowerLostError as exc:
                 lost += 1
                 if lost > 1:
-                    raise NotReadyError(f"The {step} tower ended twice. Ask again in a few seconds.") from exc
-                log.warning("tower_lost", step=step, detail=str(exc))
+                    raise NotReadyError(f"The {name} tower ended twice. Retry in a few seconds.") from exc
+                log.warning("tower_lost", step=name, detail=str(exc))
                 continue
             except TowerFullError as exc:
-                raise OverloadedError(f"The {step} tower is full.", RETRY_AFTER_S) from exc
+                raise _overloaded(f"The {name} tower is at capacity.") from exc
             except TimeoutError as exc:
-                sentence = f"The {step} tower has not answered within {self._limit_s:g} s."
-                raise OverloadedError(sentence, RETRY_AFTER_S) from exc
+                raise _overloaded(f"The {name} tower did not respond in {self._timeout_s:g} s.") from exc
             if vectors is not None:
                 return vectors
-            if time.monotonic() - began > REFUSED_LIMIT_S:
-                raise NotReadyError(
-                    f"The {step} tower serves another checkpoint. Ask again in a few seconds."
-                )
-            time.sleep(PAUSE_S)
+            if time.monotonic() - started > MISMATCH_TIMEOUT_S:
+                raise NotReadyError(f"The {name} tower serves another checkpoint. Retry in a few seconds.")
+            time.sleep(RETRY_DELAY_S)
+
+
+def _overloaded(line: str) -> OverloadedError:
+    return OverloadedError(f"{line} Retry in {RETRY_AFTER_S} s.", RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""The towers as deployments of Ray Serve, with replicas and cores of their own; ingress replicas ask them."""
+"""The towers as deployments of Ray Serve, with their own replicas and cores; ingress replicas call them."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -12,49 +12,56 @@ from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from deploy.cores import take_cores
-from deploy.ray.tower import Step, Tower
-from deploy.ray.tower_engine import AT_ONCE, TowerFullError, TowerLostError, TowersEngine
+from deploy.ray.tower import TowerServer
+from deploy.ray.tower_engine import BATCHES_AT_ONCE, TowerFullError, TowerLostError, TowersEngine
 from model.compiled.bundle import Bundle
 from model.engine import Vectors
 from serving.errors import EngineFailedError
 from serving.lifecycle.loading import EngineFactory
 from serving.observability.metrics import configure_logging
 from serving.scoring.batching import QueueClosedError
+from serving.scoring.towers import TowerName
 from serving.settings import Settings
 
-# What a tower says to those who wait when it stops or hangs; Ray hands an exception on as a kind of it.
-ENDED = (QueueClosedError, EngineFailedError)
+# What waiting callers get when a tower stops or hangs; Ray raises a subclass of it at the caller.
+TOWER_ENDED = (QueueClosedError, EngineFailedError)
 CORES = 2
-MOST_REPLICAS = 8
-# A question has up to MILES_MAX_BATCH_SIZE videos: these are two full batches of waiting for each replica.
-ONGOING = 16
-# What is left of MILES_FORWARD_TIMEOUT_S, after which the one who asks would take its own forward for hung.
-PART_OF_LIMIT = 0.8
+MAX_REPLICAS = 8
+# A call has up to MILES_MAX_BATCH_SIZE videos: two full batches wait at each replica.
+MAX_ONGOING = 16
+# The rest of MILES_FORWARD_TIMEOUT_S is left to the caller, which would take its own forward for hung.
+TIMEOUT_SHARE = 0.8
+# The same for every deployment; the shutdown is as long as a plain service gives requests after SIGTERM.
+HEALTH: dict[str, Any] = {
+    "health_check_period_s": 2,
+    "health_check_timeout_s": 10,
+    "graceful_shutdown_timeout_s": 22,
+}
 
 
 class TowerReplica:
-    """A tower as Ray Serve runs and asks after it."""
+    """A tower as Ray Serve runs it and checks its health."""
 
-    async def __init__(self, step: Step) -> None:  # type: ignore[misc]  # Ray awaits it
+    async def __init__(self, name: TowerName) -> None:  # type: ignore[misc]  # Ray awaits it
         self._stack = AsyncExitStack()
-        self._tower = await self._stack.enter_async_context(Tower.open(settle(CORES), step))
+        self._server = await self._stack.enter_async_context(TowerServer.open(settle(CORES), name))
 
     async def encode(self, fingerprint: str, items: Any) -> Vectors | None:
-        """The vectors of a caller's batch, which others' may be run with; None for another model's caller."""
-        return await self._tower.encode(fingerprint, items)
+        """The vectors of a caller's batch; None if the caller serves another model."""
+        return await self._server.encode(fingerprint, items)
 
     async def batches(self) -> dict[int, int]:
-        """How many forwards there were, by how many videos they had."""
-        return dict(self._tower.queue.batches)
+        """The number of forwards by batch size."""
+        return dict(self._server.tower.queue.batches)
 
     async def check_health(self) -> None:
-        """Raises `RuntimeError` for a tower that is to be replaced."""
-        if self._tower.problem:
-            raise RuntimeError(self._tower.problem)
+        """Raises `RuntimeError` for a tower that should be replaced."""
+        if self._server.problem:
+            raise RuntimeError(self._server.problem)
 
 
 def settle(cores: int) -> Settings:
-    """Bind a replica to the cores that Ray gave it, `cores` if it does not say; its settings."""
+    """Bind a replica to the cores that Ray assigned, `cores` if it assigned none; its settings."""
     given = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     take_cores(max(1, int(given.get("CPU", cores))))
     settings = Settings.from_environment()
@@ -62,24 +69,21 @@ def settle(cores: int) -> Settings:
     return settings
 
 
-def engine_on(towers: Mapping[Step, DeploymentHandle[Any]], settings: Settings) -> EngineFactory:
-    """What makes the engine of an ingress replica, and waits until the towers answer."""
-    # From process to process by gRPC, which costs less than an object of Ray's for each question.
-    encode = {
-        step: handle.options(method_name="encode", _by_reference=False) for step, handle in towers.items()
-    }
-    ask = {step: partial(_ask, handle) for step, handle in encode.items()}
-    limit_s = settings.forward_timeout_s * PART_OF_LIMIT
+def engine_on(towers: Mapping[TowerName, DeploymentHandle[Any]], settings: Settings) -> EngineFactory:
+    """What makes the engine of an ingress replica, and waits until the towers are ready."""
+    # From process to process by gRPC, which costs less than a Ray object for each call.
+    options: dict[str, Any] = {"method_name": "encode", "_by_reference": False}
+    calls = {name: partial(_call, handle.options(**options)) for name, handle in towers.items()}
 
     def build(bundle: Bundle, threads: int) -> TowersEngine:
-        engine = TowersEngine(bundle, threads, ask, limit_s)
-        engine.wait()
+        engine = TowersEngine(bundle, threads, calls, settings.forward_timeout_s * TIMEOUT_SHARE)
+        engine.wait_until_ready()
         return engine
 
     return build
 
 
-def _ask(encode: DeploymentHandle[Any], fingerprint: str, items: Any, timeout_s: float) -> Vectors | None:
+def _call(encode: DeploymentHandle[Any], fingerprint: str, items: Any, timeout_s: float) -> Vectors | None:
     response = encode.remote(fingerprint, items)
     try:
         vectors: Vectors | None = response.result(timeout_s=timeout_s)
@@ -88,26 +92,24 @@ def _ask(encode: DeploymentHandle[Any], fingerprint: str, items: Any, timeout_s:
         raise
     except BackPressureError as exc:
         raise TowerFullError(str(exc)) from exc
-    except (RayActorError, ReplicaUnavailableError, *ENDED) as exc:
+    except (RayActorError, ReplicaUnavailableError, *TOWER_ENDED) as exc:
         raise TowerLostError(str(exc)) from exc
     return vectors
 
 
 def deployed(name: str) -> serve.Deployment:
-    """A tower's deployment, to be bound to its step."""
+    """A tower's deployment, to be bound to the tower's name."""
     make = serve.deployment(
         name=name,
         ray_actor_options={"num_cpus": CORES},
         autoscaling_config={
             "min_replicas": 1,
-            "max_replicas": MOST_REPLICAS,
-            "target_ongoing_requests": AT_ONCE / 2,
+            "max_replicas": MAX_REPLICAS,
+            "target_ongoing_requests": BATCHES_AT_ONCE / 2,
         },
-        max_ongoing_requests=ONGOING,
-        max_queued_requests=AT_ONCE,
-        health_check_period_s=2,
-        health_check_timeout_s=10,
-        graceful_shutdown_timeout_s=22,
-        logging_config={"enable_access_log": False},  # the request that a question is for has its line
+        max_ongoing_requests=MAX_ONGOING,
+        max_queued_requests=BATCHES_AT_ONCE,
+        logging_config={"enable_access_log": False},  # the ingress logs the request
+        **HEALTH,
     )
     return make(TowerReplica)

@@ -5,9 +5,8 @@ cache knows neither towers nor pixels: a key is a digest, and how to compute is 
 """
 
 import hashlib
-from array import array
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import numpy as np
@@ -108,32 +107,18 @@ def entry_bytes(vector: Vector) -> int:
     return vector.nbytes + ENTRY_BYTES
 
 
-def text_key(fingerprint: str, input_ids: Sequence[int], token_type_ids: Sequence[int]) -> bytes:
-    """The key of a tokenised text for the text tower with this fingerprint."""
-    return _owner(fingerprint) + _digest(b"text", _numbers(input_ids), _numbers(token_type_ids))
-
-
-def image_key(fingerprint: str, content: bytes) -> bytes:
-    """The key of a picture for the image tower with this fingerprint; `content` digests its encoded bytes."""
-    return _owner(fingerprint) + _digest(b"image", content)
-
-
-def _numbers(ids: Sequence[int]) -> bytes:
-    return array("q", ids).tobytes()
+def vector_key(fingerprint: str, tower: str, *content: bytes) -> bytes:
+    """The key of an input of a model's tower, `KEY_BYTES` long."""
+    digest = hashlib.blake2b(digest_size=KEY_BYTES - OWNER_BYTES)
+    for part in (tower.encode(), *content):
+        digest.update(len(part).to_bytes(8, "little"))  # so that no two lists of parts are hashed alike
+        digest.update(part)
+    return _owner(fingerprint) + digest.digest()
 
 
 def _owner(fingerprint: str) -> bytes:
-    """What every key of this model begins with."""
+    """The first bytes of every key of a model."""
     return hashlib.blake2b(fingerprint.encode(), digest_size=OWNER_BYTES).digest()
-
-
-def _digest(*parts: bytes) -> bytes:
-    """One digest of several parts; their lengths go in, so that no two lists of parts read the same."""
-    digest = hashlib.blake2b(digest_size=KEY_BYTES - OWNER_BYTES)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()
 
 
 def _frozen(vector: Vector) -> Vector:

@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -28,7 +28,15 @@ from serving.scoring.drift import DriftWindow
 from serving.scoring.explanation import Explainer, Explanation, Row
 from serving.scoring.model import LoadedModel
 from serving.scoring.timing import Stopwatch
-from serving.scoring.towers import ImageTower, Modality, ModalityReport, TextTower, Vector
+from serving.scoring.towers import (
+    ImageEncoder,
+    Modality,
+    ModalityReport,
+    TextEncoder,
+    Vector,
+    image_tower,
+    text_tower,
+)
 from serving.scoring.warnings import out_of_range_for
 from serving.settings import Settings
 
@@ -77,10 +85,10 @@ class Pipeline:
         self._out_of_range = out_of_range_for(
             model.scaler, model.distributions, model.scripts, model.card.provenance
         )
-        self._image = ImageTower(
-            model, cache, thumbnails, limits, executors["image"], usable_cpus(), max_batch_size
-        )
-        self._text = TextTower(model, cache, executors["text"], workers, max_batch_size, self._image)
+        image = image_tower(model, cache, executors["image"], max_batch_size)
+        text = text_tower(model, cache, executors["text"], max_batch_size, image)
+        self._text = TextEncoder(text, workers)
+        self._image = ImageEncoder(image, thumbnails, limits, usable_cpus())
         self._fusion = BatchingQueue[Row, tuple[float, float]](
             self._run_fusion, executors["fusion"], max_batch_size
         )
@@ -89,10 +97,7 @@ class Pipeline:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """The pipeline with its queues served."""
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._text.running())
-            await stack.enter_async_context(self._image.running())
-            await stack.enter_async_context(self._fusion)
+        async with self._text.tower.queue, self._image.tower.queue, self._image.running(), self._fusion:
             yield self
 
     async def warm_up(self) -> None:
@@ -101,20 +106,20 @@ class Pipeline:
 
     async def probe(self) -> None:
         """Run every step once, whatever is cached. Raises what a forward raised."""
-        text, image = await asyncio.gather(self._text.probe(), self._image.probe())
+        text, image = await asyncio.gather(self._text.tower.probe(), self._image.tower.probe())
         scalars = np.zeros(len(self.model.scaler.feature_names_in_), dtype=np.float32)
         await self._fuse(Row(text, image, scalars), Stopwatch())
 
     @property
     def queues(self) -> dict[str, BatchingQueue[Any, Any]]:
         """The queue of each step."""
-        return {"text": self._text.queue, "image": self._image.queue, "fusion": self._fusion}
+        return {"text": self._text.tower.queue, "image": self._image.tower.queue, "fusion": self._fusion}
 
     async def score(self, request: ScoringRequest) -> Prediction:
         """Raises `ModalityRequiredError`, and whatever a forward raised."""
         watch = Stopwatch()
         text, image = await asyncio.gather(
-            self._text.encode(request.video, watch, alone=request.thumbnail_url is None),
+            self._text.encode(request.video, watch, urgent=request.thumbnail_url is None),
             self._image.encode(request.thumbnail_url, watch),
         )
         raw = compute_features([request.video], self.model.scaler.feature_names_in_)  # (1, F)
@@ -158,7 +163,7 @@ class Pipeline:
 
     async def _empty_text(self) -> Vector:
         """The text vector of a video without words."""
-        return (await self._text.encode(Video(title=""), Stopwatch(), alone=True)).vector
+        return (await self._text.encode(Video(title=""), Stopwatch(), urgent=True)).vector
 
     def _report_scalars(self, raw: NDArray[np.float64]) -> ModalityReport:
         names = notices.imputed(raw, self.model.scaler.feature_names_in_)
@@ -173,11 +178,11 @@ class Pipeline:
 def _check_required(require: frozenset[Modality], reports: dict[Modality, ModalityReport]) -> None:
     lacking = [name for name, report in reports.items() if name in require and not report.satisfies]
     if lacking:
-        states = ", ".join(f"{name} is {reports[name].state} ({reports[name].reason})" for name in lacking)
-        raise ModalityRequiredError(f"The request requires {', '.join(lacking)}: {states}.")
+        states = ", ".join(f"{name} ({reports[name].state}: {reports[name].reason})" for name in lacking)
+        raise ModalityRequiredError(f"Required modality unavailable: {states}.")
 
 
 def _check_finite(viral: float, velocity: float) -> None:
-    """NaN never leaves as a score; checked video by video, so that one costs no other its own."""
+    """Raises `FloatingPointError` for one video, so that the others of its batch keep their scores."""
     if not (math.isfinite(viral) and math.isfinite(velocity)):
-        raise FloatingPointError("the network gave a score that is no number")
+        raise FloatingPointError("the model returned a non-finite score")

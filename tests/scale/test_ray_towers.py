@@ -53,10 +53,10 @@ class Ending:
 @pytest.mark.parametrize("said", [QueueClosedError("stopping"), EngineFailedError("stopped responding")])
 def test_a_tower_that_is_ending_is_asked_for_elsewhere(said: Exception) -> None:
     """What it tells those who wait is no answer of ours, which has its own status."""
-    from deploy.ray.towers import _ask
+    from deploy.ray.towers import _call
 
     with pytest.raises(TowerLostError):
-        _ask(Ending(said), "fingerprint", [], 1)  # type: ignore[arg-type]
+        _call(Ending(said), "fingerprint", [], 1)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

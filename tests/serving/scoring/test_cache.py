@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.scoring.cache import ENTRY_BYTES, Vector, VectorCache, entry_bytes, image_key, text_key
+from serving.scoring.cache import ENTRY_BYTES, KEY_BYTES, Vector, VectorCache, entry_bytes, vector_key
 
 pytestmark = pytest.mark.anyio
 ROOM = 1_000_000
@@ -23,7 +23,7 @@ def vector(value: float, length: int = 4) -> Vector:
 
 def key(number: int) -> bytes:
     """The key of a text of one token."""
-    return text_key("tower", [number], [0])
+    return vector_key("model", "text", number.to_bytes(8, "little", signed=True))
 
 
 class Computation:
@@ -269,29 +269,28 @@ async def test_vectors_are_read_only() -> None:
 
 
 def test_keys_tell_every_part_apart() -> None:
-    """Another fingerprint, text, split of ids and types, modality or content is another key."""
-    keys = [
-        text_key("a", [1, 2], [0, 0]),
-        text_key("b", [1, 2], [0, 0]),
-        text_key("a", [1, 2], [0, 1]),
-        text_key("a", [1, 2, 0], [0]),
-        text_key("a", [1], [2, 0, 0]),
-        text_key("a", [], []),
-        text_key("a", [-1], [0]),
-        image_key("a", b"content"),
-        image_key("b", b"content"),
-        image_key("ac", b"ontent"),
-        image_key("a", b""),
+    """Another fingerprint, tower, content or split of the content is another key."""
+    inputs = [
+        ("a", "text", b"12", b"00"),
+        ("b", "text", b"12", b"00"),
+        ("a", "text", b"12", b"01"),
+        ("a", "text", b"120", b"0"),
+        ("a", "text", b"1200"),
+        ("a", "text", b"", b""),
+        ("a", "image", b"12", b"00"),
+        ("at", "ext", b"12", b"00"),
+        ("a", "image", b""),
     ]
+    keys = [vector_key(*each) for each in inputs]
     assert len(set(keys)) == len(keys)
-    assert text_key("a", (1, 2), (0, 0)) == keys[0]
+    assert {len(each) for each in keys} == {KEY_BYTES}
 
 
 async def test_fingerprints_do_not_share() -> None:
     """The same text under another tower's fingerprint is computed by that tower."""
     cache = VectorCache(ROOM)
-    await cache.get(text_key("int8", [1], [0]), Computation(1.0))
-    answer, hit = await cache.get(text_key("f32", [1], [0]), Computation(2.0))
+    await cache.get(vector_key("int8", "text", b"1"), Computation(1.0))
+    answer, hit = await cache.get(vector_key("f32", "text", b"1"), Computation(2.0))
     assert (answer[0], hit) == (2.0, False)
 
 
