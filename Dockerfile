@@ -36,6 +36,7 @@ RUN PIP_NO_CACHE_DIR=1 python /build/deploy/install_requirements.py /build/requi
 FROM compiler AS weights
 WORKDIR /app
 COPY model/ model/
+COPY preprocessing/ preprocessing/
 COPY models/ models/
 ARG CHECKPOINT=
 ARG PRECISION=auto

@@ -23,7 +23,7 @@ import numpy as np
 
 from model.checkpoint.file import CheckpointError, LocationError, locate_checkpoint
 from model.compile.calibration_set import (
-    BUNDLED,
+    TITLES,
     CalibrationInputs,
     calibration_inputs,
     calibration_sha256,
@@ -45,7 +45,7 @@ def compile_checkpoint(
     checkpoint: Path,
     out: Path | None = None,
     precision: str = "auto",
-    calibration: Path = BUNDLED,
+    titles: Path = TITLES,
     threads: int | None = None,
 ) -> Bundle:
     """The bundle of `checkpoint`, in `out` or beside it: what is there if it is up to date, or a new one.
@@ -54,7 +54,7 @@ def compile_checkpoint(
     process may run on. Raises `CheckpointError`.
     """
     origin = origin_of(checkpoint, precision)
-    origin["calibration_sha256"] = calibration_sha256(calibration)
+    origin["calibration_sha256"] = calibration_sha256(titles)
     target = out or bundle_directory(checkpoint, origin["checkpoint_sha256"])
     found = current_bundle(target, origin)
     if found is not None:
@@ -63,20 +63,20 @@ def compile_checkpoint(
     _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-", suffix=".partial") as work:
-        made = _compile_into(Path(work), checkpoint, origin, calibration, threads or _processors())
+        made = _compile_into(Path(work), checkpoint, origin, titles, threads or _processors())
         _put_in_place(made.directory, target)
     bundle = Bundle(target, made.card, made.precision, made.neutral_image, made.report)
     _say(table(bundle))
     return bundle
 
 
-def _compile_into(work: Path, path: Path, origin: dict[str, Any], calibration: Path, threads: int) -> Bundle:
+def _compile_into(work: Path, path: Path, origin: dict[str, Any], titles: Path, threads: int) -> Bundle:
     """A whole bundle in `work`/bundle."""
     started = time.perf_counter()
     _say(f"{path}: reading")
     checkpoint, reference = _reference(path, threads)
     card = checkpoint.card
-    inputs = calibration_inputs(card, calibration)
+    inputs = calibration_inputs(card, titles)
     neutral = reference.neutral_image
     _say("asking the float32 network for its answers")
     judge = _judge(checkpoint, reference, inputs)
@@ -93,7 +93,7 @@ def _compile_into(work: Path, path: Path, origin: dict[str, Any], calibration: P
     report = {
         "origin": origin,
         "threads": threads,
-        "calibration": inputs.about,
+        "calibration": inputs.sources,
         "limits": {"at_most": HIGHEST, "at_least": LOWEST},
         "towers": {
             tower: {
@@ -246,7 +246,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="the bundle's directory; default: beside the checkpoint")
     parser.add_argument("--precision", choices=CHOICES, default="auto", help="of both towers; default: auto")
     parser.add_argument(
-        "--calibration", type=Path, default=BUNDLED, help="ids by `python -m preprocessing.calibration`"
+        "--titles",
+        type=Path,
+        default=TITLES,
+        help="calibration titles, one per line, a description after a tab; default: the bundled ones",
     )
     parser.add_argument("--threads", type=int, help="threads of a forward; default: all that may be used")
     options = parser.parse_args(arguments)
@@ -259,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
             locate_checkpoint(options.checkpoint),
             options.out,
             options.precision,
-            options.calibration,
+            options.titles,
             options.threads,
         )
     except (CheckpointError, LocationError, OSError) as exc:

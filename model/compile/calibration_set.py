@@ -1,9 +1,7 @@
-"""What a compiled model is calibrated and judged by: bundled token ids, drawn pixels, drawn scalars.
+"""The inputs that a compiled model is calibrated and judged with: titles, generated images, random scalars.
 
-Half of the texts and two thirds of the images teach the quantiser, the rest are held back for the judge.
-It also meets the known texts once more with other words: titles of tomorrow have words of their own.
-Ids are bundled because the network's package knows no tokenizer; `python -m preprocessing.calibration` makes
-them from an operator's own titles.
+Half of the titles and two thirds of the images calibrate the quantiser; the rest are held back for the
+fidelity check. The quantiser also gets the known titles with random words, since new titles bring new words.
 """
 
 import hashlib
@@ -19,18 +17,17 @@ from numpy.typing import NDArray
 from model.card import ModelCard
 from model.checkpoint.file import CheckpointError
 from model.engine import Pixels, Vectors
-from model.values import short_repr
+from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 
-BUNDLED = Path(__file__).parents[2] / "models" / "calibration" / "token_ids.json"
-FORMAT = 1
-FEWEST_TEXTS = 40  # of the half that is held back, the worst twentieth must be more than one text
+TITLES = Path(__file__).parents[2] / "models" / "calibration" / "titles.txt"
+MIN_TEXTS = 40  # so that a percentile over the half that is held back rests on more than one text
 IMAGES = (64, 32)  # to calibrate with, held back
 SEED = 20240229
 Canvas = NDArray[np.float32]  # (H, W, 3), 0..1
 
 
-class CalibrationError(CheckpointError):
-    """A file of calibration ids that cannot be used; names the file, both values and the next step."""
+class TitlesError(CheckpointError):
+    """A file of titles that cannot be used; names the file, the cause and the next step."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Texts:
         return len(self.input_ids)
 
     def halves(self) -> tuple["Texts", "Texts"]:
-        """Two halves by lot: a file may be ordered by kind of text, and both halves need all kinds."""
+        """Two random halves: a file may be sorted, and both halves need all kinds of titles."""
         order = np.random.default_rng(SEED).permutation(len(self)).tolist()
         return self._picked(order[::2]), self._picked(order[1::2])
 
@@ -55,20 +52,20 @@ class Texts:
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """What teaches the quantiser (`known_*`, `drawn_texts`) and what it never sees (`held_back_*`)."""
+    """Inputs for calibration (`known_*`, `drawn_texts`) and for the fidelity check (`held_back_*`)."""
 
     known_texts: Texts
     drawn_texts: Texts
-    """`known_texts` with words from the whole vocabulary: a few hundred titles hold a few of its words."""
+    """`known_texts` with random words: a few hundred titles use little of the vocabulary."""
     held_back_texts: Texts
     known_images: Pixels
     held_back_images: Pixels
-    about: dict[str, Any]
-    """Where they are from, for the report."""
+    sources: dict[str, Any]
+    """Where they come from, for the report."""
 
 
-def calibration_inputs(card: ModelCard, path: Path = BUNDLED) -> CalibrationInputs:
-    """The inputs for the model that `card` describes. Raises `CalibrationError`."""
+def calibration_inputs(card: ModelCard, path: Path = TITLES) -> CalibrationInputs:
+    """The inputs for the model that `card` describes. Raises `TitlesError`."""
     known_texts, held_back_texts = read_texts(path, card).halves()
     images: Pixels = np.zeros((0, 0, 0, 3), dtype=np.uint8)
     known = 0
@@ -81,8 +78,8 @@ def calibration_inputs(card: ModelCard, path: Path = BUNDLED) -> CalibrationInpu
         held_back_texts=held_back_texts,
         known_images=images[:known],
         held_back_images=images[known:],
-        about={
-            "texts": path.name if path != BUNDLED else "bundled titles",
+        sources={
+            "texts": path.name if path != TITLES else "bundled titles",
             "texts_calibrated": len(known_texts),
             "texts_drawn": len(known_texts),
             "texts_held_back": len(held_back_texts),
@@ -94,7 +91,7 @@ def calibration_inputs(card: ModelCard, path: Path = BUNDLED) -> CalibrationInpu
 
 
 def with_drawn_words(texts: Texts, vocabulary: int) -> Texts:
-    """As many texts of the same lengths: only what begins, parts and ends a text keeps its id."""
+    """Texts of the same lengths with random words; [CLS] and [SEP] stay."""
     draw = np.random.default_rng(SEED)
     drawn = tuple(
         tuple(
@@ -106,31 +103,56 @@ def with_drawn_words(texts: Texts, vocabulary: int) -> Texts:
     return Texts(drawn, texts.token_type_ids)
 
 
-def calibration_sha256(path: Path = BUNDLED) -> str:
-    """What tells one file of calibration ids from another. Raises `CalibrationError`."""
-    return hashlib.sha256(_read(path)).hexdigest()
-
-
 def read_texts(path: Path, card: ModelCard) -> Texts:
-    """The texts of `path` as a model with `card` would get them: its fields, its length, its vocabulary."""
-    try:
-        values = json.loads(_read(path))
-    except (ValueError, RecursionError) as exc:
-        raise CalibrationError(f"{path}: is not readable JSON ({exc}). {_AGAIN}") from exc
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = short_repr(values.get("format")) if isinstance(values, dict) else type(values).__name__
-        raise CalibrationError(f"{path}: has format {found}, this version reads {FORMAT}. {_AGAIN}")
-    ids, types = (_sequences(path, name, values.get(name)) for name in ("input_ids", "token_type_ids"))
-    if [len(row) for row in ids] != [len(row) for row in types]:
-        raise CalibrationError(f"{path}: input_ids and token_type_ids differ in length. {_AGAIN}")
-    _check_vocabulary(path, card, ids, types)
-    # Each once: what is held back must be new, and different titles may have the same ids.
-    pairs = dict.fromkeys(_as_served(card, row, kinds) for row, kinds in zip(ids, types, strict=True))
-    if len(pairs) < FEWEST_TEXTS:
-        raise CalibrationError(
-            f"{path}: holds {len(pairs)} different texts, expected {FEWEST_TEXTS} or more. {_AGAIN}"
+    """The titles in `path`, each once, as the service would tokenise them for `card`.
+
+    A line is a title, or a title, a tab and a description. Raises `TitlesError`.
+    """
+    texts = _tokenised(path, TextSpec(card.text_fields, card.max_tokens))
+    words = max(max(ids) for ids in texts.input_ids) + 1
+    if words > card.config.text.vocab_size:
+        raise TitlesError(
+            f"{path}: its token ids need an embedding of {words} words, {card.name} has "
+            f"{card.config.text.vocab_size}. Train the model on the vocabulary of bert-base-uncased."
         )
-    return Texts(tuple(row for row, _ in pairs), tuple(kinds for _, kinds in pairs))
+    # What is held back must be new, and different titles may have the same ids.
+    distinct = dict.fromkeys(zip(texts.input_ids, texts.token_type_ids, strict=True))
+    if len(distinct) < MIN_TEXTS:
+        raise TitlesError(
+            f"{path}: holds {len(distinct)} different titles, expected at least {MIN_TEXTS}. Add more, or "
+            "leave out --titles."
+        )
+    return Texts(tuple(ids for ids, _ in distinct), tuple(types for _, types in distinct))
+
+
+def calibration_sha256(path: Path = TITLES) -> str:
+    """The sha256 of the token ids of `path`, which decides whether a bundle is current.
+
+    Of the ids as JSON with one text a line. Raises `TitlesError`.
+    """
+    texts = _tokenised(path, TextSpec())
+    columns = {"input_ids": texts.input_ids, "token_type_ids": texts.token_type_ids}
+    lines = {
+        name: ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+        for name, rows in columns.items()
+    }
+    encoded = ",\n".join(f'"{name}": [\n{rows}\n]' for name, rows in lines.items())
+    return hashlib.sha256(f'{{"format": 1,\n{encoded}}}\n'.encode()).hexdigest()
+
+
+def _tokenised(path: Path, spec: TextSpec) -> Texts:
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise TitlesError(f"{path}: cannot be read as text ({exc}). Name another with --titles.") from exc
+    if not lines:
+        raise TitlesError(f"{path}: holds no titles, expected one per line")
+    try:
+        tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)
+    except VocabularyError as exc:
+        raise TitlesError(str(exc)) from exc
+    texts = [tokenizer.encode(*line.split("\t", 1)) for line in lines]
+    return Texts(tuple(text.input_ids for text in texts), tuple(text.token_type_ids for text in texts))
 
 
 def draw_scalars(card: ModelCard, count: int) -> Vectors:
@@ -140,57 +162,6 @@ def draw_scalars(card: ModelCard, count: int) -> Vectors:
         stats = card.feature_stats[name]
         drawn[:, column] = np.clip(drawn[:, column], *_standard_range(stats))
     return drawn.astype(np.float32)
-
-
-_AGAIN = "Write it with `python -m preprocessing.calibration TITLES.txt IDS.json`."
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise CalibrationError(f"{path}: cannot be read ({exc.strerror}). {_AGAIN}") from exc
-
-
-def _sequences(path: Path, name: str, rows: Any) -> list[tuple[int, ...]]:
-    whole = (
-        isinstance(rows, list)
-        and bool(rows)
-        and all(isinstance(row, list) and row and all(isinstance(item, int) for item in row) for row in rows)
-    )
-    if not whole:
-        raise CalibrationError(
-            f"{path}: {name} is {short_repr(rows)}, expected lists of whole numbers, none empty. {_AGAIN}"
-        )
-    return [tuple(row) for row in rows]
-
-
-def _check_vocabulary(
-    path: Path, card: ModelCard, ids: Sequence[tuple[int, ...]], types: Sequence[tuple[int, ...]]
-) -> None:
-    text = card.config.text
-    for name, rows, limit in (
-        ("input_ids", ids, text.vocab_size),
-        ("token_type_ids", types, text.token_types),
-    ):
-        low, high = min(min(row) for row in rows), max(max(row) for row in rows)
-        if low < 0 or high >= limit:
-            raise CalibrationError(
-                f"{path}: {name} reach from {low} to {high}, the text encoder of {card.name} takes 0 to "
-                f"{limit - 1}. Name ids of its own vocabulary with --calibration."
-            )
-
-
-def _as_served(
-    card: ModelCard, ids: tuple[int, ...], types: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What the service would send: no second field that the model never saw, the last token always kept."""
-    if len(card.text_fields) == 1 and 1 in types:
-        ids, types = ids[: types.index(1)], types[: types.index(1)]
-    if len(ids) > card.max_tokens:
-        cut = card.max_tokens - 1
-        ids, types = (*ids[:cut], ids[-1]), (*types[:cut], types[-1])
-    return ids, types
 
 
 def _standard_range(stats: dict[str, float | None]) -> tuple[float, float]:

@@ -21,6 +21,8 @@ MAY_IMPORT = {
     "deploy": {"app", "serving", "model"},
     "benchmarks": {"app", "serving", "training", "preprocessing", "features", "model"},
 }
+# `python -m model.compile` tokenises its calibration titles as the service does.
+EXCEPTIONS = {"model/compile": "preprocessing.text"}
 OURS = MAY_IMPORT.keys() | {"tests"}
 
 # The storeys of serving/: a room imports from those below it, never from one above or beside it.
@@ -115,10 +117,13 @@ def imported_modules(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, alias.name) for alias in node.names)
 
 
-def forbidden_imports(package: str, tree: ast.Module) -> list[str]:
-    """Every import in `tree` that a module of `package` may not have, one sentence each."""
+def forbidden_imports(package: str, tree: ast.Module, folder: str = "") -> list[str]:
+    """Every import in `tree` that a module of `package`, in `folder`, may not have, one sentence each."""
     wrong = []
+    excepted = {line for line, name in imported_modules(tree) if name == EXCEPTIONS.get(folder)}
     for line, name in imported_packages(tree):
+        if line in excepted:
+            continue
         against_the_arrows = name in OURS and name != package and name not in MAY_IMPORT[package]
         if against_the_arrows or package not in RESERVED.get(name, {package}):
             wrong.append(f"line {line}: {package} may not import {name}")

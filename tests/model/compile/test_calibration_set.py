@@ -1,15 +1,14 @@
-"""Calibration inputs: the bundled ones, an operator's own, and files that are neither."""
-
-import json
+"""Calibration inputs: the bundled titles, an operator's titles, and files that cannot be used."""
 
 import numpy as np
 import pytest
 
 from model.compile.calibration_set import (
-    BUNDLED,
     IMAGES,
-    CalibrationError,
+    TITLES,
+    TitlesError,
     calibration_inputs,
+    calibration_sha256,
     draw_images,
     draw_scalars,
     read_texts,
@@ -19,7 +18,6 @@ from tests.model.small import small_checkpoint
 from tests.support.tiny import tiny_checkpoint
 
 CARD = tiny_checkpoint().card
-SHORT = {"format": 1, "input_ids": [[101, 102]] * 40, "token_type_ids": [[0, 0]] * 40}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +73,7 @@ def test_drawn_images_are_always_the_same():
 def test_a_model_of_titles_gets_no_descriptions():
     """Texts are as the service would send them: first field alone, cut to the model's tokens."""
     card = CARD.changed(text_fields=("title",), max_tokens=16)
-    texts = read_texts(BUNDLED, card)
+    texts = read_texts(TITLES, card)
     assert {kind for types in texts.token_type_ids for kind in types} == {0}
     assert max(len(ids) for ids in texts.input_ids) == 16
     assert {ids[-1] for ids in texts.input_ids} == {102}  # [SEP] is kept
@@ -91,36 +89,39 @@ def test_scalars_stay_within_what_training_saw():
     np.testing.assert_array_equal(drawn, draw_scalars(card, 500))
 
 
-@pytest.mark.parametrize(
-    ("contents", "sentence"),
-    [
-        ("{", "is not readable JSON"),
-        ("[]", "has format list, this version reads 1"),
-        (json.dumps(SHORT | {"format": 2}), "has format 2, this version reads 1"),
-        (json.dumps(SHORT | {"input_ids": None}), "input_ids is None, expected lists of whole numbers"),
-        (json.dumps(SHORT | {"input_ids": [[]] * 40}), "input_ids is [[], "),
-        (json.dumps(SHORT | {"token_type_ids": [[0]] * 40}), "input_ids and token_type_ids differ in length"),
-        (json.dumps(SHORT | {"input_ids": [[101, 1.5]] * 40}), "input_ids is [[101, 1.5]"),
-        (json.dumps(SHORT | {"input_ids": [[101, 30522]] * 40}), "input_ids reach from 101 to 30522"),
-        (json.dumps(SHORT | {"token_type_ids": [[0, 2]] * 40}), "token_type_ids reach from 0 to 2"),
-        (
-            json.dumps({key: value[:3] if key != "format" else 1 for key, value in SHORT.items()}),
-            "holds 1 different texts",
-        ),
-    ],
-)
-def test_a_file_that_is_no_calibration_is_one_line(tmp_path, contents, sentence):
-    """The line names the file, what is wrong, and how to write one."""
-    path = tmp_path / "ids.json"
-    path.write_text(contents)
-    with pytest.raises(CalibrationError) as caught:
-        read_texts(path, CARD)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert sentence in str(caught.value)
-    assert "--calibration" in str(caught.value) or "python -m preprocessing.calibration" in str(caught.value)
+def test_a_tab_separates_title_and_description(tmp_path):
+    """The description is the second segment; blank lines are skipped."""
+    path = tmp_path / "titles.txt"
+    lines = [f"title {number}" for number in range(40)]
+    path.write_text("\n\n  \n".join(["another\twith words", *lines]), encoding="utf-8")
+    texts = read_texts(path, CARD)
+    assert len(texts) == 41
+    assert texts.token_type_ids[0] == (0, 0, 0, 1, 1, 1)
+    assert {ids[0] for ids in texts.input_ids} == {101}
 
 
-def test_a_missing_file_is_one_line(tmp_path):
-    """Named, with the reason."""
-    with pytest.raises(CalibrationError, match=r"none.json: cannot be read \(No such file"):
-        read_texts(tmp_path / "none.json", CARD)
+UNUSABLE = {
+    "no file": (None, "cannot be read as text"),
+    "no text": (b"\xff\xfe\xff", "cannot be read as text"),
+    "blank": (b" \n", "holds no titles, expected one per line"),
+    "too few": (b"one\ntwo\nONE\n", "holds 2 different titles, expected at least 40"),
+}
+
+
+def test_titles_that_cannot_be_used_are_one_line(tmp_path):
+    """The line names the file and the cause."""
+    path, failures = tmp_path / "titles.txt", []
+    for case, (contents, sentence) in UNUSABLE.items():
+        if contents is not None:
+            path.write_bytes(contents)
+        with pytest.raises(TitlesError) as caught:
+            read_texts(path, CARD)
+        message = str(caught.value)
+        if not message.startswith(f"{path}: {sentence}") or len(message.splitlines()) > 1:
+            failures.append(f"{case}: {message}")
+    assert failures == []
+
+
+def test_the_bundled_titles_have_always_had_these_ids():
+    """Bundles record this sha256 of the ids: another one makes every bundle out of date."""
+    assert calibration_sha256() == "164cdfac5e514a0e811fbcd17dbf7c24fcaa8c10595c750b0f0bb958da7e246e"

@@ -258,8 +258,8 @@ def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
     assert line.startswith(f"error: {tmp_path / 'none.pt'}: no such file. Run `make model`")
 
 
-def test_a_vocabulary_of_its_own_needs_ids_of_its_own(tmp_path):
-    """Bundled ids beyond the encoder's words are refused, with both numbers and the way out."""
+def test_a_smaller_vocabulary_cannot_be_compiled(tmp_path):
+    """An encoder without an embedding for the tokenizer's ids is refused, with both numbers."""
     write_checkpoint(tmp_path / "m.pt", small_checkpoint())
-    with pytest.raises(CheckpointError, match=r"takes 0 to 199\. Name ids of its own .*--calibration"):
+    with pytest.raises(CheckpointError, match=r"need an embedding of \d+ words, m\.pt has 200"):
         compile_checkpoint(tmp_path / "m.pt")

@@ -320,7 +320,7 @@ def test_every_link_leads_somewhere(page):
 def test_a_name_is_no_markup(found, pictures):
     """A file that is called like a tag, and a note with one, are shown as they are."""
     nasty = "<script>alert('$rows')</script>"
-    checkpoint = replace(reported.checkpoint(), provenance={"notes": [nasty]})
+    checkpoint = reported.checkpoint().with_card(provenance={"notes": [nasty]})
     page = parsed(render(found, captions(found), pictures, checkpoint, replace(dataset(), name=nasty)))
     assert page.all("script") == []
     assert "".join(page.words).count(nasty) == 2
