@@ -191,7 +191,7 @@ def test_required_image_that_fails_is_422(client: httpx.Client, host: ThumbnailH
     body = {"title": "x", "thumbnail_url": host.url + "/missing.jpg", "require": ["image"]}
     response = client.post("/predict", json=body)
     assert response.status_code == 422
-    assert "image is failed (unreachable)" in response.json()["detail"]
+    assert "Required modality unavailable: image (failed: unreachable)." in response.json()["detail"]
 
 
 def test_required_image_that_is_there_is_scored(client: httpx.Client, host: ThumbnailHost) -> None:
