@@ -1,1 +1,1 @@
-"""Scores files of any size once, on every core there is, with Ray Data; `python -m deploy.score_dataset`."""
+"""Scores whole files or tables on all cores with Ray Data: `python -m deploy.score_dataset`."""

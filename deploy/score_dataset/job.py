@@ -1,4 +1,4 @@
-"""What is to be scored, how, and how it is cut into parts: all that a part's result depends on."""
+"""A scoring job: input, options, and the parts that the input is split into."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ NOT_COLUMNS = {"require", "explain"}
 
 
 class JobError(Exception):
-    """A job that cannot be done as asked: names the file, both values and the next step."""
+    """A job that cannot run; the message names the file, both values and the next step."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some consecutive rows: the unit that is finished or not.
+    """Consecutive rows that are finished together.
 
-    `start` and `stop` are bytes of a CSV file, or a row group and the rows in it that stand before these.
-    Of a database `path` is the first and the last key, as JSON.
+    `start` and `stop` are byte offsets in a CSV file, or a Parquet row group and the number of rows to skip
+    in it. For a database, `path` is the first and the last key as JSON.
     """
 
     number: int
@@ -36,42 +36,45 @@ class Part:
 
 @dataclass(frozen=True)
 class Job:
-    """Plain values alone: it travels to the workers, and lies beside the results as `_job.json`."""
+    """Everything that a part's result depends on; sent to the workers and saved as `_job.json`."""
 
     source: str
     digest: str
-    """Of the input: results of another input are never added to these."""
+    """Digest of the input, so that results of different inputs are never mixed."""
     fields: Mapping[str, str]
-    """Column by field of a request."""
+    """Column of each request field."""
     keep: Sequence[str]
     part_rows: int
     require: Sequence[str]
     exact: bool
-    """Each video alone in its forward: a score then depends on nothing else, to the last digit."""
+    """Each video has a forward of its own, so that its score depends on no other video."""
     observed_at: str
-    """When the counts were read, for rows that do not say: one moment for all of them, on every run."""
+    """Used for rows without a time at which their counts were read; the same in every run of the job."""
     into: str = ""
-    """The table of scores, when there is one."""
+    """The table that scores are written to, if any."""
 
     def begin(self, output: Path) -> "Job":
-        """The job of `output`: this one, or the same that was begun before. Raises `JobError` for another."""
+        """Start this job in `output`, or return the same job started before.
+
+        Raises `JobError` if `output` belongs to another job.
+        """
         path = output / "_job.json"
         if not path.exists():
             if output.exists() and any(output.iterdir()):
                 raise JobError(
-                    f"{output}: is not empty and holds no job of ours; name an empty or new folder"
+                    f"{output}: is not empty and contains no scoring job; name an empty or new folder"
                 )
             output.mkdir(parents=True, exist_ok=True)
             job = replace(self, observed_at=self.observed_at or now())
-            write_whole(path, json.dumps(asdict(job), indent=1).encode())
+            write_atomically(path, json.dumps(asdict(job), indent=1).encode())
             return job
         begun = Job(**json.loads(path.read_text(encoding="utf-8")))
         mine, its = (json.loads(json.dumps(asdict(job))) for job in (self, begun))
         mine["observed_at"] = self.observed_at or its["observed_at"]
         different = [name for name in mine if mine[name] != its[name]]
         if different:
-            lines = "; ".join(f"{name} was {its[name]!r} and is {mine[name]!r}" for name in different)
-            raise JobError(f"{output}: was begun as another job: {lines}. Name another folder.")
+            changes = "; ".join(f"{name} was {its[name]!r}, now {mine[name]!r}" for name in different)
+            raise JobError(f"{output}: belongs to another job: {changes}. Name another folder.")
         return begun
 
     def video(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,20 +85,23 @@ class Job:
         return video | {"require": list(self.require)}
 
 
-def fields_of(columns: Sequence[str], named: Sequence[str], *, thumbnails: bool) -> dict[str, str]:
-    """Column by field: those of the same name, then what `named` says as `field=column`."""
+def fields_of(columns: Sequence[str], mapped: Sequence[str], *, thumbnails: bool) -> dict[str, str]:
+    """Column of each request field: columns of the same name, then `mapped` pairs `field=column`.
+
+    Raises `JobError` for an unknown field or column, and without a title.
+    """
     known = {
         name
-        for field, about in PredictRequest.model_fields.items()
-        for name in (field, *getattr(about.validation_alias, "choices", ()))
+        for field, info in PredictRequest.model_fields.items()
+        for name in (field, *getattr(info.validation_alias, "choices", ()))
     } - NOT_COLUMNS
     found = {name: name for name in columns if name in known}
-    for pair in named:
+    for pair in mapped:
         field, _, column = pair.partition("=")
         if field not in known or column not in columns:
             raise JobError(
-                f"--map {pair}: a field of {', '.join(sorted(known))}, "
-                f"then =, then a column of {list(columns)}"
+                f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(sorted(known))} "
+                f"and a column of {list(columns)}"
             )
         found[field] = column
     if "title" not in found:
@@ -106,18 +112,18 @@ def fields_of(columns: Sequence[str], named: Sequence[str], *, thumbnails: bool)
 
 
 def digest_of(paths: Sequence[Path]) -> str:
-    """Names, sizes and times of change: enough to see that an input is another one, without reading it."""
+    """Digest of names, sizes and modification times, which detects a changed input without reading it."""
     seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
 
 def now() -> str:
-    """This moment, ISO 8601."""
+    """The current time in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that either exists completely or not at all."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_bytes(content)
     unfinished.replace(path)

@@ -1,12 +1,12 @@
-"""The results of a job on disk: a Parquet file for each finished part, and one for what was set aside.
+"""The results of a job on disk: Parquet files for each finished part.
 
-    OUT/part-000000000.parquet            a row for each row that has a score, in the input's order
-    OUT/_rejected/part-000000000.parquet  rows without one, and why
-    OUT/_journal/                         parts under way: a line for each row that is done
-    OUT/_job.json  OUT/_model             what this is; another job or model is never mixed in
+    OUT/part-000000000.parquet            scored rows, in the input's order
+    OUT/_rejected/part-000000000.parquet  rejected rows with the reason
+    OUT/_journal/                         unfinished parts: a line for each finished row
+    OUT/_job.json  OUT/_model             the job and the model, so that results are never mixed
 
-Readers of Parquet folders pass over names that begin with an underscore. A part's file appears whole and
-last, so what is there is finished.
+Readers of Parquet folders skip names that begin with an underscore. A part's file is written atomically and
+last, so a part whose file exists is finished.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deploy.score_dataset.job import JobError, Part, write_whole
+from deploy.score_dataset.job import JobError, Part, write_atomically
 
 SCORE = {
     "viral_score": pa.float64(),
@@ -36,67 +36,65 @@ Result = dict[str, Any]
 
 
 class Into(Protocol):
-    """Where scores go besides the folder."""
+    """Where scores are written besides the folder."""
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """All of them or none, as often as it is asked."""
+        """Write all rows or none; writing them again changes nothing."""
 
 
 class Results:
-    """The folder of a job."""
+    """The output folder of a job."""
 
     def __init__(self, folder: Path, kept: pa.Schema, into: Into | None = None) -> None:
         self.folder, self._kept, self._into = folder, kept, into
         for name in kept.names:
             if name in (ROW, *SCORE, *REJECTED):
-                raise JobError(f"--keep {name}: is the name of a result; rename the column")
+                raise JobError(f"--keep {name}: is the name of a result column; rename the input's column")
 
     def prepare(self) -> None:
-        """Make the folders, and remove what a part that was cut short left."""
+        """Create the folders and remove unfinished files of an interrupted run."""
         for name in ("_rejected", "_journal"):
             (self.folder / name).mkdir(exist_ok=True)
         for path in self.folder.rglob(".*.unfinished"):
             path.unlink()
 
     def pin_model(self, fingerprint: str) -> None:
-        """Raises `JobError` when parts were scored by another model."""
+        """Record the model. Raises `JobError` if other parts were scored by another model."""
         path = self.folder / "_model"
         if not path.exists():
-            write_whole(path, fingerprint.encode())
+            write_atomically(path, fingerprint.encode())
         if (other := path.read_text()) != fingerprint:
             raise JobError(
-                f"{self.folder}: was begun with the model {other}, and this is {fingerprint}. "
-                "Name another folder, or put the checkpoint back."
+                f"{self.folder}: was started with model {other}, this is model {fingerprint}. "
+                "Name another folder, or restore the checkpoint."
             )
 
     def finished(self) -> set[int]:
-        """The numbers of the parts that need no work any more."""
+        """The numbers of the finished parts."""
         return {int(path.stem.removeprefix("part-")) for path in self.folder.glob("part-*.parquet")}
 
     def is_finished(self, part: Part) -> bool:
-        """Whether a part needs no work any more."""
+        """Whether a part is finished."""
         return self._path(part).exists()
 
     def journal(self, part: Part) -> "Journal":
-        """What is done of a part."""
+        """The journal of an unfinished part."""
         return Journal(self.folder / "_journal" / f"part-{part.number:09}.jsonl")
 
     def commit(self, part: Part, results: Mapping[int, Result]) -> int:
-        """Make a part finished; `results` by row. Returns how many rows were set aside."""
+        """Write a finished part from results by row, and return the number of rejected rows."""
         ordered = [{ROW: part.first_row + index, **results[index]} for index in sorted(results)]
         rejected = [result for result in ordered if "reason" in result]
         if rejected:
             self._write(self.folder / "_rejected" / self._path(part).name, rejected, REJECTED)
         scored = [result for result in ordered if "reason" not in result]
         if self._into is not None:
-            self._into.write(
-                scored
-            )  # before the part counts as finished: cut short in between, it is done again
+            self._into.write(scored)  # before the part counts as finished: an interruption only repeats it
         self._write(self._path(part), scored, SCORE)
         return len(rejected)
 
     def close(self) -> tuple[int, int]:
-        """When all parts are finished: remove the journals; (rows with a score, rows set aside)."""
+        """Remove the journals once all parts are finished; the numbers of scored and of rejected rows."""
         shutil.rmtree(self.folder / "_journal", ignore_errors=True)
         return _count(self.folder.glob("part-*")), _count((self.folder / "_rejected").glob("part-*"))
 
@@ -107,23 +105,23 @@ class Results:
         fields = [(ROW, pa.int64()), *((field.name, field.type) for field in self._kept), *kinds.items()]
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(fields)), sink)
-        write_whole(path, sink.getvalue())
+        write_atomically(path, sink.getvalue())
 
 
 class Journal:
-    """One part's rows that are done, a line each, as they get done."""
+    """The finished rows of an unfinished part, one line each."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._opened: IO[str] | None = None
 
     def done(self) -> dict[int, Result]:
-        """Results by index, from a run that was cut short; a line that was cut, too, is none."""
+        """Results by row index from an interrupted run; an incomplete last line is removed."""
         if not self._path.exists():
             return {}
-        whole = self._path.read_bytes().rpartition(b"\n")[0]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        self._path.write_bytes(whole + b"\n" if whole else b"")
+        complete = self._path.read_bytes().rpartition(b"\n")[0]
+        lines = [json.loads(line) for line in complete.splitlines()]
+        self._path.write_bytes(complete + b"\n" if complete else b"")
         return {line["index"]: line["result"] for line in lines}
 
     def __enter__(self) -> Self:
@@ -135,26 +133,26 @@ class Journal:
             self._opened.close()
 
     def add(self, index: int, result: Result) -> None:
-        """One more, within the context; it outlives the process from when this returns."""
-        assert self._opened is not None, "rows are added to a journal that is open"
+        """Record a row's result; it survives the process once this returns."""
+        assert self._opened is not None, "rows are added within the journal's context"
         self._opened.write(json.dumps({"index": index, "result": result}) + "\n")
         self._opened.flush()
 
-    def begun_before(self, run: str) -> int:
-        """How often workers of this run began the part before this one, which is written down."""
-        path = self._path.with_suffix(".begun")
+    def record_attempt(self, run: str) -> int:
+        """Record that a worker of `run` starts the part; the number of earlier attempts of that run."""
+        path = self._path.with_suffix(".attempts")
         before = path.read_text(encoding="utf-8").split() if path.exists() else []
         path.write_text(" ".join([*before, run]), encoding="utf-8")
         return before.count(run)
 
-    def begin_anew(self) -> None:
-        """What ended the workers is set aside."""
-        self._path.with_suffix(".begun").unlink(missing_ok=True)
+    def forget_attempts(self) -> None:
+        """Count attempts from zero again."""
+        self._path.with_suffix(".attempts").unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """The part is finished."""
+        """Delete the journal of a finished part."""
         self._path.unlink(missing_ok=True)
-        self.begin_anew()
+        self.forget_attempts()
 
 
 def _count(paths: Iterator[Path]) -> int:

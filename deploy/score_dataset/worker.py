@@ -1,4 +1,4 @@
-"""One scoring process: the service's own predictor, given rows of files instead of requests."""
+"""A scoring process: the service's predictor, fed with rows instead of requests."""
 
 import asyncio
 import os
@@ -23,14 +23,14 @@ from serving.observability.metrics import configure_logging
 from serving.scoring.admission import Admission
 from serving.settings import Settings
 
-AT_ONCE = 64  # rows under way in a process: enough that both towers always find full batches
+AT_ONCE = 64  # concurrent rows of a process: enough to fill the batches of both towers
 TRIES = 3
-PATIENCE_S = 600.0  # nobody waits for one row, which may wait for all the others' turns at a slow host
+TIMEOUT_S = 600.0  # a row may have to wait for all others of the same slow thumbnail host
 
 
 @dataclass(frozen=True)
 class Work:
-    """All that a worker needs; it travels to where the worker starts."""
+    """Everything that a worker needs; sent to its process."""
 
     job: Job
     table: Table
@@ -38,19 +38,19 @@ class Work:
     settings: Settings
     threads: int
     per_host: int
-    """Thumbnails of one host that this worker fetches at once."""
+    """Concurrent thumbnail downloads from one host."""
     run: str = ""
-    """Tells this run from those that somebody stopped: only deaths within one speak against a row."""
+    """Identifies the run: only process deaths within one run count against a row."""
 
 
 class Worker:
-    """Scores parts, one after another; Ray Data makes one in each process of its pool."""
+    """Scores parts one after another; Ray Data creates one in each process of its pool."""
 
     def __init__(self, work: Work) -> None:
         take_cores(work.threads)
         configure_logging("json", "error")
         self._work = work
-        # For the process's life, and its thread ends with it; the event loop is the one that the service has.
+        # Runs the service's kind of event loop in a thread for the lifetime of the process.
         self._loop = start_blocking_portal(backend_options={"use_uvloop": True})
         self._portal = self._loop.__enter__()
         self._stack = AsyncExitStack()
@@ -60,19 +60,16 @@ class Worker:
             work.results.pin_model(self._scoring.fingerprint)
         except BaseException:
             self._portal.call(self._stack.aclose)
-            self._loop.__exit__(None, None, None)  # else its thread keeps the process alive
+            self._loop.__exit__(None, None, None)  # its thread would keep the process alive
             raise
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Score the one part in `batch`, unless it is finished; an account of it."""
+        """Score the single part in `batch` unless it is finished, and return counts of rows."""
         part = Part(**{name: values.tolist()[0] for name, values in batch.items()})
         scored = rejected = 0
-        before = self._scoring.forwards
         if not self._work.results.is_finished(part):
             scored, rejected = self._portal.call(self._score, part)
-        texts, pictures = (now - then for now, then in zip(self._scoring.forwards, before, strict=True))
-        account = {"rows": part.rows, "scored": scored, "rejected": rejected}
-        return {name: [value] for name, value in (account | {"texts": texts, "pictures": pictures}).items()}
+        return {"rows": [part.rows], "scored": [scored], "rejected": [rejected]}
 
     async def _open(self) -> "Scoring":
         work = self._work
@@ -80,7 +77,7 @@ class Worker:
             update={
                 "threads": work.threads,
                 "max_queue_size": AT_ONCE,
-                "request_timeout_s": PATIENCE_S,
+                "request_timeout_s": TIMEOUT_S,
                 "max_batch_size": 1 if work.job.exact else work.settings.max_batch_size,
             }
         )
@@ -90,13 +87,13 @@ class Worker:
 
         def on_failure(line: str) -> None:
             failures.append(line)
-            if self._is_open:  # a forward hangs: Ray starts another process, which goes on behind the journal
+            if self._is_open:  # a forward hangs: Ray starts another process, which resumes from the journal
                 print(line, file=sys.stderr, flush=True)
                 os._exit(1)
 
         opened = Predictor.open(settings, admission, on_failure, policy=policy)
         predictor = await self._stack.enter_async_context(opened)
-        while predictor.is_loading:  # noqa: ASYNC110  it says that it is ready to whoever asks, as a probe does
+        while predictor.is_loading:  # noqa: ASYNC110  the predictor has no event to wait for
             await asyncio.sleep(0.05)
         await asyncio.sleep(0)
         if predictor.status != HEALTHY:
@@ -117,14 +114,14 @@ class Worker:
             journal.add(index, done[index])
 
         with journal:
-            if (ended := journal.begun_before(self._work.run)) >= TRIES:
-                for index in under_way(len(rows), done):
+            if (died := journal.record_attempt(self._work.run)) >= TRIES:
+                for index in first_unfinished(len(rows), done):
                     row = rows[index]
                     content = "" if isinstance(row, Malformed) else as_json(row)
-                    done[index] = {"reason": f"its worker ended {ended} times", "content": content}
+                    done[index] = {"reason": f"its process died {died} times", "content": content}
                     journal.add(index, done[index])
-                journal.begin_anew()
-            await in_turn(settle, [index for index in range(len(rows)) if index not in done])
+                journal.forget_attempts()
+            await concurrently(settle, [index for index in range(len(rows)) if index not in done])
         merged = {index: _kept(rows[index], job.keep) | result for index, result in done.items()}
         rejected = results.commit(part, merged)
         journal.remove()
@@ -138,30 +135,19 @@ class Worker:
 
 
 class Scoring:
-    """Rows to answers, by what answers `/predict`; no metrics are kept, since nobody could read them."""
+    """Scores a row as `/predict` does, without metrics."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
     @property
     def fingerprint(self) -> str:
-        """What decides a score besides the row."""
+        """The model's version and fingerprint."""
         model = self._predictor.require_ready()
         return f"{model.version} {model.fingerprint}"
 
-    @property
-    def forwards(self) -> tuple[int, int]:
-        """How many texts and how many pictures the towers have run."""
-        pipeline = self._predictor.pipeline
-        assert pipeline is not None, "rows are scored by one that is ready"
-        text, image = (
-            sum(size * count for size, count in pipeline.queues[tower].batches.items())
-            for tower in ("text", "image")
-        )
-        return text, image
-
     async def answer(self, video: dict[str, Any]) -> PredictResponse | str:
-        """The answer for one video, or why it has none; what is not its own fault is tried again."""
+        """The answer for a video, or the reason why it has none, after retrying temporary errors."""
         item = checked(video, "")
         if isinstance(item, FailedItem):
             return item.error.detail
@@ -178,13 +164,13 @@ class Scoring:
                 await asyncio.sleep(tries)
 
 
-def under_way(count: int, done: Collection[int]) -> list[int]:
-    """Of `count` rows, those that a worker had begun when it ended, as rows are begun in their order."""
+def first_unfinished(count: int, done: Collection[int]) -> list[int]:
+    """The rows that a worker was scoring when it died: the first unfinished ones, as rows start in order."""
     return [index for index in range(count) if index not in done][:AT_ONCE]
 
 
-async def in_turn(settle: Callable[[int], Awaitable[None]], indices: Iterable[int]) -> None:
-    """Settle every one of `indices`, `AT_ONCE` at a time, in their order."""
+async def concurrently(settle: Callable[[int], Awaitable[None]], indices: Iterable[int]) -> None:
+    """Call `settle` with each index, `AT_ONCE` at a time, in order."""
     waiting = iter(indices)
 
     async def work() -> None:
@@ -201,7 +187,7 @@ def _kept(row: Cells | Malformed, keep: Sequence[str]) -> Result:
 
 
 def _flat(answer: PredictResponse) -> Result:
-    """An answer as columns; a modality is its state, and after a colon the reason."""
+    """An answer as columns; a modality is `state` or `state: reason`."""
     states = {
         name: ": ".join(filter(None, (state["state"], state["reason"])))
         for name, state in answer.modalities.model_dump().items()

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from deploy.score_dataset.job import Job, Part, fields_of
+from deploy.score_dataset.postgres import TableOut
 from deploy.score_dataset.results import Results
 from deploy.score_dataset.sources import opened_table
-from deploy.score_dataset.table_out import TableOut
 from deploy.score_dataset.worker import Work, Worker
 from serving.settings import Settings
 from tests.scale.dataset import COLUMNS, LIMIT_S

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.score_dataset.table_out import TableOut
+from deploy.score_dataset.postgres import TableOut
 from deploy.score_dataset.worker import AT_ONCE
 from tests.scale.dataset import LIMIT_S, finish, journaled, kill_when, scores, start, write_csv
 from tests.scale.one_worker import in_a_process, killed_when, prepared
@@ -46,7 +46,7 @@ def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
     with thumbnail_host() as host:
         pictures = tuple(host.thumbnail(seed) for seed in range(ROWS))
         source, output = write_csv(tmp_path / "in.csv", ROWS, pictures), tmp_path / "out"
-        options = (*OPTIONS, "--no-limit", "--part-rows", "200", "--workers", "1")
+        options = (*OPTIONS, "--part-rows", "200", "--workers", "1")
         process = start(source, output, model, *options, **HERE)
         until(lambda: journaled(output) >= 100)
         kill_scorer(process)
@@ -70,7 +70,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, model: Path) -> None:
     with thumbnail_host() as host:
         pictures = tuple(host.thumbnail(seed) for seed in range(ROWS))
         source, output = write_csv(tmp_path / "in.csv", ROWS, pictures), tmp_path / "out"
-        options = (*OPTIONS, "--no-limit", "--part-rows", "200", "--workers", "1")
+        options = (*OPTIONS, "--part-rows", "200", "--workers", "1")
         before = kill_when(start(source, output, model, *options, **HERE), output, 100)
         _, account = finish(start(source, output, model, *options, **HERE))
         assert asked_again(host) <= AT_ONCE

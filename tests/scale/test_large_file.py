@@ -78,10 +78,7 @@ def test_every_row_of_a_large_file(
         everybody, hosting = machine_cpu_seconds() - everybody, tree.cpu_seconds() - hosting
     code, account = finish(process)
     name = f"{rows} rows, thumbnails {thumbnails}"
-    rate, limit = account["rows_per_s_per_core"], account["towers_limit_rows_per_s_per_core"]
-    figure(f"{name}: rows/s/core", rate)
-    figure(f"{name}: the towers alone, rows/s/core", limit)
-    figure(f"{name}: share of the towers' limit", round(rate / limit, 3))
+    figure(f"{name}: rows/s/core", account["rows_per_s_per_core"])
     figure(f"{name}: CPU of the thumbnails' host, % of all used", round(100 * hosting / everybody, 1))
     figure(f"{name}: CPU of whatever was not the command, %", round(100 * (1 - peaks.cpu_s / everybody), 1))
     for who in ("scorer", "driver"):
@@ -103,7 +100,7 @@ def test_memory_holds_parts_and_not_rows(tmp_path: Path, model: Path, figure: Fi
     with source.open("w", encoding="utf-8") as opened:
         opened.write("title,note\n")
         opened.writelines(f"title {row},{os.urandom(FAT_BYTES // 2).hex()}\n" for row in range(FAT_ROWS))
-    process = start(source, output, model, "--keep", "note", "--part-rows", "50", "--no-limit")
+    process = start(source, output, model, "--keep", "note", "--part-rows", "50")
     peaks = Peaks(process, output, FAT_ROWS // 50)
     peaks.watch()
     _, account = finish(process)
@@ -124,7 +121,7 @@ def test_what_exact_scores_cost(
     scores: list[list[float]] = []
     for options in ((), ("--exact",), ("--exact", "--workers", "1")):
         output = tmp_path / f"out{len(rates)}"
-        options = ("--no-limit", "--part-rows", "250", *options)
+        options = ("--part-rows", "250", *options)
         process = start(source, output, model, *options, thumbnail_trusted_networks="127.0.0.0/8")
         _, account = finish(process)
         rates.append(account["rows_per_s_per_core"])

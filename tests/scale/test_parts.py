@@ -35,7 +35,7 @@ def test_a_bad_line_costs_itself_alone(tmp_path: Path) -> None:
     rows = [row for part in table.parts(2) for row in table.rows(part, ["title"])]
     assert rows == [
         {"title": "good"},
-        Malformed("1 cells, the header has 2"),
+        Malformed("1 cells, but the header has 2"),
         Malformed("not UTF-8"),
         {"title": "last"},
     ]
@@ -100,14 +100,14 @@ def test_another_job_is_never_mixed_in(tmp_path: Path) -> None:
     begun = job(source).begin(output)
     assert job(source).begin(output) == begun
     assert begun.observed_at
-    with pytest.raises(JobError, match="part_rows was 10 and is 11"):
+    with pytest.raises(JobError, match="part_rows was 10, now 11"):
         job(source, part_rows=11).begin(output)
     source.write_text("title\nother rows\n")
     with pytest.raises(JobError, match="digest was"):
         job(source).begin(output)
     results = Results(output, NO_COLUMNS)
     results.pin_model("one")
-    with pytest.raises(JobError, match="begun with the model one, and this is another"):
+    with pytest.raises(JobError, match="started with model one, this is model another"):
         results.pin_model("another")
 
 
@@ -115,7 +115,7 @@ def test_somebody_s_folder_is_not_written_to(tmp_path: Path) -> None:
     """A folder that holds other files is refused."""
     source = tmp_path / "in.csv"
     source.write_text("title\nfirst\n")
-    with pytest.raises(JobError, match="holds no job of ours"):
+    with pytest.raises(JobError, match="contains no scoring job"):
         job(source).begin(tmp_path)
 
 

@@ -10,9 +10,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from deploy.score_dataset.__main__ import main
 from deploy.score_dataset.job import JobError
-from deploy.score_dataset.postgres import Address, PostgresTable
+from deploy.score_dataset.postgres import Address, PostgresTable, TableOut
 from deploy.score_dataset.sources import opened_table
-from deploy.score_dataset.table_out import TableOut
 from tests.scale.dataset import finish, start
 from tests.scale.ray_here import needs_ray
 from tests.support.postgres import Candidates, postgres
@@ -80,7 +79,7 @@ def test_rows_that_came_meanwhile_are_not_guessed_about(address: Address, candid
     new = middle[:-4] + ("0000" if middle[-4:] != "0000" else "0001")
     candidates.add([{"id": new, "title": "new"}])
     try:
-        with pytest.raises(JobError, match=f"has {ROWS + 1} rows where there were {ROWS}"):
+        with pytest.raises(JobError, match=f"has {ROWS + 1} rows, but had {ROWS}"):
             list(table.rows(part, ["id"]))
         assert table.digest != digest
     finally:
@@ -90,7 +89,7 @@ def test_rows_that_came_meanwhile_are_not_guessed_about(address: Address, candid
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ({}, "--table NAME or by --query"),
+        ({}, "--table NAME or --query"),
         ({"query": "SELECT 1 AS id"}, "--key"),
         ({"table": "candidates", "key": "nothing"}, "no column 'nothing'"),
         ({"table": "candidates", "key": "platform"}, "name another --key"),
@@ -151,7 +150,7 @@ def test_scores_go_back_into_the_database_once(
     state = tmp_path / "state"
     url = address.url
     options = ("--table", "candidates", "--table-out", "scores", "--state", str(state), "--part-rows", "4")
-    options += ("--workers", "1", "--threads", "1", "--no-limit")
+    options += ("--workers", "1", "--threads", "1")
     secret = os.environ["PGPASSWORD"]
     for now in (ROWS, 0):
         code, account = finish(start(url, url, model, *options))

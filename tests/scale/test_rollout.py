@@ -166,7 +166,7 @@ def test_a_dataset_is_scored_beside_it(
 ) -> None:
     """On a Ray of its own, though Ray itself would join what was started on the machine before."""
     rows = 40
-    options = ("--map", "title=Headline", "--threads", "1", "--workers", "1", "--no-limit")
+    options = ("--map", "title=Headline", "--threads", "1", "--workers", "1")
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "deploy.score_dataset"),

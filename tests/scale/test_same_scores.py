@@ -18,7 +18,7 @@ from tests.support.service import ROOT
 
 ROWS = 300
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--observed-at", "2018-03-01T00:00:00+00:00")
-OPTIONS += ("--no-limit", "--part-rows", "40")
+OPTIONS += ("--part-rows", "40")
 
 pytestmark = [needs_ray, pytest.mark.scale]
 
