@@ -16,8 +16,7 @@ from pydantic.config import JsonDict
 from features.video import DEFAULT_DURATION_SECONDS, Count, Time, Video, none_if_blank
 from serving.http.explanation_schemas import Explanation
 from serving.scoring.pipeline import Prediction, ScoringRequest
-from serving.scoring.timing import Stopwatch
-from serving.scoring.towers import Modality, ModalityReport
+from serving.scoring.towers import Modality, ModalityReport, Stopwatch
 
 MODEL_NAME = "Miles v1.0"
 ABOUT: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The model that scores: its engine, and everything built from its card."""
+"""A model ready to score: its engine, and everything built from its card."""
 
 import hashlib
 import json
@@ -20,36 +20,36 @@ RELEASE = "miles-v1.0"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model and what was built from its card; nothing in it changes any more."""
+    """An engine and everything built from the model's card. Immutable."""
 
     card: ModelCard
     engine: Engine
     tokenizer: BertTextTokenizer
     scaler: FeatureScaler
     fidelity: dict[str, Any] | None
-    """How far the engine is from the float32 reference; None for an engine that is not compiled."""
+    """The compiled engine's deviation from the float32 reference; None for torch."""
     image_spec: ImageSpec | None
-    """The pixels that the image tower takes; None when the network has no image tower."""
+    """The image tower's input; None if the network has no image tower."""
     distributions: dict[str, Distribution] = field(default_factory=dict)
-    """How features and score were distributed in training; empty where the checkpoint does not say."""
+    """Of features and score in training; empty if the checkpoint has none."""
     mean_text: NDArray[np.float32] | None = None
-    """The mean vector of the training titles, (text_dim,); None where the checkpoint does not say."""
+    """The mean vector of the training titles, (text_dim,); None if the checkpoint has none."""
     scripts: dict[str, float] = field(default_factory=dict)
-    """The share of the training titles by script; empty where the checkpoint does not say."""
+    """The share of each script in the training titles; empty if the checkpoint has none."""
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """What answers call the model: the release of the code, and which checkpoint."""
+        """The release of the code and the checkpoint's hash, as in every answer."""
         return f"{RELEASE}+{self.card.sha256[:8]}"
 
     @cached_property
     def fingerprint(self) -> str:
-        """What decides a tower's output besides its input: vectors of another fingerprint are not ours."""
+        """Identifies what determines a tower's output besides its input; part of every cache key."""
         return fingerprint_of(self.card, self.engine, self.fidelity)
 
 
 def fingerprint_of(card: ModelCard, engine: Engine, fidelity: dict[str, Any] | None) -> str:
     """The fingerprint of a model that `engine` runs."""
-    account = json.dumps(fidelity, sort_keys=True)  # with what was measured: each bundle has its own
-    bundle = hashlib.sha256(account.encode()).hexdigest()
+    # The fidelity report holds measurements, so it differs between two compilations of one checkpoint.
+    bundle = hashlib.sha256(json.dumps(fidelity, sort_keys=True).encode()).hexdigest()
     return f"{card.sha256}/{engine.name}/{engine.device}/{engine.precision}/{bundle}"

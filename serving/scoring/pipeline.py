@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Video, compute_features
+from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits
 from preprocessing.thumbnails.cache import ThumbnailCache
 from serving.cpu import usable_cpus
@@ -27,11 +28,11 @@ from serving.scoring.cache import VectorCache
 from serving.scoring.drift import DriftWindow
 from serving.scoring.explanation import Explainer, Explanation, Row
 from serving.scoring.model import LoadedModel
-from serving.scoring.timing import Stopwatch
 from serving.scoring.towers import (
     ImageEncoder,
     Modality,
     ModalityReport,
+    Stopwatch,
     TextEncoder,
     Vector,
     image_tower,
@@ -43,7 +44,7 @@ from serving.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ScoringRequest:
-    """What a client asks: a video, perhaps its thumbnail, and what the score must rest on."""
+    """A video to score, its thumbnail, and the modalities that must be available."""
 
     video: Video
     thumbnail_url: str | None = None
@@ -53,7 +54,7 @@ class ScoringRequest:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A score and what it rests on; `velocity` in views per day."""
+    """A score and what it is based on; `velocity` in views per day."""
 
     viral_score: float
     velocity: float
@@ -62,11 +63,11 @@ class Prediction:
     model_version: str
     watch: Stopwatch = field(default_factory=Stopwatch)
     explanation: Explanation | None = None
-    """What moved the score; None unless it was asked for."""
+    """Set if the request asked to `explain`."""
 
 
 class Pipeline:
-    """Scores videos with one model; each step has a queue of its own."""
+    """Scores videos with one model; each step of the network has its own queue."""
 
     def __init__(
         self,
@@ -78,8 +79,10 @@ class Pipeline:
         workers: Executor,
     ) -> None:
         """`executors` run the forwards of each step; `workers` tokenise long texts."""
-        limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
         max_batch_size = settings.max_batch_size
+        limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
+        spec = model.image_spec
+        self._decoders = DecodePool(spec, limits, usable_cpus()) if spec else None
         self.model = model
         self.drift = DriftWindow(model.scaler.feature_names_in_, model.distributions)
         self._out_of_range = out_of_range_for(
@@ -88,7 +91,7 @@ class Pipeline:
         image = image_tower(model, cache, executors["image"], max_batch_size)
         text = text_tower(model, cache, executors["text"], max_batch_size, image)
         self._text = TextEncoder(text, workers)
-        self._image = ImageEncoder(image, thumbnails, limits, usable_cpus())
+        self._image = ImageEncoder(image, thumbnails, self._decoders)
         self._fusion = BatchingQueue[Row, tuple[float, float]](
             self._run_fusion, executors["fusion"], max_batch_size
         )
@@ -96,16 +99,18 @@ class Pipeline:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """The pipeline with its queues served."""
-        async with self._text.tower.queue, self._image.tower.queue, self._image.running(), self._fusion:
+        """The pipeline with its queues served and its decoding processes running."""
+        text, image, decoders = self._text.tower.queue, self._image.tower.queue, self._decoders
+        async with text, image, decoders or nullcontext(), self._fusion:
             yield self
 
     async def warm_up(self) -> None:
-        """Return when nothing is left to be started for the first request."""
-        await self._image.warm_up()
+        """Return when the decoding processes have started."""
+        if self._decoders is not None:
+            await self._decoders.ready()
 
     async def probe(self) -> None:
-        """Run every step once, whatever is cached. Raises what a forward raised."""
+        """Run every step once, past the cache. Raises what a forward raised."""
         text, image = await asyncio.gather(self._text.tower.probe(), self._image.tower.probe())
         scalars = np.zeros(len(self.model.scaler.feature_names_in_), dtype=np.float32)
         await self._fuse(Row(text, image, scalars), Stopwatch())

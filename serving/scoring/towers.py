@@ -6,11 +6,12 @@ other videos of a batch.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import structlog
@@ -18,18 +19,19 @@ from numpy.typing import NDArray
 
 from features import Video
 from preprocessing.decoding.pool import DecodePool
-from preprocessing.image import ImageError, ImageLimits
+from preprocessing.image import ImageError
 from preprocessing.text import TokenizedText
 from preprocessing.thumbnails.cache import ThumbnailCache
 from preprocessing.thumbnails.fetcher import ThumbnailError
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key
 from serving.scoring.model import LoadedModel
-from serving.scoring.timing import Stopwatch
 
 TowerName = Literal["text", "image"]
 Modality = Literal["text", "image", "scalars"]
 State = Literal["used", "missing", "failed", "truncated", "imputed"]
+Stage = Literal["queue", "download", "decode", "tokenise", "text", "image", "fusion", "explanation", "total"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 Vector = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 TokenIds = tuple[Sequence[int], Sequence[int]]
@@ -39,6 +41,50 @@ Item = TypeVar("Item")
 MAX_INLINE_CHARACTERS = 1000
 GREY = 128
 log = structlog.get_logger()
+
+
+class Stopwatch:
+    """Seconds by stage of one request, and the towers whose vector was cached.
+
+    Stages overlap: the picture is downloaded and decoded beside the text. `queue` is the sum of the waits
+    for the towers and the fusion. `steps` has (stage, end by `time.perf_counter`, seconds) in order.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
+        self.cached: list[str] = []
+        self.steps: list[tuple[Stage, float, float]] = []
+        self.started = time.perf_counter()
+
+    @contextmanager
+    def measure(self, stage: Stage) -> Iterator[None]:
+        """Add the time within to `stage`, also after an error."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - started)
+
+    def add(self, stage: Stage, seconds: float) -> None:
+        """Add to `stage`."""
+        self.seconds[stage] += seconds
+        self.steps.append((stage, time.perf_counter(), seconds))
+
+    def stop(self) -> None:
+        """The total is the time since the stopwatch was made."""
+        self.seconds["total"] = time.perf_counter() - self.started
+
+    def milliseconds(self) -> dict[str, float]:
+        """Milliseconds by stage."""
+        return {stage: round(seconds * 1000, 3) for stage, seconds in self.seconds.items()}
+
+    def server_timing(self) -> str:
+        """The value of a `Server-Timing` header (W3C Server Timing)."""
+        entries = []
+        for stage, milliseconds in self.milliseconds().items():
+            cached = ';desc="cached"' if stage in self.cached else ""
+            entries.append(f"{stage}{cached};dur={milliseconds:g}")
+        return ", ".join(entries)
 
 
 class Tower(Generic[Item]):
@@ -54,18 +100,12 @@ class Tower(Generic[Item]):
     ) -> None:
         """`sample` is an input to probe the tower with; None if the model has no such tower."""
         self.name, self.model, self.queue = name, model, queue
-        self._cache, self._fingerprint, self._sample = cache, model.fingerprint, sample
+        self.cache = cache
+        self._fingerprint, self._sample = model.fingerprint, sample
 
     def key(self, *content: bytes) -> bytes:
         """The cache key of an input."""
         return vector_key(self._fingerprint, self.name, *content)
-
-    def recall(self, key: bytes, watch: Stopwatch) -> Vector | None:
-        """The cached vector, if there is one."""
-        vector = self._cache.recall(key)
-        if vector is not None:
-            watch.cached.append(self.name)
-        return vector
 
     async def encode(
         self, key: bytes, prepare: Callable[[], Awaitable[Item]], watch: Stopwatch, *, urgent: bool = True
@@ -78,7 +118,7 @@ class Tower(Generic[Item]):
         async def compute() -> Vector:
             return await self._submit(await prepare(), watch, urgent=urgent)
 
-        vector, is_cached = await self._cache.get(key, compute)
+        vector, is_cached = await self.cache.get(key, compute)
         if is_cached:
             watch.cached.append(self.name)
         return vector
@@ -199,28 +239,13 @@ class TextEncoder:
 class ImageEncoder:
     """A thumbnail's URL to the image vector; a thumbnail that cannot be used becomes the neutral image."""
 
-    def __init__(
-        self, tower: Tower[Pixels], thumbnails: ThumbnailCache, limits: ImageLimits, processes: int
-    ) -> None:
-        """`processes` decode."""
+    def __init__(self, tower: Tower[Pixels], thumbnails: ThumbnailCache, decoders: DecodePool | None) -> None:
+        """`decoders` is None if the model has no image tower."""
         self.tower = tower
-        self._thumbnails = thumbnails
-        spec, card = tower.model.image_spec, tower.model.card
-        self._decoders = DecodePool(spec, limits, processes) if spec else None
+        self._thumbnails, self._decoders = thumbnails, decoders
         self._warnings: tuple[str, ...] = ()
-        if "image" in card.zero_weight_modalities:
+        if "image" in tower.model.card.zero_weight_modalities:
             self._warnings = ("This checkpoint gives images no weight: its training data has none.",)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keep the decoding processes running."""
-        async with self._decoders or nullcontext():
-            yield
-
-    async def warm_up(self) -> None:
-        """Return when the decoding processes have started."""
-        if self._decoders is not None:
-            await self._decoders.ready()
 
     async def encode(self, url: str | None, watch: Stopwatch) -> Encoded:
         """The vector of a thumbnail, or of the neutral image. Raises what the forward raised."""
@@ -239,12 +264,13 @@ class ImageEncoder:
     async def _vector(self, url: str, decoders: DecodePool, watch: Stopwatch) -> Vector:
         with watch.measure("download"):
             content = await self._thumbnails.identify(url)
-        vector = self.tower.recall(self.tower.key(content.digest), watch)
-        if vector is not None:
-            return vector
         body = content.body
-        if body is None:  # the digest is known, but the vector was evicted
-            with watch.measure("download"):
+        if body is None:  # a known picture
+            vector = self.tower.cache.recall(self.tower.key(content.digest))
+            if vector is not None:
+                watch.cached.append("image")
+                return vector
+            with watch.measure("download"):  # its vector was evicted
                 content = await self._thumbnails.download(url)
             body = content.body
 
