@@ -56,7 +56,7 @@ demo: setup model ## service, database, web page and 22 scored example rows at o
 	@exec $(PY) -m deploy.demo $(ARGS)
 
 test: setup-dev scale-setup model ## run the tests; ARGS="-k words" chooses
-	@exec $(PY) -m pytest $(ARGS)
+	@exec $(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 hostile: setup-dev model ## measure every promise and print the table; ARGS="-k words" chooses
 	@exec $(PY) -m tests.hostile $(ARGS)

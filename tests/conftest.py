@@ -12,6 +12,10 @@ import pytest
 
 from tests.support.tiny import write_tiny
 
+# A thread of torch that waits sleeps, here and in the processes that tests start: spinning takes the cores from
+# whatever else runs on them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # The slowest groups come first, so that no worker is left with one at the end.
 GROUPS = {
     "e2e/test_demo.py": "demo",

@@ -32,7 +32,7 @@ UNSAID = [
     "creator_avg_views",
     "publish_dayofweek",
 ]
-FULL = pytest.param({}, marks=pytest.mark.e2e, id="full size")
+FULL = pytest.param({}, marks=pytest.mark.hostile, id="full size")
 
 
 @pytest.fixture(scope="module", params=[pytest.param(SMALL, id="small"), FULL])

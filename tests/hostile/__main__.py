@@ -37,4 +37,4 @@ class Holder:
 
 
 if __name__ == "__main__":
-    sys.exit(run("tests/hostile", PROMISES, sys.argv[1:]))
+    sys.exit(run("tests", PROMISES, sys.argv[1:]))

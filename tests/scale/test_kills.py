@@ -1,9 +1,7 @@
 """What is killed while a dataset is scored costs no row its score, and scores none twice."""
 
 import os
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,13 @@ import pytest
 
 from deploy.score_dataset.postgres import TableOut
 from deploy.score_dataset.worker import AT_ONCE
-from tests.scale.dataset import LIMIT_S, finish, journaled, kill_when, scores, start, write_csv
+from tests.scale.dataset import finish, journaled, kill_when, scores, start, write_csv
 from tests.scale.one_worker import in_a_process, killed_when, prepared
 from tests.scale.processes_seen import kill_scorer
 from tests.scale.ray_here import needs_ray
 from tests.scale.test_postgres import address_of
 from tests.support.postgres import Candidates, postgres
+from tests.support.process import until
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 
 ROWS = 400
@@ -31,14 +30,7 @@ def asked_again(host: ThumbnailHost) -> int:
     return sum(count > 1 for count in Counter(host.asked).values())
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Return once it holds."""
-    deadline = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline, "it never holds"
-        time.sleep(0.02)
-
-
+@pytest.mark.scale
 def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
     """One that scores is killed by SIGKILL: the run ends as if nothing had been, and no row is done again but
     those that were under way.

@@ -142,6 +142,7 @@ def test_a_password_on_the_command_line_is_refused(url: str, capsys: pytest.Capt
         assert "hunter22" not in err
 
 
+@pytest.mark.scale
 @needs_ray
 def test_scores_go_back_into_the_database_once(
     tmp_path: Path, model: Path, address: Address, candidates: Candidates
