@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.tiny import write_tiny
 
-# Here and in the processes that tests start, a waiting thread of torch sleeps: one that spins takes its core from
-# the other processes, and on a busy machine thirteen forwards took 79 s for 4.
+# Waiting threads of torch sleep, here and in the processes that tests start: those that spin take cores from
+# other processes, and on a busy machine thirteen forwards took 79 s for 4.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The slowest groups come first, so that no worker is left with one at the end.
