@@ -12,20 +12,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from serving.errors import install_error_handlers
 from serving.http.batch import score_each
 from serving.http.dependencies import PredictorDep
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
-from serving.http.health import health_of, prefers_html
-from serving.http.info import describe
+from serving.http.info import MODEL_NAME, UNHEALTHY, Health, describe, health_response, prefers_html
 from serving.http.middleware import install_middleware
 from serving.http.page import PageFiles, home_page
 from serving.http.paths import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
-from serving.http.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, UNHEALTHY
-from serving.http.schemas import ABOUT, BatchRequest, BatchResponse, Health, PredictRequest, PredictResponse
+from serving.http.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, install_error_handlers
+from serving.http.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
 from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.predictor import Predictor
 from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep
@@ -81,9 +79,7 @@ async def home(request: Request, predictor: PredictorDep) -> Response:
     """Health for whatever polls, the page for browsers."""
     if prefers_html(request.headers.get("accept", "")):
         return home_page(predictor.settings.frame_ancestors)
-    health = health_of(predictor)
-    status = 200 if health.model_loaded else 503
-    return JSONResponse(health.model_dump(), status_code=status, headers={"Vary": "Accept"})
+    return health_response(predictor, {"Vary": "Accept"})
 
 
 @router.get("/model/info", responses=NOT_READY)
@@ -107,8 +103,7 @@ async def live() -> dict[str, str]:
 @router.get("/health/ready", response_model=Health, responses=UNHEALTHY)
 async def ready(predictor: PredictorDep) -> Response:
     """The model is loaded and has reproduced its golden answers."""
-    health = health_of(predictor)
-    return JSONResponse(health.model_dump(), status_code=200 if health.model_loaded else 503)
+    return health_response(predictor)
 
 
 @router.get("/metrics")
@@ -134,8 +129,14 @@ def create_app(
             reloader = Reloader(predictor, telemetry.registry)
             yield {"predictor": predictor, "telemetry": telemetry, "reloader": reloader}
 
-    # A redirect of slashes would echo the client's Host header.
-    app = FastAPI(**ABOUT, lifespan=lifespan, redirect_slashes=False, telemetry=FASTAPI_OFF)
+    app = FastAPI(
+        title=MODEL_NAME,
+        version="1.0.0",
+        description="Scores short-form videos before they take off.",
+        lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would echo the client's Host header
+        telemetry=FASTAPI_OFF,
+    )
     app.include_router(router)
     app.mount("/page", PageFiles())
     install_error_handlers(app)

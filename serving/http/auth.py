@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.errors import KeyRequiredError, answer_to
+from serving.errors import KeyRequiredError
 from serving.http.paths import needs_key
+from serving.http.problems import answer_to
 
 
 class ApiKeys:
@@ -32,13 +33,11 @@ class ApiKeys:
         credentials = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, offered = (credentials[0] if len(credentials) == 1 else b"").partition(b" ")
         if scheme.lower() != b"bearer" or not offered:
-            return KeyRequiredError(
-                "Send one `Authorization: Bearer KEY` with a key of this service.", offered=False
-            )
+            return KeyRequiredError("Missing API key. Send it as `Authorization: Bearer <key>`.")
         digest = _digest(offered.strip())
         # Every key is compared, whole, whichever fits: the time that it takes tells nothing about them.
         if not sum([hmac.compare_digest(digest, known) for known in self._digests]):
-            return KeyRequiredError("This service does not know the key.", offered=True)
+            return KeyRequiredError("Invalid API key.", invalid=True)
         return None
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.types import Scope
 
-from serving.errors import MilesError, field_errors, instance_in, problem, problem_of
+from serving.errors import MilesError
+from serving.http.problems import instance_of, invalid_fields, problem, problem_of
 from serving.http.rate_limit import Allowance
 from serving.http.schemas import FailedItem, PredictRequest, PredictResponse
 from serving.lifecycle.predictor import Predictor
@@ -31,7 +32,7 @@ async def score_each(
     `scope` is the request's: it has the deadline that holds for every item, and what its client may take, of
     which the first `counted` videos are taken already. `schema` is what an item must be.
     """
-    instance = instance_in(scope)
+    instance = instance_of(scope)
     allowance: Allowance | None = scope.get("allowance")
     granted = len(videos)
     if allowance is not None:
@@ -71,6 +72,5 @@ def _failed(error: MilesError, instance: str) -> FailedItem:
 
 
 def _refused(exc: ValidationError, instance: str) -> FailedItem:
-    errors = field_errors(exc.errors(include_url=False, include_input=False, include_context=False))
-    detail = f"{errors[0]['field']}: {errors[0]['message']}"
+    detail, errors = invalid_fields(exc.errors(include_url=False, include_input=False, include_context=False))
     return FailedItem.model_validate({"error": problem(422, detail, instance, errors)})

@@ -8,8 +8,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import instance_in, problem_response
 from serving.http.paths import RELOAD
+from serving.http.problems import problem_response
 
 
 class BodyGuard:
@@ -29,7 +29,7 @@ class BodyGuard:
         refusal = _not_json(headers) or self._too_large(headers.get("content-length", "0"))
         if refusal:
             status, detail = refusal
-            await problem_response(status, detail, instance_in(scope))(scope, receive, send)
+            await problem_response(status, detail, scope)(scope, receive, send)
             return
         received, is_whole = 0, False
         until = asyncio.get_running_loop().time() + self._timeout_s

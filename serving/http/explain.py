@@ -8,8 +8,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.types import Scope
 
 from serving.http.batch import score_each
-from serving.http.explanation_schemas import Explanation
-from serving.http.schemas import EXAMPLE, FailedItem, PredictRequest, PredictResponse, Problem, Text
+from serving.http.problems import Problem
+from serving.http.schemas import EXAMPLE, Explanation, FailedItem, PredictRequest, PredictResponse, Text
 from serving.lifecycle.predictor import Predictor
 from serving.observability.metrics import Telemetry
 from serving.scoring.pipeline import ScoringRequest

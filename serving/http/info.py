@@ -1,17 +1,77 @@
-"""What `/model/info` says: everything that a score depends on, in plain values."""
+"""What `/`, `/health/ready` and `/model/info` answer: whether the service can score, and with which model."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
 from features import features_named
-from serving.http.schemas import MAX_BATCH_VIDEOS, MODEL_NAME
+from serving.http.schemas import MAX_BATCH_VIDEOS
+from serving.lifecycle.predictor import HEALTHY, Predictor
 from serving.scoring.drift import FEWEST_ROWS, SCORE, WINDOW_ROWS
 from serving.scoring.explanation import players_of
-from serving.scoring.model import LoadedModel
+from serving.scoring.model import RELEASE, LoadedModel
 from serving.settings import Settings
+
+MODEL_NAME = "Miles v1.0"
+
+
+class Health(BaseModel):
+    """Whether the service can score, and with which model."""
+
+    status: str = Field(description="`healthy`, `loading`, or why the model is unavailable.")
+    model: str
+    model_loaded: bool
+    model_version: str
+    device: str
+    engine: str
+    checkpoint: str
+    weights: str | None = Field(description="Origin of the weights: demo, trained or owner.")
+
+
+UNHEALTHY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Health, "description": "The model is loading or has failed; see `status`."}
+}
+
+
+def health_response(predictor: Predictor, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The predictor's `Health`: 200 if it can score now, else 503."""
+    model = predictor.model
+    health = Health(
+        status=predictor.status,
+        model=MODEL_NAME,
+        model_loaded=predictor.status == HEALTHY,
+        model_version=model.version if model else RELEASE,
+        device=predictor.settings.device,
+        engine=predictor.settings.engine,
+        checkpoint=model.card.name if model else predictor.settings.checkpoint,
+        weights=str(model.card.provenance.get("source", "owner")) if model else None,
+    )
+    return JSONResponse(health.model_dump(), 200 if health.model_loaded else 503, headers)
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether `Accept` names text/html and does not prefer JSON to it (RFC 9110, 12.5.1)."""
+    weights = dict(_weight(entry) for entry in accept.lower().split(","))
+    html = weights.get("text/html", 0.0)
+    return html > 0 and html >= weights.get("application/json", 0.0)
+
+
+def _weight(entry: str) -> tuple[str, float]:
+    media_type, *parameters = (part.strip() for part in entry.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return media_type, float(value)
+            except ValueError:
+                return media_type, 0.0
+    return media_type, 1.0
 
 
 def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
-    """The model's own account of itself."""
+    """The answer of `/model/info`: everything that a score depends on."""
     card, config = model.card, model.card.config
     return {
         "model": MODEL_NAME,
@@ -64,9 +124,9 @@ def _architecture(model: LoadedModel) -> dict[str, Any]:
 
 
 def _explanation(model: LoadedModel) -> dict[str, Any]:
-    """What shares a score out in an explanation, and what stands for a block that is absent."""
-    text = "vector of an empty text" if model.mean_text is None else "mean vector of the training texts"
-    baseline = {"text": text, "image": "the neutral image", "scalars": "the training mean"}
+    """The players of the Shapley values, and what replaces one that is absent."""
+    text = "embedding of an empty text" if model.mean_text is None else "mean embedding of the training texts"
+    baseline = {"text": text, "image": "neutral image", "scalars": "training mean"}
     return {
         "players": [player.group for player in players_of(model)],
         "baseline": {modality: baseline[modality] for modality in model.card.config.modalities},
@@ -74,10 +134,10 @@ def _explanation(model: LoadedModel) -> dict[str, Any]:
 
 
 def _drift(model: LoadedModel) -> dict[str, Any]:
-    """What `miles_drift_psi` watches, and why the rest is not."""
-    constant = "did not vary in the training rows"
-    absent = "the checkpoint does not say how its training rows were distributed"
-    unscored = "the checkpoint does not say how its training rows scored"
+    """What `miles_drift_psi` covers, and why it does not cover the rest."""
+    constant = "constant in the training data"
+    absent = "the checkpoint has no feature distributions"
+    unscored = "the checkpoint has no score distribution"
     watched = model.distributions
     return {
         "watched": sorted(watched),

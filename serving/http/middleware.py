@@ -17,11 +17,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import answer_to, instance_in, problem_response
 from serving.http.auth import ApiKeys
 from serving.http.body_limits import BodyGuard
 from serving.http.disconnect import Departures
 from serving.http.paths import SCORING, is_scoring
+from serving.http.problems import answer_to, problem_response
 from serving.http.rate_limit import RateLimit, RateLimiter
 from serving.observability.metrics import Telemetry
 from serving.observability.tracing import install_tracing
@@ -95,8 +95,8 @@ class RequestContext:
                     raise
                 answer = problem_response(
                     HTTPStatus.INTERNAL_SERVER_ERROR,
-                    "Something went wrong on our side. Quote the instance when you report it.",
-                    instance_in(scope),
+                    "Internal error. Quote `instance` when you report it.",
+                    scope,
                 )
                 await answer(scope, receive, send_with_id)
             finally:

@@ -1,41 +1,189 @@
-"""How the errors of a route are documented in OpenAPI: each status, and when it is given."""
+"""Errors as HTTP answers: RFC 9457 problems, the status of each error, and how OpenAPI documents them."""
 
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
-from serving.http.schemas import Health
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
+
+from serving.errors import (
+    CheckpointRefusedError,
+    EngineFailedError,
+    KeylessError,
+    KeyRequiredError,
+    LoadFailedError,
+    LoadRunningError,
+    MilesError,
+    ModalityRequiredError,
+    NotReadyError,
+    OverloadedError,
+    PredictTimeoutError,
+    RateLimitedError,
+)
+
+PROBLEM_JSON = "application/problem+json"
+STATUS_BY_ERROR: dict[type[MilesError], HTTPStatus] = {
+    KeyRequiredError: HTTPStatus.UNAUTHORIZED,
+    KeylessError: HTTPStatus.FORBIDDEN,
+    LoadRunningError: HTTPStatus.CONFLICT,
+    CheckpointRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ModalityRequiredError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
+    OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    EngineFailedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    PredictTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+    LoadFailedError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+# `type` and `title` of errors that a program must tell from others of the same status (RFC 9457, 3.1.1);
+# every other problem is `about:blank`, whose title is the status's phrase.
+TYPE_BY_ERROR: dict[type[MilesError], dict[str, str]] = {
+    CheckpointRefusedError: {"type": "urn:miles:problem:checkpoint-refused", "title": "Checkpoint refused"},
+    RateLimitedError: {"type": "urn:miles:problem:rate-limited", "title": "Rate limit exceeded"},
+    OverloadedError: {"type": "urn:miles:problem:overloaded", "title": "Overloaded"},
+}
+log = structlog.get_logger()
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[dict[str, str]] | None = Field(
+        None, exclude_if=lambda errors: errors is None, description="The invalid fields, if any."
+    )
+
+
+def problem(
+    status: int, detail: str, instance: str, errors: Sequence[Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """An RFC 9457 problem; `instance` identifies the occurrence by its request id."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+        "instance": instance,
+    }
+    if errors is not None:
+        body["errors"] = list(errors)
+    return body
+
+
+def problem_of(error: MilesError, instance: str) -> dict[str, Any]:
+    """The problem for one of our errors."""
+    status = STATUS_BY_ERROR[type(error)]
+    return problem(status, str(error), instance) | TYPE_BY_ERROR.get(type(error), {})
+
+
+def invalid_fields(errors: Sequence[Any]) -> tuple[str, list[dict[str, str]]]:
+    """Pydantic's errors as a problem's `detail` and its `errors`; the rejected values are not repeated."""
+    fields = [
+        {"field": ".".join(map(str, _path(error))) or "body", "message": str(error["msg"])}
+        for error in errors
+    ]
+    return f"{fields[0]['field']}: {fields[0]['message']}", fields
+
+
+def _path(error: Mapping[str, Any]) -> Sequence[str | int]:
+    """Where in the body the error is; malformed JSON has no fields, only a position."""
+    if error["type"] == "json_invalid":
+        return ()
+    path: tuple[str | int, ...] = error["loc"]
+    return path[1:] if path[:1] == ("body",) else path
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    scope: Scope,
+    errors: Sequence[Mapping[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A problem as the answer to the request of `scope`."""
+    body = problem(status, detail, instance_of(scope), errors)
+    return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+
+
+def answer_to(error: MilesError, scope: Scope) -> JSONResponse:
+    """One of our errors as the answer to the request of `scope`."""
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    if isinstance(error, KeyRequiredError):  # the challenge of RFC 6750, 3
+        invalid = ', error="invalid_token"' if error.invalid else ""
+        headers["WWW-Authenticate"] = f'Bearer realm="miles"{invalid}'
+    body = problem_of(error, instance_of(scope))
+    return JSONResponse(body, status_code=body["status"], headers=headers, media_type=PROBLEM_JSON)
+
+
+def instance_of(scope: Scope) -> str:
+    """A problem's `instance`: the request's id, which is in the logs too."""
+    return f"urn:miles:request:{scope.get('request_id', 'unknown')}"
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem."""
+    app.add_exception_handler(MilesError, _answer_miles_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+
+
+async def _answer_miles_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, MilesError), "registered for MilesError"
+    status = STATUS_BY_ERROR[type(exc)]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(exc, OverloadedError):
+        log.warning("request_failed", status=int(status), error=type(exc).__name__, cause=repr(exc.__cause__))
+    return answer_to(exc, request.scope)
+
+
+async def _answer_invalid_request(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError), "registered for RequestValidationError"
+    is_json = all(error["type"] != "json_invalid" for error in exc.errors())
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if is_json else HTTPStatus.BAD_REQUEST
+    detail, errors = invalid_fields(exc.errors())
+    return problem_response(status, detail, request.scope, errors)
+
+
+async def _answer_http_exception(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException), "registered for HTTPException"
+    return problem_response(exc.status_code, str(exc.detail), request.scope, headers=exc.headers)
 
 
 def _documented(description: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
+    return {"description": description, "content": {PROBLEM_JSON: {"schema": schema}}}
 
 
-# The errors that a scoring route may answer with, for its documentation.
+# OpenAPI: the errors of a scoring route.
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _documented("The body is not JSON."),
-    401: _documented("The service has keys, and the request carries none of them (`Authorization: Bearer`)."),
-    408: _documented("The body did not arrive in time."),
-    413: _documented("The body is larger than the limit."),
-    415: _documented("The body is compressed, or not declared as JSON."),
-    422: _documented("A field is invalid, or a required modality could not be had."),
-    429: _documented("This client has used up its own limit; Retry-After says when to ask again."),
-    500: _documented("A fault of ours."),
+    400: _documented("The body is not valid JSON."),
+    401: _documented("Missing or invalid API key; send `Authorization: Bearer <key>`."),
+    408: _documented("The request body timed out."),
+    413: _documented("The request body is too large."),
+    415: _documented("The body is compressed, or its content type is not JSON."),
+    422: _documented("A field is invalid, or a required modality is unavailable."),
+    429: _documented("The client has exceeded its rate limit; see Retry-After."),
+    500: _documented("Internal error."),
     503: _documented(
-        "Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when "
-        "to ask again."
+        "At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After."
     ),
-    504: _documented("No answer within the deadline."),
+    504: _documented("No score before the deadline."),
 }
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
-# Those that ask for health get it, ready or not.
-UNHEALTHY: dict[int | str, dict[str, Any]] = {
-    503: {"model": Health, "description": "The model is loading or failed; `status` says why."}
-}
 RELOAD_PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: PROBLEMS[401],
-    403: _documented("The service has no keys, so nobody can show one."),
-    409: _documented("A model is being loaded already."),
-    422: _documented("The checkpoint cannot be used; `detail` says why. What served before serves on."),
+    403: _documented("The service has no API keys, so this endpoint is disabled."),
+    409: _documented("Another model is already being loaded."),
+    422: _documented("The checkpoint cannot be used; `detail` says why. The current model stays in service."),
     500: PROBLEMS[500],
     503: _documented("The service is stopping."),
 }

@@ -1,33 +1,40 @@
-"""So many videos a minute for each client, as plain ASGI: 429 beyond, and headers that say what is left.
+"""Rate limit in videos per minute and client: 429 above it, and `RateLimit` headers on every answer.
 
-The generic cell rate algorithm (ITU-T I.371): one number per client, the time at which all that it has taken
-will have been earned back. Nobody is refused whose last minute held fewer videos than the limit, and what was
-taken comes back evenly rather than all at once.
+The generic cell rate algorithm (ITU-T I.371): one number per client, the time at which its allowance is full
+again. A client that stayed below the limit for a minute is never refused, and the allowance refills evenly.
+
+The client is the peer's address, or the one that a trusted proxy names. Each proxy appends the address that
+called it to `X-Forwarded-For`, so the list is read from its right end: the first address that is not a
+trusted proxy is the client's; everything left of it could have been forged. Addresses are never logged.
 """
 
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import RateLimitedError, answer_to
-from serving.http.client_address import Network, client_of
+from serving.errors import RateLimitedError
 from serving.http.paths import is_scoring
+from serving.http.problems import answer_to
 
 WINDOW_S = 60
-# Whoever is forgotten starts with a full minute; to be forgotten early takes so many busier addresses.
+# A forgotten client starts with a full allowance; it takes this many more recent clients to be forgotten.
 MAX_CLIENTS = 100_000
+Network = IPv4Network | IPv6Network
+# A subscriber has at least a /64 (RFC 6177) and may use a new address of it for every request.
+IPV6_PREFIX = 64
 
 
 class RateLimiter:
-    """What each client may still take; at most `max_clients` are remembered, the latest ones."""
+    """The allowance of each client; only the `max_clients` most recent ones are remembered."""
 
-    # Own code: `limits` 5.8, the best-kept library, holds clients in a dict without a bound, starts a thread
-    # to forget them whenever one comes after a pause, and brings three packages, for ten lines here.
+    # Not a library: `limits` 5.8, the best maintained, keeps clients in an unbounded dict, starts a thread to
+    # expire them and brings three packages, for the ten lines below.
 
     def __init__(
         self,
@@ -36,51 +43,50 @@ class RateLimiter:
         clock: Callable[[], float] = time.monotonic,
         max_clients: int = MAX_CLIENTS,
     ) -> None:
-        assert per_minute >= 1, "a limit of none is no service"
+        assert per_minute >= 1, "a limit below 1 would refuse every request"
         self.per_minute = per_minute
         self._clock = clock
         self._max_clients = max_clients
         self._interval_s = WINDOW_S / per_minute
-        self._earned_back: OrderedDict[str, float] = OrderedDict()
+        self._full_at: OrderedDict[str, float] = OrderedDict()
         self._limited = Counter(
             "miles_rate_limited",
-            "Videos refused because their client had used up its limit.",
+            "Videos refused by the rate limit.",
             registry=registry,
         )
-        clients = Gauge("miles_rate_limited_clients", "Clients that are remembered.", registry=registry)
-        clients.set_function(lambda: len(self._earned_back))
+        clients = Gauge("miles_rate_limited_clients", "Clients currently tracked.", registry=registry)
+        clients.set_function(lambda: len(self._full_at))
 
     def take(self, client: str, videos: int) -> int:
-        """As many of `videos` as the client may have now; they are taken."""
+        """Take up to `videos` from the client's allowance; how many were granted."""
         granted = min(videos, self.left(client))
         if granted:
-            start = max(self._earned_back.get(client, 0.0), self._clock())
-            self._earned_back[client] = start + granted * self._interval_s
-            self._earned_back.move_to_end(client)
-            if len(self._earned_back) > self._max_clients:
-                self._earned_back.popitem(last=False)
+            start = max(self._full_at.get(client, 0.0), self._clock())
+            self._full_at[client] = start + granted * self._interval_s
+            self._full_at.move_to_end(client)
+            if len(self._full_at) > self._max_clients:
+                self._full_at.popitem(last=False)
         return granted
 
     def left(self, client: str) -> int:
-        """How many videos the client may have now."""
-        # A billionth, so that what was earned back to the last bit is not lost to rounding.
+        """How many videos the client may send now."""
+        # 1e-9 keeps a video that has just been refilled from being lost to rounding.
         return math.floor((WINDOW_S - self.until_full_s(client)) / self._interval_s + 1e-9)
 
     def until_full_s(self, client: str) -> float:
-        """Seconds until the client has its whole minute again."""
-        return max(0.0, self._earned_back.get(client, 0.0) - self._clock())
+        """Seconds until the client's allowance is full again."""
+        return max(0.0, self._full_at.get(client, 0.0) - self._clock())
 
     def refuse(self, client: str) -> RateLimitedError:
-        """The refusal of one video, counted."""
+        """Count one refused video; the error to answer with."""
         self._limited.inc()
-        one_more_s = max(1, math.ceil(self.until_full_s(client) + self._interval_s - WINDOW_S))
+        wait_s = max(1, math.ceil(self.until_full_s(client) + self._interval_s - WINDOW_S))
         return RateLimitedError(
-            f"This client's limit is {self.per_minute} videos a minute. Ask again in {one_more_s} s.",
-            one_more_s,
+            f"Rate limit exceeded: {self.per_minute} videos per minute. Retry in {wait_s} s.", wait_s
         )
 
     def fields(self, client: str) -> dict[str, str]:
-        """Of draft-ietf-httpapi-ratelimit-headers-10: `r` videos are left, and all again in `t` seconds."""
+        """Headers of draft-ietf-httpapi-ratelimit-headers-10: `r` videos left, full again in `t` seconds."""
         until_full_s = math.ceil(self.until_full_s(client))
         return {
             "RateLimit-Policy": f'"videos";q={self.per_minute};w={WINDOW_S}',
@@ -89,28 +95,28 @@ class RateLimiter:
 
 
 class Allowance:
-    """What the client of one request may take; the request itself is its first video."""
+    """The allowance of one request's client; the request itself has already taken one video."""
 
     def __init__(self, limiter: RateLimiter, client: str) -> None:
         self._limiter, self._client = limiter, client
 
     def take(self, videos: int) -> int:
-        """As many of `videos` as may be had now."""
+        """Take up to `videos`; how many were granted."""
         return self._limiter.take(self._client, videos)
 
     def refuse(self) -> RateLimitedError:
-        """The refusal of one video."""
+        """Count one refused video; the error to answer with."""
         return self._limiter.refuse(self._client)
 
 
 class RateLimit:
-    """Takes one video off the client's limit before anything is read, and tells on every answer what is left.
+    """Middleware that takes one video from the client's allowance before the body is read.
 
-    The route of a batch takes the others from `scope["allowance"]`.
+    The batch route takes the others from `scope["allowance"]`.
     """
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter, trusted: Sequence[Network]) -> None:
-        """`trusted` proxies name the client."""
+        """`trusted` are the networks of proxies whose X-Forwarded-For is believed."""
         self._app, self._limiter, self._trusted = app, limiter, trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,3 +135,40 @@ class RateLimit:
             return
         scope["allowance"] = Allowance(self._limiter, client)
         await self._app(scope, receive, send_with_fields)
+
+
+def client_of(scope: Scope, trusted: Sequence[Network]) -> str:
+    """The client's address, for IPv6 its /64; `unknown` if the server does not know the peer."""
+    peer = _address(scope["client"][0]) if scope.get("client") else None
+    if peer is None:
+        return "unknown"
+    if trusted:
+        hops = [
+            hop for name, value in scope["headers"] if name == b"x-forwarded-for" for hop in value.split(b",")
+        ]
+        while hops and any(peer in network for network in trusted):
+            before = _address(hops.pop().decode("latin-1"))
+            if before is None:  # unreadable: the proxy itself counts as the client
+                break
+            peer = before
+    return _block(peer)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """Parse `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]` or `[::1]:5`; an IPv4-mapped address is IPv4."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _block(address: IPv4Address | IPv6Address) -> str:
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(IPv6Address(int(address) >> IPV6_PREFIX << IPV6_PREFIX))

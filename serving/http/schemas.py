@@ -1,5 +1,7 @@
-"""The wire: what a request may say, what an answer says. Nothing here knows how a score is made."""
+"""Requests and answers of the scoring routes. How a score is computed is not known here."""
 
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -14,17 +16,14 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from features.video import DEFAULT_DURATION_SECONDS, Count, Time, Video, none_if_blank
-from serving.http.explanation_schemas import Explanation
+from serving.http.problems import Problem
+from serving.scoring import explanation as scoring
 from serving.scoring.pipeline import Prediction, ScoringRequest
 from serving.scoring.towers import Modality, ModalityReport, Stopwatch
 
-MODEL_NAME = "Miles v1.0"
-ABOUT: dict[str, Any] = {
-    "title": MODEL_NAME,
-    "version": "1.0.0",
-    "description": "Scores short-form videos before they take off.",
-}
 MAX_BATCH_VIDEOS = 256
+SCORE_DIGITS = 6
+VELOCITY_DIGITS = 2
 EXAMPLE: JsonDict = {
     "title": "10 Tips for Perfect Morning Routine",
     "description": "Start your day right with these habits.",
@@ -36,14 +35,14 @@ EXAMPLE: JsonDict = {
 
 
 def _repair(value: Any) -> Any:
-    """Lone surrogates have no UTF-8 form, so no answer, log or tokenizer could carry them."""
+    """Replace lone surrogates: they have no UTF-8 form, so no answer, log or tokenizer could carry them."""
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return value
 
 
 def _or(default: Any, wire: Any) -> BeforeValidator:
-    """Databases hold nulls: a null is what the default says. `wire` is the type besides null, for OpenAPI."""
+    """Read null, which databases hold, as `default`. `wire` is the type besides null, for OpenAPI."""
     return BeforeValidator(
         lambda value: default if value is None else value, json_schema_input_type=wire | None
     )
@@ -57,20 +56,20 @@ Text = BeforeValidator(_repair)
 CountOrNull = Annotated[Count, _or(0, Count)]
 Description = Annotated[str, Field(max_length=10_000)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-# Null is not zero here: what is not known takes the training mean.
+# Null is not zero here: an unknown value takes the training mean.
 KnownCount = Count | None
-FIRST_LIST = "Read by checkpoints with the first list of columns only"
+FIRST_LIST = "Read only by checkpoints trained on the first feature list"
 
 
 class PredictRequest(BaseModel):
-    """One video. Unknown fields are ignored, so that a whole database row can be sent."""
+    """One video. Unknown fields are ignored, so a whole database row can be sent."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [EXAMPLE]})
 
     title: Annotated[str, Field(min_length=1, max_length=500), Text]
     description: Annotated[Description, Text, _or("", Description)] = ""
     thumbnail_url: Annotated[str | None, Text, BeforeValidator(none_if_blank)] = Field(
-        None, description="http, https or data:image/...;base64, and null or empty for no thumbnail."
+        None, description="http, https or data:image/...;base64. Null or empty means no thumbnail."
     )
     view_count: CountOrNull = 0
     like_count: CountOrNull = 0
@@ -79,62 +78,53 @@ class PredictRequest(BaseModel):
     published_at: Time = Field(
         None,
         validation_alias=AliasChoices("published_at", "upload_date"),
-        description="When the video went up, ISO 8601. Also accepted as upload_date.",
+        description="When the video was published, ISO 8601. Also accepted as upload_date.",
     )
     observed_at: Time = Field(
         None,
         validation_alias=AliasChoices("observed_at", "scraped_at"),
-        description="When the counts were read, ISO 8601; now, when absent. Also accepted as scraped_at.",
+        description="When the counts were read, ISO 8601; defaults to now. Also accepted as scraped_at.",
     )
-    share_count: KnownCount = Field(None, description=f"{FIRST_LIST}; null is unknown, not 0.", examples=[40])
-    save_count: KnownCount = Field(None, description=f"{FIRST_LIST}; null is unknown, not 0.", examples=[25])
+    share_count: KnownCount = Field(
+        None, description=f"{FIRST_LIST}; null means unknown, not 0.", examples=[40]
+    )
+    save_count: KnownCount = Field(
+        None, description=f"{FIRST_LIST}; null means unknown, not 0.", examples=[25]
+    )
     completion_rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description=f"The share of the video that is watched, 0 to 1. {FIRST_LIST}.", examples=[0.62]
+        None, description=f"Average fraction of the video watched, 0 to 1. {FIRST_LIST}.", examples=[0.62]
     )
     creator_avg_views: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
-        None, description=f"Views of the creator's average video. {FIRST_LIST}.", examples=[12000]
+        None, description=f"Average views of the creator's videos. {FIRST_LIST}.", examples=[12000]
     )
     require: Annotated[list[Modality], _or([], list[Modality])] = Field(
-        [], description="Modalities without which a score is refused with 422."
+        [], description="Modalities that must be available; otherwise the request fails with 422."
     )
-
     explain: Annotated[bool, _or(False, bool)] = Field(
-        False, description="Whether the answer is to say what moved the score."
+        False, description="Whether to include an explanation of the score."
     )
 
     def to_domain(self) -> ScoringRequest:
-        """The same video without its wire."""
-        video = Video(
-            title=self.title,
-            description=self.description,
-            view_count=self.view_count,
-            like_count=self.like_count,
-            comment_count=self.comment_count,
-            duration_seconds=self.duration_seconds,
-            published_at=self.published_at,
-            observed_at=self.observed_at or datetime.now(UTC),
-            share_count=self.share_count,
-            save_count=self.save_count,
-            completion_rate=self.completion_rate,
-            creator_avg_views=self.creator_avg_views,
-        )
+        """The request as the predictor takes it."""
+        values = {field.name: getattr(self, field.name) for field in fields(Video)}
+        video = Video(**{**values, "observed_at": self.observed_at or datetime.now(UTC)})
         return ScoringRequest(video, self.thumbnail_url, frozenset(self.require), self.explain)
 
 
 class ModalityState(BaseModel):
-    """What became of one modality."""
+    """How one modality was used."""
 
     state: Literal["used", "missing", "failed", "truncated", "imputed"]
-    reason: str | None = Field(description="Why, in a word or two, where the state is not `used`.")
+    reason: str | None = Field(description="A short reason when the state is not `used`.")
 
     @classmethod
     def of(cls, report: ModalityReport) -> Self:
-        """The report on the wire."""
+        """The report as an answer has it."""
         return cls(state=report.state, reason=report.reason)
 
 
 class Modalities(BaseModel):
-    """What became of each modality."""
+    """How each modality was used."""
 
     text: ModalityState
     image: ModalityState
@@ -142,7 +132,7 @@ class Modalities(BaseModel):
 
 
 class Timings(BaseModel):
-    """Milliseconds by stage. Stages overlap; `queue` is the sum of the waits for towers and fusion."""
+    """Milliseconds per stage. Stages overlap; `queue` is the sum of the waits for towers and fusion."""
 
     queue: float
     download: float
@@ -153,39 +143,101 @@ class Timings(BaseModel):
     fusion: float
     explanation: float
     total: float
-    cached: list[str] = Field(description="Towers whose vector was known already.")
+    cached: list[str] = Field(description="Towers whose output came from the cache.")
 
     @classmethod
     def of(cls, watch: Stopwatch) -> Self:
-        """A stopwatch on the wire."""
+        """The stopwatch as an answer has it."""
         return cls(**watch.milliseconds(), cached=watch.cached)
 
 
+class Baseline(BaseModel):
+    """The score of a video about which nothing is known."""
+
+    viral_score: float = Field(ge=0, le=1)
+    predicted_velocity: float = Field(ge=0, description="Views per day.")
+
+
+class Contribution(BaseModel):
+    """What one group of inputs added to the score, or subtracted from it."""
+
+    group: str = Field(description="`text`, `image`, or a group of features.")
+    label: str = Field(description="A readable name of the group.")
+    modality: Modality
+    features: list[str] = Field(description="The group's features; empty for text and image.")
+    viral_score: float = Field(ge=-1, le=1)
+    predicted_velocity: float = Field(description="Views per day.")
+
+
+class Explanation(BaseModel):
+    """Exact Shapley values; the contributions add up to the answer's distance from the baseline."""
+
+    baseline: Baseline
+    contributions: list[Contribution] = Field(description="Largest |viral_score| first.")
+
+    @classmethod
+    def of(cls, explained: scoring.Explanation, score: scoring.Score) -> Self:
+        """The explanation of `score` as an answer has it: its rounded parts add up to the rounded score."""
+        parts = explained.contributions
+        viral, velocity = explained.baseline
+        virals = rounded_parts([part.viral_score for part in parts], viral, score[0], SCORE_DIGITS)
+        velocities = rounded_parts([part.velocity for part in parts], velocity, score[1], VELOCITY_DIGITS)
+        return cls(
+            baseline=Baseline(
+                viral_score=round(viral, SCORE_DIGITS), predicted_velocity=round(velocity, VELOCITY_DIGITS)
+            ),
+            contributions=[
+                Contribution(
+                    group=part.group,
+                    label=part.label,
+                    modality=part.modality,
+                    features=list(part.features),
+                    viral_score=part_viral,
+                    predicted_velocity=part_velocity,
+                )
+                for part, part_viral, part_velocity in zip(parts, virals, velocities, strict=True)
+            ],
+        )
+
+
+def rounded_parts(parts: Sequence[float], start: float, end: float, digits: int) -> list[float]:
+    """`parts` rounded so that they add up from the rounded `start` to the rounded `end`.
+
+    The rounding error goes to the largest part, where it matters least.
+    """
+    rounded = [round(part, digits) for part in parts]
+    largest = max(range(len(parts)), key=lambda index: abs(parts[index]))
+    remainder = round(end, digits) - round(start, digits) - sum(rounded)
+    rounded[largest] = round(rounded[largest] + remainder, digits)
+    return [part + 0.0 for part in rounded]  # turns -0.0 into 0.0
+
+
 class PredictResponse(BaseModel):
-    """A score, and what it rests on."""
+    """A score and what it is based on."""
 
     viral_score: float = Field(ge=0, le=1, description="Calibrated probability that the video goes viral.")
     predicted_velocity: float = Field(ge=0, description="Views per day.")
     confidence: float = Field(ge=0.5, le=1, description="Probability of the predicted class.")
-    processing_time_ms: int = Field(ge=0, description="Wall time within the server.")
+    processing_time_ms: int = Field(ge=0, description="Wall time in the service.")
     model_version: str
     modalities: Modalities
-    warnings: list[str] = Field(description="Sentences for a person; empty when all is well.")
+    warnings: list[str] = Field(description="Readable warnings; empty if there are none.")
     timings_ms: Timings | None = Field(
-        None, exclude_if=_is_none, description="Where the time went; only with `?timings=1`."
+        None, exclude_if=_is_none, description="Time per stage; only with `?timings=1`."
     )
     explanation: Explanation | None = Field(
-        None, exclude_if=_is_none, description="What moved the score; only when asked for."
+        None, exclude_if=_is_none, description="What moved the score; only if requested."
     )
 
     @classmethod
     def of(cls, prediction: Prediction, timings: bool = False) -> Self:
-        """The prediction on the wire."""
-        score = round(prediction.viral_score, 6)
+        """The prediction as the service answers it."""
+        score = round(prediction.viral_score, SCORE_DIGITS)
+        explained = prediction.explanation
         return cls(
             viral_score=score,
-            predicted_velocity=round(prediction.velocity, 2),
-            confidence=max(score, round(1 - score, 6)),
+            predicted_velocity=round(prediction.velocity, VELOCITY_DIGITS),
+            confidence=max(score, round(1 - score, SCORE_DIGITS)),
             processing_time_ms=round(prediction.watch.seconds["total"] * 1000),
             model_version=prediction.model_version,
             modalities=Modalities(
@@ -193,37 +245,23 @@ class PredictResponse(BaseModel):
             ),
             warnings=list(prediction.warnings),
             timings_ms=Timings.of(prediction.watch) if timings else None,
-            explanation=Explanation.of(prediction.explanation, (prediction.viral_score, prediction.velocity))
-            if prediction.explanation
-            else None,
+            explanation=explained
+            and Explanation.of(explained, (prediction.viral_score, prediction.velocity)),
         )
 
 
-# An item is checked on its own, so that one bad item never refuses its neighbours.
+# Each item is validated separately, so an invalid one does not fail the batch.
 UncheckedVideo = Annotated[Any, WithJsonSchema({"$ref": "#/components/schemas/PredictRequest"})]
 
 
 class BatchRequest(BaseModel):
-    """Many videos in one call."""
+    """Up to 256 videos in one call."""
 
     videos: list[UncheckedVideo] = Field(min_length=1, max_length=MAX_BATCH_VIDEOS)
 
 
-class Problem(BaseModel):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    errors: list[dict[str, str]] | None = Field(
-        None, exclude_if=_is_none, description="Per field, when fields are at fault; else absent."
-    )
-
-
 class FailedItem(BaseModel):
-    """An item of a batch that could not be scored."""
+    """An item that could not be scored."""
 
     error: Problem
 
@@ -233,16 +271,3 @@ class BatchResponse(BaseModel):
 
     predictions: list[PredictResponse | FailedItem]
     processing_time_ms: int
-
-
-class Health(BaseModel):
-    """Whether the service can answer, and with what."""
-
-    status: str = Field(description="`healthy`, or why not.")
-    model: str
-    model_loaded: bool
-    model_version: str
-    device: str
-    engine: str
-    checkpoint: str
-    weights: str | None = Field(description="Where the weights come from: demo, trained or owner.")

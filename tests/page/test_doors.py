@@ -46,7 +46,7 @@ def test_a_key_is_asked_for_when_the_service_wants_one(open_page: Open, guarded:
         expect(field).to_be_focused()
         field.fill("wrong")
         page.keyboard.press("Enter")
-        expect(page.locator("#key-error")).to_have_text("This service does not know the key.")
+        expect(page.locator("#key-error")).to_have_text("Invalid API key.")
         field.fill(KEY)
         page.get_by_role("button", name="Use this key").click()
         expect(page.locator("#result .gauge-number")).to_be_visible()

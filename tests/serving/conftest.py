@@ -27,6 +27,7 @@ def service(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         precision="f32",  # the tiny network's encoders are not what quantisation is for
         thumbnail_trusted_networks="127.0.0.0/8",
         thumbnail_timeout_s=3,
+        request_timeout_s=300,  # 256 thumbnails take a while on a busy machine
         max_request_bytes=4 * 1024 * 1024,
         cors_origins="http://localhost:3000,https://*.vercel.app",
     ) as running:

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from serving.http.client_address import client_of
+from serving.http.rate_limit import client_of
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 

@@ -151,7 +151,7 @@ def test_half_characters_are_repaired(client: httpx.Client, body: bytes) -> None
 def test_the_model_info_says_what_stands_for_no_text(client: httpx.Client) -> None:
     """The baseline of each modality is told; this checkpoint does not hold its titles' mean."""
     told = client.get("/model/info").json()["explanation"]
-    assert told["baseline"]["text"] == "vector of an empty text"
+    assert told["baseline"]["text"] == "embedding of an empty text"
     assert told["players"][:2] == ["text", "image"]
 
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from serving.http.health import prefers_html
+from serving.http.info import prefers_html
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 

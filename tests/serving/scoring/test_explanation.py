@@ -12,8 +12,8 @@ from features.groups import groups_of
 from model.engine import Scores
 from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
-from serving.http.explanation_schemas import Explanation as OnWire
-from serving.http.explanation_schemas import rounded_parts
+from serving.http.schemas import Explanation as OnWire
+from serving.http.schemas import rounded_parts
 from serving.scoring.explanation import Explainer, Explanation, Row, Score
 from serving.scoring.model import LoadedModel
 from tests.support.tiny import tiny_checkpoint
