@@ -1,11 +1,11 @@
-"""Compiles a checkpoint into three OpenVINO graphs that serve without torch.
+"""Compiles a checkpoint into OpenVINO graphs that are served without torch.
 
-    python -m model.compile                        models/model_full.pt, in the fastest faithful precision
-    python -m model.compile my.pt --precision f32  float32, whatever it costs
+    python -m model.compile                        models/model_full.pt, at the fastest faithful precision
+    python -m model.compile my.pt --precision f32  at full precision
 
-Each tower is exported, quantised, timed on this processor and judged against the float32 network on inputs
-that quantisation has not seen. What misses the fidelity gate falls back, and the bundle's report says so. A
-bundle that is up to date is left alone; a compile that fails leaves nothing.
+Each tower is exported, quantised, timed on this processor and compared with the float32 network on inputs
+that quantisation has not seen. A precision that fails the fidelity check is not used; the bundle's report
+says why. A bundle that is up to date is left alone, and a failed compile leaves nothing behind.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from model.compile.calibration_set import (
     calibration_sha256,
     draw_scalars,
 )
-from model.compile.fidelity import HIGHEST, LOWEST, ROWS, Judge, Vectored, rows_of
+from model.compile.fidelity import MAXIMA, MINIMA, ROWS, Judge, TowerVectors, rows_of
 from model.compile.precision import FusionGraph, Verdict, choose_together, judge_tower
 from model.compiled.bundle import Bundle, bundle_directory, current_bundle, origin_of, write_manifest
 
@@ -48,53 +48,53 @@ def compile_checkpoint(
     titles: Path = TITLES,
     threads: int | None = None,
 ) -> Bundle:
-    """The bundle of `checkpoint`, in `out` or beside it: what is there if it is up to date, or a new one.
+    """The bundle of `checkpoint`, in `out` or beside it: the existing one if it is up to date, or a new one.
 
-    `threads` is what a forward may use while candidates are timed; by default every processor that this
-    process may run on. Raises `CheckpointError`.
+    `threads` is the number of threads per forward while candidates are timed; by default one per usable
+    processor. Raises `CheckpointError`.
     """
-    origin = origin_of(checkpoint, precision)
-    origin["calibration_sha256"] = calibration_sha256(titles)
+    origin = origin_of(checkpoint, precision) | {"calibration_sha256": calibration_sha256(titles)}
     target = out or bundle_directory(checkpoint, origin["checkpoint_sha256"])
     found = current_bundle(target, origin)
     if found is not None:
-        _say(f"{target}: is up to date ({summary(found)})")
+        _print(f"{target}: is up to date ({summary(found)})")
         return found
     _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-", suffix=".partial") as work:
-        made = _compile_into(Path(work), checkpoint, origin, titles, threads or _processors())
-        _put_in_place(made.directory, target)
+        threads = threads or len(os.sched_getaffinity(0))
+        made = _compile_into(Path(work), checkpoint, origin, titles, threads)
+        _replace(target, made.directory)
     bundle = Bundle(target, made.card, made.precision, made.neutral_image, made.report)
-    _say(table(bundle))
+    _print(table(bundle))
     return bundle
 
 
 def _compile_into(work: Path, path: Path, origin: dict[str, Any], titles: Path, threads: int) -> Bundle:
-    """A whole bundle in `work`/bundle."""
+    """A complete bundle in `work`/bundle."""
     started = time.perf_counter()
-    _say(f"{path}: reading")
+    _print(f"{path}: reading")
     checkpoint, reference = _reference(path, threads)
-    card = checkpoint.card
+    card, neutral = checkpoint.card, reference.neutral_image
     inputs = calibration_inputs(card, titles)
-    neutral = reference.neutral_image
-    _say("asking the float32 network for its answers")
+    _print("running the float32 network on the held-back inputs")
     judge = _judge(checkpoint, reference, inputs)
-    _say("exporting the towers")
-    towers = _export(checkpoint, work)
+    _print("exporting the towers")
+    from model.compile.export import export_towers  # imports torch, as _reference does
+
+    towers = export_towers(checkpoint.build_model(), card.temperature or 1.0, work)
     del reference, checkpoint  # half a gigabyte each, and the graphs are on disk
     judge.fuse = FusionGraph(work / "fusion.xml", card.velocity, threads)
-    wanted = origin["precision"]
-    verdicts = {}
+    wanted, verdicts = origin["precision"], {}
     for tower in towers[:-1]:
-        _say(f"{tower} tower: trying {'f32, bf16 and int8' if wanted == 'auto' else wanted}")
+        _print(f"{tower} tower: trying {'f32, bf16 and int8' if wanted == 'auto' else wanted}")
         verdicts[tower] = judge_tower(tower, wanted, work / f"{tower}.xml", inputs, judge, threads)
-    chosen, together = choose_together(wanted, verdicts, judge, _say)
+    chosen, together = choose_together(wanted, verdicts, judge, _print)
     report = {
         "origin": origin,
         "threads": threads,
         "calibration": inputs.sources,
-        "limits": {"at_most": HIGHEST, "at_least": LOWEST},
+        "limits": {"at_most": MAXIMA, "at_least": MINIMA},
         "towers": {
             tower: {
                 "chosen": chosen[tower].precision,
@@ -113,43 +113,32 @@ def _compile_into(work: Path, path: Path, origin: dict[str, Any], titles: Path, 
 
 
 def _reference(path: Path, threads: int) -> tuple["Checkpoint", "TorchEngine"]:
-    """The checkpoint and the network that it describes, in torch."""
-    # Lazily: finding a bundle up to date takes a fraction of what importing torch does.
+    """The checkpoint and its network in torch, imported here: an up-to-date bundle needs no torch."""
     try:
         from model.checkpoint.store import read_checkpoint
         from model.torch_engine import TorchEngine
     except ImportError as exc:
         raise CheckpointError(
-            f"{path}: is not compiled, and {exc.name} is not installed here to do it. Run `python -m "
-            "model.compile` where requirements.txt is installed, and bring models/compiled along."
+            f"{path}: is not compiled, and {exc.name} is not installed. Run `python -m model.compile` where "
+            "requirements.txt is installed, and copy models/compiled here."
         ) from exc
     checkpoint = read_checkpoint(path)
     return checkpoint, TorchEngine(checkpoint, threads=threads)
 
 
 def _judge(checkpoint: "Checkpoint", reference: "TorchEngine", inputs: CalibrationInputs) -> Judge:
-    """A judge who knows the float32 answers to all held-back inputs; its fusion is set once compiled."""
-    texts, images = inputs.held_back_texts, inputs.held_back_images
+    """A judge with the float32 answers to all held-back inputs; `fuse` is replaced by the compiled fusion."""
+    card, texts, images = checkpoint.card, inputs.held_back_texts, inputs.held_back_images
     text = [
-        reference.encode_text(texts.input_ids[start : start + 1], texts.token_type_ids[start : start + 1])
-        for start in range(len(texts))
+        reference.encode_text([ids], [types])
+        for ids, types in zip(texts.input_ids, texts.token_type_ids, strict=True)
     ]
     image = [reference.encode_image(images[start : start + 8]) for start in range(0, len(images), 8)]
-    width = checkpoint.card.config.image_dim
-    vectored = Vectored(
-        text=np.concatenate(text),
-        image=np.concatenate(image) if image else np.zeros((0, width), dtype=np.float32),
-    )
-    card = checkpoint.card
+    none = np.zeros((0, card.config.image_dim), dtype=np.float32)
+    vectors = TowerVectors(np.concatenate(text), np.concatenate(image) if image else none)
     scalars = draw_scalars(card, ROWS)
-    scores = reference.score(*rows_of(vectored, ROWS), scalars)
-    return Judge(vectored, scalars, scores, reference.score, card.velocity)
-
-
-def _export(checkpoint: "Checkpoint", directory: Path) -> list[str]:
-    from model.compile.export import export_towers
-
-    return export_towers(checkpoint.build_model(), checkpoint.card.temperature or 1.0, directory)
+    scores = reference.score(*rows_of(vectors, ROWS), scalars)
+    return Judge(vectors, scalars, scores, reference.score, card.velocity)
 
 
 def _gather(work: Path, chosen: Mapping[str, Verdict]) -> Path:
@@ -164,31 +153,27 @@ def _gather(work: Path, chosen: Mapping[str, Verdict]) -> Path:
 
 
 def _check_target(target: Path) -> None:
-    """An earlier bundle is replaced; anything else that is there stays."""
+    """Refuse to replace anything but an earlier bundle."""
     if target.exists() and not target.is_dir():
         raise CheckpointError(f"{target}: is a file, expected a directory for the bundle; name another --out")
-    strangers = sorted(
+    others = sorted(
         path.name
         for path in (target.iterdir() if target.exists() else ())
         if path.name != "bundle.json" and path.suffix not in (".xml", ".bin")
     )
-    if strangers:
-        raise CheckpointError(f"{target}: holds {strangers[0]}, which is no bundle's; name another --out")
+    if others:
+        raise CheckpointError(f"{target}: holds {others[0]}, not only a bundle; name another --out")
 
 
-def _put_in_place(made: Path, target: Path) -> None:
-    """Move a whole bundle to where it is looked for; an earlier one gives way at the last moment."""
+def _replace(target: Path, made: Path) -> None:
+    """Move a complete bundle to `target`; an earlier one is moved away at the last moment."""
     made.chmod(0o755)
     if target.exists():
         shutil.move(target, made.parent / "earlier")
     made.replace(target)
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     print(message, flush=True)
 
 
@@ -199,14 +184,14 @@ def table(bundle: Bundle) -> str:
         f"  {'tower':6} {'as':5} {'time at batch 1, 8':>18} {'score p99':>10} {'max':>8} {'spearman':>9} "
         f"{'velocity p99':>12} {'cosine p1':>10} {'variance':>9}",
     ]
-    for tower, said in bundle.report["towers"].items():
-        for precision, figures in said["candidates"].items():
-            mark = "*" if precision == said["chosen"] else " "
+    for tower, tried in bundle.report["towers"].items():
+        for precision, figures in tried["candidates"].items():
+            mark = "*" if precision == tried["chosen"] else " "
             lines.append(f"{mark} {tower:6} {precision:5} {_figures(figures)}")
             if figures["refused"]:
                 lines.append(f"  {tower:6} {precision:5} refused: {figures['refused']}")
     lines.append(f"  together{'':24} {_scores(bundle.report['together'])}")
-    lines.append("* is served; times are ratios to f32 on this processor. The fusion is always f32.")
+    lines.append("* is served; times are relative to f32 on this processor. The fusion is always f32.")
     return "\n".join(lines)
 
 
@@ -231,40 +216,36 @@ def summary(bundle: Bundle) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compile; the exit status is 1 after an error, which goes to stderr in one line."""
+    """Compile; exit status 1 after an error, which is one line on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m model.compile",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "checkpoint",
         nargs="?",
         default=str(DEFAULT),
-        help=f"a path or hf://owner/repo/file; default: {DEFAULT}",
+        help=f"path or hf:// address; default: {DEFAULT}",
     )
-    parser.add_argument("--out", type=Path, help="the bundle's directory; default: beside the checkpoint")
-    parser.add_argument("--precision", choices=CHOICES, default="auto", help="of both towers; default: auto")
-    parser.add_argument(
+    add("--out", type=Path, help="directory for the bundle; default: beside the checkpoint")
+    add("--precision", choices=CHOICES, default="auto", help="of both towers; default: auto")
+    add(
         "--titles",
         type=Path,
         default=TITLES,
         help="calibration titles, one per line, a description after a tab; default: the bundled ones",
     )
-    parser.add_argument("--threads", type=int, help="threads of a forward; default: all that may be used")
+    add("--threads", type=int, help="threads per forward; default: one per usable processor")
     options = parser.parse_args(arguments)
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads is {options.threads}, expected 1 or more")
-    # So that a compile which is told to stop also takes its unfinished files along.
+    # So that a compile that is terminated removes its unfinished files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        compile_checkpoint(
-            locate_checkpoint(options.checkpoint),
-            options.out,
-            options.precision,
-            options.titles,
-            options.threads,
-        )
+        path = locate_checkpoint(options.checkpoint)
+        compile_checkpoint(path, options.out, options.precision, options.titles, options.threads)
     except (CheckpointError, LocationError, OSError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1

@@ -4,9 +4,9 @@
     image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
     fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
 
-N tokens are those of B texts, one behind the other (`model.compiled.packing`). A text-only network has no
-image graph, and its fusion no image input. The velocity's way back to views per day is not in a graph:
-exponentials want float64.
+The N tokens are those of B texts in a row (`model.compiled.packing`). A text-only network has no image
+graph, and its fusion no image input. The inverse transform to views per day needs float64 and is not in a
+graph.
 """
 
 import logging
@@ -26,7 +26,7 @@ from model.network import MultimodalViralityPredictor
 
 from transformers.utils import logging as transformers_logging  # isort: skip
 
-ROWS, TOKENS = 2, 8  # what is traced; no size of it is kept
+ROWS, TOKENS = 2, 8  # of the traced example; the graphs take any size
 
 
 class TextTower(nn.Module):
@@ -40,7 +40,7 @@ class TextTower(nn.Module):
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor, segments: Tensor, firsts: Tensor
     ) -> Tensor:
-        """(1, N) tokens of B texts, whose `firsts` (B,) are their first ones, to (B, text_dim)."""
+        """(1, N) tokens of B texts, which begin at `firsts` (B,), to (B, text_dim)."""
         of_one_text = (segments.unsqueeze(2) == segments.unsqueeze(1)).unsqueeze(1)  # (1, 1, N, N)
         hidden = self.bert(
             input_ids=input_ids,
@@ -55,7 +55,7 @@ class TextTower(nn.Module):
 
 
 class MeanPooler(nn.Module):
-    """The mean of each text's tokens; a module of its own, so that the quantiser knows it by its name."""
+    """The mean of each text's tokens; a module, so that the quantiser can exclude it by name."""
 
     def forward(self, hidden: Tensor, segments: Tensor, firsts: Tensor) -> Tensor:
         """(1, N, D) tokens of B texts to (B, D)."""
@@ -64,7 +64,7 @@ class MeanPooler(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """The image encoder from the bytes that a decoder gives."""
+    """The image encoder with normalisation."""
 
     def __init__(self, network: MultimodalViralityPredictor) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Fusion(nn.Module):
 
 
 class TextFusion(Fusion):
-    """The same without an image input."""
+    """Without an image input."""
 
     def forward(self, text: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Vectors and standardised scalars to calibrated P(viral) (B,) and transformed velocity (B,)."""
@@ -100,11 +100,11 @@ class TextFusion(Fusion):
 
 
 def export_towers(network: MultimodalViralityPredictor, temperature: float, directory: Path) -> list[str]:
-    """Write a graph per tower into `directory`, and return the towers' names in order."""
+    """Write a graph per tower into `directory`; returns the towers' names in order."""
     network.requires_grad_(False).eval()
     written = []
     for tower, graph in _graphs(network, temperature):
-        # By default weights would be rounded to float16, whatever the precision that is asked for.
+        # The default would round the weights to float16.
         ov.save_model(graph, directory / f"{tower}.xml", compress_to_fp16=False)
         written.append(tower)
     return written
@@ -149,7 +149,7 @@ def _convert(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Tracing warns that Python values become constants; what matters of that is tested at several shapes."""
+    """Hide tracing's warnings that Python values become constants; tests run the graphs at several shapes."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)
     try:

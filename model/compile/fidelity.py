@@ -1,13 +1,12 @@
-"""The fidelity gate: how far a compiled tower may be from the float32 reference before it is refused.
+"""The fidelity check: how far a compiled tower may be from the float32 reference.
 
-Scores alone cannot judge a tower: a head that gives images no weight is blind to a broken image tower. So the
-tower's own vectors are judged too. Their cosine is that of whole vectors, which for features that are all
-positive hides much; the share of variance kept asks whether what tells one input from another survives.
+Scores are not enough: a head that gives images no weight does not show a broken image tower. So the tower's
+vectors are compared too, by cosine and by the share of variance kept. Cosines of all-positive features are
+always high; the variance kept shows whether the differences between inputs survive.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,31 +15,30 @@ from model.engine import Scores, Vectors
 from model.velocity import LogVelocity, Velocity
 
 FloatArray = NDArray[np.float64]
-ROWS = 1000  # every held-back text with several draws of scalars; only the fusion runs so often
+ROWS = 1000  # scored videos: each held-back text with several draws of scalars
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How far a candidate is from the reference; None where there are no vectors to compare."""
+    """Differences between a candidate and the reference; None where there are no vectors to compare."""
 
     viral_score_p99: float
-    """|change| of P(viral), 99th percentile."""
+    """Absolute change of P(viral), 99th percentile."""
     viral_score_max: float
     spearman: float
-    """Rank correlation of P(viral): does the order of videos survive?"""
+    """Rank correlation of P(viral)."""
     velocity_p99: float
     """Relative change of views per day, 99th percentile."""
     vector_cosine_mean: float | None = None
-    """Cosine of the tower's vectors and the reference's, mean over inputs."""
+    """Cosine of the tower's and the reference's vectors: mean and first percentile over inputs."""
     vector_cosine_p1: float | None = None
-    """The same, first percentile."""
     vector_variance_kept: float | None = None
     """1 - mean squared error / variance of the reference's vectors over inputs."""
 
 
-HIGHEST = {"viral_score_p99": 0.01, "viral_score_max": 0.02, "velocity_p99": 0.02}
-# int8 keeps .99 of a text tower's variance, bf16 .999 of any; a tower that answers every input alike keeps 0.
-LOWEST = {
+MAXIMA = {"viral_score_p99": 0.01, "viral_score_max": 0.02, "velocity_p99": 0.02}
+# int8 keeps 0.99 of a text tower's variance, bf16 0.999; a constant tower keeps 0.
+MINIMA = {
     "spearman": 0.999,
     "vector_cosine_mean": 0.99,
     "vector_cosine_p1": 0.98,
@@ -49,8 +47,8 @@ LOWEST = {
 
 
 @dataclass(frozen=True)
-class Vectored:
-    """What the towers say of the held-back inputs: (texts, text_dim), (images, image_dim)."""
+class TowerVectors:
+    """The towers' outputs for the held-back inputs: (texts, text_dim), (images, image_dim)."""
 
     text: Vectors
     image: Vectors
@@ -61,13 +59,13 @@ class Judge:
 
     def __init__(
         self,
-        reference: Vectored,
+        reference: TowerVectors,
         scalars: Vectors,
         reference_scores: Scores,
         fuse: Callable[[Vectors, Vectors, Vectors], Scores],
         velocity: Velocity,
     ) -> None:
-        """`reference_scores` are the reference's own of `rows_of(reference)` and `scalars`."""
+        """`reference_scores` are the network's scores of `rows_of(reference)` and `scalars`."""
         self.reference = reference
         self._scalars = scalars
         self._scores = reference_scores
@@ -75,8 +73,8 @@ class Judge:
         self._floor = velocity_floor(velocity)
 
     def figures(self, **changed: Vectors) -> Figures:
-        """The figures when the towers in `changed` give other vectors; none changed judges the fusion."""
-        candidate = Vectored(**{**asdict(self.reference), **changed})
+        """The figures with the vectors of the towers in `changed`; without any, those of the fusion."""
+        candidate = TowerVectors(**{**asdict(self.reference), **changed})
         scores = self.fuse(*rows_of(candidate, len(self._scalars)), self._scalars)
         figures = compare_scores(scores, self._scores, self._floor)
         if len(changed) == 1:
@@ -85,12 +83,12 @@ class Judge:
         return Figures(**figures)
 
 
-def rows_of(vectored: Vectored, count: int) -> tuple[Vectors, Vectors]:
-    """Text and image vectors of `count` videos, every input used again and again."""
+def rows_of(vectors: TowerVectors, count: int) -> tuple[Vectors, Vectors]:
+    """Text and image vectors of `count` videos, inputs repeated in turn."""
     index = np.arange(count)
-    images = vectored.image
+    images = vectors.image
     image = images[index % len(images)] if len(images) else np.zeros((count, 0), dtype=np.float32)
-    return vectored.text[index % len(vectored.text)], image
+    return vectors.text[index % len(vectors.text)], image
 
 
 def compare_scores(scores: Scores, reference: Scores, velocity_floor: float) -> dict[str, float]:
@@ -106,7 +104,7 @@ def compare_scores(scores: Scores, reference: Scores, velocity_floor: float) -> 
 
 
 def compare_vectors(vectors: Vectors, reference: Vectors) -> dict[str, float]:
-    """The two figures of a tower's vectors, (N, D) each."""
+    """The figures of a tower's vectors, (N, D) each."""
     ours, theirs = vectors.astype(np.float64), reference.astype(np.float64)
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     cosine = (ours * theirs).sum(axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
@@ -120,36 +118,31 @@ def compare_vectors(vectors: Vectors, reference: Vectors) -> dict[str, float]:
 
 
 def refusal(figures: Figures) -> str | None:
-    """Why these figures miss the gate, every miss with both numbers; None when they pass."""
-    found = asdict(figures)
-    misses = [
-        *_misses(found, HIGHEST, "at most", lambda value, limit: value <= limit),
-        *_misses(found, LOWEST, "at least", lambda value, limit: value >= limit),
-    ]
-    return "; ".join(misses) or None
-
-
-def _misses(
-    found: Mapping[str, Any], limits: Mapping[str, float], words: str, holds: Callable[[float, float], bool]
-) -> list[str]:
-    # A NaN holds nowhere, so a graph that computes nothing does not pass.
-    return [
-        f"{name} is {found[name]:.4g}, {words} {limit:g} is allowed"
-        for name, limit in limits.items()
-        if found[name] is not None and not holds(found[name], limit)
-    ]
+    """Every limit that these figures miss, with both numbers; None when they pass."""
+    found = {name: value for name, value in asdict(figures).items() if value is not None}
+    # NaN is within no limit, so a graph that computes NaN does not pass.
+    missed = {name: f"at most {limit:g}" for name, limit in MAXIMA.items() if not found[name] <= limit}
+    missed |= {
+        name: f"at least {limit:g}"
+        for name, limit in MINIMA.items()
+        if name in found and not found[name] >= limit
+    }
+    return (
+        "; ".join(f"{name} is {found[name]:.4g}, {words} is allowed" for name, words in missed.items())
+        or None
+    )
 
 
 def velocity_floor(velocity: Velocity) -> float:
-    """Below this many views per day a change is measured against it: nothing is relative to zero views.
+    """The views per day below which a relative change is measured against this number instead.
 
-    One view for a logarithmic target; a hundredth of its span for a linear one, whose errors are absolute.
+    One view for a logarithmic target, a hundredth of the range for a linear one, whose errors are absolute.
     """
     return 1.0 if isinstance(velocity, LogVelocity) else (velocity.high - velocity.low) / 100
 
 
 def rank_correlation(left: FloatArray, right: FloatArray) -> float:
-    """Spearman's: ties share their mean rank; two constants agree, one alone does not."""
+    """Spearman's, ties sharing their mean rank; 1 for two constants, 0 where only one is constant."""
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
         return float("nan")
     ranks = [_ranks(left), _ranks(right)]

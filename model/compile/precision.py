@@ -1,4 +1,4 @@
-"""Chooses each tower's precision: the fastest of int8, bf16 and f32 that passes the fidelity gate here."""
+"""Chooses each tower's precision: the fastest of int8, bf16 and f32 that passes the fidelity check."""
 
 import statistics
 import time
@@ -19,7 +19,7 @@ from model.compiled.engine import compile_graph, padded, run, run_texts
 from model.engine import Pixels, Scores, Vectors
 from model.velocity import Velocity
 
-WORTHWHILE = 0.95  # a coarser precision must take less than this share of the finer one's time
+MAX_TIME_RATIO = 0.95  # a coarser precision must take less than this share of the finer one's time
 
 BATCH = 8
 TIMED_BATCHES = (1, 8)
@@ -27,12 +27,12 @@ ROUNDS = 15
 
 
 class PrecisionError(CheckpointError):
-    """A precision that was asked for and cannot be had, with the figures that it misses."""
+    """The requested precision fails the fidelity check; names the limits that it misses."""
 
 
 @dataclass
 class Verdict:
-    """One tower in one precision: figures and times for the report, the graph and its vectors if it ran."""
+    """One tower in one precision: figures and times for the report, the graph, and its vectors if it ran."""
 
     precision: str
     report: dict[str, Any]
@@ -41,12 +41,12 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the gate let it through."""
+        """Whether it passed the fidelity check."""
         return bool(self.report["passed"])
 
     @property
     def time(self) -> float:
-        """Time over float32's, batch 1 and batch 8 alike."""
+        """Time relative to float32, mean of batch 1 and batch 8."""
         return float(self.report["time_batch_1"] + self.report["time_batch_8"]) / 2
 
 
@@ -60,7 +60,7 @@ class TowerCandidate:
         self._request = compile_graph(ov.Core(), graph, precision, threads)
 
     def vectors(self, inputs: Texts | Pixels) -> Vectors:
-        """What the tower says of every input, in batches as a service would run them, (N, dim)."""
+        """The tower's output for every input, in batches as when served, (N, dim)."""
         batches = [self._encode(inputs, start, BATCH) for start in range(0, len(inputs), BATCH)]
         return np.concatenate(batches)
 
@@ -81,14 +81,14 @@ class TowerCandidate:
 
 
 class FusionGraph:
-    """The compiled fusion, float32 always: it takes a fiftieth of the time and decides the score."""
+    """The compiled fusion, always float32: it takes a fiftieth of the time and decides the score."""
 
     def __init__(self, graph: Path, velocity: Velocity, threads: int) -> None:
         self._request = compile_graph(ov.Core(), graph, "f32", threads)
         self._velocity = velocity
 
     def __call__(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
-        """Vectors and standardised scalars of B videos to their scores; an image of width 0 is none."""
+        """Vectors and standardised scalars of B videos to their scores; images of width 0 are left out."""
         inputs = {"text": text, "image": image, "scalars": scalars}
         if not image.shape[1]:
             del inputs["image"]
@@ -101,9 +101,9 @@ class FusionGraph:
 def relative_times(
     candidates: Sequence[TowerCandidate], inputs: Texts | Pixels
 ) -> Mapping[str, dict[str, float]]:
-    """Per precision, median time at batch 1 and 8 over float32's: ratios hold on a machine that is shared.
+    """Per precision, the median time at batch 1 and 8 relative to float32.
 
-    Candidates take turns within each round, so that whatever else the machine does slows all of them.
+    Candidates take turns within each round, so that other load on the machine slows them all alike.
     """
     if len(candidates) == 1:
         return {candidates[0].precision: {f"time_batch_{batch}": 1.0 for batch in TIMED_BATCHES}}
@@ -122,9 +122,9 @@ def relative_times(
 def judge_tower(
     tower: str, wanted: str, graph: Path, inputs: CalibrationInputs, judge: Judge, threads: int
 ) -> list[Verdict]:
-    """A verdict on every candidate for `tower` when `wanted` is asked, from exact to coarse.
+    """A verdict on each candidate precision of `tower`, from exact to coarse.
 
-    `graph` is the float32 graph, `<folder>/<tower>.xml`; those of lower precision are written beside it.
+    `graph` is the float32 graph, `<folder>/<tower>.xml`; graphs of lower precision are written beside it.
     """
     held_back = inputs.held_back_texts if tower == "text" else inputs.held_back_images
     verdicts, runnable = [], []
@@ -142,12 +142,11 @@ def judge_tower(
 
 
 def _prepare(tower: str, precision: str, graph: Path, inputs: CalibrationInputs, target: Path) -> str | None:
-    """Write the candidate's graph to `target`; why it cannot be had, or None."""
+    """Write the candidate's graph to `target`; returns why that is impossible, or None."""
     if precision == "bf16":
         if "BF16" not in capabilities():
             return "this processor does not compute in bf16"
-        # Float16 keeps three bits more of a weight than the bfloat16 that computes with it, and halves the
-        # file: what a start has to check, and what is held in memory.
+        # Float16 keeps three bits more of a weight than bfloat16, and halves the file that a start checks.
         ov.save_model(ov.Core().read_model(graph), target, compress_to_fp16=True)
     if precision == "int8":
         try:
@@ -166,33 +165,32 @@ def _judge_one(verdict: Verdict, candidate: TowerCandidate, inputs: Texts | Pixe
 
 
 def choose(tower: str, wanted: str, verdicts: Sequence[Verdict]) -> Verdict:
-    """The precision to serve. Raises `PrecisionError` when what was asked, or float32 itself, misses."""
+    """The precision to serve. Raises `PrecisionError` if the requested one, or float32 itself, fails."""
     if not verdicts[0].passed:
         raise PrecisionError(
-            f"{tower} tower: compiled in float32 it does not answer as the network does: "
-            f"{verdicts[0].report['refused']}. Serve it with MILES_ENGINE=torch, and report this."
+            f"{tower} tower: the float32 graph does not reproduce the network: "
+            f"{verdicts[0].report['refused']}. Serve it with MILES_ENGINE=torch, and report this as a bug."
         )
     if wanted != "auto":
-        asked = verdicts[-1]
-        if not asked.passed:
+        if not verdicts[-1].passed:
             raise PrecisionError(
-                f"{tower} tower: {wanted} is refused: {asked.report['refused']}. "
+                f"{tower} tower: {wanted} is refused: {verdicts[-1].report['refused']}. "
                 "Compile with --precision auto."
             )
-        return asked
+        return verdicts[-1]
     best = verdicts[0]
     for verdict in verdicts[1:]:
-        if verdict.passed and verdict.time < WORTHWHILE * best.time:
+        if verdict.passed and verdict.time < MAX_TIME_RATIO * best.time:
             best = verdict
     return best
 
 
 def choose_together(
-    wanted: str, verdicts: Mapping[str, list[Verdict]], judge: Judge, say: Callable[[str], None]
+    wanted: str, verdicts: Mapping[str, list[Verdict]], judge: Judge, report: Callable[[str], None]
 ) -> tuple[dict[str, Verdict], dict[str, Any]]:
-    """The precision of every tower, and the figures of all of them at once.
+    """The precision of every tower, and the figures of all of them together.
 
-    Two changes that pass alone may miss together; then the tower that moves scores more falls back.
+    Two towers that pass separately may fail together; then the one that changes scores more falls back.
     """
     verdicts = {tower: list(candidates) for tower, candidates in verdicts.items()}
     while True:
@@ -205,7 +203,7 @@ def choose_together(
         worst = max(chosen, key=lambda tower: float(chosen[tower].report["viral_score_p99"]))
         if wanted != "auto" or chosen[worst].precision == "f32":
             raise PrecisionError(f"both towers together: {wanted} is refused: {missed}.")
-        say(f"both towers together miss ({missed}): {worst} falls back from {chosen[worst].precision}")
+        report(f"both towers together fail ({missed}): {worst} falls back from {chosen[worst].precision}")
         chosen[worst].report |= {"passed": False, "refused": f"together with the other tower, {missed}"}
 
 

@@ -1,12 +1,12 @@
-"""A compiled model on disk: three graphs and a card, beside the checkpoint they were made from.
+"""A compiled model on disk: its graphs and their manifest, beside the checkpoint that they were made from.
 
     models/compiled/<sha256 of the checkpoint, 16 digits>/
-        bundle.json                  the card, precision per tower, the fidelity report, sha256 of each file
-        text.xml    text.bin         rows of token ids to text vectors
-        image.xml   image.bin        uint8 pixels to the image vector (absent in a text-only model)
-        fusion.xml  fusion.bin       vectors and scalars to probability and velocity
+        bundle.json                  the model card, precision per tower, the fidelity report, sha256 of
+        each file text.xml    text.bin         rows of token ids to text vectors image.xml   image.bin
+        uint8 pixels to the image vector (absent in a text-only model) fusion.xml  fusion.bin       vectors
+        and scalars to probability and velocity
 
-Read without torch. A file that is missing, changed or of another format is one clear error.
+Read without torch.
 """
 
 import hashlib
@@ -15,31 +15,43 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from model.card import ModelCard
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError, check_file
-from model.values import problem
+from model.values import Number, problem
 
 FORMAT = 2
-RECIPE = 3  # raise it when the same inputs would give another bundle
+RECIPE = 3  # to be raised with every change to what the same inputs compile to
 MANIFEST = "bundle.json"
 TOWERS = ("text", "image", "fusion")
 PRECISIONS = ("f32", "bf16", "int8")  # from exact to coarse
+AGAIN = "Compile the checkpoint again with `python -m model.compile`."
 
 
 class BundleError(CheckpointError):
-    """A compiled bundle that cannot be used; the checkpoint may be compiled again."""
+    """A compiled bundle that cannot be used."""
+
+
+class Manifest(BaseModel):
+    """The contents of `bundle.json`."""
+
+    format: Literal[2]
+    card: ModelCard
+    precision: dict[str, Literal["f32", "bf16", "int8"]]
+    neutral_image: list[Number]
+    report: dict[str, Any]
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle: where its graphs are, how precise each is, and what the model says of itself."""
+    """A compiled model: its card, and its graphs with the precision of each."""
 
     directory: Path
     card: ModelCard
@@ -48,7 +60,7 @@ class Bundle:
     neutral_image: NDArray[np.float32]
     """The image vector of a video without an image, (image_dim,)."""
     report: dict[str, Any]
-    """How far each tower is from the float32 reference, and which candidates were refused and why."""
+    """How far each tower is from the float32 network, and which candidates were refused and why."""
 
     def graph(self, tower: str) -> Path:
         """The graph of a tower, in OpenVINO's format."""
@@ -56,7 +68,7 @@ class Bundle:
 
 
 def bundle_directory(checkpoint: Path, sha256: str) -> Path:
-    """Where the bundle of a checkpoint lies."""
+    """The directory of a checkpoint's bundle."""
     return checkpoint.parent / "compiled" / sha256[:16]
 
 
@@ -67,34 +79,34 @@ def is_bundle(path: Path) -> bool:
 
 def read_bundle(directory: Path) -> Bundle:
     """The bundle in `directory`, every file checked against its sha256. Raises `BundleError`."""
-    manifest = directory / MANIFEST
+    path = directory / MANIFEST
     try:
-        values = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise BundleError(f"{manifest}: cannot be read ({exc}). {_AGAIN}") from exc
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = values.get("format") if isinstance(values, dict) else type(values).__name__
-        raise BundleError(f"{manifest}: has format {found!r}, this version reads {FORMAT}. {_AGAIN}")
-    try:
-        bundle = Bundle(
-            directory=directory,
-            card=ModelCard.model_validate(values["card"]),
-            precision=dict(values["precision"]),
-            neutral_image=np.array(values["neutral_image"], dtype=np.float32),
-            report=dict(values["report"]),
-        )
-        digests = {str(name): str(digest) for name, digest in dict(values["files"]).items()}
+        manifest = Manifest.model_validate(json.loads(path.read_bytes()))
     except ValidationError as exc:
-        raise BundleError(f"{manifest}: its card: {problem(exc)[1]}. {_AGAIN}") from exc
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise BundleError(f"{manifest}: cannot be read ({exc!r}). {_AGAIN}") from exc
-    _check_manifest(bundle, digests)
-    _check_files(directory, digests)
+        raise BundleError(f"{path}: {problem(exc)[1]}. {AGAIN}") from exc
+    except (OSError, ValueError, RecursionError) as exc:
+        raise BundleError(f"{path}: cannot be read ({exc}). {AGAIN}") from exc
+    neutral = np.array(manifest.neutral_image, dtype=np.float32)
+    bundle = Bundle(directory, manifest.card, dict(manifest.precision), neutral, manifest.report)
+    towers = towers_of(bundle.card)
+    graphs = {f"{tower}{suffix}" for tower in towers for suffix in (".xml", ".bin")}
+    for what, missing in (
+        ("file", graphs - manifest.files.keys()),
+        ("precision", set(towers) - bundle.precision.keys()),
+    ):
+        if missing:
+            raise BundleError(f"{path}: lists no {what} {', '.join(sorted(missing))}. {AGAIN}")
+    if len(neutral) != bundle.card.config.image_dim:
+        raise BundleError(
+            f"{path}: its neutral image has {len(neutral)} numbers, its image tower gives "
+            f"{bundle.card.config.image_dim}. {AGAIN}"
+        )
+    _check_files(directory, manifest.files)
     return bundle
 
 
 def write_manifest(bundle: Bundle) -> None:
-    """Write `bundle.json` beside the graphs, which are already in place. Without it, no bundle."""
+    """Write `bundle.json` beside the finished graphs; a directory without it is not a bundle."""
     files = sorted(path.name for path in bundle.directory.glob("*.*") if path.suffix in (".xml", ".bin"))
     values = {
         "format": FORMAT,
@@ -108,42 +120,18 @@ def write_manifest(bundle: Bundle) -> None:
 
 
 def towers_of(card: ModelCard) -> tuple[str, ...]:
-    """The graphs that a model has: one without an image tower has no graph for it."""
+    """The names of a model's graphs."""
     return TOWERS if card.config.vision else ("text", "fusion")
-
-
-_AGAIN = "Compile the checkpoint again with `python -m model.compile`."
-
-
-def _check_manifest(bundle: Bundle, digests: Mapping[str, str]) -> None:
-    """Everything that the card promises is spoken for."""
-    manifest, towers = bundle.directory / MANIFEST, towers_of(bundle.card)
-    unlisted = sorted(
-        {f"{tower}{suffix}" for tower in towers for suffix in (".xml", ".bin")} - digests.keys()
-    )
-    if unlisted:
-        raise BundleError(f"{manifest}: lists no {', '.join(unlisted)}. {_AGAIN}")
-    silent = sorted(tower for tower in towers if bundle.precision.get(tower) not in PRECISIONS)
-    if silent:
-        raise BundleError(
-            f"{manifest}: says no precision of {', '.join(silent)} that is one of {', '.join(PRECISIONS)}: "
-            f"{bundle.precision}. {_AGAIN}"
-        )
-    if bundle.neutral_image.shape != (bundle.card.config.image_dim,):
-        raise BundleError(
-            f"{manifest}: its neutral image has {bundle.neutral_image.size} numbers, its image tower gives "
-            f"{bundle.card.config.image_dim}. {_AGAIN}"
-        )
 
 
 def _check_files(directory: Path, expected: Mapping[str, str]) -> None:
     try:
         found = dict(_digests(directory, expected))
     except OSError as exc:
-        raise BundleError(f"{directory}: {exc.filename} cannot be read ({exc.strerror}). {_AGAIN}") from exc
+        raise BundleError(f"{directory}: {exc.filename} cannot be read ({exc.strerror}). {AGAIN}") from exc
     for name, digest in expected.items():
         if found[name] != digest:
-            raise BundleError(f"{directory / name}: sha256 is {found[name]}, expected {digest}. {_AGAIN}")
+            raise BundleError(f"{directory / name}: sha256 is {found[name]}, expected {digest}. {AGAIN}")
 
 
 def _digests(directory: Path, names: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -161,8 +161,11 @@ MADE: dict[str, tuple[Callable[[Folder], Path], str]] = {
     "bare pickle that runs code": (bare_running_pickle, "not a torch.save file"),
     "zip bomb": (zip_bomb, "is truncated or not a torch.save file"),
     "bundle.json cut": (cut_manifest, "bundle.json: cannot be read"),
-    "bundle.json of another format": (manifest_of(lambda values: values.update(format=9)), "has format 9"),
-    "bundle.json without a card": (manifest_of(lambda values: values.pop("card")), "KeyError('card')"),
+    "bundle.json of another format": (
+        manifest_of(lambda values: values.update(format=9)),
+        "format is 9",
+    ),
+    "bundle.json without a card": (manifest_of(lambda values: values.pop("card")), "lacks card"),
     "bundle without a graph": (no_graph, "fusion.xml cannot be read"),
     "graph cut": (cut_graph, "text.bin: sha256 is"),
 }

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from model.checkpoint.store import read_checkpoint
 from model.compile.calibration_set import calibration_inputs, draw_scalars
-from model.compile.fidelity import HIGHEST, ROWS, compare_scores, velocity_floor
+from model.compile.fidelity import MAXIMA, ROWS, compare_scores, velocity_floor
 from model.demo import HEAD_FILE, METADATA_FILE, compose, main, read_demo, write_demo
 from model.low_rank import LowRankHead
 from model.pretrained import random_text_state, random_vision_state
@@ -175,4 +175,4 @@ def test_the_committed_head_hardly_answers_to_rounding(committed):
     )
     figures = compare_scores(after, before, velocity_floor(card.velocity))
     assert figures["viral_score_p99"] > 0
-    assert all(figures[name] <= limit for name, limit in HIGHEST.items())
+    assert all(figures[name] <= limit for name, limit in MAXIMA.items())

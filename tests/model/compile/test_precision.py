@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.compile.fidelity import Judge, Vectored
+from model.compile.fidelity import Judge, TowerVectors
 from model.compile.precision import PrecisionError, Verdict, choose, choose_together
 from model.engine import Scores
 from model.velocity import LogVelocity
@@ -34,7 +34,7 @@ def judge():
         viral = ((text + image + scalars) / 3)[:, 0].astype(np.float64)
         return Scores(viral, np.full(ROWS, 100.0))
 
-    return Judge(Vectored(half, half), draw, fuse(half, half, draw), fuse, LogVelocity(1.0, 1.0, 20.0))
+    return Judge(TowerVectors(half, half), draw, fuse(half, half, draw), fuse, LogVelocity(1.0, 1.0, 20.0))
 
 
 def test_the_fastest_that_passes_is_served():
@@ -53,7 +53,7 @@ def test_hardly_faster_is_not_worth_it():
 
 def test_a_graph_that_misses_in_float32_is_no_rounding():
     """Then the export is wrong, and nothing is served."""
-    with pytest.raises(PrecisionError, match="it does not answer as the network does: too far"):
+    with pytest.raises(PrecisionError, match="the float32 graph does not reproduce the network: too far"):
         choose("text", "auto", [verdict("f32", 1.0, refused="too far"), verdict("int8", 0.3)])
 
 
