@@ -39,7 +39,7 @@ def provenance(
             **{name: text for name, text in known.items() if name != "note"},
             "file": dataset.name,
             "sha256": dataset.sha256,
-            "split": f"by video and by time, {AS_THE_FILE_SAYS}" if is_known else dataset.split_account,
+            "split": f"by video and by time, {AS_THE_FILE_SAYS}" if is_known else dataset.split_method,
             "observed": {name: observed(dataset.split(name)) for name in SPLITS},
             "rows": {name: len(dataset.split(name)) for name in SPLITS},
             "videos": {name: len(set(dataset.split(name).video_ids)) for name in SPLITS},

@@ -200,7 +200,7 @@ def print_account(dataset: Dataset) -> None:
         for name in ("train", "val", "test")
     )
     print(f"{dataset.name}: {dataset.rows_in_file:,} rows; {parts}; purged {dataset.purged_rows:,}")
-    print(f"split {dataset.split_account}")
+    print(f"split {dataset.split_method}")
     if dataset.bad_rows:
         print(f"left out, because they cannot be used: {len(dataset.bad_rows)} rows")
     for line in [*dataset.bad_rows.lines(), dataset.bad_rows.empty_line(), *dataset.notes]:

@@ -8,15 +8,20 @@ from pathlib import Path
 from model.config import POOLINGS
 from model.demo import DEFAULT_OUT, DEMO_DIRECTORY
 from preprocessing.thumbnails.fetcher import ThumbnailPolicy
-from training.data.dataset import VIRAL_QUANTILE, DatasetError, Reading
-from training.data.descriptions import BOTH, TITLE_ALONE
+from training.data.dataset import (
+    TITLE_AND_DESCRIPTION,
+    TITLE_ONLY,
+    VIRAL_QUANTILE,
+    DatasetError,
+    Reading,
+)
 from training.embeddings.thumbnails import Thumbnails
 from training.encoders import RANDOM
 from training.head.train import CLASS_WEIGHTS, Recipe
 
 SEED = 20171114  # the first day of the demo's data
 URLS, NONE, AUTO = "urls", "none", "auto"
-TEXTS = {"title": TITLE_ALONE, "title,description": BOTH, AUTO: None}
+TEXTS = {"title": TITLE_ONLY, "title,description": TITLE_AND_DESCRIPTION, AUTO: None}
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

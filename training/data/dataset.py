@@ -1,7 +1,7 @@
-"""A file of video snapshots to videos, targets and weights per split.
+"""From a file of video snapshots to videos, targets and weights per split.
 
-Every row is one video at one time with what it gained afterwards. Features are not computed here:
-`features.compute_features` is the only way from a video to numbers.
+Every row is one video at one time, with the views that it gained afterwards. Features are computed
+elsewhere, by `features.compute_features` only.
 """
 
 from collections import Counter
@@ -13,36 +13,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.video import DEFAULT_DURATION_SECONDS, Video
-from training.data.bad_rows import BadRows
-from training.data.descriptions import TITLE_ALONE, fields_to_read
 from training.data.fields import PURGED, Columns, find_columns
 from training.data.fields import SPLITS as SPLITS
-from training.data.rows import Row, read_rows
+from training.data.rows import BadRows, Row, read_rows
 from training.data.splits import assign_splits, overlap
-from training.data.stale_counts import refuse_copied_counts
-from training.data.table import DatasetError as DatasetError  # part of this module's interface
+from training.data.stale_counts import refuse_stale_counts
+from training.data.table import DatasetError as DatasetError  # re-exported
 from training.data.table import read_table
 
 FloatArray = NDArray[np.float64]
 VIRAL_QUANTILE = 0.8
+TITLE_ONLY = ("title",)
+TITLE_AND_DESCRIPTION = ("title", "description")
+# Descriptions are read only if their share in the split with the fewest is at least this part of the largest
+# share: descriptions of one period only would tell the head the time.
+MIN_SHARE_RATIO = 0.5
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read. `text` None: title and description if descriptions are known throughout."""
+    """Options for reading a file. `text` None reads descriptions if every split has about as many."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Field to column, where a column has another name than the request's; to "" leaves a field out."""
+    """Field to column, for columns with other names than a request's fields; "" leaves a field out."""
     text: tuple[str, ...] | None = None
     allow_bad_rows: bool = False
     viral_quantile: float = VIRAL_QUANTILE
     seed: int = 0
-    """Decides the split of rows that carry neither a split nor a time."""
+    """Decides the split of rows that have neither a split nor a time."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The N snapshots of one split; `weights` are 1 / snapshots of the row's video, so videos count alike."""
+    """The N snapshots of one split.
+
+    `weights` are 1 / snapshots of the row's video: every video counts the same.
+    """
 
     videos: list[Video]
     video_ids: list[str]
@@ -57,9 +63,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits, the views per day above which a video is viral, and which file they came from.
+    """The three splits, the views per day above which a video is viral, and the file.
 
-    `viral_threshold` is NaN where the file itself says which rows are viral.
+    `viral_threshold` is NaN if the file has a column `is_viral`.
     """
 
     train: Split
@@ -69,12 +75,12 @@ class Dataset:
     name: str
     sha256: str
     purged_rows: int
-    text_fields: tuple[str, ...] = TITLE_ALONE
-    split_account: str = ""
+    text_fields: tuple[str, ...] = TITLE_ONLY
+    split_method: str = ""
     rows_in_file: int = 0
     bad_rows: BadRows = field(default_factory=BadRows)
     notes: tuple[str, ...] = ()
-    """Sentences about what was found in the file, for people."""
+    """Sentences about the file, for people."""
 
     def split(self, name: str) -> Split:
         """The split called `name`: train, val or test."""
@@ -83,20 +89,20 @@ class Dataset:
 
 
 def read_dataset(path: Path, reading: Reading | None = None) -> Dataset:
-    """Read a CSV, CSV.gz or Parquet; viral is what it says, else the top fifth of the train rows' velocity.
+    """Read a CSV, CSV.gz or Parquet file. Without a column `is_viral`, the top fifth of train is viral.
 
-    Raises `DatasetError` for a file, a column or a value that cannot be used, and for rows that tell what a
-    request cannot know.
+    Raises `DatasetError` for a file, a column or a value that cannot be used, and for values that a request
+    cannot know.
     """
     reading = reading or Reading()
     table = read_table(path)
     columns = find_columns(table, reading.columns)
     found, bad, total = read_rows(table, columns)
-    _refuse_bad_rows(path, bad, total, reading)
-    rows, account = assign_splits(found, reading.seed)
+    bad.refuse(path, total, "--allow-bad-rows", allowed=reading.allow_bad_rows)
+    rows, method = assign_splits(found, reading.seed)
     by_split = {name: [row for row in rows if row.split == name] for name in SPLITS}
-    _check_splits(path, by_split, account)
-    refuse_copied_counts(path, rows)
+    _check_splits(path, by_split, method)
+    refuse_stale_counts(path, rows)
     text_fields, text_note = fields_to_read(
         {name: [row.video for row in members] for name, members in by_split.items()}, reading.text
     )
@@ -109,7 +115,7 @@ def read_dataset(path: Path, reading: Reading | None = None) -> Dataset:
         sha256=table.sha256,
         purged_rows=sum(row.split == PURGED for row in rows),
         text_fields=text_fields,
-        split_account=account,
+        split_method=method,
         rows_in_file=total,
         bad_rows=bad,
         notes=tuple(note for note in (text_note, overlap(rows), *_absent(columns)) if note),
@@ -119,25 +125,37 @@ def read_dataset(path: Path, reading: Reading | None = None) -> Dataset:
 
 
 def without_age(videos: Sequence[Video]) -> list[Video]:
-    """The same videos as a request tells them that does not say when they went up."""
+    """The same videos as in a request without `published_at`."""
     return [replace(video, published_at=None) for video in videos]
 
 
 def without_description(videos: Sequence[Video]) -> list[Video]:
-    """The same videos as a request tells them that carries a title alone."""
+    """The same videos as in a request without a description."""
     return [replace(video, description="") for video in videos]
 
 
-def _refuse_bad_rows(path: Path, bad: BadRows, total: int, reading: Reading) -> None:
-    if len(bad) == total:
-        lines = "".join(f"\n{line}" for line in bad.lines())
-        raise DatasetError(f"{path}: has no row that can be used, of {total}{lines}")
-    if bad.faults and not reading.allow_bad_rows:
-        lines = "\n".join(bad.lines())
-        raise DatasetError(
-            f"{path}: {len(bad)} of {total} rows cannot be used; correct them, or leave them out with "
-            f"--allow-bad-rows\n{lines}"
-        )
+def fields_to_read(
+    videos: Mapping[str, Sequence[Video]], asked: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], str | None]:
+    """The text fields that a head reads, given the videos by split, and a sentence about them or None."""
+    shares = {
+        name: sum(bool(video.description) for video in members) / len(members)
+        for name, members in videos.items()
+    }
+    low, high = min(shares.values()), max(shares.values())
+    known = ", ".join(f"{share:.1%} of {name}" for name, share in shares.items())
+    if high == 0:
+        is_asked = asked in (None, TITLE_AND_DESCRIPTION)
+        return asked or TITLE_ONLY, "The file has no descriptions." if is_asked else None
+    if low >= MIN_SHARE_RATIO * high or asked == TITLE_ONLY:
+        return asked or TITLE_AND_DESCRIPTION, None
+    if asked == TITLE_AND_DESCRIPTION:
+        return asked, f"Only {known} rows have a description: a head that reads them may learn the time."
+    return TITLE_ONLY, (
+        f"Only {known} rows have a description. Descriptions are not read, because a head would learn the "
+        "time "
+        "from them; --text title,description reads them anyway."
+    )
 
 
 def _viral_threshold(path: Path, train: Sequence[Row], columns: Columns, reading: Reading) -> float:
@@ -147,8 +165,9 @@ def _viral_threshold(path: Path, train: Sequence[Row], columns: Columns, reading
     threshold = float(np.quantile(velocities, reading.viral_quantile))
     if threshold == max(velocities):
         raise DatasetError(
-            f"{path}: no train row has more than {threshold:g} views per day, the {reading.viral_quantile:g} "
-            "quantile of train, so none would be viral; choose another --viral-quantile, or give is_viral"
+            f"{path}: no train row is above the {reading.viral_quantile:g} quantile of its views per day, "
+            f"{threshold:g}, so none would be viral; choose another --viral-quantile, or add a column "
+            "is_viral"
         )
     return threshold
 
@@ -159,7 +178,7 @@ def _split(rows: Sequence[Row], threshold: float, text_fields: tuple[str, ...]) 
     given = [row.is_viral for row in rows]
     videos = [row.video for row in rows]
     return Split(
-        videos=without_description(videos) if text_fields == TITLE_ALONE else videos,
+        videos=without_description(videos) if text_fields == TITLE_ONLY else videos,
         video_ids=[row.video_id for row in rows],
         views_per_day=views_per_day,
         is_viral=views_per_day > threshold if given[0] is None else np.array(given, dtype=np.bool_),
@@ -168,21 +187,21 @@ def _split(rows: Sequence[Row], threshold: float, text_fields: tuple[str, ...]) 
     )
 
 
-def _check_splits(path: Path, by_split: Mapping[str, Sequence[Row]], account: str) -> None:
-    """Rows of one video are copies of each other but for the day: across splits they would leak."""
+def _check_splits(path: Path, by_split: Mapping[str, Sequence[Row]], method: str) -> None:
+    """Every split has rows, and no video is in two: its snapshots are near copies of each other."""
     for name, rows in by_split.items():
         if not rows:
             raise DatasetError(
-                f"{path}: has no rows of the split {name} ({account}); name train, val and test in "
-                "the column split, or bring more videos over a longer time"
+                f"{path}: the split {name} has no rows (split {method}); use train, val and test in the "
+                "column split, or bring more videos over a longer time"
             )
     seen: dict[str, str] = {}
     for name, rows in by_split.items():
         for video_id in sorted({row.video_id for row in rows}):
             if video_id in seen:
                 raise DatasetError(
-                    f"{path}: video {video_id} is in {seen[video_id]} and {name}; split by video, or "
-                    "leave the column out (--column split=) to have it done"
+                    f"{path}: video {video_id} is in {seen[video_id]} and {name}; split by video, or ignore "
+                    "the column with --column split="
                 )
             seen[video_id] = name
 
@@ -193,22 +212,24 @@ def _check_classes(path: Path, dataset: Dataset) -> None:
         viral = int(split.is_viral.sum())
         if viral in (0, len(split)):
             raise DatasetError(
-                f"{path}: of {len(split)} rows of {name}, {viral} are viral; expected some and not "
-                "all. Bring more videos, or choose another --viral-quantile"
+                f"{path}: {viral} of {len(split)} rows of {name} are viral, expected some of each class; "
+                "bring more videos, or choose another --viral-quantile"
             )
 
 
 def _absent(columns: Columns) -> list[str]:
-    """A sentence about each input that the file does not have."""
+    """A sentence about each missing column."""
     defaults = {
-        "view_count": "every row counts as 0",
-        "like_count": "every row counts as 0",
-        "comment_count": "every row counts as 0",
-        "duration_seconds": f"every row counts as {DEFAULT_DURATION_SECONDS:g}",
-        "published_at": "no row has an age",
-        "observed_at": "no row has an age",
+        "view_count": "it is 0 in every row",
+        "like_count": "it is 0 in every row",
+        "comment_count": "it is 0 in every row",
+        "duration_seconds": f"it is {DEFAULT_DURATION_SECONDS:g} in every row",
+        "published_at": "the age of every row is unknown",
+        "observed_at": "the age of every row is unknown",
     }
-    notes = [f"There is no {name}: {what}." for name, what in defaults.items() if not columns.has(name)]
+    notes = [f"The file has no {name}: {value}." for name, value in defaults.items() if not columns.has(name)]
     if not columns.has("video_id"):
-        notes.append("There is no video_id: rows of the same title and published_at are taken for one video.")
+        notes.append(
+            "The file has no video_id: rows with the same title and published_at count as one video."
+        )
     return notes

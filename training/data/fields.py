@@ -1,7 +1,7 @@
-"""The columns of a training file: what each holds, under which names it is looked for, how a cell is read.
+"""The columns of a training file: what each holds, its usual names, and how a cell is read.
 
-They are the request's own, so that a video means the same when it is trained on and when it is scored: an
-empty count is 0, an empty duration 30 seconds, a time without a zone is UTC.
+A cell means what it means in a request: an empty count is 0, an empty duration 30 seconds, and a time
+without a zone is UTC.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from features.video import DEFAULT_DURATION_SECONDS, MAX_COUNT, parse_count, parse_time
+from training.data.cells import flag, listed, number, shown
 from training.data.table import DatasetError, Table
-from training.fit_stats.columns import flag, number, shown, some
 
 SPLITS = ("train", "val", "test")
-PURGED = "purged"  # rows whose next snapshot lies beyond their split's end
+PURGED = "purged"  # rows whose next snapshot is later than the end of their split
 SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
-LARGEST_RATE = 1e15  # views per day; the whole of YouTube has fewer
+MAX_RATE = 1e15  # views per day; all of YouTube has fewer
 
 Value = str | int | float | bool | datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One thing that a row says; `parse` raises `ValueError` with a sentence's end."""
+    """One field of a row; `parse` raises `ValueError` with the end of a sentence."""
 
     name: str
     names: tuple[str, ...]
@@ -31,15 +31,12 @@ class Field:
 
 def _title(cell: str) -> str:
     if not cell.strip():
-        raise ValueError("is empty, and no request has an empty title")
+        raise ValueError("is empty; every video needs a title")
     return cell
 
 
 def _count(cell: str) -> int:
-    """A whole number; an empty cell is 0, as null is in a request."""
-    if not cell.strip():
-        return 0
-    return _known_count(cell)
+    return _known_count(cell) if cell.strip() else 0
 
 
 def _known_count(cell: str) -> int:
@@ -64,15 +61,15 @@ def _at_least_zero(cell: str) -> float:
 
 def _rate(cell: str) -> float:
     value = _at_least_zero(cell)
-    if value > LARGEST_RATE:
-        raise ValueError(f"is {shown(cell)}, expected views per day, at most {LARGEST_RATE:g}")
+    if value > MAX_RATE:
+        raise ValueError(f"is {shown(cell)}, expected views per day, at most {MAX_RATE:g}")
     return value
 
 
 def _hours(cell: str) -> float:
     value = number(cell)
     if value <= 0:
-        raise ValueError(f"is {shown(cell)}, expected hours until the next count, more than 0")
+        raise ValueError(f"is {shown(cell)}, expected hours until the next count, above 0")
     return value
 
 
@@ -85,7 +82,7 @@ def _time(cell: str) -> datetime | None:
 
 def _id(cell: str) -> str:
     if not cell.strip():
-        raise ValueError("is empty, and rows of one video could not be told to be so")
+        raise ValueError("is empty; the rows of a video are grouped by it")
     return cell.strip()
 
 
@@ -116,20 +113,13 @@ TARGETS = (
     Field("is_viral", ("is_viral", "viral_label"), flag),
 )
 FIELDS = {field.name: field for field in (*INPUTS, *BOOKKEEPING, *TARGETS)}
-# Empty cells of these are counted and told; an empty description is nothing unusual.
-COUNTED_EMPTY = (
-    "view_count",
-    "like_count",
-    "comment_count",
-    "duration_seconds",
-    "published_at",
-    "observed_at",
-)
+# Empty cells of these are counted and reported; an empty description is common.
+REPORTED_IF_EMPTY = tuple(field.name for field in INPUTS[3:])
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each field that the file has stands, and how wide a row is."""
+    """The position and the column name of each field that the file has, and the number of columns."""
 
     positions: Mapping[str, int]
     names: Mapping[str, str]
@@ -141,20 +131,20 @@ class Columns:
 
 
 def find_columns(table: Table, renamed: Mapping[str, str]) -> Columns:
-    """Every field's column: the one that `renamed` says, or the usual one. Raises `DatasetError`.
+    """Every field's column: the one in `renamed`, or the usual one. Raises `DatasetError`.
 
-    A field that is renamed to nothing is left out, as if the file did not have it.
+    A field that is renamed to "" is left out.
     """
     unknown = sorted(renamed.keys() - FIELDS.keys())
     if unknown:
-        raise DatasetError(f"--column {unknown[0]}: is no field; the fields are {some(list(FIELDS))}")
+        raise DatasetError(f"--column {unknown[0]}: unknown field; the fields are {listed(list(FIELDS))}")
     names: dict[str, str] = {}
     for name, field in FIELDS.items():
         if name in renamed:
             if renamed[name] and renamed[name] not in table.columns:
                 raise DatasetError(
-                    f"{table.path}: has no column {renamed[name]}, which --column {name}={renamed[name]} "
-                    f"names; found {some(table.columns)}"
+                    f"{table.path}: has no column {renamed[name]} (--column {name}={renamed[name]}); it has "
+                    f"{listed(table.columns)}"
                 )
             found: str | None = renamed[name] or None
         else:
@@ -177,26 +167,27 @@ def _require(table: Table, names: Mapping[str, str]) -> None:
             missing.append("views_per_day, or next_views and hours_to_next")
     if missing:
         raise DatasetError(
-            f"{table.path}: lacks the columns {', '.join(missing)}; found {some(table.columns)}. "
-            "Name them with --column, like --column title=headline."
+            f"{table.path}: lacks the columns {', '.join(missing)}; it has {listed(table.columns)}. "
+            "Map them with --column, for example --column title=headline."
         )
 
 
 def _refuse_future_inputs(table: Table, names: Mapping[str, str]) -> None:
-    """An input must not be read from a column that is the target, or that two fields share."""
+    """An input must not come from a target's column, and each field needs a column of its own."""
     future = {each for field in TARGETS for each in field.names}
     future |= {names[field.name] for field in TARGETS if field.name in names}
     for field in INPUTS:
         column = names.get(field.name)
         if column in future:
             raise DatasetError(
-                f"{table.path}: {field.name} is read from {column}, which holds what happens later. A "
-                "request cannot know it: name the column with the value at observed_at."
+                f"{table.path}: {field.name} is read from {column}, which is measured after observed_at. A "
+                "request cannot know it: use the column with the value at observed_at."
             )
     seen: dict[str, str] = {}
     for name, column in names.items():
         if column in seen:
             raise DatasetError(
-                f"{table.path}: {seen[column]} and {name} are both read from {column}; name one column each"
+                f"{table.path}: {seen[column]} and {name} are both read from {column}; map each to its own "
+                "column"
             )
         seen[column] = name

@@ -1,8 +1,7 @@
-"""Which split a row is in: as the file says, or by video and by time.
+"""Assigns each row to a split: by the file's column, or by video and time.
 
-A video is in the split in which it was first seen, so that no video is on both sides. A row whose target is
-read after its split has ended is in none (`purged`): its target would tell of the time that the next split
-is about.
+A video belongs to the split in which it was first seen, so that no video is in two. A row whose target is
+measured after the end of its split is `purged`: its target lies in the period of the next split.
 """
 
 import math
@@ -16,15 +15,15 @@ from training.data.fields import PURGED, SPLITS
 from training.data.rows import Row
 
 SHARES = (0.70, 0.15, 0.15)  # of the videos: train, val, test
-AS_SAID = "by video, as the file's column says"
-BY_TIME = "by video and by time: 70 % of the videos by when they were first seen, then 15 %, then 15 %"
-BY_SEED = "by video, dealt by the seed, because the rows carry no time"
+BY_COLUMN = "by video, from the file's column"
+BY_TIME = "by video and time: the first 70% of the videos seen, the next 15%, the last 15%"
+BY_SEED = "by video, at random from the seed, because the rows have no times"
 
 
 def assign_splits(rows: Sequence[Row], seed: int) -> tuple[list[Row], str]:
-    """Every row with its split, and how they were made."""
+    """Every row with its split, and the method in words."""
     if any(row.split is not None for row in rows):
-        return list(rows), AS_SAID
+        return list(rows), BY_COLUMN
     first = _first_seen(rows)
     times = sorted(time for time in first.values() if time is not None)
     if len(times) < len(first) or len(set(times)) < len(SPLITS):
@@ -34,14 +33,14 @@ def assign_splits(rows: Sequence[Row], seed: int) -> tuple[list[Row], str]:
 
 
 def overlap(rows: Sequence[Row]) -> str | None:
-    """A sentence where train's targets reach into the time of the test rows."""
+    """A sentence if targets of train lie in the period of test."""
     until = [row.until for row in rows if row.split == "train" and row.until]
     begin = [row.video.observed_at for row in rows if row.split == "test" and row.video.observed_at]
     if until and begin and max(until) > min(begin):
         return (
-            f"The split is by video only: train's targets reach to {max(until).date()}, test begins on "
-            f"{min(begin).date()}. Figures on a later time than train's are the honest ones; leave "
-            "the column split out (--column split=) to have the rows split by time."
+            f"The split is by video only: targets of train reach to {max(until).date()}, test begins on "
+            f"{min(begin).date()}. Metrics on a later period than train's are more honest; --column split= "
+            "ignores the column and splits by time."
         )
     return None
 
@@ -56,14 +55,14 @@ def _first_seen(rows: Sequence[Row]) -> dict[str, datetime | None]:
 
 
 def _position(times: Sequence[datetime], share: float) -> int:
-    """Where the next split begins: those that were seen at one time stay together, on the later side."""
+    """The index at which the next split begins; videos first seen at the same time stay together."""
     position = min(math.ceil(share * len(times)), len(times) - 1)
     return times.index(times[position])
 
 
 def _split_of(row: Row, first: Mapping[str, datetime | None], starts: Sequence[datetime]) -> str:
     moment = first[row.video_id]
-    assert moment is not None, "assign_splits has seen to it"
+    assert moment is not None, "assign_splits splits by time only if every video has one"
     index = sum(moment >= start for start in starts)
     if index < len(starts) and row.until is not None and row.until > starts[index]:
         return PURGED

@@ -1,7 +1,8 @@
-"""A training file as numbered rows of text cells: CSV, gzipped CSV or Parquet; knows no videos.
+"""The one reader of training files: CSV, gzipped CSV or Parquet as numbered rows of text cells.
 
-Rows are numbered as their reader numbers them: a spreadsheet's header is row 1, a Parquet file's first row
-is 1. Every cell becomes text, so that a number means the same whichever kind of file it was in.
+Rows are numbered as in the file's usual viewer: a spreadsheet's header is row 1, a Parquet file's first row
+is 1. Every cell becomes text, so that a number means the same in either format. Needs no torch, and pyarrow
+only for Parquet.
 """
 
 import csv
@@ -15,9 +16,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-from pyarrow import parquet
-
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 # A description of ten thousand characters in four bytes each is far below; a file without quotes is not.
@@ -30,7 +28,10 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """A file's columns and its rows: number and cells, which may be of another width."""
+    """A file's columns, and its rows as (number, cells).
+
+    A row may have more or fewer cells than the header.
+    """
 
     path: Path
     sha256: str
@@ -38,19 +39,19 @@ class Table:
     rows: Iterator[tuple[int, Sequence[str]]]
 
     def position(self, column: str) -> int:
-        """Where `column` stands. Raises `DatasetError` where the file has it twice."""
+        """The index of `column`. Raises `DatasetError` if the file has it twice."""
         if self.columns.count(column) > 1:
-            raise DatasetError(f"{self.path}: has two columns called {column}; keep the one that is meant")
+            raise DatasetError(f"{self.path}: has two columns called {column}; remove or rename one")
         return self.columns.index(column)
 
 
 def read_table(path: Path) -> Table:
-    """The file at `path`, told apart by its first bytes. Raises `DatasetError`."""
+    """The file at `path`; its first bytes decide the format. Raises `DatasetError`."""
     try:
         encoded = path.read_bytes()
     except OSError as exc:
         raise DatasetError(
-            f"{path}: cannot be read ({exc.strerror}); name a CSV, CSV.gz or Parquet file"
+            f"{path}: cannot be read ({exc.strerror}); expected a CSV, CSV.gz or Parquet file"
         ) from exc
     digest = hashlib.sha256(encoded).hexdigest()
     if encoded.startswith(PARQUET_MAGIC):
@@ -63,7 +64,7 @@ def _csv(path: Path, encoded: bytes, digest: str) -> Table:
         packed = encoded.startswith(GZIP_MAGIC)
         text = (gzip.decompress(encoded) if packed else encoded).decode("utf-8-sig")
     except (OSError, EOFError, ValueError) as exc:
-        raise DatasetError(f"{path}: is not a CSV in UTF-8, gzipped or plain, nor Parquet ({exc})") from exc
+        raise DatasetError(f"{path}: is not a CSV in UTF-8, a CSV.gz or a Parquet file ({exc})") from exc
     rows = _csv_rows(path, csv.reader(io.StringIO(text, newline=""), strict=True))
     _, header = next(rows, (1, []))
     return Table(path, digest, tuple(name.strip() for name in header), rows)
@@ -81,11 +82,18 @@ def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, Se
             raise DatasetError(
                 f"{path}: row {number}: is not CSV ({exc}); save it again with commas and double quotes"
             ) from exc
-        if cells:  # a line without a cell is no row
+        if cells:  # an empty line is not a row
             yield number, cells
 
 
 def _parquet(path: Path, encoded: bytes, digest: str) -> Table:
+    try:
+        import pyarrow  # lazily: only training is installed with it
+        from pyarrow import parquet
+    except ImportError as exc:
+        raise DatasetError(
+            f"{path}: Parquet needs pyarrow; install requirements.txt, or bring a CSV"
+        ) from exc
     try:
         table = parquet.read_table(pyarrow.BufferReader(encoded))
         columns = [_column(table.column(index)) for index in range(table.num_columns)]
@@ -97,14 +105,16 @@ def _parquet(path: Path, encoded: bytes, digest: str) -> Table:
 
 
 def _column(column: Any) -> list[str]:
-    """A column's cells as text; Python's times end at microseconds, nanoseconds are cut off."""
+    """A column's cells as text; Python's times end at microseconds, so nanoseconds are cut off."""
+    import pyarrow
+
     if pyarrow.types.is_timestamp(column.type):
         column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
     return [as_text(value) for value in column.to_pylist()]
 
 
 def as_text(value: object) -> str:
-    """A Parquet value as a CSV holds it; empty for null and NaN."""
+    """A Parquet value as a CSV would hold it; empty for null and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):

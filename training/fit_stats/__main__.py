@@ -1,11 +1,11 @@
-"""Makes the sidecar of statistics that the first trained file lacks, from the CSV that it was trained on.
+"""Writes the sidecar with the feature statistics that an older checkpoint lacks, from its training data.
 
     python -m training.fit_stats TRAINING.csv --checkpoint models/model_full.pt
     python -m training.fit_stats TRAINING.csv --checkpoint models/model_full.pt --english-only --split-seed 42
 
-Mean and scale are those of scikit-learn's StandardScaler, the velocity's bounds those of its MinMaxScaler, on
-all rows or, with a seed, on the training part of the 70/15/15 split. The checkpoint is read for the names
-of its columns only.
+Mean and scale are those of scikit-learn's StandardScaler, the velocity's bounds those of its MinMaxScaler,
+on all rows or, with a seed, on the training part of the 70/15/15 split. The checkpoint is read only for the
+names of its columns. Needs neither torch nor, without --split-seed, scikit-learn.
 """
 
 import argparse
@@ -23,26 +23,21 @@ from features.distribution import Distribution, fit_distributions
 from features.registry import UnknownFeatureError, features_named
 from features.scaler import FeatureScaler
 from features.script import script_shares
+from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError
+from training.data.cells import listed
+from training.data.table import DatasetError
 from training.fit_stats.agreement import disagreements
-from training.fit_stats.columns import some
-from training.fit_stats.saved_columns import SavedFileError, read_saved_columns
-from training.fit_stats.training_csv import (
-    Asked,
-    TrainingDataError,
-    TrainingTable,
-    bad_rows_report,
-    read_training_csv,
-)
+from training.fit_stats.feature_rows import FeatureRows, Reading, read_feature_rows
+from training.fit_stats.saved_columns import read_saved_columns
 
 CHECKPOINT = Path("models/model_full.pt")
-SIDECAR_SUFFIX = ".stats.json"  # what the service looks for beside a checkpoint
-HELD_OUT = 0.3  # val and test, halves of it
+HELD_OUT = 0.3  # val and test, half each
 FITTED_KEYS = ("scalar_features", "feature_stats", "velocity", "distributions", "titles")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The statistics of a training table, and how many of its rows they come from."""
+    """The statistics of a training file, and the number of rows that they are fitted on."""
 
     scaler: FeatureScaler
     velocity: dict[str, Any]
@@ -53,11 +48,11 @@ class Fitted:
     """Shares of the titles' scripts; empty without titles."""
 
 
-def fit(table: TrainingTable, names: Sequence[str], split_seed: int | None) -> Fitted:
-    """Statistics of all rows, or of the training part of the split. Raises `TrainingDataError`.
+def fit(table: FeatureRows, names: Sequence[str], split_seed: int | None) -> Fitted:
+    """Statistics of all rows, or of the training part of the split. Raises `DatasetError`.
 
-    The range that requests are held to is that of all rows, whatever the split: training did not clip, so
-    neither val nor test may be scored otherwise than they were then.
+    The range that the service clips requests to is that of all rows, with a seed too: training did not clip,
+    so a row of val or test must keep the score that it had then.
     """
     rows = np.arange(len(table.values)) if split_seed is None else training_rows(table, split_seed)
     scaler = FeatureScaler().fit(table.values[rows], names)
@@ -67,9 +62,10 @@ def fit(table: TrainingTable, names: Sequence[str], split_seed: int | None) -> F
     scaler.high_ = np.where(highest > lowest, highest, np.inf)
     low, high = float(table.velocity[rows].min()), float(table.velocity[rows].max())
     if not max(low, 0.0) < high:
-        raise TrainingDataError(
-            f"{table.path}: {table.velocity_column} is {low:g} to {high:g}, from which no views per day "
-            "can be told; name the column that was trained with --velocity-column"
+        raise DatasetError(
+            f"{table.path}: {table.velocity_column} ranges from {low:g} to {high:g}, expected views per day "
+            "that "
+            "vary and are above 0; name the column that was trained on with --velocity-column"
         )
     titles = table.titles or []
     return Fitted(
@@ -82,30 +78,29 @@ def fit(table: TrainingTable, names: Sequence[str], split_seed: int | None) -> F
     )
 
 
-def training_rows(table: TrainingTable, seed: int) -> NDArray[np.int64]:
-    """The rows of the 70 % part of scikit-learn's stratified split. Raises `TrainingDataError`."""
-    assert table.labels is not None, "a split is asked for together with its label"
+def training_rows(table: FeatureRows, seed: int) -> NDArray[np.int64]:
+    """The rows of the 70% part of scikit-learn's stratified split. Raises `DatasetError`."""
+    assert table.labels is not None, "a split needs labels"
     count = len(table.labels)
     try:
-        # Lazily: whoever serves has no scikit-learn, and no split to make.
-        from sklearn.model_selection import train_test_split
+        from sklearn.model_selection import train_test_split  # lazily: a service has no scikit-learn
     except ImportError as exc:
-        raise TrainingDataError(
-            "--split-seed needs scikit-learn, which is not installed here; run it where requirements.txt is"
+        raise DatasetError(
+            "--split-seed needs scikit-learn, which is not installed here; install requirements.txt"
         ) from exc
     try:
         train, _ = train_test_split(
             np.arange(count), test_size=HELD_OUT, random_state=seed, stratify=table.labels
         )
     except ValueError as exc:
-        raise TrainingDataError(
+        raise DatasetError(
             f"{table.path}: {count} rows cannot be split 70/15/15 by {table.label_column}: {exc}"
         ) from exc
     return np.asarray(train, dtype=np.int64)
 
 
 def write_sidecar(path: Path, names: Sequence[str], fitted: Fitted) -> list[str]:
-    """Write the sidecar; returns the keys of an older one (a calibration) that were kept."""
+    """Write the sidecar. Returns the keys of an older sidecar, such as a calibration, that were kept."""
     kept = _other_keys(path)
     contents = {
         "scalar_features": list(names),
@@ -120,7 +115,7 @@ def write_sidecar(path: Path, names: Sequence[str], fitted: Fitted) -> list[str]
         partial.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as exc:
-        raise TrainingDataError(f"{path}: cannot be written ({exc.strerror}); name another --out") from exc
+        raise DatasetError(f"{path}: cannot be written ({exc.strerror}); choose another --out") from exc
     return sorted(kept)
 
 
@@ -130,32 +125,32 @@ def _other_keys(path: Path) -> dict[str, Any]:
     try:
         older = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as exc:
-        raise TrainingDataError(
-            f"{path}: is there, and no sidecar ({exc}); remove it or name another --out"
+        raise DatasetError(
+            f"{path}: exists and is not a sidecar ({exc}); remove it or choose another --out"
         ) from exc
     if not isinstance(older, dict):
-        raise TrainingDataError(f"{path}: is there, and no sidecar; remove it or name another --out")
+        raise DatasetError(f"{path}: exists and is not a sidecar; remove it or choose another --out")
     return {key: value for key, value in older.items() if key not in FITTED_KEYS}
 
 
-def report(table: TrainingTable, fitted: Fitted, seed: int | None) -> list[str]:
-    """What was read, what was left out and what was learned, in lines for a person."""
-    left_out = [f"{count:,} {reason}" for reason, count in table.left_out.items()]
+def report(table: FeatureRows, fitted: Fitted, seed: int | None) -> list[str]:
+    """Lines for a person: rows read, rows left out, and the statistics."""
+    left_out = [f"{count:,} {reason}" for reason, count in table.other_languages.items()]
+    left_out += [f"{len(table.bad):,} that cannot be used"] if len(table.bad) else []
     lines = [
-        f"{table.path}: {table.rows:,} rows, {len(table.values):,} used"
-        + (f"; left out: {', '.join(left_out)}" if left_out else "")
+        f"{table.path}: {table.total:,} rows, {len(table.values):,} used"
+        + (f"; left out: {', '.join(left_out)}" if left_out else ""),
+        *table.bad.lines(),
     ]
-    if table.bad_rows:
-        lines.append(bad_rows_report(table.bad_rows))
     if seed is not None:
         lines.append(
-            f"fitted on {fitted.rows:,} of them, the 70 % of seed {seed}, stratified by {table.label_column}"
+            f"fitted on {fitted.rows:,} of them: the 70% of seed {seed}, stratified by {table.label_column}"
         )
     lines += _statistics_table(fitted.scaler)
     low, high = fitted.velocity["low"], fitted.velocity["high"]
     lines.append(f"{table.velocity_column}: {low:,.6g} to {high:,.6g} views per day")
     if fitted.constant:
-        lines.append(f"does not vary in these rows, so its scale is 1: {some(fitted.constant)}")
+        lines.append(f"constant in these rows, so their scale is 1: {listed(fitted.constant)}")
     return lines
 
 
@@ -167,11 +162,11 @@ def _statistics_table(scaler: FeatureScaler) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 1 with a sentence on standard error for a file that cannot be used."""
+    """Returns 0, or 1 with a sentence on stderr for a file that cannot be used."""
     options = _parse(arguments)
     try:
         _run(options)
-    except (TrainingDataError, SavedFileError) as exc:
+    except (DatasetError, CheckpointError) as exc:
         print(exc, file=sys.stderr)
         return 1
     return 0
@@ -181,12 +176,12 @@ def _run(options: argparse.Namespace) -> None:
     saved = read_saved_columns(options.checkpoint)
     out = options.out or options.checkpoint.with_suffix(SIDECAR_SUFFIX)
     if out.resolve() in (options.checkpoint.resolve(), options.training.resolve()):
-        raise TrainingDataError(f"--out {out} is the file that is read; name another one")
+        raise DatasetError(f"--out {out} is one of the files that are read; choose another")
     try:
         features_named(saved.names)
     except UnknownFeatureError as exc:
-        raise TrainingDataError(f"{options.checkpoint}: its scalar_features list {exc}") from exc
-    asked = Asked(
+        raise DatasetError(f"{options.checkpoint}: its scalar_features list {exc}") from exc
+    reading = Reading(
         features=saved.names,
         velocity=options.velocity_column,
         label=options.label_column,
@@ -195,33 +190,40 @@ def _run(options: argparse.Namespace) -> None:
         english_only=options.english_only,
         skip_bad_rows=options.skip_bad_rows,
     )
-    table = read_training_csv(options.training, asked)
+    table = read_feature_rows(options.training, reading)
     fitted = fit(table, saved.names, options.split_seed)
     kept = write_sidecar(out, saved.names, fitted)
     if not saved.are_listed:
-        print(f"{options.checkpoint}: lists no scalar_features; its layout is the first one, and so are they")
+        print(
+            f"{options.checkpoint}: has no scalar_features; its layout is that of the first text-only "
+            "models, "
+            "so the first list of features is used"
+        )
     print("\n".join(report(table, fitted, options.split_seed)))
     for sentence in disagreements(table, saved.names, fitted.scaler.scale_):
-        print(f"LOOK: {sentence}")
-    print(f"{out}: written" + (f"; {some(kept)} kept as it was" if kept else ""))
+        print(f"WARNING: {sentence}")
+    print(f"{out}: written" + (f"; {listed(kept)} kept from the older file" if kept else ""))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m training.fit_stats", description="Fit the statistics that a checkpoint lacks."
+        prog="python -m training.fit_stats",
+        description="Write the feature statistics that an older checkpoint lacks, from its training data.",
     )
-    parser.add_argument("training", type=Path, metavar="TRAINING.csv", help="in UTF-8, plain or gzipped")
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, help="default: beside the checkpoint, where the service looks")
-    parser.add_argument("--english-only", action="store_true", help="only rows whose language is English")
+    parser.add_argument("training", type=Path, metavar="TRAINING.csv", help="a CSV, CSV.gz or Parquet file")
     parser.add_argument(
-        "--split-seed", type=int, metavar="N", help="only the 70 %% of the stratified split with this seed"
+        "--checkpoint", type=Path, default=CHECKPOINT, help="the older checkpoint (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, help="default: beside the checkpoint, where the service reads it")
+    parser.add_argument("--english-only", action="store_true", help="use only rows whose language is English")
+    parser.add_argument(
+        "--split-seed", type=int, metavar="N", help="use only the 70%% of the stratified split with this seed"
     )
     parser.add_argument("--velocity-column", metavar="NAME", help="views per day; default: view_velocity")
     parser.add_argument("--label-column", metavar="NAME", help="viral or not; default: is_viral")
     parser.add_argument("--language-column", metavar="NAME", help="default: language")
     parser.add_argument(
-        "--skip-bad-rows", action="store_true", help="leave out what cannot be used, and say so"
+        "--skip-bad-rows", action="store_true", help="leave out and report rows that cannot be used"
     )
     return parser.parse_args(arguments)
 

@@ -1,6 +1,7 @@
-"""Whether a training CSV's derived columns are what the service will compute from a request.
+"""Checks that a training file's derived columns are what the service computes from a request.
 
-A head trained on rates in per cent, or on another idea of the weekend, gives wrong scores without an error.
+A head trained on rates in percent, or with another definition of the weekend, gives wrong scores without an
+error.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import numpy as np
 
 from features.columns import Columns, FloatArray
 from features.registry import MILES_V0, features_named
-from training.fit_stats.training_csv import TrainingTable
+from training.fit_stats.feature_rows import FeatureRows
 
 DERIVED = (
     "engagement_rate",
@@ -23,14 +24,14 @@ DERIVED = (
 )
 FROM_TITLE = ("title_length", "has_emoji")
 HOURS_PER_DAY = 24
-# Of a column's standard deviation: more than rounding in a file makes, less than moves a score.
+# A part of the column's standard deviation: above rounding in a file, below what changes a score.
 TOLERANCE = 0.05
 
 
-def disagreements(table: TrainingTable, names: Sequence[str], scale: FloatArray) -> list[str]:
-    """One sentence for each column of the first list that the service computes otherwise; (F,) `scale`.
+def disagreements(table: FeatureRows, names: Sequence[str], scale: FloatArray) -> list[str]:
+    """A sentence for each column of the first list that the service computes differently; `scale` is (F,).
 
-    Empty for other lists, whose raw columns a training CSV does not hold.
+    Empty for other lists, whose raw columns a training file does not have.
     """
     if set(names) != set(MILES_V0):
         return []
@@ -46,15 +47,16 @@ def disagreements(table: TrainingTable, names: Sequence[str], scale: FloatArray)
         if rows.size:
             first = rows[0]
             found.append(
-                f"{feature.name} is not what the service computes, {feature.formula}, in {rows.size:,} of "
-                f"{len(given):,} rows; the first is row {table.row_numbers[first]}: {given[first]:g} in the "
+                f"{feature.name} differs from what the service computes ({feature.formula}) in "
+                f"{rows.size:,} of "
+                f"{len(given):,} rows. The first is row {table.row_numbers[first]}: {given[first]:g} in the "
                 f"file, {computed[first]:g} computed."
             )
     return found
 
 
 def _raw_columns(column: dict[str, FloatArray], titles: list[str] | None) -> Columns:
-    """What the formulas read, from the columns that hold it."""
+    """The formulas' inputs, from the columns that hold them."""
     unknown = np.full(len(column["views"]), np.nan)
     texts = titles if titles is not None else [""] * len(unknown)
     return Columns(

@@ -1,7 +1,7 @@
-"""Which scalar columns a `torch.save` file was trained on, read without torch and without running the file.
+"""Reads the scalar columns of a `torch.save` file, without torch and without running any of its code.
 
-A pickle names the functions that rebuild its objects. Here none of them is ever looked up: whatever a file
-names is replaced by `_Inert`, so that reading it can do nothing but build dicts, lists, texts and numbers.
+A pickle names the functions that rebuild its objects. None of them is looked up here: each is replaced by
+`_Inert`, so that reading a file only builds dicts, lists, strings and numbers.
 """
 
 import pickle
@@ -12,29 +12,26 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from features.registry import MILES_V0
-from training.fit_stats.columns import some
+from model.checkpoint.file import CheckpointError
+from training.data.cells import listed
 
-LARGEST_PICKLE = 64 * 2**20  # the names and shapes of a large network are 100 kB
+MAX_PICKLE_BYTES = 64 * 2**20  # the names and shapes of a large network are 100 kB
 LEGACY_PREAMBLE = 3  # magic number, version and machine, each a pickle of its own
 FUSION = "fusion.0.weight"
 WORDS = "text_encoder.bert.embeddings.word_embeddings.weight"
 SHAPE = 2  # of a tensor's rebuilding arguments: storage, offset, shape, strides, ...
 
 
-class SavedFileError(Exception):
-    """A checkpoint that does not tell its columns: names the file, what it holds and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class SavedColumns:
-    """The scalar columns in order; `are_listed` is False where they follow from the layout alone."""
+    """The scalar columns in order. `are_listed` is False if they follow from the file's layout."""
 
     names: tuple[str, ...]
     are_listed: bool
 
 
 class _Inert:
-    """Stands for any object of a file and does nothing, whatever the pickle asks of it."""
+    """Stands for any object of a file, and does nothing."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -58,28 +55,25 @@ class _InertUnpickler(pickle.Unpickler):
 
 
 def read_saved_columns(path: Path) -> SavedColumns:
-    """What `scalar_features` lists, or the first list where a file of that layout lists nothing.
-
-    Raises `SavedFileError`.
-    """
+    """The file's `scalar_features`, or the first list for the first layout. Raises `CheckpointError`."""
     contents = _contents(path)
     if not isinstance(contents, dict):
-        raise SavedFileError(f"{path}: holds no dict, expected a checkpoint with model_state_dict")
+        raise CheckpointError(f"{path}: is not a dict, expected a checkpoint with model_state_dict")
     if contents.get("feature_stats") and contents.get("velocity"):
-        raise SavedFileError(
-            f"{path}: holds its own feature_stats and velocity, which win over any sidecar. There is nothing "
-            "to fit; serve it as it is."
+        raise CheckpointError(
+            f"{path}: has its own feature_stats and velocity, which take precedence over a sidecar. There is "
+            "nothing to fit; serve it as it is."
         )
     names = contents.get("scalar_features")
     if names:
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise SavedFileError(f"{path}: scalar_features is no list of names; save it as one")
+            raise CheckpointError(f"{path}: scalar_features is not a list of names; save it as one")
         return SavedColumns(tuple(names), are_listed=True)
     return _by_layout(path, contents)
 
 
 def _by_layout(path: Path, contents: dict[Any, Any]) -> SavedColumns:
-    """The first trained file, and nothing else, is told by its shapes: text, and eighteen columns."""
+    """The first layout is known by its shapes: text without images, and eighteen columns."""
     weights = next(
         (contents[key] for key in ("model_state_dict", "state_dict") if isinstance(contents.get(key), dict)),
         contents,
@@ -89,10 +83,10 @@ def _by_layout(path: Path, contents: dict[Any, Any]) -> SavedColumns:
     has_images = any(name.startswith("vision_encoder.") for name in shapes)
     if fusion and words and not has_images and fusion[1] - words[1] == len(MILES_V0):
         return SavedColumns(MILES_V0, are_listed=False)
-    raise SavedFileError(
-        f"{path}: has no scalar_features, and is not the first text-only layout, whose columns are known "
-        f"(fusion.0.weight {fusion}, expected {len(MILES_V0)} columns more than the text's "
-        f"{words[1] if words else 'unknown'} and no vision_encoder.*). It holds {some(_keys(contents))}. "
+    raise CheckpointError(
+        f"{path}: has no scalar_features, and is not of the first text-only layout, whose columns are known "
+        f"(fusion.0.weight is {fusion}, expected {len(MILES_V0)} columns more than the text's "
+        f"{words[1] if words else 'unknown'}, and no vision_encoder.*). It has {listed(_keys(contents))}. "
         "Add scalar_features, the column names in order, to the file."
     )
 
@@ -120,10 +114,10 @@ def _contents(path: Path) -> Any:
         with path.open("rb") as file:
             return _of_zip(file) if zipfile.is_zipfile(file) else _of_legacy(file)
     except OSError as exc:
-        raise SavedFileError(f"{path}: cannot be read ({exc.strerror or exc}); name the checkpoint") from exc
+        raise CheckpointError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
     except Exception as exc:
-        # A damaged pickle raises whatever its bytes spell; whatever that is, the file is at fault.
-        raise SavedFileError(
+        # A damaged pickle can raise any exception; in every case the file is at fault.
+        raise CheckpointError(
             f"{path}: is truncated or not a torch.save file ({type(exc).__name__}). Copy it again."
         ) from exc
 
@@ -131,14 +125,14 @@ def _contents(path: Path) -> Any:
 def _of_zip(file: BinaryIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         entry = next(info for info in archive.infolist() if info.filename.endswith("data.pkl"))
-        if entry.file_size > LARGEST_PICKLE:
+        if entry.file_size > MAX_PICKLE_BYTES:
             raise ValueError(entry.file_size)
         with archive.open(entry) as pickled:
             return _InertUnpickler(pickled).load()
 
 
 def _of_legacy(file: BinaryIO) -> Any:
-    """What torch wrote before it wrote zips: four pickles in a row."""
+    """torch's format before zip files: four pickles in a row."""
     file.seek(0)
     for _ in range(LEGACY_PREAMBLE):
         _InertUnpickler(file).load()

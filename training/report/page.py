@@ -126,7 +126,7 @@ def _table(findings: Findings) -> str:
 
 def _data_notes(dataset: Dataset) -> list[str]:
     """What was found in the file, and every row that was left out."""
-    split = [f"Split: {dataset.split_account}."] if dataset.split_account else []
+    split = [f"Split: {dataset.split_method}."] if dataset.split_method else []
     left_out = (
         [f"{dataset.purged_rows:,} rows lie between the splits and were left out."]
         if dataset.purged_rows

@@ -81,7 +81,7 @@ def test_an_input_from_a_column_of_the_future_is_refused(tmp_path, table, column
     for row in table:
         row["views_per_day"] = "1"
     said = refused(tmp_path, table, columns={"like_count": column})
-    assert f"like_count is read from {column}, which holds what happens later" in said
+    assert f"like_count is read from {column}, which is measured after observed_at" in said
 
 
 def test_counts_that_were_copied_onto_all_snapshots_are_refused(tmp_path, table):
@@ -92,4 +92,4 @@ def test_counts_that_were_copied_onto_all_snapshots_are_refused(tmp_path, table)
         row["view_count"] = last[row["video_id"]]
     said = refused(tmp_path, table)
     assert "view_count is the same in all snapshots of" in said
-    assert "tells the future" in said
+    assert "was read after observed_at" in said

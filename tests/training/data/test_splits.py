@@ -17,7 +17,7 @@ def table():
 def test_later_videos_are_the_test(tmp_path, table):
     """Train is seen first, then val, then test; no video is in two, and no target reaches into the next."""
     found = read_dataset(write_csv(tmp_path / "rows.csv", table))
-    assert found.split_account == BY_TIME
+    assert found.split_method == BY_TIME
     first = {name: min(video.observed_at for video in found.split(name).videos) for name in SPLITS}
     last = {name: max(video.observed_at for video in found.split(name).videos) for name in SPLITS}
     assert last["train"] + timedelta(hours=24) <= first["val"]
@@ -47,7 +47,7 @@ def test_rows_without_times_are_dealt_by_the_seed(tmp_path, table):
     bare = [{name: row[name] for name in row if not name.endswith("_at")} for row in table]
     path = write_csv(tmp_path / "rows.csv", bare)
     once, again = read_dataset(path), read_dataset(path)
-    assert once.split_account == BY_SEED
+    assert once.split_method == BY_SEED
     assert once.test.video_ids == again.test.video_ids
     assert not set(once.train.video_ids) & set(once.test.video_ids)
 
@@ -62,5 +62,5 @@ def test_a_split_that_ignores_time_is_told(tmp_path):
 
 def test_too_few_videos_are_refused(tmp_path, table):
     """A handful of rows gives no three splits, and the error says what to bring."""
-    with pytest.raises(DatasetError, match=r"no rows of the split|are viral; expected some"):
+    with pytest.raises(DatasetError, match=r"has no rows|are viral, expected some"):
         read_dataset(write_csv(tmp_path / "rows.csv", table[:4]))
