@@ -121,16 +121,11 @@ def refusal(figures: Figures) -> str | None:
     """Every limit that these figures miss, with both numbers; None when they pass."""
     found = {name: value for name, value in asdict(figures).items() if value is not None}
     # NaN is within no limit, so a graph that computes NaN does not pass.
-    missed = {name: f"at most {limit:g}" for name, limit in MAXIMA.items() if not found[name] <= limit}
-    missed |= {
-        name: f"at least {limit:g}"
-        for name, limit in MINIMA.items()
-        if name in found and not found[name] >= limit
-    }
-    return (
-        "; ".join(f"{name} is {found[name]:.4g}, {words} is allowed" for name, words in missed.items())
-        or None
-    )
+    high = {name: f"at most {limit:g}" for name, limit in MAXIMA.items() if not found[name] <= limit}
+    compared = {name: limit for name, limit in MINIMA.items() if name in found}
+    low = {name: f"at least {limit:g}" for name, limit in compared.items() if not found[name] >= limit}
+    missed = (high | low).items()
+    return "; ".join(f"{name} is {found[name]:.4g}, {words} is allowed" for name, words in missed) or None
 
 
 def velocity_floor(velocity: Velocity) -> float:

@@ -1,10 +1,10 @@
 """A compiled model on disk: its graphs and their manifest, beside the checkpoint that they were made from.
 
     models/compiled/<sha256 of the checkpoint, 16 digits>/
-        bundle.json                  the model card, precision per tower, the fidelity report, sha256 of
-        each file text.xml    text.bin         rows of token ids to text vectors image.xml   image.bin
-        uint8 pixels to the image vector (absent in a text-only model) fusion.xml  fusion.bin       vectors
-        and scalars to probability and velocity
+        bundle.json                  model card, precision per tower, fidelity report, sha256 of each file
+        text.xml    text.bin         rows of token ids to text vectors
+        image.xml   image.bin        uint8 pixels to the image vector (absent in a text-only model)
+        fusion.xml  fusion.bin       vectors and scalars to probability and velocity
 
 Read without torch.
 """
@@ -90,12 +90,10 @@ def read_bundle(directory: Path) -> Bundle:
     bundle = Bundle(directory, manifest.card, dict(manifest.precision), neutral, manifest.report)
     towers = towers_of(bundle.card)
     graphs = {f"{tower}{suffix}" for tower in towers for suffix in (".xml", ".bin")}
-    for what, missing in (
-        ("file", graphs - manifest.files.keys()),
-        ("precision", set(towers) - bundle.precision.keys()),
-    ):
+    unlisted = {"file": graphs - manifest.files.keys(), "precision": set(towers) - bundle.precision.keys()}
+    for kind, missing in unlisted.items():
         if missing:
-            raise BundleError(f"{path}: lists no {what} {', '.join(sorted(missing))}. {AGAIN}")
+            raise BundleError(f"{path}: lists no {kind} for {', '.join(sorted(missing))}. {AGAIN}")
     if len(neutral) != bundle.card.config.image_dim:
         raise BundleError(
             f"{path}: its neutral image has {len(neutral)} numbers, its image tower gives "
