@@ -27,7 +27,7 @@ from serving.http.schemas import BatchRequest, BatchResponse, PredictRequest, Pr
 from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.predictor import Predictor
 from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep
-from serving.observability.metrics import Telemetry
+from serving.observability.metrics import Metrics
 from serving.observability.tracing import FASTAPI_OFF
 from serving.process.server import run
 from serving.scoring.admission import Admission
@@ -43,7 +43,7 @@ async def predict(
 ) -> PredictResponse:
     """Score one video; `?timings=1` says where the time went."""
     prediction = await predictor.predict(body.to_domain(), request.scope["deadline"])
-    request.state.telemetry.count_prediction(prediction)
+    request.state.metrics.count_prediction(prediction)
     if timings:
         response.headers["Server-Timing"] = prediction.watch.server_timing()
     return PredictResponse.of(prediction, timings)
@@ -56,7 +56,7 @@ async def predict_batch(
     """Score up to 256 videos; `Accept: application/x-ndjson` streams each line as it is ready."""
     started = time.perf_counter()
     predictor.require_ready()
-    entries = score_each(predictor, body.videos, request.scope, request.state.telemetry, timings=timings)
+    entries = score_each(predictor, body.videos, request.scope, request.state.metrics, timings=timings)
     if NDJSON in request.headers.get("accept", ""):
         lines = (json.dumps({"index": index, **entry.model_dump()}) + "\n" async for index, entry in entries)
         return StreamingResponse(lines, media_type=NDJSON)
@@ -70,7 +70,7 @@ async def predict_batch(
 @router.post(EXPLAIN, responses=PROBLEMS)
 async def explain(body: ExplainRequest, request: Request, predictor: PredictorDep) -> ExplainResponse:
     """Score one video, say what moved the score, and score up to 16 changes of it."""
-    return await explain_one(body, predictor, request.scope, request.state.telemetry)
+    return await explain_one(body, predictor, request.scope, request.state.metrics)
 
 
 @router.head("/", include_in_schema=False)
@@ -109,7 +109,7 @@ async def ready(predictor: PredictorDep) -> Response:
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
-    return Response(request.state.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(request.state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 def create_app(
@@ -119,15 +119,15 @@ def create_app(
 ) -> FastAPI:
     """The app. It loads the model beside answering; `on_failure` hears why it has none, or none any more."""
     settings = settings or Settings.from_environment()
-    telemetry = Telemetry()
-    admission = Admission(settings.max_queue_size, telemetry.registry)
+    metrics = Metrics()
+    admission = Admission(settings.max_queue_size, metrics.registry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with Predictor.open(settings, admission, on_failure, engine_factory) as predictor:
-            telemetry.watch(predictor)
-            reloader = Reloader(predictor, telemetry.registry)
-            yield {"predictor": predictor, "telemetry": telemetry, "reloader": reloader}
+            metrics.watch(predictor)
+            reloader = Reloader(predictor, metrics.registry)
+            yield {"predictor": predictor, "metrics": metrics, "reloader": reloader}
 
     app = FastAPI(
         title=MODEL_NAME,
@@ -140,7 +140,7 @@ def create_app(
     app.include_router(router)
     app.mount("/page", PageFiles())
     install_error_handlers(app)
-    install_middleware(app, settings, telemetry, admission)
+    install_middleware(app, settings, metrics, admission)
     return app
 
 

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import create_app
 from preprocessing.image import ImageLimits, ImageSpec, decode_image
-from serving.observability.metrics import Telemetry, configure_logging
+from serving.observability.logs import configure_logging
+from serving.observability.metrics import Metrics
 from serving.scoring import pipeline
 from serving.scoring.drift import DriftWindow
 from serving.settings import Settings
@@ -67,7 +68,7 @@ class Deadline:
 def create_unguarded(settings: Settings) -> ASGIApp:
     """The app without its guards; changes the modules of the process that calls it, which is its own."""
     pipeline.DecodePool = DecodeThreads  # type: ignore[assignment,attr-defined]
-    Telemetry.count_prediction = lambda *_: None  # type: ignore[method-assign]
+    Metrics.count_prediction = lambda *_: None  # type: ignore[method-assign]
     DriftWindow.observe = lambda *_: None  # type: ignore[method-assign]
     app = create_app(settings)
     app.user_middleware.clear()

@@ -18,7 +18,7 @@ from model.compiled.bundle import Bundle
 from model.engine import Vectors
 from serving.errors import EngineFailedError
 from serving.lifecycle.loading import EngineFactory
-from serving.observability.metrics import configure_logging
+from serving.observability.logs import configure_logging
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.towers import TowerName
 from serving.settings import Settings

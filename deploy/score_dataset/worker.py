@@ -19,7 +19,7 @@ from serving.errors import MilesError, ModalityRequiredError
 from serving.http.batch import checked
 from serving.http.schemas import FailedItem, PredictResponse
 from serving.lifecycle.predictor import HEALTHY, Predictor, thumbnail_policy
-from serving.observability.metrics import configure_logging
+from serving.observability.logs import configure_logging
 from serving.scoring.admission import Admission
 from serving.settings import Settings
 

@@ -11,7 +11,7 @@ from serving.http.problems import instance_of, invalid_fields, problem, problem_
 from serving.http.rate_limit import Allowance
 from serving.http.schemas import FailedItem, PredictRequest, PredictResponse
 from serving.lifecycle.predictor import Predictor
-from serving.observability.metrics import Telemetry
+from serving.observability.metrics import Metrics
 from serving.scoring.pipeline import Prediction
 
 Entry = PredictResponse | FailedItem
@@ -21,7 +21,7 @@ async def score_each(
     predictor: Predictor,
     videos: Sequence[Any],
     scope: Scope,
-    telemetry: Telemetry,
+    metrics: Metrics,
     *,
     timings: bool = False,
     schema: type[PredictRequest] = PredictRequest,
@@ -51,7 +51,7 @@ async def score_each(
     requests = [request.to_domain() for request in accepted.values()]
     async for position, outcome in predictor.predict_each(requests, scope.get("deadline")):
         if isinstance(outcome, Prediction):
-            telemetry.count_prediction(outcome)
+            metrics.count_prediction(outcome)
             yield indices[position], PredictResponse.of(outcome, timings)
         else:
             yield indices[position], _failed(outcome, instance)

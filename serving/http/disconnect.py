@@ -1,7 +1,7 @@
-"""A client that hangs up takes its work along, as plain ASGI.
+"""Cancels a scoring request when its client disconnects.
 
-A server tells of a disconnect only to who asks, and a route that computes does not ask. So this asks in its
-stead once the body has been read, and cancels the route: what waits in a queue is dropped there.
+An ASGI server reports a disconnect only from `receive`, which a computing route does not call. So this calls
+it once the body has been read, and cancels the route, which drops its videos from the queues.
 """
 
 import asyncio
@@ -11,21 +11,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.http.paths import is_scoring
 
 
-class Departures:
-    """Cancels a scoring request whose client has left."""
+class CancelOnDisconnect:
+    """Middleware that cancels a scoring request when its client disconnects."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_scoring(scope):
-            await _Visit(receive).run(self._app, scope, send)
+            await _Exchange(receive).run(self._app, scope, send)
         else:
             await self._app(scope, receive, send)
 
 
-class _Visit:
-    """One request, from its last byte to its answer."""
+class _Exchange:
+    """One request, from its last byte to its response."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -38,15 +38,15 @@ class _Visit:
         assert route is not None, "a server runs each request in a task"
         self._route = route
 
-        async def send_and_note(message: Message) -> None:
-            # Before it is sent: from then on the server calls it a disconnect too.
+        async def send_and_watch(message: Message) -> None:
+            # Set before sending: the server reports a disconnect after the last byte, too.
             self._is_answered = message["type"] == "http.response.body" and not message.get(
                 "more_body", False
             )
             await send(message)
 
         try:
-            await app(scope, self.receive, send_and_note)
+            await app(scope, self.receive, send_and_watch)
         except asyncio.CancelledError:
             if not self._has_left or route.uncancel():
                 raise  # the server is shutting down
@@ -56,7 +56,7 @@ class _Visit:
                 self._watch.cancel()
 
     async def receive(self) -> Message:
-        """What the server says; after the body's end that can only be that the client left."""
+        """The server's next message; after the body that can only be a disconnect."""
         if self._watch is not None:
             return await asyncio.shield(self._watch)
         message = await self._receive()

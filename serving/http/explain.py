@@ -11,7 +11,7 @@ from serving.http.batch import score_each
 from serving.http.problems import Problem
 from serving.http.schemas import EXAMPLE, Explanation, FailedItem, PredictRequest, PredictResponse, Text
 from serving.lifecycle.predictor import Predictor
-from serving.observability.metrics import Telemetry
+from serving.observability.metrics import Metrics
 from serving.scoring.pipeline import ScoringRequest
 
 MAX_CHANGES = 16
@@ -95,14 +95,14 @@ class ExplainResponse(PredictResponse):
 
 
 async def explain_one(
-    body: ExplainRequest, predictor: Predictor, scope: Scope, telemetry: Telemetry
+    body: ExplainRequest, predictor: Predictor, scope: Scope, metrics: Metrics
 ) -> ExplainResponse:
     """The answer to `/explain`: the video first, so that its towers' vectors are known to its changes."""
     prediction = await predictor.predict(body.to_domain(), scope["deadline"])
-    telemetry.count_prediction(prediction)
+    metrics.count_prediction(prediction)
     what_if = body.what_if or []
     changed = [body.changed(changes) for changes in what_if]
-    entries = score_each(predictor, changed, scope, telemetry, schema=_ChangedRequest, counted=0)
+    entries = score_each(predictor, changed, scope, metrics, schema=_ChangedRequest, counted=0)
     finished = {index: entry async for index, entry in entries}
     answer = PredictResponse.of(prediction)
     return ExplainResponse(

@@ -1,7 +1,7 @@
 """What happens to every request before its route, as plain ASGI: id, log line, deadline, last resort.
 
 From the outside in: CORS (on every answer, errors included), `RequestContext`, then who may not pass:
-`ApiKeys`, `RateLimit`, `FullHouse`, `BodyGuard`; and `Departures` around the app.
+`ApiKeys`, `RateLimit`, `LoadShedding`, `BodyGuard`; and `CancelOnDisconnect` around the app.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.auth import ApiKeys
 from serving.http.body_limits import BodyGuard
-from serving.http.disconnect import Departures
+from serving.http.disconnect import CancelOnDisconnect
 from serving.http.paths import SCORING, is_scoring
 from serving.http.problems import answer_to, problem_response
 from serving.http.rate_limit import RateLimit, RateLimiter
-from serving.observability.metrics import Telemetry
+from serving.observability.metrics import Metrics
 from serving.observability.tracing import install_tracing
 from serving.scoring.admission import Admission
 from serving.settings import Settings
@@ -32,17 +32,17 @@ ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger()
 
 
-def install_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry, admission: Admission) -> None:
+def install_middleware(app: FastAPI, settings: Settings, metrics: Metrics, admission: Admission) -> None:
     """Put the middleware around `app`; the last added is the outermost."""
-    app.add_middleware(Departures)
+    app.add_middleware(CancelOnDisconnect)
     app.add_middleware(BodyGuard, max_bytes=settings.max_request_bytes, timeout_s=settings.receive_timeout_s)
-    app.add_middleware(FullHouse, admission=admission)
+    app.add_middleware(LoadShedding, admission=admission)
     if settings.rate_limit:
-        limiter = RateLimiter(settings.rate_limit, telemetry.registry)
+        limiter = RateLimiter(settings.rate_limit, metrics.registry)
         app.add_middleware(RateLimit, limiter=limiter, trusted=settings.trusted_proxies)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in settings.api_keys])
-    app.add_middleware(RequestContext, telemetry=telemetry, timeout_s=settings.request_timeout_s)
+    app.add_middleware(RequestContext, metrics=metrics, timeout_s=settings.request_timeout_s)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin for origin in settings.cors_origins if "*" not in origin or origin == "*"],
@@ -51,7 +51,7 @@ def install_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry, a
         allow_headers=["*"],
         expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "RateLimit", "RateLimit-Policy"],
     )
-    install_tracing(app, telemetry.tracing)
+    install_tracing(app, metrics.tracing)
 
 
 def _wildcards(origins: Sequence[str]) -> str | None:
@@ -65,9 +65,9 @@ def _wildcards(origins: Sequence[str]) -> str | None:
 class RequestContext:
     """Gives a request its id and deadline, logs and counts its answer, and answers for what nobody caught."""
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, timeout_s: float) -> None:
         self._app = app
-        self._telemetry = telemetry
+        self._metrics = metrics
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,11 +111,11 @@ class RequestContext:
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = _route(scope)
-        self._telemetry.requests.labels(route, _method(scope), status).inc()
-        self._telemetry.latency.labels(route).observe(seconds)
+        self._metrics.requests.labels(route, _method(scope), status).inc()
+        self._metrics.latency.labels(route).observe(seconds)
 
 
-class FullHouse:
+class LoadShedding:
     """Refuses scoring requests before anything of them is read while no place is free, as plain ASGI."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:

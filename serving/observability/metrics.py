@@ -1,58 +1,77 @@
-"""Logs and metrics. No user text, no full URL and no address ever goes into either."""
+"""Prometheus metrics: counted as requests are answered, or read off the predictor when they are scraped."""
 
-import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
 
-import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.registry import Collector
 
-from serving.lifecycle.predictor import Predictor
-from serving.observability.readings import Readings
+from serving.lifecycle.predictor import HEALTHY, Predictor
 from serving.observability.tracing import Tracing
 from serving.scoring.cache import VectorCache
-from serving.scoring.pipeline import Prediction
+from serving.scoring.model import LoadedModel
+from serving.scoring.pipeline import Pipeline, Prediction
+from serving.scoring.shared_cache import SharedCache
 from serving.scoring.towers import Modality, ModalityReport
 
 STAGE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 LOG10_BUCKETS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 9.0)
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 16, 32, 64, 128, 256)
+MAX_LABEL_LENGTH = 64  # a checkpoint's origin is free text
+PACKAGES = ("openvino", "fastapi", "numpy")
 
 
-class Telemetry:
-    """The metrics of one app; two apps in one process count apart."""
+class Metrics:
+    """The metrics of one app; two apps in one process have separate registries."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.tracing = Tracing.from_environment()
         ProcessCollector(registry=self.registry)
         self.requests = self._counter(
-            "miles_requests", "Answers by route, method and status.", ["route", "method", "status"]
+            "miles_requests", "Responses by route, method and status.", ["route", "method", "status"]
         )
         self.latency = self._histogram(
-            "miles_request_seconds", "From request to the answer's first byte.", LATENCY_BUCKETS, ["route"]
+            "miles_request_seconds", "Time to the first byte of the response.", LATENCY_BUCKETS, ["route"]
         )
         self.stages = self._histogram(
-            "miles_stage_seconds", "Time of one request by stage; stages overlap.", STAGE_BUCKETS, ["stage"]
+            "miles_stage_seconds",
+            "Time of a scored video per stage; stages overlap.",
+            STAGE_BUCKETS,
+            ["stage"],
         )
         self.cache_lookups = self._counter(
             "miles_cache_lookups",
-            "Scored videos by tower, and whether its output was known.",
+            "Cache lookups of scored videos by tower and outcome.",
             ["tower", "outcome"],
         )
         self.modalities = self._counter(
             "miles_modalities", "Scored videos by modality and its state.", ["modality", "state"]
         )
         self.thumbnails = self._counter(
-            "miles_thumbnails", "Scored videos by what became of their thumbnail.", ["outcome"]
+            "miles_thumbnails", "Scored videos by outcome of their thumbnail.", ["outcome"]
         )
-        self.scores = self._histogram("miles_viral_score", "Scores given.", SCORE_BUCKETS)
+        self.scores = self._histogram("miles_viral_score", "Viral scores.", SCORE_BUCKETS)
         self.velocities = self._histogram(
-            "miles_velocity_log10",
-            "log10 of the views per day predicted, 0 for one and fewer.",
-            LOG10_BUCKETS,
+            "miles_velocity_log10", "log10 of the predicted views per day, 0 for 1 and below.", LOG10_BUCKETS
         )
 
     def _counter(self, name: str, description: str, labels: Sequence[str]) -> Counter:
@@ -64,7 +83,7 @@ class Telemetry:
         return Histogram(name, description, labels, buckets=buckets, registry=self.registry)
 
     def count_prediction(self, prediction: Prediction) -> None:
-        """Count a score, what it rested on and what it took; trace it where traces are asked for."""
+        """Count a scored video, and trace it if tracing is on."""
         for modality, report in prediction.modalities.items():
             self.modalities.labels(modality, report.state).inc()
         towers: tuple[Modality, ...] = ("text", "image")
@@ -73,7 +92,7 @@ class Telemetry:
                 outcome = "hit" if tower in prediction.watch.cached else "miss"
                 self.cache_lookups.labels(tower, outcome).inc()
         for stage, seconds in prediction.watch.seconds.items():
-            if seconds:  # a stage that this request did not need says nothing about those that did
+            if seconds:  # stages that this request skipped would distort the histogram
                 self.stages.labels(stage).observe(seconds)
         self.thumbnails.labels(_outcome(prediction.modalities["image"])).inc()
         self.scores.observe(prediction.viral_score)
@@ -82,17 +101,21 @@ class Telemetry:
             self.tracing.record(prediction.watch)
 
     def watch(self, predictor: Predictor) -> None:
-        """Tell what `predictor` is and does whenever the metrics are read."""
-        self.registry.register(Readings(predictor))
+        """Expose the state of `predictor` and its cache."""
+        self.registry.register(PredictorCollector(predictor))
         self.watch_cache(predictor.cache)
 
     def watch_cache(self, cache: VectorCache) -> None:
-        """Tell the size of `cache` whenever the metrics are read."""
+        """Expose the size of `cache`."""
         for name, description, read in (
-            ("miles_cache_bytes", "Memory held by tower outputs.", lambda: cache.bytes),
-            ("miles_cache_entries", "Tower outputs held.", lambda: cache.entries),
-            ("miles_cache_evictions", "Tower outputs given up for newer ones.", lambda: cache.evictions),
-            ("miles_cache_collapsed", "Waits for identical work in flight.", lambda: cache.collapsed),
+            ("miles_cache_bytes", "Memory used by cached tower outputs.", lambda: cache.bytes),
+            ("miles_cache_entries", "Cached tower outputs.", lambda: cache.entries),
+            ("miles_cache_evictions", "Tower outputs evicted from the cache.", lambda: cache.evictions),
+            (
+                "miles_cache_collapsed",
+                "Lookups that waited for identical work in flight.",
+                lambda: cache.collapsed,
+            ),
         ):
             Gauge(name, description, registry=self.registry).set_function(read)
 
@@ -102,32 +125,94 @@ class Telemetry:
 
 
 def _outcome(image: ModalityReport) -> str:
-    """`used`, `missing`, or why the thumbnail failed: one of the few reasons that its errors name."""
+    """`used`, `missing`, or the reason why the thumbnail failed."""
     return image.reason or "failed" if image.state == "failed" else image.state
 
 
-def configure_logging(log_format: Literal["json", "console"], level: str) -> None:
-    """Route structlog and the standard library's loggers through one renderer, to standard error."""
-    shared: list[Callable[..., Any]] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+class PredictorCollector(Collector):
+    """Reads a predictor's state when the metrics are scraped, so that requests pay nothing."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self._build = {"python": python_version(), **{name: _version(name) for name in PACKAGES}}
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names are checked at exposition, and most metrics need a loaded model."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The current values; those of the model once it is loaded."""
+        ready = self._predictor.status == HEALTHY
+        yield GaugeMetricFamily("miles_ready", "1 if requests can be scored.", float(ready))
+        yield InfoMetricFamily("miles_build", "Versions of Python and the main packages.", self._build)
+        if self._predictor.shared_cache is not None:
+            yield from _shared_cache(self._predictor.shared_cache)
+        pipeline = self._predictor.pipeline
+        if pipeline is not None:
+            yield _model_info(pipeline.model)
+            yield from _queues(pipeline)
+            yield from _drift(pipeline)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _model_info(model: LoadedModel) -> Metric:
+    labels = {
+        "version": model.version,
+        "sha256": model.card.sha256[:16],
+        "engine": model.engine.name,
+        "precision": model.engine.precision,
+        "weights": str(model.card.provenance.get("source", "owner"))[:MAX_LABEL_LENGTH],
+    }
+    return InfoMetricFamily("miles_model", "The model in service.", labels)
+
+
+def _queues(pipeline: Pipeline) -> Iterable[Metric]:
+    depth = GaugeMetricFamily("miles_queue_depth", "Videos waiting for a step.", labels=["step"])
+    sizes = HistogramMetricFamily("miles_batch_size", "Videos per forward pass of a step.", labels=["step"])
+    for step, queue in pipeline.queues.items():
+        depth.add_metric([step], queue.depth)
+        sizes.add_metric([step], _buckets(queue.batches), sum(size * n for size, n in queue.batches.items()))
+    return depth, sizes
+
+
+def _buckets(batches: Mapping[int, int]) -> list[tuple[str, float]]:
+    """Cumulative counts of the batches up to each size."""
+    below = [
+        (f"{bound:.1f}", sum(n for size, n in batches.items() if size <= bound)) for bound in BATCH_BUCKETS
     ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    return [*below, ("+Inf", sum(batches.values()))]
+
+
+def _shared_cache(cache: SharedCache) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        "miles_shared_cache_up",
+        "1 if the shared cache is in use, 0 while it is bypassed.",
+        float(cache.is_up),
     )
-    last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if log_format == "json":
-        last.append(structlog.processors.dict_tracebacks)
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*last, renderer])
+    for name, description, counts in (
+        ("miles_shared_cache_lookups", "Lookups in the shared cache by outcome.", cache.lookups),
+        ("miles_shared_cache_writes", "Writes to the shared cache by outcome.", cache.writes),
+    ):
+        family = CounterMetricFamily(name, description, labels=["outcome"])
+        for outcome, count in counts.items():
+            family.add_metric([outcome], count)
+        yield family
+
+
+def _drift(pipeline: Pipeline) -> Iterable[Metric]:
+    rows = GaugeMetricFamily("miles_drift_rows", "Scored videos in the drift window.")
+    rows.add_metric([], pipeline.drift.rows)
+    psi = GaugeMetricFamily(
+        "miles_drift_psi",
+        "Population stability index of recent videos against the training data.",
+        labels=["feature"],
     )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(level.upper())
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
+    for feature, index in pipeline.drift.stability().items():
+        psi.add_metric([feature], index)
+    return rows, psi

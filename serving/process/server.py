@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.lifecycle.reload import Reloader
-from serving.observability.metrics import configure_logging
+from serving.observability.logs import configure_logging
 from serving.process.connections import guarded
 from serving.settings import Settings, SettingsError
 

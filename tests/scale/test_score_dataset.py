@@ -11,7 +11,7 @@ from deploy.score_dataset.worker import AT_ONCE
 from serving.http.batch import score_each
 from serving.http.schemas import PredictResponse
 from serving.lifecycle.predictor import Predictor
-from serving.observability.metrics import Telemetry
+from serving.observability.metrics import Metrics
 from serving.scoring.admission import Admission
 from serving.settings import Settings
 from tests.scale.crowded_host import crowded_host
@@ -30,9 +30,9 @@ async def answers(source: Path, model: Path) -> dict[int, PredictResponse]:
     table = opened_table(source)
     fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
     settings = Settings(checkpoint=str(model), threads=1, max_batch_size=1)
-    telemetry = Telemetry()
+    metrics = Metrics()
     found = {}
-    async with Predictor.open(settings, Admission(1000, telemetry.registry)) as predictor:
+    async with Predictor.open(settings, Admission(1000, metrics.registry)) as predictor:
         await asyncio.wait([predictor._loading])  # type: ignore[list-item]
         rows = [row for part in table.parts(1000) for row in table.rows(part, COLUMNS)]
         videos = [
@@ -41,7 +41,7 @@ async def answers(source: Path, model: Path) -> dict[int, PredictResponse]:
             else None
             for row in rows
         ]
-        async for index, entry in score_each(predictor, videos, {"type": "http"}, telemetry):
+        async for index, entry in score_each(predictor, videos, {"type": "http"}, metrics):
             if isinstance(entry, PredictResponse):
                 found[index] = entry
     return found

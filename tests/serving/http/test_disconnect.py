@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.http.disconnect import Departures
+from serving.http.disconnect import CancelOnDisconnect
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,9 @@ class Route:
 async def asking(app: ASGIApp, client: Client, path: str = "/predict") -> AsyncIterator[asyncio.Task[None]]:
     """The request in a task of its own, as a server runs it."""
     scope = {"type": "http", "method": "POST", "path": path, "headers": []}
-    task: asyncio.Task[None] = asyncio.ensure_future(Departures(app)(scope, client.receive, client.send))  # type: ignore[arg-type]
+    task: asyncio.Task[None] = asyncio.ensure_future(
+        CancelOnDisconnect(app)(scope, client.receive, client.send)
+    )  # type: ignore[arg-type]
     yield task
     await asyncio.wait_for(asyncio.wait([task]), 5)
 

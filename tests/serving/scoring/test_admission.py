@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from serving.errors import EngineFailedError, OverloadedError, PredictTimeoutError
-from serving.http.middleware import FullHouse
+from serving.http.middleware import LoadShedding
 from serving.scoring.admission import Admission, DrainRate
 from tests.serving.http.asgi import ask, scored
 from tests.serving.http.test_rate_limit import Clock
@@ -93,7 +93,7 @@ def test_slot_is_free_again_after_any_outcome(error: BaseException, metric: str 
 async def test_scoring_is_refused_at_capacity_and_nothing_else() -> None:
     """While no slot is free, scoring gets a 503 problem of its own type; other routes answer."""
     admission, _ = admission_of(1)
-    app = FullHouse(scored, admission)
+    app = LoadShedding(scored, admission)
     assert (await ask(app)).status_code == 200
     with admission.slot():
         refused = [await ask(app), await ask(app, "/predict/batch")]
