@@ -5,18 +5,18 @@
     python score_csv.py videos.parquet scored.parquet    needs pyarrow
     python score_csv.py export.csv --map title=Headline --map view_count=Plays --thumbnails none
 
-Columns are found by the names of a request's fields (title, description, thumbnail_url, view_count, ...);
-`--map` names those that are called otherwise. The output has every row and column of the input, in its
-order, and viral_score, predicted_velocity, confidence, model_version and error (why a row has no score).
+Columns are matched by the names of a request's fields (title, description, thumbnail_url, view_count, ...);
+use `--map` for other names. The output has all rows and columns of the input in the same order, plus
+viral_score, predicted_velocity, confidence, model_version and error (why a row has no score).
 
-Finished rows lie in `OUTPUT.part` until all are done. An interrupted run, run again, goes on behind them, and
-asks for none of them a second time. Neither file is ever held in memory.
+Finished rows are kept in `OUTPUT.part`. After an interruption, run the same command again: it continues where
+it stopped and scores no row twice. Neither file is ever held in memory.
 
-Needs requests and, in the same folder, trigger_inference.py, whose connection to the service it shares;
-INFERENCE_API_URL and MILES_API_KEY come from the environment or `.env`, or say --url.
+Needs requests and, in the same folder, trigger_inference.py, whose client it uses. INFERENCE_API_URL (or
+--url) and MILES_API_KEY come from the environment or `.env`.
 
-Exit codes: 0 every row is scored; 1 some have an error instead; 2 a setting or the file is wrong; 3 the
-service did not answer, run it again later; 130 and 143 stopped by SIGINT and SIGTERM, run it again to go on.
+Exit codes: 0 all rows scored; 1 some rows have an error instead; 2 invalid setting or file; 3 the service did
+not answer, run it again later; 130 and 143 stopped by SIGINT or SIGTERM, run it again to continue.
 """
 
 import argparse
@@ -60,7 +60,7 @@ FIELDS = (
     *("duration_seconds", "published_at", "upload_date", "observed_at", "scraped_at"),
     *("share_count", "save_count", "completion_rate", "creator_avg_views"),
 )
-SAID_EVERY_S = 5.0  # a line of progress where there is no terminal
+PROGRESS_INTERVAL_S = 5.0  # between progress lines when there is no terminal
 Cells = dict[str, Any]
 
 
@@ -71,15 +71,15 @@ class Table(ABC):
 
     @abstractmethod
     def rows(self) -> Iterator[Cells]:
-        """Each row by column name; the key `error` under None says what is wrong with its form."""
+        """Each row by column name; a malformed row has one key, None, with the reason."""
 
     @abstractmethod
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
-        """This table with the columns `names` behind its own."""
+        """Write this table with the columns `names` appended."""
 
 
 class CsvTable(Table):
-    """A CSV file; its cells are passed on as they are, an empty one is null."""
+    """A CSV file; cells are passed on unchanged, empty ones as null."""
 
     def __init__(self, path: Path, delimiter: str, encoding: str) -> None:
         csv.field_size_limit(2**31 - 1)  # a cell may hold a whole picture as data:
@@ -95,13 +95,13 @@ class CsvTable(Table):
                 yield from (cells for cells in csv.reader(opened, delimiter=self._delimiter) if cells)
             except UnicodeDecodeError as exc:
                 raise SettingError(
-                    f"{self._path}: not {self._encoding} ({exc.reason}); see --encoding"
+                    f"{self._path}: not {self._encoding} ({exc.reason}); set --encoding"
                 ) from exc
             except csv.Error as exc:
                 raise SettingError(f"{self._path}: {exc}") from exc
 
     def rows(self) -> Iterator[Cells]:
-        """Each line after the first; of one that is too long or too short nothing is guessed."""
+        """Each line after the header; lines of the wrong length are reported, not guessed at."""
         for cells in itertools.islice(self._lines(), 1, None):
             if len(cells) == len(self.columns):
                 yield {name: cell or None for name, cell in zip(self.columns, cells, strict=True)}
@@ -109,7 +109,7 @@ class CsvTable(Table):
                 yield {None: f"{len(cells)} cells, the header has {len(self.columns)}"}  # type: ignore[dict-item]
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
-        """Cells as they were; a short line is filled, so that the results stand in their own columns."""
+        """Cells unchanged; short lines are padded so that results land in their columns."""
         with path.open("w", encoding=self._encoding, newline="") as opened:
             writer = csv.writer(opened, delimiter=self._delimiter, lineterminator="\n")
             writer.writerow([*self.columns, *names])
@@ -134,13 +134,13 @@ class ParquetTable(Table):
         self.columns = list(self._file.schema_arrow.names)
 
     def rows(self) -> Iterator[Cells]:
-        """Each row; dates as ISO 8601, what is no number as null."""
+        """Each row; dates as ISO 8601, NaN as null."""
         for batch in self._file.iter_batches(1000):
             for row in batch.to_pylist():
-                yield {name: plain(value) for name, value in row.items()}
+                yield {name: json_value(value) for name, value in row.items()}
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
-        """Columns in their own types; the figures as float64, the rest as text."""
+        """Input columns keep their types; scores are float64, the rest is text."""
         arrow = self._arrow
         kinds = [arrow.float64() if name in RESULTS[:3] else arrow.string() for name in RESULTS]
         fields = [arrow.field(name, kind) for name, kind in zip(names, kinds, strict=True)]
@@ -155,8 +155,8 @@ class ParquetTable(Table):
                 writer.write_batch(arrow.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema))
 
 
-def plain(value: Any) -> Any:
-    """A Parquet value as JSON has it."""
+def json_value(value: Any) -> Any:
+    """A Parquet value as a JSON value."""
     if isinstance(value, date):  # datetime included
         return value.isoformat()
     if isinstance(value, float) and value != value:
@@ -171,7 +171,7 @@ def _typed(cell: str, is_number: bool) -> float | str | None:
 
 
 class Finished:
-    """`OUTPUT.part`: the first line says what it was made for, each other has a finished row's results."""
+    """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results."""
 
     def __init__(self, path: Path, purpose: Mapping[str, Any]) -> None:
         self.path, first = path, json.dumps(purpose, sort_keys=True).encode() + b"\n"
@@ -180,7 +180,7 @@ class Finished:
         with path.open("r+b") as opened:
             if opened.readline() != first:
                 raise SettingError(
-                    f"{path} belongs to another input or other options: remove it to begin anew"
+                    f"{path} belongs to another input or to other options: remove it to start over"
                 )
             whole = len(first)
             self.count = 0
@@ -191,7 +191,7 @@ class Finished:
             opened.truncate(whole)
 
     def add(self, results: Iterable[Sequence[str]]) -> None:
-        """More finished rows, on the disk when this returns."""
+        """Append finished rows; they are on disk when this returns."""
         with self.path.open("a", encoding="utf-8", newline="") as opened:
             csv.writer(opened, lineterminator="\n").writerows(results)
             opened.flush()
@@ -204,14 +204,14 @@ class Finished:
 
 
 class Scoring:
-    """Gets each video of a batch its score or the reason why it has none, however long the service takes."""
+    """Scores each video of a batch, or finds out why it can't be scored, retrying as needed."""
 
     def __init__(self, service: Service, patience: Patience, stop: StopSignals, progress: "Progress") -> None:
         self._service, self._patience, self._stop, self._progress = service, patience, stop, progress
         self._scored = False
 
     def __call__(self, videos: Sequence[Cells]) -> list[Score | Refusal]:
-        """In the order of `videos`; raises `Unavailable` when patience ends, `Stopped` on a signal."""
+        """Outcomes in the order of `videos`. Raises `Unavailable`, or `Stopped` on a signal."""
         settled: dict[int, Score | Refusal] = {}
         tries = dict.fromkeys(range(len(videos)), 0)
         while waiting := sorted(tries.keys() - settled.keys(), key=lambda index: (tries[index], index)):
@@ -241,20 +241,20 @@ class Scoring:
 
 
 class Progress:
-    """How far it is and how long it will take: a bar on a terminal, a line now and then elsewhere."""
+    """Progress and remaining time: a bar on a terminal, an occasional line elsewhere."""
 
     def __init__(self, total: int, done: int) -> None:
         self._total, self._done, self._first = total, done, done
         self._is_terminal = sys.stderr.isatty()
         self._begun = self._said = time.monotonic()
         if done:
-            self.note(f"{done} of {total} rows were finished before")
+            self.note(f"{done} of {total} rows were already finished")
 
     def advance(self, rows: int) -> None:
-        """So many more are finished."""
+        """Add finished rows."""
         self._done += rows
         now = time.monotonic()
-        if self._is_terminal or now - self._said >= SAID_EVERY_S:
+        if self._is_terminal or now - self._said >= PROGRESS_INTERVAL_S:
             self._said = now
             rate = (self._done - self._first) / max(now - self._begun, 1e-9)
             left = (self._total - self._done) / max(rate, 1e-9)
@@ -266,50 +266,46 @@ class Progress:
             print(bar + text, end="" if self._is_terminal else "\n", file=sys.stderr, flush=True)
 
     def note(self, sentence: str) -> None:
-        """A line of its own."""
+        """Print a line."""
         print(("\r\x1b[K" if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)
 
 
 def opened_table(path: Path, delimiter: str, encoding: str) -> Table:
-    """The file as a table; raises `SettingError` when it cannot be read as one."""
+    """Open the file; raises `SettingError` when it is not a readable table."""
     if not path.is_file():
         raise SettingError(f"{path}: no such file")
     table = ParquetTable(path) if path.suffix == ".parquet" else CsvTable(path, delimiter, encoding)
     if not table.columns or len(set(table.columns)) < len(table.columns):
-        raise SettingError(
-            f"{path}: the header is empty or names a column twice: {shown(table.columns, 300)}"
-        )
+        raise SettingError(f"{path}: the header is empty or repeats a column: {shown(table.columns, 300)}")
     return table
 
 
 def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str, str]:
-    """{field of a request: column}; raises `SettingError` for a field or column that does not exist."""
+    """Map request fields to columns; raises `SettingError` for an unknown field or column."""
     found = {field: field for field in FIELDS if field in table.columns}
     for pair in named:
         field, _, column = pair.partition("=")
         if field not in FIELDS or column not in table.columns:
             raise SettingError(
-                f"--map {pair}: a field of {', '.join(FIELDS)}, "
-                f"then =, then a column of {shown(table.columns, 300)}"
+                f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(FIELDS)} "
+                f"and a column of {shown(table.columns, 300)}"
             )
         found[field] = column
     if "title" not in found:
-        raise SettingError(
-            f"no column `title` among {shown(table.columns, 300)}; name it: --map title=COLUMN"
-        )
+        raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add --map title=COLUMN")
     if not thumbnails:
         found.pop("thumbnail_url", None)
     return found
 
 
 def sha256_of(path: Path) -> str:
-    """The file's digest, read piece by piece."""
+    """The file's SHA-256."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def result_of(outcome: Score | Refusal) -> list[str]:
-    """The cells that stand behind a row, in the order of `RESULTS`."""
+    """The result cells of a row, in the order of `RESULTS`."""
     if isinstance(outcome, Refusal):
         return ["", "", "", "", outcome.reason]
     said = outcome.answer
@@ -320,7 +316,7 @@ def result_of(outcome: Score | Refusal) -> list[str]:
 def score_rest(
     table: Table, fields: Mapping[str, str], finished: Finished, scoring: Scoring, size: int
 ) -> Iterator[int]:
-    """Finish what is not finished; gives the number of rows after each call to the service."""
+    """Score the remaining rows; yields the number of rows finished by each call."""
     rest = itertools.islice(table.rows(), finished.count, None)
     while some := list(itertools.islice(rest, size)):
         malformed: list[Any] = [row.get(None) for row in some]  # type: ignore[call-overload]
@@ -340,19 +336,26 @@ def arguments() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("input", type=Path, help="a .csv or .parquet file")
-    parser.add_argument("output", type=Path, nargs="?", help="INPUT.scored.csv or .parquet unless named")
-    parser.add_argument("--url", help="the service, instead of INFERENCE_API_URL")
-    parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="may be repeated")
-    parser.add_argument("--thumbnails", choices=["use", "none"], default="use", help="none: score without")
-    parser.add_argument("--prefix", default="", help="put before the names of the five new columns")
     parser.add_argument(
-        "--batch", type=int, default=64, choices=range(1, 257), metavar="1..256", help="rows in a call"
+        "output", type=Path, nargs="?", help="default: INPUT.scored.csv or INPUT.scored.parquet"
     )
-    parser.add_argument("--delimiter", default=",", help="of the CSV (,)")
-    parser.add_argument("--encoding", default="utf-8", help="of the CSV (utf-8)")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one call (60)")
+    parser.add_argument("--url", help="the service's URL; overrides INFERENCE_API_URL")
+    parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="may be repeated")
     parser.add_argument(
-        "--patience", type=float, default=300.0, help="seconds for a service that sleeps (300)"
+        "--thumbnails", choices=["use", "none"], default="use", help="none: score without thumbnails"
+    )
+    parser.add_argument("--prefix", default="", help="prefix of the five new columns")
+    parser.add_argument(
+        "--batch", type=int, default=64, choices=range(1, 257), metavar="1..256", help="rows per call"
+    )
+    parser.add_argument("--delimiter", default=",", help="CSV delimiter (,)")
+    parser.add_argument("--encoding", default="utf-8", help="CSV encoding (utf-8)")
+    parser.add_argument("--timeout", type=float, default=60.0, help="timeout of a call in seconds (60)")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=300.0,
+        help="how long to wait for a sleeping service, in seconds (300)",
     )
     parser.add_argument(
         "--waits",
@@ -364,25 +367,25 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
-    """All of it; the exit code."""
+    """Score the whole file; returns the exit code."""
     source: Path = options.input
     target: Path = options.output or source.with_suffix(f".scored{source.suffix}")
     if target.exists():
-        raise SettingError(f"{target} exists: remove it or name another output")
+        raise SettingError(f"{target} already exists: remove it or choose another output")
     if (target.suffix == ".parquet") != (source.suffix == ".parquet"):
-        raise SettingError(f"{target}: {source.name} is scored into a file of its own kind")
+        raise SettingError(f"{target}: the output must have the type of the input ({source.suffix})")
     table = opened_table(source, options.delimiter, options.encoding)
     fields = mapping(table, options.map, thumbnails=options.thumbnails == "use")
     names = [options.prefix + name for name in RESULTS]
     if taken := [name for name in names if name in table.columns]:
-        raise SettingError(f"{source} has columns {', '.join(taken)} already: say --prefix miles_")
+        raise SettingError(f"{source} already has the columns {', '.join(taken)}: add --prefix miles_")
     known = settings(os.environ, [Path.cwd() / ".env", Path(__file__).parent / ".env"])
     service = opened_service(
         known | ({"INFERENCE_API_URL": options.url} if options.url else {}), options.timeout
     )
     total = sum(
         1 for _ in table.rows()
-    )  # reads all once, so that a broken file is told before an hour's work
+    )  # reads everything once, so that a broken file fails before an hour of work
     finished = Finished(
         target.with_name(target.name + ".part"), {"input": sha256_of(source), "fields": fields}
     )
@@ -395,12 +398,12 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     wrong = sum(1 for result in finished.results() if result[-1])
     unfinished.replace(target)
     finished.path.unlink()
-    progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error instead")
+    progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error")
     return ROWS_LEFT if wrong else DONE
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run as told; returns the exit code."""
+    """The command; returns its exit code."""
     options = arguments().parse_args(words)
     stop = StopSignals()
     stop.install()
@@ -413,10 +416,13 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"score_csv: {exc.filename}: {exc.strerror}", file=sys.stderr)
         return WRONG_SETTING
     except Unavailable as exc:
-        print(f"score_csv: the service gave no answer: {exc}; run it again to go on", file=sys.stderr)
+        print(
+            f"score_csv: the service did not answer: {exc}; run the command again to continue",
+            file=sys.stderr,
+        )
         return NO_SERVICE
     except Stopped:
-        print("score_csv: stopped; run it again to go on", file=sys.stderr)
+        print("score_csv: stopped; run the command again to continue", file=sys.stderr)
         return 128 + (stop.number or 0)
 
 

@@ -2,28 +2,28 @@
 """Scores the rows of `candidates` that have no score yet; the scraper runs it after each scrape.
 
     python trigger_inference.py                 at most 50 rows
-    python trigger_inference.py --dry-run       score and print, write nothing
-    python trigger_inference.py --watch         again every minute, until it is stopped
+    python trigger_inference.py --dry-run       score and print without writing
+    python trigger_inference.py --watch         repeat every minute until stopped
 
-One file on purpose, however long, so that it can be copied beside a scraper; it needs requests, and psycopg 3
-for DATABASE_URL. Settings come from the environment, or from a file `.env` here or beside this file:
+A single file by design, so that it can be copied next to a scraper. It needs requests, and psycopg 3 for
+DATABASE_URL. Settings come from the environment or from a `.env` file, here or next to this file:
 
     INFERENCE_API_URL       the service, with or without /predict
-    DATABASE_URL            PostgreSQL; a pooler in transaction mode (Supabase's, PgBouncer) will do
-    SUPABASE_URL, SUPABASE_SERVICE_KEY      instead of it: PostgREST over HTTPS
-    MILES_API_KEY           sent as a bearer token, if the service wants one
+    DATABASE_URL            PostgreSQL; a pooler in transaction mode (Supabase's, PgBouncer) works
+    SUPABASE_URL, SUPABASE_SERVICE_KEY      the alternative: PostgREST over HTTPS
+    MILES_API_KEY           sent as a bearer token, if the service requires one
 
-With DATABASE_URL the rows of one call to the service stay locked until their scores are committed (FOR UPDATE
-SKIP LOCKED), so several runs at once never score a row twice, and a run that dies leaves its rows as they
-were. PostgREST has no locks: there each score is written only where `analyzed_at` is still null, so a row is
-*written* once and a crash loses nothing, but two runs at the same time may both ask for the same row's score.
+With DATABASE_URL the rows of one call stay locked until their scores are committed (FOR UPDATE SKIP LOCKED),
+so concurrent runs never score a row twice, and a run that dies leaves its rows unchanged. PostgREST has no
+locks: a score is written only where `analyzed_at` is still null, so each row is *written* once and a crash
+loses nothing, but two concurrent runs may both request a score for the same row.
 
-A row that cannot be scored keeps its nulls, is named with the reason, does not count towards --limit and so
-never stands in the way of the rows behind it.
+A row that can't be scored keeps its nulls and is reported with the reason. It doesn't count towards --limit,
+so it never blocks the rows behind it.
 
-Exit codes: 0 every row found is scored; 1 some rows were left, the lines above say why; 2 a setting is wrong;
-3 the service did not answer; 4 the database did not; 130 and 143 stopped by SIGINT and SIGTERM, with what was
-scored written.
+Exit codes: 0 all rows found were scored; 1 some rows were skipped (see the output); 2 invalid setting; 3 the
+service did not answer; 4 the database did not answer; 130 and 143 stopped by SIGINT or SIGTERM after writing
+the scores received so far.
 """
 
 import argparse
@@ -50,33 +50,33 @@ import requests
 DONE, ROWS_LEFT, WRONG_SETTING, NO_SERVICE, NO_DATABASE = range(5)
 WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a sleeping Space is up within one or two minutes
 CONNECT_TIMEOUT_S = 10
-HOLD_S = 60  # rows stay locked so long at most while they are scored one by one
-TRIES = 3  # of a row that gets no answer while others do
+HOLD_S = 60  # the longest that rows stay locked while they are scored one by one
+TRIES = 3  # for a row that gets no answer while others do
 FIELDS = (
     *("title", "description", "thumbnail_url", "view_count", "like_count", "comment_count"),
     *("duration_seconds", "upload_date"),
 )
-REFUSED = (400, 413, 415, 422)  # the same video gets the same answer again
+REFUSED = (400, 413, 415, 422)  # retrying the same video cannot help
 NO_SUCH_ROUTE = (404, 405, 501)
 Row = dict[str, Any]
 
 
 class SettingError(Exception):
-    """Something is set wrongly, here or at the other end; the text says what and what to do."""
+    """A setting is wrong, here or on the other side; the message says what to change."""
 
 
 class DatabaseError(Exception):
-    """The database cannot be used as it is; the text says why."""
+    """The database cannot be used; the message says why."""
 
 
 class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
-    """The database did not answer, which may pass."""
+    """The database did not answer; a retry may help."""
 
 
 class Unavailable(Exception):  # noqa: N818  a state that passes
-    """The service gave no score, which may pass.
+    """The service returned no score; a retry may help.
 
-    `retry_after_s` is what it asked for, `suspect` says that what was sent may be the cause.
+    `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
     """
 
     def __init__(self, reason: str, retry_after_s: float | None = None, *, suspect: bool = True) -> None:
@@ -86,12 +86,12 @@ class Unavailable(Exception):  # noqa: N818  a state that passes
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM came while nothing was being written."""
+    """SIGINT or SIGTERM arrived while nothing was being written."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the service says of a video; `answer` is all of it."""
+    """A video's score; `answer` is the whole response."""
 
     viral_score: float
     predicted_velocity: float
@@ -100,14 +100,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The service, or the database, will not have this row as it is."""
+    """The service or the database rejects this row."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """No score this time, perhaps the next; `suspect` says that the row itself may be the cause."""
+    """No score this time; `suspect` means that the row itself may be the cause."""
 
     reason: str
     suspect: bool = True
@@ -117,21 +117,23 @@ Outcome = Score | Refusal | NoAnswer
 
 
 class Service:
-    """Asks a running Miles for scores, many at a time where it has the batch route."""
+    """A client of a running Miles; uses the batch route where there is one."""
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 60) -> None:
         self.url = service_root(url)
         self._timeout_s = timeout_s
         self._session = requests.Session()
-        # As `auth`, because requests would put a password from ~/.netrc over a plain header.
+        # As `auth`, because requests would override a plain header with a password from ~/.netrc.
         self._session.auth = _bearer(key)
         self._has_batch = True
-        self._singly = 0  # so many videos are asked for one by one, to find the one that breaks its batch
+        self._singly = (
+            0  # how many of the next videos to send one by one, to find the one that breaks its batch
+        )
 
     def score(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
-        """(index, outcome) of `videos`, of all of them unless `HOLD_S` has passed.
+        """Yield (index, outcome) for `videos`; stops early after `HOLD_S`.
 
-        Raises `Unavailable` when the service gives no answer, `SettingError` when asking again is of no use.
+        Raises `Unavailable` when the service does not answer, `SettingError` when a retry cannot help.
         """
         if len(videos) == 1 or self._singly > 0 or not self._has_batch:
             yield from self._one_by_one(videos)
@@ -143,16 +145,19 @@ class Service:
             raise
         if status in NO_SUCH_ROUTE:
             self._has_batch = False
-        if status != 200:  # the batch was refused as a whole; each video may still be good
+        if status != 200:  # the batch was refused as a whole; single videos may still be accepted
             yield from self._one_by_one(videos)
             return
         entries = body.get("predictions") if isinstance(body, dict) else None
         if not isinstance(entries, list) or len(entries) != len(videos):
-            raise SettingError(f"{self.url}/predict/batch: {len(videos)} videos, no such list of predictions")
+            received = len(entries) if isinstance(entries, list) else "no list"
+            raise SettingError(
+                f"{self.url}/predict/batch: expected {len(videos)} predictions, got {received}"
+            )
         yield from enumerate(self._outcome(entry) for entry in entries)
 
     def ask_singly(self, count: int) -> None:
-        """So many of the next videos are asked for one by one: one of them may have failed the others."""
+        """Send the next `count` videos one by one: one of them may have failed the others."""
         self._singly = count
 
     def _one_by_one(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
@@ -174,7 +179,7 @@ class Service:
                 return
 
     def _post(self, route: str, payload: Any) -> tuple[int, Any]:
-        """(status, JSON) of an answer that is final for what was sent."""
+        """Status and JSON of a final answer, one that a retry would not change."""
         try:
             answer = self._session.post(
                 self.url + route,
@@ -184,9 +189,9 @@ class Service:
                 allow_redirects=False,
             )
         except requests.Timeout as exc:
-            raise Unavailable("no answer in time") from exc
+            raise Unavailable(f"no answer within {self._timeout_s:g} s") from exc
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as exc:
-            raise SettingError(f"INFERENCE_API_URL: {self.url} is no address ({exc})") from exc
+            raise SettingError(f"INFERENCE_API_URL: {self.url} is not a valid URL ({exc})") from exc
         except requests.RequestException as exc:
             raise Unavailable(f"no connection ({type(exc).__name__})") from exc
         return self._judge(answer)
@@ -202,7 +207,7 @@ class Service:
                 f"{answer.url}: {reason_of(body, status)}; set MILES_API_KEY to a key of the service"
             )
         if status == 200 and body is None:
-            raise Unavailable("a web page instead of scores: the Space is waking up")
+            raise Unavailable("got a web page instead of scores: the Space is waking up")
         if status == 200 or status in (*REFUSED, *NO_SUCH_ROUTE):
             return status, body
         if status == 429 or status >= 500 or status in (408, 425):
@@ -214,7 +219,7 @@ class Service:
         raise SettingError(f"{answer.url}: {reason_of(body, status)}; is INFERENCE_API_URL a Miles service?")
 
     def _outcome(self, entry: Any) -> Outcome:
-        """One video's entry; a score is taken only if it is one."""
+        """The outcome of one video's entry; raises `SettingError` unless it holds valid scores."""
         error = entry.get("error") if isinstance(entry, dict) else None
         if isinstance(error, dict):
             status = error.get("status")
@@ -225,18 +230,18 @@ class Service:
         score, velocity = said.get("viral_score"), said.get("predicted_velocity")
         if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):
             raise SettingError(
-                f"{self.url}: viral_score {score!r}, predicted_velocity {velocity!r}: not scores of Miles"
+                f"{self.url}: viral_score {score!r}, predicted_velocity {velocity!r}: not valid Miles scores"
             )
         return Score(float(score), float(velocity), said)
 
 
 def service_root(url: str) -> str:
-    """The service's address without a route; raises `SettingError` for what is none."""
+    """The service's base URL without a route; raises `SettingError` for an invalid one."""
     root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
     parts = urlsplit(root)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingError(
-            f"INFERENCE_API_URL: {url!r} is no http or https address, like http://localhost:7860"
+            f"INFERENCE_API_URL: {url!r} is not an http or https URL such as http://localhost:7860"
         )
     if parts.hostname == "huggingface.co":
         raise SettingError(
@@ -255,7 +260,7 @@ def _bearer(key: str | None) -> Callable[[requests.PreparedRequest], requests.Pr
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Seconds from now that a Retry-After asks for, in either of its two forms; None for neither."""
+    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
     if value is None:
         return None
     if value.strip().isascii() and value.strip().isdigit():
@@ -269,7 +274,7 @@ def retry_after_s(value: str | None) -> float | None:
 
 
 def json_of(answer: requests.Response) -> Any:
-    """The answer's JSON, or None where it is something else, such as a host's page."""
+    """The answer's JSON, or None for anything else, such as a hosting provider's page."""
     if "json" not in answer.headers.get("Content-Type", ""):
         return None
     try:
@@ -279,7 +284,7 @@ def json_of(answer: requests.Response) -> Any:
 
 
 def reason_of(body: Any, status: int) -> str:
-    """What a problem says of itself, else its status."""
+    """The problem's own description, or its status."""
     said = (
         (body.get("detail") or body.get("message") or body.get("title")) if isinstance(body, dict) else None
     )
@@ -287,7 +292,7 @@ def reason_of(body: Any, status: int) -> str:
 
 
 def is_busy(status: int, body: Any) -> bool:
-    """Whether the service has too much to do, or this client has had its share: no fault of any video."""
+    """Whether the service is overloaded or this client is rate limited: not caused by a video."""
     return status == 429 or (isinstance(body, dict) and "overloaded" in str(body.get("type")))
 
 
@@ -296,18 +301,18 @@ def _is_number(value: Any) -> bool:
 
 
 class Patience:
-    """How long to wait for a service that does not answer: 5, 15, 30, 60, 60, ... s, or what it asks for."""
+    """Waits between retries: 5, 15, 30, 60, 60, ... s, or what Retry-After asks for."""
 
     def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
         self._total_s, self.waits_s = total_s, waits_s
         self.reset()
 
     def reset(self) -> None:
-        """The service answered: count from the beginning."""
+        """Start over: the service answered."""
         self._tries, self._since = 0, time.monotonic()
 
     def wait_s(self, trouble: Unavailable) -> float:
-        """Seconds until the next try; raises `trouble` itself when they would be more than there are."""
+        """Seconds until the next try; raises `trouble` when the total would exceed the limit."""
         if self._tries == 0:
             self._since = time.monotonic()
         planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
@@ -320,18 +325,18 @@ class Patience:
 
 @dataclass(frozen=True)
 class Claim:
-    """Rows to score, and how their scores are written: {id: score} -> {id: what became of it}."""
+    """Rows to score, and a function that writes their scores: {id: score} -> {id: outcome}."""
 
     rows: list[Row]
     write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
-    """None where another run was quicker, a `Refusal` where the database does not take the score."""
+    """None where another run was faster, a `Refusal` where the database rejects the score."""
 
 
 class Store(Protocol):
-    """Where the rows are."""
+    """A database of rows to score."""
 
     def pending(self) -> int:
-        """How many rows have no score."""
+        """The number of rows without a score."""
 
     def claim(self, count: int, skip: set[str]) -> AbstractContextManager[Claim]:
         """At most `count` of them, oldest first, without those in `skip`."""
@@ -340,9 +345,9 @@ class Store(Protocol):
 class Postgres:
     """Rows through psycopg, locked while they are scored.
 
-    Nothing outlives a transaction (no prepared statement, no session's setting or lock), so that a pooler in
-    transaction mode may stand between. A row comes as PostgreSQL's own JSON: a date or number that JSON or
-    Python cannot hold is then the service's to refuse, for that row alone, not an error of the whole query.
+    Nothing outlives a transaction (no prepared statements, session settings or session locks), so a pooler in
+    transaction mode works. Rows arrive as JSON built by PostgreSQL: a date or number that Python cannot hold
+    is then rejected by the service for that row only, and does not fail the whole query.
     """
 
     def __init__(self, url: str, timeout_s: float, *, read_only: bool) -> None:
@@ -357,7 +362,7 @@ class Postgres:
         self._psycopg = psycopg
 
     def pending(self) -> int:
-        """How many rows have no score."""
+        """The number of rows without a score."""
         with self._connection() as connection:
             (count,) = connection.execute(
                 "SELECT count(*) FROM candidates WHERE analyzed_at IS NULL"
@@ -366,12 +371,12 @@ class Postgres:
 
     @contextmanager
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
-        """Rows that no other run holds; committed when the block ends, given back when it fails."""
+        """Rows that no other run holds; committed when the block ends, released when it fails."""
         lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
         with self._connection() as connection, connection.transaction():
             if self._read_only:
                 connection.execute("SET TRANSACTION READ ONLY")
-            # A machine that loses its power keeps its rows no longer than this.
+            # A machine that loses power holds its rows no longer than this.
             connection.execute(
                 "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [str(self._idle_ms)]
             )
@@ -388,7 +393,7 @@ class Postgres:
                 return self._update(connection, scores)
         except (self._psycopg.DataError, self._psycopg.IntegrityError) as exc:
             if len(scores) == 1:
-                return dict.fromkeys(scores, Refusal(f"the database does not take it: {first_line(exc)}"))
+                return dict.fromkeys(scores, Refusal(f"the database rejects it: {first_line(exc)}"))
         each = [self._write(connection, {row: score}) for row, score in scores.items()]
         return {row: outcome for one in each for row, outcome in one.items()}
 
@@ -410,7 +415,7 @@ class Postgres:
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        """The open connection or a new one; after an error the next one is new."""
+        """The open connection, or a new one after an error."""
         try:
             if self._open is None:
                 self._open = self._connect()
@@ -425,8 +430,8 @@ class Postgres:
         errors, said = self._psycopg.errors, first_line(exc)
         passing = (self._psycopg.OperationalError, self._psycopg.InterfaceError)
         if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn):
-            return DatabaseError(f"{said}; clients/schema.sql has the table that is meant")
-        # libpq gives these no code of their own, and no wait cures them.
+            return DatabaseError(f"{said}; expected the table in clients/schema.sql")
+        # libpq gives these no code of their own, and retrying cannot help.
         lasting = any(words in said for words in ("authentication failed", "does not exist", "Servname"))
         if isinstance(exc, (*passing, errors.IdleInTransactionSessionTimeout)) and not lasting:
             return DatabaseLost(f"DATABASE_URL: {said}")
@@ -441,12 +446,14 @@ class Postgres:
         try:
             given = self._psycopg.conninfo.conninfo_to_dict(self._url)
         except self._psycopg.ProgrammingError as exc:  # its text may hold the password
-            raise SettingError("DATABASE_URL: no PostgreSQL address, like postgresql://user@host/db") from exc
+            raise SettingError(
+                "DATABASE_URL: not a PostgreSQL URL such as postgresql://user@host/db"
+            ) from exc
         return self._psycopg.connect(**(wanted | given), autocommit=True, prepare_threshold=None)
 
 
 def without_foreign_options(url: str) -> str:
-    """`url` as libpq takes it: SQLAlchemy's driver and the options of Prisma and Vercel left out."""
+    """`url` in libpq's form, without SQLAlchemy's driver and the options of Prisma and Vercel."""
     scheme, separator, rest = url.strip().partition("://")
     address, _, query = rest.partition("?")
     foreign = {"pgbouncer", "connection_limit", "pool_timeout", "schema", "supa"}
@@ -455,37 +462,37 @@ def without_foreign_options(url: str) -> str:
 
 
 def first_line(exc: Exception) -> str:
-    """An error's first line, or its kind."""
+    """An error's first line, or its type."""
     return shown(str(exc).strip().partition("\n")[0], 300) or type(exc).__name__
 
 
 class PostgREST:
-    """Rows over Supabase's HTTP interface, without locks: see the top of this file for what that means."""
+    """Rows over Supabase's HTTP API, without locks: see the top of this file."""
 
     def __init__(self, url: str, key: str, timeout_s: float) -> None:
         root = url.strip().rstrip("/").removesuffix("/rest/v1")
         if urlsplit(root).scheme not in ("http", "https"):
-            raise SettingError(f"SUPABASE_URL: {url!r} is no address, like https://abcd.supabase.co")
+            raise SettingError(f"SUPABASE_URL: {url!r} is not a URL such as https://abcd.supabase.co")
         if key.startswith("sb_publishable_") or role_of(key) == "anon":
             raise SettingError(
-                "SUPABASE_SERVICE_KEY: that is the public key, which may see no row; use the secret one"
+                "SUPABASE_SERVICE_KEY: this is the public key, which cannot read rows; use the secret key"
             )
         self._table, self._timeout_s = f"{root}/rest/v1/candidates", timeout_s
         self._session = requests.Session()
         self._session.headers["apikey"] = key
-        # Keys of the new kind (sb_secret_...) are no tokens, and refused as such.
+        # Keys of the new kind (sb_secret_...) are rejected as bearer tokens.
         self._session.auth = _bearer(key if role_of(key) else None)
 
     def pending(self) -> int:
-        """How many rows have no score."""
+        """The number of rows without a score."""
         only = {"select": "id", "analyzed_at": "is.null", "limit": "1"}
         answer = self._ask("GET", only, prefer="count=exact")
         return int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
 
     @contextmanager
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
-        """The oldest rows that are not in `skip`; nobody holds them."""
-        size = count + min(len(skip), 200)  # a long list of ids does not fit into an address
+        """The oldest rows that are not in `skip`, without a lock."""
+        size = count + min(len(skip), 200)  # a long list of ids does not fit into a URL
         rows: list[Row] = []
         position = 0
         while not rows:
@@ -513,7 +520,7 @@ class PostgREST:
         only = {"id": f"eq.{row}", "analyzed_at": "is.null", "select": "id"}
         answer = self._ask("PATCH", only, values, prefer="return=representation", may_refuse=True)
         if answer.status_code >= 400:
-            return Refusal(f"the database does not take it: {reason_of(json_of(answer), answer.status_code)}")
+            return Refusal(f"the database rejects it: {reason_of(json_of(answer), answer.status_code)}")
         return score if answer.json() else None
 
     def _ask(
@@ -537,12 +544,12 @@ class PostgREST:
         if status == 429 or status >= 500:
             raise DatabaseLost(f"SUPABASE_URL: {reason}")
         if status == 404 or (status >= 300 and not may_refuse):
-            raise DatabaseError(f"{self._table}: {reason}; clients/schema.sql has the table that is meant")
+            raise DatabaseError(f"{self._table}: {reason}; expected the table in clients/schema.sql")
         return answer
 
 
 def role_of(key: str) -> str | None:
-    """The role that a JWT speaks for; None for what is no JWT. Nothing is verified."""
+    """The role in a JWT, which is not verified; None for anything else."""
     try:
         payload = key.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -552,7 +559,7 @@ def role_of(key: str) -> str | None:
 
 
 class StopSignals:
-    """Turns SIGINT and SIGTERM into an end between two writes; a second one ends at once."""
+    """Makes SIGINT and SIGTERM stop the run between two writes; a second signal stops it at once."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -560,7 +567,7 @@ class StopSignals:
         self._wake = threading.Event()
 
     def install(self) -> None:
-        """From now on."""
+        """Register the handlers."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
@@ -572,7 +579,7 @@ class StopSignals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Waiting for somebody else: a signal may end it with `Stopped`."""
+        """A block that a signal may end with `Stopped`."""
         self._waiting = True
         try:
             if self.number:
@@ -588,7 +595,7 @@ class StopSignals:
 
 
 class Report:
-    """What a person sees: a bar on a terminal, one line per row elsewhere."""
+    """The output: a progress bar on a terminal, one line per row elsewhere."""
 
     def __init__(self, verb: str = "scored") -> None:
         self._verb, self._is_terminal = verb, sys.stdout.isatty()
@@ -609,14 +616,14 @@ class Report:
         self._draw()
 
     def left(self, row: Row, reason: str) -> None:
-        """A row has none; said once for each reason, however often --watch comes by."""
+        """A row was skipped; printed once per reason, even with --watch."""
         if self._said.get(row["id"]) != reason:
             self._said[row["id"]] = reason
-            self._line(f"left    {row['id']}  {reason}  {shown(row.get('title'))}")
+            self._line(f"skipped {row['id']}  {reason}  {shown(row.get('title'))}")
         self._draw()
 
     def note(self, sentence: str) -> None:
-        """Something about the run as a whole."""
+        """A line about the run as a whole."""
         self._line(sentence)
         self._draw()
 
@@ -635,14 +642,14 @@ class Report:
 
 
 def shown(text: Any, length: int = 60) -> str:
-    """Anything as a short line that moves no cursor."""
+    """Anything as one short line without control characters."""
     line = "".join(letter if letter.isprintable() else " " for letter in str("" if text is None else text))
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
 @dataclass
 class Run:
-    """Scores at most `limit` rows: claim some, ask, write, say."""
+    """Scores at most `limit` rows: claim, score, write, report."""
 
     store: Store
     service: Service
@@ -655,14 +662,14 @@ class Run:
 
     def __post_init__(self) -> None:
         self.scored = self.elsewhere = 0
-        self.left: dict[str, str] = {}  # what is given up, with the reason
-        self._later: set[str] = set()  # what got no answer, and is asked for again when all others are done
+        self.left: dict[str, str] = {}  # skipped rows, with the reason
+        self._later: set[str] = set()  # rows without an answer, retried after all others
         self._tries: dict[str, int] = {}
-        self._dry: set[str] = set()  # what a dry run has seen
+        self._dry: set[str] = set()  # rows that a dry run has scored
         self._found = False
 
     def until_done(self) -> int:
-        """The exit code; raises what ends the run early."""
+        """Run to the end and return the exit code; raises what ends the run early."""
         self.report.start(min(self.limit, self._retried(self.store.pending)))
         while self.scored < self.limit and self.stop.number is None:
             trouble = self._retried(self._next_rows)
@@ -678,17 +685,17 @@ class Run:
         return ROWS_LEFT if self.left else DONE
 
     def summary(self) -> str:
-        """One sentence about what was done."""
+        """A one-line summary."""
         verb = "would be scored" if self.dry_run else "scored"
-        parts = [f"{self.scored} {verb}", f"{len(self.left)} left for the next run"]
+        parts = [f"{self.scored} {verb}", f"{len(self.left)} skipped"]
         if self._later:
             parts.append(f"{len(self._later)} without an answer")
         if self.elsewhere:
-            parts.append(f"{self.elsewhere} scored by another run meanwhile")
+            parts.append(f"{self.elsewhere} scored by another run")
         return ", ".join(parts)
 
     def _retried(self, work: Callable[[], Any]) -> Any:
-        """`work`, again while the database is lost."""
+        """Run `work`, retrying while the database does not answer."""
         for wait in (*self.patience.waits_s[:3], None):
             try:
                 return work()
@@ -700,14 +707,14 @@ class Run:
         return None
 
     def _next_rows(self) -> Unavailable | None:
-        """One call's worth of rows; what kept the service from answering, if something did."""
+        """Score one call's worth of rows; returns why the service did not answer, if so."""
         size = min(self.batch, self.limit - self.scored)
         with self.store.claim(size, self._later | self._dry | self.left.keys()) as claim:
             outcomes, trouble = self._ask(claim.rows)
             scores = {row: outcome for row, outcome in outcomes.items() if isinstance(outcome, Score)}
             written = dict(scores) if self.dry_run else claim.write(scores) if scores else {}
         self._found = bool(claim.rows)
-        for row in claim.rows:  # said when it is committed, and not before
+        for row in claim.rows:  # reported only after the commit
             if row["id"] in outcomes:
                 self._settle(row, written.get(row["id"]) if row["id"] in scores else outcomes[row["id"]])
         if scores:
@@ -724,7 +731,7 @@ class Run:
         except Unavailable as exc:
             trouble = exc
         except Stopped:
-            pass  # what came until then is written; `until_done` sees the signal
+            pass  # what arrived is written; `until_done` sees the signal
         lost = [outcome for outcome in outcomes.values() if isinstance(outcome, NoAnswer)]
         if trouble is None and lost and len(lost) == len(outcomes):
             trouble = Unavailable(lost[0].reason)
@@ -745,7 +752,7 @@ class Run:
             case NoAnswer(reason, suspect=True):
                 self._later.add(name)
                 self._tries[name] = self._tries.get(name, 0) + 1
-                # As long as nothing at all was scored, the service is to blame and not the row.
+                # Until something has been scored, the cause is the service and not the row.
                 if self._tries[name] >= TRIES and self.scored:
                     self._give_up(row, f"no answer in {TRIES} tries; {reason}")
 
@@ -756,14 +763,14 @@ class Run:
 
 
 def video_of(row: Row) -> Row:
-    """A row as the service takes it; what is null is left out, and the counts are as old as the row."""
+    """The request for a row, without nulls; the counts are as old as the row."""
     video = {name: row[name] for name in FIELDS if row.get(name) is not None}
     seen = row.get("scraped_at") or row.get("created_at")
     return video | ({"scraped_at": seen} if seen else {})
 
 
 def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
-    """The environment over the first of the .env `files` that exists; empty values count as absent."""
+    """The environment, then the first of the .env `files` that exists; empty values count as absent."""
     found = {name: value.strip() for name, value in environment.items() if value.strip()}
     for path in files:
         if path.is_file():
@@ -772,7 +779,7 @@ def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str,
 
 
 def read_env(text: str) -> dict[str, str]:
-    """NAME=value lines, with or without `export` and quotes; `#` begins a comment."""
+    """Parse NAME=value lines, with or without `export` and quotes; `#` begins a comment."""
     values = {}
     for line in text.splitlines():
         name, separator, value = line.strip().removeprefix("export ").partition("=")
@@ -789,7 +796,7 @@ def read_env(text: str) -> dict[str, str]:
 
 
 def opened_store(known: Mapping[str, str], timeout_s: float, *, dry_run: bool) -> Store:
-    """The database that the settings name; DATABASE_URL first, because it has locks."""
+    """The configured database; DATABASE_URL first, because it has locks."""
     if "DATABASE_URL" in known:
         return Postgres(known["DATABASE_URL"], timeout_s, read_only=dry_run)
     if "SUPABASE_URL" in known and "SUPABASE_SERVICE_KEY" in known:
@@ -798,9 +805,11 @@ def opened_store(known: Mapping[str, str], timeout_s: float, *, dry_run: bool) -
 
 
 def opened_service(known: Mapping[str, str], timeout_s: float) -> Service:
-    """The service that the settings name."""
+    """The configured service."""
     if "INFERENCE_API_URL" not in known:
-        raise SettingError("set INFERENCE_API_URL to the service, like https://owner-miles.hf.space")
+        raise SettingError(
+            "set INFERENCE_API_URL to the service's URL, for example https://owner-miles.hf.space"
+        )
     return Service(known["INFERENCE_API_URL"], known.get("MILES_API_KEY"), timeout_s)
 
 
@@ -809,20 +818,25 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--limit", type=_positive(int), default=50, help="the most rows to score (50)")
-    parser.add_argument("--dry-run", action="store_true", help="score and print, write nothing")
+    parser.add_argument("--limit", type=_positive(int), default=50, help="maximum number of rows (50)")
+    parser.add_argument("--dry-run", action="store_true", help="score and print without writing")
     parser.add_argument(
         "--watch",
         type=_positive(float),
         nargs="?",
         const=60.0,
         metavar="S",
-        help="again every S seconds (60)",
+        help="repeat every S seconds (60)",
     )
-    parser.add_argument("--batch", type=_positive(int), default=16, help="rows in one call (16; at most 256)")
-    parser.add_argument("--timeout", type=_positive(float), default=60.0, help="seconds for one call (60)")
+    parser.add_argument("--batch", type=_positive(int), default=16, help="rows per call (16; at most 256)")
     parser.add_argument(
-        "--patience", type=_positive(float), default=300.0, help="seconds for a service that sleeps (300)"
+        "--timeout", type=_positive(float), default=60.0, help="timeout of a call in seconds (60)"
+    )
+    parser.add_argument(
+        "--patience",
+        type=_positive(float),
+        default=300.0,
+        help="how long to wait for a sleeping service, in seconds (300)",
     )
     parser.add_argument(
         "--waits",
@@ -845,7 +859,7 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
 
 
 def run_once(run: Run) -> int:
-    """One run with its summary; the exit code."""
+    """Run once, print the summary and return the exit code."""
     begun = time.monotonic()
     try:
         return run.until_done()
@@ -862,7 +876,7 @@ def run_once(run: Run) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run as told; returns the exit code."""
+    """The command; returns its exit code."""
     options = arguments().parse_args(words)
     stop, report = StopSignals(), Report("would" if options.dry_run else "scored")
     stop.install()
@@ -893,14 +907,14 @@ def main(words: Sequence[str] | None = None) -> int:
     except SettingError as exc:
         print(f"trigger_inference: {exc}", file=sys.stderr)
         return WRONG_SETTING
-    except BrokenPipeError:  # whoever read the lines has gone; what they tell of is committed
+    except BrokenPipeError:  # the reader of our output is gone; everything reported so far is committed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ROWS_LEFT
 
 
 @contextmanager
 def stopped_quietly() -> Iterator[None]:
-    """A signal that ends a wait is no error."""
+    """Suppress `Stopped`: a signal that ends a wait is not an error."""
     try:
         yield
     except Stopped:

@@ -44,7 +44,7 @@ def test_make_demo_scores_22_rows_and_ends_when_told_to(tiny_bundle: Path) -> No
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "22 scored, 0 left" in done.stdout
+    assert "22 scored, 0 skipped" in done.stdout
     table = done.stdout.partition("views now")[2]
     scores = [float(score) for score in re.findall(r"^  (\d\.\d{4})  ", table, re.MULTILINE)]
     assert len(scores) == 22

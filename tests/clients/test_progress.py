@@ -35,15 +35,15 @@ def on_a_terminal(folder: Path, words: list[str], settings: dict[str, str]) -> s
 
 
 def test_the_scrapers_step_draws_a_bar(door: Door, candidates: Candidates, tmp_path: Path) -> None:
-    """It fills as rows are scored, rows that are left stand above it, and no scored row has a line."""
+    """It fills as rows are scored, skipped rows stand above it, and no scored row has a line."""
     candidates.add([{"title": None}, *scraped(6)])
     settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
     seen = on_a_terminal(tmp_path, ["trigger_inference.py", "--batch", "3"], settings)
     assert "] 0/7" in seen
     assert "[#########################.....] 6/7" in seen
-    assert "left    " in seen
+    assert "skipped " in seen
     assert "scored  " not in seen
-    assert "\r\x1b[K6 scored, 1 left" in seen
+    assert "\r\x1b[K6 scored, 1 skipped" in seen
 
 
 def test_a_file_has_a_bar_with_rate_and_remaining_time(door: Door, tmp_path: Path) -> None:

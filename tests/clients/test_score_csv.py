@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert not (tmp_path / "videos.scored.csv").exists()
     door.calls.clear()
     done = score("videos.csv")
-    assert "8 of 20 rows were finished before" in done.stderr
+    assert "8 of 20 rows were already finished" in done.stderr
     assert door.titles() == [row["title"] for row in scraped(20)[8:]]
     whole = score("videos.csv", "again.csv")
     assert (done.returncode, whole.returncode) == (0, 0)
@@ -128,7 +128,7 @@ def test_an_unfinished_file_of_another_input_is_not_continued(
     assert score("videos.csv", "--batch", "2", "--patience", "0.2").returncode == 3
     write_csv(tmp_path / "videos.csv", scraped(7))
     done = score("videos.csv")
-    assert (done.returncode, "remove it to begin anew" in done.stderr) == (2, True)
+    assert (done.returncode, "remove it to start over" in done.stderr) == (2, True)
 
 
 def test_columns_may_be_called_otherwise(score: Score, door: Door, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_rate_limit_is_never_a_rows_fault(score: Score, door: Door, tmp_path: 
         ("title,views\nx,1\n", ["--map", "view_count=plays"], "--map view_count=plays"),
         ("title,error\nx,1\n", [], "--prefix"),
         ("", [], "header"),
-        ("title,title\nx,y\n", [], "names a column twice"),
+        ("title,title\nx,y\n", [], "repeats a column"),
         ("title\ncaf\u00e9\n", ["--encoding", "ascii"], "--encoding"),
         ("title\nx\n", ["v.csv"], "exists"),
     ],
@@ -240,5 +240,5 @@ def test_progress_moves_no_cursor_where_there_is_no_terminal(score: Score, tmp_p
     """A short file is one line, the summary."""
     write_csv(tmp_path / "v.csv", scraped(3))
     done = score("v.csv")
-    assert done.stderr.splitlines() == ["v.scored.csv: 3 rows scored, 0 with an error instead"]
+    assert done.stderr.splitlines() == ["v.scored.csv: 3 rows scored, 0 with an error"]
     assert "\x1b" not in done.stderr

@@ -47,7 +47,7 @@ def test_22_rows_with_nulls_get_the_services_own_scores(
     candidates.add(with_nulls())
     done = trigger()
     assert (done.returncode, done.stdout.count("scored  ")) == (0, 22), done.stdout + done.stderr
-    assert "22 scored, 0 left" in done.stdout
+    assert "22 scored, 0 skipped" in done.stdout
     for row in json.loads(json.dumps(candidates.rows(), default=str)):
         sent = {name: row[name] for name in SENT} | {"observed_at": row["scraped_at"] or row["created_at"]}
         answer = httpx.post(f"{service.url}/predict", json=in_iso(sent)).json()
@@ -77,10 +77,10 @@ def test_a_row_without_title_is_named_with_its_reason_and_left(
     candidates.add([{**row, "title": None} if index == 4 else row for index, row in enumerate(scraped(9))])
     done = trigger()
     assert done.returncode == 1
-    assert "8 scored, 1 left" in done.stdout
+    assert "8 scored, 1 skipped" in done.stdout
     (left,) = [row for row in candidates.rows() if row["analyzed_at"] is None]
     assert (left["miles_score"], left["predicted_velocity"]) == (None, None)
-    assert f"left    {left['id']}  422: title: Field required" in done.stdout
+    assert f"skipped {left['id']}  422: title: Field required" in done.stdout
 
 
 def test_rows_that_cannot_be_scored_never_stand_before_the_others(
@@ -89,7 +89,7 @@ def test_rows_that_cannot_be_scored_never_stand_before_the_others(
     """Sixty older rows without title do not keep `--limit 3` from scoring three that have one."""
     candidates.add([{**row, "title": None} for row in scraped(60)])
     candidates.add([{**row, "created_at": "2026-02-01T00:00:00Z"} for row in scraped(4)])
-    assert "3 scored, 60 left" in trigger("--limit", "3").stdout
+    assert "3 scored, 60 skipped" in trigger("--limit", "3").stdout
     assert len(candidates.scored()) == 3
 
 
@@ -99,7 +99,7 @@ def test_a_value_that_json_or_python_cannot_hold_costs_its_own_row_alone(
     """A date of `infinity` is refused by the service; the query and the other rows do not notice."""
     candidates.add([{**scraped(1)[0], "upload_date": "infinity"}, *scraped(3)])
     done = trigger()
-    assert "3 scored, 1 left" in done.stdout
+    assert "3 scored, 1 skipped" in done.stdout
     assert "422: upload_date" in done.stdout
 
 
@@ -110,8 +110,8 @@ def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
     candidates.run("ALTER TABLE candidates ADD CHECK (miles_score IS NULL OR view_count <> 2000)")
     candidates.add(scraped(5))
     done = trigger()
-    assert "4 scored, 1 left" in done.stdout
-    assert "the database does not take it" in done.stdout
+    assert "4 scored, 1 skipped" in done.stdout
+    assert "the database rejects it" in done.stdout
 
 
 def test_two_runs_at_once_score_each_row_once(door: Door, candidates: Candidates, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_kill_9_half_way_loses_nothing(
     hold.release.set()
     assert len(candidates.scored()) == 8
     done = trigger()
-    assert (done.returncode, "14 scored, 0 left" in done.stdout) == (0, True)
+    assert (done.returncode, "14 scored, 0 skipped" in done.stdout) == (0, True)
     assert len(candidates.scored()) == 22
     assert candidates.written_more_than_once() == 0
 
@@ -175,7 +175,7 @@ def test_a_service_that_dies_and_comes_back_is_waited_for(
                 hold.release.set()
                 assert "no connection" in read_until(process, "waiting")
                 with ready_service(log, checkpoint=tiny_bundle, port=port):
-                    assert "22 scored, 0 left" in read_until(process, " left")
+                    assert "22 scored, 0 skipped" in read_until(process, " skipped; ")
                     assert process.wait(30) == 0
     assert len(candidates.scored()) == 22
 
@@ -210,7 +210,7 @@ def test_a_call_that_takes_too_long_is_tried_again(
     door.plan += [hold]
     done = trigger("--timeout", "0.5")
     hold.release.set()
-    assert "no answer in time" in done.stdout
+    assert "no answer within 0.5 s" in done.stdout
     assert len(candidates.scored()) == 3
 
 
@@ -253,7 +253,7 @@ def test_a_rate_limit_is_never_a_rows_fault(trigger: Trigger, door: Door, candid
     door.plan += [Reply(200, json.dumps({"predictions": [score, score, limited]}).encode(), kind)]
     door.plan += [Reply(429, b'{"detail": "later"}', kind)] * 4
     done = trigger()
-    assert (done.returncode, "3 scored, 0 left" in done.stdout) == (0, True), done.stdout
+    assert (done.returncode, "3 scored, 0 skipped" in done.stdout) == (0, True), done.stdout
 
 
 @pytest.mark.parametrize("status", [404, 405])
@@ -313,7 +313,7 @@ def test_a_row_that_breaks_the_forward_spares_its_neighbours(
         settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": service.url}
         done = ran(SCRIPT, *FAST, folder=tmp_path, **settings)
     assert done.returncode == 1
-    assert "21 scored, 1 left" in done.stdout
+    assert "21 scored, 1 skipped" in done.stdout
     assert "no answer in 3 tries; 503" in done.stdout
 
 
@@ -411,7 +411,7 @@ def test_a_signal_ends_it_between_two_writes(
     with running(SCRIPT, *FAST, "--batch", "4", folder=tmp_path, **settings) as process:
         assert hold.reached.wait(30)
         process.send_signal(number)
-        assert "4 scored" in read_until(process, " left")
+        assert "4 scored" in read_until(process, " skipped; ")
         assert ended(process) == (code, "")
     hold.release.set()
     assert len(candidates.scored()) == 4
@@ -429,9 +429,9 @@ def test_watch_finds_rows_that_come_later(door: Door, candidates: Candidates, tm
     candidates.add([{"title": None}, *scraped(1)])
     settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
     with running(SCRIPT, *FAST, "--watch", "0.1", folder=tmp_path, **settings) as process:
-        read_until(process, "1 scored, 1 left")
+        read_until(process, "1 scored, 1 skipped")
         candidates.add([{**scraped(1)[0], "title": "later"}])
-        seen = read_until(process, "later") + read_until(process, "1 scored, 1 left")
+        seen = read_until(process, "later") + read_until(process, "1 scored, 1 skipped")
         assert "Field required" not in seen
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143

@@ -63,7 +63,7 @@ def test_22_rows_with_nulls_are_scored(
     """Each is written once, whatever is null in it."""
     candidates.add(with_nulls())
     done = trigger(supabase, door, tmp_path, "--batch", "5")
-    assert (done.returncode, "22 scored, 0 left" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, "22 scored, 0 skipped" in done.stdout) == (0, True), done.stdout + done.stderr
     rows = candidates.rows()
     assert all(row["miles_score"] is not None and row["analyzed_at"] is not None for row in rows)
     assert candidates.written_more_than_once() == 0
@@ -76,7 +76,7 @@ def test_rows_that_cannot_be_scored_never_stand_before_the_others(
     candidates.add([{**row, "title": None} for row in scraped(30)])
     candidates.add([{**row, "created_at": "2026-02-01T00:00:00Z"} for row in scraped(4)])
     done = trigger(supabase, door, tmp_path, "--limit", "3")
-    assert (done.returncode, "3 scored, 30 left" in done.stdout) == (1, True)
+    assert (done.returncode, "3 scored, 30 skipped" in done.stdout) == (1, True)
 
 
 def test_two_runs_at_once_write_each_row_once(
@@ -118,8 +118,8 @@ def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
     candidates.add(scraped(5))
     done = trigger(supabase, door, tmp_path)
     candidates.run("ALTER TABLE candidates DROP CONSTRAINT odd")
-    assert "4 scored, 1 left" in done.stdout
-    assert "the database does not take it: 400" in done.stdout
+    assert "4 scored, 1 skipped" in done.stdout
+    assert "the database rejects it: 400" in done.stdout
 
 
 def test_the_public_key_is_refused_by_name(supabase: Door, door: Door, tmp_path: Path) -> None:
