@@ -352,12 +352,12 @@ def test_settings_are_read_from_a_file(
     ("settings", "said"),
     [
         ({"INFERENCE_API_URL": ""}, "INFERENCE_API_URL"),
-        ({"INFERENCE_API_URL": "localhost:7860"}, "no http or https address"),
+        ({"INFERENCE_API_URL": "localhost:7860"}, "not an http or https URL"),
         ({"INFERENCE_API_URL": "https://huggingface.co/spaces/me/miles"}, "hf.space"),
         ({"DATABASE_URL": ""}, "set DATABASE_URL"),
         (
             {"DATABASE_URL": ODD_URL},
-            "no PostgreSQL address",
+            "not a PostgreSQL URL",
         ),
         ({"DATABASE_URL": "", "SUPABASE_URL": "x", "SUPABASE_SERVICE_KEY": "y"}, "SUPABASE_URL"),
     ],
