@@ -1,11 +1,11 @@
-# The serving container: uid 1000, port 7860, nothing to write at run time, so its root may be read-only.
+# The serving container: uid 1000, port 7860, and a root file system that may be read-only.
 #
 #   docker build -t miles .
 #   docker run --read-only --cap-drop ALL -p 7860:7860 miles
 #
-# The checkpoint is compiled during the build, and the image holds what that gives: no torch, no .pt file. A
-# models/model_full.pt in the build context is compiled; CHECKPOINT=hf://owner/repo/file is downloaded and
-# compiled; without either, the demo checkpoint is composed. Stages are ordered by how often they change.
+# The build compiles the checkpoint, so the image contains neither torch nor a .pt file. It compiles
+# models/model_full.pt from the build context, or downloads CHECKPOINT=hf://owner/repo/file, or else creates the demo
+# checkpoint. Stages are ordered by how often they change.
 
 FROM docker.io/library/python:3.11-slim AS base
 ENV PYTHONDONTWRITEBYTECODE=1 \
@@ -16,21 +16,22 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
 FROM base AS packages
 RUN python -m venv /venv
 COPY requirements/serve.lock /build/requirements/
-# Each file is checked against the lock's sha256, and no package's own build code runs. pip and setuptools are
-# needed no more, and what is not there needs no updates.
+# Each file is checked against the lock's sha256, and no package runs build code. pip and setuptools are not needed
+# at run time.
 RUN python -m pip --quiet install --no-cache-dir --require-hashes --only-binary :all: \
         -r /build/requirements/serve.lock \
     && python -m pip --quiet uninstall --yes pip setuptools
 
 
-# Pinned, not hashed: torch's CPU builds lie on an index of their own, and another build of the same version serves
-# where that does not answer. Of this stage only what it compiles gets into the image.
+# Pinned, not hashed: torch's CPU builds are on an index of their own, and where that does not answer another build of
+# the same version is used. Only the compiled model of this stage gets into the image.
 FROM base AS compiler
 RUN python -m venv /venv
 COPY requirements.txt /build/
 COPY requirements/serve.txt requirements/constraints.txt /build/requirements/
-COPY deploy/install_requirements.py /build/deploy/
-RUN PIP_NO_CACHE_DIR=1 python /build/deploy/install_requirements.py /build/requirements.txt
+COPY deploy/install-torch /build/deploy/
+RUN export PIP_NO_CACHE_DIR=1 && sh /build/deploy/install-torch python /build/requirements.txt \
+    && python -m pip --quiet install -r /build/requirements.txt
 
 
 FROM compiler AS weights
@@ -56,7 +57,7 @@ COPY features/ features/
 COPY model/ model/
 COPY preprocessing/ preprocessing/
 COPY serving/ serving/
-# Checked by content, not by time stamps: those depend on how the image was copied.
+# Checked by content, because time stamps depend on how the image was copied.
 RUN python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R a+rX .
 
 

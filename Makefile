@@ -6,6 +6,9 @@ PY := $(VENV)/bin/python
 BENCH_PY := build/bench-venv/bin/python
 AUDIT := build/audit-venv/bin
 ARGS ?=
+PIP = -m pip --disable-pip-version-check --quiet --no-input
+REQUIREMENTS := requirements.txt $(wildcard requirements/*.txt)
+PIP_FAILED := { echo "pip failed: check the network and the free disk space (about 3 GB), then run make again" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test constraints lock \
@@ -16,9 +19,9 @@ help: ## list the targets
 
 # Candidates are run, not only looked up: a version manager's shim may exist for a Python that is not enabled.
 venv:
-	@[ -x $(PY) ] && $(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && exit 0; \
+	@[ -x $(PY) ] && $(PY) -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && exit 0; \
 	if [ -e $(VENV) ] && [ -x $(PY) ]; then \
-	  echo "$(VENV) does not hold Python 3.11: remove it (rm -r $(VENV)) and run make again" >&2; exit 1; fi; \
+	  echo "$(VENV) is not a complete environment of Python 3.11: remove it (rm -r $(VENV)) and run make again" >&2; exit 1; fi; \
 	for candidate in $(PYTHON) python3.11 python3 python; do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then \
 	    echo "making $(VENV) with $$candidate"; \
@@ -28,8 +31,19 @@ venv:
 	echo "Miles needs Python 3.11, and neither python3.11, python3 nor python is one." >&2; \
 	echo "Install it, or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1
 
-setup: venv ## make .venv and install what serving and training need
-	@$(PY) deploy/install_requirements.py requirements.txt
+setup: $(VENV)/.installed-requirements ## make .venv and install what serving and training need
+
+# A stamp for each file makes the second run quick.
+$(VENV)/.installed-requirements: $(REQUIREMENTS) | venv
+	@echo "installing requirements.txt (the first time takes minutes)"
+	@deploy/install-torch $(PY) requirements.txt || $(PIP_FAILED)
+	@$(PY) $(PIP) install -r requirements.txt || $(PIP_FAILED)
+	@touch $@
+
+$(VENV)/.installed-%: $(REQUIREMENTS) | setup
+	@echo "installing requirements/$*.txt"
+	@$(PY) $(PIP) install -r requirements/$*.txt || $(PIP_FAILED)
+	@touch $@
 
 # With the best Python there is: it also runs before .venv exists.
 doctor: ## say what this machine has, what is missing and how to get it
@@ -38,8 +52,7 @@ doctor: ## say what this machine has, what is missing and how to get it
 	    exec "$$candidate" -m deploy.doctor $(ARGS); fi; done; \
 	echo "No Python 3.9 or newer is here to look around with. Miles needs Python 3.11: install it." >&2; exit 1
 
-setup-dev: venv
-	@$(PY) deploy/install_requirements.py requirements/dev.txt
+setup-dev: $(VENV)/.installed-dev
 
 # An operator's own file is never touched, and one that lies elsewhere makes the demo needless.
 model: setup ## compose the demo checkpoint unless there is one, and compile it for this processor
@@ -51,8 +64,7 @@ model: setup ## compose the demo checkpoint unless there is one, and compile it 
 serve: setup model ## start the service; PORT=... moves it from 7860, every MILES_ variable reaches it
 	@if [ -n "$$PORT" ]; then MILES_PORT="$$PORT"; export MILES_PORT; fi; exec $(PY) app.py
 
-demo: setup model ## service, database, web page and 22 scored example rows at once, until Ctrl-C; ARGS=--once ends by itself
-	@$(PY) deploy/install_requirements.py requirements/demo.txt
+demo: setup model $(VENV)/.installed-demo ## service, database, web page and 22 scored example rows at once, until Ctrl-C; ARGS=--once ends by itself
 	@exec $(PY) -m deploy.demo $(ARGS)
 
 test: setup-dev scale-setup model ## run the tests; ARGS="-k words" chooses
@@ -61,8 +73,7 @@ test: setup-dev scale-setup model ## run the tests; ARGS="-k words" chooses
 hostile: setup-dev model ## measure every promise and print the table; ARGS="-k words" chooses
 	@exec $(PY) -m tests.hostile $(ARGS)
 
-scale-setup: setup ## install Ray into .venv, for deploy/ray_serve.py and deploy/score_dataset
-	@$(PY) deploy/install_requirements.py requirements/scale.txt
+scale-setup: $(VENV)/.installed-scale ## install Ray into .venv, for deploy/ray_serve.py and deploy/score_dataset
 
 scale-test: setup-dev scale-setup model ## hurt a local Ray cluster and a shared cache and print figures; ARGS="--rows 5000" is quicker
 	@exec $(PY) -m tests.scale $(ARGS)
@@ -86,7 +97,7 @@ bench: setup model ## Miles and its peers side by side, ten minutes; ARGS="--rou
 	command -v wrk >/dev/null 2>&1 || { \
 	  echo "make bench needs wrk, a load generator (on Debian and Ubuntu: apt-get install wrk)" >&2; exit 1; }
 	@[ -x $(BENCH_PY) ] || $(PY) -m venv build/bench-venv; \
-	$(BENCH_PY) deploy/install_requirements.py requirements/bench.txt || \
+	$(BENCH_PY) $(PIP) install -r requirements/bench.txt || \
 	  echo "make bench: the peers could not be installed; those that are missing are reported below" >&2
 	@$(PY) -m model.compile "$${MILES_CHECKPOINT:-models/model_full.pt}"
 	@exec $(PY) -m benchmarks.side_by_side $(ARGS)
@@ -103,7 +114,7 @@ lock: ## rewrite requirements/serve.lock: the serving container's packages with 
 
 audit-venv: venv
 	@[ -x $(AUDIT)/python ] || $(PY) -m venv build/audit-venv
-	@$(AUDIT)/python deploy/install_requirements.py requirements/audit.txt
+	@$(AUDIT)/python $(PIP) install -r requirements/audit.txt || $(PIP_FAILED)
 
 # --strict: a package that the advisories' host does not know is a failure, not a skipped line.
 audit: audit-venv ## look for faults in the Dockerfiles, secrets in the files, known vulnerabilities in the pins

@@ -25,7 +25,7 @@ from deploy.doctor.finding import ABSENT, FAULT, GIGABYTE, NOTE, OK, Finding, si
 from deploy.doctor.served_model import DEFAULT_CHECKPOINT, ROOT, engine, model
 
 PYTHON = (3, 11)
-PACKAGES_BYTES = 3 * GIGABYTE  # what deploy/install_requirements.py asks for
+PACKAGES_BYTES = 3 * GIGABYTE  # what requirements.txt installs
 MODEL_BYTES = 1 * GIGABYTE  # the demo checkpoint and its compiled bundle, with room
 MEMORY_BYTES = 1 * GIGABYTE  # resident memory as benchmarks/README.md has it, and the cache at its default
 ENGINES = ("docker", "podman", "buildah")
@@ -62,16 +62,14 @@ def _can_make_environments(name: str) -> Finding:
 
 
 def packages() -> Finding:
-    """Whether what serving needs is installed, by the installer's own stamp."""
-    from deploy.install_requirements import digest, stamp_of
-
-    wanted = ROOT / "requirements.txt"
-    if not _in_environment():
+    """Whether the packages for serving are installed, by make's stamp."""
+    stamp = ROOT / ".venv" / ".installed-requirements"
+    files = [ROOT / "requirements.txt", *ROOT.glob("requirements/*.txt")]
+    if not _in_environment() or not stamp.exists():
         return Finding("Packages", NOTE, "not installed yet", "make serve installs them (minutes)")
-    stamp = stamp_of(wanted)
-    if stamp.exists() and stamp.read_text() == digest(wanted):
+    if stamp.stat().st_mtime >= max(file.stat().st_mtime for file in files):
         return Finding("Packages", OK, "requirements.txt is installed")
-    return Finding("Packages", NOTE, "requirements.txt has changed", "make serve installs what is new")
+    return Finding("Packages", NOTE, "requirements files have changed", "make serve installs the changes")
 
 
 def processor() -> Finding:

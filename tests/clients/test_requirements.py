@@ -6,8 +6,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from deploy.install_requirements import closure, pins
 from tests.support.house import ROOT
+from tests.support.requirements import closure, pins
 
 CLIENTS = ROOT / "clients"
 

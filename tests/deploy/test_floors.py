@@ -5,8 +5,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from deploy.install_requirements import pins
 from tests.support.house import ROOT
+from tests.support.requirements import pins
 
 FLOORS = {
     "torch": ("2.10.0", "CVE-2026-24747: a crafted checkpoint corrupts memory despite weights_only=True"),

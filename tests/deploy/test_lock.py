@@ -6,8 +6,8 @@ from importlib.metadata import requires
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.install_requirements import pins
 from tests.support.house import ROOT
+from tests.support.requirements import pins
 
 LOCK = (ROOT / "requirements/serve.lock").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

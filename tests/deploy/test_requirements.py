@@ -8,8 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.install_requirements import closure, pins
 from tests.support.house import ROOT
+from tests.support.requirements import closure, pins
 
 FILES = ["requirements/serve.txt", "requirements.txt", "requirements/dev.txt", "requirements/demo.txt"]
 EVERY = ["requirements.txt", *(f"requirements/{path.name}" for path in ROOT.glob("requirements/*.txt"))]
@@ -77,7 +77,7 @@ def test_no_index_but_pytorchs_is_named(path: str) -> None:
     top = ROOT / path
     files = [file for file in top.rglob("*") if file.is_file()] if top.is_dir() else [top]
     text = "".join(file.read_text(encoding="utf-8") for file in files if "__pycache__" not in file.parts)
-    assert set(re.findall(r"https://[^\s\"']*(?:/whl|simple|pypi)[^\s\"']*", text)) <= {
+    assert set(re.findall(r"https://[^\s\"'}]*(?:/whl|simple|pypi)[^\s\"'}]*", text)) <= {
         "https://download.pytorch.org/whl/cpu"
     }
 

@@ -10,8 +10,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-from deploy.install_requirements import pins
 from tests.support.house import ROOT
+from tests.support.requirements import pins
 
 FOLDER = "Tests/images/"
 # How the four formats begin; a damaged file of another kind is refused by its first bytes.

@@ -9,8 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.install_requirements import pins
 from tests.support.house import ROOT, imported_packages, modules, tree_of
+from tests.support.requirements import pins
 from tests.support.service import environment, ready_service
 
 # What the extra brings by name and no other requirement file names for serving, and what comes with it.
@@ -91,7 +91,7 @@ def test_without_the_extra_the_service_answers(model: Path, tmp_path: Path) -> N
 def test_make_test_installs_the_extra_first() -> None:
     """So that on a fresh clone its short tests are run, not left out."""
     ran = subprocess.run(
-        ["make", "-n", "test"],
+        ["make", "-n", "-B", "test"],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -99,7 +99,7 @@ def test_make_test_installs_the_extra_first() -> None:
         timeout=120,
         check=True,
     )
-    installs, tests = "install_requirements.py requirements/scale.txt", "-m pytest"
+    installs, tests = "install -r requirements/scale.txt", "-m pytest"
     assert 0 < ran.stdout.find(installs) < ran.stdout.find(tests)
 
 

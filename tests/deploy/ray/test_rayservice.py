@@ -6,7 +6,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from deploy.install_requirements import pins
+from tests.support.requirements import pins
 from tests.support.service import ROOT
 
 NEWEST = kubernetes_validate.latest_version()

@@ -1,0 +1,140 @@
+"""What `make setup` installs: torch's CPU build where there is one, and nothing the second time."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.support.house import ROOT
+
+INSTALLER = ROOT / "deploy" / "install-torch"
+REQUIREMENTS = "torch==1.0\nnumpy==9.9  # never asked for\ntorchvision==1.0\n"
+# Stands in for .venv/bin/python: succeeds and notes how pip was called.
+PYTHON = '#!/bin/sh\n[ "$1" = -c ] || echo "$@" >>calls\n'
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and logs nothing."""
+
+    def log_message(self, *arguments: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def indexes(tmp_path: Path) -> Iterator[str]:
+    """Two package indexes: /default has torch 1.0, /cpu has torch 1.0+cpu."""
+    for index, version in (("default", "1.0"), ("cpu", "1.0+cpu")):
+        for name in ("torch", "torchvision"):
+            write_wheel(tmp_path / index / name, name, version)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def write_wheel(folder: Path, name: str, version: str) -> None:
+    """The smallest wheel that pip installs."""
+    folder.mkdir(parents=True)
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def install(folder: Path, index: str, torch_index: str) -> tuple[int, list[str]]:
+    """Run the installer into a new folder: its exit status, and what it installed."""
+    folder.mkdir()
+    (folder / "requirements.txt").write_text(REQUIREMENTS)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index, "TORCH_INDEX": torch_index}
+    environment |= {"PIP_TARGET": str(folder / "site"), "PIP_RETRIES": "0"}
+    command = [INSTALLER, sys.executable, folder / "requirements.txt"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, sorted(path.stem for path in (folder / "site").glob("*.dist-info"))
+
+
+def test_the_cpu_build_is_installed_where_its_index_answers(tmp_path: Path, indexes: str) -> None:
+    """Otherwise the default index's build; an index that accepts connections and is silent counts as dead."""
+    default, cpu = ["torch-1.0", "torchvision-1.0"], ["torch-1.0+cpu", "torchvision-1.0+cpu"]
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as other:
+        dead = other.getsockname()[1]
+        other.close()
+        rows = {
+            "both": (f"{indexes}/default", f"{indexes}/cpu", cpu),
+            "dead": (f"{indexes}/default", f"http://127.0.0.1:{dead}/cpu", default),
+            "silent": (f"{indexes}/default", f"http://127.0.0.1:{silent.getsockname()[1]}/cpu", default),
+            "without": (f"{indexes}/default", f"{indexes}/nothing", default),
+            "empty": (f"{indexes}/default", "", default),
+            "only cpu": (f"{indexes}/nothing", f"{indexes}/cpu", cpu),
+        }
+        found = {name: install(tmp_path / name, *row[:2]) for name, row in rows.items()}
+    assert found == {name: (0, row[2]) for name, row in rows.items()}
+
+
+def test_a_missing_package_fails_the_installation(tmp_path: Path, indexes: str) -> None:
+    """pip's exit status is the installer's."""
+    status, installed = install(tmp_path / "missing", f"{indexes}/nothing", f"{indexes}/nothing")
+    assert (status, installed) == (1, [])
+
+
+def test_torch_comes_from_the_cpu_index_unless_another_is_named() -> None:
+    """PyTorch's own index, and only torch's and torchvision's pins are looked up in it."""
+    assert "${TORCH_INDEX-https://download.pytorch.org/whl/cpu}" in INSTALLER.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A Makefile, its requirements, and a .venv whose Python notes how it is called."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(INSTALLER, tmp_path / "deploy")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    return tmp_path
+
+
+def make(checkout: Path, target: str) -> list[str]:
+    """The files and packages that pip was told to install."""
+    (checkout / "calls").write_text("")
+    subprocess.run(["make", target], cwd=checkout, capture_output=True, timeout=120, check=True)
+    calls = (checkout / "calls").read_text().splitlines()
+    return ["torch" if "torch==" in call else call.rpartition(" ")[2] for call in calls]
+
+
+def test_the_second_make_installs_nothing(checkout: Path) -> None:
+    """A changed requirements file is installed again."""
+    assert make(checkout, "setup") == ["torch", "requirements.txt"]
+    assert make(checkout, "setup") == []
+    assert make(checkout, "scale-setup") == ["requirements/scale.txt"]
+    assert make(checkout, "scale-setup") == []
+    (checkout / "requirements" / "constraints.txt").touch()
+    assert make(checkout, "setup-dev") == ["torch", "requirements.txt", "requirements/dev.txt"]
+
+
+def test_a_failed_installation_is_repeated(checkout: Path) -> None:
+    """Without pip's success there is no stamp; the message names the next step."""
+    python = checkout / ".venv" / "bin" / "python"
+    python.write_text(PYTHON + 'case "$*" in *torch==*) exit 1; esac\n')
+    done = subprocess.run(
+        ["make", "setup"], cwd=checkout, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode != 0
+    assert "check the network and the free disk space" in done.stderr
+    python.write_text(PYTHON)
+    assert make(checkout, "setup") == ["torch", "requirements.txt"]
