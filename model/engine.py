@@ -1,7 +1,7 @@
-"""Runs the network as three separate steps: text tower, image tower, fusion.
+"""What every engine does: run the network in three steps, text tower, image tower and fusion.
 
-The steps are apart because the towers are frozen: their outputs can be computed side by side, in batches
-of different sizes, and used again. An engine knows tensors; it knows neither videos nor HTTP.
+The towers are frozen, so their outputs can be computed in parallel, in batches of different sizes, and
+cached.
 """
 
 from collections.abc import Sequence
@@ -18,28 +18,28 @@ TokenIds = Sequence[Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the two heads say of B videos: calibrated probability (B,), views per day (B,)."""
+    """Scores of B videos: calibrated probability (B,), views per day (B,)."""
 
     viral: NDArray[np.float64]
     velocity: NDArray[np.float64]
 
 
 class Engine(Protocol):
-    """What the service needs of an engine. `at_once` threads at most call a tower, and one the fusion."""
+    """Runs the steps. At most `at_once` threads call a tower at a time, and one the fusion."""
 
     name: str
     device: str
     threads: int
-    """How many threads its forwards may use on a CPU, all of them together."""
+    """CPU threads that all forwards may use together."""
     concurrent: bool
-    """Whether different steps may run at once, each in a thread of its own."""
+    """Whether different steps may run at once, in different threads."""
     at_once: int
-    """How many batches a tower may run at once: one, unless towers are elsewhere."""
+    """Batches that a tower may run at once: one, unless towers run on other machines."""
     neutral_image: Vectors
 
     @property
     def precision(self) -> str:
-        """The towers' arithmetic, for people."""
+        """The precision of the towers, for display."""
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences of any lengths to (B, text_dim)."""

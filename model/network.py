@@ -13,45 +13,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import model.torchvision_compat  # noqa: F401  must precede every import of torchvision; it says why
+import model.torchvision_compat  # noqa: F401  must precede every import of torchvision
 from model.config import FusionConfig, TextConfig, VisionConfig
 
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
 from transformers import BertConfig, BertModel  # isort: skip
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+# TextConfig's fields by transformers' names.
+BERT_NAMES = {name: name for name in ("vocab_size", "hidden_size", "intermediate_size", "layer_norm_eps")} | {
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "max_positions": "max_position_embeddings",
+    "token_types": "type_vocab_size",
+}
 
 
 def bert_config(config: TextConfig) -> BertConfig:
-    """transformers' own configuration of the same shape."""
-    return BertConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        intermediate_size=config.intermediate_size,
-        max_position_embeddings=config.max_positions,
-        type_vocab_size=config.token_types,
-        layer_norm_eps=config.layer_norm_eps,
-    )
+    """The same shape as transformers' configuration."""
+    return BertConfig(**{theirs: getattr(config, ours) for ours, theirs in BERT_NAMES.items()})
 
 
 def text_config(bert: BertConfig) -> TextConfig:
     """The shape of a BERT that transformers loaded."""
-    return TextConfig(
-        vocab_size=bert.vocab_size,
-        hidden_size=bert.hidden_size,
-        layers=bert.num_hidden_layers,
-        heads=bert.num_attention_heads,
-        intermediate_size=bert.intermediate_size,
-        max_positions=bert.max_position_embeddings,
-        token_types=bert.type_vocab_size,
-        layer_norm_eps=bert.layer_norm_eps,
-    )
+    return TextConfig(**{ours: getattr(bert, theirs) for ours, theirs in BERT_NAMES.items()})
 
 
 class TextEncoder(nn.Module):
-    """BERT's pooled output, or the mean of its tokens where a sentence encoder was trained for that."""
+    """BERT's pooled output, or the mean of its tokens for a sentence encoder that was trained for it."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -59,7 +48,7 @@ class TextEncoder(nn.Module):
         self.pooling = config.pooling
 
     def fill_buffers(self) -> None:
-        """Compute what no checkpoint holds; a module built on the meta device has no values."""
+        """Compute the buffers that checkpoints do not hold, after a construction on the meta device."""
         embeddings = self.bert.embeddings
         embeddings.position_ids = torch.arange(embeddings.position_ids.shape[1]).unsqueeze(0)
         embeddings.token_type_ids = torch.zeros_like(embeddings.position_ids)
@@ -74,7 +63,7 @@ class TextEncoder(nn.Module):
 
 
 def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean of those of (B, T, D) tokens whose mask (B, T) is 1, (B, D)."""
+    """The mean of the (B, T, D) tokens whose mask (B, T) is 1, (B, D)."""
     weights = mask.to(hidden.dtype)
     return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(dim=1, keepdim=True)
 
@@ -94,7 +83,7 @@ class VisionEncoder(nn.Module):
         self.register_buffer("std", _per_channel(config.std), persistent=False)
 
     def fill_buffers(self) -> None:
-        """Compute what no checkpoint holds; a module built on the meta device has no values."""
+        """Compute the buffers that checkpoints do not hold, after a construction on the meta device."""
         self.mean, self.std = _per_channel(self.config.mean), _per_channel(self.config.std)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -133,7 +122,7 @@ class MultimodalViralityPredictor(nn.Module):
         self.regressor = nn.Linear(narrow, 1)
 
     def fill_buffers(self) -> None:
-        """Give the encoders' constant buffers their values after a construction on the meta device."""
+        """Compute the encoders' buffers, after a construction on the meta device."""
         self.text_encoder.fill_buffers()
         if self.vision_encoder is not None:
             self.vision_encoder.fill_buffers()

@@ -1,4 +1,4 @@
-"""The reference engine: PyTorch, in float32 on a CPU or on a GPU; what every other engine is measured by."""
+"""The reference engine: PyTorch on a CPU or a GPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from model.engine import Pixels, Scores, TokenIds, Vectors
 
 
 class DeviceError(CheckpointError):
-    """A device that this machine or this torch does not have."""
+    """The requested device is not available."""
 
 
 class TorchEngine:
-    """PyTorch with dynamic length, no padding beyond a batch's longest text; towers in f32 or bf16."""
+    """PyTorch, padding a batch of texts to its longest; towers in f32 or bf16."""
 
     name = "torch"
-    concurrent = False  # every thread that calls torch would get OpenMP threads of its own, and they spin
+    concurrent = False  # each calling thread would get its own pool of spinning OpenMP threads
     at_once = 1
 
     def __init__(
@@ -31,12 +31,12 @@ class TorchEngine:
     ) -> None:
         """Raises `DeviceError` without the device.
 
-        `threads` is what one forward may use; build the engine in the thread that will call it, since
-        OpenMP keeps the number per thread. `precision` bf16 is for the towers: the fusion stays f32.
+        `threads` is the number of threads per forward. OpenMP keeps it per calling thread: build the engine
+        in the thread that will call it. `precision` is that of the towers; the fusion is always f32.
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise DeviceError(
-                "MILES_DEVICE=cuda: this torch sees no GPU. Install a CUDA build of torch (TORCH_INDEX names "
+                "MILES_DEVICE=cuda: torch finds no GPU. Install a CUDA build of torch (TORCH_INDEX names "
                 "its index, see DEPLOYMENT_GUIDE.md), or set MILES_DEVICE=cpu."
             )
         if threads is not None:
@@ -47,7 +47,7 @@ class TorchEngine:
         self._temperature = checkpoint.card.temperature or 1.0
         self._model = checkpoint.build_model().to(device)
         with self._towers():
-            # The network's input for "no image" is zeros, the ImageNet mean, which no uint8 pixel is.
+            # A missing image is zeros after normalising, the ImageNet mean, which no uint8 pixels give.
             self.neutral_image: Vectors = _numpy(self._model.encode_image(None, 1))[0]
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
@@ -80,13 +80,13 @@ class TorchEngine:
 
     @contextmanager
     def _towers(self) -> Iterator[None]:
-        """Without gradients; in bf16 where that was asked, which costs an encoder little of its accuracy."""
+        """Without gradients, in the precision of the towers."""
         kind = torch.device(self.device).type
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
             yield
 
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
-        # Cached vectors and decoded images may be read-only, which torch warns of.
+        # Cached vectors and decoded images may be read-only, about which torch warns.
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
 
 

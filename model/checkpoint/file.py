@@ -10,20 +10,14 @@ LFS_MAGIC = b"version https://git-lfs"
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be used: names the file, what is wrong with both values, the next step.
-
-    Always one line, whatever names and values the file holds.
-    """
+    """A checkpoint that cannot be used: one line with the file, both values and the next step."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.splitlines()))
 
 
 def check_file(path: Path, expected_sha256: str | None) -> str:
-    """The file's sha256, once it is plain that it is a file that `torch.save` could have written.
-
-    Raises `CheckpointError`.
-    """
+    """The sha256 of a file that may be a checkpoint. Raises `CheckpointError` for anything else."""
     try:
         if path.is_dir():
             raise CheckpointError(f"{path}: is a directory, expected a file; name the .pt file in it")
@@ -50,28 +44,27 @@ def check_file(path: Path, expected_sha256: str | None) -> str:
 
 
 class LocationError(Exception):
-    """A checkpoint location that cannot be followed: names it, the cause and the next step."""
+    """A checkpoint that cannot be located or downloaded; names the location, the cause and the next step."""
 
 
 def locate_checkpoint(location: str) -> Path:
-    """The local path of `location`; a file on the hub is downloaded once and kept in the hub's cache.
+    """The local path of `location`; a file on the hub is downloaded once, into the hub's cache.
 
-    `hf://owner/repo/path/in/repo@revision`; without a revision, the newest. If the repository has statistics
-    beside the file (`model_full.stats.json`), they lie beside it here, too. Raises `LocationError`.
+    A hub address is `hf://owner/repo/path/in/repo@revision`; the default revision is the newest. The file's
+    sidecar is downloaded too if there is one. Raises `LocationError`.
     """
     if not location.startswith(HUB):
         return Path(location)
     repository, filename, revision = parse_hub_location(location)
-    from huggingface_hub import hf_hub_download  # imported on demand: a local file needs no hub client
+    from huggingface_hub import hf_hub_download  # lazily: a local file needs no hub client
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     try:
         path = Path(hf_hub_download(repository, filename, revision=revision))
         commit = path.parents[filename.count("/")].name  # the hub's cache has a folder per commit
-        with suppress(EntryNotFoundError):  # most files need none
-            hf_hub_download(
-                repository, str(PurePosixPath(filename).with_suffix(SIDECAR_SUFFIX)), revision=commit
-            )
+        with suppress(EntryNotFoundError):  # most files have none
+            sidecar = str(PurePosixPath(filename).with_suffix(SIDECAR_SUFFIX))
+            hf_hub_download(repository, sidecar, revision=commit)
     except (HfHubHTTPError, OSError, ValueError) as exc:
         raise LocationError(
             f"{location}: cannot be downloaded ({type(exc).__name__}). Check the name, the network and, "

@@ -1,7 +1,7 @@
-"""The layouts that checkpoints come in, translated into one: the owner's older files load too.
+"""Translates the layouts that checkpoints come in, the owner's older ones included, into one.
 
-Nothing here trusts a flag. Which modalities a file serves, how deep its encoders are and how many scalars
-its fusion takes follow from the names and shapes of its weights.
+Modalities, depths and the number of scalars follow from the names and shapes of the weights, never from
+flags.
 """
 
 import re
@@ -16,34 +16,31 @@ from model.config import IMAGENET_MEAN, IMAGENET_STD, FusionConfig, TextConfig, 
 from model.values import Number, problem, short_repr
 
 STATE_KEYS = ("model_state_dict", "state_dict")
-WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # put before every name by DataParallel, torch.compile
+WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # prefixes of DataParallel and torch.compile
 RESNET = "vision_encoder.resnet."
 FEATURES = "vision_encoder.feature_extractor."
 BERT = "text_encoder.bert."
-# torchvision's resnet by attribute, and its position among the children of the Sequential.
+# torchvision's ResNet attributes and their positions in the Sequential.
 RESNET_CHILDREN = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
-# Buffers that older transformers saved; they are computed, not learned.
+# Buffers that older releases of transformers saved; they are computed, not learned.
 COMPUTED = ("text_encoder.bert.embeddings.position_ids", "text_encoder.bert.embeddings.token_type_ids")
 COUNTER = ".num_batches_tracked"
-# Google's BERTs from tiny to large have heads of 64; other families (MiniLM: 32) do as they like.
+# Of Google's BERTs from tiny to large; other families differ (MiniLM: 32).
 HEAD_SIZE = 64
 KNOWN_HIDDEN_SIZES = (128, 256, 512, 768, 1024)
-
 MAX_GROUPS = 5  # of names, in an error
 MAX_NAME = 40
 EXPECTED = (
     "text_encoder.bert.*, fusion.0.weight (1024 x inputs), fusion.3.weight (256 x 1024), classifier.weight "
     "(2 x 256), regressor.weight (1 x 256), and vision_encoder.feature_extractor.* where it reads images"
 )
-
-
 Channel = Annotated[Number, Field(ge=-1, le=2)]
 Spread = Annotated[Number, Field(ge=1e-3, le=1e3)]
 Size = Annotated[int, Field(ge=32, le=1024)]
 
 
 class DeclaredText(BaseModel):
-    """What a file's `config.text` may add to the shapes of its weights."""
+    """The part of a file's `config.text` that no shape shows."""
 
     heads: Annotated[int, Field(strict=True, ge=1)] | None = None
     layer_norm_eps: Annotated[Number, Field(ge=0, le=1)] = TextConfig.layer_norm_eps
@@ -51,7 +48,7 @@ class DeclaredText(BaseModel):
 
 
 class DeclaredVision(BaseModel):
-    """What a file's `config.vision` may add to the shapes of its weights."""
+    """The part of a file's `config.vision` that no shape shows."""
 
     height: Size = VisionConfig.height
     width: Size = VisionConfig.width
@@ -72,7 +69,7 @@ class Declared(BaseModel):
 
 
 class LayoutError(Exception):
-    """Contents in no layout that is known: says what was found and what was expected."""
+    """Contents in an unknown layout; the message has what was found and what was expected."""
 
 
 def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -99,9 +96,9 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> FusionConfig:
-    """The architecture that the weights describe; `declared` adds what no shape tells (attention heads).
+    """The architecture that the weights describe; `declared` adds what no shape shows (attention heads).
 
-    Raises `LayoutError` naming what is missing or does not fit together.
+    Raises `LayoutError`.
     """
     try:
         given = Declared.model_validate(declared if isinstance(declared, Mapping) else {})
@@ -114,13 +111,13 @@ def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> Fusi
     if scalars < 1:
         raise LayoutError(
             f"fusion.0.weight takes {first.shape[1]} inputs, its encoders alone give {encoded}; "
-            "the fusion and the encoders are not of one network"
+            "the fusion and the encoders are of different networks"
         )
     return FusionConfig(text=text, vision=vision, scalars=scalars, hidden=(first.shape[0], second.shape[0]))
 
 
 def _dense(name: str, tensor: Tensor) -> Tensor:
-    """The tensor in the type that the network computes in, once it is plain that it holds its numbers."""
+    """The tensor in the type that the network computes in, checked to be dense and complete."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
         raise LayoutError(f"{name} is {tensor.dtype}, {tensor.layout}; expected dense real numbers")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
@@ -129,7 +126,7 @@ def _dense(name: str, tensor: Tensor) -> Tensor:
 
 
 def _one_name_each(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every weight under this version's name; what is computed or has no use here is left out."""
+    """Every weight under this version's name, without computed buffers and unused weights."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         target = _feature_extractor_name(WRAPPERS.sub("", name))
@@ -149,12 +146,12 @@ def _feature_extractor_name(name: str) -> str | None:
     if child == "fc":
         return None
     if child not in RESNET_CHILDREN:
-        raise LayoutError(f"{name} is no part of a ResNet; expected {', '.join(RESNET_CHILDREN)} or fc")
+        raise LayoutError(f"{name} is not part of a ResNet; expected {', '.join(RESNET_CHILDREN)} or fc")
     return f"{FEATURES}{RESNET_CHILDREN[child]}.{rest}"
 
 
 def _with_batch_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Batch-norm's counters are not used when scoring, and some exporters leave them out."""
+    """With batch-norm's counters, which some exporters leave out; scoring does not use them."""
     suffix = ".running_var"
     counters = [name.removesuffix(suffix) + COUNTER for name in weights if name.endswith(suffix)]
     return {**{name: torch.tensor(0) for name in counters}, **weights}
@@ -176,24 +173,22 @@ def _infer_text(state_dict: Mapping[str, Tensor], declared: DeclaredText) -> Tex
     words = _matrix(state_dict, BERT + "embeddings.word_embeddings.weight")
     positions = _matrix(state_dict, BERT + "embeddings.position_embeddings.weight")
     types = _matrix(state_dict, BERT + "embeddings.token_type_embeddings.weight")
-    layers = _count(state_dict, BERT + "encoder.layer.")
     wide = _matrix(state_dict, BERT + "encoder.layer.0.intermediate.dense.weight")
     hidden = words.shape[1]
     return TextConfig(
         vocab_size=words.shape[0],
         hidden_size=hidden,
-        layers=layers,
+        layers=_count(state_dict, BERT + "encoder.layer."),
         heads=_heads(hidden, declared.heads),
         intermediate_size=wide.shape[0],
         max_positions=positions.shape[0],
         token_types=types.shape[0],
-        layer_norm_eps=declared.layer_norm_eps,
-        pooling=declared.pooling,
+        **declared.model_dump(exclude={"heads"}),
     )
 
 
 def _heads(hidden: int, declared: int | None) -> int:
-    """The number of attention heads, the one size that no shape shows and that changes every answer."""
+    """The number of attention heads, which no shape shows and which changes every score."""
     if declared is None and hidden in KNOWN_HIDDEN_SIZES:
         return hidden // HEAD_SIZE
     if declared is None or hidden % declared:
@@ -211,15 +206,12 @@ def _infer_vision(state_dict: Mapping[str, Tensor], declared: DeclaredVision) ->
     return VisionConfig(
         block=block,
         stages=tuple(_count(state_dict, f"{FEATURES}{child}.") for child in (4, 5, 6, 7)),
-        height=declared.height,
-        width=declared.width,
-        mean=declared.mean,
-        std=declared.std,
+        **declared.model_dump(),
     )
 
 
 def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered children `prefix` has; they must count from 0 without a gap."""
+    """The number of numbered children of `prefix`, which must count from 0 without a gap."""
     pattern = re.compile(re.escape(prefix) + r"(\d{1,4})\.")
     numbers = {int(match[1]) for name in state_dict if (match := pattern.match(name))}
     if not numbers or numbers != set(range(len(numbers))):
@@ -231,7 +223,7 @@ def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def outline(contents: Mapping[Any, Any]) -> str:
-    """The names of `contents` grouped by their first part, each with its number of entries and one shape."""
+    """The names in `contents` by their first part, with the number of entries and the first one's shape."""
     groups: dict[str, list[Any]] = {}
     for name in contents:
         groups.setdefault(str(name).partition(".")[0], []).append(name)
@@ -242,11 +234,8 @@ def outline(contents: Mapping[Any, Any]) -> str:
 
 
 def _describe(group: str, names: list[Any], contents: Mapping[Any, Any]) -> str:
-    first = names[0]
-    kind = _kind(contents[first])
-    if len(names) == 1:
-        return f"{_short(str(first))} {kind}"
-    return f"{_short(group)}.* ({len(names)}, the first {_short(str(first))} {kind})"
+    first = f"{_short(str(names[0]))} {_kind(contents[names[0]])}"
+    return first if len(names) == 1 else f"{_short(group)}.* ({len(names)}, the first {first})"
 
 
 def _kind(value: Any) -> str:

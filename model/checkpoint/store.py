@@ -1,12 +1,12 @@
-"""Read, check and write `model_full.pt`.
+"""Reads, checks and writes `model_full.pt`.
 
-A checkpoint is everything that decides a score: weights, architecture, feature statistics, the velocity
-transform, the calibration. It is always read with `weights_only=True`; there is no fallback that runs
-code. Files in the owner's older layouts are translated in `model.checkpoint.layouts` before they are checked.
+A file is always read with `weights_only=True`, without a fallback that runs code. The owner's older layouts
+are translated in `model.checkpoint.layouts` before they are checked.
 """
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,8 +25,7 @@ from model.config import FusionConfig
 from model.network import MultimodalViralityPredictor
 from model.values import problem, short_repr
 
-ZIP_MAGIC = b"PK\x03\x04"
-# What NumPy's own scalars (a metric saved as numpy.float64) need to be read; none of them runs code.
+# Needed to read NumPy's scalars (a metric saved as numpy.float64); none of them runs code.
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 NUMPY_SCALARS: list[Any] = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
@@ -44,7 +43,7 @@ SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model's card and its weights. Building one brings the card up to date with its weights."""
+    """A model's card and its weights; the card's counts are computed from the weights."""
 
     card: ModelCard
     state_dict: dict[str, Tensor] = field(repr=False)
@@ -71,14 +70,14 @@ class Checkpoint:
 
 
 def sidecar_path(path: Path) -> Path:
-    """Where the statistics that a file lacks are looked for: `model_full.stats.json`."""
+    """The path of a checkpoint's statistics, `model_full.stats.json`."""
     return path.with_suffix(SIDECAR_SUFFIX)
 
 
 def read_checkpoint(path: Path, expected_sha256: str | None = None) -> Checkpoint:
-    """Read `path`, translate older layouts, check everything that can be checked without running it.
+    """The checkpoint in `path`, completely checked; its sidecar adds the keys that the file lacks.
 
-    Keys that the file lacks are taken from its sidecar. Raises `CheckpointError`.
+    Raises `CheckpointError`.
     """
     digest = check_file(path, expected_sha256)
     contents = unpickle(path)
@@ -131,7 +130,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:
-    """The statistics beside the file, for the keys that it lacks; the file itself wins."""
+    """The keys of the sidecar; without one, none."""
     sidecar = sidecar_path(path)
     if not sidecar.exists():
         return {}
@@ -149,7 +148,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Tensor]) -> None:
-    """Every weight that the network needs, in its shape, finite; and nothing else."""
+    """Require exactly the weights of the network, in its shapes, all finite."""
     with torch.device("meta"):
         expected = MultimodalViralityPredictor(config).state_dict()
     missing = sorted(expected.keys() - state_dict.keys())
@@ -158,14 +157,14 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
     extra = sorted(state_dict.keys() - expected.keys())
     if extra:
         raise CheckpointError(
-            f"{path}: holds weights that this network has no place for: {_some(extra)}. "
+            f"{path}: holds unknown weights: {_some(extra)}. "
             "Save the state_dict() of a MultimodalViralityPredictor."
         )
     for name, tensor in state_dict.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
                 f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}. "
-                "Its architecture is not the one that its other weights describe."
+                "Its other weights describe a different architecture."
             )
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; train it again.")
@@ -195,13 +194,12 @@ def _some(names: list[str]) -> str:
 
 
 def unpickle(path: Path) -> Any:
-    """What `torch.save` wrote to `path`: tensors, containers and plain values. Raises `CheckpointError`."""
+    """The tensors and plain values that `torch.save` wrote to `path`. Raises `CheckpointError`."""
     try:
         with torch.serialization.safe_globals(NUMPY_SCALARS):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as exc:
-        # The unpickler meets whatever a damaged file spells: RuntimeError, EOFError, KeyError, TypeError,
-        # MemoryError and more. Whatever it raises, the file is at fault.
+        # A damaged file can raise RuntimeError, EOFError, KeyError, TypeError, MemoryError and more.
         if isinstance(exc, pickle.UnpicklingError) and "global" in str(exc).lower():
             raise CheckpointError(
                 f"{path}: holds objects whose loading would run code, which is never allowed. Save only "
@@ -211,8 +209,3 @@ def unpickle(path: Path) -> Any:
             f"{path}: is truncated or not a torch.save file ({path.stat().st_size} bytes, "
             f"{type(exc).__name__}). Copy it again."
         ) from exc
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC

@@ -19,7 +19,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-import model.torchvision_compat  # noqa: F401  must precede every import of transformers; it says why
+import model.torchvision_compat  # noqa: F401  must precede every import of transformers
 from model.compile.quantise import without_telemetry
 from model.compiled.packing import TEXT_INPUTS, packed_row
 from model.network import MultimodalViralityPredictor

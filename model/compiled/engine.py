@@ -1,7 +1,8 @@
-"""Runs a compiled bundle with OpenVINO: no torch, milliseconds a video.
+"""Runs a compiled bundle with OpenVINO, without torch.
 
-OpenVINO prepares kernels for each new input shape, which costs more than a small forward. So rows of texts
-have a few lengths and batches a few sizes, and those shapes are prepared before the first request.
+OpenVINO prepares kernels for each new input shape, which takes longer than a small forward. So rows of
+texts have one of a few lengths, batches one of a few sizes, and all of them are prepared before the first
+request.
 """
 
 import ctypes
@@ -23,30 +24,33 @@ MAPS = Path("/proc/self/maps")
 
 
 class OpenVinoEngine:
-    """The serving engine. Each step may be called by a thread of its own, one call at a time per step."""
+    """The serving engine. Steps may run in different threads, one call at a time per step."""
 
     name = "openvino"
     device = "cpu"
     at_once = 1
 
     def __init__(self, bundle: Bundle, threads: int, steps: Collection[str] = TOWERS) -> None:
-        """Compile the graphs for this processor, to use `threads` threads in all.
+        """Compile the graphs of `steps` for this processor; other graphs are not read.
 
-        `steps` are those that will be called: no other's graph is read.
+        `threads` is the number of threads that all steps may use together.
         """
         self._bundle = bundle
         self._velocity = bundle.card.velocity
-        self._core = ov.Core()
         self.threads = threads
         steps = [step for step in towers_of(bundle.card) if step in steps]
         shares = threads_by_tower(threads, len(os.sched_getaffinity(0)), steps)
         self.concurrent = threads > 1
         self.precision = ", ".join(f"{tower} {name}" for tower, name in bundle.precision.items())
         self.neutral_image: Vectors = bundle.neutral_image
-        self._requests = {step: self._compile(step, shares[step]) for step in steps}
+        core = ov.Core()
+        self._requests = {
+            step: compile_graph(core, bundle.graph(step), bundle.precision[step], shares[step])
+            for step in steps
+        }
 
     def warm_up(self) -> None:
-        """Run every shape once; the kernels then have the weights in an order of their own."""
+        """Run every shape once, then free the memory of the mapped graph files."""
         warm_ups = {"text": self._warm_text, "image": self._warm_image, "fusion": self._warm_fusion}
         for step in self._requests:
             warm_ups[step]()
@@ -71,9 +75,6 @@ class OpenVinoEngine:
         viral, target = (output[: len(text)].astype(np.float64) for output in outputs)
         return Scores(viral=viral, velocity=self._velocity.invert(target))
 
-    def _compile(self, step: str, threads: int) -> ov.InferRequest:
-        return compile_graph(self._core, self._bundle.graph(step), self._bundle.precision[step], threads)
-
     def _warm_text(self) -> None:
         longest = self._bundle.card.max_tokens
         for tokens in ROW_TOKENS:
@@ -97,11 +98,10 @@ class OpenVinoEngine:
 
 
 def threads_by_tower(threads: int, processors: int, steps: Sequence[str] = TOWERS) -> dict[str, int]:
-    """How many threads each graph's forward may use when those of `steps` together may use `threads`.
+    """The number of threads of each graph's forward, when `steps` may use `threads` together.
 
-    OpenVINO has as many threads as this process sees processors, whatever is compiled. If all of those may be
-    used, graphs that run at once share them: a forward that finds the other core taken does with its own.
-    Under a quota there are more threads than time for them, so that each graph gets its part.
+    OpenVINO's pool has a thread per processor. If all of them may be used, graphs that run at once share
+    them. Under a CPU quota, threads beyond it would only wait, so each graph gets a part.
     """
     if threads >= processors or threads == 1 or len(steps) == 1:
         return dict.fromkeys(steps, threads)
@@ -116,54 +116,46 @@ def compile_graph(core: ov.Core, graph: Path, precision: str, threads: int) -> o
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        # Pinned, two towers that run at once are pinned to the same core, and neither makes way for the
-        # event loop.
+        # Two pinned towers would share one core, and would not yield to the event loop.
         "ENABLE_CPU_PINNING": False,
-        # What is not quantised in an int8 graph runs as the fidelity gate saw it.
+        # In an int8 graph, the layers that are not quantised run in float32, as in the fidelity check.
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
     }
     return core.compile_model(graph, "CPU", configuration).create_infer_request()
 
 
 def run(request: ov.InferRequest, inputs: Mapping[str, NDArray[np.generic]]) -> list[Vectors]:
-    """One inference; the outputs in the graph's order, owned by the caller."""
+    """One inference; copies of the outputs, in the graph's order."""
     results = request.infer(inputs, share_inputs=True, share_outputs=False)
     return [results[index] for index in range(len(results))]
 
 
 def run_texts(request: ov.InferRequest, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-    """B token sequences through a text tower, (B, text_dim), in as few rows as hold them."""
+    """B token sequences through a text tower, (B, text_dim), in as few rows as possible."""
     return np.concatenate(
         [run(request, row)[0][:texts] for texts, row in packed_rows(input_ids, token_type_ids)]
     )
 
 
-def _size(rows: int) -> int:
-    """The batch size that is run for so many rows."""
-    return at_least(rows, BATCH_SIZES)
-
-
 def padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:
-    """`rows` with zero rows up to the batch size that is run."""
-    missing = _size(len(rows)) - len(rows)
-    return (
-        np.pad(rows, ((0, missing), *((0, 0),) * (rows.ndim - 1))) if missing else np.ascontiguousarray(rows)
-    )
+    """`rows` with zero rows up to the next batch size."""
+    missing = at_least(len(rows), BATCH_SIZES) - len(rows)
+    padding = ((0, missing), *((0, 0),) * (rows.ndim - 1))
+    return np.pad(rows, padding) if missing else np.ascontiguousarray(rows)
 
 
 def release_mapped_pages(directory: Path) -> None:
-    """Free the memory in which OpenVINO holds the weights of the graphs in `directory` a second time.
+    """Free the memory of the mapped files in `directory`.
 
-    It maps a graph's file and copies the weights into the order that its kernels read. The mapped pages stay
-    in memory, though little is read from them again; Linux reads a page that is needed after all back from
-    the file.
+    OpenVINO maps a graph's file and copies its weights into the layout of its kernels, after which the mapped
+    pages are hardly used. Linux reads a released page from the file again when it is needed.
     """
-    if not MAPS.exists():  # no Linux, no such advice
+    if not MAPS.exists():  # not Linux
         return
     libc, inside = ctypes.CDLL(None), f"{directory.resolve()}/"
     for line in MAPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         span, permissions, *rest = line.split(maxsplit=5)
-        # Of a mapping that is private or may be written, the pages may be all that holds their values.
+        # Only shared read-only mappings: the pages of others may be the only copy of their values.
         if permissions == "r--s" and rest[-1].startswith(inside):
             start, end = (int(number, 16) for number in span.split("-"))
             libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)

@@ -91,7 +91,7 @@ BROKEN_FILES = {
     "no text tower": (lambda: with_weights(**{WORDS: None}), f"lacks {WORDS}; expected the state_dict()"),
     "a key too many": (
         lambda: with_weights(**{"decoder.weight": torch.ones(1)}),
-        "weights that this network has no place for: decoder.weight. Save the state_dict()",
+        "holds unknown weights: decoder.weight. Save the state_dict()",
     ),
     "a wrong shape": (
         lambda: with_weights(**{CLASSIFIER: torch.ones(3, 8)}),
@@ -127,7 +127,7 @@ BROKEN_FILES = {
     ),
     "a fusion smaller than its encoders": (
         lambda: with_weights(**{FUSION: torch.ones(16, 100)}),
-        "fusion.0.weight takes 100 inputs, its encoders alone give 128; the fusion and the encoders",
+        "fusion.0.weight takes 100 inputs, its encoders alone give 128; the fusion and",
     ),
     "a layer too short": (
         lambda: with_weights(**{WIDE: None}),
@@ -146,7 +146,7 @@ BROKEN_FILES = {
     "two resnets that differ": (two_resnets, "differ, expected one network under two names"),
     "a part of no resnet": (
         lambda: with_weights(**{"vision_encoder.resnet.head.weight": torch.ones(1)}),
-        "vision_encoder.resnet.head.weight is no part of a ResNet; expected conv1",
+        "vision_encoder.resnet.head.weight is not part of a ResNet; expected conv1",
     ),
     "an unknown format": (
         lambda: saved(contents(format=7)),

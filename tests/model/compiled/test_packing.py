@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.compiled.packing import NOBODY, ROW_TOKENS, packed_rows
+from model.compiled.packing import PADDING, ROW_TOKENS, packed_rows
 
 
 def texts(*lengths: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -19,7 +19,7 @@ def test_a_row_holds_every_text_behind_the_other() -> None:
     assert row["input_ids"][0, :10].tolist() == [1000, 1001, 1002, 2000, 2001, 2002, 2003, 2004, 3000, 3001]
     assert row["token_type_ids"][0, :10].tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 0, 1]
     assert row["positions"][0, :10].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 0, 1]
-    assert row["segments"][0].tolist() == [0] * 3 + [1] * 5 + [2] * 2 + [NOBODY] * 6
+    assert row["segments"][0].tolist() == [0] * 3 + [1] * 5 + [2] * 2 + [PADDING] * 6
     assert row["firsts"].tolist() == [0, 3, 8, 0]
 
 
@@ -33,7 +33,7 @@ def test_rows_are_of_prepared_lengths_and_hold_every_text_once(lengths: tuple[in
     for count, row in rows:
         tokens = row["input_ids"].shape[1]
         assert tokens in ROW_TOKENS or (count, tokens) == (1, 300)
-        own = row["segments"][0] != NOBODY
+        own = row["segments"][0] != PADDING
         found += row["input_ids"][0][own].tolist()
         assert np.unique(row["segments"][0][own]).tolist() == list(range(count))
         assert len(row["firsts"]) & (len(row["firsts"]) - 1) == 0
