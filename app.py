@@ -1,7 +1,7 @@
-"""The service: lifespan and routes. Read it first.
+"""The service: lifespan and routes. Start reading here.
 
 python app.py                       what `make serve` and the container run
-uvicorn --factory app:create_app    the same app under a server of your own
+uvicorn --factory app:create_app    the same app under another server
 """
 
 import json
@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from serving.http.auth import KEY_DECLARED
 from serving.http.batch import score_each
 from serving.http.dependencies import PredictorDep
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
@@ -37,11 +38,11 @@ NDJSON = "application/x-ndjson"
 router = APIRouter()
 
 
-@router.post(PREDICT, responses=PROBLEMS)
+@router.post(PREDICT, responses=PROBLEMS, dependencies=[KEY_DECLARED])
 async def predict(
     body: PredictRequest, request: Request, response: Response, predictor: PredictorDep, timings: bool = False
 ) -> PredictResponse:
-    """Score one video; `?timings=1` says where the time went."""
+    """Score one video; `?timings=1` adds the time spent per stage."""
     prediction = await predictor.predict(body.to_domain(), request.scope["deadline"])
     request.state.metrics.count_prediction(prediction)
     if timings:
@@ -49,11 +50,11 @@ async def predict(
     return PredictResponse.of(prediction, timings)
 
 
-@router.post(PREDICT_BATCH, response_model=BatchResponse, responses=PROBLEMS)
+@router.post(PREDICT_BATCH, response_model=BatchResponse, responses=PROBLEMS, dependencies=[KEY_DECLARED])
 async def predict_batch(
     body: BatchRequest, request: Request, predictor: PredictorDep, timings: bool = False
 ) -> Any:
-    """Score up to 256 videos; `Accept: application/x-ndjson` streams each line as it is ready."""
+    """Score up to 256 videos; `Accept: application/x-ndjson` streams each result as it is ready."""
     started = time.perf_counter()
     predictor.require_ready()
     entries = score_each(predictor, body.videos, request.scope, request.state.metrics, timings=timings)
@@ -67,16 +68,16 @@ async def predict_batch(
     )
 
 
-@router.post(EXPLAIN, responses=PROBLEMS)
+@router.post(EXPLAIN, responses=PROBLEMS, dependencies=[KEY_DECLARED])
 async def explain(body: ExplainRequest, request: Request, predictor: PredictorDep) -> ExplainResponse:
-    """Score one video, say what moved the score, and score up to 16 changes of it."""
+    """Score one video, explain the score, and score up to 16 variations of the video."""
     return await explain_one(body, predictor, request.scope, request.state.metrics)
 
 
 @router.head("/", include_in_schema=False)
 @router.get("/", response_model=Health, responses=UNHEALTHY)
 async def home(request: Request, predictor: PredictorDep) -> Response:
-    """Health for whatever polls, the page for browsers."""
+    """Health as JSON; the web page for browsers."""
     if prefers_html(request.headers.get("accept", "")):
         return home_page(predictor.settings.frame_ancestors)
     return health_response(predictor, {"Vary": "Accept"})
@@ -84,25 +85,25 @@ async def home(request: Request, predictor: PredictorDep) -> Response:
 
 @router.get("/model/info", responses=NOT_READY)
 async def model_info(predictor: PredictorDep) -> dict[str, Any]:
-    """Everything that a score depends on."""
+    """Details of the model in service: everything that a score depends on."""
     return describe(predictor.require_ready(), predictor.settings)
 
 
-@router.post(RELOAD, responses=RELOAD_PROBLEMS)
+@router.post(RELOAD, responses=RELOAD_PROBLEMS, dependencies=[KEY_DECLARED])
 async def reload(reloader: ReloaderDep) -> Reloaded:
-    """Read the checkpoint anew and switch to it without a pause; needs a key."""
+    """Reload the checkpoint and switch to it without downtime; requires an API key."""
     return await reloader.reload()
 
 
 @router.get("/health/live")
 async def live() -> dict[str, str]:
-    """The process answers."""
+    """Liveness: the process responds."""
     return {"status": "alive"}
 
 
 @router.get("/health/ready", response_model=Health, responses=UNHEALTHY)
 async def ready(predictor: PredictorDep) -> Response:
-    """The model is loaded and has reproduced its golden answers."""
+    """Readiness: the model is loaded and has reproduced its golden answers."""
     return health_response(predictor)
 
 
@@ -117,7 +118,7 @@ def create_app(
     on_failure: Callable[[str], None] = lambda _: None,
     engine_factory: EngineFactory = in_process_engine,
 ) -> FastAPI:
-    """The app. It loads the model beside answering; `on_failure` hears why it has none, or none any more."""
+    """The app, which loads the model in the background; `on_failure` is told why no model is available."""
     settings = settings or Settings.from_environment()
     metrics = Metrics()
     admission = Admission(settings.max_queue_size, metrics.registry)

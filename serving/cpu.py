@@ -1,7 +1,6 @@
-"""How many processors this process may really use: affinity and the container's quota.
+"""The number of CPUs this process may use: affinity and the container's cgroup quota.
 
-A container on a 64-core host with a quota of two CPUs sees 64 cores. Threads sized by what it sees fight
-over what it has.
+A container with a quota of two CPUs on a 64-core host sees 64 cores; 64 threads would compete for two.
 """
 
 import os
@@ -12,7 +11,7 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def usable_cpus(mount: Path = CGROUP_MOUNT, membership: Path = MEMBERSHIP) -> int:
-    """Whole CPUs that affinity and every cgroup above this process allow, at least 1."""
+    """Whole CPUs that affinity and all cgroups of this process allow, at least 1."""
     allowed = float(len(os.sched_getaffinity(0)))
     for quota in _quotas(mount, membership):
         allowed = min(allowed, quota)
@@ -20,7 +19,7 @@ def usable_cpus(mount: Path = CGROUP_MOUNT, membership: Path = MEMBERSHIP) -> in
 
 
 def _quotas(mount: Path, membership: Path) -> list[float]:
-    """The CPU quotas that apply, in CPUs; a limit on any group holds for all groups below it."""
+    """The quotas that apply, in CPUs; a group's limit also applies to the groups below it."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
@@ -56,7 +55,7 @@ def _v2_quota(group: Path) -> float:
 def _v1_quota(group: Path) -> float:
     quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
     if not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return float("inf")  # no limit is written as -1
+        return float("inf")  # -1 means no limit
     return int(quota) / int(period)
 
 

@@ -1,24 +1,28 @@
-"""Who may ask for scores, as plain ASGI: `Authorization: Bearer` and one of the operator's keys, else 401.
-
-The same keys are asked for where the model is changed.
-"""
+"""API keys: scoring and reloading require `Authorization: Bearer <key>` if the service has keys, else 401."""
 
 import hashlib
 import hmac
 from collections.abc import Sequence
 
+from fastapi import Depends
+from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import KeyRequiredError
 from serving.http.paths import needs_key
 from serving.http.problems import answer_to
 
+# Declares the scheme in OpenAPI. `ApiKeys` checks the keys, because dependencies run after the body is read.
+KEY_DECLARED = Depends(
+    HTTPBearer(scheme_name="ApiKey", description="Required if the service has API keys.", auto_error=False)
+)
+
 
 class ApiKeys:
-    """Of the requests that need a key, lets those pass that carry one of `keys`."""
+    """Middleware that refuses requests without one of `keys`, where a key is needed."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
-        assert keys, "without keys the door is open, and this is not in the way"
+        assert keys, "a service without keys needs no ApiKeys middleware"
         self._app = app
         self._digests = [_digest(key.encode()) for key in keys]
 
@@ -33,14 +37,14 @@ class ApiKeys:
         credentials = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, offered = (credentials[0] if len(credentials) == 1 else b"").partition(b" ")
         if scheme.lower() != b"bearer" or not offered:
-            return KeyRequiredError("Missing API key. Send it as `Authorization: Bearer <key>`.")
+            return KeyRequiredError("Missing API key. Send `Authorization: Bearer <key>`.")
         digest = _digest(offered.strip())
-        # Every key is compared, whole, whichever fits: the time that it takes tells nothing about them.
+        # Compare with every key, so that the time taken reveals nothing about which one matched.
         if not sum([hmac.compare_digest(digest, known) for known in self._digests]):
             return KeyRequiredError("Invalid API key.", invalid=True)
         return None
 
 
 def _digest(key: bytes) -> bytes:
-    """Of one length for all keys, so that the comparison does not tell theirs."""
+    """A digest of fixed length, so that comparing does not reveal the length of a key."""
     return hashlib.sha256(key).digest()

@@ -1,4 +1,4 @@
-"""Many videos in one call: each item is checked, scored and answered on its own."""
+"""Batches: each item is validated, scored and answered independently."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -27,10 +27,10 @@ async def score_each(
     schema: type[PredictRequest] = PredictRequest,
     counted: int = 1,
 ) -> AsyncIterator[tuple[int, Entry]]:
-    """(index, entry) for every item of `videos`, refused ones first, the others as they finish.
+    """(index, entry) for every item of `videos`: refused ones first, the others as they finish.
 
-    `scope` is the request's: it has the deadline that holds for every item, and what its client may take, of
-    which the first `counted` videos are taken already. `schema` is what an item must be.
+    `scope` is the request's, with its deadline and its client's allowance, from which `counted` videos have
+    already been taken. `schema` validates an item.
     """
     instance = instance_of(scope)
     allowance: Allowance | None = scope.get("allowance")
@@ -60,7 +60,7 @@ async def score_each(
 def checked(
     video: Any, instance: str, schema: type[PredictRequest] = PredictRequest
 ) -> PredictRequest | FailedItem:
-    """An item as a request, or what is wrong with it."""
+    """The item as a request, or the problem with it."""
     try:
         return schema.model_validate(video)
     except ValidationError as exc:

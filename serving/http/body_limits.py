@@ -1,4 +1,4 @@
-"""What a request's body may be, as plain ASGI: JSON, of a bounded size, and there in a bounded time."""
+"""Limits on request bodies: JSON only (415), a maximum size (413) and a time limit (408)."""
 
 import asyncio
 from email.message import Message as Header
@@ -6,77 +6,79 @@ from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.paths import RELOAD
 from serving.http.problems import problem_response
 
 
-class BodyGuard:
-    """Refuses bodies that are not JSON (415), too large (413, before they are read) or too slow (408)."""
+class BodyLimits:
+    """Middleware that refuses a body by its headers before reading it, and limits how it is read."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
+        self._app, self._max_bytes, self._timeout_s = app, max_bytes, timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A reload has no body, and what is sent along is not read.
+        # A reload has no body; one that is sent anyway is not read.
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] == RELOAD:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         refusal = _not_json(headers) or self._too_large(headers.get("content-length", "0"))
         if refusal:
-            status, detail = refusal
-            await problem_response(status, detail, scope)(scope, receive, send)
-            return
-        received, is_whole = 0, False
-        until = asyncio.get_running_loop().time() + self._timeout_s
-
-        async def receive_within_limits() -> Message:
-            nonlocal received, is_whole
-            if is_whole:  # what comes now is that the client left, and that may take as long as it likes
-                return await receive()
-            try:
-                async with asyncio.timeout_at(until):
-                    message = await receive()
-            except TimeoutError as exc:
-                raise self._too_slow(received) from exc
-            is_whole = not message.get("more_body", False)
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                status, detail = self._too_large(str(received)) or (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "")
-                raise HTTPException(status, detail)
-            return message
-
-        await self._app(scope, receive_within_limits, send)
-
-    def _too_slow(self, received: int) -> HTTPException:
-        return HTTPException(
-            HTTPStatus.REQUEST_TIMEOUT,
-            f"The body was not whole after {self._timeout_s:g} s; {received} bytes had come.",
-            headers={"Connection": "close"},  # what still comes is the rest of this body, not a request
-        )
+            await problem_response(*refusal, scope)(scope, receive, send)
+        else:
+            await _BodyReader(self._app, self._max_bytes, self._timeout_s)(scope, receive, send)
 
     def _too_large(self, length: str) -> tuple[HTTPStatus, str] | None:
         if length.isdigit() and int(length) > self._max_bytes:
-            return (
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The body has {length} bytes, the limit is {self._max_bytes}.",
-            )
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _size_message(int(length), self._max_bytes)
         return None
+
+
+class _BodyReader(RequestBodyLimitResponder):
+    """Starlette's size limit, which raises without the two sizes, plus a time limit."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+        super().__init__(app, max_bytes)
+        self._timeout_s = timeout_s
+        self._deadline = asyncio.get_running_loop().time() + timeout_s
+        self._is_complete = False
+
+    async def receive_with_limit(self) -> Message:
+        """The next part of the body; after the last one, the disconnect, for which there is no time limit."""
+        if self._is_complete:
+            return await self.receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await super().receive_with_limit()
+        except TimeoutError as exc:
+            raise HTTPException(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"Request body timed out after {self._timeout_s:g} s ({self.total_size} bytes received).",
+                headers={"Connection": "close"},  # what still arrives belongs to this body, not to a request
+            ) from exc
+        except HTTPException as exc:
+            detail = _size_message(self.total_size, self.max_body_size)
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail) from exc
+        self._is_complete = not message.get("more_body", False)
+        return message
+
+
+def _size_message(size: int, limit: int) -> str:
+    return f"Request body too large: {size} bytes, the limit is {limit} bytes."
 
 
 def _not_json(headers: Headers) -> tuple[HTTPStatus, str] | None:
     unsupported = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
-        return unsupported, "The body is compressed; send it as it is, without Content-Encoding."
+        return unsupported, "Compressed bodies are not supported; send the body without Content-Encoding."
     header = Header()
     header["content-type"] = headers.get("content-type", "")
     if header.get_content_type() != "application/json":
-        return unsupported, "The body must be JSON: send `Content-Type: application/json`."
+        return unsupported, "The body must be JSON; send `Content-Type: application/json`."
     if (header.get_content_charset() or "utf-8") not in ("utf-8", "utf8", "us-ascii"):
-        return unsupported, "JSON is UTF-8; send it without another charset."
+        return unsupported, "JSON must be UTF-8; send it without another charset."
     return None

@@ -1,4 +1,4 @@
-"""What a route may ask for by its type."""
+"""FastAPI dependencies of the routes."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from serving.lifecycle.predictor import Predictor
 
 
 async def get_predictor(request: Request) -> Predictor:
-    """The predictor that the lifespan opened; async, because FastAPI runs plain functions in a thread."""
+    """The predictor from the lifespan; async because FastAPI runs other functions in a thread."""
     predictor: Predictor = request.state.predictor
     return predictor
 

@@ -1,4 +1,4 @@
-"""`/explain`: one video's score, what moved it, and the scores that some changes of it would give."""
+"""`/explain`: one video's score, what moved it, and the scores of variations of the video."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +26,7 @@ Changes = dict[Annotated[str, Text], Value | None]
 
 
 class ExplainRequest(PredictRequest):
-    """A video, and changes of it that are to be scored beside it."""
+    """A video, and variations of it to score."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -45,21 +45,21 @@ class ExplainRequest(PredictRequest):
 
     what_if: Annotated[list[Changes], Field(max_length=MAX_CHANGES)] | None = Field(
         None,
-        description="Fields of the request with other values. Each is scored like a request of its own.",
+        description="Variations: request fields with other values. Each is scored like a separate request.",
     )
 
     def to_domain(self) -> ScoringRequest:
-        """The same video without its wire; here it is explained, whether `explain` says so or not."""
+        """The request as the predictor takes it, always with an explanation."""
         return replace(super().to_domain(), explain=True)
 
     def changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The request that `changes` make of this one, unchecked."""
+        """This request with `changes` applied, not validated."""
         video = self.model_dump(exclude={"explain", "what_if"})
         return video | {FIELD_BY_ALIAS.get(name, name): value for name, value in changes.items()}
 
 
 class _ChangedRequest(PredictRequest):
-    """A request whose changes must name fields: a name that is none would score the same video again."""
+    """Refuses unknown fields: a misspelt one would score the unchanged video."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -74,21 +74,21 @@ FIELD_BY_ALIAS = {
 
 
 class ChangedVideo(BaseModel):
-    """A changed video's answer."""
+    """A variation and its score."""
 
     changes: Changes
     prediction: PredictResponse
 
 
 class FailedChange(BaseModel):
-    """A changed video that could not be scored."""
+    """A variation that could not be scored."""
 
     changes: Changes
     error: Problem
 
 
 class ExplainResponse(PredictResponse):
-    """A score, what moved it, and what changes would make of it."""
+    """A score, what moved it, and the scores of the variations."""
 
     explanation: Explanation
     what_if: list[ChangedVideo | FailedChange] = Field(description="In the order of the request.")
@@ -97,7 +97,7 @@ class ExplainResponse(PredictResponse):
 async def explain_one(
     body: ExplainRequest, predictor: Predictor, scope: Scope, metrics: Metrics
 ) -> ExplainResponse:
-    """The answer to `/explain`: the video first, so that its towers' vectors are known to its changes."""
+    """The answer of `/explain`; the video goes first, so that its variations hit the cache."""
     prediction = await predictor.predict(body.to_domain(), scope["deadline"])
     metrics.count_prediction(prediction)
     what_if = body.what_if or []

@@ -1,7 +1,7 @@
-"""What happens to every request before its route, as plain ASGI: id, log line, deadline, last resort.
+"""The middleware around every route, as plain ASGI.
 
-From the outside in: CORS (on every answer, errors included), `RequestContext`, then who may not pass:
-`ApiKeys`, `RateLimit`, `LoadShedding`, `BodyGuard`; and `CancelOnDisconnect` around the app.
+From the outside in: CORS (on every response, errors included), `RequestContext`, `ApiKeys`, `RateLimit`,
+`LoadShedding`, `BodyLimits` and `CancelOnDisconnect`.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.auth import ApiKeys
-from serving.http.body_limits import BodyGuard
+from serving.http.body_limits import BodyLimits
 from serving.http.disconnect import CancelOnDisconnect
 from serving.http.paths import SCORING, is_scoring
 from serving.http.problems import answer_to, problem_response
@@ -33,9 +33,9 @@ log = structlog.get_logger()
 
 
 def install_middleware(app: FastAPI, settings: Settings, metrics: Metrics, admission: Admission) -> None:
-    """Put the middleware around `app`; the last added is the outermost."""
+    """Add the middleware to `app`; the last one added is the outermost."""
     app.add_middleware(CancelOnDisconnect)
-    app.add_middleware(BodyGuard, max_bytes=settings.max_request_bytes, timeout_s=settings.receive_timeout_s)
+    app.add_middleware(BodyLimits, max_bytes=settings.max_request_bytes, timeout_s=settings.receive_timeout_s)
     app.add_middleware(LoadShedding, admission=admission)
     if settings.rate_limit:
         limiter = RateLimiter(settings.rate_limit, metrics.registry)
@@ -55,7 +55,7 @@ def install_middleware(app: FastAPI, settings: Settings, metrics: Metrics, admis
 
 
 def _wildcards(origins: Sequence[str]) -> str | None:
-    """One pattern for the origins that hold `*`, which stands for one or more labels of a host."""
+    """One regular expression for the origins with `*`, which matches one or more labels of a host name."""
     patterns = [
         re.escape(origin).replace(r"\*", r"[a-z0-9-]+(\.[a-z0-9-]+)*") for origin in origins if "*" in origin
     ]
@@ -63,7 +63,7 @@ def _wildcards(origins: Sequence[str]) -> str | None:
 
 
 class RequestContext:
-    """Gives a request its id and deadline, logs and counts its answer, and answers for what nobody caught."""
+    """Sets a request's id and deadline, logs and counts its response, and answers unhandled errors."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, timeout_s: float) -> None:
         self._app = app
@@ -91,7 +91,7 @@ class RequestContext:
                 await self._app(scope, receive, send_with_id)
             except Exception:
                 log.exception("unhandled_error")
-                if status:  # half an answer is out: only closing the connection can say that it is broken
+                if status:  # the response has begun: only closing the connection can show that it is broken
                     raise
                 answer = problem_response(
                     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -116,7 +116,7 @@ class RequestContext:
 
 
 class LoadShedding:
-    """Refuses scoring requests before anything of them is read while no place is free, as plain ASGI."""
+    """Refuses scoring requests before their body is read while the queue is full."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self._app, self._admission = app, admission
@@ -129,15 +129,15 @@ class LoadShedding:
 
 
 def _request_id(headers: Headers) -> str:
-    """The client's own id when it is harmless in a header and in a log, a new one otherwise."""
+    """The client's request id if it is safe in a header and in a log, otherwise a new one."""
     offered = headers.get("x-request-id", "")
     return offered if ACCEPTABLE_ID.fullmatch(offered) else uuid.uuid4().hex
 
 
 def _route(scope: Scope) -> str:
-    """The route's template: paths that strangers make up must not become metric labels."""
-    refused = scope["path"] if scope["path"] in SCORING else "unknown"  # before a route was looked for
-    return str(getattr(scope.get("route"), "path", refused))
+    """The route's template, because arbitrary paths must not become metric labels."""
+    unrouted = scope["path"] if scope["path"] in SCORING else "unknown"  # refused before routing
+    return str(getattr(scope.get("route"), "path", unrouted))
 
 
 def _method(scope: Scope) -> str:

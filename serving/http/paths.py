@@ -1,6 +1,6 @@
-"""Which requests ask for scores: those that limits and deadlines are for, and keys among few others.
+"""Which paths score, and so are subject to limits and deadlines, and which need an API key.
 
-Health, metrics, the page and the documentation pass all of them, so that a full house can still be looked at.
+Health, metrics, the page and the documentation have no limits, so an overloaded service can be inspected.
 """
 
 from starlette.types import Scope
@@ -13,10 +13,10 @@ SCORING = frozenset({PREDICT, PREDICT_BATCH, EXPLAIN})
 
 
 def is_scoring(scope: Scope) -> bool:
-    """Whether a request is to be scored."""
+    """Whether the request asks for scores."""
     return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in SCORING
 
 
 def needs_key(scope: Scope) -> bool:
-    """Whether a request is for those alone who have a key, where there are keys."""
+    """Whether the request needs an API key, if the service has keys."""
     return is_scoring(scope) or (scope["type"] == "http" and scope["path"] == RELOAD)

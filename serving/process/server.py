@@ -1,8 +1,8 @@
-"""Runs the app in a process of its own: settings, port, signals and exit codes.
+"""Runs the app as a process: settings, port, signals and exit codes.
 
-SIGHUP reads the checkpoint anew.
-Exit codes: 0 after SIGTERM or SIGINT, 1 when the model cannot be loaded or stops answering or the port is
-taken, 2 for unusable settings, 128 + n when a second signal n cut requests short. Each failure is one clear
+SIGHUP reloads the checkpoint.
+Exit codes: 0 after SIGTERM or SIGINT; 1 if the model cannot be loaded or stops responding, or the port is in
+use; 2 for invalid settings; 128 + n if a second signal n interrupted requests in flight. Each failure is one
 line on standard error.
 """
 
@@ -27,8 +27,8 @@ from serving.observability.logs import configure_logging
 from serving.process.connections import guarded
 from serving.settings import Settings, SettingsError
 
-GRACE_S = 22  # requests in flight may finish for so long after SIGTERM; more than their deadline
-LAST_RESORT_S = 24  # then the process ends, whatever hangs; supervisors kill after 30 s
+GRACE_S = 22  # time for requests in flight to finish after SIGTERM; longer than their deadline
+LAST_RESORT_S = 24  # then the process exits even if something hangs; supervisors kill after 30 s
 DESCRIPTORS = 65_536
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
         ws="none",
         log_config=None,
         access_log=False,  # RequestContext writes that line, without the query
-        proxy_headers=False,  # MILES_TRUSTED_PROXIES says whom we believe; uvicorn would believe this machine
+        proxy_headers=False,  # uvicorn would trust this machine; MILES_TRUSTED_PROXIES decides instead
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
     )
@@ -64,27 +64,27 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     except OSError as exc:
         print(
             f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}. "
-            "Stop what is listening there, or set MILES_PORT.",
+            "Stop the process that uses the port, or set MILES_PORT.",
             file=sys.stderr,
         )
         return 1
-    # uvicorn raises a signal again once it has shut down; by then it has done its work.
+    # uvicorn raises the signal again after shutting down, which must not kill the process then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     if server.hears_hangups:
-        signal.signal(signal.SIGHUP, lambda *_: None)  # until there is something to reload
+        signal.signal(signal.SIGHUP, lambda *_: None)  # until startup is complete
     log.info("listening", host=settings.host, port=settings.port)
     server.run(sockets=[listener])
     for line in failures:
         print(line, file=sys.stderr)
     code = 1 if failures or not server.started else 0
     if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
-        _end_now(code)  # the interpreter would wait for what they still compute, which nobody does
+        _end_now(code)  # the interpreter would wait for these threads, whose results are no longer needed
     return code
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which stops within bounds: a second signal of any kind, or a hang, ends it at once."""
+    """uvicorn that always stops: a second signal ends it at once, and a timer ends it if something hangs."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
         self._reloader: Reloader | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start; from then on SIGHUP reloads."""
+        """Start, and reload on SIGHUP from then on."""
         await super().startup(sockets)
         self._reloader = self.lifespan.state.get("reloader")
         if self._reloader is not None and self.hears_hangups:
@@ -100,20 +100,20 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
 
     def _hang_up(self, reloader: Reloader, *, has_terminal: bool) -> None:
-        """Somebody wants a reload; or the terminal that we were started from was closed."""
+        """SIGHUP asks for a reload, unless it came because the controlling terminal was closed."""
         if has_terminal and not _has_terminal():
             self.stop()
         else:
             reloader.on_signal()
 
     async def main_loop(self) -> None:
-        """Serve until told to stop; what is being loaded is given up then, and what is in flight finishes."""
+        """Serve until told to stop, then cancel a reload that is in progress."""
         await super().main_loop()
         if self._reloader is not None:
             self._reloader.stop()
 
     def stop(self) -> None:
-        """Finish what is in flight and end."""
+        """Finish the requests in flight and exit."""
         if not self.should_exit:
             self.should_exit = True
             end = threading.Timer(LAST_RESORT_S, _give_up)
@@ -121,7 +121,7 @@ class Server(uvicorn.Server):
             end.start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 uvicorn's signature
-        """A signal came."""
+        """Stop gracefully on the first signal, at once on the second."""
         if self.should_exit:
             _end_now(128 + sig)
         self._captured_signals.append(sig)
@@ -129,12 +129,12 @@ class Server(uvicorn.Server):
 
 
 def _give_up() -> None:
-    print(f"not stopped within {LAST_RESORT_S} s: something hangs, and is cut short", file=sys.stderr)
+    print(f"shutdown did not finish within {LAST_RESORT_S} s; exiting now", file=sys.stderr)
     _end_now(1)
 
 
 def _end_now(code: int) -> None:
-    """End the process although threads run; what was printed and logged is kept."""
+    """Exit although threads are running, after flushing logs and output."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -142,7 +142,7 @@ def _end_now(code: int) -> None:
 
 
 def _has_terminal() -> bool:
-    """Whether a terminal controls this process, and is still there."""
+    """Whether this process has a controlling terminal that is still open."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:
@@ -151,7 +151,7 @@ def _has_terminal() -> bool:
 
 
 def _allow_descriptors() -> None:
-    """As many open files as we may have: a connection is one, and many systems start with 1,024."""
+    """Raise the limit of open files: each connection is one, and many systems start with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -159,6 +159,6 @@ def _allow_descriptors() -> None:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Take the port before anything else is done: a second server fails at once."""
+    """Bind the port before anything else, so that a second server fails at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     return socket.create_server((settings.host, settings.port), family=family, backlog=socket.SOMAXCONN)

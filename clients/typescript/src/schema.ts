@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * Home
-         * @description Health for whatever polls, the page for browsers.
+         * @description Health as JSON; the web page for browsers.
          */
         get: operations["home__get"];
         put?: never;
@@ -35,7 +35,7 @@ export interface paths {
         put?: never;
         /**
          * Reload
-         * @description Read the checkpoint anew and switch to it without a pause; needs a key.
+         * @description Reload the checkpoint and switch to it without downtime; requires an API key.
          */
         post: operations["reload_admin_reload_post"];
         delete?: never;
@@ -55,7 +55,7 @@ export interface paths {
         put?: never;
         /**
          * Explain
-         * @description Score one video, say what moved the score, and score up to 16 changes of it.
+         * @description Score one video, explain the score, and score up to 16 variations of the video.
          */
         post: operations["explain_explain_post"];
         delete?: never;
@@ -73,7 +73,7 @@ export interface paths {
         };
         /**
          * Live
-         * @description The process answers.
+         * @description Liveness: the process responds.
          */
         get: operations["live_health_live_get"];
         put?: never;
@@ -93,7 +93,7 @@ export interface paths {
         };
         /**
          * Ready
-         * @description The model is loaded and has reproduced its golden answers.
+         * @description Readiness: the model is loaded and has reproduced its golden answers.
          */
         get: operations["ready_health_ready_get"];
         put?: never;
@@ -133,7 +133,7 @@ export interface paths {
         };
         /**
          * Model Info
-         * @description Everything that a score depends on.
+         * @description Details of the model in service: everything that a score depends on.
          */
         get: operations["model_info_model_info_get"];
         put?: never;
@@ -155,7 +155,7 @@ export interface paths {
         put?: never;
         /**
          * Predict
-         * @description Score one video; `?timings=1` says where the time went.
+         * @description Score one video; `?timings=1` adds the time spent per stage.
          */
         post: operations["predict_predict_post"];
         delete?: never;
@@ -175,7 +175,7 @@ export interface paths {
         put?: never;
         /**
          * Predict Batch
-         * @description Score up to 256 videos; `Accept: application/x-ndjson` streams each line as it is ready.
+         * @description Score up to 256 videos; `Accept: application/x-ndjson` streams each result as it is ready.
          */
         post: operations["predict_batch_predict_batch_post"];
         delete?: never;
@@ -190,7 +190,7 @@ export interface components {
     schemas: {
         /**
          * Baseline
-         * @description The score of a video of which nothing is known.
+         * @description The score of a video about which nothing is known.
          */
         Baseline: {
             /**
@@ -203,7 +203,7 @@ export interface components {
         };
         /**
          * BatchRequest
-         * @description Many videos in one call.
+         * @description Up to 256 videos in one call.
          */
         BatchRequest: {
             /** Videos */
@@ -221,7 +221,7 @@ export interface components {
         };
         /**
          * ChangedVideo
-         * @description A changed video's answer.
+         * @description A variation and its score.
          */
         ChangedVideo: {
             /** Changes */
@@ -232,12 +232,12 @@ export interface components {
         };
         /**
          * Contribution
-         * @description What one block of the input added to the score, or took from it.
+         * @description What one group of inputs added to the score, or subtracted from it.
          */
         Contribution: {
             /**
              * Features
-             * @description The group's features; none for text and image.
+             * @description The group's features; empty for text and image.
              */
             features: string[];
             /**
@@ -247,7 +247,7 @@ export interface components {
             group: string;
             /**
              * Label
-             * @description The group in words.
+             * @description A readable name of the group.
              */
             label: string;
             /**
@@ -265,7 +265,7 @@ export interface components {
         };
         /**
          * ExplainRequest
-         * @description A video, and changes of it that are to be scored beside it.
+         * @description A video, and variations of it to score.
          * @example {
          *       "comment_count": 85,
          *       "description": "Start your day right with these habits.",
@@ -292,13 +292,13 @@ export interface components {
             comment_count?: number | null;
             /**
              * Completion Rate
-             * @description The share of the video that is watched, 0 to 1. Read by checkpoints with the first list of columns only.
+             * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints trained on the first feature list.
              * @example 0.62
              */
             completion_rate?: number | null;
             /**
              * Creator Avg Views
-             * @description Views of the creator's average video. Read by checkpoints with the first list of columns only.
+             * @description Average views of the creator's videos. Read only by checkpoints trained on the first feature list.
              * @example 12000
              */
             creator_avg_views?: number | null;
@@ -314,7 +314,7 @@ export interface components {
             duration_seconds?: number | null;
             /**
              * Explain
-             * @description Whether the answer is to say what moved the score.
+             * @description Whether to include an explanation of the score.
              * @default false
              */
             explain?: boolean | null;
@@ -325,35 +325,35 @@ export interface components {
             like_count?: number | null;
             /**
              * Observed At
-             * @description When the counts were read, ISO 8601; now, when absent. Also accepted as scraped_at.
+             * @description When the counts were read, ISO 8601; defaults to now. Also accepted as scraped_at.
              */
             observed_at?: string | null;
             /**
              * Published At
-             * @description When the video went up, ISO 8601. Also accepted as upload_date.
+             * @description When the video was published, ISO 8601. Also accepted as upload_date.
              */
             published_at?: string | null;
             /**
              * Require
-             * @description Modalities without which a score is refused with 422.
+             * @description Modalities that must be available; otherwise the request fails with 422.
              * @default []
              */
             require?: ("text" | "image" | "scalars")[] | null;
             /**
              * Save Count
-             * @description Read by checkpoints with the first list of columns only; null is unknown, not 0.
+             * @description Read only by checkpoints trained on the first feature list; null means unknown, not 0.
              * @example 25
              */
             save_count?: number | null;
             /**
              * Share Count
-             * @description Read by checkpoints with the first list of columns only; null is unknown, not 0.
+             * @description Read only by checkpoints trained on the first feature list; null means unknown, not 0.
              * @example 40
              */
             share_count?: number | null;
             /**
              * Thumbnail Url
-             * @description http, https or data:image/...;base64, and null or empty for no thumbnail.
+             * @description http, https or data:image/...;base64. Null or empty means no thumbnail.
              */
             thumbnail_url?: string | null;
             /** Title */
@@ -365,7 +365,7 @@ export interface components {
             view_count?: number | null;
             /**
              * What If
-             * @description Fields of the request with other values. Each is scored like a request of its own.
+             * @description Variations: request fields with other values. Each is scored like a separate request.
              */
             what_if?: {
                 [key: string]: string | boolean | number | string[] | null;
@@ -373,7 +373,7 @@ export interface components {
         };
         /**
          * ExplainResponse
-         * @description A score, what moved it, and what changes would make of it.
+         * @description A score, what moved it, and the scores of the variations.
          */
         ExplainResponse: {
             /**
@@ -392,10 +392,10 @@ export interface components {
             predicted_velocity: number;
             /**
              * Processing Time Ms
-             * @description Wall time within the server.
+             * @description Wall time in the service.
              */
             processing_time_ms: number;
-            /** @description Where the time went; only with `?timings=1`. */
+            /** @description Time per stage; only with `?timings=1`. */
             timings_ms?: components["schemas"]["Timings"] | null;
             /**
              * Viral Score
@@ -404,7 +404,7 @@ export interface components {
             viral_score: number;
             /**
              * Warnings
-             * @description Sentences for a person; empty when all is well.
+             * @description Readable warnings; empty if there are none.
              */
             warnings: string[];
             /**
@@ -427,7 +427,7 @@ export interface components {
         };
         /**
          * FailedChange
-         * @description A changed video that could not be scored.
+         * @description A variation that could not be scored.
          */
         FailedChange: {
             /** Changes */
@@ -438,14 +438,14 @@ export interface components {
         };
         /**
          * FailedItem
-         * @description An item of a batch that could not be scored.
+         * @description An item that could not be scored.
          */
         FailedItem: {
             error: components["schemas"]["Problem"];
         };
         /**
          * Health
-         * @description Whether the service can answer, and with what.
+         * @description Whether the service can score, and with which model.
          */
         Health: {
             /** Checkpoint */
@@ -462,18 +462,18 @@ export interface components {
             model_version: string;
             /**
              * Status
-             * @description `healthy`, or why not.
+             * @description `healthy`, `loading`, or why the model is unavailable.
              */
             status: string;
             /**
              * Weights
-             * @description Where the weights come from: demo, trained or owner.
+             * @description Origin of the weights: demo, trained or owner.
              */
             weights: string | null;
         };
         /**
          * Modalities
-         * @description What became of each modality.
+         * @description How each modality was used.
          */
         Modalities: {
             image: components["schemas"]["ModalityState"];
@@ -482,12 +482,12 @@ export interface components {
         };
         /**
          * ModalityState
-         * @description What became of one modality.
+         * @description How one modality was used.
          */
         ModalityState: {
             /**
              * Reason
-             * @description Why, in a word or two, where the state is not `used`.
+             * @description A short reason when the state is not `used`.
              */
             reason: string | null;
             /**
@@ -498,7 +498,7 @@ export interface components {
         };
         /**
          * PredictRequest
-         * @description One video. Unknown fields are ignored, so that a whole database row can be sent.
+         * @description One video. Unknown fields are ignored, so a whole database row can be sent.
          * @example {
          *       "comment_count": 85,
          *       "description": "Start your day right with these habits.",
@@ -516,13 +516,13 @@ export interface components {
             comment_count?: number | null;
             /**
              * Completion Rate
-             * @description The share of the video that is watched, 0 to 1. Read by checkpoints with the first list of columns only.
+             * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints trained on the first feature list.
              * @example 0.62
              */
             completion_rate?: number | null;
             /**
              * Creator Avg Views
-             * @description Views of the creator's average video. Read by checkpoints with the first list of columns only.
+             * @description Average views of the creator's videos. Read only by checkpoints trained on the first feature list.
              * @example 12000
              */
             creator_avg_views?: number | null;
@@ -538,7 +538,7 @@ export interface components {
             duration_seconds?: number | null;
             /**
              * Explain
-             * @description Whether the answer is to say what moved the score.
+             * @description Whether to include an explanation of the score.
              * @default false
              */
             explain?: boolean | null;
@@ -549,35 +549,35 @@ export interface components {
             like_count?: number | null;
             /**
              * Observed At
-             * @description When the counts were read, ISO 8601; now, when absent. Also accepted as scraped_at.
+             * @description When the counts were read, ISO 8601; defaults to now. Also accepted as scraped_at.
              */
             observed_at?: string | null;
             /**
              * Published At
-             * @description When the video went up, ISO 8601. Also accepted as upload_date.
+             * @description When the video was published, ISO 8601. Also accepted as upload_date.
              */
             published_at?: string | null;
             /**
              * Require
-             * @description Modalities without which a score is refused with 422.
+             * @description Modalities that must be available; otherwise the request fails with 422.
              * @default []
              */
             require?: ("text" | "image" | "scalars")[] | null;
             /**
              * Save Count
-             * @description Read by checkpoints with the first list of columns only; null is unknown, not 0.
+             * @description Read only by checkpoints trained on the first feature list; null means unknown, not 0.
              * @example 25
              */
             save_count?: number | null;
             /**
              * Share Count
-             * @description Read by checkpoints with the first list of columns only; null is unknown, not 0.
+             * @description Read only by checkpoints trained on the first feature list; null means unknown, not 0.
              * @example 40
              */
             share_count?: number | null;
             /**
              * Thumbnail Url
-             * @description http, https or data:image/...;base64, and null or empty for no thumbnail.
+             * @description http, https or data:image/...;base64. Null or empty means no thumbnail.
              */
             thumbnail_url?: string | null;
             /** Title */
@@ -590,7 +590,7 @@ export interface components {
         };
         /**
          * PredictResponse
-         * @description A score, and what it rests on.
+         * @description A score and what it is based on.
          */
         PredictResponse: {
             /**
@@ -598,7 +598,7 @@ export interface components {
              * @description Probability of the predicted class.
              */
             confidence: number;
-            /** @description What moved the score; only when asked for. */
+            /** @description What moved the score; only if requested. */
             explanation?: components["schemas"]["Explanation"] | null;
             modalities: components["schemas"]["Modalities"];
             /** Model Version */
@@ -610,10 +610,10 @@ export interface components {
             predicted_velocity: number;
             /**
              * Processing Time Ms
-             * @description Wall time within the server.
+             * @description Wall time in the service.
              */
             processing_time_ms: number;
-            /** @description Where the time went; only with `?timings=1`. */
+            /** @description Time per stage; only with `?timings=1`. */
             timings_ms?: components["schemas"]["Timings"] | null;
             /**
              * Viral Score
@@ -622,7 +622,7 @@ export interface components {
             viral_score: number;
             /**
              * Warnings
-             * @description Sentences for a person; empty when all is well.
+             * @description Readable warnings; empty if there are none.
              */
             warnings: string[];
         };
@@ -635,7 +635,7 @@ export interface components {
             detail: string;
             /**
              * Errors
-             * @description Per field, when fields are at fault; else absent.
+             * @description The invalid fields, if any.
              */
             errors?: {
                 [key: string]: string;
@@ -670,12 +670,12 @@ export interface components {
         };
         /**
          * Timings
-         * @description Milliseconds by stage. Stages overlap; `queue` is the sum of the waits for towers and fusion.
+         * @description Milliseconds per stage. Stages overlap; `queue` is the sum of the waits for towers and fusion.
          */
         Timings: {
             /**
              * Cached
-             * @description Towers whose vector was known already.
+             * @description Towers whose output came from the cache.
              */
             cached: string[];
             /** Decode */
@@ -724,7 +724,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description The model is loading or failed; `status` says why. */
+            /** @description The model is loading or has failed; see `status`. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -753,7 +753,7 @@ export interface operations {
                     "application/json": components["schemas"]["Reloaded"];
                 };
             };
-            /** @description The service has keys, and the request carries none of them (`Authorization: Bearer`). */
+            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -762,7 +762,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service has no keys, so nobody can show one. */
+            /** @description The service has no API keys, so this endpoint is disabled. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -771,7 +771,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A model is being loaded already. */
+            /** @description Another model is already being loaded. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -780,7 +780,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The checkpoint cannot be used; `detail` says why. What served before serves on. */
+            /** @description The checkpoint cannot be used; `detail` says why. The current model stays in service. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -789,7 +789,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A fault of ours. */
+            /** @description Internal error. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -831,7 +831,7 @@ export interface operations {
                     "application/json": components["schemas"]["ExplainResponse"];
                 };
             };
-            /** @description The body is not JSON. */
+            /** @description The body is not valid JSON. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -840,7 +840,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service has keys, and the request carries none of them (`Authorization: Bearer`). */
+            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -849,7 +849,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body did not arrive in time. */
+            /** @description The request body timed out. */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -858,7 +858,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is larger than the limit. */
+            /** @description The request body is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -867,7 +867,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is compressed, or not declared as JSON. */
+            /** @description The body is compressed, or its content type is not JSON. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -876,7 +876,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A field is invalid, or a required modality could not be had. */
+            /** @description A field is invalid, or a required modality is unavailable. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -885,7 +885,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This client has used up its own limit; Retry-After says when to ask again. */
+            /** @description The client has exceeded its rate limit; see Retry-After. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -894,7 +894,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A fault of ours. */
+            /** @description Internal error. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -903,7 +903,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
+            /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -912,7 +912,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No answer within the deadline. */
+            /** @description No score before the deadline. */
             504: {
                 headers: {
                     [name: string]: unknown;
@@ -963,7 +963,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description The model is loading or failed; `status` says why. */
+            /** @description The model is loading or has failed; see `status`. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1014,7 +1014,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
+            /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1049,7 +1049,7 @@ export interface operations {
                     "application/json": components["schemas"]["PredictResponse"];
                 };
             };
-            /** @description The body is not JSON. */
+            /** @description The body is not valid JSON. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1058,7 +1058,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service has keys, and the request carries none of them (`Authorization: Bearer`). */
+            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1067,7 +1067,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body did not arrive in time. */
+            /** @description The request body timed out. */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -1076,7 +1076,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is larger than the limit. */
+            /** @description The request body is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -1085,7 +1085,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is compressed, or not declared as JSON. */
+            /** @description The body is compressed, or its content type is not JSON. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1094,7 +1094,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A field is invalid, or a required modality could not be had. */
+            /** @description A field is invalid, or a required modality is unavailable. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1103,7 +1103,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This client has used up its own limit; Retry-After says when to ask again. */
+            /** @description The client has exceeded its rate limit; see Retry-After. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1112,7 +1112,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A fault of ours. */
+            /** @description Internal error. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1121,7 +1121,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
+            /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1130,7 +1130,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No answer within the deadline. */
+            /** @description No score before the deadline. */
             504: {
                 headers: {
                     [name: string]: unknown;
@@ -1165,7 +1165,7 @@ export interface operations {
                     "application/json": components["schemas"]["BatchResponse"];
                 };
             };
-            /** @description The body is not JSON. */
+            /** @description The body is not valid JSON. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1174,7 +1174,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service has keys, and the request carries none of them (`Authorization: Bearer`). */
+            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1183,7 +1183,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body did not arrive in time. */
+            /** @description The request body timed out. */
             408: {
                 headers: {
                     [name: string]: unknown;
@@ -1192,7 +1192,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is larger than the limit. */
+            /** @description The request body is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -1201,7 +1201,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is compressed, or not declared as JSON. */
+            /** @description The body is compressed, or its content type is not JSON. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1210,7 +1210,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A field is invalid, or a required modality could not be had. */
+            /** @description A field is invalid, or a required modality is unavailable. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1219,7 +1219,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This client has used up its own limit; Retry-After says when to ask again. */
+            /** @description The client has exceeded its rate limit; see Retry-After. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1228,7 +1228,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A fault of ours. */
+            /** @description Internal error. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1237,7 +1237,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Overloaded (`type` ends in `overloaded`), or the model is loading or failed; Retry-After says when to ask again. */
+            /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1246,7 +1246,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No answer within the deadline. */
+            /** @description No score before the deadline. */
             504: {
                 headers: {
                     [name: string]: unknown;

@@ -76,5 +76,5 @@ def test_frames_are_the_operators_choice() -> None:
 )
 def test_what_is_no_origin_is_refused(value: str) -> None:
     """A header is not the place for whatever an environment variable holds."""
-    with pytest.raises(ValueError, match="an origin is like"):
+    with pytest.raises(ValueError, match="expected origins like"):
         Settings(frame_ancestors=(value,))

@@ -111,6 +111,21 @@ def test_invalid_value_is_not_repeated(client: httpx.Client) -> None:
     assert "secret-value" not in response.text
 
 
+def test_the_key_scheme_is_documented(client: httpx.Client) -> None:
+    """OpenAPI declares the bearer scheme for the routes that may need a key, and for no others."""
+    document = client.get("/openapi.json").json()
+    (name, scheme), *others = document["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["scheme"], others) == ("http", "bearer", [])
+    secured = {
+        path
+        for path, methods in document["paths"].items()
+        for route in methods.values()
+        if "security" in route
+    }
+    assert secured == {"/predict", "/predict/batch", "/explain", "/admin/reload"}
+    assert document["paths"]["/predict"]["post"]["security"] == [{name: []}]
+
+
 def test_documented_errors_are_problems(client: httpx.Client) -> None:
     """The OpenAPI document lists each scoring route's errors as problem+json, and the Problem schema."""
     document = client.get("/openapi.json").json()
