@@ -1,13 +1,22 @@
-"""The architecture as plain values. Knows no tensors, so that a service without torch can read it."""
+"""The architecture as plain values. Imports no torch."""
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from model.values import Number
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# How tokens become one vector: by BERT's own pooler, or as the mean that sentence encoders are trained for.
+# How tokens become one vector: BERT's pooler, or the mean that sentence encoders are trained with.
 POOLINGS = ("pooler", "mean")
+Pooling = Literal["pooler", "mean"]
 # Output channels of a ResNet block over its width: BasicBlock's and Bottleneck's in torchvision.
 EXPANSION = {"basic": 1, "bottleneck": 4}
+Size = Annotated[int, Field(ge=32, le=1024)]
+Mean = Annotated[Number, Field(ge=-1, le=2)]
+Spread = Annotated[Number, Field(ge=1e-3, le=1e3)]
 
 
 @dataclass(frozen=True)
@@ -17,12 +26,12 @@ class TextConfig:
     vocab_size: int = 30522
     hidden_size: int = 768
     layers: int = 12
-    heads: int = 12
+    heads: Annotated[int, Field(strict=True, ge=1)] = 12
     intermediate_size: int = 3072
     max_positions: int = 512
     token_types: int = 2
-    layer_norm_eps: float = 1e-12
-    pooling: str = "pooler"
+    layer_norm_eps: Annotated[Number, Field(ge=0, le=1)] = 1e-12
+    pooling: Pooling = "pooler"
 
     @property
     def output_dim(self) -> int:
@@ -34,12 +43,12 @@ class TextConfig:
 class VisionConfig:
     """ResNet's shape and the pixels it takes; the defaults are ResNet-50 at 224 x 224."""
 
-    block: str = "bottleneck"
+    block: Literal["basic", "bottleneck"] = "bottleneck"
     stages: tuple[int, ...] = (3, 4, 6, 3)
-    height: int = 224
-    width: int = 224
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    height: Size = 224
+    width: Size = 224
+    mean: tuple[Mean, Mean, Mean] = IMAGENET_MEAN
+    std: tuple[Spread, Spread, Spread] = IMAGENET_STD
 
     @property
     def output_dim(self) -> int:
@@ -64,12 +73,12 @@ class FusionConfig:
 
     @property
     def fused_dim(self) -> int:
-        """What the fusion takes: 768 + 2048 + 18 = 2834 at full size."""
+        """Inputs of the fusion: 768 + 2048 + 18 = 2834 at full size."""
         return self.text.output_dim + self.image_dim + self.scalars
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the network reads."""
+        """The inputs of the network."""
         return ("text", "image", "scalars") if self.vision else ("text", "scalars")
 
     def with_scalars(self, scalars: int) -> "FusionConfig":

@@ -1,9 +1,9 @@
-"""Composes the demo checkpoint: seeded random encoders of the full shape, and the committed trained head.
+"""Makes the demo checkpoint from seeded random encoders of full size and the committed trained head.
 
     python -m model.demo [--out models/model_full.pt] [--demo models/demo]
 
-Seconds, no network, and the same bits every time: the fingerprint of all weights is recorded beside the
-head and checked. A file at `--out` that is not a demo is never touched.
+It takes seconds, needs no network and gives the same bits every time, which a fingerprint checks. A file at
+`--out` that is not a demo is never replaced.
 """
 
 import argparse
@@ -34,12 +34,12 @@ SOURCE = "demo"
 
 
 class DemoError(Exception):
-    """A demo that cannot be composed or written: names the file, both values, the next step."""
+    """A demo that cannot be made; names the file, both values and the next step."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What `models/demo/` holds; `sha256` is that of its metadata file."""
+    """The contents of `models/demo/`; `sha256` is that of its metadata file."""
 
     directory: Path
     head: LowRankHead
@@ -73,15 +73,12 @@ def write_demo(directory: Path, checkpoint: Checkpoint, head: LowRankHead) -> No
 
 
 def compose(demo: Demo) -> Checkpoint:
-    """The whole checkpoint, weights drawn and folded.
-
-    Raises `DemoError` when they are not the recorded ones.
-    """
+    """The complete checkpoint. Raises `DemoError` if its weights are not the recorded ones."""
     try:
         checkpoint = _compose(demo)
         recorded = demo.metadata["fingerprint"]
     except (KeyError, TypeError, ValueError) as exc:
-        wrong = problem(exc)[1] if isinstance(exc, ValidationError) else f"lacks or garbles {exc}"
+        wrong = problem(exc)[1] if isinstance(exc, ValidationError) else f"{exc} is missing or unusable"
         raise DemoError(
             f"{demo.directory / METADATA_FILE}: {wrong}. Restore it from the repository."
         ) from exc
@@ -121,12 +118,12 @@ def _compose(demo: Demo) -> Checkpoint:
 
 
 def prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under the names that it has within the whole network."""
+    """`state` under its names in the complete network."""
     return {prefix + name: tensor for name, tensor in state.items()}
 
 
 def is_demo(path: Path) -> bool:
-    """Whether the checkpoint at `path` says that it is a demo; False for one that cannot be read."""
+    """Whether `path` is a readable demo checkpoint."""
     try:
         return read_checkpoint(path).card.provenance.get("source") == SOURCE
     except CheckpointError:
@@ -134,32 +131,30 @@ def is_demo(path: Path) -> bool:
 
 
 def is_current(path: Path, demo: Demo) -> bool:
-    """Whether `path` is this very demo already; False when there is no file or another demo's.
-
-    Raises `DemoError` when a file is there that is no demo: it is somebody's work.
-    """
+    """Whether `path` is this demo already. Raises `DemoError` if it is a file that is not a demo."""
     if not path.exists():
         return False
     try:
         found = read_checkpoint(path)
     except CheckpointError as exc:
         raise DemoError(
-            f"{exc} It is not the demo's to replace: move it away, or name another --out."
+            f"{exc} A file that may not be a demo is not replaced: move it away, or name another --out."
         ) from exc
-    if found.card.provenance.get("source") != SOURCE:
+    source = found.card.provenance.get("source")
+    if source != SOURCE:
         raise DemoError(
-            f"{path}: is a checkpoint of its own (source {found.card.provenance.get('source')!r}, expected "
-            f"{SOURCE!r}). It stays as it is: move it away, or name another --out."
+            f"{path}: is not a demo (source {source!r}, expected {SOURCE!r}) and is not replaced. Move it "
+            "away, or name another --out."
         )
     same = found.card.provenance.get("demo_sha256") == demo.sha256
     return same and fingerprint(found.state_dict) == demo.metadata.get("fingerprint")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compose and write; the exit status is 1 after an error, which goes to stderr in one line."""
+    """Make and write it; exit status 1 after an error, which is one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m model.demo", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
-    parser.add_argument("--demo", type=Path, default=DEMO_DIRECTORY, help="where head and metadata lie")
+    parser.add_argument("--demo", type=Path, default=DEMO_DIRECTORY, help="the folder with head and metadata")
     options = parser.parse_args(arguments)
     try:
         _run(options.out, read_demo(options.demo))
@@ -171,15 +166,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(out: Path, demo: Demo) -> None:
     if is_current(out, demo):
-        print(f"{out}: is the demo checkpoint already, fingerprint {demo.metadata['fingerprint'][:16]}")
+        print(f"{out}: is up to date, fingerprint {demo.metadata['fingerprint'][:16]}")
         return
-    print("drawing the seeded random encoders and unfolding the trained head ...", flush=True)
+    print("generating the random encoders and expanding the trained head", flush=True)
     checkpoint = compose(demo)
     write_checkpoint(out, checkpoint)
-    parameters = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
-    print(
-        f"{out}: {parameters / 1e6:.1f} M numbers, fingerprint {demo.metadata['fingerprint'][:16]}, checked"
-    )
+    parameters = checkpoint.card.parameters["total"] / 1e6
+    print(f"{out}: {parameters:.1f} M parameters, fingerprint {demo.metadata['fingerprint'][:16]} verified")
     for note in checkpoint.card.provenance.get("notes", []):
         print(f"note: {note}")
 

@@ -1,7 +1,7 @@
-"""A fusion head whose text and image blocks are products of two thin factors, and the weights they stand for.
+"""A fusion head whose text and image columns are low-rank: products of two thin factors.
 
-A few thousand videos cannot teach 768 text columns and 2048 image columns times 1024 units; they can teach a
-few directions. The factors are what is stored; the network only ever sees the full matrix.
+A few thousand videos are too few for 768 text and 2048 image columns times 1024 units, but enough for a few
+directions. The factors are stored; the network gets the full matrix.
 """
 
 from dataclasses import MISSING, dataclass, fields
@@ -14,9 +14,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LowRankHead:
-    """What was trained, for hidden sizes H1 and H2, K text directions of a D-long vector, F scalars.
+    """Hidden sizes H1 and H2, K directions of text vectors of length D, J of image vectors, F scalars.
 
-    The image's factors are None where the data held no images: its columns are zero.
+    Without image factors the image columns are zero.
     """
 
     text_units: Tensor  # (H1, K)
@@ -33,7 +33,7 @@ class LowRankHead:
     image_directions: Tensor | None = None  # (J, image D)
 
     def state_dict(self, image_dim: int) -> dict[str, Tensor]:
-        """The head's weights under the network's own names."""
+        """The head's weights under the network's names."""
         text = exact_product(self.text_units, self.text_directions)  # (H1, D)
         image = torch.zeros(len(text), image_dim)
         if self.image_units is not None and self.image_directions is not None:
@@ -50,13 +50,13 @@ class LowRankHead:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """The factors by name, as they are stored."""
+        """The factors by name, without the image's where there are none."""
         named = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: factor.contiguous() for name, factor in named.items() if factor is not None}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Self:
-        """The head that `tensors` returned; `KeyError` for a factor that is not there."""
+        """The head with these factors. Raises `KeyError` for a missing one."""
         needed = [each.name for each in fields(cls) if each.default is MISSING]
         optional = [each.name for each in fields(cls) if each.default is not MISSING and each.name in tensors]
         return cls(**{name: tensors[name] for name in (*needed, *optional)})
@@ -65,8 +65,8 @@ class LowRankHead:
 def exact_product(left: Tensor, right: Tensor) -> Tensor:
     """(H, K) times (K, D) as (H, D) float32, the same bits on every processor.
 
-    A matrix product's rounding depends on the library's blocking and on fused multiply-add. Here every
-    product of two float32 is exact in float64 and the sums are taken in the order of K.
+    Rounding in a library's matrix product depends on blocking and fused multiply-add. Here each product of
+    two float32 is exact in float64, and sums are taken in the order of K.
     """
     total = np.zeros((left.shape[0], right.shape[1]))
     for column, row in zip(left.numpy().T.astype(np.float64), right.numpy().astype(np.float64), strict=True):

@@ -1,8 +1,8 @@
-"""Where encoder weights come from: a local directory, the Hugging Face hub, torchvision, or a seed.
+"""Loads encoder weights from a directory, the Hugging Face hub or torchvision, or generates them from a seed.
 
-The seeded encoders have the exact shape, and so the exact cost, of the pretrained ones. They are drawn
-from the raw bits of a counter-based generator with integer and single-rounding float operations alone:
-torch's normal fill differs between processors, these numbers do not.
+Seeded encoders have the shape and the cost of the pretrained ones. Their numbers are the same on every
+processor, unlike torch's: they come from the raw bits of a counter-based generator by integer operations
+and one rounding.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ BERT_BASE_UNCASED = "bert-base-uncased"
 BERT_BASE_UNCASED_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 
 BERT_STD = 0.02  # BERT's own initializer_range
-# With BERT's own spread everywhere, 97 % of a random encoder's output is the same for every title. With
-# louder attention, quieter positions and quieter feed-forward layers it is 28 %: what tells titles apart
-# is then far larger than what rounding to bfloat16 or int8 takes away. The first match wins.
+# With BERT_STD everywhere, 97% of a random encoder's output is the same for every title. With larger
+# attention and smaller position and feed-forward weights it is 28%, and differences between titles are far
+# larger than the rounding errors of bfloat16 and int8. The first match wins.
 TEXT_STDS = {
     "position_embeddings": 0.002,
     "token_type_embeddings": 0.002,
@@ -36,19 +36,16 @@ TEXT_STDS = {
     "intermediate.dense": 0.01,
     "output.dense": 0.01,
 }
-# Batch-norm's last gain in a residual block: sixteen blocks that add up must not grow without bound.
+# Batch-norm's last gain in a residual block, so that the sum of sixteen blocks stays bounded.
 RESIDUAL_GAIN = 0.25
 
 
 class EncoderSourceError(Exception):
-    """Encoder weights that cannot be had: names the source, the cause and the next step."""
+    """Encoder weights that cannot be loaded; names the source, the cause and the next step."""
 
 
 def pretrained_text_encoder(source: str = BERT_BASE_UNCASED) -> TextEncoder:
-    """BERT from a local directory, the Hugging Face cache or the hub; any BERT-family model will do.
-
-    bert-base-uncased is pinned to one revision. Raises `EncoderSourceError`.
-    """
+    """A BERT from a local directory, the Hugging Face cache or the hub. Raises `EncoderSourceError`."""
     revision = BERT_BASE_UNCASED_REVISION if source == BERT_BASE_UNCASED else "main"
     remedy = "Name a directory that `save_pretrained` wrote, or run where the hub can be reached."
     try:
@@ -56,19 +53,18 @@ def pretrained_text_encoder(source: str = BERT_BASE_UNCASED) -> TextEncoder:
             source, revision=revision, add_pooling_layer=True, dtype=torch.float32, output_loading_info=True
         )
     except Exception as exc:
-        # Depending on what is missing or damaged, transformers raises OSError, ValueError, RuntimeError,
-        # safetensors' own error and more; all of them mean that this source cannot be used.
-        raise EncoderSourceError(f"{source}: no BERT weights there ({_first_line(exc)}). {remedy}") from exc
+        # transformers raises OSError, ValueError, RuntimeError, safetensors' errors and more.
+        raise EncoderSourceError(f"{source}: no BERT weights found ({_first_line(exc)}). {remedy}") from exc
     bert, loading = loaded
     if loading["missing_keys"]:
-        # transformers fills them at random: a model without a pooler would score noise, differently each run.
+        # transformers would fill them with random numbers, different in each run.
         missing = sorted(loading["missing_keys"])
         raise EncoderSourceError(
             f"{source}: lacks {missing[0]} and {len(missing) - 1} more weights. {remedy}"
         )
     if bert.config.hidden_act != "gelu":
         raise EncoderSourceError(
-            f"{source}: its activation is {bert.config.hidden_act}, checkpoints hold BERT's, gelu. {remedy}"
+            f"{source}: its activation is {bert.config.hidden_act}, expected gelu. {remedy}"
         )
     encoder = TextEncoder(text_config(bert.config))
     encoder.bert = bert
@@ -76,19 +72,16 @@ def pretrained_text_encoder(source: str = BERT_BASE_UNCASED) -> TextEncoder:
 
 
 def pretrained_vision_encoder(weights: Path | None = None) -> VisionEncoder:
-    """ResNet-50 with ImageNet weights: from a torchvision state-dict file, or torchvision's download.
-
-    Raises `EncoderSourceError`.
-    """
+    """ResNet-50 from a torchvision state-dict file or download. Raises `EncoderSourceError`."""
     try:
         if weights is None:
             resnet = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)
         else:
             resnet = resnet50()
             resnet.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as exc:  # as above: whatever a damaged file makes torch raise
+    except Exception as exc:  # as above
         raise EncoderSourceError(
-            f"{weights or 'torchvision'}: no ResNet-50 weights there ({_first_line(exc)}). "
+            f"{weights or 'torchvision'}: no ResNet-50 weights found ({_first_line(exc)}). "
             "Name a file with torchvision's resnet50 state dict."
         ) from exc
     encoder = VisionEncoder(VisionConfig())
@@ -151,10 +144,10 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 def _draw(name: str, shape: Iterable[int], std: float, seed: int) -> Tensor:
-    """Uniform numbers with standard deviation `std`; each tensor has a stream of its own.
+    """Uniform numbers with standard deviation `std`, from a separate stream per tensor.
 
-    24 random bits become an odd integer in (-2^24, 2^24), exact in float32; the one rounding is the
-    product with the half width, which IEEE 754 fixes.
+    24 random bits become an odd integer in (-2^24, 2^24), exact in float32; the only rounding is in the
+    product with the half width, as IEEE 754 defines it.
     """
     dimensions = tuple(shape)
     count = math.prod(dimensions)

@@ -1,10 +1,9 @@
-"""Lets torchvision's Python code work beside a torch that its binary was not built for.
+"""Makes torchvision importable beside a torch that its binary was not built for.
 
 PyPI's torchvision is linked against CUDA. Beside a CPU-only torch its compiled operators do not load, and
-`import torchvision` fails because it registers shapes for operators that nothing declared. Declaring the
-two schemas first is enough: ResNet and the transforms use none of torchvision's own operators. Where the
-operators are there, this does nothing. Import this module before anything that imports torchvision
-(transformers does).
+importing it fails because it registers shapes for undeclared operators. Declaring the two schemas first is
+enough, since ResNet and the transforms use none of these operators. Import this module before anything that
+imports torchvision, as transformers does.
 """
 
 import importlib.machinery

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from model.config import FusionConfig, TextConfig, VisionConfig
+from model.config import FusionConfig, Pooling, TextConfig, VisionConfig
 from model.demo import prefixed
 from model.network import TextEncoder, text_config
 from model.pretrained import (
@@ -47,7 +47,7 @@ def random_encoders(
     return _encoders(_random_text(seed, text or TextConfig()), _random_vision(seed, vision or VisionConfig()))
 
 
-def open_encoders(text_source: str, image_source: str, seed: int, pooling: str | None = None) -> Encoders:
+def open_encoders(text_source: str, image_source: str, seed: int, pooling: Pooling | None = None) -> Encoders:
     """Encoders by name: `random`, a BERT directory or hub name; `random`, `imagenet` or a ResNet-50 file.
 
     `pooling` None is what a sentence encoder's directory says of itself, else BERT's pooler. Raises
@@ -87,7 +87,7 @@ def _random_vision(seed: int, config: VisionConfig) -> Vision:
     return config, random_vision_state(config, seed), origin
 
 
-def _pretrained_text(source: str, pooling: str | None) -> Text:
+def _pretrained_text(source: str, pooling: Pooling | None) -> Text:
     encoder: TextEncoder = pretrained_text_encoder(source)
     config = replace(text_config(encoder.bert.config), pooling=pooling or pooling_of(Path(source)))
     words = BertTextTokenizer.from_vocabulary().vocabulary_size
@@ -102,7 +102,7 @@ def _pretrained_text(source: str, pooling: str | None) -> Text:
     return config, encoder.state_dict(), origin
 
 
-def pooling_of(directory: Path) -> str:
+def pooling_of(directory: Path) -> Pooling:
     """`mean` where sentence-transformers has written so beside the weights, else `pooler`.
 
     Raises `EncoderSourceError` for a pooling that this network does not have.

@@ -6,14 +6,14 @@ flags.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from model.config import IMAGENET_MEAN, IMAGENET_STD, FusionConfig, TextConfig, VisionConfig
-from model.values import Number, problem, short_repr
+from model.config import FusionConfig
+from model.values import problem, short_repr
 
 STATE_KEYS = ("model_state_dict", "state_dict")
 WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # prefixes of DataParallel and torch.compile
@@ -34,38 +34,8 @@ EXPECTED = (
     "text_encoder.bert.*, fusion.0.weight (1024 x inputs), fusion.3.weight (256 x 1024), classifier.weight "
     "(2 x 256), regressor.weight (1 x 256), and vision_encoder.feature_extractor.* where it reads images"
 )
-Channel = Annotated[Number, Field(ge=-1, le=2)]
-Spread = Annotated[Number, Field(ge=1e-3, le=1e3)]
-Size = Annotated[int, Field(ge=32, le=1024)]
-
-
-class DeclaredText(BaseModel):
-    """The part of a file's `config.text` that no shape shows."""
-
-    heads: Annotated[int, Field(strict=True, ge=1)] | None = None
-    layer_norm_eps: Annotated[Number, Field(ge=0, le=1)] = TextConfig.layer_norm_eps
-    pooling: Literal["pooler", "mean"] = "pooler"
-
-
-class DeclaredVision(BaseModel):
-    """The part of a file's `config.vision` that no shape shows."""
-
-    height: Size = VisionConfig.height
-    width: Size = VisionConfig.width
-    mean: tuple[Channel, Channel, Channel] = IMAGENET_MEAN
-    std: tuple[Spread, Spread, Spread] = IMAGENET_STD
-
-
-class Declared(BaseModel):
-    """A file's `config`; a part that is not a dict is ignored, since older files hold names there."""
-
-    text: DeclaredText = DeclaredText()
-    vision: DeclaredVision = DeclaredVision()
-
-    @field_validator("text", "vision", mode="before")
-    @classmethod
-    def _mapping(cls, value: Any) -> Any:
-        return value if isinstance(value, Mapping) else {}
+# What no shape shows and a file may declare.
+DECLARED = {"text": ("heads", "layer_norm_eps", "pooling"), "vision": ("height", "width", "mean", "std")}
 
 
 class LayoutError(Exception):
@@ -100,20 +70,27 @@ def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> Fusi
 
     Raises `LayoutError`.
     """
+    text, vision = _infer_text(state_dict, declared), _infer_vision(state_dict, declared)
+    first, second = _matrix(state_dict, "fusion.0.weight"), _matrix(state_dict, "fusion.3.weight")
+    shape = {"text": text, "vision": vision, "hidden": (first.shape[0], second.shape[0])}
     try:
-        given = Declared.model_validate(declared if isinstance(declared, Mapping) else {})
+        config = TypeAdapter(FusionConfig).validate_python(shape)
     except ValidationError as exc:
         raise LayoutError(f"config.{problem(exc)[1]}") from exc
-    text, vision = _infer_text(state_dict, given.text), _infer_vision(state_dict, given.vision)
-    first, second = _matrix(state_dict, "fusion.0.weight"), _matrix(state_dict, "fusion.3.weight")
-    encoded = text.output_dim + (vision.output_dim if vision else 0)
-    scalars = first.shape[1] - encoded
-    if scalars < 1:
+    encoded = config.text.output_dim + config.image_dim
+    if first.shape[1] <= encoded:
         raise LayoutError(
             f"fusion.0.weight takes {first.shape[1]} inputs, its encoders alone give {encoded}; "
             "the fusion and the encoders are of different networks"
         )
-    return FusionConfig(text=text, vision=vision, scalars=scalars, hidden=(first.shape[0], second.shape[0]))
+    return config.with_scalars(first.shape[1] - encoded)
+
+
+def _declared(declared: Any, part: str) -> dict[str, Any]:
+    """What a file's `config` adds; older files hold names instead of dicts there."""
+    values = declared.get(part) if isinstance(declared, Mapping) else None
+    known = values if isinstance(values, Mapping) else {}
+    return {key: known[key] for key in DECLARED[part] if key in known}
 
 
 def _dense(name: str, tensor: Tensor) -> Tensor:
@@ -169,29 +146,30 @@ def _matrix(state_dict: Mapping[str, Tensor], name: str) -> Tensor:
     return tensor
 
 
-def _infer_text(state_dict: Mapping[str, Tensor], declared: DeclaredText) -> TextConfig:
+def _infer_text(state_dict: Mapping[str, Tensor], declared: Any) -> dict[str, Any]:
     words = _matrix(state_dict, BERT + "embeddings.word_embeddings.weight")
     positions = _matrix(state_dict, BERT + "embeddings.position_embeddings.weight")
     types = _matrix(state_dict, BERT + "embeddings.token_type_embeddings.weight")
+    layers = _count(state_dict, BERT + "encoder.layer.")
     wide = _matrix(state_dict, BERT + "encoder.layer.0.intermediate.dense.weight")
-    hidden = words.shape[1]
-    return TextConfig(
-        vocab_size=words.shape[0],
-        hidden_size=hidden,
-        layers=_count(state_dict, BERT + "encoder.layer."),
-        heads=_heads(hidden, declared.heads),
-        intermediate_size=wide.shape[0],
-        max_positions=positions.shape[0],
-        token_types=types.shape[0],
-        **declared.model_dump(exclude={"heads"}),
-    )
+    given, hidden = _declared(declared, "text"), words.shape[1]
+    return {
+        **given,
+        "vocab_size": words.shape[0],
+        "hidden_size": hidden,
+        "layers": layers,
+        "heads": _heads(hidden, given.get("heads")),
+        "intermediate_size": wide.shape[0],
+        "max_positions": positions.shape[0],
+        "token_types": types.shape[0],
+    }
 
 
-def _heads(hidden: int, declared: int | None) -> int:
+def _heads(hidden: int, declared: Any) -> Any:
     """The number of attention heads, which no shape shows and which changes every score."""
     if declared is None and hidden in KNOWN_HIDDEN_SIZES:
         return hidden // HEAD_SIZE
-    if declared is None or hidden % declared:
+    if declared is None or (type(declared) is int and declared > 0 and hidden % declared):
         raise LayoutError(
             f"config.text.heads is {declared}, expected the number of attention heads, a divisor of its "
             f"hidden size {hidden}; add it to config"
@@ -199,15 +177,14 @@ def _heads(hidden: int, declared: int | None) -> int:
     return declared
 
 
-def _infer_vision(state_dict: Mapping[str, Tensor], declared: DeclaredVision) -> VisionConfig | None:
+def _infer_vision(state_dict: Mapping[str, Tensor], declared: Any) -> dict[str, Any] | None:
     if not any(name.startswith("vision_encoder.") for name in state_dict):
         return None
-    block = "bottleneck" if FEATURES + "4.0.conv3.weight" in state_dict else "basic"
-    return VisionConfig(
-        block=block,
-        stages=tuple(_count(state_dict, f"{FEATURES}{child}.") for child in (4, 5, 6, 7)),
-        **declared.model_dump(),
-    )
+    return {
+        **_declared(declared, "vision"),
+        "block": "bottleneck" if FEATURES + "4.0.conv3.weight" in state_dict else "basic",
+        "stages": tuple(_count(state_dict, f"{FEATURES}{child}.") for child in (4, 5, 6, 7)),
+    }
 
 
 def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:

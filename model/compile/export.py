@@ -9,10 +9,8 @@ graph, and its fusion no image input. The inverse transform to views per day nee
 graph.
 """
 
-import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import openvino as ov
@@ -136,7 +134,9 @@ def _convert(
     inputs: dict[str, tuple[list[int], ov.Type]],
     outputs: list[str],
 ) -> ov.Model:
-    with _quiet(), without_telemetry():
+    # Tracing warns that Python values become constants; tests run the graphs at several shapes.
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings(action="ignore"), without_telemetry():
         graph = ov.convert_model(
             module.eval(), example_input=example, input=[(*spec,) for spec in inputs.values()]
         )
@@ -145,16 +145,3 @@ def _convert(
     for port, name in zip(graph.outputs, outputs, strict=True):
         port.get_tensor().set_names({name})
     return graph
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide tracing's warnings that Python values become constants; tests run the graphs at several shapes."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)

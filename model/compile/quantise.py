@@ -6,7 +6,7 @@ NNCF is needed to make an int8 graph, never to run one; the serving environment 
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ def _quantise(tower: str, graph: Path, inputs: CalibrationInputs, target: Path) 
         }
         samples = [*_texts(inputs.known_texts), *_texts(inputs.drawn_texts)]
     exact = ov.Core().read_model(graph)
-    with _quiet(nncf):
+    nncf.set_log_level(logging.ERROR)  # it logs every step; the compiler's table has the results
+    with redirect_stdout(io.StringIO()):  # its progress bars
         quantised = nncf.quantize(exact, nncf.Dataset(samples), subset_size=len(samples), **options)
     _keep_tables(quantised, ov.Core().read_model(graph))
     ov.save_model(quantised, target, compress_to_fp16=False)
@@ -100,20 +101,6 @@ def _texts(texts: Texts) -> Iterator[dict[str, Any]]:
 def _images(pixels: Pixels) -> Iterator[dict[str, Any]]:
     for index in range(len(pixels)):
         yield {"pixels": pixels[index : index + 1]}
-
-
-@contextmanager
-def _quiet(nncf: Any) -> Iterator[None]:
-    """Hide NNCF's logs and progress bars; the compiler's table has the results."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    set_level: Callable[[int], None] = nncf.set_log_level
-    set_level(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()):  # where its progress bars go
-            yield
-    finally:
-        set_level(level)
 
 
 @contextmanager

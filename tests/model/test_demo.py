@@ -79,7 +79,7 @@ def test_a_current_demo_is_not_written_again(demo_directory, tmp_path, capsys):
     run(demo_directory, out)
     written = out.stat().st_mtime_ns
     assert run(demo_directory, out) == 0
-    assert "is the demo checkpoint already" in capsys.readouterr().out
+    assert "is up to date" in capsys.readouterr().out
     assert out.stat().st_mtime_ns == written
 
 

@@ -128,7 +128,7 @@ def test_a_directory_without_bert_says_what_to_name(tmp_path, name):
     if name == "damaged":
         BertModel(bert_config(TEXT)).save_pretrained(source)
         (source / "model.safetensors").write_bytes(b"\0" * 64)
-    with pytest.raises(EncoderSourceError, match=r"no BERT weights there \(.*`save_pretrained`") as caught:
+    with pytest.raises(EncoderSourceError, match=r"no BERT weights found \(.*`save_pretrained`") as caught:
         pretrained_text_encoder(str(source))
     assert str(caught.value).startswith(str(source))
 
@@ -141,6 +141,6 @@ def test_a_file_without_resnet_says_what_to_name(tmp_path, written):
         path.write_bytes(written)
     elif written:
         torch.save({"fc.weight": torch.ones(1)}, path)
-    with pytest.raises(EncoderSourceError, match=r"no ResNet-50 weights there \(.*state dict") as caught:
+    with pytest.raises(EncoderSourceError, match=r"no ResNet-50 weights found \(.*state dict") as caught:
         pretrained_vision_encoder(path)
     assert str(caught.value).startswith(str(path))

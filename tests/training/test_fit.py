@@ -140,7 +140,7 @@ def test_a_text_encoder_that_is_not_there_is_named(tmp_path, data_path, capsys):
         RANDOM,
     ]
     assert fit.main([str(data_path), *options]) == 1
-    assert "no BERT weights there" in capsys.readouterr().err
+    assert "no BERT weights found" in capsys.readouterr().err
 
 
 def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
