@@ -1,7 +1,6 @@
-"""Compiles a checkpoint in a process of its own, so that what serves meanwhile keeps its memory and its turn.
+"""Compiles a checkpoint in its own process, so that the service keeps its memory and processor time.
 
-The same command that an operator would run, `python -m model.compile`. It can be ended at any time, takes
-torch's memory with it, and holds no lock that a request waits for.
+It runs the operator's command, `python -m model.compile`, and can be ended at any time.
 """
 
 import asyncio
@@ -15,17 +14,17 @@ from model.checkpoint.file import CheckpointError
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-NICE = 10  # beside a busy service it gets about a tenth of a core, and all that is idle
-PATIENCE_S = 3.0  # what is told to end removes its unfinished files first
-TOLD = "error: "  # how the command begins the line for a person
-LONGEST_OUTPUT = 4000
+NICE = 10  # about a tenth of a core beside a busy service, and all idle time
+TERMINATE_TIMEOUT_S = 3.0  # it removes unfinished files first
+ERROR_PREFIX = "error: "
+MAX_LOGGED_OUTPUT = 4000
 log = structlog.get_logger()
 
 
 async def compile_in_process(path: Path, settings: Settings, *, gently: bool) -> None:
-    """Leave a bundle beside the checkpoint at `path`; `gently` where others wait for the processor.
+    """Write a bundle beside the checkpoint at `path`; `gently` at low priority. Raises `CheckpointError`.
 
-    A compile that is cancelled is ended. Raises `CheckpointError`.
+    Cancelling it ends the process.
     """
     log.info("compiling", checkpoint=path.name, precision=settings.precision)
     child = await asyncio.create_subprocess_exec(
@@ -37,7 +36,7 @@ async def compile_in_process(path: Path, settings: Settings, *, gently: bool) ->
     )
     try:
         if gently:
-            _give_way(child.pid)
+            _lower_priority(child.pid)
         _, output = await child.communicate()
     finally:
         if child.returncode is None:
@@ -47,15 +46,13 @@ async def compile_in_process(path: Path, settings: Settings, *, gently: bool) ->
 
 
 def _command(path: Path, settings: Settings) -> list[str]:
-    # Not resolved: the bundle belongs beside the name, and in the hub's cache that is a link.
+    # Not resolved: the bundle belongs beside the name, which is a link in the hub's cache.
     command = ["-m", "model.compile", str(path.absolute()), "--precision", settings.precision]
-    if settings.threads:
-        command += ["--threads", str(settings.threads)]
-    return command
+    return [*command, "--threads", str(settings.threads)] if settings.threads else command
 
 
-def _give_way(pid: int) -> None:
-    """Let others go first, and where memory runs out, end before them."""
+def _lower_priority(pid: int) -> None:
+    """For the processor, and for memory: the kernel ends it before the service."""
     os.setpriority(os.PRIO_PROCESS, pid, NICE)
     score = Path(f"/proc/{pid}/oom_score_adj")
     if score.exists():  # Linux
@@ -65,7 +62,7 @@ def _give_way(pid: int) -> None:
 async def _end(child: asyncio.subprocess.Process) -> None:
     child.terminate()
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TERMINATE_TIMEOUT_S):
             await child.wait()
     except TimeoutError:
         child.kill()
@@ -73,12 +70,14 @@ async def _end(child: asyncio.subprocess.Process) -> None:
 
 
 def _reason(path: Path, code: int, output: str) -> str:
-    told = [line.removeprefix(TOLD) for line in output.splitlines() if line.startswith(TOLD)]
-    if told:
-        return told[-1]
-    log.error("compile_failed", exit_code=code, output=output[-LONGEST_OUTPUT:])
-    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    errors = [
+        line.removeprefix(ERROR_PREFIX) for line in output.splitlines() if line.startswith(ERROR_PREFIX)
+    ]
+    if errors:
+        return errors[-1]
+    log.error("compile_failed", exit_code=code, output=output[-MAX_LOGGED_OUTPUT:])
+    how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
     return (
-        f"{path}: its compilation {how}; the log says more. Compile it where there is more memory, with "
-        "`python -m model.compile`, and bring models/compiled along."
+        f"{path}: compilation {how}; see the log. Compile it on a machine with more memory with "
+        "`python -m model.compile`, and copy models/compiled here."
     )

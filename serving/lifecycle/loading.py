@@ -1,7 +1,6 @@
-"""From a checkpoint's location to everything that a score needs, checked: the slow, blocking start.
+"""From a checkpoint's location to a checked `LoadedModel`: the slow, blocking part of the start.
 
-A compiled bundle is served without torch. Only the torch engine imports it, and so those imports stand where
-they are needed.
+A compiled bundle is served without torch, so only what needs torch imports it.
 """
 
 import importlib.util
@@ -30,7 +29,7 @@ EngineFactory = Callable[[Bundle, int], Engine]
 
 
 class NotCompiledError(CheckpointError):
-    """A checkpoint without an up-to-date bundle, on a machine that can compile it: `path`."""
+    """The checkpoint at `path` has no up-to-date bundle, and this machine can compile it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path}: is not compiled. Run `python -m model.compile {path}`.")
@@ -47,8 +46,8 @@ def in_process_engine(bundle: Bundle, threads: int) -> OpenVinoEngine:
 def load_model(settings: Settings, engine_factory: EngineFactory = in_process_engine) -> LoadedModel:
     """Locate and check the model; `engine_factory` makes the engine that runs its bundle.
 
-    Call it in the thread that will run the engine. Raises `CheckpointError` or `LocationError`;
-    `NotCompiledError`, which is a `CheckpointError`, where compiling would help.
+    Call it in the thread that will run the engine. Raises `LocationError`, or a
+    `CheckpointError`: `NotCompiledError` if compiling would help.
     """
     card, engine, fidelity = _load_engine(settings, engine_factory)
     vision = card.config.vision
@@ -91,23 +90,23 @@ def _given_bundle(path: Path, settings: Settings) -> Bundle:
     expected, found = settings.checkpoint_sha256, bundle.card.sha256
     if expected and found != expected.lower():
         raise CheckpointError(
-            f"{path}: was compiled from a checkpoint whose sha256 is {found}, expected {expected}. Name its "
-            "own bundle, or correct MILES_CHECKPOINT_SHA256."
+            f"{path}: was compiled from a checkpoint with sha256 {found}, expected {expected}. Use that "
+            "checkpoint's bundle, or correct MILES_CHECKPOINT_SHA256."
         )
-    if settings.precision not in ("auto", _asked_precision(bundle)):
+    if settings.precision not in ("auto", _requested_precision(bundle)):
         raise CheckpointError(
-            f"{path}: was compiled with precision {_asked_precision(bundle)}, MILES_PRECISION is "
-            f"{settings.precision}. Compile it again, or leave MILES_PRECISION unset."
+            f"{path}: was compiled with precision {_requested_precision(bundle)}, MILES_PRECISION is "
+            f"{settings.precision}. Compile it again, or unset MILES_PRECISION."
         )
     return bundle
 
 
-def _asked_precision(bundle: Bundle) -> str:
+def _requested_precision(bundle: Bundle) -> str:
     return str(bundle.report.get("origin", {}).get("precision"))
 
 
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
-    """The compiled bundle of a checkpoint, if it is there and up to date."""
+    """The up-to-date compiled bundle of a checkpoint."""
     if settings.checkpoint_sha256:
         check_file(path, settings.checkpoint_sha256)
     origin = origin_of(path, settings.precision)
@@ -117,17 +116,17 @@ def _bundle_of(path: Path, settings: Settings) -> Bundle:
         return bundle
     if importlib.util.find_spec("torch") is not None:
         raise NotCompiledError(path)
-    if is_bundle(directory):  # compiled for another processor, and still faithful
+    if is_bundle(directory):  # compiled for another processor, but valid
         return _given_bundle(directory, settings)
     raise CheckpointError(
-        f"{path}: is not compiled, and torch is not installed here to do it. Run `python -m model.compile` "
-        "where requirements.txt is installed, and bring models/compiled along."
+        f"{path}: is not compiled, and compiling needs torch, which is not installed. Run `python -m "
+        "model.compile` where requirements.txt is installed, and copy models/compiled here."
     )
 
 
 def _build_scaler(card: ModelCard) -> FeatureScaler:
     try:
-        compute_features([], card.scalar_features)  # refuses names that the registry does not hold
+        compute_features([], card.scalar_features)  # raises for features that the registry lacks
         return FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
     except (ValueError, UnknownFeatureError) as exc:
         raise CheckpointError(
@@ -140,7 +139,7 @@ def _build_distributions(card: ModelCard) -> dict[str, Distribution]:
     unknown = sorted(card.distributions.keys() - {*card.scalar_features, SCORE})
     if unknown:
         raise CheckpointError(
-            f"{card.name}: has distributions of {', '.join(unknown)}, expected of its features and {SCORE}. "
+            f"{card.name}: has distributions of {', '.join(unknown)}, expected its features and {SCORE}. "
             "Train it again."
         )
     built = {}
@@ -158,7 +157,7 @@ def _build_mean_text(card: ModelCard) -> NDArray[np.float32] | None:
 
 
 def _build_tokenizer(card: ModelCard) -> BertTextTokenizer:
-    """The tokenizer for the model's text; its ids must all have a row in the word embeddings."""
+    """The tokenizer, checked against the size of the model's embeddings."""
     try:
         spec = TextSpec(card.text_fields, card.max_tokens)
         tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)

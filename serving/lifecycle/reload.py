@@ -1,7 +1,7 @@
-"""Changes the model under way: `POST /admin/reload` and SIGHUP read MILES_CHECKPOINT anew.
+"""Replaces the model in service: `POST /admin/reload` and SIGHUP read MILES_CHECKPOINT again.
 
-The new model is loaded, checked and warmed beside the old one, which serves meanwhile, and after that if the
-new one cannot be used. Requests that began on the old one finish on it.
+The new model is loaded, checked and warmed up while the old one serves; if it cannot be used, the old one
+stays. Requests that started on the old model finish on it.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ log = structlog.get_logger()
 
 
 class Reloaded(BaseModel):
-    """What serves now, and what served before."""
+    """The model in service, and the one before it."""
 
     model_version: str
-    previous_version: str | None = Field(description="null where nothing served before.")
+    previous_version: str | None = Field(description="null if none was in service.")
     checkpoint: str
     sha256: str
     seconds: float
 
 
 class Reloader:
-    """Reloads one predictor's model, one at a time, and counts how that went."""
+    """Reloads one predictor's model, one load at a time, and counts the outcomes."""
 
     def __init__(self, predictor: Predictor, registry: CollectorRegistry) -> None:
         self._predictor = predictor
@@ -49,11 +49,11 @@ class Reloader:
         self._outcomes = Counter(
             "miles_reloads", "Reloads of the checkpoint by outcome.", ["outcome"], registry=registry
         )
-        for outcome in OUTCOMES:  # shown from the start, so that the first one is a change
+        for outcome in OUTCOMES:  # exposed as 0 from the start, so that the first one is a change
             self._outcomes.labels(outcome)
 
     async def reload(self) -> Reloaded:
-        """Load what MILES_CHECKPOINT names and switch to it; it goes on if the caller leaves.
+        """Load MILES_CHECKPOINT and switch to it; continues if the caller is cancelled.
 
         Raises `LoadRunningError`, `CheckpointRefusedError`, `LoadFailedError`, or `NotReadyError` when the
         service is stopping.
@@ -62,12 +62,11 @@ class Reloader:
             raise NotReadyError("The service is stopping.")
         if self._predictor.is_loading:
             self._outcomes.labels("busy").inc()
-            raise LoadRunningError("A model is being loaded already. Wait for it, then ask again.")
+            raise LoadRunningError("A model is already being loaded. Retry when it is in service.")
         before, started = self._predictor.model, time.perf_counter()
         log.info("reload_started", checkpoint=self._predictor.settings.checkpoint)
         loading = self._predictor.load()
-        loading.add_done_callback(self._account)
-        model = await _outcome(loading)
+        model = await asyncio.shield(self._outcome(loading))
         return Reloaded(
             model_version=model.version,
             previous_version=before.version if before else None,
@@ -77,70 +76,50 @@ class Reloader:
         )
 
     def on_signal(self) -> None:
-        """SIGHUP came; the log says what becomes of it."""
-        task = asyncio.create_task(self._reload_for_signal())
+        """Reload on SIGHUP; the outcome is logged."""
+        task = asyncio.create_task(self._reload_on_signal())
         self._signalled.add(task)
         task.add_done_callback(self._signalled.discard)
 
     def stop(self) -> None:
-        """The process is to end: what is being loaded is of no use any more."""
+        """Cancel a running load, and refuse later ones: the process is about to end."""
         self._is_stopping = True
         self._predictor.stop_loading()
 
-    async def _reload_for_signal(self) -> None:
+    async def _reload_on_signal(self) -> None:
         try:
             await self.reload()
         except LoadRunningError as exc:
             log.warning("reload_busy", detail=str(exc))
         except MilesError:
-            return  # the account says why
+            return  # logged already
 
-    def _account(self, loading: "asyncio.Task[LoadedModel]") -> None:
-        """Count and log how a load ended, whoever still wants to know."""
-        if loading.cancelled():
-            log.info("reload_given_up")
-            return
-        error = loading.exception()
-        if error is None:
-            self._outcomes.labels("switched").inc()
-            log.info("model_switched", model_version=loading.result().version)
-        elif _is_refusal(error):
+    async def _outcome(self, loading: "asyncio.Task[LoadedModel]") -> LoadedModel:
+        """Wait for a load, then count and log how it ended."""
+        try:
+            model = await loading
+        except asyncio.CancelledError:
+            log.info("reload_cancelled")
+            raise NotReadyError("The service is stopping; the checkpoint was not loaded.") from None
+        except (CheckpointError, LocationError) as exc:
             self._outcomes.labels("refused").inc()
-            log.error("reload_refused", detail=str(error))
-        else:
-            self._outcomes.labels("failed").inc()
-            log.error("reload_failed", exc_info=error)
-
-
-async def _outcome(loading: "asyncio.Task[LoadedModel]") -> LoadedModel:
-    """The loaded model; the load is not the caller's, who may leave."""
-    try:
-        return await asyncio.shield(loading)
-    except asyncio.CancelledError:
-        if not loading.cancelled():
-            raise
-        raise NotReadyError("The service is stopping; the checkpoint was not loaded.") from None
-    except Exception as exc:
-        if _is_refusal(exc):
+            log.error("reload_refused", detail=str(exc))  # noqa: TRY400  the line is all there is to know
             raise CheckpointRefusedError(str(exc)) from exc
-        raise LoadFailedError(
-            f"Loading ended in a {type(exc).__name__}; the log says more. What served before serves on."
-        ) from exc
-
-
-def _is_refusal(error: BaseException) -> bool:
-    return isinstance(error, CheckpointError | LocationError)
+        except Exception as exc:
+            self._outcomes.labels("failed").inc()
+            log.exception("reload_failed")
+            raise LoadFailedError(
+                f"Loading failed with {type(exc).__name__}; see the log. The previous model stays in service."
+            ) from exc
+        self._outcomes.labels("switched").inc()
+        log.info("model_switched", model_version=model.version)
+        return model
 
 
 async def get_reloader(request: Request) -> Reloader:
-    """The reloader of a service that has keys, since one of them is what the request has shown.
-
-    Raises `KeylessError`.
-    """
+    """The reloader. Raises `KeylessError` for a service without API keys, which could not protect the route."""
     if not request.state.predictor.settings.api_keys:
-        raise KeylessError(
-            "This service has no keys, so that anybody could reload it: set MILES_API_KEYS, or send SIGHUP."
-        )
+        raise KeylessError("Reloading over HTTP requires API keys. Set MILES_API_KEYS, or send SIGHUP.")
     reloader: Reloader = request.state.reloader
     return reloader
 

@@ -1,10 +1,9 @@
 """A queue in front of one step of the network. Knows neither HTTP nor the engine.
 
-No wait window: whatever is queued when the step is free becomes the next batch, shortest first, at most
-`max_batch_size`. A queue may have a partner whose results its own are waited for with: while the partner runs
-a batch, a batch that is not full waits for that one to end, since a larger one costs less and its items could
-not go on sooner. Every item that was accepted gets an answer: its result, its batch's failure, or the news
-that the queue has closed.
+There is no wait window: when the step is free, up to `max_batch_size` queued items of similar length are the
+next batch. A queue may have a partner that the same requests wait for: while the partner runs a
+batch, a batch that is not full waits for it to end, since a larger batch costs less per item and its requests
+could not continue sooner. Every accepted item gets its result, its batch's error, or `QueueClosedError`.
 """
 
 import asyncio
@@ -20,12 +19,12 @@ Result = TypeVar("Result")
 
 
 class QueueClosedError(Exception):
-    """The queue was closed before this item's turn came."""
+    """The queue was closed before this item was run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran(Generic[Result]):
-    """An item's result, how long it waited for its turn, and how long its batch ran."""
+    """An item's result, how long it was queued, and how long its batch ran."""
 
     result: Result
     waited_s: float
@@ -41,7 +40,7 @@ class _Waiter(Generic[Item, Result]):
 
 
 class BatchingQueue(Generic[Item, Result]):
-    """Collects items from many tasks and runs them in batches off the event loop, one batch at a time."""
+    """Collects items from many tasks and runs them in batches, off the event loop, within its context."""
 
     def __init__(
         self,
@@ -54,30 +53,27 @@ class BatchingQueue(Generic[Item, Result]):
     ) -> None:
         """`run` gets a batch in `executor` and returns one result per item, in order.
 
-        `length` is an item's cost: batches of similar lengths waste the least padding. `partner` is the
-        queue whose running batch an item that is not urgent may wait for. More than one batch runs at a time
-        only with `at_once`, in as many threads of `executor`. `batches` counts those that ran, by their size.
+        Batches of similar `length` waste the least padding. Items that are not urgent may wait for the batch
+        that `partner` is running. `at_once` batches run concurrently, in as many threads of `executor`.
         """
         assert max_batch_size >= 1, "a batch holds at least one item"
-        self._run = run
-        self._executor = executor
-        self._max_batch_size = max_batch_size
-        self._length = length
+        self.batches: Counter[int] = Counter()
+        """The number of batches by size."""
+        self._run, self._executor = run, executor
+        self._max_batch_size, self._length, self._at_once = max_batch_size, length, at_once
         self._waiters: list[_Waiter[Item, Result]] = []
+        self._running: dict[int, list[_Waiter[Item, Result]]] = {}
+        self._number = 0
         self._arrived = asyncio.Event()
         self._may_start = asyncio.Event()
         self._partner = partner
         self._on_end: list[asyncio.Event] = []
-        self._at_once = at_once
-        self._running: dict[int, list[_Waiter[Item, Result]]] = {}
-        self._number = 0
-        self.batches: Counter[int] = Counter()
         if partner is not None:
             partner._on_end.append(self._may_start)
         self._loop_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._loop_task = asyncio.create_task(self._serve() if self._at_once == 1 else self._serve_many())
+        self._loop_task = asyncio.create_task(self._serve())
         self._loop_task.add_done_callback(self._close)
         return self
 
@@ -88,13 +84,23 @@ class BatchingQueue(Generic[Item, Result]):
 
     @property
     def depth(self) -> int:
-        """Items that wait for their turn."""
+        """The number of items that wait to be run."""
         return len(self._waiters)
 
-    async def submit(self, item: Item, *, urgent: bool = True) -> Ran[Result]:
-        """The result for `item`, once a batch has carried it. Raises what its batch raised.
+    @property
+    def is_served(self) -> bool:
+        """Whether items are taken from the queue."""
+        return self._loop_task is not None and not self._loop_task.done()
 
-        An item that is not `urgent` is waited for together with one in the partner's queue.
+    @property
+    def running(self) -> int | None:
+        """The number of the batch that has run for longest; None while none runs."""
+        return min(self._running, default=None)
+
+    async def submit(self, item: Item, *, urgent: bool = True) -> Ran[Result]:
+        """The result for `item`. Raises what its batch raised, or `QueueClosedError`.
+
+        An item that is not `urgent` belongs to a request that also waits for the partner.
         """
         if not self.is_served:
             raise QueueClosedError("the queue is not served")
@@ -106,46 +112,36 @@ class BatchingQueue(Generic[Item, Result]):
         ran: Ran[Result] = await answer
         return ran
 
-    @property
-    def is_served(self) -> bool:
-        """Whether somebody takes items out of the queue."""
-        return self._loop_task is not None and not self._loop_task.done()
-
-    @property
-    def running(self) -> int | None:
-        """Which batch has run for longest, by its number; None while none runs."""
-        return min(self._running, default=None)
-
     def fail(self, error: Exception) -> None:
-        """Answer everybody with `error`, those in a running batch too, and take no more."""
-        self._answer_everybody(error)
+        """Fail all items with `error`, those in a running batch included, and accept no more."""
+        self._fail_all(error)
         if self._loop_task is not None:
             self._loop_task.cancel()
 
     def _close(self, task: "asyncio.Task[None]") -> None:
-        """Whatever ended the loop, nobody waits for it any more."""
+        """However the loop ended, no item may wait forever."""
         cause = None if task.cancelled() else task.exception()
         error = QueueClosedError(
-            "the service is stopping" if cause is None else f"the queue ended: {cause!r}"
+            "the service is stopping" if cause is None else f"the queue failed: {cause!r}"
         )
         error.__cause__ = cause
-        self._answer_everybody(error)
+        self._fail_all(error)
 
-    def _answer_everybody(self, error: Exception) -> None:
+    def _fail_all(self, error: Exception) -> None:
         for batch in self._running.values():
-            self._answer_all(batch, error)
-        self._answer_all(self._waiters, error)
+            _fail(batch, error)
+        _fail(self._waiters, error)
         self._waiters = []
 
-    async def _serve_many(self) -> None:
+    async def _serve(self) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._at_once):
-                group.create_task(self._serve())
+                group.create_task(self._run_batches())
 
-    async def _serve(self) -> None:
+    async def _run_batches(self) -> None:
         while True:
             await self._arrived.wait()
-            await self._turn()
+            await self._wait_for_partner()
             batch = self._take()
             if not batch:
                 self._arrived.clear()
@@ -161,8 +157,8 @@ class BatchingQueue(Generic[Item, Result]):
                 for event in self._on_end:
                     event.set()
 
-    async def _turn(self) -> None:
-        """Wait for the partner's batch to end, unless the next one is full or urgent."""
+    async def _wait_for_partner(self) -> None:
+        """Wait for the partner's batch to end, unless the next batch is full or urgent."""
         self._may_start.clear()
         is_full = len(self._waiters) >= self._max_batch_size
         if self._partner is None or not self._partner._running or is_full:
@@ -171,10 +167,10 @@ class BatchingQueue(Generic[Item, Result]):
             await self._may_start.wait()
 
     def _take(self) -> list[_Waiter[Item, Result]]:
-        """The next batch: the longest-waiting item and those nearest to it in length."""
-        present = [waiter for waiter in self._waiters if not waiter.answer.done()]  # the others' clients left
+        """The next batch: the oldest item and those nearest to it in length, shortest first."""
+        present = [waiter for waiter in self._waiters if not waiter.answer.done()]  # others are cancelled
+        self._waiters = present
         if not present:
-            self._waiters = []
             return []
         oldest = self._length(present[0].item)
         by_distance = sorted(present, key=lambda waiter: abs(self._length(waiter.item) - oldest))
@@ -190,23 +186,21 @@ class BatchingQueue(Generic[Item, Result]):
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except asyncio.CancelledError:
-            self._answer_all(batch, QueueClosedError("the service is stopping"))
+            _fail(batch, QueueClosedError("the service is stopping"))
             raise
         except Exception as exc:
-            # Whatever a forward raises, its waiters must hear of it; the queue goes on.
-            self._answer_all(batch, exc)
+            _fail(batch, exc)
             return
-        except BaseException as exc:
-            # A step that wants the process to exit fails like any other; it is not who decides that.
-            self._answer_all(batch, RuntimeError(f"the step raised {exc!r}"))
+        except BaseException as exc:  # SystemExit in a step must not end the queue
+            _fail(batch, RuntimeError(f"the step raised {exc!r}"))
             return
         ran_s = time.perf_counter() - started
         for waiter, result in zip(batch, results, strict=True):
-            if not waiter.answer.done():  # its client may have left meanwhile
+            if not waiter.answer.done():
                 waiter.answer.set_result(Ran(result, started - waiter.arrived, ran_s))
 
-    @staticmethod
-    def _answer_all(waiters: Sequence[_Waiter[Item, Result]], error: Exception) -> None:
-        for waiter in waiters:
-            if not waiter.answer.done():
-                waiter.answer.set_exception(error)
+
+def _fail(waiters: Sequence[_Waiter[Any, Any]], error: Exception) -> None:
+    for waiter in waiters:
+        if not waiter.answer.done():
+            waiter.answer.set_exception(error)

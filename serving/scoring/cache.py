@@ -1,7 +1,7 @@
-"""Tower vectors by what they were computed from: a known video with new counts costs the fusion alone.
+"""Tower vectors by what they were computed from, so that a known video with new counts runs only the fusion.
 
-The towers are frozen, so their input and their fingerprint decide the vector; nothing here expires. The
-cache knows neither towers nor pixels: a key is a digest, and how to compute is the caller's.
+The towers are frozen: input and fingerprint determine the vector, and nothing expires. A key is a digest; how
+to compute a vector is up to the caller.
 """
 
 import hashlib
@@ -18,47 +18,44 @@ from serving.scoring.shared_cache import SharedCache
 Vector = NDArray[np.float32]
 
 KEY_BYTES = 32
-# The first of them name the model, so that its vectors can be given up with it.
+# The first bytes of a key name the model, so that its vectors can be dropped together.
 OWNER_BYTES = 8
-# What an entry costs beside its numbers: the key, the array's and the buffer's headers, its share of the
-# table. Measured with tracemalloc; a test holds it to the truth.
+# Memory of an entry besides its numbers: the key, the array, its buffer's header, its share of the table.
+# Measured with tracemalloc, and checked by a test.
 ENTRY_BYTES = 320
 
 
 class VectorCache:
-    """Vectors by key, the least recently used given up first, at most `max_bytes` in all.
+    """A least-recently-used cache of at most `max_bytes`, backed by `shared` if there is one.
 
-    Every call of `get` counts once: in `hits`, in `misses` (it was looked for elsewhere) or in `collapsed`
-    (it waited for another's). For one event loop; `max_bytes` 0 keeps nothing and still runs identical work
-    once. What is not remembered here is asked of `beyond`, if there is such a store, before it is computed.
+    Each `get` counts once: in `hits`, in `misses` (not in this process) or in `collapsed` (it waited for an
+    identical computation). With `max_bytes` 0 nothing is kept, but identical work still runs once. For one
+    event loop.
     """
 
-    # Own code: the standard library's OrderedDict is the whole LRU. A caching library would save six lines,
-    # and bring neither the collapsing, nor the count of evictions, nor an `await` between look-up and store.
+    # Our own code: OrderedDict is all of the LRU, and caching libraries lack the collapsing, the count of
+    # evictions, or an `await` between look-up and store.
 
     def __init__(self, max_bytes: int, shared: SharedCache | None = None) -> None:
-        assert max_bytes >= 0, "a cache holds no fewer than 0 bytes"
+        assert max_bytes >= 0, "max_bytes is not negative"
         self.max_bytes = max_bytes
-        self.bytes = 0
-        self.hits = 0
-        self.misses = 0
-        self.evictions = 0
-        self._vectors: OrderedDict[bytes, Vector] = OrderedDict()
         self.shared = shared
+        self.bytes = self.hits = self.misses = self.evictions = 0
+        self._vectors: OrderedDict[bytes, Vector] = OrderedDict()
         self._flights = SingleFlight[tuple[Vector, bool]]()
 
     @property
     def entries(self) -> int:
-        """How many vectors are remembered."""
+        """The number of vectors kept."""
         return len(self._vectors)
 
     @property
     def collapsed(self) -> int:
-        """How many calls waited for a computation that another had begun."""
+        """The number of calls that waited for an identical computation."""
         return self._flights.collapsed
 
     def recall(self, key: bytes) -> Vector | None:
-        """The remembered vector, read-only; None, and nothing counted, where there is none."""
+        """The vector of this process, read-only and counted as a hit; None, uncounted, if it has none."""
         vector = self._vectors.get(key)
         if vector is not None:
             self._vectors.move_to_end(key)
@@ -66,15 +63,15 @@ class VectorCache:
         return vector
 
     def forget(self, fingerprint: str) -> None:
-        """Give up every vector of the model with this fingerprint."""
+        """Drop every vector of the model with this fingerprint."""
         owner = _owner(fingerprint)
         for key in [key for key in self._vectors if key.startswith(owner)]:
             self.bytes -= entry_bytes(self._vectors.pop(key))
 
     async def get(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> tuple[Vector, bool]:
-        """The vector of `key`, read-only, and whether it was known; else `compute` is run for it.
+        """The vector of `key`, read-only, and whether it was cached; otherwise `compute` runs.
 
-        Raises what the computation raised, to every caller that waited for it; the next call tries anew.
+        Raises what the computation raised, to every caller that waited for it; errors are not cached.
         """
         vector = self.recall(key)
         if vector is not None:
@@ -83,18 +80,18 @@ class VectorCache:
 
     async def _find(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> tuple[Vector, bool]:
         self.misses += 1
-        known = await self.shared.get(key) if self.shared else None
-        vector = _frozen(await compute() if known is None else known)
-        self._remember(key, vector)
-        if self.shared and known is None:
+        found = await self.shared.get(key) if self.shared else None
+        vector = _frozen(await compute() if found is None else found)
+        self._keep(key, vector)
+        if self.shared and found is None:
             self.shared.put(key, vector)
-        return vector, known is not None
+        return vector, found is not None
 
-    def _remember(self, key: bytes, vector: Vector) -> None:
+    def _keep(self, key: bytes, vector: Vector) -> None:
         size = entry_bytes(vector)
         if size > self.max_bytes:
-            return  # it would push out everything else and still not fit
-        self._vectors[key] = vector  # no entry is replaced: a remembered key is never computed
+            return  # it would evict everything else and still not fit
+        self._vectors[key] = vector  # never replaces one: a cached key is not computed
         self.bytes += size
         while self.bytes > self.max_bytes:
             _, oldest = self._vectors.popitem(last=False)
@@ -103,7 +100,7 @@ class VectorCache:
 
 
 def entry_bytes(vector: Vector) -> int:
-    """What remembering a vector costs, in bytes."""
+    """The memory that a cached vector takes."""
     return vector.nbytes + ENTRY_BYTES
 
 
@@ -117,7 +114,6 @@ def vector_key(fingerprint: str, tower: str, *content: bytes) -> bytes:
 
 
 def _owner(fingerprint: str) -> bytes:
-    """The first bytes of every key of a model."""
     return hashlib.blake2b(fingerprint.encode(), digest_size=OWNER_BYTES).digest()
 
 

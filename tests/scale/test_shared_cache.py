@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.scoring.shared_cache import FAILURES_ALLOWED
+from serving.scoring.shared_cache import MAX_FAILURES
 from tests.scale.figures import Figure, scored
 from tests.support.process import until
 from tests.support.redis_server import Server, cache_server
@@ -164,7 +164,7 @@ def test_a_stopped_server_costs_no_answer(three: Three, figure: Figure, how: str
     assert not three.two.is_up()
     in_vain = three.two.lookups(*IN_VAIN) - before
     figure(f"Shared cache {how}: look-ups waited for in vain", int(in_vain))
-    assert 0 < in_vain <= FAILURES_ALLOWED + TOWERS * AT_ONCE
+    assert 0 < in_vain <= MAX_FAILURES + TOWERS * AT_ONCE
     asked = three.two.lookups(*IN_VAIN, *ANSWERED)
     ratios(three, figure, f"{how}, at rest", three.videos())
     assert three.two.lookups(*IN_VAIN, *ANSWERED) == asked

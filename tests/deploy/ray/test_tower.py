@@ -106,7 +106,7 @@ def test_separate_towers_give_the_vectors_of_one_process(
 
 def test_tower_of_another_checkpoint_refuses(bundle: Bundle, towers: Towers) -> None:
     """Each call, and the client is told to retry, unless another replica is found."""
-    other = replace(bundle, card=replace(bundle.card, sha256="1" * 64))
+    other = replace(bundle, card=bundle.card.model_copy(update={"sha256": "1" * 64}))
     with pytest.raises(NotReadyError, match="The text tower serves another checkpoint"):
         TowersEngine(other, 1, towers, 5).encode_text(IDS, TYPES)
     replaced: Towers = {**towers, "image": failing(towers["image"], [None, None])}

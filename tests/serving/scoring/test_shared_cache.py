@@ -16,11 +16,11 @@ from redis import Redis
 
 from serving.scoring.cache import KEY_BYTES
 from serving.scoring.shared_cache import (
-    FAILURES_ALLOWED,
     HEAD,
-    OUTWEIGHED_BY,
-    PAUSE_S,
+    MAX_FAILURES,
     PREFIX,
+    PROBE_INTERVAL_S,
+    SUCCESSES_PER_FAILURE,
     SharedCache,
     packed,
     unpacked,
@@ -137,7 +137,7 @@ def test_server_that_stops_costs_no_answer(
         answers += one.score(*titles[-1])
         assert one.counted("miles_shared_cache_lookups_total", "miss") == misses + AT_ONCE
     assert all("viral_score" in answer for answer in answers)
-    assert 1 <= lost < FAILURES_ALLOWED + AT_ONCE
+    assert 1 <= lost < MAX_FAILURES + AT_ONCE
     assert lost + skipped == 4 * AT_ONCE
 
 
@@ -148,13 +148,13 @@ async def test_server_that_answers_too_late_is_left_alone(server: Server) -> Non
         async with SharedCache.open(between.url, 0.1) as cache:
             await until_true(lambda: cache.is_up)
             between.seconds = 0.3
-            for _ in range(4 * FAILURES_ALLOWED):
+            for _ in range(4 * MAX_FAILURES):
                 assert await cache.get(KEY) is None
-            await asyncio.sleep(1.5 * PAUSE_S)  # it has been asked whether it is back
+            await asyncio.sleep(1.5 * PROBE_INTERVAL_S)  # it has been asked whether it is back
             assert not cache.is_up
             assert await cache.get(KEY) is None
             in_vain = cache.lookups["late"] + cache.lookups["failed"]
-            assert (in_vain, cache.lookups["skipped"]) == (FAILURES_ALLOWED, 3 * FAILURES_ALLOWED + 1)
+            assert (in_vain, cache.lookups["skipped"]) == (MAX_FAILURES, 3 * MAX_FAILURES + 1)
             between.seconds = 0.0
             await until_true(lambda: cache.is_up)
             await cache.get(KEY)
@@ -172,10 +172,10 @@ async def test_server_that_stumbles_often_is_left_alone(server: Server) -> None:
                 between.seconds = 0.0 if asked % 2 else 0.2
                 await cache.get(KEY)
                 asked += 1
-                assert asked < 4 * FAILURES_ALLOWED, "never given a rest"
+                assert asked < 4 * MAX_FAILURES, "never given a rest"
             assert (
                 cache.lookups["late"] + cache.lookups["failed"]
-                <= FAILURES_ALLOWED + asked / OUTWEIGHED_BY + 1
+                <= MAX_FAILURES + asked / SUCCESSES_PER_FAILURE + 1
             )
 
 
@@ -205,7 +205,7 @@ async def test_server_that_is_full_still_answers(server: Server) -> None:
         await until_true(lambda: cache.writes["stored"] == 1)
         with Redis.from_url(server.url) as other:
             other.config_set("maxmemory", 1)
-        for refused in range(1, 3 * FAILURES_ALLOWED):
+        for refused in range(1, 3 * MAX_FAILURES):
             cache.put(KEY[::-1], VECTOR)
             await until_true(lambda count=refused: cache.writes["failed"] == count)
         assert await cache.get(KEY) is not None
