@@ -117,7 +117,7 @@ class Reloader:
 
 
 async def get_reloader(request: Request) -> Reloader:
-    """The reloader. Raises `KeylessError` for a service without API keys, which could not protect the route."""
+    """The reloader. Raises `KeylessError` for a service without API keys: its route is not protected."""
     if not request.state.predictor.settings.api_keys:
         raise KeylessError("Reloading over HTTP requires API keys. Set MILES_API_KEYS, or send SIGHUP.")
     reloader: Reloader = request.state.reloader

@@ -1,10 +1,9 @@
-"""Faults of the engine, and the end of the process: what those who wait are told."""
+"""Faults of the engine and the end of the process: what waiting requests get."""
 
 import contextlib
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,23 +11,23 @@ import httpx
 
 from serving.lifecycle.supervision import FAILURES_PER_PROBE
 from tests.support.faulty_service import BREAK, EXIT, HANG, NOT_A_NUMBER, RAISE, cue
+from tests.support.process import LIMIT_S, until
 from tests.support.service import Service, ready_service, started_service, wait_for
-
-PATIENCE_S = 60  # never waited for unless the service is broken
 
 
 def post(service: Service, title: str, key: str = "", **fields: object) -> httpx.Response:
     """Ask for a score."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = {"title": title, **fields}
-    return httpx.post(f"{service.url}/predict", json=body, headers=headers, timeout=PATIENCE_S)
+    return httpx.post(f"{service.url}/predict", json=body, headers=headers, timeout=LIMIT_S)
 
 
 @contextlib.contextmanager
 def waiting_request(service: Service, key: str = "") -> Iterator[tuple[socket.socket, list[httpx.Response]]]:
-    """A request that waits for a thumbnail until the listener is closed; its answer."""
+    """A request that waits for a thumbnail until the connection is closed; its answer."""
     answers: list[httpx.Response] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(LIMIT_S)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/never.jpg"
 
         def ask() -> None:
@@ -37,15 +36,14 @@ def waiting_request(service: Service, key: str = "") -> Iterator[tuple[socket.so
 
         thread = threading.Thread(target=ask)
         thread.start()
-        while b"miles_queue_videos 1.0" not in httpx.get(f"{service.url}/metrics").content:
-            time.sleep(0.01)
-        yield listener, answers
-        listener.close()
-        thread.join()
+        connection, _ = listener.accept()
+    with connection:
+        yield connection, answers
+    thread.join()
 
 
 def is_reachable(service: Service) -> bool:
-    """Whether a new connection is taken."""
+    """Whether a new connection is accepted."""
     try:
         httpx.get(f"{service.url}/health/live")
     except httpx.TransportError:
@@ -66,16 +64,16 @@ def test_engine_faults_are_503_and_a_hang_ends_the_process(tiny_path: Path, tmp_
             assert "nan" not in refused.text.lower()
             assert post(service, f"after {fault}").status_code == 200
         videos = [{"title": "before"}, {"title": cue(NOT_A_NUMBER)}, {"title": "behind"}]
-        batch = httpx.post(f"{service.url}/predict/batch", json={"videos": videos}, timeout=PATIENCE_S)
+        batch = httpx.post(f"{service.url}/predict/batch", json={"videos": videos}, timeout=LIMIT_S)
         entries = batch.json()["predictions"]
         assert [entry.get("error", {}).get("status") for entry in entries] == [None, 503, None]
         assert post(service, cue(HANG)).status_code == 503
-        assert service.process.wait(PATIENCE_S) == 1
+        assert service.process.wait(LIMIT_S) == 1
     assert "a forward of the text step did not finish within 1 s" in service.log.read_text().splitlines()[-1]
 
 
 def test_model_that_fails_on_everything_ends_the_process(tiny_path: Path, tmp_path: Path) -> None:
-    """Requests that fail by themselves end nothing, however many; an engine that is broken is found out."""
+    """Any number of failing requests is tolerated while a probe succeeds; a broken engine is not."""
     faulty = ["-m", "tests.support.faulty_service"]
     with started_service(tmp_path / "log", faulty, checkpoint=tiny_path, precision="f32") as service:
         wait_for(service, "/health/ready")
@@ -84,32 +82,32 @@ def test_model_that_fails_on_everything_ends_the_process(tiny_path: Path, tmp_pa
         assert post(service, "after them").status_code == 200
         for number in range(FAILURES_PER_PROBE):
             assert post(service, f"behind {number}" if number else cue(BREAK)).status_code == 503
-        assert service.process.wait(PATIENCE_S) == 1
+        assert service.process.wait(LIMIT_S) == 1
     assert "the model fails on every input: MemoryError" in service.log.read_text().splitlines()[-1]
 
 
 def test_sigterm_lets_a_request_finish(tiny_path: Path, tmp_path: Path) -> None:
-    """After SIGTERM nobody new is let in, what was in flight gets its score, and the process ends with 0."""
+    """After SIGTERM new connections are refused, requests in flight finish, and the process exits with 0."""
     with (
         ready_service(
             tmp_path / "log",
             checkpoint=tiny_path,
             precision="f32",
             thumbnail_trusted_networks="127.0.0.0/8",
-            thumbnail_timeout_s=15,
+            thumbnail_timeout_s=60,
+            request_timeout_s=600,
         ) as service,
-        waiting_request(service) as (listener, answers),
+        waiting_request(service) as (thumbnail, answers),
     ):
         service.process.send_signal(signal.SIGTERM)
-        while is_reachable(service):
-            time.sleep(0.01)
-        listener.close()
-        assert service.process.wait(PATIENCE_S) == 0
+        until(lambda: not is_reachable(service))
+        thumbnail.close()
+        assert service.process.wait(LIMIT_S) == 0
     assert [answer.status_code for answer in answers] == [200]
 
 
 def test_second_sigterm_ends_at_once(tiny_path: Path, tmp_path: Path) -> None:
-    """A second SIGTERM does not wait for what is in flight, and the exit code says so."""
+    """A second SIGTERM does not wait for requests in flight, and the exit code is 143."""
     with (
         ready_service(
             tmp_path / "log",
@@ -122,15 +120,14 @@ def test_second_sigterm_ends_at_once(tiny_path: Path, tmp_path: Path) -> None:
         waiting_request(service) as (_, answers),
     ):
         service.process.send_signal(signal.SIGTERM)
-        while b"Shutting down" not in service.log.read_bytes():
-            time.sleep(0.01)
+        until(lambda: b"Shutting down" in service.log.read_bytes())
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+        assert service.process.wait(LIMIT_S) == 128 + signal.SIGTERM
     assert answers == []
 
 
 def test_sigterm_while_the_model_loads_is_an_orderly_end(tiny_path: Path, tmp_path: Path) -> None:
-    """A process that is told to stop before it is ready does not load to the end first."""
+    """A process that is stopped before it is ready does not finish loading first."""
     fresh = tmp_path / "fresh.pt"
     fresh.write_bytes(tiny_path.read_bytes())  # with no bundle beside it: it has to be compiled
     with started_service(tmp_path / "log", checkpoint=fresh, precision="f32") as service:

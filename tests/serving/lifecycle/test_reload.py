@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,13 +21,13 @@ from model.checkpoint.store import write_checkpoint
 from serving.lifecycle.loading import load_model
 from serving.settings import Settings
 from tests.serving.lifecycle.test_lifecycle import waiting_request
+from tests.support.process import LIMIT_S, until
 from tests.support.service import ROOT, Service, environment, free_port, ready_service, wait_for
 from tests.support.thumbnail_host import ThumbnailHost
 from tests.support.tiny import tiny_checkpoint
 
 KEY = "a-key-for-the-reload-test"
 EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
-PATIENCE_S = 60  # never waited for unless the service is broken
 RELOADS = 3
 KILOBYTE = 1024
 
@@ -44,7 +43,7 @@ class Switchable:
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {KEY}"}
-        self.client = httpx.Client(base_url=self.service.url, headers=headers, timeout=PATIENCE_S)
+        self.client = httpx.Client(base_url=self.service.url, headers=headers, timeout=LIMIT_S)
 
     def put(self, name: str) -> None:
         """Put a checkpoint in place in one step, as the guide says."""
@@ -52,8 +51,9 @@ class Switchable:
         shutil.copyfile(self.files[name], new)
         new.replace(self.path)
 
-    def reload(self) -> httpx.Response:
-        """Ask for what lies there."""
+    def reload(self, name: str) -> httpx.Response:
+        """Put a checkpoint in place and reload it."""
+        self.put(name)
         return self.client.post("/admin/reload")
 
     def score(self, title: str, **fields: object) -> dict[str, Any]:
@@ -68,17 +68,12 @@ class Switchable:
         lines = [line for line in self.service.log.read_text().splitlines() if line.startswith("{")]
         return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
-    def until_logged(self, event: str, times: int = 1) -> None:
-        """Return when the log has it so often."""
-        until(lambda: len(self.logged(event)) >= times)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "never came true"
-        time.sleep(0.02)
+    @contextmanager
+    def logging(self, event: str) -> Iterator[None]:
+        """Do something that logs this event; ends when it has."""
+        times = len(self.logged(event))
+        yield
+        until(lambda: len(self.logged(event)) > times)
 
 
 def write_eager(path: Path, bias: float = 4.0) -> Path:
@@ -121,110 +116,105 @@ def switchable_service(files: dict[str, Path], home: Path) -> Iterator[Switchabl
         precision="f32",
         api_keys=KEY,
         thumbnail_trusted_networks="127.0.0.0/8",
-        thumbnail_timeout_s=50,
-        request_timeout_s=60,
+        thumbnail_timeout_s=60,
+        request_timeout_s=600,
     ) as running:
         switchable = Switchable(running, path, files)
         yield switchable
         switchable.client.close()
 
 
-@dataclass
 class Crowd:
-    """Clients that ask without a pause until they are told to stop; what they saw."""
+    """Clients that send one request after another until the context ends; what they saw."""
 
-    service: Switchable
-    picture: str
-    answers: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
-    """When each was asked, by time.monotonic, and the answer."""
-    failures: list[str] = field(default_factory=list)
-    readiness: set[int] = field(default_factory=set)
-    stop: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, service: Switchable, host: ThumbnailHost) -> None:
+        self.service, self.host = service, host
+        self.sent = 0
+        self.answers: list[tuple[int, dict[str, Any]]] = []
+        """When each was sent, as the number of requests before it, and the answer."""
+        self.failures: list[str] = []
+        self.readiness: set[int] = set()
+        self._stop = threading.Event()
+        works = (self._score_one, self._score_many, self._check_readiness)
+        self._threads = [threading.Thread(target=self._repeat, args=(work,)) for work in works]
 
     def __enter__(self) -> "Crowd":
-        self._threads = [
-            threading.Thread(target=work) for work in (self._ask_one, self._ask_many, self._look)
-        ]
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop.set()
+        self._stop.set()
         for thread in self._threads:
             thread.join()
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    def until_scored_after(self, sent: int) -> None:
+        """Return when a request that was sent after the first `sent` has its answer."""
+        until(lambda: any(number > sent for number, _ in self.answers))
+
+    def _repeat(self, work: Callable[[int], None]) -> None:
+        while not self._stop.wait(0.02):  # leaves the machine some time for the load
+            self.sent += 1
+            work(self.sent)
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = self.service.client.post(path, json=body)
         if answer.status_code != 200:
             self.failures.append(answer.text)
-            return None
+            return {}
         values: dict[str, Any] = answer.json()
         return values
 
-    def _ask_one(self) -> None:
-        number = 0
-        while not self.stop.is_set():
-            number += 1
-            asked = time.monotonic()
-            url = f"{self.picture.rpartition('/')[0]}/{number % 7}.jpg"
-            answer = self._post("/predict", {"title": f"new words {number}", "thumbnail_url": url})
-            if answer:
-                self.answers.append((asked, answer))
+    def _score_one(self, sent: int) -> None:
+        body = {"title": f"new words {sent}", "thumbnail_url": self.host.thumbnail(sent % 7)}
+        if answer := self._post("/predict", body):
+            self.answers.append((sent, answer))
 
-    def _ask_many(self) -> None:
-        number = 0
-        while not self.stop.is_set():
-            number += 1
-            asked = time.monotonic()
-            videos = [{"title": f"batch {number} of {item}"} for item in range(12)]
-            answer = self._post("/predict/batch", {"videos": videos})
-            if answer:
-                entries = answer["predictions"]
-                self.answers += [(asked, entry) for entry in entries]
-                if len({entry["model_version"] for entry in entries}) != 1:
-                    self.failures.append(f"a batch of two models: {entries}")
+    def _score_many(self, sent: int) -> None:
+        videos = [{"title": f"batch {sent} of {item}"} for item in range(12)]
+        entries = self._post("/predict/batch", {"videos": videos}).get("predictions", [])
+        self.answers += [(sent, entry) for entry in entries]
+        if len({entry["model_version"] for entry in entries}) > 1:
+            self.failures.append(f"a batch of two models: {entries}")
 
-    def _look(self) -> None:
-        while not self.stop.is_set():
-            self.readiness.add(self.service.client.get("/health/ready").status_code)
-            time.sleep(0.02)
+    def _check_readiness(self, _: int) -> None:
+        self.readiness.add(self.service.client.get("/health/ready").status_code)
 
 
 def test_switch_under_load(switchable: Switchable, host: ThumbnailHost) -> None:
-    """While another checkpoint is compiled and loaded nobody is refused, every score is that of the model
-    whose version it names, who began on the old model gets its score, and later ones the new model's.
+    """While another checkpoint is compiled and loaded no request fails, and each score is that of the model
+    whose version it names; a request that started on the old model finishes on it.
     """
-    old = switchable.score("before")
-    with (
-        waiting_request(switchable.service, KEY) as (listener, held),
-        Crowd(switchable, host.thumbnail()) as crowd,
-    ):
-        switchable.put("eager")
-        answer = switchable.reload()
-        switched = time.monotonic()
-        until(lambda: any(asked > switched for asked, _ in crowd.answers))
-        assert not switchable.logged("model_freed")
-        listener.close()
-    body = answer.json()
-    assert answer.status_code == 200, body
-    new = body["model_version"]
-    assert (body["previous_version"], body["checkpoint"]) == (old["model_version"], "current.pt")
-    assert new == f"miles-v1.0+{body['sha256'][:8]}" != old["model_version"]
-    assert (crowd.failures, crowd.readiness) == ([], {200})
-    assert {entry["model_version"] for _, entry in crowd.answers} == {old["model_version"], new}
-    assert all(
-        (entry["model_version"] == new) == (entry["viral_score"] > EAGER) for _, entry in crowd.answers
+    old = switchable.score("before")["model_version"]
+    with Crowd(switchable, host) as crowd:
+        compiled = switchable.reload("eager")
+        switched = crowd.sent
+        crowd.until_scored_after(switched)
+        with waiting_request(switchable.service, KEY) as (thumbnail, held):
+            back = switchable.reload("tiny")
+            switched_back = crowd.sent
+            crowd.until_scored_after(switched_back)
+            with switchable.logging("model_freed"):
+                assert [entry["model_version"] for entry in switchable.logged("model_freed")] == [old]
+                thumbnail.close()
+    body, new = compiled.json(), compiled.json()["model_version"]
+    assert (compiled.status_code, body["previous_version"], body["checkpoint"]) == (200, old, "current.pt")
+    assert new == f"miles-v1.0+{body['sha256'][:8]}" != old
+    assert (back.status_code, back.json()["model_version"], back.json()["previous_version"]) == (
+        200,
+        old,
+        new,
     )
-    assert {entry["model_version"] for asked, entry in crowd.answers if asked > switched} == {new}
-    assert [entry.json()["model_version"] for entry in held] == [old["model_version"]]
-    switchable.until_logged("model_freed")
+    assert (crowd.failures, crowd.readiness) == ([], {200})
+    assert all((each["model_version"] == new) == (each["viral_score"] > EAGER) for _, each in crowd.answers)
+    assert {each["model_version"] for _, each in crowd.answers} == {old, new}
+    assert {each["model_version"] for sent, each in crowd.answers if sent > switched_back} == {old}
+    assert [answer.json()["model_version"] for answer in held] == [new]
 
 
 def test_everything_follows_the_switch(switchable: Switchable) -> None:
-    """Health, the model's account and the metrics name the checkpoint that serves, and count the reload."""
-    switchable.put("eager")
-    body = switchable.reload().json()
+    """Health, model info and metrics name the checkpoint in service, and the reload is counted."""
+    body = switchable.reload("eager").json()
     info, home = switchable.client.get("/model/info").json(), switchable.client.get("/").json()
     metrics = switchable.client.get("/metrics").text
     assert info["checkpoint"]["sha256"] == body["sha256"]
@@ -235,35 +225,32 @@ def test_everything_follows_the_switch(switchable: Switchable) -> None:
     assert 'miles_reloads_total{outcome="switched"} 0.0' not in metrics
 
 
-def test_bad_file_leaves_the_old_one_serving(switchable: Switchable) -> None:
-    """A checkpoint that cannot be used is a problem with its one line; after SIGHUP the log has that line."""
+def test_bad_file_leaves_the_old_model_in_service(switchable: Switchable) -> None:
+    """An unusable checkpoint is a problem with its one line; after SIGHUP the log has that line."""
     before = switchable.score("before")["model_version"]
-    switchable.put("cut")
-    refused = switchable.reload()
+    refused = switchable.reload("cut")
     problem = refused.json()
     assert refused.status_code == 422
     assert problem["type"] == "urn:miles:problem:checkpoint-refused"
     assert problem["detail"].startswith(str(switchable.path))
     assert len(problem["detail"].splitlines()) == 1
     assert switchable.logged("reload_refused")[-1]["detail"] == problem["detail"]
-    times = len(switchable.logged("reload_refused"))
     switchable.put("empty")
-    switchable.service.process.send_signal(signal.SIGHUP)
-    switchable.until_logged("reload_refused", times + 1)
+    with switchable.logging("reload_refused"):
+        switchable.service.process.send_signal(signal.SIGHUP)
     assert "is empty (0 bytes)" in switchable.logged("reload_refused")[-1]["detail"]
     assert switchable.client.get("/health/ready").status_code == 200
     assert switchable.score("after")["model_version"] == before
-    assert f'outcome="refused"}} {times + 1:.1f}' in switchable.client.get("/metrics").text
+    times = len(switchable.logged("reload_refused"))
+    assert f'outcome="refused"}} {times:.1f}' in switchable.client.get("/metrics").text
 
 
 def test_sighup_switches(switchable: Switchable) -> None:
-    """A signal does what the route does, and the log says which model serves."""
-    switchable.put("tiny")
-    switchable.reload()
+    """A signal does what the route does, and the log names the model in service."""
+    switchable.reload("tiny")
     switchable.put("eager")
-    times = len(switchable.logged("model_switched"))
-    switchable.service.process.send_signal(signal.SIGHUP)
-    switchable.until_logged("model_switched", times + 1)
+    with switchable.logging("model_switched"):
+        switchable.service.process.send_signal(signal.SIGHUP)
     answer = switchable.score("after the signal")
     assert answer["viral_score"] > EAGER
     assert answer["model_version"] == switchable.logged("model_switched")[-1]["model_version"]
@@ -275,12 +262,10 @@ def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: Thumb
     """
 
     def turn(name: str) -> tuple[int, int, int]:
-        times = len(switchable.logged("model_freed"))
-        switchable.put(name)
-        assert switchable.reload().status_code == 200
+        with switchable.logging("model_freed"):
+            assert switchable.reload(name).status_code == 200
         for number in range(3):
             switchable.score(f"words {number} for {name}", thumbnail_url=host.thumbnail(number))
-        switchable.until_logged("model_freed", times + 1)
         metrics = switchable.client.get("/metrics").text
         vectors = int(float(metrics.partition("\nmiles_cache_entries ")[2].split()[0]))
         status = Path(f"/proc/{switchable.service.process.pid}/status").read_text()
@@ -310,24 +295,23 @@ def resident_bytes(service: Service) -> int:
     return int(status.partition("VmRSS:")[2].split()[0]) * KILOBYTE
 
 
-def test_second_reload_is_409_and_sigterm_gives_the_first_up(files: dict[str, Path], tmp_path: Path) -> None:
+def test_second_reload_is_409_and_sigterm_cancels_the_first(files: dict[str, Path], tmp_path: Path) -> None:
     """While one model is loaded another reload is refused; SIGTERM ends the load at once, lets a request
     finish, leaves no compile behind, and the process ends with 0.
     """
     with switchable_service(files, tmp_path) as running:
         first: list[httpx.Response] = []
-        asking = threading.Thread(target=lambda: first.append(running.reload()))
-        with waiting_request(running.service, KEY) as (listener, held):
-            running.put("eager")
-            asking.start()
-            running.until_logged("compiling")
-            second = running.reload()
-            running.service.process.send_signal(signal.SIGHUP)
-            running.until_logged("reload_busy")
+        asking = threading.Thread(target=lambda: first.append(running.reload("eager")))
+        with waiting_request(running.service, KEY) as (thumbnail, held):
+            with running.logging("compiling"):
+                asking.start()
+            second = running.client.post("/admin/reload")
+            with running.logging("reload_busy"):
+                running.service.process.send_signal(signal.SIGHUP)
             running.service.process.send_signal(signal.SIGTERM)
             asking.join()
-            listener.close()
-            assert running.service.process.wait(PATIENCE_S) == 0
+            thumbnail.close()
+            assert running.service.process.wait(LIMIT_S) == 0
     assert second.status_code == 409
     assert second.json()["title"] == "Conflict"
     assert [answer.status_code for answer in first] == [503]
@@ -371,7 +355,7 @@ def test_terminal_that_is_closed_ends_the_service(files: dict[str, Path], tmp_pa
     wait_for(Service(f"http://127.0.0.1:{port}", process, log), "/health/ready")
     os.close(ours)
     try:
-        assert process.wait(PATIENCE_S) == 0
+        assert process.wait(LIMIT_S) == 0
     finally:
         process.kill()
     assert "reload_started" not in log.read_text()
