@@ -1,11 +1,10 @@
-"""Says what this machine has for Miles, what is missing and how to get it.
+"""Reports what this machine has for Miles, what is missing and how to get it.
 
-    make doctor                 the same, with the best Python that is there
+    make doctor                 with the best Python available
     make doctor ARGS=--json     for programs
 
-Exit status 0 when `make serve` can run. Nothing is installed, changed or asked of the network. It runs before
-`.venv` exists, on Python 3.9 or newer, with the standard library alone; what only the environment can tell is
-then left for `make serve`.
+Exit status 0 if `make serve` can run. Installs and changes nothing, and does not use the network. Checks that
+need the environment's packages are left to `make serve` until `.venv` exists.
 """
 
 from __future__ import annotations
@@ -20,16 +19,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from deploy.doctor import machine
-from deploy.doctor.finding import ABSENT, FAULT, GIGABYTE, NOTE, OK, Finding, size
+from deploy.doctor import ABSENT, FAULT, GIGABYTE, NOTE, OK, Finding, machine, size
 from deploy.doctor.served_model import DEFAULT_CHECKPOINT, ROOT, engine, model
 
 PYTHON = (3, 11)
 PACKAGES_BYTES = 3 * GIGABYTE  # what requirements.txt installs
 MODEL_BYTES = 1 * GIGABYTE  # the demo checkpoint and its compiled bundle, with room
-MEMORY_BYTES = 1 * GIGABYTE  # resident memory as benchmarks/README.md has it, and the cache at its default
+MEMORY_BYTES = 1 * GIGABYTE  # memory in benchmarks/README.md plus the default cache
 ENGINES = ("docker", "podman", "buildah")
-# program names, what needs it, and its package on Debian
+# names of the program, what it is for, and its Debian package
 PROGRAMS = [
     (("git",), "clone, make audit, uploading a Space", "git"),
     (("wrk",), "make bench", "wrk"),
@@ -40,23 +38,23 @@ PROGRAMS = [
 
 
 def python() -> Finding:
-    """The Python that make will use for .venv."""
+    """The Python of .venv, or the one that make will create it with."""
     ours = ROOT / ".venv" / "bin" / "python"
     if ours.exists():
         if _version_of(str(ours)) == PYTHON:
-            return Finding("Python", OK, ".venv holds Python 3.11")
-        return Finding("Python", FAULT, ".venv does not hold Python 3.11", "rm -r .venv, then make serve")
+            return Finding("Python", OK, ".venv has Python 3.11")
+        return Finding("Python", FAULT, ".venv does not have Python 3.11", "rm -r .venv, then make serve")
     for name in (os.environ.get("PYTHON"), "python3.11", "python3", "python"):
         if name and shutil.which(name) and _version_of(name) == PYTHON:
             return _can_make_environments(name)
     found = ".".join(map(str, sys.version_info[:2]))
     remedy = "install Python 3.11, or name it: make PYTHON=/path/to/python3.11 serve"
-    return Finding("Python", FAULT, f"Miles needs Python 3.11; here is {found} and no 3.11", remedy)
+    return Finding("Python", FAULT, f"Python 3.11 not found (this is {found})", remedy)
 
 
 def _can_make_environments(name: str) -> Finding:
     if _succeeds([name, "-c", "import venv, ensurepip"]):
-        return Finding("Python", OK, f"{name} is 3.11; make serve makes .venv with it")
+        return Finding("Python", OK, f"{name} is 3.11; make serve creates .venv with it")
     remedy = "on Debian and Ubuntu: apt install python3.11-venv"
     return Finding("Python", FAULT, f"{name} is 3.11 but cannot make virtual environments", remedy)
 
@@ -73,93 +71,93 @@ def packages() -> Finding:
 
 
 def processor() -> Finding:
-    """The processor and what decides which arithmetic is fast on it."""
+    """The processor, and its instructions for fast int8 and bf16."""
     features = machine.cpu_features()
-    says = f"{machine.cpu_name()}: {', '.join(features) or 'none of the features that speed up int8 or bf16'}"
+    says = f"{machine.cpu_name()}: {', '.join(features) or 'no instructions for fast int8 or bf16'}"
     fast = any("VNNI" in name or "AMX" in name or "dot" in name for name in features)
-    return Finding("Processor", OK if fast else NOTE, says, "" if fast else "it works, int8 gains less")
+    return Finding(
+        "Processor",
+        OK if fast else NOTE,
+        says,
+        "" if fast else "Miles works, but int8 is not much faster than float32",
+    )
 
 
 def threads() -> Finding:
-    """How many threads a forward takes."""
+    """The number of threads of a forward."""
     from serving.cpu import usable_cpus
 
     seen, usable, wished = os.cpu_count() or 1, usable_cpus(), os.environ.get("MILES_THREADS")
-    says = f"{usable} of {seen} processors may be used (affinity, cgroup quota)"
+    says = f"{usable} of {seen} processors usable (affinity, cgroup quota)"
     return Finding("Threads", OK, f"MILES_THREADS={wished}; {says}" if wished else says)
 
 
 def memory() -> Finding:
-    """What may be used, by the machine and by the container's limit."""
+    """Available memory, and the container's limit."""
     free, limit = machine.available_memory(), machine.memory_limit()
     known = [size for size in (free, limit) if size is not None]
     says = f"{size(free)} available, " + (f"limit {size(limit)}" if limit else "no limit")
     if not known or min(known) >= MEMORY_BYTES:
         return Finding("Memory", OK, says)
-    return Finding("Memory", NOTE, says, "serving wants about 1 GiB; a smaller MILES_CACHE_BYTES helps")
+    return Finding("Memory", NOTE, says, "serving needs about 1 GiB; a smaller MILES_CACHE_BYTES helps")
 
 
 def disk() -> Finding:
-    """Room for what make serve still has to write."""
+    """Free disk space for what make serve still has to write."""
     free = machine.free_disk(ROOT)
     needed = 0 if _in_environment() else PACKAGES_BYTES
     needed += 0 if os.environ.get("MILES_CHECKPOINT") or (ROOT / DEFAULT_CHECKPOINT).exists() else MODEL_BYTES
-    says = f"{size(free)} free, {size(needed) if needed else 'nothing'} still to be written"
+    says = f"{size(free)} free, {size(needed) if needed else 'nothing'} needed"
     if free >= needed:
         return Finding("Disk", OK, says)
-    return Finding("Disk", FAULT, says, f"make room where {ROOT.name} lies")
+    return Finding("Disk", FAULT, says, f"free disk space on the file system of {ROOT.name}")
 
 
 def port() -> Finding:
-    """Whether the service's port can be had."""
+    """Whether the service's port is free."""
     host, number = os.environ.get("MILES_HOST") or "0.0.0.0", os.environ.get("MILES_PORT") or "7860"  # noqa: S104  the documented default
     if not number.isdigit() or not 1 <= int(number) <= 65535:
-        return Finding("Port", FAULT, f"{number!r} is no port", "PORT=8000 make serve")
+        return Finding("Port", FAULT, f"{number!r} is not a port number", "PORT=8000 make serve")
     try:
         free = machine.port_is_free(host, int(number))
     except OSError as exc:
         return Finding("Port", FAULT, f"{number} cannot be used ({exc})", "PORT=8000 make serve")
     if free:
         return Finding("Port", OK, f"{number} is free")
-    return Finding(
-        "Port",
-        FAULT,
-        f"{number} of {host} is taken",
-        "stop what listens there, or move: PORT=8000 make serve",
-    )
+    remedy = "stop the program that listens there, or use another port: PORT=8000 make serve"
+    return Finding("Port", FAULT, f"{number} of {host} is in use", remedy)
 
 
 def settings() -> Finding:
     """Whether the service accepts the MILES_ variables that are set."""
     given = sorted(name for name in os.environ if name.startswith("MILES_"))
-    says = f"{', '.join(given)} set" if given else "all at their defaults"
+    says = f"{', '.join(given)} set" if given else "all settings at their defaults"
     try:
         from serving.settings import Settings, SettingsError
-    except ImportError:  # no environment yet, or one that is half made
+    except ImportError:  # no environment yet, or an incomplete one
         return Finding("Settings", NOTE, says, "make serve checks them")
     try:
         Settings.from_environment()
     except SettingsError as exc:
-        return Finding("Settings", FAULT, str(exc), "DEPLOYMENT_GUIDE.md has every setting")
+        return Finding("Settings", FAULT, str(exc), "DEPLOYMENT_GUIDE.md lists every setting")
     return Finding("Settings", OK, says)
 
 
 def containers() -> Finding:
-    """An engine that builds and runs images; one without its daemon is of no use."""
+    """A container engine that answers; one without its daemon cannot build."""
     installed = [name for name in ENGINES if machine.find_program(name)]
     working = [name for name in installed if _succeeds([name, "info"])]
     if working:
-        return Finding("Containers", OK, f"{working[0]} answers")
-    says = "for containers and make container-test"
+        return Finding("Containers", OK, f"{working[0]} works")
+    says = "for building images and make container-test"
     if installed:
-        return Finding(
-            "Containers", ABSENT, f"{says}: {', '.join(installed)} does not answer", "start its daemon"
-        )
+        says = f"{says}: {', '.join(installed)} does not answer"
+        return Finding("Containers", ABSENT, says, "start its daemon")
     return Finding("Containers", ABSENT, says, _how_to_install(ENGINES, "podman"))
 
 
 def programs() -> list[Finding]:
-    """Programs that serving does not need and other targets do."""
+    """Programs that only other make targets need."""
     found = []
     for names, purpose, package in PROGRAMS:
         path = machine.find_program(*names)
@@ -175,20 +173,19 @@ CHECKS: list[Callable[[], Finding]] = [
 
 
 def examine() -> list[Finding]:
-    """Every finding; a check that itself fails is a note, because a doctor who faints helps nobody."""
+    """Run every check; one that fails unexpectedly becomes a note, so that the others are still reported."""
     found = []
     for check in CHECKS:
         try:
             found.append(check())
-        except Exception as exc:  # what a stranger's machine can do is not known beforehand
-            found.append(
-                Finding(check.__name__.capitalize(), NOTE, f"cannot tell: {type(exc).__name__}: {exc}")
-            )
+        except Exception as exc:  # an unknown machine can fail in any way
+            reason = f"check failed: {type(exc).__name__}: {exc}"
+            found.append(Finding(check.__name__.capitalize(), NOTE, reason))
     return found + programs()
 
 
 def report(findings: Sequence[Finding]) -> str:
-    """The findings as lines for a person, the verdict last."""
+    """The findings as text, with the verdict in the last line."""
     lines = []
     for finding in findings:
         lines.append(f"{finding.state:7}{finding.name:11}{finding.says}")
@@ -201,11 +198,13 @@ def report(findings: Sequence[Finding]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the findings; 0 when none of them keeps `make serve` from running."""
-    parser = argparse.ArgumentParser(prog="make doctor", description="What this machine has for Miles.")
+    """Print the findings; 0 if `make serve` can run."""
+    parser = argparse.ArgumentParser(
+        prog="make doctor", description="Reports what this machine has for Miles and what is missing."
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(arguments)
-    if os.environ.get("PORT"):  # as make serve takes it
+    if os.environ.get("PORT"):  # as for make serve
         os.environ["MILES_PORT"] = os.environ["PORT"]
     findings = examine()
     can_serve = all(finding.state != FAULT for finding in findings)

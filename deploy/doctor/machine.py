@@ -1,8 +1,4 @@
-"""What this machine has, read from Linux's own files: processor, memory, disk, ports, programs.
-
-Standard library only, no syntax newer than Python 3.9: `deploy.doctor` runs before anything is
-installed.
-"""
+"""Processor, memory, disk, ports and programs of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
-# What decides how fast whole numbers (int8) and bfloat16 are multiplied, as /proc/cpuinfo spells it.
+# Instructions for fast int8 and bfloat16 products, by their name in /proc/cpuinfo.
 CPU_FEATURES = {
     "avx2": "AVX2",
     "avx512f": "AVX-512",
@@ -25,31 +21,31 @@ CPU_FEATURES = {
     "asimddp": "NEON dot product",
     "i8mm": "NEON int8 matrices",
 }
-# Where Debian puts servers that are not meant to be on the PATH.
+# Programs that Debian installs outside of PATH.
 MORE_FOLDERS = {"postgres": "/usr/lib/postgresql/*/bin/postgres"}
 
 
 def cpu_name(proc: Path = PROC) -> str:
-    """The processor's name, or `unknown processor` where the kernel does not tell."""
+    """The processor's name, or `unknown processor`."""
     found = re.search(r"^model name\s*:\s*(.+)$", _read(proc / "cpuinfo"), re.MULTILINE)
     return found[1].strip() if found else "unknown processor"
 
 
 def cpu_features(proc: Path = PROC) -> list[str]:
-    """Those of `CPU_FEATURES` that every core has, in that order, by their usual names."""
+    """The usual names of those `CPU_FEATURES` that every core has."""
     lines = re.findall(r"^(?:flags|Features)\s*:(.*)$", _read(proc / "cpuinfo"), re.MULTILINE)
     shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
     return [name for flag, name in CPU_FEATURES.items() if flag in shared]
 
 
 def available_memory(proc: Path = PROC) -> int | None:
-    """Bytes that a new program may take before others suffer; None where the kernel does not tell."""
+    """Bytes available to a new program; None if unknown."""
     found = re.search(r"^MemAvailable:\s*(\d+) kB$", _read(proc / "meminfo"), re.MULTILINE)
     return int(found[1]) * 1024 if found else None
 
 
 def memory_limit(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
-    """The least limit in bytes of any cgroup (v1 or v2) around this process; None without one."""
+    """The lowest memory limit in bytes of the cgroups (v1 or v2) of this process; None without one."""
     files = [cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"]
     for line in _read(proc / "self" / "cgroup").splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
@@ -59,18 +55,18 @@ def memory_limit(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
             mount = mount / part
             files.append(mount / name)
     limits = [int(text) for text in map(_read, files) if text.isdigit()]
-    # v1 writes "no limit" as a number that no machine has.
+    # v1 represents "no limit" by a huge number.
     real = [limit for limit in limits if limit < 1 << 60]
     return min(real, default=None)
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes that may still be written where `folder` lies."""
+    """Free bytes on the file system of `folder`."""
     return shutil.disk_usage(folder).free
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Whether nobody listens on the port of that address; raises `OSError` where it cannot be asked."""
+    """Whether the port is free. Raises `OSError` if this cannot be determined."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,7 +80,7 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def find_program(*names: str) -> str | None:
-    """The path of the first of these programs that is installed."""
+    """The path of the first of these programs that is installed; None without one."""
     for name in names:
         elsewhere = sorted(Path("/").glob(MORE_FOLDERS[name].lstrip("/"))) if name in MORE_FOLDERS else []
         found = shutil.which(name) or (str(elsewhere[-1]) if elsewhere else None)

@@ -1,7 +1,4 @@
-"""The model that `make serve` would serve, and whether it is compiled for this processor.
-
-Standard library only until `.venv` exists, as `deploy/doctor/__main__.py`, which asks.
-"""
+"""The model that `make serve` would serve, and whether it is compiled for this processor."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-from deploy.doctor.finding import FAULT, NOTE, OK, Finding, size
+from deploy.doctor import FAULT, NOTE, OK, Finding, size
 
 ROOT = Path(__file__).parents[2]
 DEFAULT_CHECKPOINT = "models/model_full.pt"
@@ -24,20 +21,23 @@ def model() -> Finding:
     name = given or DEFAULT_CHECKPOINT
     path = ROOT / name
     if name.startswith("hf://"):
-        return Finding("Model", NOTE, f"{name} is fetched from the hub at the start")
+        return Finding("Model", NOTE, f"{name} is downloaded from the hub at the start")
     if (path / "bundle.json").is_file():
         return Finding("Model", OK, f"{name}, a compiled bundle")
     if path.is_file():
         return Finding("Model", OK, f"{name}, {size(path.stat().st_size)}")
     if given:
-        return Finding("Model", FAULT, f"MILES_CHECKPOINT={name}: no such file", "correct it, or unset it")
+        return Finding("Model", FAULT, f"MILES_CHECKPOINT={name}: no such file", "correct or unset it")
     return Finding(
-        "Model", NOTE, f"{name} is not there", "make serve composes the demo checkpoint, or bring your own"
+        "Model",
+        NOTE,
+        f"{name} does not exist",
+        "make serve creates the demo checkpoint; or copy your own there",
     )
 
 
 def engine() -> Finding:
-    """What runs the network, in which arithmetic, and whether it is compiled for this processor."""
+    """The engine, its precision, and whether the model is compiled for this processor."""
     chosen = os.environ.get("MILES_ENGINE") or "openvino"
     name = f"{chosen} {_installed(chosen)}".strip()
     path = ROOT / (os.environ.get("MILES_CHECKPOINT") or DEFAULT_CHECKPOINT)
@@ -59,14 +59,20 @@ def engine() -> Finding:
 def _for_this_processor(says: str, compiled_on: str) -> Finding:
     if importlib.util.find_spec("openvino") is None:
         return Finding(
-            "Engine", NOTE, f"{says}, on {compiled_on}", "whether that is this one, OpenVINO will tell"
+            "Engine",
+            NOTE,
+            f"{says}, on {compiled_on}",
+            "whether it is this processor is known once OpenVINO is installed",
         )
     from model.compiled.bundle import processor as this_processor
 
     if compiled_on == this_processor():
         return Finding("Engine", OK, f"{says}, on this processor")
     return Finding(
-        "Engine", NOTE, f"{says}, on {compiled_on}", "it serves; make model chooses anew for this one"
+        "Engine",
+        NOTE,
+        f"{says}, on {compiled_on}",
+        "it can be served; make model compiles it for this processor",
     )
 
 

@@ -19,18 +19,12 @@ from tests.support.service import ROOT, environment, free_port
 
 # Debian's own Python, or whichever .venv was made with; not .venv's.
 BARE = str(Path(sys.base_prefix) / "bin" / "python3.11")
-CORE = [
-    "deploy/doctor/__main__.py",
-    "deploy/doctor/finding.py",
-    "deploy/doctor/machine.py",
-    "deploy/doctor/served_model.py",
-]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A fresh clone as far as the doctor looks: no .venv, no weights."""
-    for name in (
+    for name in [
         "deploy",
         "serving",
         "model",
@@ -38,7 +32,7 @@ def checkout(tmp_path: Path) -> Path:
         "preprocessing",
         "requirements",
         "requirements.txt",
-    ):
+    ]:
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
@@ -89,8 +83,8 @@ def test_a_fresh_machine_with_python_can_serve(checkout: Path) -> None:
     assert status == 0
     assert {found[name]["state"] for name in ("Packages", "Model", "Engine")} == {"note"}
     assert "make serve installs them" in found["Packages"]["remedy"]
-    assert "make serve composes the demo" in found["Model"]["remedy"]
-    assert "make serve makes .venv" in found["Python"]["says"]
+    assert "make serve creates the demo" in found["Model"]["remedy"]
+    assert "make serve creates .venv" in found["Python"]["says"]
 
 
 def test_without_python_3_11_it_says_how_to_get_it(checkout: Path) -> None:
@@ -184,7 +178,7 @@ def test_a_check_that_fails_is_said_and_the_others_go_on(checkout: Path) -> None
     compiled(checkout, "x").write_text("{")
     status, found = examine(checkout)
     assert status == 0
-    assert found["Engine"]["says"].startswith("cannot tell: JSONDecodeError")
+    assert found["Engine"]["says"].startswith("check failed: JSONDecodeError")
     assert found["Port"]["state"] == "ok"
 
 
@@ -205,11 +199,14 @@ def test_people_read_lines(checkout: Path) -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_an_older_python_can_read_it(module: str) -> None:
+def test_an_older_python_can_read_it() -> None:
     """The doctor runs where 3.11 is what is missing: 3.9's syntax, annotations not evaluated."""
-    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"), feature_version=(3, 9))
-    assert any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+    evaluated = []
+    for module in ROOT.glob("deploy/doctor/*.py"):
+        tree = ast.parse(module.read_text(encoding="utf-8"), feature_version=(3, 9))
+        if not any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body):
+            evaluated.append(module.name)
+    assert evaluated == []
 
 
 def test_a_feature_counts_only_if_every_core_has_it(tmp_path: Path) -> None:
