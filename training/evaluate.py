@@ -21,8 +21,8 @@ from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.engine import Engine, Vectors
 from model.torch_engine import TorchEngine
 from training.data.dataset import Dataset, DatasetError, Split, read_dataset, without_age
-from training.embeddings.images import ImageVectors, encode_thumbnails
-from training.embeddings.text import TitleVectors, encode_titles
+from training.embeddings.images import ImageEmbeddings, encode_thumbnails
+from training.embeddings.text import TextEmbeddings, encode_texts
 from training.metrics import (
     Interval,
     MetricsRow,
@@ -94,11 +94,11 @@ def measure(
     engine: Engine,
     checkpoint: Checkpoint,
     dataset: Dataset,
-    titles: TitleVectors,
-    images: ImageVectors | None = None,
+    texts: TextEmbeddings,
+    images: ImageEmbeddings | None = None,
 ) -> Report:
     """All figures on the test split. F1's threshold is the best one on val, for each condition alone."""
-    train_text = titles.of(dataset.train.videos)
+    train_text = texts.of(dataset.train.videos)
     mean_text = np.average(train_text, axis=0, weights=dataset.train.weights).astype(np.float32)
     lacking = ("", "text") if images is None else ("", "text", "image")
     rows, predictions = {}, {}
@@ -108,7 +108,7 @@ def measure(
             pair = {}
             for name in ("val", "test"):
                 split = dataset.split(name)
-                text = titles.of(split.videos)
+                text = texts.of(split.videos)
                 text = np.broadcast_to(mean_text, text.shape) if lacks == "text" else text
                 image = None if images is None or lacks == "image" else images.of(split)
                 pair[name] = predict(engine, checkpoint, split, text, with_age=with_age, image=image)
@@ -122,15 +122,19 @@ def measure(
         }
         for lacks in lacking[1:]
     }
-    change = _bfloat16_change(engine, checkpoint, dataset.test, titles, images)
+    change = _bfloat16_change(engine, checkpoint, dataset.test, texts, images)
     return Report(rows, gains["text"], change, predictions, gains.get("image", {}))
 
 
 def _bfloat16_change(
-    engine: Engine, checkpoint: Checkpoint, split: Split, titles: TitleVectors, images: ImageVectors | None
+    engine: Engine,
+    checkpoint: Checkpoint,
+    split: Split,
+    texts: TextEmbeddings,
+    images: ImageEmbeddings | None,
 ) -> dict[str, float]:
     """How far viral_score moves when the text vectors lose all but bfloat16's eight bits of mantissa."""
-    text = titles.of(split.videos)
+    text = texts.of(split.videos)
     rounded = torch.from_numpy(text).bfloat16().float().numpy()
     image = None if images is None else images.of(split)
     scores = [predict(engine, checkpoint, split, each, image=image).viral for each in (text, rounded)]
@@ -173,11 +177,11 @@ def _run(options: argparse.Namespace) -> None:
     # What the checkpoint reads decides which texts it is measured on.
     dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.card.text_fields))
     engine = TorchEngine(checkpoint)
-    titles = encode_titles(engine, checkpoint, dataset, options.cache)
+    texts = encode_texts(engine, checkpoint, dataset, options.cache)
     images, source = None, thumbnails_from(options)
     if source is not None and "image" not in checkpoint.card.zero_weight_modalities:
         images = encode_thumbnails(engine, checkpoint, dataset, source, options.cache)
-    report = measure(engine, checkpoint, dataset, titles, images)
+    report = measure(engine, checkpoint, dataset, texts, images)
     print_rows(report.rows)
     for what, gains in (("text", report.text_gain), ("image", report.image_gain)):
         for age, intervals in gains.items():

@@ -17,19 +17,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
 from model.torch_engine import DeviceError, TorchEngine
-from training.account import provenance, with_source
 from training.data.dataset import Dataset, DatasetError, read_dataset
-from training.data.distributions import training_distributions
 from training.data.leakage import refuse_leaks
-from training.embeddings.images import ImageVectors, encode_thumbnails
-from training.embeddings.text import TitleVectors, encode_titles
-from training.embeddings.text_mean import training_titles
-from training.embeddings.thumbnails import Thumbnails
+from training.embeddings.images import ImageEmbeddings, encode_thumbnails
+from training.embeddings.text import TextEmbeddings, encode_texts
+from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders, open_encoders
 from training.evaluate import Report, intervals_to_dict, measure, print_intervals, print_rows
 from training.golden import golden_answers
@@ -44,7 +43,9 @@ from training.options import (
     recipe_from,
     thumbnails_from,
 )
+from training.provenance import provenance, with_source
 from training.results import phase1_results, write_results
+from training.row_statistics import title_statistics, training_distributions
 
 AGES = ("with age", "without age")
 
@@ -64,39 +65,51 @@ def fit(
     recipe: Recipe,
     seed: int,
     cache: Path | None = None,
-    thumbnails: Thumbnails | None = None,
+    thumbnails: ThumbnailSource | None = None,
     device: str = "cpu",
 ) -> Fit:
     """Train, calibrate, measure on test, and add golden answers."""
     base = untrained_checkpoint(encoders, dataset, recipe, seed)
     engine = TorchEngine(base, device)
-    titles = encode_titles(engine, base, dataset, cache)
+    texts = encode_texts(engine, base, dataset, cache)
     images = None if thumbnails is None else encode_thumbnails(engine, base, dataset, thumbnails, cache)
     _print_problems(images)
     print("the head", flush=True)
-    checkpoint, head = fit_head(base, dataset, titles, recipe, seed, images)
-    report = measure(TorchEngine(checkpoint), checkpoint, dataset, titles, images)
-    twins = _twins(base, dataset, titles, recipe, seed, images)
+    checkpoint, head = fit_head(base, dataset, texts, recipe, seed, images)
+    _check_temperature(checkpoint, dataset)
+    report = measure(TorchEngine(checkpoint), checkpoint, dataset, texts, images)
+    twins = _twins(base, dataset, texts, recipe, seed, images)
     checkpoint = checkpoint.with_card(
         test_metrics=_compare(report, twins, dataset),
         golden=golden_answers(TorchEngine(checkpoint), checkpoint),
         distributions=training_distributions(
-            TorchEngine(checkpoint), checkpoint, dataset.train, titles, images
+            TorchEngine(checkpoint), checkpoint, dataset.train, texts, images
         ),
-        titles=training_titles(dataset.train, titles.of(dataset.train.videos)),
+        titles=title_statistics(dataset.train, texts.of(dataset.train.videos)),
         provenance=provenance(dataset, encoders, recipe, seed, images),
     )
     results = phase1_results(checkpoint, dataset, images, _intervals(report, dataset))
     return Fit(checkpoint, head, results)
 
 
+def _check_temperature(checkpoint: Checkpoint, dataset: Dataset) -> None:
+    """Raise `DatasetError` for a temperature with which the checkpoint could not be read."""
+    try:
+        checkpoint.with_card()
+    except ValidationError as exc:
+        raise DatasetError(
+            f"{dataset.name}: the calibration on val gives a temperature of {checkpoint.card.temperature:g}, "
+            "expected 0.01 to 100; bring more videos, or other rows for val"
+        ) from exc
+
+
 def _twins(
     base: Checkpoint,
     dataset: Dataset,
-    titles: TitleVectors,
+    texts: TextEmbeddings,
     recipe: Recipe,
     seed: int,
-    images: ImageVectors | None,
+    images: ImageEmbeddings | None,
 ) -> dict[str, Report]:
     """The same head without what it could do without, measured: `twin` has no text."""
     wanted = {"twin": (replace(recipe, text_dims=0), images)}
@@ -106,8 +119,8 @@ def _twins(
     reports = {}
     for name, (other, seen) in wanted.items():
         print(name.replace("_", " "), flush=True)
-        checkpoint, _ = fit_head(base, dataset, titles, other, seed, seen)
-        reports[name] = measure(TorchEngine(checkpoint), checkpoint, dataset, titles, seen)
+        checkpoint, _ = fit_head(base, dataset, texts, other, seed, seen)
+        reports[name] = measure(TorchEngine(checkpoint), checkpoint, dataset, texts, seen)
     return reports
 
 
@@ -138,7 +151,7 @@ def _intervals(report: Report, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _print_problems(images: ImageVectors | None) -> None:
+def _print_problems(images: ImageEmbeddings | None) -> None:
     for line in [] if images is None else images.problem_lines():
         print(line, file=sys.stderr)
 

@@ -15,7 +15,7 @@ from training.data.dataset import (
     DatasetError,
     Reading,
 )
-from training.embeddings.thumbnails import Thumbnails
+from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import RANDOM
 from training.head.train import CLASS_WEIGHTS, Recipe
 
@@ -123,12 +123,12 @@ def reading_from(options: argparse.Namespace) -> Reading:
     )
 
 
-def thumbnails_from(options: argparse.Namespace) -> Thumbnails | None:
+def thumbnails_from(options: argparse.Namespace) -> ThumbnailSource | None:
     """Where thumbnails are had; None where none are wanted."""
     if options.thumbnails == NONE:
         return None
     folder = None if options.thumbnails in (URLS, AUTO) else Path(options.thumbnails)
-    return Thumbnails(folder, ThumbnailPolicy(trusted_networks=tuple(options.trusted_network)))
+    return ThumbnailSource(folder, ThumbnailPolicy(trusted_networks=tuple(options.trusted_network)))
 
 
 def recipe_from(options: argparse.Namespace) -> Recipe:

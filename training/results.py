@@ -6,7 +6,7 @@ from typing import Any
 
 from model.checkpoint.store import Checkpoint
 from training.data.dataset import SPLITS, Dataset
-from training.embeddings.images import ImageVectors
+from training.embeddings.images import ImageEmbeddings
 from training.metrics import MetricsRow
 
 RESULTS_FILE = "phase1_results.json"
@@ -21,7 +21,7 @@ FIGURES = tuple(MetricsRow.__slots__)
 
 
 def phase1_results(
-    checkpoint: Checkpoint, dataset: Dataset, images: ImageVectors | None, intervals: dict[str, Any]
+    checkpoint: Checkpoint, dataset: Dataset, images: ImageEmbeddings | None, intervals: dict[str, Any]
 ) -> dict[str, Any]:
     """Plain values: the eight keys that were agreed on first, and the whole of it after them."""
     figures = checkpoint.card.test_metrics
@@ -55,7 +55,7 @@ def phase1_results(
         "left_out": dataset.bad_rows.counts(),
         "purged": dataset.purged_rows,
         "empty_cells": dataset.bad_rows.empty,
-        "thumbnails": None if images is None else images.account(dataset),
+        "thumbnails": None if images is None else images.counts(dataset),
         "notes": list(dataset.notes),
         "provenance": checkpoint.card.provenance,
     }

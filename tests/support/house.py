@@ -38,7 +38,7 @@ STOREYS = (
 RESERVED = {
     "fastapi": {"app", "serving", "benchmarks"},
     "starlette": {"app", "serving", "benchmarks"},
-    "pydantic": {"app", "serving", "model", "features"},
+    "pydantic": {"app", "serving", "model", "features", "training"},
     "pydantic_settings": {"app", "serving"},
     "torch": {"model", "training", "benchmarks"},
     "torchvision": {"model", "training", "benchmarks"},

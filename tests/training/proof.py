@@ -29,8 +29,8 @@ from model.pretrained import EncoderSourceError
 from model.torch_engine import TorchEngine
 from tests.training.pictured import write_pictured
 from training.data.dataset import SPLITS, Dataset, DatasetError, Split, read_dataset
-from training.embeddings.text import encode_titles
-from training.embeddings.thumbnails import Thumbnails
+from training.embeddings.text import encode_texts
+from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import RANDOM, Encoders, open_encoders
 from training.evaluate import measure
 from training.fit import Fit, fit
@@ -84,7 +84,7 @@ def gain_claims(what: str, figures: dict[str, Any]) -> list[Claim]:
 def image_fit(folder: Path, encoders: Encoders, recipe: Recipe, videos: int, *, told: bool = True) -> Fit:
     """A fit on made-up videos with picture files in `folder`."""
     dataset = read_dataset(write_pictured(folder / "files", videos, SEED, told=told))
-    return fit(dataset, encoders, recipe, SEED, folder / "cache", Thumbnails(folder / "files"))
+    return fit(dataset, encoders, recipe, SEED, folder / "cache", ThumbnailSource(folder / "files"))
 
 
 def image_claims(fitted: Fit) -> list[Claim]:
@@ -131,9 +131,9 @@ def shuffled_claims(dataset: Dataset, encoders: Encoders, recipe: Recipe, cache:
     """That a head learns nothing from targets that were dealt at random."""
     dealt = shuffled(dataset, SEED)
     base = untrained_checkpoint(encoders, dealt, recipe, SEED)
-    titles = encode_titles(TorchEngine(base), base, dealt, cache)
-    checkpoint, _ = fit_head(base, dealt, titles, recipe, SEED)
-    area = measure(TorchEngine(checkpoint), checkpoint, dealt, titles).rows["with age"].auroc
+    texts = encode_texts(TorchEngine(base), base, dealt, cache)
+    checkpoint, _ = fit_head(base, dealt, texts, recipe, SEED)
+    area = measure(TorchEngine(checkpoint), checkpoint, dealt, texts).rows["with age"].auroc
     viral = int(dealt.test.is_viral.sum())
     # Three standard deviations of a coin's AUROC (Hanley and McNeil 1982) on as many rows.
     width = 3 * float(np.sqrt((len(dealt.test) + 1) / (12 * viral * (len(dealt.test) - viral))))
@@ -147,9 +147,9 @@ def demo_claims(dataset: Dataset, cache: Path | None) -> list[Claim]:
     encoders = open_encoders(RANDOM, RANDOM, SEED)
     committed = compose(read_demo())
     base = untrained_checkpoint(encoders, dataset, Recipe(), SEED)
-    titles = encode_titles(TorchEngine(base), base, dataset, cache)
-    again, _ = fit_head(base, dataset, titles, Recipe(), SEED)
-    reports = [measure(TorchEngine(each), each, dataset, titles) for each in (again, committed)]
+    texts = encode_texts(TorchEngine(base), base, dataset, cache)
+    again, _ = fit_head(base, dataset, texts, Recipe(), SEED)
+    reports = [measure(TorchEngine(each), each, dataset, texts) for each in (again, committed)]
     claims = []
     for age in ("with age", "without age"):
         pair = [report.test_predictions[age] for report in reports]

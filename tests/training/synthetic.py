@@ -15,7 +15,7 @@ import numpy as np
 from model.torch_engine import TorchEngine
 from tests.support.tiny import TINY_TEXT, TINY_VISION
 from training.data.dataset import Dataset, read_dataset
-from training.embeddings.text import TitleVectors, encode_titles
+from training.embeddings.text import TextEmbeddings, encode_texts
 from training.encoders import Encoders, random_encoders
 from training.head.fit import untrained_checkpoint
 from training.head.train import Recipe
@@ -93,7 +93,7 @@ def encoders() -> Encoders:
 
 
 @cache
-def titles() -> TitleVectors:
+def texts() -> TextEmbeddings:
     """The synthetic titles' vectors."""
     base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
-    return encode_titles(TorchEngine(base), base, dataset())
+    return encode_texts(TorchEngine(base), base, dataset())

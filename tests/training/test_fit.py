@@ -11,9 +11,9 @@ from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.demo import compose, read_demo, write_demo
 from model.torch_engine import TorchEngine
 from tests.support.tiny import write_tiny
-from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, titles, write_csv
+from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, texts, write_csv
 from training import evaluate, fit
-from training.embeddings.text import encode_titles, tokenizer_for
+from training.embeddings.text import encode_texts, tokenizer_for
 from training.encoders import RANDOM
 
 
@@ -84,8 +84,8 @@ def test_cached_vectors_are_the_computed_ones(tmp_path, fitted):
     """A second run reads the vectors that the first one wrote."""
     engine = TorchEngine(fitted.checkpoint)
     for _ in range(2):
-        found = encode_titles(engine, fitted.checkpoint, dataset(), tmp_path)
-        np.testing.assert_allclose(found.vectors, titles().vectors, atol=1e-6)
+        found = encode_texts(engine, fitted.checkpoint, dataset(), tmp_path)
+        np.testing.assert_allclose(found.vectors, texts().vectors, atol=1e-6)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -94,7 +94,7 @@ def test_titles_keep_their_own_vectors(fitted):
     video = dataset().test.videos[7]
     text = tokenizer_for(fitted.checkpoint).encode(video.title)
     alone = TorchEngine(fitted.checkpoint).encode_text([text.input_ids], [text.token_type_ids])
-    np.testing.assert_allclose(titles().of([video]), alone, atol=1e-5)
+    np.testing.assert_allclose(texts().of([video]), alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("with_vision", [True, False])
@@ -151,7 +151,7 @@ def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
     varied = {name for name, column in zip(MILES_V1, rows.T, strict=True) if len(set(column)) > 1}
     assert checkpoint.card.distributions.keys() == {*varied - {"age_known"}, "viral_score"}
     scores = evaluate.predict(
-        TorchEngine(checkpoint), checkpoint, train, titles().of(train.videos), with_age=True
+        TorchEngine(checkpoint), checkpoint, train, texts().of(train.videos), with_age=True
     ).viral
     columns = {**dict(zip(MILES_V1, rows.T, strict=True)), "viral_score": scores}
     for name, plain in checkpoint.card.distributions.items():

@@ -16,8 +16,8 @@ from tests.training.proof import _same, image_claims, image_fit, shuffled, shuff
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
 from training.data.dataset import read_dataset
 from training.embeddings.images import encode_thumbnails
-from training.embeddings.text import encode_titles
-from training.embeddings.thumbnails import Thumbnails
+from training.embeddings.text import encode_texts
+from training.embeddings.thumbnails import ThumbnailSource
 from training.evaluate import predict
 from training.fit import fit
 from training.head.train import Recipe
@@ -65,13 +65,13 @@ def test_the_picture_moves_the_score_through_the_file(fitted, folder, tmp_path):
     checkpoint = read_checkpoint(tmp_path / "model.pt")
     rows = read_dataset(folder / "files" / "videos.csv")
     engine = TorchEngine(checkpoint)
-    titles = encode_titles(engine, checkpoint, rows)
-    images = encode_thumbnails(engine, checkpoint, rows, Thumbnails(folder / "files"), folder / "cache")
+    texts = encode_texts(engine, checkpoint, rows)
+    images = encode_thumbnails(engine, checkpoint, rows, ThumbnailSource(folder / "files"), folder / "cache")
     vectors = images.of(rows.test)
-    score = predict(engine, checkpoint, rows.test, titles.of(rows.test.videos), image=vectors).viral
+    score = predict(engine, checkpoint, rows.test, texts.of(rows.test.videos), image=vectors).viral
     best, worst = vectors[score.argmax()], vectors[score.argmin()]
     one = np.tile(best, (len(rows.test), 1)), np.tile(worst, (len(rows.test), 1))
-    text = titles.of(rows.test.videos)
+    text = texts.of(rows.test.videos)
     sun, moon = (predict(engine, checkpoint, rows.test, text, image=each).viral for each in one)
     assert (sun > moon).mean() > 0.95
 

@@ -60,7 +60,7 @@ def test_the_card_is_read_by_people(fitted, tmp_path):
         "seeded random",
     ):
         assert part in text
-    assert "Trained on data whose origin is not stated." in text
+    assert "The origin of the training data is not stated." in text
 
 
 def test_every_figure_has_an_interval_by_video():

@@ -1,7 +1,7 @@
-"""Every thumbnail through the frozen image encoder once; downloads run while the encoder computes.
+"""Encodes every thumbnail once with the frozen image encoder; downloads run while the encoder computes.
 
-A vector is kept under its picture's bytes, and which bytes a URL had is kept beside it: what was fetched and
-encoded before a kill is neither fetched nor encoded again. What failed is tried again.
+A vector is cached under the hash of its image's bytes, and that hash under the hash of its URL: an
+interrupted run neither downloads nor encodes an image again. Failed downloads are retried.
 """
 
 import asyncio
@@ -19,41 +19,39 @@ from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits, ImageSpec
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from training.data.dataset import SPLITS, Dataset, Split
-from training.embeddings.cache import VectorStore, key_of
-from training.embeddings.progress import progress
-from training.embeddings.text import folder_of
-from training.embeddings.thumbnails import Picture, Thumbnails, decode, load
+from training.embeddings.cache import EmbeddingCache, folder_of, key_of, progress_bar
+from training.embeddings.thumbnails import LoadedThumbnail, ThumbnailSource, decode, load
 
 BATCH_SIZE = 16
 DECODERS = 2
-SHOWN = 5
+MAX_EXAMPLES = 5  # of each reason
 
 
 @dataclass(frozen=True)
-class ImageVectors:
-    """The pooled vector of each place's picture; `problems` says of the others why they have none."""
+class ImageEmbeddings:
+    """The pooled vector of the image at each path or URL; `problems` has the reasons for the others."""
 
-    source: Thumbnails
+    source: ThumbnailSource
     index: dict[str, int]
     vectors: Vectors
     neutral: Vectors
-    """(D,) what the encoder gives for no picture."""
+    """(D,) the encoder's vector for no image."""
     problems: dict[str, str] = field(default_factory=dict)
 
     def known(self, split: Split) -> NDArray[np.bool_]:
-        """(N,) whether each row has a picture."""
+        """(N,) whether each row has an image."""
         return np.array([place in self.index for place in self.source.places(split)], dtype=np.bool_)
 
     def of(self, split: Split) -> Vectors:
-        """(N, D), the neutral vector where a row has no picture."""
+        """(N, D), the neutral vector for a row without an image."""
         rows = np.tile(self.neutral, (len(split), 1))
         for row, place in enumerate(self.source.places(split)):
             if place in self.index:
                 rows[row] = self.vectors[self.index[place]]
         return rows
 
-    def account(self, dataset: Dataset) -> dict[str, dict[str, int]]:
-        """Per split: rows with a picture, without a place, and with one that failed, by reason."""
+    def counts(self, dataset: Dataset) -> dict[str, dict[str, int]]:
+        """Per split: the number of rows with an image, without one, and with one that failed, by reason."""
         found = {}
         for name in SPLITS:
             places = self.source.places(dataset.split(name))
@@ -62,14 +60,14 @@ class ImageVectors:
         return found
 
     def problem_lines(self) -> list[str]:
-        """For people: how many pictures failed for each reason, and the first of each by name."""
+        """Lines for a person: the number of failed images by reason, and the first of each."""
         by_reason: dict[str, list[str]] = {}
         for place, problem in sorted(self.problems.items()):
             by_reason.setdefault(problem.partition(":")[0], []).append(f"{_shown(place)}: {problem}")
         lines = []
         for reason, sentences in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-            lines.append(f"  {reason}: {len(sentences)} thumbnails, trained as missing")
-            lines += [f"    {sentence}" for sentence in sentences[:SHOWN]]
+            lines.append(f"  {reason}: {len(sentences)} thumbnails, treated as missing")
+            lines += [f"    {sentence}" for sentence in sentences[:MAX_EXAMPLES]]
         return lines
 
     def _state(self, place: str | None) -> str:
@@ -82,12 +80,12 @@ def encode_thumbnails(
     engine: Engine,
     checkpoint: Checkpoint,
     dataset: Dataset,
-    source: Thumbnails,
+    source: ThumbnailSource,
     cache: Path | None = None,
-) -> ImageVectors | None:
-    """Vectors of all thumbnails of the three splits; None where no row has one.
+) -> ImageEmbeddings | None:
+    """Vectors of all thumbnails of the three splits, from `cache` if there; None if no row has a thumbnail.
 
-    What lies in `cache` is not computed again. Raises `DatasetError` for a folder that cannot be read.
+    Raises `DatasetError` for a folder that cannot be read.
     """
     places = sorted({place for name in SPLITS for place in source.places(dataset.split(name)) if place})
     vision = checkpoint.card.config.vision
@@ -98,55 +96,55 @@ def encode_thumbnails(
         engine=engine,
         source=source,
         spec=ImageSpec(vision.height, vision.width),
-        vectors=VectorStore(folder),
-        contents=VectorStore(folder / "urls" if folder else None),
+        vectors=EmbeddingCache(folder),
+        contents=EmbeddingCache(folder / "urls" if folder else None),
     )
     asyncio.run(run.encode(places))
     index = {place: row for row, place in enumerate(sorted(run.keys))}
     found = np.stack([run.vectors[run.keys[place]] for place in index]) if index else np.zeros((0, 0))
-    return ImageVectors(source, index, found.astype(np.float32), engine.neutral_image, run.problems)
+    return ImageEmbeddings(source, index, found.astype(np.float32), engine.neutral_image, run.problems)
 
 
 @dataclass
 class _Encoding:
-    """One pass over all places; `keys` are the contents of those that gave a picture."""
+    """One pass over all paths or URLs; `keys` are the content hashes of those with an image."""
 
     engine: Engine
-    source: Thumbnails
+    source: ThumbnailSource
     spec: ImageSpec
-    vectors: VectorStore
-    contents: VectorStore
-    """URL's key to its content's key."""
+    vectors: EmbeddingCache
+    contents: EmbeddingCache
+    """From a URL's key to its content's key."""
     keys: dict[str, bytes] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     async def encode(self, places: Sequence[str]) -> None:
-        """Load, decode and encode whatever is not kept yet."""
-        rest = [place for place in places if not self._kept(place)]
+        """Load, decode and encode all that is not cached."""
+        rest = [place for place in places if not self._is_cached(place)]
         batches = [rest[start : start + BATCH_SIZE] for start in range(0, len(rest), BATCH_SIZE)]
         done = len(places) - len(rest)
         async with (
             ThumbnailFetcher(self.source.policy) as fetcher,
             DecodePool(self.spec, ImageLimits(max_bytes=self.source.policy.max_bytes), DECODERS) as pool,
         ):
-            with progress(len(places), "thumbnails", "thumbnails", done=done) as bar:
-                coming = self._start(batches[:1], fetcher)
+            with progress_bar(len(places), "thumbnails", done) as bar:
+                pending = self._start(batches[:1], fetcher)
                 for number, batch in enumerate(batches, 1):
-                    pictures = await coming
-                    coming = self._start(batches[number : number + 1], fetcher)
-                    await self._take(pictures, pool)
+                    thumbnails = await pending
+                    pending = self._start(batches[number : number + 1], fetcher)
+                    await self._encode_batch(thumbnails, pool)
                     bar.update(len(batch))
-                await coming
+                await pending
 
     def _start(
         self, batches: Sequence[Sequence[str]], fetcher: ThumbnailFetcher
-    ) -> "asyncio.Task[list[Picture]]":
-        """The next batch's downloads, under way while this one is encoded."""
+    ) -> "asyncio.Task[list[LoadedThumbnail]]":
+        """Download the next batch while this one is encoded."""
         places = [place for batch in batches for place in batch]
         return asyncio.create_task(load(places, self.source, fetcher))
 
-    def _kept(self, place: str) -> bool:
-        """Whether this URL's picture was encoded before; a file is read again, it may have changed."""
+    def _is_cached(self, place: str) -> bool:
+        """Whether this URL's image was encoded before; a local file is read again, as it may have changed."""
         name = key_of(place.encode())
         if self.source.folder is not None or name not in self.contents:
             return False
@@ -156,12 +154,12 @@ class _Encoding:
         self.keys[place] = content
         return True
 
-    async def _take(self, pictures: Sequence[Picture], pool: DecodePool) -> None:
-        self.problems.update({each.place: each.problem for each in pictures if each.problem is not None})
-        loaded = [each for each in pictures if each.encoded is not None]
+    async def _encode_batch(self, thumbnails: Sequence[LoadedThumbnail], pool: DecodePool) -> None:
+        self.problems.update({each.place: each.problem for each in thumbnails if each.problem is not None})
+        loaded = [each for each in thumbnails if each.encoded is not None]
         keys = {each.place: key_of(each.encoded or b"") for each in loaded}
-        fresh = {keys[each.place]: each for each in loaded if keys[each.place] not in self.vectors}
-        outcomes = dict(zip(fresh, await decode(list(fresh.values()), pool), strict=True))
+        missing = {keys[each.place]: each for each in loaded if keys[each.place] not in self.vectors}
+        outcomes = dict(zip(missing, await decode(list(missing.values()), pool), strict=True))
         pixels = {key: found for key, found in outcomes.items() if isinstance(found, np.ndarray)}
         if pixels:
             encoded = await asyncio.to_thread(self.engine.encode_image, np.stack(list(pixels.values())))
@@ -180,7 +178,7 @@ class _Encoding:
 
 
 def _shown(place: str) -> str:
-    """A file's name, or a URL without what may be secret in it."""
+    """A file's name, or a URL without its query, which may hold secrets."""
     if "://" not in place:
         return Path(place).name if not place.startswith("data:") else "data:"
     return place.partition("?")[0]

@@ -1,6 +1,6 @@
-"""A row's thumbnail: a file named after the video, or its URL through the service's own fetcher.
+"""Loads a row's thumbnail: a file named after the video, or its URL through the service's own fetcher.
 
-What cannot be had is a sentence, never an exception: the row is trained as one without a picture.
+A failure is a sentence, not an exception: the row is treated as one without a thumbnail.
 """
 
 import asyncio
@@ -18,21 +18,21 @@ KINDS = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 
 
 @dataclass(frozen=True)
-class Thumbnails:
-    """Where thumbnails are looked for: in `folder` as VIDEO_ID.jpg and the like, or at the rows' URLs."""
+class ThumbnailSource:
+    """A folder with VIDEO_ID.jpg, .png, .webp or .gif files, or None for the rows' URLs."""
 
     folder: Path | None = None
     policy: ThumbnailPolicy = field(default_factory=ThumbnailPolicy)
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """Video id to file. Raises `DatasetError` for a folder that cannot be read."""
+        """Files by video id. Raises `DatasetError` for a folder that cannot be read."""
         assert self.folder is not None, "only a folder has files"
         try:
             found = sorted(self.folder.iterdir(), key=_preference)
         except OSError as exc:
             raise DatasetError(
-                f"{self.folder}: cannot be read ({exc.strerror}); name the folder with VIDEO_ID.jpg files"
+                f"{self.folder}: cannot be read ({exc.strerror}); expected a folder with VIDEO_ID.jpg files"
             ) from exc
         files: dict[str, Path] = {}
         for path in found:
@@ -41,7 +41,7 @@ class Thumbnails:
         return files
 
     def places(self, split: Split) -> list[str | None]:
-        """A file's path or a URL for each row, None where it has neither."""
+        """The path or URL of each row's thumbnail, or None."""
         if self.folder is None:
             return [url or None for url in split.thumbnail_urls]
         return [str(self.files[name]) if name in self.files else None for name in split.video_ids]
@@ -53,38 +53,40 @@ def _preference(path: Path) -> tuple[int, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A thumbnail's bytes, or the reason why there are none."""
+class LoadedThumbnail:
+    """A thumbnail's bytes, or the reason for not having them."""
 
     place: str
     encoded: bytes | None
     problem: str | None = None
 
 
-async def load(places: Sequence[str], source: Thumbnails, fetcher: ThumbnailFetcher) -> list[Picture]:
-    """The bytes at each place, all at once."""
+async def load(
+    places: Sequence[str], source: ThumbnailSource, fetcher: ThumbnailFetcher
+) -> list[LoadedThumbnail]:
+    """The bytes at each place, loaded concurrently."""
     return list(await asyncio.gather(*(_load(place, source, fetcher) for place in places)))
 
 
-async def _load(place: str, source: Thumbnails, fetcher: ThumbnailFetcher) -> Picture:
+async def _load(place: str, source: ThumbnailSource, fetcher: ThumbnailFetcher) -> LoadedThumbnail:
     try:
         if source.folder is not None:
-            return Picture(place, await asyncio.to_thread(Path(place).read_bytes))
-        return Picture(place, await fetcher.fetch(place))
+            return LoadedThumbnail(place, await asyncio.to_thread(Path(place).read_bytes))
+        return LoadedThumbnail(place, await fetcher.fetch(place))
     except ThumbnailError as exc:
-        return Picture(place, None, f"{exc.reason}: {exc}")
+        return LoadedThumbnail(place, None, f"{exc.reason}: {exc}")
     except OSError as exc:
-        return Picture(place, None, f"unreadable: {exc.strerror}")
+        return LoadedThumbnail(place, None, f"unreadable: {exc.strerror}")
 
 
-async def decode(pictures: Sequence[Picture], pool: DecodePool) -> list[object]:
-    """Pixels of each picture, or the sentence why there are none."""
-    return list(await asyncio.gather(*(_decode(picture, pool) for picture in pictures)))
+async def decode(thumbnails: Sequence[LoadedThumbnail], pool: DecodePool) -> list[object]:
+    """The pixels of each thumbnail, or a sentence with the reason for not having them."""
+    return list(await asyncio.gather(*(_decode(thumbnail, pool) for thumbnail in thumbnails)))
 
 
-async def _decode(picture: Picture, pool: DecodePool) -> object:
-    assert picture.encoded is not None, "only what was loaded is decoded"
+async def _decode(thumbnail: LoadedThumbnail, pool: DecodePool) -> object:
+    assert thumbnail.encoded is not None, "only what was loaded is decoded"
     try:
-        return await pool.decode(picture.encoded)
+        return await pool.decode(thumbnail.encoded)
     except ImageError as exc:
         return f"{exc.reason}: {exc}"

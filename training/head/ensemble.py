@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.low_rank import LowRankHead
-from training.head.projection import TitleProjection
+from training.head.projection import Projection
 
 OUTPUTS = 3  # two logits, one velocity
 
 
-class Members(nn.Module):
+class Ensemble(nn.Module):
     """M two-layer networks over the same D inputs, as batched matrices."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Members(nn.Module):
 
     @torch.no_grad()
     def to_head(
-        self, text: TitleProjection, used: list[int], scalars: int, image: TitleProjection | None = None
+        self, text: Projection, used: list[int], scalars: int, image: Projection | None = None
     ) -> LowRankHead:
         """These members as one head over the text and image vectors and all `scalars` features.
 

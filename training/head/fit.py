@@ -13,14 +13,14 @@ from model.low_rank import LowRankHead
 from model.torch_engine import TorchEngine
 from model.velocity import LogVelocity
 from training.data.dataset import Dataset, Split
-from training.embeddings.images import ImageVectors
-from training.embeddings.text import TitleVectors
+from training.embeddings.images import ImageEmbeddings
+from training.embeddings.text import TextEmbeddings
 from training.encoders import Encoders
 from training.evaluate import predict
 from training.head.calibration import fit_calibration, shifted
-from training.head.ensemble import Members
+from training.head.ensemble import Ensemble
 from training.head.inputs import HeadInputs, droppable
-from training.head.train import Recipe, train_members
+from training.head.train import Recipe, train_ensemble
 from training.metrics import Predictions
 
 FloatArray = NDArray[np.float64]
@@ -76,10 +76,10 @@ def fit_velocity(train: Split) -> LogVelocity:
 def fit_head(
     base: Checkpoint,
     dataset: Dataset,
-    titles: TitleVectors,
+    texts: TextEmbeddings,
     recipe: Recipe,
     seed: int,
-    images: ImageVectors | None = None,
+    images: ImageEmbeddings | None = None,
 ) -> tuple[Checkpoint, LowRankHead]:
     """`base` with a head trained on train and stopped and calibrated on val, and that head's factors.
 
@@ -90,7 +90,7 @@ def fit_head(
     scaler = FeatureScaler.from_stats(base.card.feature_stats, MILES_V1)
     # Without image dimensions the head is one that sees no pictures, whatever there is.
     seen = images if recipe.image_dims else None
-    inputs = HeadInputs.fit(dataset, titles, seen, scaler, recipe)
+    inputs = HeadInputs.fit(dataset, texts, seen, scaler, recipe)
     train, val = (
         inputs.rows(split, base.card.velocity, weights)
         for split, weights in (
@@ -99,12 +99,15 @@ def fit_head(
         )
     )
     config = base.card.config
-    members = Members(recipe.members, train.inputs.shape[1], config.hidden, config.dropout, seed)
-    trained = train_members(members, train, val, recipe, seed)
+    members = Ensemble(recipe.members, train.inputs.shape[1], config.hidden, config.dropout, seed)
+    trained = train_ensemble(members, train, val, recipe, seed)
     head = trained.to_head(inputs.text, inputs.used, len(MILES_V1), inputs.image)
-    calibration = fit_calibration(*_predict_val(_with_head(base, head), dataset, titles, seen))
+    calibration = fit_calibration(*_predict_val(_with_head(base, head), dataset, texts, seen))
     head = shifted(head, calibration, scaler, base.card.velocity.scale)
-    return _with_head(base, head).with_card(temperature=calibration.temperature), head
+    checkpoint = _with_head(base, head)
+    # Not validated: an ablation that learned nothing may have an extreme temperature, and is only measured.
+    card = checkpoint.card.model_copy(update={"temperature": calibration.temperature})
+    return replace(checkpoint, card=card), head
 
 
 def _with_head(base: Checkpoint, head: LowRankHead) -> Checkpoint:
@@ -112,13 +115,13 @@ def _with_head(base: Checkpoint, head: LowRankHead) -> Checkpoint:
 
 
 def _predict_val(
-    checkpoint: Checkpoint, dataset: Dataset, titles: TitleVectors, images: ImageVectors | None
+    checkpoint: Checkpoint, dataset: Dataset, texts: TextEmbeddings, images: ImageEmbeddings | None
 ) -> tuple[Predictions, Predictions]:
     """What `checkpoint` says of val, with the age and without it."""
     engine, val = TorchEngine(checkpoint), dataset.val
     image = None if images is None else images.of(val)
     with_age, ageless = (
-        predict(engine, checkpoint, val, titles.of(val.videos), with_age=known, image=image)
+        predict(engine, checkpoint, val, texts.of(val.videos), with_age=known, image=image)
         for known in (True, False)
     )
     return with_age, ageless

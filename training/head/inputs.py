@@ -16,9 +16,9 @@ from features import FeatureScaler, Video, compute_features
 from model.engine import Vectors
 from model.velocity import LogVelocity
 from training.data.dataset import Dataset, Split, without_age, without_description
-from training.embeddings.images import ImageVectors
-from training.embeddings.text import TitleVectors
-from training.head.projection import TitleProjection
+from training.embeddings.images import ImageEmbeddings
+from training.embeddings.text import TextEmbeddings
+from training.head.projection import Projection
 from training.head.train import Recipe, Rows
 
 FloatArray = NDArray[np.float64]
@@ -36,29 +36,29 @@ class HeadInputs:
     """Everything that turns rows into inputs: K text coordinates, J of the image, then the scalars `used`."""
 
     dataset: Dataset
-    titles: TitleVectors
-    images: ImageVectors | None
+    texts: TextEmbeddings
+    images: ImageEmbeddings | None
     scaler: FeatureScaler
     recipe: Recipe
-    text: TitleProjection
-    image: TitleProjection | None
+    text: Projection
+    image: Projection | None
     used: list[int]
 
     @classmethod
     def fit(
         cls,
         dataset: Dataset,
-        titles: TitleVectors,
-        images: ImageVectors | None,
+        texts: TextEmbeddings,
+        images: ImageEmbeddings | None,
         scaler: FeatureScaler,
         recipe: Recipe,
     ) -> Self:
         """Learn the directions from the train rows."""
         # A feature that never varied teaches nothing; its column stays zero.
         used = [int(column) for column in np.flatnonzero(~scaler.is_constant_)]
-        text = _text_projection(dataset, titles, recipe)
+        text = _text_projection(dataset, texts, recipe)
         image = None if images is None else _image_projection(dataset, images, recipe)
-        return cls(dataset, titles, images, scaler, recipe, text, image, used)
+        return cls(dataset, texts, images, scaler, recipe, text, image, used)
 
     def rows(self, split: Split, velocity: LogVelocity, weights: FloatArray) -> Rows:
         """A split's rows with its targets."""
@@ -83,7 +83,7 @@ class HeadInputs:
 
     def _matrix(self, split: Split, videos: Sequence[Video], *, with_image: bool = True) -> Vectors:
         """(N, D) inputs."""
-        blocks = [self.text.transform(self.titles.of(videos))]
+        blocks = [self.text.transform(self.texts.of(videos))]
         if self.images is not None and self.image is not None:
             neutral = np.tile(self.images.neutral, (len(split), 1))
             blocks.append(self.image.transform(self.images.of(split) if with_image else neutral))
@@ -99,22 +99,22 @@ class HeadInputs:
         return noise
 
 
-def _text_projection(dataset: Dataset, titles: TitleVectors, recipe: Recipe) -> TitleProjection:
+def _text_projection(dataset: Dataset, texts: TextEmbeddings, recipe: Recipe) -> Projection:
     train = dataset.train
-    vectors, weights = titles.of(train.videos), train.weights
+    vectors, weights = texts.of(train.videos), train.weights
     if "description" in dataset.text_fields:
-        bare = titles.of(without_description(train.videos))
+        bare = texts.of(without_description(train.videos))
         share = recipe.description_dropped
         vectors, weights = np.vstack([vectors, bare]), np.hstack([weights * (1 - share), weights * share])
     return _projection(vectors, weights, recipe.text_dims)
 
 
-def _image_projection(dataset: Dataset, images: ImageVectors, recipe: Recipe) -> TitleProjection:
+def _image_projection(dataset: Dataset, images: ImageEmbeddings, recipe: Recipe) -> Projection:
     """No picture is one of the pictures: where the neutral one lies is what the head must tell first."""
     train = dataset.train
     weights = np.append(train.weights, train.weights.sum() * recipe.image_dropped)
     return _projection(np.vstack([images.of(train), images.neutral]), weights, recipe.image_dims)
 
 
-def _projection(vectors: Vectors, weights: FloatArray, dims: int) -> TitleProjection:
-    return TitleProjection().fit(vectors, weights, min(dims, len(vectors) - 1, vectors.shape[1]))
+def _projection(vectors: Vectors, weights: FloatArray, dims: int) -> Projection:
+    return Projection().fit(vectors, weights, min(dims, len(vectors) - 1, vectors.shape[1]))

@@ -11,7 +11,7 @@ Vectors = NDArray[np.float32]
 SMALLEST_SHARE = 1e-9
 
 
-class TitleProjection:
+class Projection:
     """Weighted principal components, each scaled to variance 1; follows scikit-learn's contract."""
 
     mean_: FloatArray  # (D,)

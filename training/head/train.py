@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.head.ensemble import Members
+from training.head.ensemble import Ensemble
 
 # How much requests that lack something count when the best epoch is chosen: most say when the video went up.
 MISSING_SHARES = {"age": 0.3, "image": 0.15, "description": 0.15}
@@ -99,7 +99,7 @@ def joint_loss(
     return (flat * (entropy + regression_share * huber)).sum() / flat.sum()
 
 
-def train_members(members: Members, train: Rows, val: Rows, recipe: Recipe, seed: int) -> Members:
+def train_ensemble(members: Ensemble, train: Rows, val: Rows, recipe: Recipe, seed: int) -> Ensemble:
     """`members` trained on `train`: the running average of their weights at the best epoch on `val`."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # dropout draws from the global generator
@@ -133,7 +133,7 @@ def train_members(members: Members, train: Rows, val: Rows, recipe: Recipe, seed
 
 
 @torch.no_grad()
-def validation_losses(members: Members, val: Rows, recipe: Recipe) -> dict[str, float]:
+def validation_losses(members: Ensemble, val: Rows, recipe: Recipe) -> dict[str, float]:
     """The joint loss of the members' mean on `val`: with everything (""), and without what may be missing."""
     return {
         name: float(
@@ -170,7 +170,7 @@ def class_weights(train: Rows, recipe: Recipe) -> Tensor | None:
     return torch.tensor([0.5 / (1 - viral), 0.5 / viral])
 
 
-def _optimizer(members: Members, recipe: Recipe) -> torch.optim.AdamW:
+def _optimizer(members: Ensemble, recipe: Recipe) -> torch.optim.AdamW:
     matrices = [members.first, members.second, members.last]
     biases = [members.first_bias, members.second_bias, members.last_bias]
     groups = [
@@ -195,6 +195,6 @@ def _batches(rows: Rows, members: int, recipe: Recipe, generator: torch.Generato
 
 
 @torch.no_grad()
-def _follow(average: Members, members: Members, keep: float) -> None:
+def _follow(average: Ensemble, members: Ensemble, keep: float) -> None:
     for mean, current in zip(average.parameters(), members.parameters(), strict=True):
         mean.mul_(keep).add_(current, alpha=1 - keep)

@@ -16,8 +16,8 @@ from features import UnknownFeatureError
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
 from training.data.dataset import SPLITS, Dataset, DatasetError, read_dataset
-from training.embeddings.images import ImageVectors, encode_thumbnails
-from training.embeddings.text import encode_titles
+from training.embeddings.images import ImageEmbeddings, encode_thumbnails
+from training.embeddings.text import encode_texts
 from training.options import add_data_options, reading_from, thumbnails_from
 from training.report.findings import Findings, find
 from training.report.page import MARKS, Picture, render
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, draw and write; the exit status is 1 after an error, which goes to stderr in one line."""
     options = arguments_of(arguments)
     try:
-        _make_folder(options.out)  # before the minutes that the titles take
+        _make_folder(options.out)  # before the minutes of encoding
         _run(options)
     except (CheckpointError, DatasetError, ReportError, UnknownFeatureError) as exc:
         print(f"error: {exc}", file=sys.stderr)
@@ -66,14 +66,14 @@ def open_scorer(options: argparse.Namespace) -> tuple[Scorer, Checkpoint, Datase
     # What the checkpoint reads decides which texts it is judged on.
     dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.card.text_fields))
     engine = TorchEngine(checkpoint)
-    titles = encode_titles(engine, checkpoint, dataset, options.cache)
+    texts = encode_texts(engine, checkpoint, dataset, options.cache)
     images, why_none = _images(options, engine, checkpoint, dataset)
-    return Scorer(engine, checkpoint, dataset, titles, images, why_none), checkpoint, dataset
+    return Scorer(engine, checkpoint, dataset, texts, images, why_none), checkpoint, dataset
 
 
 def _images(
     options: argparse.Namespace, engine: TorchEngine, checkpoint: Checkpoint, dataset: Dataset
-) -> tuple[ImageVectors | None, str]:
+) -> tuple[ImageEmbeddings | None, str]:
     """The thumbnails' vectors, or why there are none."""
     source = thumbnails_from(options)
     if source is None:

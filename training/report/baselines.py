@@ -36,14 +36,16 @@ LABELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class SplitPredictions:
     """What one model says of val, where thresholds are chosen, and of test, where it is judged."""
 
     val: Predictions
     test: Predictions
 
 
-def baseline_answers(dataset: Dataset, names: Sequence[str], *, with_age: bool) -> dict[str, Answers]:
+def baseline_predictions(
+    dataset: Dataset, names: Sequence[str], *, with_age: bool
+) -> dict[str, SplitPredictions]:
     """Every baseline by its key in `LABELS`, fitted on `names`, with the age or without its columns."""
     columns = _columns(dataset.train, names, with_age=with_age)
     raw = {name: compute_features(dataset.split(name).videos, names) for name in ("train", "val", "test")}
@@ -76,13 +78,13 @@ def _columns(train: Split, names: Sequence[str], *, with_age: bool) -> list[int]
     return [column for column in range(len(names)) if not constant[column] and column not in left_out]
 
 
-def _fit(dataset: Dataset, rows: dict[str, Any], classifier: Any, regressor: Any) -> Answers:
+def _fit(dataset: Dataset, rows: dict[str, Any], classifier: Any, regressor: Any) -> SplitPredictions:
     classifier.fit(rows["train"], dataset.train.is_viral)
     regressor.fit(rows["train"], np.log1p(dataset.train.views_per_day))
     return _answers(dataset, rows, classifier, regressor)
 
 
-def _fit_boosting(dataset: Dataset, rows: dict[str, FloatArray]) -> Answers:
+def _fit_boosting(dataset: Dataset, rows: dict[str, FloatArray]) -> SplitPredictions:
     classifier = HistGradientBoostingClassifier(**BOOSTING).fit(
         rows["train"], dataset.train.is_viral, X_val=rows["val"], y_val=dataset.val.is_viral
     )
@@ -95,7 +97,7 @@ def _fit_boosting(dataset: Dataset, rows: dict[str, FloatArray]) -> Answers:
     return _answers(dataset, rows, classifier, regressor)
 
 
-def _answers(dataset: Dataset, rows: dict[str, Any], classifier: Any, regressor: Any) -> Answers:
+def _answers(dataset: Dataset, rows: dict[str, Any], classifier: Any, regressor: Any) -> SplitPredictions:
     def of(name: str) -> Predictions:
         split = dataset.split(name)
         return Predictions(
@@ -105,4 +107,4 @@ def _answers(dataset: Dataset, rows: dict[str, Any], classifier: Any, regressor:
             true_log_velocity=np.log1p(split.views_per_day),
         )
 
-    return Answers(val=of("val"), test=of("test"))
+    return SplitPredictions(val=of("val"), test=of("test"))

@@ -20,8 +20,8 @@ from training.metrics import (
     metrics_row,
     paired_intervals,
 )
-from training.report.baselines import Answers, baseline_answers
-from training.report.importance import Moved, facts_that_move, features_that_move
+from training.report.baselines import SplitPredictions, baseline_predictions
+from training.report.importance import Importance, fact_importance, feature_importance
 from training.report.resampling import BinnedMean, binned_means, paired_pr_auc
 from training.report.scorer import Scorer
 
@@ -73,15 +73,15 @@ class ModalityGain:
 class Findings:
     """By kind of request, `with age` and `without age`, then by model: `model` or a baseline's key."""
 
-    answers: dict[str, dict[str, Answers]]
+    answers: dict[str, dict[str, SplitPredictions]]
     rows: dict[str, dict[str, MetricsRow]]
     gains: dict[str, dict[str, Interval]]  # the checkpoint minus each baseline, with age
     reliability: dict[str, list[ScoreBin]]
     error_by_age: list[ErrorBin]
     error_by_size: list[ErrorBin]
     modalities: list[ModalityGain]
-    facts: list[Moved]
-    features: list[Moved]
+    facts: list[Importance]
+    features: list[Importance]
     why_no_images: str
     """Empty where thumbnails were scored."""
 
@@ -114,7 +114,7 @@ def find(scorer: Scorer, dataset: Dataset) -> Findings:
     answers = {
         age: {
             MODEL: scorer.answers(dataset, with_age=known),
-            **baseline_answers(dataset, scorer.names, with_age=known),
+            **baseline_predictions(dataset, scorer.names, with_age=known),
         }
         for age, known in AGES.items()
     }
@@ -136,8 +136,8 @@ def find(scorer: Scorer, dataset: Dataset) -> Findings:
         error_by_age=_errors(told, test, *age_bins(test)),
         error_by_size=_errors(told, test, *size_bins(test)),
         modalities=_modality_gains(scorer, test, told[MODEL].test),
-        facts=facts_that_move(scorer, test),
-        features=features_that_move(scorer, test),
+        facts=fact_importance(scorer, test),
+        features=feature_importance(scorer, test),
         why_no_images=scorer.why_no_images,
     )
 
@@ -172,7 +172,7 @@ def size_bins(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 
 def _errors(
-    answers: dict[str, Answers], split: Split, bins: NDArray[np.int64], labels: Sequence[str]
+    answers: dict[str, SplitPredictions], split: Split, bins: NDArray[np.int64], labels: Sequence[str]
 ) -> list[ErrorBin]:
     model, boosting = (
         binned_means(absolute_error(answers[name].test), bins, split.video_ids, len(labels))

@@ -23,7 +23,7 @@ REPEATS_AT_MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Importance:
     """How far viral_score moves on average, 0 to 1, and the AUROC that is lost, when `name` is exchanged."""
 
     name: str
@@ -86,7 +86,7 @@ WORDS = "words"
 THUMBNAIL = "thumbnail"
 
 
-def facts_that_move(scorer: Scorer, split: Split) -> list[Moved]:
+def fact_importance(scorer: Scorer, split: Split) -> list[Importance]:
     """By what a person tells; largest first. A fact that every row shares moves nothing and is left out."""
 
     def exchange(inputs: Inputs, name: str, order: NDArray[np.int64]) -> Inputs:
@@ -100,7 +100,7 @@ def facts_that_move(scorer: Scorer, split: Split) -> list[Moved]:
     return _moved(scorer, split, [*FACTS, THUMBNAIL], exchange)
 
 
-def features_that_move(scorer: Scorer, split: Split) -> list[Moved]:
+def feature_importance(scorer: Scorer, split: Split) -> list[Importance]:
     """By single column of the scalars; largest first, constant ones left out."""
     names = list(scorer.names)
 
@@ -116,7 +116,7 @@ def features_that_move(scorer: Scorer, split: Split) -> list[Moved]:
 Exchange = Callable[[Inputs, str, NDArray[np.int64]], Inputs]
 
 
-def _moved(scorer: Scorer, split: Split, names: Sequence[str], exchange: Exchange) -> list[Moved]:
+def _moved(scorer: Scorer, split: Split, names: Sequence[str], exchange: Exchange) -> list[Importance]:
     inputs = scorer.inputs(split)
     before = scorer.predict(inputs, split)
     repeats = min(-(-ROWS_ENOUGH // len(split)), REPEATS_AT_MOST)
@@ -128,7 +128,9 @@ def _moved(scorer: Scorer, split: Split, names: Sequence[str], exchange: Exchang
             continue
         after = [scorer.predict(each, split) for each in changed]
         found.append(
-            Moved(name, *(float(np.mean(values)) for values in zip(*_changes(before, after), strict=True)))
+            Importance(
+                name, *(float(np.mean(values)) for values in zip(*_changes(before, after), strict=True))
+            )
         )
     return sorted(found, key=lambda moved: -moved.score_change)
 

@@ -12,7 +12,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from training.metrics import Predictions
 from training.report.baselines import LABELS
 from training.report.findings import MODEL, ErrorBin, Findings
-from training.report.importance import Moved
+from training.report.importance import Importance
 from training.report.palette import Palette, new_figure
 
 DASHES = {
@@ -263,7 +263,7 @@ def plain_name(feature: str) -> str:
     return feature.removeprefix("log_").replace("_", " ")
 
 
-def _moved(moved: Sequence[Moved], names: Sequence[str], palette: Palette) -> Figure:
+def _moved(moved: Sequence[Importance], names: Sequence[str], palette: Palette) -> Figure:
     values = np.array([100 * each.score_change for each in moved[:MOST_BARS]])
     words = [f"{value:.1f}" for value in values]
     figure, axes = _bars(list(names[:MOST_BARS]), values, values, words, palette)

@@ -14,9 +14,9 @@ from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from training.data.dataset import Dataset, Split, without_age
-from training.embeddings.text import TitleVectors
+from training.embeddings.text import TextEmbeddings
 from training.metrics import Predictions
-from training.report.baselines import Answers
+from training.report.baselines import SplitPredictions
 
 FloatArray = NDArray[np.float64]
 NO_IMAGES = "no images in this data"
@@ -47,16 +47,16 @@ class Scorer:
         engine: Engine,
         checkpoint: Checkpoint,
         dataset: Dataset,
-        titles: TitleVectors,
+        texts: TextEmbeddings,
         images: Images | None = None,
         why_no_images: str = NO_IMAGES,
     ) -> None:
         self.names = checkpoint.card.scalar_features
         self.why_no_images = why_no_images if images is None else ""
         self.modalities = checkpoint.card.config.modalities
-        self._engine, self._titles, self._images = engine, titles, images
+        self._engine, self._texts, self._images = engine, texts, images
         self._scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, self.names)
-        train = titles.of(dataset.train.videos)
+        train = texts.of(dataset.train.videos)
         self._mean_text = np.average(train, axis=0, weights=dataset.train.weights).astype(np.float32)
 
     def inputs(self, split: Split, *, with_age: bool = True) -> Inputs:
@@ -68,7 +68,7 @@ class Scorer:
             if self._images is not None
             else np.broadcast_to(neutral, (len(split), len(neutral)))
         )
-        return Inputs(self._titles.of(split.videos), image, self.scalars(videos))
+        return Inputs(self._texts.of(split.videos), image, self.scalars(videos))
 
     def scalars(self, videos: Sequence[Video]) -> Vectors:
         """(N, features), standardised; what a video does not say is the training mean, 0."""
@@ -99,10 +99,10 @@ class Scorer:
             np.log1p(split.views_per_day),
         )
 
-    def answers(self, dataset: Dataset, *, with_age: bool) -> Answers:
+    def answers(self, dataset: Dataset, *, with_age: bool) -> SplitPredictions:
         """Val and test, with every input that is there."""
         val, test = (
             self.predict(self.inputs(split, with_age=with_age), split)
             for split in (dataset.val, dataset.test)
         )
-        return Answers(val, test)
+        return SplitPredictions(val, test)

@@ -12,7 +12,7 @@ import numpy as np
 from training.metrics import Interval
 from training.report.baselines import LABELS
 from training.report.findings import MODEL, ErrorBin, Findings, absolute_error
-from training.report.importance import Moved
+from training.report.importance import Importance
 from training.report.plots import drawn, hit_rates, plain_name
 
 GOOD, FAIR, POOR = "good", "fair", "poor"
@@ -212,7 +212,7 @@ def _features(findings: Findings) -> Caption:
     return _moved(findings.features, names, "Which of its numbers move the score", "number")
 
 
-def _moved(moved: Sequence[Moved], names: Sequence[str], title: str, kind: str) -> Caption:
+def _moved(moved: Sequence[Importance], names: Sequence[str], title: str, kind: str) -> Caption:
     total = sum(each.score_change for each in moved)
     if not total:
         return Caption(title, f"No {kind} moves the score: it is the same for every video.", POOR, "No bars.")

@@ -10,9 +10,9 @@ import pytest
 
 from model.torch_engine import TorchEngine
 from tests.support.house import ROOT
-from tests.training.synthetic import RECIPE, SEED, dataset, encoders, titles
-from training.embeddings.cache import VectorStore, key_of
-from training.embeddings.text import encode_titles
+from tests.training.synthetic import RECIPE, SEED, dataset, encoders, texts
+from training.embeddings.cache import EmbeddingCache, key_of
+from training.embeddings.text import encode_texts
 from training.head.fit import untrained_checkpoint
 
 KEYS = [key_of(bytes([number])) for number in range(3)]
@@ -24,7 +24,7 @@ from pathlib import Path
 from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
 from training.head.fit import untrained_checkpoint
-from training.embeddings.text import encode_titles
+from training.embeddings.text import encode_texts
 base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
 class Slow(TorchEngine):
     batches = 0
@@ -34,7 +34,7 @@ class Slow(TorchEngine):
             time.sleep(600)
         Slow.batches += 1
         return super().encode_text(*texts)
-encode_titles(Slow(base), base, dataset(), Path(sys.argv[1]))
+encode_texts(Slow(base), base, dataset(), Path(sys.argv[1]))
 """
 
 
@@ -50,10 +50,10 @@ class Counting(TorchEngine):
 
 def test_what_was_added_is_there_again(tmp_path):
     """A new store over the same folder has every vector of the old one, bit for bit."""
-    store = VectorStore(tmp_path)
+    store = EmbeddingCache(tmp_path)
     store.add(KEYS[:2], VECTORS[:2])
     store.add(KEYS[2:], VECTORS[2:])
-    again = VectorStore(tmp_path)
+    again = EmbeddingCache(tmp_path)
     assert len(again) == 3
     for key, vector in zip(KEYS, VECTORS, strict=True):
         np.testing.assert_array_equal(again[key], vector)
@@ -62,24 +62,24 @@ def test_what_was_added_is_there_again(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut", b"not a zip"])
 def test_a_damaged_file_costs_its_own_vectors_alone(tmp_path, capsys, damage):
     """It is told by name, the other files are read, and adding the vectors again repairs it."""
-    store = VectorStore(tmp_path)
+    store = EmbeddingCache(tmp_path)
     store.add(KEYS[:2], VECTORS[:2])
     first = next(tmp_path.iterdir())
     store.add(KEYS[2:], VECTORS[2:])
     first.write_bytes(damage)
-    again = VectorStore(tmp_path)
+    again = EmbeddingCache(tmp_path)
     assert [key in again for key in KEYS] == [False, False, True]
     assert f"{first}: is damaged" in capsys.readouterr().err
     again.add(KEYS[:2], VECTORS[:2])
-    assert len(VectorStore(tmp_path)) == 3
+    assert len(EmbeddingCache(tmp_path)) == 3
 
 
 def test_a_file_that_was_not_finished_is_no_file(tmp_path):
     """What a kill leaves of a half-written batch is not read."""
-    VectorStore(tmp_path).add(KEYS, VECTORS)
+    EmbeddingCache(tmp_path).add(KEYS, VECTORS)
     path = next(tmp_path.iterdir())
     path.rename(path.with_suffix(".partial"))
-    assert len(VectorStore(tmp_path)) == 0
+    assert len(EmbeddingCache(tmp_path)) == 0
 
 
 def test_who_is_killed_half_way_goes_on_from_there(tmp_path):
@@ -91,17 +91,17 @@ def test_who_is_killed_half_way_goes_on_from_there(tmp_path):
         assert run.wait() == -signal.SIGKILL
     base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
     engine = Counting(base)
-    found = encode_titles(engine, base, dataset(), tmp_path)
+    found = encode_texts(engine, base, dataset(), tmp_path)
     assert engine.texts == len(found.index) - 128
-    np.testing.assert_array_equal(found.vectors, titles().vectors)
+    np.testing.assert_array_equal(found.vectors, texts().vectors)
 
 
 def test_another_encoder_has_vectors_of_its_own(tmp_path):
     """A cache that holds one encoder's vectors gives none of them to another."""
     base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
-    encode_titles(TorchEngine(base), base, dataset(), tmp_path)
+    encode_texts(TorchEngine(base), base, dataset(), tmp_path)
     weight = "text_encoder.bert.pooler.dense.weight"
     base.state_dict[weight] = base.state_dict[weight] * 2
     engine = Counting(base)
-    found = encode_titles(engine, base, dataset(), tmp_path)
+    found = encode_texts(engine, base, dataset(), tmp_path)
     assert engine.texts == len(found.index)

@@ -1,4 +1,4 @@
-"""Thumbnails from files and URLs: those that can be had are read, the others told and trained as missing."""
+"""Thumbnails from files and URLs: the good ones are encoded, the others reported and treated as missing."""
 
 from dataclasses import replace
 from ipaddress import ip_network
@@ -13,7 +13,7 @@ from tests.support.thumbnail_host import picture, thumbnail_host
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
 from training.data.dataset import DatasetError
 from training.embeddings.images import encode_thumbnails
-from training.embeddings.thumbnails import Thumbnails
+from training.embeddings.thumbnails import ThumbnailSource
 from training.head.fit import untrained_checkpoint
 
 LOOPBACK = ThumbnailPolicy(timeout_s=5.0, trusted_networks=(ip_network("127.0.0.0/8"),))
@@ -45,7 +45,7 @@ def with_urls(urls):
 def test_files_are_found_by_video_and_encoded_as_served(base, folder):
     """Every snapshot of a video gets its picture's vector, decoded as the service does it."""
     engine = TorchEngine(base)
-    found = encode_thumbnails(engine, base, dataset(), Thumbnails(folder))
+    found = encode_thumbnails(engine, base, dataset(), ThumbnailSource(folder))
     ids = dataset().train.video_ids
     known = found.known(dataset().train)
     assert {name for name, has in zip(ids, known, strict=True) if has} == {"train-0", "train-1", "train-2"}
@@ -58,10 +58,10 @@ def test_files_are_found_by_video_and_encoded_as_served(base, folder):
 
 def test_a_damaged_file_is_told_and_counts_as_missing(base, folder):
     """Its row takes the neutral image, and the account says how many and which."""
-    found = encode_thumbnails(TorchEngine(base), base, dataset(), Thumbnails(folder))
-    assert found.account(dataset())["val"]["not_an_image"] == dataset().val.video_ids.count("val-0")
+    found = encode_thumbnails(TorchEngine(base), base, dataset(), ThumbnailSource(folder))
+    assert found.counts(dataset())["val"]["not_an_image"] == dataset().val.video_ids.count("val-0")
     lines = "\n".join(found.problem_lines())
-    assert "not_an_image: 1 thumbnails, trained as missing" in lines
+    assert "not_an_image: 1 thumbnails, treated as missing" in lines
     assert "val-0.jpg: not_an_image: " in lines
     assert not found.known(dataset().val).any()
 
@@ -69,7 +69,7 @@ def test_a_damaged_file_is_told_and_counts_as_missing(base, folder):
 def test_a_folder_that_is_not_there_is_one_error(base, tmp_path):
     """It is named, with what it should hold."""
     with pytest.raises(DatasetError, match=r"none: cannot be read .*VIDEO_ID\.jpg"):
-        encode_thumbnails(TorchEngine(base), base, dataset(), Thumbnails(tmp_path / "none"))
+        encode_thumbnails(TorchEngine(base), base, dataset(), ThumbnailSource(tmp_path / "none"))
 
 
 def test_urls_are_fetched_by_the_services_own_fetcher(base):
@@ -77,9 +77,9 @@ def test_urls_are_fetched_by_the_services_own_fetcher(base):
     with thumbnail_host() as host:
         urls = [host.thumbnail(1), host.thumbnail(2), f"{host.url}/missing.jpg", f"{host.url}/page.html"]
         data = with_urls([*urls, "http://10.0.0.1/x.jpg", "ftp://example.com/x.jpg"])
-        found = encode_thumbnails(TorchEngine(base), base, data, Thumbnails(policy=LOOPBACK))
+        found = encode_thumbnails(TorchEngine(base), base, data, ThumbnailSource(policy=LOOPBACK))
     assert found.known(data.train)[:6].tolist() == [True, True, False, False, False, False]
-    states = found.account(data)["train"]
+    states = found.counts(data)["train"]
     assert {"used": 2, "not_an_image": 1}.items() <= states.items()
     assert states["unreachable"] + states["forbidden"] + states.get("bad_url", 0) == 3
     assert sum(states.values()) == len(data.train)
@@ -91,7 +91,7 @@ def test_what_was_fetched_is_not_fetched_again(base, tmp_path):
         data = with_urls([host.thumbnail(1), host.thumbnail(2), f"{host.url}/missing.jpg"])
         runs = []
         for _ in range(2):
-            source = Thumbnails(policy=LOOPBACK)
+            source = ThumbnailSource(policy=LOOPBACK)
             runs.append(encode_thumbnails(TorchEngine(base), base, data, source, tmp_path).of(data.train))
             asked, host.asked[:] = sorted(host.asked), []
         assert asked == ["/missing.jpg"]
@@ -100,4 +100,4 @@ def test_what_was_fetched_is_not_fetched_again(base, tmp_path):
 
 def test_rows_without_thumbnails_have_no_images(base):
     """No URL anywhere is no image block at all."""
-    assert encode_thumbnails(TorchEngine(base), base, dataset(), Thumbnails()) is None
+    assert encode_thumbnails(TorchEngine(base), base, dataset(), ThumbnailSource()) is None

@@ -9,12 +9,12 @@ import torch
 from features import MILES_V1, FeatureScaler
 from model.low_rank import LowRankHead, exact_product
 from model.torch_engine import TorchEngine
-from tests.training.synthetic import RECIPE, SEED, dataset, encoders, titles
+from tests.training.synthetic import RECIPE, SEED, dataset, encoders, texts
 from training.evaluate import predict
 from training.head.calibration import Calibration, fit_calibration, shifted
-from training.head.ensemble import Members
+from training.head.ensemble import Ensemble
 from training.head.fit import fit_head, recency_weights, untrained_checkpoint
-from training.head.projection import TitleProjection
+from training.head.projection import Projection
 from training.metrics import Predictions, metrics_row
 
 CONSTANT = {
@@ -30,7 +30,7 @@ CONSTANT = {
 
 def fit(recipe=RECIPE, *, shuffled=False, seed=SEED):
     rows = dataset(shuffled=shuffled)
-    return fit_head(untrained_checkpoint(encoders(), rows, recipe, SEED), rows, titles(), recipe, seed)
+    return fit_head(untrained_checkpoint(encoders(), rows, recipe, SEED), rows, texts(), recipe, seed)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def fitted():
 
 def on_test(checkpoint, *, shuffled=False, with_age=True):
     split = dataset(shuffled=shuffled).test
-    text = titles().of(split.videos)
+    text = texts().of(split.videos)
     return predict(TorchEngine(checkpoint), checkpoint, split, text, with_age=with_age)
 
 
@@ -85,17 +85,17 @@ def test_velocity_is_finite_and_never_negative(fitted):
     for with_age in (True, False):
         found = on_test(fitted[0], with_age=with_age).log_velocity
         assert found.min() >= 0
-        assert found.max() <= fitted[0].velocity.high + 1e-9
+        assert found.max() <= fitted[0].card.velocity.high + 1e-9
 
 
 def test_the_folded_head_is_the_members_mean():
     """The wide head gives what the narrow members give on projected titles and used scalars."""
     draw = np.random.default_rng(0)
     vectors = draw.normal(size=(200, 16)).astype(np.float32) + 3
-    projection = TitleProjection().fit(vectors, np.ones(200), 4)
+    projection = Projection().fit(vectors, np.ones(200), 4)
     used = [0, 2, 5]
     scalars = draw.normal(size=(200, 6)).astype(np.float32)
-    members = Members(3, 4 + len(used), (32, 16), (0.3, 0.2), SEED).eval()
+    members = Ensemble(3, 4 + len(used), (32, 16), (0.3, 0.2), SEED).eval()
     inputs = torch.from_numpy(np.hstack([projection.transform(vectors), scalars[:, used]]))
     with torch.no_grad():
         expected = members(inputs).mean(dim=0).numpy()
@@ -118,7 +118,7 @@ def test_the_exact_product_is_the_product():
 def test_the_projection_is_standardised():
     """Projected coordinates of the fitted rows have mean 0, variance 1 and no correlation."""
     vectors = np.random.default_rng(0).normal(size=(500, 8)) * np.arange(1, 9)
-    found = TitleProjection().fit(vectors.astype(np.float32), np.ones(500), 3)
+    found = Projection().fit(vectors.astype(np.float32), np.ones(500), 3)
     coordinates = found.transform(vectors.astype(np.float32))
     np.testing.assert_allclose(coordinates.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(np.cov(coordinates.T, bias=True), np.eye(3), atol=1e-4)
@@ -127,7 +127,7 @@ def test_the_projection_is_standardised():
 def test_more_directions_than_titles_are_refused():
     """Asking for more dimensions than there are says how many there can be."""
     with pytest.raises(ValueError, match="expected 0 to 4"):
-        TitleProjection().fit(np.zeros((5, 8), np.float32), np.ones(5), 6)
+        Projection().fit(np.zeros((5, 8), np.float32), np.ones(5), 6)
 
 
 def test_calibration_finds_the_shifts_that_were_made():

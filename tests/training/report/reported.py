@@ -10,7 +10,7 @@ from model.torch_engine import TorchEngine
 from tests.support.tiny import tiny_checkpoint
 from tests.training.synthetic import dataset
 from training.data.dataset import Split
-from training.embeddings.text import TitleVectors, encode_titles
+from training.embeddings.text import TextEmbeddings, encode_texts
 from training.report.findings import Findings, find
 from training.report.scorer import Scorer
 
@@ -28,9 +28,9 @@ def engine() -> TorchEngine:
 
 
 @cache
-def titles() -> TitleVectors:
+def texts() -> TextEmbeddings:
     """The synthetic titles' vectors by its text tower."""
-    return encode_titles(engine(), checkpoint(), dataset())
+    return encode_texts(engine(), checkpoint(), dataset())
 
 
 class DrawnImages:
@@ -47,7 +47,7 @@ class DrawnImages:
 def scorer(*, with_images: bool = False) -> Scorer:
     """The report's way to scores, with thumbnails or without."""
     images = DrawnImages() if with_images else None
-    return Scorer(engine(), checkpoint(), dataset(), titles(), images)
+    return Scorer(engine(), checkpoint(), dataset(), texts(), images)
 
 
 @cache

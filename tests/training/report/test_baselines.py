@@ -6,12 +6,12 @@ from sklearn.metrics import roc_auc_score
 
 from features import MILES_V1, compute_features
 from tests.training.synthetic import dataset
-from training.report.baselines import LABELS, age_columns, baseline_answers
+from training.report.baselines import LABELS, age_columns, baseline_predictions
 
 
 @pytest.fixture(scope="module")
 def answers():
-    return {known: baseline_answers(dataset(), MILES_V1, with_age=known) for known in (True, False)}
+    return {known: baseline_predictions(dataset(), MILES_V1, with_age=known) for known in (True, False)}
 
 
 def test_there_are_the_four_that_were_asked_for(answers):

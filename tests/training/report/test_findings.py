@@ -13,7 +13,7 @@ from training.data.dataset import without_age
 from training.evaluate import measure, predict
 from training.metrics import calibration_error
 from training.report.findings import AGES, MODEL, absolute_error, age_bins, size_bins
-from training.report.importance import FACTS, THUMBNAIL, facts_that_move
+from training.report.importance import FACTS, THUMBNAIL, fact_importance
 from training.report.resampling import binned_means, weighted_average_precision
 
 
@@ -24,7 +24,7 @@ def found():
 
 def test_the_scores_are_those_of_the_evaluation():
     """With the age and without it, a report judges exactly what training.evaluate judges."""
-    test, text = dataset().test, reported.titles().of(dataset().test.videos)
+    test, text = dataset().test, reported.texts().of(dataset().test.videos)
     for known in (True, False):
         expected = predict(reported.engine(), reported.checkpoint(), test, text, with_age=known)
         own = reported.scorer().predict(reported.scorer().inputs(test, with_age=known), test)
@@ -34,7 +34,7 @@ def test_the_scores_are_those_of_the_evaluation():
 
 def test_the_rows_are_those_of_the_evaluation(found):
     """Every figure of the checkpoint is the one that training.evaluate prints, as is what the text adds."""
-    expected = measure(reported.engine(), reported.checkpoint(), dataset(), reported.titles())
+    expected = measure(reported.engine(), reported.checkpoint(), dataset(), reported.texts())
     for age in AGES:
         own = found.rows[age][MODEL].to_dict()
         assert own == pytest.approx(expected.rows[age].to_dict(), abs=1e-5)
@@ -118,7 +118,7 @@ def test_without_thumbnails_the_image_adds_nothing(found):
 
 def test_thumbnails_move_scores_where_there_are_some():
     """With a vector for each row, exchanging them is one of the facts that move the score."""
-    moved = {each.name: each for each in facts_that_move(reported.scorer(with_images=True), dataset().test)}
+    moved = {each.name: each for each in fact_importance(reported.scorer(with_images=True), dataset().test)}
     assert moved[THUMBNAIL].score_change > 0
 
 
@@ -152,7 +152,7 @@ def test_rows_of_one_video_are_drawn_together():
 def test_an_exchanged_age_moves_scores_as_a_request_would(found):
     """The age's movement is what the evaluation says of the same rows with other rows' times."""
     test, moved = dataset().test, []
-    text = reported.titles().of(test.videos)
+    text = reported.texts().of(test.videos)
     whole = predict(reported.engine(), reported.checkpoint(), test, text)
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(len(test))

@@ -18,7 +18,7 @@ from training.metrics import Interval
 from training.report.__main__ import arguments_of, draw, draw_one, main, open_scorer
 from training.report.baselines import LABELS
 from training.report.findings import MODEL
-from training.report.importance import Moved
+from training.report.importance import Importance
 from training.report.page import render
 from training.report.palette import DARK, LIGHT, PALETTES, drawing
 from training.report.plots import PLOTS, hit_rates, precision_recall, roc
@@ -266,7 +266,7 @@ def test_an_input_that_the_data_lacks_is_not_judged(found):
 @pytest.mark.parametrize(("top", "verdict"), [(1.0, GOOD), (2.0, FAIR), (20.0, POOR)])
 def test_a_score_that_rests_on_one_fact_is_poor(found, top, verdict):
     """Good while no fact has more than half of all movement, poor where it has three quarters."""
-    moved = [Moved("age", top, 0.1), Moved("views", 1.0, 0.1)]
+    moved = [Importance("age", top, 0.1), Importance("views", 1.0, 0.1)]
     assert captions(replace(found, facts=moved))["facts"].verdict == verdict
 
 

@@ -1,33 +1,44 @@
-"""What a checkpoint says of its making: encoders, data, recipe, and sentences for people."""
+"""A checkpoint's provenance: encoders, data, recipe, and sentences for people."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from math import isnan
 from typing import Any
 
 from model.checkpoint.store import Checkpoint
 from model.demo import SOURCE
 from training.data.dataset import SPLITS, Dataset, Split
-from training.data.known_data import KNOWN_DATA, UNKNOWN_DATA
-from training.embeddings.images import ImageVectors
+from training.embeddings.images import ImageEmbeddings
 from training.encoders import Encoders
 from training.head.train import Recipe
 
 CODE_VERSION = "1.0.0"
 TRAINED = "trained with training.fit"
-NO_IMAGES = "Image columns are zero, because the data holds no images: a thumbnail does not change a score."
-TITLES_OF_KNOWN = "Text is the title alone, because only one month of the data has descriptions."
-TITLES = "Text is the title alone: descriptions are not read."
-RANDOM_TEXT = (
-    "The text encoder is seeded random: it tells titles apart by their words and knows nothing of meaning."
-)
-RANDOM_IMAGE = (
-    "The image encoder is seeded random: it tells pictures apart by colours and coarse shapes and knows "
-    "nothing of what they show."
-)
+NO_IMAGES = "The data has no images, so the image weights are zero: a thumbnail does not change a score."
+TITLES_OF_KNOWN = "Only titles are read, because only one month of the data has descriptions."
+TITLES = "Only titles are read, not descriptions."
+RANDOM_TEXT = "The text encoder has random weights: it distinguishes words but does not know what they mean."
+RANDOM_IMAGE = "The image encoder has random weights: it distinguishes colors and coarse shapes, not objects."
+# The origin of data files, by sha256.
+KNOWN_DATA = {
+    "097f5964b5ac79c60cb2eb5353e12cb7595435a9629664a65aec695a2b3adf0a": {
+        "name": "Trending YouTube Video Statistics (Kaggle datasnaek/youtube-new), US",
+        "licence": "CC0-1.0",
+        "population": "videos that were already trending on YouTube in the US, November 2017 to June 2018",
+        "note": "Trained on videos from YouTube's US trending list, November 2017 to June 2018; its "
+        "probabilities do not transfer to ordinary uploads.",
+    }
+}
+UNKNOWN_DATA = {
+    "name": "not stated",
+    "licence": "not stated",
+    "population": None,
+    "note": "The origin of the training data is not stated.",
+}
 
 
 def provenance(
-    dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int, images: ImageVectors | None
+    dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int, images: ImageEmbeddings | None
 ) -> dict[str, Any]:
     """A checkpoint's `provenance`, plain values."""
     known = KNOWN_DATA.get(dataset.sha256, UNKNOWN_DATA)
@@ -39,14 +50,14 @@ def provenance(
             **{name: text for name, text in known.items() if name != "note"},
             "file": dataset.name,
             "sha256": dataset.sha256,
-            "split": f"by video and by time, {AS_THE_FILE_SAYS}" if is_known else dataset.split_method,
+            "split": "by video and time, from the file's column" if is_known else dataset.split_method,
             "observed": {name: observed(dataset.split(name)) for name in SPLITS},
             "rows": {name: len(dataset.split(name)) for name in SPLITS},
             "videos": {name: len(set(dataset.split(name).video_ids)) for name in SPLITS},
             "purged_rows": dataset.purged_rows,
             "left_out": dataset.bad_rows.counts(),
-            "viral_above_views_per_day": _threshold(dataset),
-            **({} if images is None else {"thumbnails": images.account(dataset)}),
+            "viral_above_views_per_day": None if isnan(dataset.viral_threshold) else dataset.viral_threshold,
+            **({} if images is None else {"thumbnails": images.counts(dataset)}),
         },
         "recipe": {**asdict(recipe), "seed": seed},
         "code_version": CODE_VERSION,
@@ -55,26 +66,18 @@ def provenance(
     }
 
 
-AS_THE_FILE_SAYS = "as the file's column split says"
-
-
 def with_source(checkpoint: Checkpoint, source: str) -> dict[str, Any]:
-    """The checkpoint's provenance under another source."""
+    """The checkpoint's provenance with another source."""
     return {**checkpoint.card.provenance, "source": source}
 
 
 def observed(split: Split) -> str:
-    """The first and the last day on which the rows' counts were read."""
+    """The first and the last day of the rows' `observed_at`."""
     days = sorted(video.observed_at.date().isoformat() for video in split.videos if video.observed_at)
     return f"{days[0]} to {days[-1]}" if days else "not stated"
 
 
-def _threshold(dataset: Dataset) -> float | None:
-    """None where the file itself says which rows are viral."""
-    return None if dataset.viral_threshold != dataset.viral_threshold else dataset.viral_threshold
-
-
-def _notes(dataset: Dataset, encoders: Encoders, images: ImageVectors | None) -> list[str]:
+def _notes(dataset: Dataset, encoders: Encoders, images: ImageEmbeddings | None) -> list[str]:
     is_known = dataset.sha256 in KNOWN_DATA
     notes = [NO_IMAGES] if images is None else []
     if "description" not in dataset.text_fields:
