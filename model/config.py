@@ -43,7 +43,7 @@ class TextConfig:
 class VisionConfig:
     """ResNet's shape and the pixels it takes; the defaults are ResNet-50 at 224 x 224."""
 
-    block: Literal["basic", "bottleneck"] = "bottleneck"
+    block: str = "bottleneck"
     stages: tuple[int, ...] = (3, 4, 6, 3)
     height: Size = 224
     width: Size = 224
