@@ -32,7 +32,7 @@ ACTIVITIES = (
     ("hand pictures to decoders", r"preprocessing/decoding"),
     ("logs and metrics", r"structlog|logging/|prometheus_client|serving/observability"),
     ("tokenise", r"preprocessing/text"),
-    ("features", r"features/|serving/scoring/(warnings|notices)"),
+    ("features", r"features/|serving/scoring/warnings"),
     (
         "queues and caches",
         r"serving/(scoring/(batching|cache|towers|pipeline)|lifecycle/predictor)|concurrent/futures",

@@ -6,9 +6,11 @@ from features.registry import (
     MILES_V1,
     REGISTRY,
     Feature,
+    Group,
     UnknownFeatureError,
     compute_features,
     features_named,
+    groups_of,
 )
 from features.scaler import FeatureScaler
 from features.script import main_script, script_shares
@@ -21,11 +23,13 @@ __all__ = [
     "Distribution",
     "Feature",
     "FeatureScaler",
+    "Group",
     "UnknownFeatureError",
     "Video",
     "compute_features",
     "features_named",
     "fit_distributions",
+    "groups_of",
     "main_script",
     "script_shares",
 ]

@@ -6,12 +6,11 @@ through `parse_count` and `parse_time`, which apply the same limits and the same
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
-SECONDS_PER_HOUR = 3600.0
 MAX_COUNT = 2**63 - 1  # PostgreSQL's bigint
 DEFAULT_DURATION_SECONDS = 30.0
 
@@ -83,23 +82,3 @@ class Video:
             if name in known:
                 known[name] = datetime.fromisoformat(known[name])
         return cls(**{"title": values["title"], **known})
-
-    @property
-    def age_hours(self) -> float | None:
-        """Hours from publication to observation, never negative; None when either time is unknown."""
-        if self.published_at is None or self.observed_at is None:
-            return None
-        return max((self.observed_at - self.published_at).total_seconds(), 0.0) / SECONDS_PER_HOUR
-
-    @property
-    def published_hours(self) -> int | None:
-        """Whole hours from midnight UTC of Monday, 1 January of year 1, to publication; None when unknown.
-
-        Counted by hand: `astimezone(UTC)` overflows for the first and last day that a datetime can name.
-        """
-        if self.published_at is None:
-            return None
-        offset = self.published_at.utcoffset()
-        assert offset is not None, "validated times carry a zone"
-        local = self.published_at.replace(tzinfo=None) - datetime.min
-        return (local - offset) // timedelta(hours=1)

@@ -158,6 +158,8 @@ def _features(model: LoadedModel) -> list[dict[str, Any]]:
             "name": feature.name,
             "formula": feature.formula,
             "unit": feature.unit,
+            "label": feature.label,
+            "group": feature.group.value,
             "training": stats[feature.name],
         }
         for feature in features_named(model.scaler.feature_names_in_)

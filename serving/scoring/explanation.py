@@ -1,33 +1,33 @@
-"""What moved one score: exact Shapley values over modalities and groups of features, on the fusion alone.
+"""What moved one score: exact Shapley values over modalities and groups of features, on the fusion only.
 
-The players are the blocks of the fusion's input: the text vector, the image vector, and each group of the
-scalars (`features.groups`). A coalition's row has its players' blocks as the video says them and all others
-as the baseline says "absent": scalars at the training mean, the neutral image, and the training titles' mean
-vector or, where the checkpoint does not hold it, the vector of an empty text. Groups act on standardised
-columns: a column that two quantities make (views per hour) moves with its own group alone, so some rows
-describe no video that there could be. The towers run no more than for the score itself; n players cost at
-most 2^n rows of the fusion. A block that equals its baseline, or that the fusion gives no weight, moves
-nothing, exactly, and is left out of the coalitions.
+The players are the blocks of the fusion's input: the text vector, the image vector, and each group of scalars
+(`features.registry.Group`). A coalition's row has its players' blocks from the video and the baseline's for
+the others: scalars at the training mean, the neutral image, and the mean vector of the training titles or,
+where the checkpoint does not have it, the vector of an empty text. Groups act on standardised columns: a
+column derived from two quantities (views per hour) moves only with its own group, so some rows describe no
+possible video. The towers run no more than for the score itself; n players cost at most 2^n rows of the
+fusion. A block that equals its baseline, or that the fusion gives no weight, contributes exactly 0 and is
+left out of the coalitions.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from math import factorial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.groups import groups_of
+from features import groups_of
 from serving.scoring.model import LoadedModel
-from serving.scoring.shapley import shapley_values
 from serving.scoring.towers import Modality, Vector
 
 TextBaseline = Literal["training_mean", "empty_text"]
-# Rows that an explanation has in the fusion's queue at a time: others wait for no more than these.
+# Rows of an explanation that are in the fusion's queue at a time, so that other requests wait for few.
 CHUNK_ROWS = 8
-LABELS = {"text": "What the title says", "image": "Thumbnail"}
-LABEL_WITH_DESCRIPTION = "What title and description say"
+LABELS = {"text": "Title", "image": "Thumbnail"}
+LABEL_WITH_DESCRIPTION = "Title and description"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The score of a video of which nothing is known, and what each block adds to it; largest first."""
+    """The score of a video without known inputs, and what each block adds to it, largest first."""
 
     baseline: Score
     contributions: tuple[Contribution, ...]
@@ -75,7 +75,7 @@ class Player:
 
 
 class Explainer:
-    """Explains the scores of one model, one at a time, so that ordinary requests wait for few of its rows."""
+    """Explains the scores of one model, one at a time, so that other requests wait for few rows."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Explainer:
         score_rows: Callable[[Sequence[Row]], Awaitable[list[Score]]],
         empty_text: Callable[[], Awaitable[Vector]],
     ) -> None:
-        """`score_rows` puts a few rows through the fusion; `empty_text` is the vector of no words."""
+        """`score_rows` puts a few rows through the fusion; `empty_text` is the vector of an empty text."""
         self._model = model
         self._score_rows = score_rows
         self._empty_text = empty_text
@@ -104,7 +104,7 @@ class Explainer:
         return Explanation((viral, velocity), tuple(contributions))
 
     async def _absent(self) -> Row:
-        """The row of a video of which nothing is known."""
+        """The row of a video without known inputs."""
         if self._baseline is None:
             mean = self._model.mean_text
             text = await self._empty_text() if mean is None else mean
@@ -124,7 +124,7 @@ class Explainer:
     async def _worth(
         self, row: Row, baseline: Row, players: list[Player], score: Score
     ) -> NDArray[np.float64]:
-        """(2^n, 2) scores of all coalitions; that of all players is the answer's own score."""
+        """(2^n, 2) scores of all coalitions; the last is the answer's own score."""
         coalitions = range((1 << len(players)) - 1)
         scores: list[Score] = []
         for start in range(0, len(coalitions), CHUNK_ROWS):
@@ -134,7 +134,7 @@ class Explainer:
 
 
 def players_of(model: LoadedModel) -> list[Player]:
-    """The blocks that a model reads: a modality that it does not have is none."""
+    """The blocks that a model reads."""
     names = model.scaler.feature_names_in_
     label = LABELS["text"] if model.card.text_fields == ("title",) else LABEL_WITH_DESCRIPTION
     players = [Player("text", label, "text")]
@@ -142,12 +142,32 @@ def players_of(model: LoadedModel) -> list[Player]:
         players.append(Player("image", LABELS["image"], "image"))
     for group, columns in groups_of(names):
         features = tuple(names[column] for column in columns)
-        players.append(Player(group.name, group.label, "scalars", tuple(columns), features))
+        players.append(Player(group.value, group.label, "scalars", tuple(columns), features))
     return players
 
 
+def shapley_values(worth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, K) Shapley values (Shapley 1953) of n players from the (2^n, K) worth of every coalition.
+
+    Bit i of a coalition's number says that player i is in it. The values add up to the worth of all players:
+
+    phi_i = sum over S without i of |S|! (n - |S| - 1)! / n! * (worth(S with i) - worth(S)).
+    """
+    players = len(worth).bit_length() - 1
+    assert len(worth) == 1 << players, "every coalition has a worth"
+    coalitions = np.arange(len(worth))
+    sizes = sum(((coalitions >> player) & 1 for player in range(players)), np.zeros_like(coalitions))
+    weights = np.array([factorial(size) * factorial(players - size - 1) for size in range(players)])
+    values = np.zeros((players, worth.shape[1]))
+    for player in range(players):
+        without = coalitions[(coalitions >> player) & 1 == 0]
+        gains = worth[without | 1 << player] - worth[without]  # (2^(n-1), K)
+        values[player] = (weights[sizes[without]] / factorial(players)) @ gains
+    return values
+
+
 def _row(coalition: int, players: Sequence[Player], row: Row, baseline: Row) -> Row:
-    """The row that has the blocks of a coalition's players, and the baseline's elsewhere."""
+    """The row with the blocks of a coalition's players and the baseline's for the rest."""
     text, image, scalars = baseline.text, baseline.image, baseline.scalars.copy()
     for number, player in enumerate(players):
         if not coalition >> number & 1:

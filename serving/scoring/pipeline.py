@@ -22,7 +22,6 @@ from preprocessing.image import ImageLimits
 from preprocessing.thumbnails.cache import ThumbnailCache
 from serving.cpu import usable_cpus
 from serving.errors import ModalityRequiredError
-from serving.scoring import notices
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache
 from serving.scoring.drift import DriftWindow
@@ -38,7 +37,7 @@ from serving.scoring.towers import (
     image_tower,
     text_tower,
 )
-from serving.scoring.warnings import out_of_range_for
+from serving.scoring.warnings import RangeCheck, imputed, time_warnings
 from serving.settings import Settings
 
 
@@ -85,7 +84,7 @@ class Pipeline:
         self._decoders = DecodePool(spec, limits, usable_cpus()) if spec else None
         self.model = model
         self.drift = DriftWindow(model.scaler.feature_names_in_, model.distributions)
-        self._out_of_range = out_of_range_for(
+        self._range_check = RangeCheck(
             model.scaler, model.distributions, model.scripts, model.card.provenance
         )
         image = image_tower(model, cache, executors["image"], max_batch_size)
@@ -140,9 +139,8 @@ class Pipeline:
         if request.explain:
             with watch.measure("explanation"):
                 explanation = await self._explainer.explain(row, (viral, velocity))
-        about_video = notices.about_time(request.video) + self._out_of_range.about(
-            raw[0], self._text_of(request.video)
-        )
+        about_video = time_warnings(request.video)
+        about_video += self._range_check.warnings(raw[0], self._text_of(request.video))
         watch.stop()
         self.drift.observe(raw[0], viral)
         warnings = (*text.warnings, *image.warnings, *about_video)
@@ -171,7 +169,7 @@ class Pipeline:
         return (await self._text.encode(Video(title=""), Stopwatch(), urgent=True)).vector
 
     def _report_scalars(self, raw: NDArray[np.float64]) -> ModalityReport:
-        names = notices.imputed(raw, self.model.scaler.feature_names_in_)
+        names = imputed(raw, self.model.scaler.feature_names_in_)
         return ModalityReport("imputed", ", ".join(names)) if names else ModalityReport("used")
 
     def _run_fusion(self, rows: Sequence[Row]) -> list[tuple[float, float]]:

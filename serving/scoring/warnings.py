@@ -1,116 +1,110 @@
-"""What a request has that the training rows hardly had: in few sentences and in a person's units."""
+"""Warnings about a score: unusual times, and values outside the training data, in a person's units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features import Distribution, FeatureScaler, main_script
-from serving.scoring.quantities import QUANTITIES, Quantity, percent
+from features import Distribution, Feature, FeatureScaler, Video, features_named, groups_of, main_script
+from features.wording import percent
 
-# Rounding in a checkpoint's statistics must not make the training data's own extremes look foreign.
+# Rounding in a checkpoint's statistics must not put the training data's own extremes out of range.
 TOLERANCE = 1e-6
-MOST_SENTENCES = 3
-# A script that fewer of the training titles have is foreign to the model.
+MAX_WARNINGS = 3
+# Below this share of the training titles a script is treated as unknown to the model.
 RARE_SCRIPT = 0.01
-# Of all others only what no training row had: with every feature in it, one row in ten would be unusual.
-UNUSUAL = frozenset(
-    (
-        *("log_view_count", "log_like_count", "log_comment_count", "views", "likes", "comments", "shares"),
-        *("saves", "log_age_hours", "log_duration_seconds", "duration_sec", "creator_avg_views"),
-    )
-)
 
 
-class OutOfRange:
-    """Compares requests with the rows that a model was trained on, as far as its checkpoint tells of them."""
+def imputed(raw: NDArray[np.float64], names: Sequence[str]) -> list[str]:
+    """The features of one video, raw (F,), that it gives no value for."""
+    return [name for name, value in zip(names, raw, strict=True) if np.isnan(value)]
+
+
+def time_warnings(video: Video) -> list[str]:
+    """A warning when a video's times are inconsistent."""
+    if video.published_at and video.observed_at and video.published_at > video.observed_at:
+        return ["published_at is later than observed_at; the age was taken as zero."]
+    return []
+
+
+class RangeCheck:
+    """Compares requests with a model's training rows, as far as its checkpoint describes them."""
 
     def __init__(
         self,
         scaler: FeatureScaler,
         distributions: Mapping[str, Distribution],
         scripts: Mapping[str, float],
-        population: str | None = None,
+        provenance: Mapping[str, Any],
     ) -> None:
-        """`population` names the training videos in words; `scripts` are the shares of their titles'."""
+        """`scripts` are shares of the training titles; `provenance` is the checkpoint's."""
         names = scaler.feature_names_in_
-        self._columns = [(name, names.index(name)) for name in QUANTITIES if name in names]
-        self._ends = np.array([scaler.low_, scaler.high_])  # (2, F): beyond these a value is clipped
-        middles = np.array([_middle(name, distributions) for name in names]).T
+        features = features_named(names)
+        # In the order of the groups, which is the order of the warnings.
+        self._features = [(features[i], i) for _, columns in groups_of(names) for i in columns]
+        self._ends = np.array([scaler.low_, scaler.high_])  # (2, F): values beyond these are clipped
+        middles = np.array([_middle(feature, distributions) for feature in features]).T
         self._usual = np.array([np.maximum(middles[0], scaler.low_), np.minimum(middles[1], scaler.high_)])
-        is_said = np.isin(names, list(QUANTITIES))
-        self._low = np.where(is_said, self._usual[0] - TOLERANCE, -np.inf)
-        self._high = np.where(is_said, self._usual[1] + TOLERANCE, np.inf)
+        is_described = np.array([feature.describe is not None for feature in features])
+        self._low = np.where(is_described, self._usual[0] - TOLERANCE, -np.inf)
+        self._high = np.where(is_described, self._usual[1] + TOLERANCE, np.inf)
         self._scripts = scripts
-        self._population = population
+        known = provenance.get("data")
+        population = known.get("population") if isinstance(known, Mapping) else None
+        self._population = population if isinstance(population, str) else None
 
-    def about(self, raw: NDArray[np.float64], text: str) -> list[str]:
-        """Sentences about one video's raw features (F,), NaN where it does not say, and its text."""
-        is_foreign = (raw < self._low) | (raw > self._high)
-        sentences = self._about_numbers(raw, is_foreign) if is_foreign.any() else []
+    def warnings(self, raw: NDArray[np.float64], text: str) -> list[str]:
+        """Warnings about one video's raw features (F,), NaN where it gives no value, and its text."""
+        is_outside = (raw < self._low) | (raw > self._high)
+        found = self._about_numbers(raw, is_outside) if is_outside.any() else []
         if self._scripts:
-            sentences += self._about_script(text)
-        if sentences and self._population:
-            sentences.append(
-                f"This model was trained on {self._population}, so this score is an extrapolation."
-            )
-        return sentences
+            found += self._about_script(text)
+        if found and self._population:
+            found.append(f"The model was trained on {self._population}; this score is an extrapolation.")
+        return found
 
-    def _about_numbers(self, raw: NDArray[np.float64], is_foreign: NDArray[np.bool_]) -> list[str]:
-        sentences: list[str] = []
+    def _about_numbers(self, raw: NDArray[np.float64], is_outside: NDArray[np.bool_]) -> list[str]:
+        found: list[str] = []
         topics: set[str] = set()
-        for name, column in self._columns:
-            quantity = QUANTITIES[name]
-            if is_foreign[column] and topics.isdisjoint(quantity.topics):
-                topics |= quantity.topics
-                sentences.append(self._sentence(quantity, column, float(raw[column])))
-        return sentences[:MOST_SENTENCES]
+        for feature, column in self._features:
+            if is_outside[column] and topics.isdisjoint(feature.topics):
+                topics |= feature.topics
+                found.append(self._about(feature, column, float(raw[column])))
+        return found[:MAX_WARNINGS]
 
-    def _sentence(self, quantity: Quantity, column: int, value: float) -> str:
+    def _about(self, feature: Feature, column: int, value: float) -> str:
+        assert feature.describe is not None, "only described features are ever outside"
         side, word = (0, "below") if value < self._low[column] else (1, "above")
         end = float(self._ends[side, column])
-        subject = f"The {quantity.what}, {quantity.say(value)}, is {word}"
+        subject = f"The {feature.label}, {feature.describe(value)}, is {word}"
         if value < end - TOLERANCE if side == 0 else value > end + TOLERANCE:
-            low, high = self._ends[:, column].tolist()
-            known = _range(quantity, low, high)
-            return f"{subject} all of the training data ({known}) and counts as {quantity.say(end)}."
-        low, high = self._usual[:, column].tolist()
-        return f"{subject} nearly all of the training data (99 % of it: {_range(quantity, low, high)})."
+            known = _range(feature, *self._ends[:, column].tolist())
+            return f"{subject} all of the training data ({known}); it was taken as {feature.describe(end)}."
+        return f"{subject} 99% of the training data ({_range(feature, *self._usual[:, column].tolist())})."
 
     def _about_script(self, text: str) -> list[str]:
         script = main_script(text)
         if script is None or (share := self._scripts.get(script, 0.0)) >= RARE_SCRIPT:
             return []
+        occurs = f"occurs in only {percent(share)} of" if share else "does not occur in"
         return [
-            f"The text is in {script} letters, as {percent(share) if share else 'none'} of the training "
-            "titles are; of its words the model has learned next to nothing."
+            f"The title is in {script} script, which {occurs} the training data; expect an unreliable score."
         ]
 
 
-def out_of_range_for(
-    scaler: FeatureScaler,
-    distributions: Mapping[str, Distribution],
-    scripts: Mapping[str, float],
-    provenance: Mapping[str, Any],
-) -> OutOfRange:
-    """What compares requests with a checkpoint's training rows; `provenance` is the checkpoint's."""
-    known = provenance.get("data")
-    population = known.get("population") if isinstance(known, Mapping) else None
-    return OutOfRange(scaler, distributions, scripts, population if isinstance(population, str) else None)
-
-
-def _middle(name: str, distributions: Mapping[str, Distribution]) -> tuple[float, float]:
-    """Between what a value is usual."""
-    known = distributions.get(name)
-    if known is None or known.middle is None or name not in UNUSUAL:
+def _middle(feature: Feature, distributions: Mapping[str, Distribution]) -> tuple[float, float]:
+    """The range of the middle 99% of the training rows; infinite where it does not warn."""
+    known = distributions.get(feature.name)
+    if known is None or known.middle is None or not feature.usual:
         return (-np.inf, np.inf)
     return known.middle
 
 
-def _range(quantity: Quantity, low: float, high: float) -> str:
+def _range(feature: Feature, low: float, high: float) -> str:
+    assert feature.describe is not None, "only described features have a range"
     if np.isinf(high):
-        return f"at least {quantity.say(low)}"
-    return (
-        f"at most {quantity.say(high)}" if np.isinf(low) else f"{quantity.say(low)} to {quantity.say(high)}"
-    )
+        return f"at least {feature.describe(low)}"
+    if np.isinf(low):
+        return f"at most {feature.describe(high)}"
+    return f"{feature.describe(low)} to {feature.describe(high)}"

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.columns import Columns, FloatArray
-from features.registry import MILES_V0, features_named
+from features.registry import MILES_V0, Columns, FloatArray, features_named
 from training.fit_stats.feature_rows import FeatureRows
 
 DERIVED = (

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.registry import age_hours
 from training.data.dataset import Dataset, Split
 from training.metrics import (
     ECE_BINS,
@@ -160,7 +161,7 @@ def reliability(predictions: Predictions, videos: Sequence[str]) -> list[ScoreBi
 
 def age_bins(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Each row's bin by age, and the bins' labels; rows that do not say are a bin of their own."""
-    hours = np.array([np.nan if video.age_hours is None else video.age_hours for video in split.videos])
+    hours = np.array([np.nan if age is None else age for age in map(age_hours, split.videos)])
     bins = np.where(np.isnan(hours), len(AGE_LABELS), np.searchsorted(AGE_EDGES, hours, side="right"))
     return bins.astype(np.int64), (*AGE_LABELS, AGE_UNKNOWN)
 

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from features import FeatureScaler
-from features.groups import groups_of
+from features import FeatureScaler, groups_of
 from model.engine import Scores
 from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
 from serving.http.schemas import Explanation as OnWire
 from serving.http.schemas import rounded_parts
-from serving.scoring.explanation import Explainer, Explanation, Row, Score
+from serving.scoring.explanation import Explainer, Explanation, Row, Score, shapley_values
 from serving.scoring.model import LoadedModel
 from tests.support.tiny import tiny_checkpoint
 
@@ -88,7 +87,7 @@ def blocks_of(model: LoadedModel) -> dict[str, tuple[str, list[int]]]:
     blocks = {"text": ("text", list(range(config.text.output_dim)))}
     if config.vision:
         blocks["image"] = ("image", list(range(config.image_dim)))
-    return blocks | {group.name: ("scalars", columns) for group, columns in groups_of(names)}
+    return blocks | {group.value: ("scalars", columns) for group, columns in groups_of(names)}
 
 
 def by_brute_force(model: LoadedModel, row: Row, baseline: Row, players: Sequence[str]) -> dict[str, Score]:
@@ -203,3 +202,32 @@ def test_rounded_parts_lead_from_start_to_end() -> None:
     """What rounding leaves over goes to the largest part."""
     assert rounded_parts([0.4, 0.4, -3.6], start=10.0, end=7.2, digits=0) == [0.0, 0.0, -3.0]
     assert str(rounded_parts([-0.001, 2.0], start=0.0, end=1.999, digits=2)[0]) == "0.0"
+
+
+def over_all_orders(worth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The definition: every player's gain when it joins, averaged over all orders."""
+    players = len(worth).bit_length() - 1
+    orders = list(permutations(range(players)))
+    values = np.zeros((players, worth.shape[1]))
+    for order in orders:
+        coalition = 0
+        for player in order:
+            values[player] += worth[coalition | 1 << player] - worth[coalition]
+            coalition |= 1 << player
+    return values / len(orders)
+
+
+@pytest.mark.parametrize("players", [0, 1, 2, 3, 6])
+def test_values_are_the_mean_over_all_orders(players: int) -> None:
+    """Shapley values are what trying every order gives."""
+    worth = np.random.default_rng(players).normal(size=(1 << players, 2))
+    np.testing.assert_allclose(shapley_values(worth), over_all_orders(worth), atol=1e-12)
+
+
+def test_a_player_without_effect_gets_exactly_zero() -> None:
+    """A player that changes no coalition's worth has the value zero, and the others share the whole gain."""
+    draw = np.random.default_rng(4).normal(size=(256, 1))
+    worth = np.concatenate([draw, draw])  # the ninth player, bit 8, changes nothing
+    values = shapley_values(worth)
+    assert values[8] == 0
+    np.testing.assert_allclose(values.sum(axis=0), worth[-1] - worth[0], atol=1e-12)

@@ -1,4 +1,4 @@
-"""Sentences about what the training rows hardly had: few, in a person's units, none for an ordinary video."""
+"""Warnings about a score: few, in a person's units, none for an ordinary video."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from features import MILES_V1, FeatureScaler, Video, compute_features, fit_distributions
-from serving.scoring.warnings import OutOfRange, out_of_range_for
-from tests.support.tiny import FIRST_DAY
+from serving.scoring.warnings import RangeCheck, imputed, time_warnings
+from tests.support.tiny import FIRST_DAY, tiny_videos
 
 TRENDING = "videos that were already trending"
 SCRIPTS = {"Latin": 0.998, "Hangul": 0.002}
@@ -54,10 +54,10 @@ def about(video: Video, **changes: Any) -> list[str]:
         "scaler": SCALER,
         "distributions": fit_distributions(ROWS, MILES_V1),
         "scripts": SCRIPTS,
-        "population": TRENDING,
+        "provenance": {"data": {"population": TRENDING}},
     }
-    compared = OutOfRange(**(known | changes))
-    return compared.about(compute_features([video])[0], video.title)
+    compared = RangeCheck(**(known | changes))
+    return compared.warnings(compute_features([video])[0], video.title)
 
 
 def test_an_ordinary_video_needs_no_words() -> None:
@@ -68,8 +68,8 @@ def test_an_ordinary_video_needs_no_words() -> None:
 
 def test_training_videos_are_rarely_warned_of() -> None:
     """Of the training videos themselves one in twenty or fewer get a sentence."""
-    compared = OutOfRange(SCALER, fit_distributions(ROWS, MILES_V1), SCRIPTS, TRENDING)
-    warned = sum(bool(compared.about(row, "some words")) for row in ROWS)
+    compared = RangeCheck(SCALER, fit_distributions(ROWS, MILES_V1), SCRIPTS, {})
+    warned = sum(bool(compared.warnings(row, "some words")) for row in ROWS)
     assert warned < len(ROWS) / 20
 
 
@@ -77,17 +77,15 @@ def test_a_small_video_is_told_what_the_model_knows() -> None:
     """Few views are said once, with what training had and who was trained on; likes follow from it."""
     small = replace(ORDINARY, view_count=10_020, like_count=10, comment_count=1)
     views, trained_on = about(small)
-    assert views.startswith(
-        "The view count, 10,020, is below nearly all of the training data (99 % of it: 10,"
-    )
-    assert trained_on == f"This model was trained on {TRENDING}, so this score is an extrapolation."
+    assert views.startswith("The view count, 10,020, is below 99% of the training data (10,")
+    assert trained_on == f"The model was trained on {TRENDING}; this score is an extrapolation."
 
 
 def test_beyond_all_rows_the_nearest_counts() -> None:
     """A count that no training row had is scored like the nearest one, and the sentence says so."""
     views = about(replace(ORDINARY, view_count=5))[0]
     assert "is below all of the training data (10,0" in views
-    assert views.endswith("and counts as 10,013.")
+    assert views.endswith("it was taken as 10,013.")
 
 
 def test_each_topic_is_said_once_and_no_more_than_three() -> None:
@@ -114,7 +112,10 @@ def test_each_topic_is_said_once_and_no_more_than_three() -> None:
 
 @pytest.mark.parametrize(
     ("title", "words"),
-    [("Утренняя рутина", "Cyrillic letters, as none of"), ("방탄소년단", "Hangul letters, as 0.2 % of")],
+    [
+        ("Утренняя рутина", "Cyrillic script, which does not occur in the"),
+        ("방탄소년단", "Hangul script, which occurs in only 0.2% of the"),
+    ],
 )
 def test_a_script_that_training_hardly_had_is_said(title: str, words: str) -> None:
     """A title in other letters than the training titles' is named with their share."""
@@ -133,8 +134,8 @@ def test_without_distributions_the_range_remains() -> None:
     assert (
         about(replace(ORDINARY, view_count=10_020, like_count=500, comment_count=50), distributions={}) == []
     )
-    (views,) = about(replace(ORDINARY, view_count=5), distributions={}, population=None)
-    assert "counts as 10,013" in views
+    (views,) = about(replace(ORDINARY, view_count=5), distributions={}, provenance={})
+    assert "taken as 10,013" in views
 
 
 def test_no_sentence_shows_a_logarithm() -> None:
@@ -153,7 +154,7 @@ def test_the_population_is_the_checkpoints() -> None:
         ({"data": "generated"}, False),
         ({}, False),
     ):
-        sentences = out_of_range_for(SCALER, {}, {}, provenance).about(row, "")
+        sentences = RangeCheck(SCALER, {}, {}, provenance).warnings(row, "")
         assert any(TRENDING in sentence for sentence in sentences) is said, provenance
         assert "7" not in sentences[-1] or not said
 
@@ -164,3 +165,17 @@ def _without_titles() -> FeatureScaler:
     for name in ("title_length", "title_word_count"):
         stats[name] |= {"low": None, "high": None}
     return FeatureScaler.from_stats(stats, MILES_V1)
+
+
+def test_values_that_are_not_given_are_named() -> None:
+    """Features that depend on an unknown age are imputed."""
+    video = tiny_videos()[0]
+    assert video.published_at is None
+    assert imputed(compute_features([video])[0], MILES_V1) == ["log_age_hours", "log_views_per_hour"]
+
+
+def test_only_a_publication_after_the_observation_is_warned_about() -> None:
+    """Times in order need no warning."""
+    early, late = FIRST_DAY, FIRST_DAY + timedelta(days=1)
+    assert time_warnings(Video(title="x", published_at=early, observed_at=late)) == []
+    assert len(time_warnings(Video(title="x", published_at=late, observed_at=early))) == 1
