@@ -79,5 +79,5 @@ def open_page(browser: Browser, service: Service) -> Open:
 def visit(open_page: Open) -> Iterator[Visit]:
     """The page on a desktop, once it knows its model."""
     with open_page() as opened:
-        opened.page.locator("#provenance").filter(has_text="It runs on").wait_for()
+        opened.page.locator("#provenance").filter(has_text="Checkpoint:").wait_for()
         yield opened

@@ -19,12 +19,12 @@ def objections(page: Page) -> list[str]:
 
 def empty(page: Page) -> None:
     """The page as it is found."""
-    expect(page.get_by_text("Your score will stand here.")).to_be_visible()
+    expect(page.get_by_text("Your score appears here.")).to_be_visible()
 
 
 def answered(page: Page) -> None:
     """With an answer, everything unfolded."""
-    page.get_by_role("button", name="Little known").click()
+    page.get_by_role("button", name="Few details").click()
     expect(page.locator("#result .gauge-number")).to_be_visible()
     for summary in page.locator("#result summary").all():
         summary.click()

@@ -100,7 +100,7 @@ def test_equal_versions_are_called_the_same(visit: Visit) -> None:
     """Whoever compares a version with itself is told so."""
     open_comparison(visit.page)
     compared(visit.page)
-    expect(visit.page.locator(".decided")).to_contain_text("The versions are the same.")
+    expect(visit.page.locator(".decided")).to_contain_text("The versions are identical.")
 
 
 def test_four_versions_are_the_most(visit: Visit) -> None:
@@ -113,7 +113,7 @@ def test_four_versions_are_the_most(visit: Visit) -> None:
     )
     expect(page.locator(".version")).to_have_count(4)
     expect(page.locator(".version .drop img:visible")).to_have_count(4)
-    expect(page.get_by_text("Four versions are the most; 1 picture was left out.")).to_be_visible()
+    expect(page.get_by_text("At most four versions; 1 image was left out.")).to_be_visible()
     expect(page.get_by_role("button", name="Add a version")).to_be_disabled()
 
 
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_picture_is_said(visit: Visit) -> None:
     open_comparison(page)
     target = page.locator(".version").first
     drop(target, ("notes.txt", "text/plain", b"not a picture"))
-    expect(target.locator(".note")).to_contain_text("notes.txt is no picture that this browser can read")
+    expect(target.locator(".note")).to_contain_text("notes.txt is not an image that this browser can read")
 
 
 def test_old_scores_do_not_stand_beside_new_words(visit: Visit) -> None:
@@ -142,5 +142,5 @@ def test_versions_that_cannot_be_scored_say_why(visit: Visit) -> None:
     page.get_by_label("Views", exact=True).fill("99999999999999999999")
     open_comparison(page)
     page.get_by_role("button", name="Compare them").click()
-    expect(page.get_by_text("None of them could be scored.")).to_be_visible()
+    expect(page.get_by_text("No version could be scored.")).to_be_visible()
     expect(page.locator(".version").first).to_contain_text("Not scored: view_count")

@@ -67,7 +67,7 @@ def test_a_visitor_over_the_limit_is_told_how_long(open_page: Open, guarded: Ser
     with open_page(guarded.url) as visit:
         page = visit.page
         page.evaluate("key => sessionStorage.setItem('miles-key', key)", KEY)
-        page.locator("#provenance").filter(has_text="It runs on").wait_for()
+        page.locator("#provenance").filter(has_text="Checkpoint:").wait_for()
         httpx.post(
             guarded.url + "/predict/batch",
             json=videos,
@@ -76,7 +76,7 @@ def test_a_visitor_over_the_limit_is_told_how_long(open_page: Open, guarded: Ser
         )
         page.get_by_role("button", name="Steady").click()
         expect(page.locator("#result")).to_contain_text(
-            re.compile(r"as many scores as one visitor may\. Trying again in \d+ seconds?\.")
+            re.compile(r"You have reached the rate limit\. Trying again in \d+ seconds?\.")
         )
         expect(page.locator("#result .gauge-number")).to_be_visible()
 

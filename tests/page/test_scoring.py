@@ -38,10 +38,10 @@ def test_an_example_is_scored_at_a_click(open_page: Open, size: tuple[int, int],
         answer = response.value.json()
         gauge = visit.page.get_by_role("img", name="likely to go viral")
         expect(gauge).to_be_in_viewport()
-        assert gauge.get_attribute("aria-label") == f"{answer['viral_score'] * 100:.1f} % likely to go viral"
+        assert gauge.get_attribute("aria-label") == f"{answer['viral_score'] * 100:.1f}% likely to go viral"
         facts = visit.page.locator(".facts")
         expect(facts).to_contain_text(f"{rounded(answer['predicted_velocity']):,} per day")
-        expect(facts).to_contain_text(f"{answer['confidence'] * 100:.1f} %")
+        expect(facts).to_contain_text(f"{answer['confidence'] * 100:.1f}%")
         assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background))) < 200) is dark
@@ -53,7 +53,7 @@ def test_the_form_is_the_request(visit: Visit) -> None:
     page.get_by_label("Title").fill("A title")
     page.get_by_label("Views", exact=True).fill("15000")
     page.get_by_label("Length in seconds").fill("12.5")
-    page.get_by_label("Went up").fill("2026-01-02T03:04")
+    page.get_by_label("Published").fill("2026-01-02T03:04")
     with page.expect_request("**/predict*") as request:
         page.get_by_role("button", name="Score it").click()
     moment = page.evaluate("new Date('2026-01-02T03:04').toISOString()")
@@ -69,32 +69,32 @@ def test_the_form_is_the_request(visit: Visit) -> None:
 
 def test_what_is_missing_is_said_with_its_reason(visit: Visit) -> None:
     """No thumbnail and no date: both are named, in words rather than in codes."""
-    visit.page.get_by_role("button", name="Little known").click()
+    visit.page.get_by_role("button", name="Few details").click()
     states = visit.page.locator(".modalities li")
     expect(states.nth(1)).to_contain_text("missing")
     expect(states.nth(1)).to_contain_text("None was given")
     expect(states.nth(2)).to_contain_text("filled in")
-    expect(states.nth(2)).to_contain_text("when it went up")
+    expect(states.nth(2)).to_contain_text("time since publication")
 
 
 def test_a_failing_thumbnail_is_said_and_spares_the_score(visit: Visit, host: ThumbnailHost) -> None:
-    """The picture's place says that it is not to be had, the reason stands in words, the score is there."""
+    """The preview says that the thumbnail is unavailable, the reason is shown, and so is the score."""
     visit.page.get_by_label("Title").fill("No picture")
-    visit.page.get_by_label("Thumbnail address").fill(f"{host.url}/page.html")
+    visit.page.get_by_label("Thumbnail URL").fill(f"{host.url}/page.html")
     answer = scored(visit.page)
     assert answer["modalities"]["image"]["state"] == "failed"
-    expect(visit.page.locator(".modalities .failed")).to_contain_text("no picture that Miles can read")
-    expect(visit.page.locator(".headline .thumbnail")).to_have_text("not to be had")
-    expect(visit.page.locator(".notices")).to_contain_text(answer["warnings"][0])
+    expect(visit.page.locator(".modalities .failed")).to_contain_text("Not an image that Miles can read")
+    expect(visit.page.locator(".headline .thumbnail")).to_have_text("unavailable")
+    expect(visit.page.locator(".warnings")).to_contain_text(answer["warnings"][0])
 
 
 def test_every_warning_is_shown(visit: Visit) -> None:
     """As many sentences as the answer has, word for word."""
     visit.page.get_by_label("Title").fill("A")
-    visit.page.get_by_label("Thumbnail address").fill("not an address")
+    visit.page.get_by_label("Thumbnail URL").fill("not an address")
     answer = scored(visit.page)
     assert len(answer["warnings"]) >= 2
-    assert visit.page.locator(".notices li").all_inner_texts() == answer["warnings"]
+    assert visit.page.locator(".warnings li").all_inner_texts() == answer["warnings"]
 
 
 def test_what_moved_the_score_is_shown_as_bars(visit: Visit) -> None:
@@ -116,7 +116,7 @@ def test_timings_are_shown(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Steady").click()
     visit.page.get_by_text("Where the time went").click()
     expect(visit.page.locator(".one-way li")).to_have_count(7)
-    expect(visit.page.locator(".one-way li").nth(5)).to_contain_text(re.compile(r"Weighed up\s*[\d.]+ ms"))
+    expect(visit.page.locator(".one-way li").nth(5)).to_contain_text(re.compile(r"Combined\s*[\d.]+ ms"))
 
 
 @pytest.mark.parametrize("size", [(320, 180), (2600, 1500)], ids=["small", "beyond a shell's argument"])
@@ -126,10 +126,10 @@ def test_the_curl_command_gives_the_same_score(visit: Visit, service: Service, s
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=service.url)
     page.get_by_label("Title").fill(AWKWARD)
     url = "data:image/png;base64," + base64.b64encode(picture(3, size, "PNG")).decode()
-    page.get_by_label("Thumbnail address").fill(url)
+    page.get_by_label("Thumbnail URL").fill(url)
     answer = scored(page)
     page.get_by_text("The request as curl").click()
-    assert "more characters, which are copied)" in page.locator(".curl pre").inner_text()
+    assert "more characters are copied)" in page.locator(".curl pre").inner_text()
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     command = page.evaluate("navigator.clipboard.readText()")
@@ -145,7 +145,7 @@ def test_an_empty_title_is_said_beside_the_field(visit: Visit) -> None:
     title = visit.page.get_by_label("Title")
     expect(title).to_be_focused()
     expect(title).to_have_attribute("aria-invalid", "true")
-    expect(title).to_have_accessible_description("A title is needed.")
+    expect(title).to_have_accessible_description("Enter a title.")
     assert not any("/predict" in url for url in visit.asked)
 
 
@@ -192,7 +192,7 @@ def test_a_keyboard_is_enough(visit: Visit) -> None:
     page.keyboard.type("Typed and sent without a mouse")
     page.keyboard.press("Enter")
     expect(page.locator("#result .gauge-number")).to_be_visible()
-    expect(page.locator("#announce")).to_have_text(re.compile(r"^\S+ % likely to go viral\.$"))
+    expect(page.locator("#announce")).to_have_text(re.compile(r"^\S+% likely to go viral\.$"))
 
 
 def test_nobody_else_is_asked(visit: Visit, service: Service) -> None:

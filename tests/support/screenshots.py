@@ -58,7 +58,7 @@ def main() -> None:
         for name, (size, dark, prepare) in SHOTS.items():
             with visiting(browser, size=size, dark=dark) as visit:
                 visit.page.goto(url)
-                visit.page.locator("#provenance").filter(has_text="It runs on").wait_for()
+                visit.page.locator("#provenance").filter(has_text="Checkpoint:").wait_for()
                 prepare(visit.page)
                 visit.page.mouse.move(0, 0)
                 _write(FOLDER / name, visit.page.screenshot())

@@ -1,4 +1,4 @@
-// One answer, as a person reads it.
+// Renders one answer.
 import { el } from "./dom.js";
 import { bothWays, gauge, oneWay } from "./charts.js";
 import { copyButton } from "./copying.js";
@@ -6,16 +6,16 @@ import { curlOf } from "./curl.js";
 import { NAMES, STATES, account, certainty, chance, count, milliseconds, pace, percent, points, views } from "./words.js";
 
 const STAGES = {
-  download: "Thumbnail fetched", decode: "Picture decoded", tokenise: "Words cut up", text: "Words read",
-  image: "Picture looked at", fusion: "Weighed up", queue: "Waiting",
+  download: "Thumbnail fetched", decode: "Image decoded", tokenise: "Tokenized", text: "Text encoded",
+  image: "Image encoded", fusion: "Combined", queue: "Queued",
 };
 
-/** What stands where the answer will. */
+/** The placeholder for the answer. */
 export function invitation() {
   return el("div", { class: "card invitation" },
     gauge(null),
-    el("p", {}, el("strong", {}, "Your score will stand here.")),
-    el("p", { class: "hint" }, "How likely the video is to go viral, the views per day to expect, and what the answer rests on."));
+    el("p", {}, el("strong", {}, "Your score appears here.")),
+    el("p", { class: "hint" }, "How likely the video is to go viral, how many views per day to expect, and what the score is based on."));
 }
 
 /** The answer's parts; `model` is /model/info's answer or null, `took` the milliseconds from click to answer. */
@@ -24,7 +24,7 @@ export function answered(answer, request, { model, took, withKey }) {
   return [
     headline(answer, request, model),
     answer.warnings.length > 0 && warnings(answer.warnings),
-    rests(answer, weightless),
+    basis(answer, weightless),
     answer.explanation && moved(answer),
     timings(answer, took),
     asCurl(request, withKey),
@@ -40,18 +40,18 @@ function headline(answer, request, model) {
     gauge(answer.viral_score),
     el("p", { class: "chance" }, chance(answer.viral_score)),
     el("dl", { class: "facts" },
-      el("div", {}, el("dt", {}, "Views to expect"),
+      el("div", {}, el("dt", {}, "Expected views"),
         el("dd", {}, el("strong", {}, count(answer.predicted_velocity)), " per day",
           el("p", {}, pace(answer.predicted_velocity)))),
       el("div", {}, el("dt", {}, "Confidence"),
         el("dd", {}, el("strong", {}, percent(answer.confidence)),
           el("p", {}, certainty(answer))))),
-    above && el("p", { class: "hint" }, `Viral means here: more than ${count(above)} views in the day to come.`));
+    above && el("p", { class: "hint" }, `Viral here means more than ${count(above)} views in the next day.`));
 }
 
-/** The picture in small, or why there is none. */
+/** The thumbnail, or why there is none. */
 export function thumbnail(url, report) {
-  const nothing = el("div", { class: "thumbnail none" }, url ? "not to be had" : "no thumbnail");
+  const nothing = el("div", { class: "thumbnail none" }, url ? "unavailable" : "no thumbnail");
   if (!url || report.state === "failed") return nothing;
   const image = el("img", { class: "thumbnail", src: url, alt: "The video's thumbnail", referrerpolicy: "no-referrer" });
   image.addEventListener("error", () => image.replaceWith(nothing));
@@ -59,12 +59,12 @@ export function thumbnail(url, report) {
 }
 
 function warnings(sentences) {
-  return el("div", { class: "card notices" }, el("h3", {}, "Worth knowing"),
+  return el("div", { class: "card warnings" }, el("h3", {}, "Worth knowing"),
     el("ul", {}, sentences.map((sentence) => el("li", {}, sentence))));
 }
 
-function rests(answer, weightless) {
-  return el("div", { class: "card" }, el("h3", {}, "What it rests on"),
+function basis(answer, weightless) {
+  return el("div", { class: "card" }, el("h3", {}, "What it is based on"),
     el("ul", { class: "modalities" }, Object.entries(answer.modalities).map(([name, report]) =>
       el("li", { class: report.state },
         el("span", { class: "name" }, NAMES[name] ?? name),
@@ -75,24 +75,24 @@ function rests(answer, weightless) {
 function moved({ explanation, viral_score: score }) {
   const { baseline, contributions } = explanation;
   return el("div", { class: "card" }, el("h3", {}, "What moved the score"),
-    el("p", { class: "hint" }, `In percentage points, from ${percent(baseline.viral_score)} for a video about which nothing is known to ${percent(score)} for this one; and in views per day.`),
+    el("p", { class: "hint" }, `In percentage points, from ${percent(baseline.viral_score)} for a video with no information to ${percent(score)} for this one, and in views per day.`),
     bothWays(contributions.map((part) => ({
       label: part.label,
       value: part.viral_score,
-      said: points(part.viral_score),
-      more: `${views(part.predicted_velocity)} a day`,
+      text: points(part.viral_score),
+      more: `${views(part.predicted_velocity)} per day`,
     }))));
 }
 
 function timings(answer, took) {
   const times = answer.timings_ms;
-  const lines = [el("p", { class: "hint" }, `${milliseconds(answer.processing_time_ms)} in the service, ${milliseconds(took)} from click to answer. Model ${answer.model_version}.`)];
+  const lines = [el("p", { class: "hint" }, `${milliseconds(answer.processing_time_ms)} in the service, ${milliseconds(took)} from click to result. Model ${answer.model_version}.`)];
   if (times) {
     const rows = Object.entries(STAGES).filter(([stage]) => stage in times)
-      .map(([stage, label]) => ({ label, value: times[stage], said: milliseconds(times[stage]) }));
+      .map(([stage, label]) => ({ label, value: times[stage], text: milliseconds(times[stage]) }));
     lines.push(oneWay(rows, times.total));
     if (times.cached.length) {
-      lines.push(el("p", { class: "hint" }, `Known already: ${times.cached.map((name) => NAMES[name].toLowerCase()).join(" and ")}.`));
+      lines.push(el("p", { class: "hint" }, `From the cache: ${times.cached.map((name) => NAMES[name].toLowerCase()).join(" and ")}.`));
     }
   }
   return el("details", { class: "card" }, el("summary", {}, el("h3", {}, "Where the time went")), ...lines);
@@ -102,6 +102,6 @@ function asCurl(request, withKey) {
   const command = curlOf(request, new URL("predict", document.baseURI).href, withKey);
   return el("details", { class: "card" }, el("summary", {}, el("h3", {}, "The request as curl")),
     el("div", { class: "curl" },
-      el("pre", { tabindex: "0", role: "region", "aria-label": "The command" }, el("code", {}, command.shown)),
+      el("pre", { tabindex: "0", role: "region", "aria-label": "curl command" }, el("code", {}, command.shown)),
       copyButton(command.text)));
 }

@@ -1,4 +1,4 @@
-// Every call to the service. Whatever goes wrong leaves as a Problem: a kind, and a sentence for a person.
+// Every call to the service. Every failure is a Problem: a kind, and a sentence for the user.
 const KEY = "miles-key";
 const LIMIT_MS = 60_000;
 let rememberedKey = "";
@@ -11,12 +11,12 @@ export class Problem extends Error {
   }
 }
 
-/** Frames without storage keep the key only as long as the page. */
+/** Frames without storage keep the key only while the page is open. */
 export function setKey(key) {
   rememberedKey = key;
   try {
     sessionStorage.setItem(KEY, key);
-  } catch { /* a third party's frame may have no storage; the variable does */ }
+  } catch { /* a third-party frame may have no storage; the variable is enough */ }
 }
 
 export function key() {
@@ -28,12 +28,12 @@ export function key() {
   }
 }
 
-/** One video's answer, with what moved it and where the time went. */
+/** One video's answer, with explanation and timings. */
 export function score(request, signal) {
   return post("predict?timings=1", { ...request, explain: true }, signal);
 }
 
-/** Many videos' answers, each its own or its own problem. */
+/** The answers to several videos, each a score or a problem. */
 export async function scoreEach(videos, signal) {
   return (await post("predict/batch", { videos }, signal)).predictions;
 }
@@ -44,12 +44,12 @@ export async function health() {
     const response = await fetch("health/ready", { cache: "no-store" });
     const body = await response.json();
     return { ...body, ready: response.ok, reached: true };
-  } catch { // no network, or a host's own page while it starts the service
+  } catch { // no network, or the host's own page while the service starts
     return { ready: false, reached: false, status: "unreachable" };
   }
 }
 
-/** The model's account of itself, or null. */
+/** The answer of /model/info, or null. */
 export async function modelInfo() {
   const response = await fetch("model/info");
   return response.ok ? response.json() : null;
@@ -69,8 +69,8 @@ async function post(path, body, signal) {
   } catch (error) {
     if (signal.aborted) throw error;
     throw new Problem("offline", error.name === "TimeoutError"
-      ? "The service did not answer within a minute."
-      : "The service cannot be reached. Is this device online?");
+      ? "The service did not respond within a minute."
+      : "The service cannot be reached. Are you online?");
   }
   const answer = parsed(text);
   if (response.ok && answer) return answer;
@@ -87,7 +87,7 @@ function parsed(text) {
 
 function problemOf(response, body) {
   if (!body) {
-    return new Problem("asleep", "The service is not up yet.", { status: response.status });
+    return new Problem("asleep", "The service is still starting.", { status: response.status });
   }
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
   const details = { errors: body.errors ?? [], retryAfter, status: response.status, instance: body.instance };
@@ -99,12 +99,12 @@ function problemOf(response, body) {
 function sentenceOf(status, body) {
   switch (status) {
     case 401: return ["key", body.detail];
-    case 408: return ["busy", "The connection was too slow for what was sent."];
-    case 413: return ["refused", "That is more than the service takes at once. Try a smaller picture."];
+    case 408: return ["busy", "The upload took too long."];
+    case 413: return ["refused", "The request is too large. Try a smaller image."];
     case 422: return ["fields", body.detail];
-    case 429: return ["busy", "You have asked for as many scores as one visitor may."];
-    case 503: return ["busy", body.type === "about:blank" ? "The service could not score this just now." : "Many people want scores right now."];
-    case 504: return ["refused", "The score took too long. Try again."];
-    default: return ["refused", body.detail ?? body.title ?? `The service answered with status ${status}.`];
+    case 429: return ["busy", "You have reached the rate limit."];
+    case 503: return ["busy", body.type === "about:blank" ? "The service could not score this right now." : "The service is at capacity."];
+    case 504: return ["refused", "Scoring took too long. Try again."];
+    default: return ["refused", body.detail ?? body.title ?? `The service responded with status ${status}.`];
   }
 }

@@ -1,4 +1,4 @@
-// Up to four titles or thumbnails of one video, side by side; everything else is the form's.
+// Compares up to four titles or thumbnails of one video; everything else comes from the form.
 import { announce, el } from "./dom.js";
 import { filesIn } from "./pictures.js";
 import { pictureField } from "./picture-field.js";
@@ -6,8 +6,8 @@ import { thumbnail } from "./answer.js";
 import { verdict } from "./verdict.js";
 import { brief, chance, count, percent } from "./words.js";
 
-const MOST = 4;
-const FEWEST = 2;
+const MAX_VERSIONS = 4;
+const MIN_VERSIONS = 2;
 let made = 0;
 
 export class Comparison {
@@ -23,7 +23,7 @@ export class Comparison {
     this.form = el("form", { novalidate: true, onsubmit: (event) => this.submit(event) },
       el("div", { class: "card intro" },
         el("h2", {}, "Which title, which thumbnail?"),
-        el("p", {}, "Two to four versions of one video. Drop pictures from disk onto them, or several at once anywhere here."),
+        el("p", {}, "Compare two to four versions of one video. Drop an image onto a version, or several images anywhere here."),
         this.facts,
         el("p", { class: "row" }, this.adder,
           el("button", { type: "button", class: "plain", onclick: () => this.fill(example()) }, "Try an example"))),
@@ -35,10 +35,10 @@ export class Comparison {
     panel.append(this.form);
   }
 
-  /** Begin with the form's title and picture, unless the versions have been worked on. */
+  /** Start with the form's title and thumbnail, unless the versions have been edited. */
   open() {
     const { title = "", thumbnail_url: url = "", view_count: views = 0, published_at: since } = this.common();
-    this.facts.textContent = `The rest is as in the form: ${brief(views)} views so far, ${since ? "its age known" : "its age not known"}.`;
+    this.facts.textContent = `Everything else comes from the form: ${brief(views)} views so far, publication time ${since ? "known" : "unknown"}.`;
     if (!this.touched) this.fill([{ title, url }, { title, url }], false);
   }
 
@@ -49,7 +49,7 @@ export class Comparison {
   }
 
   add({ title = "", url = "", note = "" }, focus = false) {
-    if (this.versions.length === MOST) return null;
+    if (this.versions.length === MAX_VERSIONS) return null;
     const version = { result: el("div", { class: "outcome" }), error: el("p", { class: "error", role: "alert" }) };
     version.title = el("input", { maxlength: "500", autocomplete: "off", value: title });
     made += 1;
@@ -85,13 +85,13 @@ export class Comparison {
       version.name = "ABCD"[index];
       version.heading.textContent = `Version ${version.name}`;
       version.remover.setAttribute("aria-label", `Remove version ${version.name}`);
-      version.remover.hidden = this.versions.length <= FEWEST;
+      version.remover.hidden = this.versions.length <= MIN_VERSIONS;
     });
-    this.adder.disabled = this.versions.length === MOST;
+    this.adder.disabled = this.versions.length === MAX_VERSIONS;
     this.forget();
   }
 
-  /** Old scores beside new words would mislead. */
+  /** Clear the scores: they no longer match the versions. */
   forget() {
     this.output.replaceChildren();
     for (const { result, element } of this.versions) {
@@ -109,10 +109,10 @@ export class Comparison {
         leftOut += 1;
         continue;
       }
-      version.awaits = true; // reading a file takes a moment, and the next one must not take this place
+      version.awaits = true; // reading a file takes a moment, and the next file must not take this version
       version.picture.take([file]).finally(() => {
         version.awaits = false;
-        if (leftOut) this.output.replaceChildren(el("p", { class: "error" }, `Four versions are the most; ${leftOut} ${leftOut === 1 ? "picture was" : "pictures were"} left out.`));
+        if (leftOut) this.output.replaceChildren(el("p", { class: "error" }, `At most four versions; ${leftOut} ${leftOut === 1 ? "image was" : "images were"} left out.`));
       });
     }
   }
@@ -121,7 +121,7 @@ export class Comparison {
     event.preventDefault();
     this.forget();
     const nameless = this.versions.filter((version) => !version.title.value.trim());
-    for (const version of this.versions) version.error.textContent = nameless.includes(version) ? "A title is needed." : "";
+    for (const version of this.versions) version.error.textContent = nameless.includes(version) ? "Enter a title." : "";
     if (nameless.length) {
       nameless[0].title.focus();
       return;
@@ -145,7 +145,7 @@ export class Comparison {
         : outcome(answer, url, this.weightless())));
     }
     if (!scored.length) {
-      this.output.replaceChildren(el("p", { class: "error" }, "None of them could be scored."));
+      this.output.replaceChildren(el("p", { class: "error" }, "No version could be scored."));
       return;
     }
     const { winner, title, reasons } = verdict(scored, this.weightless());

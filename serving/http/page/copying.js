@@ -1,12 +1,12 @@
-// Copying to the clipboard, also in frames that may not use its newer interface.
+// Copies to the clipboard, also in frames that may not use the Clipboard API.
 import { announce, el } from "./dom.js";
 
-/** A button that copies `text` and says so. */
+/** A button that copies `text` and confirms it. */
 export function copyButton(text) {
   const button = el("button", { type: "button", class: "plain copy" }, "Copy");
   button.addEventListener("click", async () => {
     const copied = await copy(text);
-    button.textContent = copied ? "Copied" : "Copying is not allowed here";
+    button.textContent = copied ? "Copied" : "Copying is not allowed";
     announce(button.textContent);
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
@@ -17,7 +17,7 @@ async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
-  } catch { // no permission, or no secure context: the old way needs neither
+  } catch { // no permission or no secure context: execCommand needs neither
     const box = el("textarea", { class: "visually-hidden", readonly: true, "aria-hidden": "true" });
     box.value = text;
     document.body.append(box);

@@ -1,8 +1,8 @@
-// A request as the command that a shell would send it with.
-const SHELL_ARGUMENT = 100_000; // Linux takes 131,072 bytes in one argument
+// A request as a curl command.
+const SHELL_ARGUMENT = 100_000; // Linux allows 131,072 bytes per argument
 const SHOWN = 48;
 
-/** `text` runs as it is; `shown` is the same with long pictures left out, and says how much. */
+/** `text` is the complete command; `shown` abbreviates a long data: URL and says by how much. */
 export function curlOf(request, url, withKey) {
   return { text: command(request, url, withKey), shown: command(shortened(request), url, withKey) };
 }
@@ -23,5 +23,5 @@ function shortened(request) {
   const picture = request.thumbnail_url ?? "";
   if (!picture.startsWith("data:") || picture.length <= 2 * SHOWN) return request;
   const left = (picture.length - SHOWN).toLocaleString("en");
-  return { ...request, thumbnail_url: `${picture.slice(0, SHOWN)}\u2026 (${left} more characters, which are copied)` };
+  return { ...request, thumbnail_url: `${picture.slice(0, SHOWN)}\u2026 (${left} more characters are copied)` };
 }

@@ -1,4 +1,4 @@
-// Elements without markup in strings: whatever a user or a server wrote is text, never HTML.
+// Creates elements without HTML strings: what a user or a server wrote stays text.
 const SVG = document.createElementNS.bind(document, "http://www.w3.org/2000/svg");
 
 export const byId = (id) => document.getElementById(id);
@@ -8,12 +8,12 @@ export function el(tag, properties = {}, ...children) {
   return dress(document.createElement(tag), properties, children);
 }
 
-/** The same for a part of a drawing. */
+/** The same for SVG. */
 export function svg(tag, properties = {}, ...children) {
   return dress(SVG(tag), properties, children);
 }
 
-/** Say something to those who hear the page. */
+/** Announce a sentence to screen readers. */
 export function announce(sentence) {
   byId("announce").textContent = sentence;
 }

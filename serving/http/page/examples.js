@@ -1,4 +1,4 @@
-// Invented videos to start from; their thumbnails are painted here, so that nothing is fetched.
+// Made-up example videos; their thumbnails are drawn here, so that nothing is fetched.
 import { drawn } from "./pictures.js";
 
 const WIDTH = 320;
@@ -33,7 +33,7 @@ export const EXAMPLES = [
     paint: sunrise,
   },
   {
-    name: "Little known",
+    name: "Few details",
     fields: { title: "Our first day in the new studio", view_count: 1900, like_count: 240, comment_count: 31 },
   },
 ];
@@ -45,7 +45,7 @@ export const VERSIONS = [
   { title: "How did she do that?! 3 seconds, one fridge, zero shame", paint: sunrise },
 ];
 
-/** A painted thumbnail as a data: URL. */
+/** A drawn thumbnail as a data: URL. */
 export const painted = (paint) => drawn(WIDTH, HEIGHT, paint);
 
 function sky(context, top, bottom) {

@@ -1,9 +1,9 @@
-// The form's fields are the request's fields.
+// The form: its fields are the request's fields.
 import { byId, el } from "./dom.js";
 
 const NUMBERS = /_count$|_seconds$|_rate$|_views$/;
 
-/** What the form says, as a request; what is empty is not sent. */
+/** The form as a request, without its empty fields. */
 export function toRequest(form, thumbnail) {
   const request = {};
   for (const [name, value] of new FormData(form)) {
@@ -15,21 +15,21 @@ export function toRequest(form, thumbnail) {
   return request;
 }
 
-/** Fill the form with an example; what it does not say is empty. */
+/** Fill the form with an example and clear all other fields. */
 export function fill(form, fields, hoursAgo) {
   form.reset();
   for (const [name, value] of Object.entries(fields)) form.elements[name].value = value;
   if (hoursAgo) form.elements.published_at.value = localTime(new Date(Date.now() - hoursAgo * 3_600_000));
 }
 
-/** What the browser itself finds wrong, as the service would say it. */
+/** The errors that the browser finds, in the form of the service's. */
 export function ownErrors(form) {
   return [...form.elements]
     .filter((input) => input.name && !input.validity.valid)
-    .map((input) => ({ field: input.name, message: input.validity.valueMissing ? "A title is needed." : input.validationMessage }));
+    .map((input) => ({ field: input.name, message: input.validity.valueMissing ? "Enter a title." : input.validationMessage }));
 }
 
-/** Put each error beside its field, and return the messages that belong to none. */
+/** Show each error at its field; returns the messages that belong to no field. */
 export function showErrors(form, errors) {
   clearErrors(form);
   const strays = [];
@@ -63,7 +63,7 @@ export function clearErrors(form) {
   form.querySelectorAll("p.error[id]").forEach((message) => message.remove());
 }
 
-/** The columns of an older checkpoint get their fields when it serves. */
+/** Show the fields that only older checkpoints read, if the checkpoint in service reads them. */
 export function offerMore(features) {
   const asked = { share_count: /^share/, save_count: /^save/, completion_rate: /^completion/, creator_avg_views: /^creator/ };
   byId("more").hidden = !features.some(({ name }) => Object.values(asked).some((pattern) => pattern.test(name)));

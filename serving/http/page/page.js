@@ -1,4 +1,4 @@
-// The page: what is clicked goes to the service, and what it says is shown. The other modules each do one part.
+// The page: sends requests to the service and shows the answers. Start reading here.
 import { announce, byId, el } from "./dom.js";
 import { Problem, key, modelInfo, score, scoreEach, setKey } from "./api.js";
 import { answered, invitation } from "./answer.js";
@@ -17,7 +17,7 @@ let model = null;
 let current = new AbortController();
 let onceMore = null;
 
-/** What `ask` returns, or null after saying in `output` why not. A newer question ends an older one. */
+/** The result of `ask`, or null after showing the error in `output`. A newer request cancels an older one. */
 async function answerOf(ask, output, again) {
   current.abort();
   current = new AbortController();
@@ -56,7 +56,7 @@ function explain(problem, output, again) {
   }
   const strays = problem.kind === "fields" && output === result ? showErrors(form, problem.errors) : [problem.message];
   if (problem.kind === "fields" && output === result && !strays.length && problem.errors.length) {
-    output.replaceChildren(failure("Something in the form needs another look.", null));
+    output.replaceChildren(failure("Check the marked fields.", null));
     return;
   }
   output.replaceChildren(failure(strays.join(" ") || problem.message, again, problem.instance));
@@ -64,7 +64,7 @@ function explain(problem, output, again) {
 
 function failure(sentence, again, instance) {
   return el("div", { class: "card failure", role: "alert" }, el("h2", {}, "No score"), el("p", {}, sentence),
-    instance && el("p", { class: "hint" }, `When you report it: ${instance}`),
+    instance && el("p", { class: "hint" }, `Reference: ${instance}`),
     again && el("button", { type: "button", class: "plain", onclick: again }, "Try again"));
 }
 
@@ -95,7 +95,7 @@ function offerExamples() {
   }));
 }
 
-/** The tabs of the WAI-ARIA Authoring Practices: arrows move, and moving chooses. */
+/** Tabs as in the WAI-ARIA Authoring Practices: the arrow keys move, and moving selects. */
 function installTabs(onOpen) {
   const tabs = [byId("tab-score"), byId("tab-compare")];
   const choose = (chosen) => {
@@ -111,7 +111,7 @@ function installTabs(onOpen) {
     tab.addEventListener("keydown", ({ key: pressed }) => {
       const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: -1 }[pressed];
       if (to === undefined) return;
-      const next = tabs.at(to % tabs.length); // -1 is the last one
+      const next = tabs.at(to % tabs.length); // -1 is the last tab
       next.focus();
       choose(next);
     });
@@ -125,7 +125,7 @@ function introduce(health) {
     model = info;
     offerMore(info.features);
     const notes = info.training.provenance.notes ?? [];
-    byId("provenance").textContent = [`It runs on ${info.checkpoint.name}.`, ...notes].join(" ");
+    byId("provenance").textContent = [`Checkpoint: ${info.checkpoint.name}.`, ...notes].join(" ");
   });
 }
 
@@ -148,7 +148,7 @@ const comparison = new Comparison(byId("panel-compare"), {
   example: () => VERSIONS.map(({ title, paint }) => ({ title, url: painted(paint) })),
 });
 installTabs((id) => { if (id === "tab-compare") comparison.open(); });
-for (const kind of ["dragover", "drop"]) { // a picture that misses its place must not replace the page
+for (const kind of ["dragover", "drop"]) { // an image dropped elsewhere must not replace the page
   window.addEventListener(kind, (event) => event.preventDefault());
 }
 untilReady();

@@ -1,12 +1,12 @@
-// Asks until there is an answer: wakes the service, and waits where it says for how long.
+// Retries a request: waits until the service is ready, or as long as Retry-After says.
 import { Problem } from "./api.js";
 import { untilReady } from "./readiness.js";
 
-const TRIES = 5;
-const SHORTEST_WAIT_S = 1;
+const MAX_TRIES = 5;
+const MIN_WAIT_S = 1;
 
 /**
- * What `ask` returns. `onWait(problem, secondsLeft)` is called every second of a wait that the service asked for;
+ * The result of `ask`. `onWait(problem, secondsLeft)` is called every second of a wait that the service asked for;
  * aborting `signal` ends it.
  */
 export async function patiently(ask, signal, onWait) {
@@ -14,7 +14,7 @@ export async function patiently(ask, signal, onWait) {
     try {
       return await ask();
     } catch (problem) {
-      if (!(problem instanceof Problem) || tries === TRIES) throw problem;
+      if (!(problem instanceof Problem) || tries === MAX_TRIES) throw problem;
       if (problem.kind === "asleep") await abortable(untilReady(), signal);
       else if (problem.kind === "busy" && problem.retryAfter) await countDown(problem, signal, onWait);
       else throw problem;
@@ -23,7 +23,7 @@ export async function patiently(ask, signal, onWait) {
 }
 
 async function countDown(problem, signal, onWait) {
-  for (let left = Math.max(problem.retryAfter, SHORTEST_WAIT_S); left > 0; left -= 1) {
+  for (let left = Math.max(problem.retryAfter, MIN_WAIT_S); left > 0; left -= 1) {
     onWait(problem, left);
     await abortable(new Promise((resolve) => setTimeout(resolve, 1000)), signal);
   }

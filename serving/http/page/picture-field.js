@@ -1,16 +1,16 @@
-// A thumbnail: an address, or a picture dropped, pasted or chosen from disk. Shown as soon as it is known.
+// The thumbnail field: a URL, or an image dropped, pasted or chosen from disk, with a preview.
 import { el } from "./dom.js";
 import { filesIn, fromFile } from "./pictures.js";
 
 let fields = 0;
 
-/** `{element, get value, set(url, note), onchange}`; `name` is what the address' input is called in a form. */
+/** `{element, get value, set(url, note), onchange}`; `name` is the form name of the URL input. */
 export function pictureField({ name = null, label = "Thumbnail", onchange = () => {} } = {}) {
   fields += 1;
   const id = `picture-${fields}`;
-  let picture = ""; // from disk or an example; an address that is typed takes its place
+  let picture = ""; // from disk or an example; a typed URL replaces it
   const image = el("img", { alt: "", hidden: true, referrerpolicy: "no-referrer", decoding: "async" });
-  const empty = el("span", { class: "empty" }, "Drop a picture here");
+  const empty = el("span", { class: "empty" }, "Drop an image here");
   const address = el("input", {
     id, name, type: "text", inputmode: "url", autocomplete: "off", spellcheck: "false", "aria-describedby": `${id}-note`,
   });
@@ -20,7 +20,7 @@ export function pictureField({ name = null, label = "Thumbnail", onchange = () =
   const element = el("div", { class: "picture" },
     el("div", { class: "drop" }, image, empty),
     el("div", { class: "picture-inputs" },
-      el("label", { for: id }, label, " ", el("span", { class: "optional" }, "address or file, optional")),
+      el("label", { for: id }, label, " ", el("span", { class: "optional" }, "URL or file, optional")),
       address,
       el("div", { class: "row" }, el("label", { class: "button plain" }, file, "Choose a file"), remove),
       note));
@@ -42,11 +42,11 @@ export function pictureField({ name = null, label = "Thumbnail", onchange = () =
     }
   }
 
-  function set(url, said = "") {
+  function set(url, text = "") {
     const typed = !url.startsWith("data:");
     address.value = typed ? url : "";
     picture = typed ? "" : url;
-    note.textContent = said;
+    note.textContent = text;
     note.classList.remove("error");
     show();
     onchange();
@@ -55,8 +55,8 @@ export function pictureField({ name = null, label = "Thumbnail", onchange = () =
   async function take(files) {
     if (!files.length) return;
     try {
-      const { url, note: said } = await fromFile(files[0]);
-      set(url, said);
+      const { url, note: text } = await fromFile(files[0]);
+      set(url, text);
     } catch (error) {
       note.textContent = error.message;
       note.classList.add("error");
@@ -66,7 +66,7 @@ export function pictureField({ name = null, label = "Thumbnail", onchange = () =
   image.addEventListener("error", () => {
     if (!image.hasAttribute("src")) return;
     isShown(false);
-    note.textContent = "Your browser cannot show this picture; Miles will try all the same.";
+    note.textContent = "Your browser cannot show this image; Miles will try anyway.";
   });
   address.addEventListener("change", () => {
     if (address.value.trim()) picture = "";

@@ -1,4 +1,4 @@
-// Whether the model is awake. While it is not, a message says so, and goes away by itself.
+// Waits until the model is ready, with a banner while it is not.
 import { byId, el } from "./dom.js";
 import { health } from "./api.js";
 import { seconds } from "./words.js";
@@ -7,10 +7,10 @@ const EVERY_MS = 1000;
 let waking = null;
 let listeners = [];
 
-/** Call `listener` with the health of the service each time that it is found ready. */
+/** Call `listener` with the health of the service whenever it becomes ready. */
 export const onReady = (listener) => listeners.push(listener);
 
-/** Resolves when the service can answer; asks again and again until then. */
+/** Resolves when the service is ready; polls until then. */
 export function untilReady() {
   waking ??= wake().finally(() => { waking = null; });
   return waking;
@@ -35,12 +35,12 @@ async function wake() {
 function show(banner, { reached, status }, waited) {
   const failed = reached && status !== "loading";
   const [title, sentence] = !reached
-    ? ["Miles cannot be reached.", "It may be starting, or this device is offline. The page keeps trying."]
+    ? ["Miles cannot be reached.", "It may be starting, or you may be offline. Retrying automatically."]
     : failed
-      ? ["Miles has no model at the moment.", `It says: ${status}. The page keeps trying.`]
-      : ["Miles is waking up.", "The model is being loaded. You can fill in the form meanwhile; this message goes away by itself."];
+      ? ["Miles has no model at the moment.", `Status: ${status}. Retrying automatically.`]
+      : ["Miles is waking up.", "The model is loading. You can fill in the form in the meantime; this message disappears by itself."];
   banner.classList.toggle("bad", failed);
-  if (banner.dataset.title !== title || banner.hidden) { // only what is new is read out
+  if (banner.dataset.title !== title || banner.hidden) { // screen readers read out only what is new
     banner.dataset.title = title;
     banner.replaceChildren(
       el("span", { class: failed ? "mark" : "spinner", "aria-hidden": "true" }, failed ? "!" : ""),

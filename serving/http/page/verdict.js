@@ -1,12 +1,12 @@
-// Which version wins, by how much, and when the difference is nothing.
+// Which version wins, by how much, and when it is a tie.
 import { count, percent, points } from "./words.js";
 
-const A_TIE_BELOW = 0.01; // a percentage point: less than that is no reason to choose
-const EQUAL_BELOW = 0.000_002; // scores come rounded to six decimals
+const TIE_BELOW = 0.01; // less than one percentage point is too small to matter
+const EQUAL_BELOW = 0.000_002; // scores are rounded to six decimals
 
 /**
- * `{winner, title, reasons}` of `entries`, each `{name, title, thumbnail, answer}`; `winner` is null where there is
- * none. `weightless` are the modalities without weight.
+ * `{winner, title, reasons}` of `entries`, each `{name, title, thumbnail, answer}`; `winner` is null if there
+ * is none. `weightless` are the modalities without weight.
  */
 export function verdict(entries, weightless) {
   const ranked = [...entries].sort((one, other) => other.answer.viral_score - one.answer.viral_score);
@@ -22,10 +22,10 @@ export function verdict(entries, weightless) {
   const numbers = `${percent(best.answer.viral_score)} against ${percent(second.answer.viral_score)} for ${second.name}`;
   reasons.unshift(aboutViews(best, entries));
   if (lead < EQUAL_BELOW) {
-    return { winner: null, title: `${best.name} and ${second.name} share the first place with ${percent(best.answer.viral_score)}.`, reasons };
+    return { winner: null, title: `${best.name} and ${second.name} are tied for first place at ${percent(best.answer.viral_score)}.`, reasons };
   }
-  if (lead < A_TIE_BELOW) {
-    reasons.unshift("Less than one percentage point is no reason to choose.");
+  if (lead < TIE_BELOW) {
+    reasons.unshift("A lead of less than one percentage point is too small to matter.");
     return { winner: null, title: `As good as a tie: ${best.name} is ahead by ${points(lead).slice(1)} percentage points, ${numbers}.`, reasons };
   }
   return { winner: best.name, title: `${best.name} wins by ${points(lead).slice(1)} percentage points: ${numbers}.`, reasons };
@@ -35,7 +35,7 @@ function aboutViews(best, entries) {
   const fastest = entries.reduce((one, other) => (other.answer.predicted_velocity > one.answer.predicted_velocity ? other : one));
   const slowest = entries.reduce((one, other) => (other.answer.predicted_velocity < one.answer.predicted_velocity ? other : one));
   const more = Math.round(fastest.answer.predicted_velocity - slowest.answer.predicted_velocity);
-  if (more < 1) return "The views per day to expect are the same.";
+  if (more < 1) return "The expected views per day are the same.";
   const whose = fastest === best ? `${fastest.name} is also expected` : `${fastest.name}, however, is expected`;
   return `${whose} to get the most views: ${count(fastest.answer.predicted_velocity)} per day, ${count(more)} more than ${slowest.name}.`;
 }
@@ -43,9 +43,9 @@ function aboutViews(best, entries) {
 function whyAlike(entries, weightless) {
   const differ = (field) => new Set(entries.map((entry) => entry[field])).size > 1;
   const reasons = [];
-  if (!differ("title") && !differ("thumbnail")) reasons.push("The versions are the same.");
+  if (!differ("title") && !differ("thumbnail")) reasons.push("The versions are identical.");
   if (differ("thumbnail") && weightless.includes("image")) {
-    reasons.push("The thumbnails played no part: this checkpoint gives images no weight.");
+    reasons.push("The thumbnails made no difference: this checkpoint gives images no weight.");
   }
   return reasons;
 }

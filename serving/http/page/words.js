@@ -1,54 +1,54 @@
-// Numbers and states of an answer in words for a person.
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+// The numbers and states of an answer in words.
+const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
 const CHANCES = [
   [0.02, "Very unlikely to go viral"],
   [0.2, "Unlikely to go viral"],
-  [0.45, "Rather not going viral"],
+  [0.45, "Probably won't go viral"],
   [0.55, "Could go either way"],
-  [0.8, "Rather going viral"],
+  [0.8, "Will probably go viral"],
   [0.98, "Likely to go viral"],
   [Infinity, "Very likely to go viral"],
 ];
 
 const IMAGE = {
-  no_thumbnail: "None was given; a neutral picture stands in for it.",
-  no_image_tower: "This checkpoint reads no pictures.",
-  bad_url: "That is no address of a picture; a neutral picture stands in.",
-  forbidden: "Miles may not fetch from that address; a neutral picture stands in.",
-  unreachable: "No picture could be had from that address; a neutral picture stands in.",
-  not_an_image: "What came is no picture that Miles can read; a neutral picture stands in.",
-  too_large: "The picture is too large; a neutral picture stands in.",
+  no_thumbnail: "None was given; a neutral image is used instead.",
+  no_image_tower: "This checkpoint does not use images.",
+  bad_url: "Not a valid image URL; a neutral image is used instead.",
+  forbidden: "Miles may not fetch from that address; a neutral image is used instead.",
+  unreachable: "The image could not be downloaded; a neutral image is used instead.",
+  not_an_image: "Not an image that Miles can read; a neutral image is used instead.",
+  too_large: "The image is too large; a neutral image is used instead.",
 };
 
 const FEATURES = {
-  log_age_hours: "when it went up",
-  log_views_per_hour: "views per hour since then",
+  log_age_hours: "time since publication",
+  log_views_per_hour: "views per hour",
   age_known: "whether its age is known",
-  upload_hour: "the hour it went up",
-  is_weekend: "whether it went up at a weekend",
-  publish_dayofweek: "the weekday it went up",
+  upload_hour: "hour of publication",
+  is_weekend: "weekend or not",
+  publish_dayofweek: "weekday of publication",
   shares: "shares",
   share_rate: "shares per view",
   saves: "saves",
   save_rate: "saves per view",
   engagement_rate: "engagement per view",
-  completion_rate: "how much of it is watched",
+  completion_rate: "completion rate",
   creator_avg_views: "the creator's average views",
 };
 
-export const NAMES = { text: "Words", image: "Thumbnail", scalars: "Numbers" };
+export const NAMES = { text: "Text", image: "Thumbnail", scalars: "Numbers" };
 export const STATES = {
-  used: "used", missing: "missing", failed: "failed", truncated: "used in part", imputed: "filled in",
+  used: "used", missing: "missing", failed: "failed", truncated: "truncated", imputed: "filled in",
 };
 
-/** A probability as a person reads it: two decimals only where they are all there is. */
+/** A probability as a percentage, with two decimals only close to 0 and 100. */
 export function percent(share) {
   const value = share * 100;
-  if (value > 0 && value < 0.01) return "< 0.01 %";
-  if (value < 100 && value > 99.99) return "> 99.99 %";
-  return `${value.toFixed(value < 1 || value > 99 ? 2 : 1)} %`;
+  if (value > 0 && value < 0.01) return "<0.01%";
+  if (value < 100 && value > 99.99) return ">99.99%";
+  return `${value.toFixed(value < 1 || value > 99 ? 2 : 1)}%`;
 }
 
 /** A difference of probabilities, with its sign. */
@@ -59,9 +59,9 @@ export function points(difference) {
   return `${difference < 0 ? "\u2212" : "+"}${value.toFixed(digits)}`;
 }
 
-export const count = (number) => whole.format(number);
+export const count = (number) => integer.format(number);
 export const brief = (number) => compact.format(number);
-export const milliseconds = (number) => `${number < 10 ? number.toFixed(1) : whole.format(number)} ms`;
+export const milliseconds = (number) => `${number < 10 ? number.toFixed(1) : integer.format(number)} ms`;
 export const chance = (score) => CHANCES.find(([below]) => score < below)[1];
 
 /** Signed views per day, short. */
@@ -70,30 +70,30 @@ export function views(difference) {
   return `${difference < 0 ? "\u2212" : "+"}${compact.format(Math.abs(difference))}`;
 }
 
-/** What so many views per day are like. */
+/** Views per day in more familiar units. */
 export function pace(perDay) {
-  if (perDay < 1) return "Hardly anybody would see it.";
+  if (perDay < 1) return "Hardly anyone would see it.";
   const hour = perDay / 24;
   const often = hour >= 60 ? `about ${brief(hour / 60)} a minute`
     : hour >= 1 ? `about ${brief(hour)} an hour` : `one every ${brief(1 / hour)} hours`;
-  return `${often[0].toUpperCase()}${often.slice(1)}; ${brief(perDay * 7)} in a week if it keeps up.`;
+  return `${often[0].toUpperCase()}${often.slice(1)}; ${brief(perDay * 7)} in a week at this rate.`;
 }
 
-/** What the confidence is confidence in. */
-export const certainty = ({ viral_score: score }) => `That it ${score < 0.5 ? "will not" : "will"} go viral.`;
+/** What the confidence refers to. */
+export const certainty = ({ viral_score: score }) => `That it ${score < 0.5 ? "won't" : "will"} go viral.`;
 
-/** What became of one modality, as a sentence; `weightless` are those that the checkpoint gives no weight. */
+/** How one modality was used, as a sentence; `weightless` are those to which the checkpoint gives no weight. */
 export function account(name, { state, reason }, weightless = []) {
   if (state === "used" && weightless.includes(name)) {
-    return "Looked at, but this checkpoint gives it no weight: any other would score the same.";
+    return "This checkpoint gives it no weight, so it does not change the score.";
   }
   if (state === "used") {
-    return { text: "Read to the end.", image: "Looked at.", scalars: "All known." }[name] ?? "Used.";
+    return { text: "Read in full.", image: "Used.", scalars: "All known." }[name] ?? "Used.";
   }
-  if (state === "truncated") return `Too long to be read to the end: ${reason}.`;
-  if (state === "imputed") return `Not said: ${reason.split(", ").map((feature) => FEATURES[feature] ?? feature).join(", ")}. The average of the training videos stands in.`;
+  if (state === "truncated") return `Too long: ${reason}.`;
+  if (state === "imputed") return `Unknown: ${reason.split(", ").map((feature) => FEATURES[feature] ?? feature).join(", ")}. The average of the training data is used instead.`;
   return IMAGE[reason] ?? `${STATES[state] ?? state}: ${reason}.`;
 }
 
-/** Seconds as a person says them. */
+/** A number of seconds in words. */
 export const seconds = (number) => (number === 1 ? "1 second" : `${number} seconds`);
