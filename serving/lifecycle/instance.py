@@ -23,7 +23,7 @@ import structlog
 from preprocessing.thumbnails.cache import ThumbnailCache
 from serving.lifecycle.compile_process import compile_in_process
 from serving.lifecycle.golden import check_golden_answers
-from serving.lifecycle.loading import EngineFactory, NotCompiledError, in_process_engine, load_model
+from serving.lifecycle.loading import EngineFactory, NotCompiledError, load_model
 from serving.lifecycle.supervision import Supervisor
 from serving.scoring.cache import VectorCache
 from serving.scoring.model import LoadedModel
@@ -135,7 +135,7 @@ async def _load(
 ) -> LoadedModel:
     """The model, loaded in the thread that will run it; a checkpoint without a bundle is compiled first."""
     loop = asyncio.get_running_loop()
-    load = partial(load_and_check, settings, engine_factory)
+    load = partial(_load_and_check, settings, engine_factory)
     try:
         return await loop.run_in_executor(forward, load)
     except NotCompiledError as exc:
@@ -143,7 +143,7 @@ async def _load(
         return await loop.run_in_executor(forward, load)
 
 
-def load_and_check(settings: Settings, engine_factory: EngineFactory = in_process_engine) -> LoadedModel:
+def _load_and_check(settings: Settings, engine_factory: EngineFactory) -> LoadedModel:
     """The model of `settings`, with its golden answers reproduced. Call it in the engine's thread."""
     model = load_model(settings, engine_factory)
     golden = check_golden_answers(model)

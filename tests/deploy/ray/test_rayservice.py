@@ -18,7 +18,7 @@ TEMPLATES = {"head": CLUSTER["headGroupSpec"]["template"], "worker": WORKERS["te
 
 
 def test_what_it_serves_is_serve_yaml_s() -> None:
-    """But for the address of the proxy, which is the pod's, and the checkpoint, which is the image's."""
+    """Except the proxy's address, which is the pod's, and the checkpoint, which is the image's."""
     embedded = yaml.safe_load(SERVICE["spec"]["serveConfigV2"])
     assert embedded["http_options"].pop("host") == "0.0.0.0"
     (deployment,) = embedded["applications"][0]["deployments"]
@@ -28,13 +28,13 @@ def test_what_it_serves_is_serve_yaml_s() -> None:
 
 
 def test_its_ray_is_the_one_that_is_pinned() -> None:
-    """The operator and the image speak of one version."""
+    """The operator and the image have one version."""
     (pin,) = (pin for pin in pins(ROOT / "requirements/scale.txt") if pin.startswith("ray["))
     assert CLUSTER["rayVersion"] == pin.partition("==")[2]
 
 
 def test_the_fewest_replicas_have_room() -> None:
-    """In the workers alone; the head runs none."""
+    """In the workers only; the head runs none."""
     deployment = SERVE["applications"][0]["deployments"][0]
     cores = int(TEMPLATES["worker"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
     each = deployment["ray_actor_options"]["num_cpus"]
@@ -60,7 +60,7 @@ def test_a_pod_is_one_and_may_do_as_little_as_the_plain_one(name: str) -> None:
 
 
 def test_ray_s_own_ports_are_for_its_pods() -> None:
-    """Whoever else comes in is named, and gets to the proxy, the operator to the dashboard besides."""
+    """Other sources are named: they reach the proxy, and the operator the dashboard."""
     kubernetes_validate.validate(POLICY, NEWEST, strict=True)
     own, *others = POLICY["spec"]["ingress"]
     selector = POLICY["spec"]["podSelector"]
@@ -71,7 +71,7 @@ def test_ray_s_own_ports_are_for_its_pods() -> None:
 
 
 def test_its_pods_get_out_to_each_other_and_where_plain_miles_gets() -> None:
-    """Name servers, and on 80 and 443 the addresses that the fetcher itself would dial."""
+    """Name servers, and on 80 and 443 the addresses that the fetcher allows."""
     path = ROOT / "deploy/kubernetes/base/network.yaml"
     plain = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["egress"]
     own = {"to": [{"podSelector": POLICY["spec"]["podSelector"]}]}
