@@ -1,7 +1,7 @@
-"""Cores of its own for each scoring process of a machine: what stands beside it cannot take its turn.
+"""Binds each scoring process of a machine to cores of its own.
 
-Ray counts cores and binds nobody to any. A process that sees 64 cores starts 64 decoders, however few it was
-given.
+Ray counts cores but does not bind processes to them, and a process that sees 64 cores would start 64
+decoders.
 """
 
 import fcntl
@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 def take_cores(count: int, folder: Path | None = None) -> list[int]:
-    """Bind this thread, and what it starts from now on, to `count` cores that nobody else took so.
+    """Bind this thread, and threads and processes that it starts, to `count` cores, and return them.
 
-    They are free again when the process ends. Where too few are free, as while a replica replaces another
-    one, some are shared. Returns them.
+    Other processes that call this get other cores until this one ends. If too few are free, as while one
+    replica replaces another, some are shared.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"miles-cores-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -25,22 +25,22 @@ def take_cores(count: int, folder: Path | None = None) -> list[int]:
 
 
 def chosen_cores(count: int, allowed: Sequence[int], folder: Path) -> list[int]:
-    """`count` neighbours of the `allowed` cores, or as many as there are; `folder` holds who has which."""
+    """Up to `count` neighbouring cores of `allowed`; locks in `folder` record which are taken."""
     count = min(count, len(allowed))
     groups = [list(allowed[first : first + count]) for first in range(0, len(allowed) - count + 1, count)]
     with (folder / "choosing").open("w") as choosing:
-        fcntl.flock(choosing, fcntl.LOCK_EX)  # else two that begin at once may each have half of a group
+        fcntl.flock(choosing, fcntl.LOCK_EX)  # or two processes could each lock half of a group
         for group in groups:
             if _take([folder / str(core) for core in group]):
                 return group
     return groups[os.getpid() % len(groups)]
 
 
-_held: list[int] = []  # a lock lasts as long as its file is open: to the end of the process
+_held: list[int] = []  # open files keep their locks until the process ends
 
 
 def _take(paths: Sequence[Path]) -> bool:
-    """Lock all of these files, or none."""
+    """Lock all of these files or none."""
     opened = [os.open(path, os.O_WRONLY | os.O_CREAT, 0o600) for path in paths]
     try:
         for file in opened:

@@ -1,7 +1,4 @@
-"""CLI: the app's OpenAPI document as clients/openapi.json, which clients are generated from.
-
-python -m deploy.openapi
-"""
+"""Writes the app's OpenAPI document to clients/openapi.json: python -m deploy.openapi."""
 
 import json
 from pathlib import Path
@@ -13,7 +10,7 @@ PATH = Path(__file__).parent.parent / "clients" / "openapi.json"
 
 
 def document() -> str:
-    """The document as the file holds it; no setting changes it."""
+    """The document as the file holds it, with default settings."""
     return json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,1 +1,1 @@
-"""`make demo`: the service, a database and the scraper's step together, on example rows."""
+"""`make demo`: the service, a database, the web page and the scoring script together, on example rows."""

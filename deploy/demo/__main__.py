@@ -1,7 +1,7 @@
-"""Everything at once: service, database, web page, and the scraper's step on 22 invented videos.
+"""Runs the service, a database and the web page, and scores 22 invented videos.
 
 make demo                       until Ctrl-C
-make demo ARGS=--once           score, print, and end
+make demo ARGS=--once           score, print and exit
 make demo ARGS=--without-page   no web page
 """
 
@@ -38,18 +38,18 @@ class Interrupted(BaseException):
 
 
 def say(sentence: str) -> None:
-    """A line for the person who waits."""
+    """Print progress."""
     print(f"demo: {sentence}", flush=True)
 
 
 def postgres_programs() -> Path:
-    """PostgreSQL's programs, installed first where that can be done; raises `DemoError` elsewhere."""
+    """The folder of PostgreSQL's programs, installed by root with apt-get if missing. Raises `DemoError`."""
     found = find_programs()
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         say("installing PostgreSQL with apt-get")
         for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", "postgresql"]):
             subprocess.run(  # noqa: S603  a list, no shell
-                ["apt-get", *words],  # noqa: S607  whichever root's PATH has
+                ["apt-get", *words],  # noqa: S607  found in root's PATH
                 env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -57,12 +57,12 @@ def postgres_programs() -> Path:
             )
         found = find_programs()
     if found is None:
-        raise DemoError("PostgreSQL is missing: install it (Debian and Ubuntu: apt-get install postgresql)")
+        raise DemoError("PostgreSQL is not installed (on Debian and Ubuntu: apt-get install postgresql)")
     return found
 
 
 def start_service(stack: ExitStack, folder: Path, origin_port: int) -> tuple[Part, str]:
-    """The service, ready, and its address."""
+    """Start the service and wait until it is ready; its process and address."""
     port = free_port(int(os.environ.get("PORT") or os.environ.get("MILES_PORT") or 7860))
     url = f"http://127.0.0.1:{port}"
     settings = {
@@ -78,10 +78,10 @@ def start_service(stack: ExitStack, folder: Path, origin_port: int) -> tuple[Par
 
 
 def start_page(stack: ExitStack, folder: Path, port: int, service: str) -> Part | None:
-    """The web page, or None where it cannot be had, which is said and no reason to stop."""
+    """Start the web page; None, with the reason printed, if it cannot be built."""
     node = site.find_node()
     if node is None:
-        say(f"no web page: it needs Node.js {site.OLDEST_NODE} or newer, see https://nodejs.org")
+        say(f"no web page: it needs Node.js {site.MIN_NODE} or newer, see https://nodejs.org")
         return None
     try:
         say("building the web page (the first time takes a minute)")
@@ -95,7 +95,7 @@ def start_page(stack: ExitStack, folder: Path, port: int, service: str) -> Part 
 
 
 def fill(database: Database) -> int:
-    """The scraper's table with the examples in it; how many they are."""
+    """Create the scraper's table and insert the examples; the number of rows."""
     with EXAMPLES.open(encoding="utf-8", newline="") as opened:
         rows = [{name: cell or None for name, cell in row.items()} for row in csv.DictReader(opened)]
     columns = list(rows[0])
@@ -109,7 +109,7 @@ def fill(database: Database) -> int:
 
 
 def score(database: Database, service: str) -> None:
-    """The scraper's step, as the scraper runs it."""
+    """Run clients/trigger_inference.py as the scraper does. Raises `DemoError`."""
     command = [sys.executable, str(CLIENTS / "trigger_inference.py")]
     settings = {"DATABASE_URL": database.url, "INFERENCE_API_URL": service}
     done = subprocess.run(command, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
@@ -118,7 +118,7 @@ def score(database: Database, service: str) -> None:
 
 
 def print_scores(database: Database) -> None:
-    """What is in the table now, the most promising first."""
+    """Print the table, highest scores first."""
     with psycopg.connect(database.url) as connection:
         rows = connection.execute(
             "SELECT miles_score, predicted_velocity, view_count, title FROM candidates "
@@ -131,21 +131,21 @@ def print_scores(database: Database) -> None:
 
 
 def wait(parts: Sequence[Part]) -> None:
-    """Until the demo is interrupted; raises `DemoError` when one of its parts ends by itself."""
+    """Wait for an interruption. Raises `DemoError` if one of the processes ends."""
     while True:
         for part in parts:
             if part.process.poll() is not None:
-                raise DemoError(f"{part.name} has ended:\n{part.last_lines()}")
+                raise DemoError(f"{part.name} ended unexpectedly:\n{part.last_lines()}")
         time.sleep(0.5)
 
 
 def run(stack: ExitStack, options: argparse.Namespace) -> None:
-    """Start, score, print, say where to look, and stay."""
+    """Start everything, score, print, and wait."""
     programs = postgres_programs()
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-demo-")))
     page_port = free_port(3000)
     service, url = start_service(stack, folder, page_port)
-    say("starting a PostgreSQL of its own")
+    say("starting a temporary PostgreSQL server")
     database = stack.enter_context(started_database(programs))
     page = None if options.without_page else start_page(stack, folder, page_port, url)
     count = fill(database)
@@ -154,20 +154,20 @@ def run(stack: ExitStack, options: argparse.Namespace) -> None:
     print_scores(database)
     if options.once:
         return
-    say(f"look at      {url}/  in a browser, and {url}/docs")
+    say(f"service      {url}/ in a browser, API reference at {url}/docs")
     if page:
-        say(f"the web page http://localhost:{page_port}/")
-    say(f"the table    psql {database.url} -c 'table candidates'")
-    say("Ctrl-C ends all of it, database included")
+        say(f"web page     http://localhost:{page_port}/")
+    say(f"table        psql {database.url} -c 'table candidates'")
+    say("press Ctrl-C to stop everything and delete the database")
     wait([service, *([page] if page else [])])
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run as told; the exit code: 0 when it was ended, 1 when something is missing or failed."""
+    """Run the demo; exit code 0 after Ctrl-C, 1 if something is missing or failed."""
     parser = argparse.ArgumentParser(
         prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--once", action="store_true", help="end after the scores are printed")
+    parser.add_argument("--once", action="store_true", help="exit after the scores are printed")
     parser.add_argument("--without-page", action="store_true", help="do not build and start the web page")
     options = parser.parse_args(words)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -176,7 +176,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             run(stack, options)
     except Interrupted:
-        say("ended")
+        say("stopped")
     except (DemoError, DatabaseError) as exc:
         print(f"demo: {exc}", file=sys.stderr)
         return 1
@@ -185,7 +185,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parts are ended in order, once
+        signal.signal(number, signal.SIG_IGN)  # stop the processes in order, and only once
     raise Interrupted
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own, in a folder that is gone afterwards; it knows nothing of Miles."""
+"""A temporary PostgreSQL server, whose folder is deleted afterwards."""
 
 import os
 import pwd
@@ -23,7 +23,7 @@ DEBIAN_FOLDERS = "usr/lib/postgresql/*/bin"
 
 
 class DatabaseError(Exception):
-    """PostgreSQL cannot be had or does not start; the text says what to do."""
+    """PostgreSQL does not start."""
 
 
 @dataclass
@@ -37,9 +37,9 @@ class Database:
 
 @contextmanager
 def started_database(programs: Path) -> Iterator[Database]:
-    """A server of the programs in this folder, on a free port of 127.0.0.1 and behind a password of its own.
+    """A server on a free port of 127.0.0.1, with a random password. Raises `DatabaseError`.
 
-    PostgreSQL refuses to run as root, so root starts it as the user that Debian's package brings, or nobody.
+    PostgreSQL refuses to run as root, so root starts it as the user postgres, or else nobody.
     """
     folder = Path(tempfile.mkdtemp(prefix="miles-postgres-"))
     try:
@@ -60,7 +60,7 @@ def _running(programs: Path, folder: Path) -> Iterator[Database]:
             shutil.chown(path, owner)
     _initialise(programs, folder, secret, owner)
     options = ["-D", f"{folder}/data", "-k", str(folder), "-p", str(port), "-h", "127.0.0.1"]
-    # Nothing here outlives the folder, so nothing has to reach the disk.
+    # The data is temporary, so it need not reach the disk.
     fleeting = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  a list, no shell
@@ -70,7 +70,7 @@ def _running(programs: Path, folder: Path) -> Iterator[Database]:
             stdout=log,
             stderr=log,
             cwd=folder,
-            start_new_session=True,  # Ctrl-C is for whoever started it, who then stops it in turn
+            start_new_session=True,  # Ctrl-C must not reach it: the demo stops it in order
         )
     url = f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"
     try:
@@ -81,16 +81,16 @@ def _running(programs: Path, folder: Path) -> Iterator[Database]:
 
 
 def find_programs() -> Path | None:
-    """The folder of PostgreSQL's programs: on PATH, or Debian's newest; None where there is none."""
+    """The folder of PostgreSQL's programs: the one on PATH, or Debian's newest; None without one."""
     on_path = shutil.which("initdb")
     if on_path:
-        return Path(on_path).resolve().parent  # a link may lie apart from its neighbours
+        return Path(on_path).resolve().parent  # PATH may contain only a link to it
     found = [path.parent for path in Path("/").glob(f"{DEBIAN_FOLDERS}/initdb")]
     return max(found, key=lambda folder: int(folder.parent.name), default=None)
 
 
 def _owner() -> str | None:
-    """The user to become: None for oneself."""
+    """The user to run as; None for the current one."""
     if os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -121,16 +121,16 @@ def _wait(url: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
         else:
             return
-    raise DatabaseError(f"PostgreSQL does not start: {(folder / 'log').read_text()[-500:]}")
+    raise DatabaseError(f"PostgreSQL cannot start: {(folder / 'log').read_text()[-500:]}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: clients are sent away
+        process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown, which disconnects clients
     try:
         process.wait(STOP_LIMIT_S)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGQUIT)  # at once, its own children included
+        process.send_signal(signal.SIGQUIT)  # immediate shutdown, including its child processes
         process.wait()
 
 

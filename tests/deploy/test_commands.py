@@ -35,7 +35,7 @@ RUN = {
     SERVE: "",  # the fixture `served` runs it
     "make doctor": "make serve can run here.",
     "curl localhost:7860/predict": '"viral_score"',
-    DRY_RUN: "would go to the Space OWNER/SPACE; nothing was sent",
+    DRY_RUN: "would be uploaded to the Space OWNER/SPACE; nothing was sent",
 }
 
 # These tools print their help: the subcommand and its options exist in the version that is pinned.
