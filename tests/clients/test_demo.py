@@ -68,7 +68,7 @@ def test_ctrl_c_ends_service_database_and_page(tiny_bundle: Path) -> None:
             said = read_until(process, "Ctrl-C")
             service, page, table = (
                 re.search(pattern, said)
-                for pattern in (r"look at +(\S+)", r"web page (http\S+)", r"psql (postgresql:\S+)")
+                for pattern in (r"service +(http\S+)", r"web page +(http\S+)", r"psql (postgresql:\S+)")
             )
             assert service is not None, said
             assert page is not None, said
@@ -105,5 +105,5 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "demo: PostgreSQL is missing: install it (Debian and Ubuntu: apt-get install postgresql)\n"
+        "demo: PostgreSQL is not installed (on Debian and Ubuntu: apt-get install postgresql)\n"
     )
