@@ -1,15 +1,14 @@
 """Builds the image and tries it: read-only root, uid 1000, no capabilities, an unwritable HOME.
 
-    python -m tests.container                      with docker, podman or buildah, the first that works here
+    python -m tests.container                      with the first of docker, podman and buildah that works
     python -m tests.container --engine podman
     python -m tests.container --no-build --image miles
-    python -m tests.container --with ray             and the image that has Ray beside Miles
+    python -m tests.container --with ray             also the image with Ray
     BUILD_FLAGS="--pull" python -m tests.container   more flags for the build, separated by spaces
 
-It waits until the service is ready, runs the image's own HEALTHCHECK, asks for a prediction, looks at who
-runs and what can be written, sends SIGTERM and wants exit status 0. No container is left; the image stays.
-`tests/container/buildah.py` says what a trial with buildah does not enforce, `tests/container/ray.py` what
-is tried of Ray.
+Waits until the service is ready, runs the image's HEALTHCHECK, requests a prediction, checks the user and the
+read-only folders, sends SIGTERM and expects exit status 0. The container is removed, the image is kept. See
+`tests/container/buildah.py` for what buildah cannot enforce, and `tests/container/ray.py` for Ray.
 """
 
 import argparse
@@ -22,9 +21,8 @@ from dataclasses import dataclass
 from urllib.error import HTTPError
 
 from tests.container.buildah import Buildah
-from tests.container.commands import ContainerError, attempt
 from tests.container.docker import Docker
-from tests.container.engine import Engine
+from tests.container.engine import ContainerError, Engine, attempt
 from tests.container.ray import try_ray
 from tests.container.trial import try_image
 
@@ -70,7 +68,7 @@ def holds(image: Image, engine_name: str | None, build: bool) -> bool:
         image.trial(engine)
     except (ContainerError, HTTPError, KeyError) as exc:
         log = engine.log()[-4000:]
-        print(f"container: {exc}\n--- the service's log, its end:\n{log}", file=sys.stderr)
+        print(f"container: {exc}\n--- end of the service's log:\n{log}", file=sys.stderr)
         return False
     finally:
         engine.remove()
@@ -86,10 +84,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--engine", choices=["docker", "podman", "buildah"], default=os.environ.get("ENGINE"))
     parser.add_argument("--image", default="miles")
-    parser.add_argument("--no-build", action="store_true", help="try the image, or images, as they are")
-    parser.add_argument(
-        "--with", choices=["ray"], dest="beside", help="then IMAGE-ray, which has Ray beside Miles"
-    )
+    parser.add_argument("--no-build", action="store_true", help="test the existing image")
+    parser.add_argument("--with", choices=["ray"], dest="beside", help="also test IMAGE-ray, which adds Ray")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that we clean up
     label = ["--build-arg", f"REVISION={revision()}"]

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tests.container.commands import COMMAND_SECONDS, attempt, run, succeeds
-from tests.container.engine import BUILD_SECONDS, Start
+from tests.container.engine import BUILD_SECONDS, COMMAND_SECONDS, Start, attempt, run, succeeds
 
 # Runs as root in fresh namespaces; what it mounts vanishes with them. chroot gives up root, and with it every
 # capability, before the image's program starts.

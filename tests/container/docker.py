@@ -5,8 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from tests.container.commands import COMMAND_SECONDS, attempt, run, succeeds
-from tests.container.engine import BUILD_SECONDS, Start
+from tests.container.engine import BUILD_SECONDS, COMMAND_SECONDS, Start, attempt, run, succeeds
 
 
 class Docker:

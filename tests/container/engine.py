@@ -1,5 +1,6 @@
-"""What the trial needs of a container engine."""
+"""What the trial needs from a container engine, and how its commands are run."""
 
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from typing import Protocol
 
 HOME = "/nonexistent"
 BUILD_SECONDS = 3600
+COMMAND_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,46 @@ class Engine(Protocol):
 
     def remove(self) -> None:
         """Remove the container, whatever state it is in."""
+
+
+class ContainerError(Exception):
+    """A command of an engine failed; the message has the command and its output."""
+
+
+def attempt(
+    command: Sequence[str], seconds: float = COMMAND_SECONDS, shown: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run `command`, whatever its exit status; raises `ContainerError` when it takes too long.
+
+    Its output is kept, or goes to the terminal when `shown`.
+    """
+    pipe = None if shown else subprocess.PIPE
+    try:
+        return subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise ContainerError(f"{shlex.join(command)}: not done after {seconds:.0f} s") from exc
+
+
+def run(command: Sequence[str], seconds: float = COMMAND_SECONDS, shown: bool = False) -> str:
+    """What `command` prints (on the terminal when `shown`); raises `ContainerError` when it fails."""
+    done = attempt(command, seconds, shown)
+    if done.returncode:
+        said = f"\n{done.stderr.strip()}" if done.stderr else ""
+        raise ContainerError(f"{shlex.join(command)}: exit status {done.returncode}{said}")
+    return done.stdout or ""
+
+
+def succeeds(command: Sequence[str]) -> bool:
+    """Whether `command` is there and ends with exit status 0."""
+    try:
+        return attempt(command, seconds=20).returncode == 0
+    except (FileNotFoundError, ContainerError):
+        return False

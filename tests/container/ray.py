@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.container.buildah import free_port
-from tests.container.commands import ContainerError
-from tests.container.engine import Engine, Start
+from tests.container.engine import ContainerError, Engine, Start
 from tests.container.trial import READY_SECONDS, VIDEO, check_process, expect, in_words, inside, say
 
 MANIFEST = Path(__file__).parents[2] / "deploy" / "ray" / "rayservice.yaml"

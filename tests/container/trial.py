@@ -6,8 +6,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from tests.container.commands import ContainerError
-from tests.container.engine import HOME, Engine, Start
+from tests.container.engine import HOME, ContainerError, Engine, Start
 
 READY_SECONDS = 180
 STOP_SECONDS = 30
