@@ -30,7 +30,7 @@ from serving.lifecycle.predictor import Predictor
 from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import FASTAPI_OFF
-from serving.process.server import run
+from serving.process.server import main
 from serving.scoring.admission import Admission
 from serving.settings import Settings
 
@@ -146,4 +146,4 @@ def create_app(
 
 
 if __name__ == "__main__":
-    sys.exit(run(create_app))
+    sys.exit(main(create_app))

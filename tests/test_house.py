@@ -31,6 +31,7 @@ TREE = [
         "LICENSE",
         "Makefile",
         "app.py",
+        "miles",
     ],
     *["requirements/constraints.txt", "requirements.txt", "requirements/serve.txt", "requirements/dev.txt"],
     *["pyproject.toml", "models/bert-base-uncased/vocab.txt"],

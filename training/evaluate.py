@@ -157,9 +157,7 @@ def print_intervals(title: str, intervals: dict[str, Interval]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; the exit status is 1 after an error, which goes to stderr in one line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="./miles evaluate", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
     parser.add_argument("--cache", type=Path, help="a folder for the vectors, to measure again faster")

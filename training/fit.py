@@ -158,9 +158,7 @@ def _print_problems(images: ImageEmbeddings | None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Fit and write; the exit status is 1 after an error, which goes to stderr without a traceback."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.fit", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="./miles train", description=(__doc__ or "").split("\n")[0])
     add_data_options(parser)
     add_fit_options(parser)
     options = parser.parse_args(arguments)

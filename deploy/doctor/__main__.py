@@ -139,7 +139,7 @@ def settings() -> Finding:
     try:
         Settings.from_environment()
     except SettingsError as exc:
-        return Finding("Settings", FAULT, str(exc), "DEPLOYMENT_GUIDE.md lists every setting")
+        return Finding("Settings", FAULT, str(exc), "docs/settings.md lists every setting")
     return Finding("Settings", OK, says)
 
 
@@ -200,7 +200,7 @@ def report(findings: Sequence[Finding]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Print the findings; 0 if `make serve` can run."""
     parser = argparse.ArgumentParser(
-        prog="make doctor", description="Reports what this machine has for Miles and what is missing."
+        prog="./miles doctor", description="Reports what this machine has for Miles and what is missing."
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(arguments)

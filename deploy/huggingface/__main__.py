@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.huggingface", description="Uploads the last commit to a Hugging Face Space."
+        prog="./miles upload-space", description="Uploads the last commit to a Hugging Face Space."
     )
     parser.add_argument("space", metavar="OWNER/SPACE")
     parser.add_argument("--dry-run", action="store_true", help="list the files and upload nothing")

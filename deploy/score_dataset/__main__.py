@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.score_dataset",
+        prog="./miles score-dataset",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -218,7 +218,7 @@ def summary(bundle: Bundle) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Compile; exit status 1 after an error, which is one line on stderr."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.compile",
+        prog="./miles compile",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

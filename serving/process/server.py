@@ -6,6 +6,7 @@ use; 2 for invalid settings; 128 + n if a second signal n interrupted requests i
 line on standard error.
 """
 
+import argparse
 import asyncio
 import logging
 import os
@@ -31,6 +32,16 @@ GRACE_S = 22  # time for requests in flight to finish after SIGTERM; longer than
 LAST_RESORT_S = 24  # then the process exits even if something hangs; supervisors kill after 30 s
 DESCRIPTORS = 65_536
 log = structlog.get_logger()
+
+
+def main(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int:
+    """The command line, which takes no arguments but --help; the process's exit code."""
+    argparse.ArgumentParser(
+        prog="./miles serve",
+        description="Starts the service. Its settings are environment variables, such as MILES_PORT=8000; "
+        "docs/settings.md lists them. Ctrl-C or SIGTERM stops it.",
+    ).parse_args()
+    return run(create_app)
 
 
 def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int:

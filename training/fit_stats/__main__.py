@@ -207,7 +207,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m training.fit_stats",
+        prog="./miles fit-stats",
         description="Write the feature statistics that an older checkpoint lacks, from its training data.",
     )
     parser.add_argument("training", type=Path, metavar="TRAINING.csv", help="a CSV, CSV.gz or Parquet file")

@@ -1,0 +1,63 @@
+"""./miles, the command that users type: every command answers, from any directory, without .venv on PATH."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.support.process import LIMIT_S
+from tests.support.service import ROOT
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+USAGE = (ROOT / "miles").read_text(encoding="utf-8").partition("\nEND\n")[0].partition("'END'")[2]
+COMMANDS = re.findall(r"^  ([a-z-]+) +[a-z]", USAGE, re.MULTILINE)
+
+
+def miles(*words: str, root: Path = ROOT, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """./miles with a PATH that knows no virtual environment."""
+    return subprocess.run(
+        [str(root / "miles"), *words],
+        cwd=cwd,
+        env={"PATH": PATH},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+def test_every_command_explains_itself_from_any_directory(tmp_path: Path) -> None:
+    """`./miles COMMAND --help` prints usage and runs nothing."""
+    assert len(COMMANDS) > 10
+    failures = {}
+    for command in COMMANDS:
+        done = miles(command, "--help", cwd=tmp_path)
+        if done.returncode != 0 or "usage" not in done.stdout.lower():
+            failures[command] = done.stdout + done.stderr
+    assert failures == {}
+
+
+def test_help_lists_every_command() -> None:
+    """`./miles --help` is the list, and an unknown command is refused with the way to it."""
+    assert all(f"  {command} " in miles("--help").stdout for command in COMMANDS)
+    done = miles("tran")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "./miles: unknown command 'tran'; ./miles --help lists the commands\n",
+    )
+
+
+def test_relative_paths_are_the_callers(tmp_path: Path) -> None:
+    """A file is looked up in the directory that the command was typed in."""
+    (tmp_path / "videos.csv").write_text("headline\nx\n")
+    done = miles("score", "videos.csv", cwd=tmp_path)
+    assert "no column `title`" in done.stderr, done.stderr
+
+
+def test_without_an_environment_the_next_step_is_named(tmp_path: Path) -> None:
+    """Before `make setup` a command says so in one line."""
+    shutil.copy(ROOT / "miles", tmp_path)
+    done = miles("train", root=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "make setup" in done.stderr
