@@ -44,6 +44,6 @@ def test_every_link_leads_somewhere(document: str) -> None:
 def test_a_broken_link_is_found() -> None:
     """A file and a heading that do not exist are told; those that exist are not."""
     assert leads_nowhere("README.md", "NO_SUCH_GUIDE.md")
-    assert leads_nowhere("README.md", "DEPLOYMENT_GUIDE.md#no-such-heading")
-    assert not leads_nowhere("README.md", "DEPLOYMENT_GUIDE.md#settings")
+    assert leads_nowhere("README.md", "docs/settings.md#no-such-heading")
+    assert not leads_nowhere("README.md", "docs/settings.md#settings")
     assert len(links("README.md")) > 5

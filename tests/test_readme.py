@@ -1,17 +1,17 @@
-"""The README's tree against the files."""
+"""The tree in docs/architecture.md against the files, and the length of the README and the guide."""
 
 import re
 from pathlib import Path
 
 from tests.support.service import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 SMALL = {"__init__.py", "__main__.py"}
 
 
 def tree() -> dict[str, list[str]]:
-    """Every folder of the README's tree with the files that are named below it."""
-    block = re.search(r"```\n(app\.py .*?)```", README, re.DOTALL)
+    """Every folder of the tree with what is named below it."""
+    block = re.search(r"```\n(app\.py .*?)```", ARCHITECTURE, re.DOTALL)
     assert block is not None
     folders: dict[str, list[str]] = {"": []}
     folder = ""
@@ -43,3 +43,10 @@ def test_every_module_of_a_listed_package_is_in_the_tree() -> None:
                 if path.name not in SMALL | listed
             ]
     assert missing == []
+
+
+def test_readme_and_guide_are_short() -> None:
+    """The README stays under 150 lines and the deployment guide under 300."""
+    limits = {"README.md": 150, "DEPLOYMENT_GUIDE.md": 300}
+    lines = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in limits}
+    assert [name for name, limit in limits.items() if lines[name] >= limit] == []

@@ -1,6 +1,6 @@
-"""Every command of README.md and DEPLOYMENT_GUIDE.md: run here as a reader would, or left out for a reason.
+"""Every command of the README, the guide and docs/: run here as a reader would, or left out for a reason.
 
-A command that is new in either file belongs into `RUN` or into `NOT_RUN` below.
+A command that is new in any of them belongs into `RUN` or into `NOT_RUN` below.
 """
 
 import json
@@ -22,12 +22,18 @@ from huggingface_hub.cli.hf import app as hub_commands
 from tests.support.process import LIMIT_S, free_port
 from tests.support.service import ROOT, environment
 
-DOCUMENTS = ("README.md", "DEPLOYMENT_GUIDE.md")
+DOCUMENTS = (
+    "README.md",
+    "DEPLOYMENT_GUIDE.md",
+    "docs/operations.md",
+    "docs/kubernetes.md",
+    "docs/ray.md",
+)
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-CLONE = "git clone <this repository> miles && cd miles"
+CLONE = "git clone https://github.com/OWNER/miles.git && cd miles"
 SERVE = "make serve"
-FIT = "python -m training.fit_stats TRAINING.csv --checkpoint models/model_full.pt"
-DRY_RUN = "python -m deploy.huggingface OWNER/SPACE --dry-run"
+FIT = "./miles fit-stats TRAINING.csv --checkpoint models/model_full.pt"
+DRY_RUN = "./miles upload-space OWNER/SPACE --dry-run"
 
 # The command's first words, and what it must print; it runs in a fresh clone beside the running service.
 RUN = {
@@ -54,14 +60,12 @@ NOT_RUN = {
     "make test": "is what runs this",
     "make hostile": MINUTES,
     "make scale-setup": "make test, which runs this, has run it",
-    ".venv/bin/python -m deploy.score_dataset": "tests/scale/test_score_dataset.py runs it",
+    "./miles score-dataset": "tests/scale/test_score_dataset.py runs it",
     ".venv/bin/serve run": "takes port 8000; tests/scale/test_ray_serve.py serves the same",
-    "make scale-test": MINUTES,
     "make check": "ruff and mypy are run for every commit",
-    "make audit": "asks a host for known vulnerabilities; .github/workflows/supply-chain.yml runs it",
     "make bench": MINUTES,
     "make demo": "serves until it is stopped; tests/clients/test_demo.py runs it with --once",
-    "python -m training.fit videos.csv": "takes minutes; tests/training runs it on small encoders",
+    "./miles train videos.csv": "takes minutes; tests/training runs it on small encoders",
     "make container-test": NO_ENGINE,
     'make container-test ARGS="--engine podman"': NO_ENGINE,
     'make container-test ARGS="--no-build --image miles"': NO_ENGINE,
@@ -76,7 +80,7 @@ NOT_RUN = {
     "journalctl": OTHER_HOST,
     "curl https://OWNER-SPACE.hf.space/health/ready": "asks a Space that does not exist",
     "export": "sets what the line below it sends",
-    "python -m deploy.huggingface OWNER/SPACE": THE_HUB,
+    "./miles upload-space OWNER/SPACE": THE_HUB,
     "mv new_model.pt models/model_full.pt": "would take the model of everyone here",
     "curl -X POST localhost:7860/admin/reload": RELOADING,
     "kill -HUP PID": RELOADING,
@@ -166,7 +170,7 @@ class Reader:
     port: int
 
     def do(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the clone, its .venv first on the PATH, with our port for 7860."""
+        """Run a command in the clone without .venv on the PATH, with our port for 7860."""
         return subprocess.run(
             ["bash", "-c", command.replace("localhost:7860", f"127.0.0.1:{self.port}")],
             cwd=self.folder,
@@ -181,7 +185,9 @@ class Reader:
     def environment(self) -> dict[str, str]:
         """Loopback alone is listened on, and no thumbnail is asked for anywhere."""
         settings = environment(host="127.0.0.1", port=self.port, thumbnail_allowed_hosts="127.0.0.1")
-        return settings | {"PATH": f"{self.folder}/.venv/bin{os.pathsep}{os.environ['PATH']}"}
+        return settings | {
+            "PATH": os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if ".venv" not in p)
+        }
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +195,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """The README's first line, done: a clone. It borrows what takes minutes, the .venv and the model."""
     assert (ROOT / "models" / "model_full.pt").exists(), "make model makes what this borrows"
     above = tmp_path_factory.mktemp("reader")
-    command = CLONE.replace("<this repository>", shlex.quote(str(ROOT)))
+    command = CLONE.replace("https://github.com/OWNER/miles.git", f"{shlex.quote(str(ROOT))} miles")
     subprocess.run(["bash", "-c", command], cwd=above, check=True, capture_output=True)
     folder = above / "miles"
     (folder / ".venv").symlink_to(sys.prefix)

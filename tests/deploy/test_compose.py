@@ -77,9 +77,9 @@ def test_every_image_of_others_is_a_release() -> None:
 
 
 def test_miles_gets_settings_that_exist_and_time_to_stop() -> None:
-    """What is passed on is in the guide, and SIGKILL comes after the service's own 24 s."""
+    """What is passed on is in docs/settings.md, and SIGKILL comes after the service's own 24 s."""
     miles = SERVICES["miles"]
-    guide = (ROOT / "DEPLOYMENT_GUIDE.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert [name for name in miles["environment"] if f"| `{name}` |" not in guide] == []
     assert int(miles["stop_grace_period"].removesuffix("s")) >= 25
     assert (DEPLOY / miles["build"] / "Dockerfile").is_file()

@@ -26,7 +26,7 @@ RULES = [
 ]
 ADAPTED = yaml.safe_load((PROMETHEUS / "adapter.yaml").read_text(encoding="utf-8"))["rules"]["custom"]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-GUIDE = (ROOT / "DEPLOYMENT_GUIDE.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 # What Prometheus adds to whatever it scrapes, on Kubernetes too, and the one metric that it makes itself.
 TARGET_LABELS = {"job", "instance", "namespace", "pod"}
 PROMETHEUS_METRICS = {"up": TARGET_LABELS}

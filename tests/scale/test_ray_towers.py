@@ -26,7 +26,7 @@ def test_the_guide_names_the_three_deployments() -> None:
     """As they have to be named in a cluster's file, and so many cores as one of each wants."""
     from deploy.ray_serve import image_tower, ingress, text_tower
 
-    guide = (ROOT / "DEPLOYMENT_GUIDE.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
     three = (ingress, text_tower, image_tower)
     assert all(f"`{deployment.name}`" in guide for deployment in three)
     assert sum(deployment.ray_actor_options["num_cpus"] for deployment in three) == 5
