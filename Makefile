@@ -14,8 +14,13 @@ PIP_FAILED := { echo "pip failed: check the network and the free disk space (abo
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test constraints lock \
   scale-setup scale-test audit-venv audit sbom openapi demo screenshots
 
+USERS := serve demo setup doctor model
+HELP = awk -F ': .*\#\# ' -v users=' $(USERS) ' \
+  '/^[a-z-]+:.*\#\# / && (index(users, " " $$1 " ") > 0) == wanted { printf "  make %-16s %s\n", $$1, $$2 }' wanted
+
 help: ## list the targets
-	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@echo 'To use Miles (./miles --help lists its commands):'; $(HELP)=1 Makefile
+	@echo 'To work on Miles:'; $(HELP)=0 Makefile
 
 # Candidates are run, not only looked up: a version manager's shim may exist for a Python that is not enabled.
 venv:
