@@ -153,7 +153,7 @@ def _measure_floor(bundle: Path, seconds: float, servers: Sequence[Running], res
     """Run the closed loop in a process of its own, while all servers are paused."""
     assert all(server.tree.running for server in servers), "a paused server must not end"
     if not is_bundle(bundle):
-        results.failures["closed loop"] = f"{bundle} is not a compiled model; run python -m model.compile"
+        results.failures["closed loop"] = f"{bundle} is not a compiled model; run ./miles compile"
         return
     command = [sys.executable, "-m", "benchmarks.closed_loop", "--seconds", str(min(seconds, 2))]
     environment = os.environ | {"BENCH_BUNDLE": str(bundle)}

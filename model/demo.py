@@ -1,6 +1,6 @@
 """Makes the demo checkpoint from seeded random encoders of full size and the committed trained head.
 
-    python -m model.demo [--out models/model_full.pt] [--demo models/demo]
+    ./miles demo-checkpoint [--out models/model_full.pt] [--demo models/demo]
 
 It takes seconds, needs no network and gives the same bits every time, which a fingerprint checks. A file at
 `--out` that is not a demo is never replaced.
@@ -57,7 +57,7 @@ def read_demo(directory: Path = DEMO_DIRECTORY) -> Demo:
     except (OSError, ValueError, KeyError, SafetensorError) as exc:
         raise DemoError(
             f"{directory}: {METADATA_FILE} or {HEAD_FILE} cannot be read ({exc}). Restore both from the "
-            "repository, or make them again with `python -m training.fit DATA --demo-head`."
+            "repository, or make them again with `./miles train DATA --demo-head`."
         ) from exc
     return Demo(directory, head, metadata, hashlib.sha256(encoded).hexdigest())
 
@@ -87,7 +87,7 @@ def compose(demo: Demo) -> Checkpoint:
         raise DemoError(
             f"{demo.directory}: the composed weights have the fingerprint {found}, recorded is {recorded}. "
             f"Restore {HEAD_FILE} and {METADATA_FILE} from the repository, or make both again with "
-            "`python -m training.fit DATA --demo-head`."
+            "`./miles train DATA --demo-head`."
         )
     return checkpoint
 

@@ -1,6 +1,6 @@
 """Measures a checkpoint on the test split: every figure, with and without age, with and without text.
 
-    python -m training.evaluate CHECKPOINT DATA [--cache DIR] [--column FIELD=COLUMN ...] [--thumbnails DIR]
+    ./miles evaluate CHECKPOINT DATA [--cache DIR] [--column FIELD=COLUMN ...] [--thumbnails DIR]
 
 Any checkpoint that the service reads can be measured, through the same engine, tokenizer and features.
 The last line on stdout is JSON.

@@ -1,6 +1,6 @@
 """Trains the fusion head on frozen encoders and writes the checkpoint, its figures and a model card.
 
-    python -m training.fit DATA --out models/model_full.pt
+    ./miles train DATA --out models/model_full.pt
         [--column title=headline ...] [--thumbnails DIR|urls|none] [--text title,description]
         [--text-encoder random|DIR|bert-base-uncased] [--image-encoder random|FILE|imagenet]
         [--allow-bad-rows] [--seed N] [--cache DIR] [--results DIR] [--overwrite] ...

@@ -84,7 +84,7 @@ def model_card(name: str, results: dict[str, Any]) -> str:
     lines = [
         f"# {name}",
         "",
-        f"Written by `python -m training.fit` {made['code_version']} on {made['created']}.",
+        f"Written by `./miles train` {made['code_version']} on {made['created']}.",
         "",
     ]
     lines += [

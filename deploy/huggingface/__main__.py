@@ -1,9 +1,9 @@
 """Uploads the last commit to a Hugging Face Space.
 
-    python -m deploy.huggingface OWNER/SPACE --dry-run     list the files to upload; no token, no network
-    python -m deploy.huggingface OWNER/SPACE               upload them; the Space rebuilds
-    python -m deploy.huggingface OWNER/SPACE --create      create the Docker Space first
-    python -m deploy.huggingface OWNER/SPACE --secret MILES_API_KEYS --variable MILES_RATE_LIMIT
+    ./miles upload-space OWNER/SPACE --dry-run     list the files to upload; no token, no network
+    ./miles upload-space OWNER/SPACE               upload them; the Space rebuilds
+    ./miles upload-space OWNER/SPACE --create      create the Docker Space first
+    ./miles upload-space OWNER/SPACE --secret MILES_API_KEYS --variable MILES_RATE_LIMIT
                                                            also set these from the environment
 
 Values of settings are never printed. Files of the Space that are not in the commit are deleted.

@@ -1,1 +1,1 @@
-"""Scores whole files or tables on all cores with Ray Data: `python -m deploy.score_dataset`."""
+"""Scores whole files or tables on all cores with Ray Data: `./miles score-dataset`."""

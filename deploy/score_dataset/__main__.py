@@ -1,10 +1,10 @@
 """Scores a CSV or Parquet file, a folder of them, or a PostgreSQL table, on all cores.
 
-    python -m deploy.score_dataset videos.csv scored/
-    python -m deploy.score_dataset exports/ scored/ --map title=Headline --keep id --keep channel
-    python -m deploy.score_dataset videos.parquet scored/ --address auto     on the cluster that runs here
-    python -m deploy.score_dataset postgresql://me@db/app scored/ --table candidates
-    python -m deploy.score_dataset postgresql://me@db/app postgresql://me@db/app --table candidates \
+    ./miles score-dataset videos.csv scored/
+    ./miles score-dataset exports/ scored/ --map title=Headline --keep id --keep channel
+    ./miles score-dataset videos.parquet scored/ --address auto     on the cluster that runs here
+    ./miles score-dataset postgresql://me@db/app scored/ --table candidates
+    ./miles score-dataset postgresql://me@db/app postgresql://me@db/app --table candidates \
         --table-out scores --state state/
 
 Ray Data hands parts of the input to scoring processes, one for every `--threads` cores. Each runs the

@@ -115,8 +115,8 @@ def _unusable(path: Path, own: Mapping[str, Any], error: ValidationError) -> Che
         )
     return CheckpointError(
         f"{path}: {sentence}, without which inputs cannot be scaled as in training. Make "
-        f"{sidecar_path(path)} from its training data with `python -m training.fit_stats TRAINING.csv "
-        f"--checkpoint {path}`, or train again with `python -m training.fit`."
+        f"{sidecar_path(path)} from its training data with `./miles fit-stats TRAINING.csv "
+        f"--checkpoint {path}`, or train again with `./miles train`."
     )
 
 

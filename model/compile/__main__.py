@@ -1,7 +1,7 @@
 """Compiles a checkpoint into OpenVINO graphs that are served without torch.
 
-    python -m model.compile                        models/model_full.pt, at the fastest faithful precision
-    python -m model.compile my.pt --precision f32  at full precision
+    ./miles compile                        models/model_full.pt, at the fastest faithful precision
+    ./miles compile my.pt --precision f32  at full precision
 
 Each tower is exported, quantised, timed on this processor and compared with the float32 network on inputs
 that quantisation has not seen. A precision that fails the fidelity check is not used; the bundle's report
@@ -119,7 +119,7 @@ def _reference(path: Path, threads: int) -> tuple["Checkpoint", "TorchEngine"]:
         from model.torch_engine import TorchEngine
     except ImportError as exc:
         raise CheckpointError(
-            f"{path}: is not compiled, and {exc.name} is not installed. Run `python -m model.compile` where "
+            f"{path}: is not compiled, and {exc.name} is not installed. Run `./miles compile` where "
             "requirements.txt is installed, and copy models/compiled here."
         ) from exc
     checkpoint = read_checkpoint(path)

@@ -31,7 +31,7 @@ RECIPE = 3  # to be raised with every change to what the same inputs compile to
 MANIFEST = "bundle.json"
 TOWERS = ("text", "image", "fusion")
 PRECISIONS = ("f32", "bf16", "int8")  # from exact to coarse
-AGAIN = "Compile the checkpoint again with `python -m model.compile`."
+AGAIN = "Compile the checkpoint again with `./miles compile`."
 
 
 class BundleError(CheckpointError):

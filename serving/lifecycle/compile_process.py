@@ -79,5 +79,5 @@ def _reason(path: Path, code: int, output: str) -> str:
     how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
     return (
         f"{path}: compilation {how}; see the log. Compile it on a machine with more memory with "
-        "`python -m model.compile`, and copy models/compiled here."
+        "`./miles compile`, and copy models/compiled here."
     )

@@ -32,7 +32,7 @@ class NotCompiledError(CheckpointError):
     """The checkpoint at `path` has no up-to-date bundle, and this machine can compile it."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: is not compiled. Run `python -m model.compile {path}`.")
+        super().__init__(f"{path}: is not compiled. Run `./miles compile {path}`.")
         self.path = path
 
 
@@ -119,8 +119,8 @@ def _bundle_of(path: Path, settings: Settings) -> Bundle:
     if is_bundle(directory):  # compiled for another processor, but valid
         return _given_bundle(directory, settings)
     raise CheckpointError(
-        f"{path}: is not compiled, and compiling needs torch, which is not installed. Run `python -m "
-        "model.compile` where requirements.txt is installed, and copy models/compiled here."
+        f"{path}: is not compiled, and compiling needs torch, which is not installed. Run "
+        "`./miles compile` where requirements.txt is installed, and copy models/compiled here."
     )
 
 
@@ -130,7 +130,7 @@ def _build_scaler(card: ModelCard) -> FeatureScaler:
         return FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
     except (ValueError, UnknownFeatureError) as exc:
         raise CheckpointError(
-            f"{card.name}: {exc}. Refit the head with `python -m training.fit`, or run the release that "
+            f"{card.name}: {exc}. Refit the head with `./miles train`, or run the release that "
             "wrote it."
         ) from exc
 

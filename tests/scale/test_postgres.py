@@ -1,4 +1,4 @@
-"""`python -m deploy.score_dataset` from a real PostgreSQL and back into it."""
+"""`./miles score-dataset` from a real PostgreSQL and back into it."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`python -m deploy.score_dataset` on a real Ray of this machine: killed, run again, and right."""
+"""`./miles score-dataset` on a real Ray of this machine: killed, run again, and right."""
 
 import asyncio
 from pathlib import Path

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "deploy": {"app", "serving", "model"},
     "benchmarks": {"app", "serving", "training", "preprocessing", "features", "model"},
 }
-# `python -m model.compile` tokenises its calibration titles as the service does.
+# `./miles compile` tokenises its calibration titles as the service does.
 EXCEPTIONS = {"model/compile": "preprocessing.text"}
 OURS = MAY_IMPORT.keys() | {"tests"}
 

@@ -1,7 +1,7 @@
 """Writes the sidecar with the feature statistics that an older checkpoint lacks, from its training data.
 
-    python -m training.fit_stats TRAINING.csv --checkpoint models/model_full.pt
-    python -m training.fit_stats TRAINING.csv --checkpoint models/model_full.pt --english-only --split-seed 42
+    ./miles fit-stats TRAINING.csv --checkpoint models/model_full.pt
+    ./miles fit-stats TRAINING.csv --checkpoint models/model_full.pt --english-only --split-seed 42
 
 Mean and scale are those of scikit-learn's StandardScaler, the velocity's bounds those of its MinMaxScaler,
 on all rows or, with a seed, on the training part of the 70/15/15 split. The checkpoint is read only for the

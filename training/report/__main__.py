@@ -1,6 +1,6 @@
 """Pictures of how good a checkpoint is: one HTML page and its PNGs.
 
-    python -m training.report CHECKPOINT DATA --out DIR [--cache DIR] [--column FIELD=COLUMN ...]
+    ./miles report CHECKPOINT DATA --out DIR [--cache DIR] [--column FIELD=COLUMN ...]
 
 DIR gets index.html, which holds everything and loads nothing; the pictures of its light theme as PNG; and
 report.json with every number. What a picture says and whether it is good is printed as well.

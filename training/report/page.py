@@ -149,7 +149,7 @@ def _notes(findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> Sequ
         if name in ("train", "val", "test")
     )
     return [
-        f"<code>python -m training.report {escape(card.name)} {escape(dataset.name)} --out DIR</code>",
+        f"<code>./miles report {escape(card.name)} {escape(dataset.name)} --out DIR</code>",
         f"Checkpoint sha256 <code>{escape(card.sha256)}</code>",
         f"Data sha256 <code>{escape(dataset.sha256)}</code>: {counts}.",
         *(escape(note) for note in _data_notes(dataset)),

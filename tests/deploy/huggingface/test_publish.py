@@ -53,7 +53,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def deploy(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`python -m deploy.huggingface me/miles`, with a home of its own, so that no token of ours is found."""
+    """`./miles upload-space me/miles`, with a home of its own, so that no token of ours is found."""
     names = ("PATH", "LANG")
     clean = {name: os.environ[name] for name in names if name in os.environ}
     home = {"HOME": str(folder), "HF_HOME": str(folder / ".hf"), "HF_HUB_DISABLE_XET": "1"}

@@ -285,7 +285,7 @@ def test_missing_statistics_name_the_sidecar(tmp_path):
     message = one_line_about(path)
     assert "lacks scalar_features, feature_stats, velocity" in message
     assert str(tmp_path / "model_full.stats.json") in message
-    assert f"`python -m training.fit_stats TRAINING.csv --checkpoint {path}`" in message
+    assert f"`./miles fit-stats TRAINING.csv --checkpoint {path}`" in message
 
 
 SIDECARS = {

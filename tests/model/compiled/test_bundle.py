@@ -28,7 +28,7 @@ def refused(directory):
         read_bundle(directory)
     message = str(caught.value)
     assert message.startswith(str(directory))
-    assert message.endswith("Compile the checkpoint again with `python -m model.compile`.")
+    assert message.endswith("Compile the checkpoint again with `./miles compile`.")
     assert message.splitlines() == [message]
     return message
 
