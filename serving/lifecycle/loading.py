@@ -130,8 +130,7 @@ def _build_scaler(card: ModelCard) -> FeatureScaler:
         return FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
     except (ValueError, UnknownFeatureError) as exc:
         raise CheckpointError(
-            f"{card.name}: {exc}. Refit the head with `./miles train`, or run the release that "
-            "wrote it."
+            f"{card.name}: {exc}. Refit the head with `./miles train`, or run the release that wrote it."
         ) from exc
 
 
