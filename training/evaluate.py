@@ -160,7 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./miles evaluate", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
-    parser.add_argument("--cache", type=Path, help="a folder for the vectors, to measure again faster")
+    parser.add_argument(
+        "--cache", type=Path, help="a folder for the vectors, which makes the next run faster"
+    )
     options = parser.parse_args(arguments)
     try:
         _run(options)

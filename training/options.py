@@ -26,27 +26,27 @@ TEXTS = {"title": TITLE_ONLY, "title,description": TITLE_AND_DESCRIPTION, AUTO: 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """What is read, for every command that reads a training file."""
-    parser.add_argument("data", type=Path, help="a CSV, CSV.gz or Parquet of snapshots")
+    parser.add_argument("data", type=Path, help="a CSV, CSV.gz or Parquet file of snapshots")
     parser.add_argument(
         "--column",
         action="append",
         default=[],
         metavar="FIELD=COLUMN",
-        help="the file's name for a field, like title=headline; FIELD= leaves it out; may be repeated",
+        help="the file's name for a field, like title=headline; FIELD= omits it; may be repeated",
     )
-    parser.add_argument("--text", choices=TEXTS, default=AUTO, help="which texts are read")
-    parser.add_argument("--allow-bad-rows", action="store_true", help="leave out rows that cannot be used")
+    parser.add_argument("--text", choices=TEXTS, default=AUTO, help="text fields to read (%(default)s)")
+    parser.add_argument("--allow-bad-rows", action="store_true", help="skip rows that cannot be used")
     parser.add_argument(
         "--viral-quantile",
         type=_share,
         default=VIRAL_QUANTILE,
-        help="which share of train is not viral, where no column is_viral says it (%(default)s)",
+        help="without a column is_viral: share of the training rows that is not viral (%(default)s)",
     )
     parser.add_argument(
         "--thumbnails",
         default=AUTO,
         metavar="DIR|urls|none",
-        help="a folder with VIDEO_ID.jpg files, or the column thumbnail_url (used where there is one)",
+        help="a folder with VIDEO_ID.jpg files, or urls: the column thumbnail_url (default, if it exists)",
     )
     parser.add_argument(
         "--trusted-network",
@@ -54,60 +54,67 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=ip_network,
         metavar="CIDR",
-        help="private addresses that thumbnails may be fetched from",
+        help="private network that thumbnails may be fetched from; may be repeated",
     )
 
 
 def add_fit_options(parser: argparse.ArgumentParser) -> None:
     """How it is fitted and where it is written."""
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
-    parser.add_argument("--results", type=Path, help="a folder for phase1_results.json and the model card")
-    parser.add_argument("--text-encoder", default=RANDOM, help="random, a BERT directory, or a hub name")
-    parser.add_argument(
-        "--text-pooling", choices=POOLINGS, help="how tokens become one vector, if the directory does not say"
+    add = parser.add_argument
+    add("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
+    add("--results", type=Path, help="a folder for phase1_results.json and the model card")
+    add("--text-encoder", default=RANDOM, help="random, a BERT directory, or a hub name")
+    add(
+        "--text-pooling",
+        choices=POOLINGS,
+        help="how tokens become one vector, if the directory does not specify it",
     )
-    parser.add_argument("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the encoders run")
-    parser.add_argument("--seed", type=int, default=SEED, help="decides encoders, dropout and order")
-    parser.add_argument(
+    add("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="device of the encoders (%(default)s)")
+    add("--seed", type=int, default=SEED, help="seed of all randomness (%(default)s)")
+    add(
         "--cache",
         type=Path,
-        help="a folder for the encoders' vectors, from which an interrupted run goes on "
-        "(training-cache beside the checkpoint)",
+        help="a folder for the encoders' vectors, from which an interrupted run resumes "
+        "(default: training-cache beside the checkpoint)",
     )
-    parser.add_argument(
-        "--demo-head", type=Path, nargs="?", const=DEMO_DIRECTORY, help="also store the head as the demo's"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a checkpoint that is no demo")
+    add("--demo-head", type=Path, nargs="?", const=DEMO_DIRECTORY, help="also store the head as the demo's")
+    add("--overwrite", action="store_true", help="replace a checkpoint other than the demo")
     _add_recipe_options(parser)
 
 
 def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
     usual = Recipe()
-    parser.add_argument("--text-dims", type=_whole, default=usual.text_dims, help="directions of the text")
-    parser.add_argument("--text-noise", type=_number, default=usual.text_noise, help="noise on them")
-    parser.add_argument("--image-dims", type=_whole, default=usual.image_dims, help="directions of the image")
-    parser.add_argument("--image-noise", type=_number, default=usual.image_noise, help="noise on them")
-    parser.add_argument("--epochs", type=_whole, default=usual.epochs, help="at most so many (%(default)s)")
-    parser.add_argument("--patience", type=_whole, default=usual.patience, help="epochs without a better one")
-    parser.add_argument("--class-weights", choices=CLASS_WEIGHTS, default=usual.class_weights)
+    add = parser.add_argument
+    add("--text-dims", type=_whole, default=usual.text_dims, help="text components (%(default)s)")
+    add("--text-noise", type=_number, default=usual.text_noise, help="noise on them (%(default)s)")
+    add("--image-dims", type=_whole, default=usual.image_dims, help="image components (%(default)s)")
+    add("--image-noise", type=_number, default=usual.image_noise, help="noise on them (%(default)s)")
+    add("--epochs", type=_whole, default=usual.epochs, help="maximum epochs (%(default)s)")
+    add("--patience", type=_whole, default=usual.patience, help="epochs without improvement (%(default)s)")
+    add(
+        "--class-weights",
+        choices=CLASS_WEIGHTS,
+        default=usual.class_weights,
+        help="weights of the two classes (%(default)s)",
+    )
     for name in ("age", "description", "image"):
-        parser.add_argument(
+        add(
             f"--{name}-dropped",
             type=_share,
             default=usual.dropped(name),
-            help=f"how often a training row loses its {name} (%(default)s)",
+            help=f"how often training hides a row's {name} (%(default)s)",
         )
-    parser.add_argument(
+    add(
         "--half-life-days",
         type=_number,
         default=usual.half_life_days,
-        help="rows so much older than the newest weigh half; 0 weighs all alike (%(default)s)",
+        help="rows this much older than the newest weigh half; 0 weighs all equally (%(default)s)",
     )
 
 
 def reading_from(options: argparse.Namespace) -> Reading:
-    """How the file is read. Raises `DatasetError` for a mapping that is none."""
+    """How the file is read. Raises `DatasetError` for an invalid mapping."""
     columns = {}
     for given in options.column:
         field, separator, column = given.partition("=")

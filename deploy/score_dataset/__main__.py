@@ -1,4 +1,4 @@
-"""Scores a CSV or Parquet file, a folder of them, or a PostgreSQL table, on all cores.
+r"""Scores a CSV or Parquet file, a folder of them, or a PostgreSQL table, on all cores.
 
     ./miles score-dataset videos.csv scored/
     ./miles score-dataset exports/ scored/ --map title=Headline --keep id --keep channel

@@ -1,9 +1,9 @@
-"""Pictures of how good a checkpoint is: one HTML page and its PNGs.
+"""Draws a checkpoint beside simple methods: one HTML page and its PNGs.
 
     ./miles report CHECKPOINT DATA --out DIR [--cache DIR] [--column FIELD=COLUMN ...]
 
-DIR gets index.html, which holds everything and loads nothing; the pictures of its light theme as PNG; and
-report.json with every number. What a picture says and whether it is good is printed as well.
+DIR gets index.html, a self-contained page; the plots of its light theme as PNG; and
+report.json with every number. The sentence and verdict of each plot are printed too.
 """
 
 import argparse
@@ -49,7 +49,9 @@ def arguments_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--cache", type=Path, help="a folder for the vectors, to report again faster")
+    parser.add_argument(
+        "--cache", type=Path, help="a folder for the vectors, which makes the next report faster"
+    )
     return parser.parse_args(arguments)
 
 

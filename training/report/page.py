@@ -34,13 +34,13 @@ HOW = (
     "The simple methods were fitted on the same training rows: a constant; a logistic and a ridge regression "
     "on the logarithm of the views; the same two on every number that the model reads; and gradient boosting "
     f"on these (scikit-learn {sklearn.__version__}, HistGradientBoosting, stopped on the validation rows).",
-    "Intervals are 95 %, videos drawn anew with all their snapshots, in pairs: both models meet the same "
-    "draws. “By more than chance” means that the whole interval lies on one side of zero.",
-    "What an input adds: the same model with that input at rest (the mean title, the neutral picture, the "
-    "mean of every number); nothing was trained again.",
-    "What moves the score, by permutation, not exactly: one thing is exchanged between videos at random and "
-    "the rest stays. “What moves the score” exchanges what a person tells and computes every number anew; "
-    "“which of its numbers” exchanges one column alone, so numbers of one fact share what it does.",
+    "Intervals are paired 95% bootstrap intervals over videos with all their snapshots. “Significantly” "
+    "means that the whole interval lies on one side of zero.",
+    "What an input adds: the same model with that input neutral (the mean title, the neutral image, the mean "
+    "of every number), without retraining.",
+    "What moves the score is estimated by permutation: one input is exchanged between videos at random and "
+    "the rest stays. “What moves the score” exchanges facts about a video and recomputes its features; "
+    "“Which features move the score” exchanges one feature, so features of the same fact share its effect.",
     "Off by a factor: the mean of |log1p(predicted) - log1p(real)|, as a factor. MAE and R2 are in "
     "log1p(views per day). F1's threshold is the best one on the validation rows.",
 )

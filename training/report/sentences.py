@@ -1,7 +1,7 @@
-"""What each picture says, in one plain sentence, and whether that is good.
+"""A sentence and a verdict for each plot.
 
-Good, fair or poor follow from the findings by the rules below, never from taste: where a comparison decides,
-"better" means that the whole 95 % interval, videos drawn anew, lies on the better side.
+The rules below turn findings into good, fair or poor. "Significantly better" means that the whole 95%
+bootstrap interval over videos lies on the better side.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ INPUT_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A picture's heading, the sentence below it, its verdict, and the text for who cannot see it."""
+    """A picture's heading, the sentence below it, its verdict and its alternative text."""
 
     title: str
     sentence: str
@@ -62,10 +62,10 @@ def against_the_best(findings: Findings, figure: str) -> tuple[str, str, str]:
     low = min(sign * interval.low, sign * interval.high)
     high = max(sign * interval.low, sign * interval.high)
     if low > 0:
-        return best, GOOD, f"better than {LABELS[best]}, the best of the simple methods, by more than chance"
+        return best, GOOD, f"significantly better than {LABELS[best]}, the best of the simple methods"
     if high < 0:
-        return best, POOR, f"worse than {LABELS[best]}, a simple method"
-    return best, FAIR, f"as good as {LABELS[best]}, the best of the simple methods, and no better"
+        return best, POOR, f"significantly worse than {LABELS[best]}, a simple method"
+    return best, FAIR, f"not significantly better than {LABELS[best]}, the best of the simple methods"
 
 
 def _roc(findings: Findings) -> Caption:
@@ -77,11 +77,11 @@ def _roc(findings: Findings) -> Caption:
     )
     return Caption(
         "Telling viral videos from others",
-        "The closer a line hugs the upper left corner, the better: of a viral and another video this model "
-        f"puts the viral one first in {own:.1f} of 100 pairs ({LABELS[best]} {other:.1f}, a coin 50, this "
+        "Lines closer to the upper left corner are better: of a viral and another video, this model ranks "
+        f"the viral one higher in {own:.1f} of 100 pairs ({LABELS[best]} {other:.1f}, a coin 50, this "
         f"model without the age {untold:.1f}), which is {words}.",
         verdict,
-        "ROC curves, found against false alarms. Areas: " + _areas(findings, "auroc"),
+        "ROC curves: true against false positive rate. Areas: " + _areas(findings, "auroc"),
     )
 
 
@@ -92,7 +92,7 @@ def _precision_recall(findings: Findings) -> Caption:
     return Caption(
         'When it says "viral"',
         f"Higher is better: at the dot, {100 * right:.0f} of 100 videos that it calls viral are viral "
-        f"(by guessing {share:.0f}), and it finds {100 * found:.0f} of 100 viral ones, which is {words}.",
+        f"({share:.0f} by guessing), and it finds {100 * found:.0f} of 100 viral ones, which is {words}.",
         verdict,
         "Precision-recall curves. Areas: " + _areas(findings, "pr_auc"),
     )
@@ -112,17 +112,17 @@ def _areas(findings: Findings, area: str) -> str:
 def _reliability(findings: Findings) -> Caption:
     told, untold = (findings.rows[age][MODEL].ece for age in ("with age", "without age"))
     verdict = GOOD if told <= CALIBRATED else FAIR if told <= NEARLY_CALIBRATED else POOR
-    trust = {GOOD: "can be taken at its word", FAIR: "is roughly right", POOR: "cannot be taken at its word"}
-    warning = "" if untold <= CALIBRATED else " (when it is not told, trust it less)"
+    trust = {GOOD: "can be trusted", FAIR: "are roughly right", POOR: "cannot be trusted"}
+    warning = "" if untold <= CALIBRATED else " (trust those less)"
     return Caption(
-        "Does 70 % mean 70 %?",
-        "On the dotted line promises are kept: with the age told a score is off by "
+        "Does 70% mean 70%?",
+        "A perfectly calibrated model follows the dotted line: with the age, scores are off by "
         f"{100 * told:.1f} points of 100 on average and {trust[verdict]}, without it by "
         f"{100 * untold:.1f}{warning}.",
         verdict,
-        "Reliability diagram with the age told. "
+        "Reliability diagram with the age. "
         + "; ".join(
-            f"score {100 * each.mean_score:.0f} %: {100 * each.share.mean:.0f} % of {each.share.rows:,} viral"
+            f"score {100 * each.mean_score:.0f}%: {100 * each.share.mean:.0f}% of {each.share.rows:,} viral"
             for each in findings.reliability["with age"]
         ),
     )
@@ -133,11 +133,11 @@ def _velocity(findings: Findings) -> Caption:
     errors = absolute_error(findings.answers["with age"][MODEL].test)
     typical, double = float(np.exp(np.median(errors))), 100 * float((errors <= np.log(2)).mean())
     return Caption(
-        "Predicted and real views per day",
-        "On the dotted line the prediction is exact: half of all predictions are within a factor of "
+        "Predicted and actual views per day",
+        "Exact predictions lie on the dotted line: half of all predictions are within a factor of "
         f"{typical:.1f} of the truth and {double:.0f} of 100 within a factor of two, which is {words}.",
         verdict,
-        f"Predicted against real views per day on logarithmic axes. {double:.0f} % of the predictions lie "
+        f"Predicted against actual views per day on logarithmic axes. {double:.0f}% of the predictions lie "
         f"between half and twice the truth; R2 in log1p is {findings.rows['with age'][MODEL].r2:.3f}.",
     )
 
@@ -150,14 +150,14 @@ def _error(bins: Sequence[ErrorBin], title: str, kind: str) -> Caption:
     verdict = POOR if beaten else FAIR if uneven else GOOD
     hidden = sum(each.model.rows for each in bins) - sum(each.model.rows for each in shown)
     words = {
-        POOR: f"gradient boosting is better, by more than chance, at {', '.join(beaten)}",
-        FAIR: f"it is good for some and weaker for others, so mind the {kind}",
-        GOOD: f"it hardly depends on the {kind}, as it should be",
+        POOR: f"gradient boosting is significantly better at {', '.join(beaten)}",
+        FAIR: f"accuracy depends on the {kind}",
+        GOOD: f"accuracy hardly depends on the {kind}, as it should be",
     }[verdict]
     few = f" ({hidden} rows in groups too small to draw)" if hidden else ""
     return Caption(
         title,
-        f"Short bars are better: predictions are off by a factor of {np.exp(best.model.mean):.1f} at best "
+        f"Shorter bars are better: predictions are off by a factor of {np.exp(best.model.mean):.1f} at best "
         f"({best.label}) and {np.exp(worst.model.mean):.1f} at worst ({worst.label}); {words}{few}.",
         verdict,
         f"Average factor by which predictions are off, by {kind}. "
@@ -178,16 +178,16 @@ def _modalities(findings: Findings) -> Caption:
     idle = [name for name in gains if name not in helping + hurting]
     parts = [f"{INPUT_NAMES[name]} {_signed(gains[name])}" for name in gains]
     notes = [
-        *([f"more than chance only from {_list(helping)}"] if idle or hurting else ["all more than chance"]),
+        *([f"significant only for {_list(helping)}"] if idle or hurting else ["all significant"]),
         *([f"harmful: {_list(hurting)}"] if hurting else []),
-        *([f"the thumbnail is not judged: {findings.why_no_images}"] if untested else []),
+        *([f"the thumbnail is not measured: {findings.why_no_images}"] if untested else []),
     ]
     return Caption(
         "What each input adds",
-        f"Longer bars add more: of 100 pairs, so many more are ranked right thanks to {', '.join(parts)}; "
+        f"Longer bars add more: of 100 pairs, an input ranks this many more correctly: {', '.join(parts)}; "
         f"{'; '.join(notes)}.",
         verdict,
-        "Pairs more of 100 that are ranked right with an input than without it, and 95 % intervals. "
+        "Additional pairs of 100 that are ranked correctly with an input, and 95% intervals. "
         + "; ".join(
             f"{INPUT_NAMES[name]} {_signed(gain)} [{100 * gain.low:.1f}, {100 * gain.high:.1f}]"
             for name, gain in gains.items()
@@ -209,7 +209,7 @@ def _facts(findings: Findings) -> Caption:
 
 def _features(findings: Findings) -> Caption:
     names = [plain_name(each.name) for each in findings.features]
-    return _moved(findings.features, names, "Which of its numbers move the score", "number")
+    return _moved(findings.features, names, "Which features move the score", "feature")
 
 
 def _moved(moved: Sequence[Importance], names: Sequence[str], title: str, kind: str) -> Caption:
@@ -219,13 +219,13 @@ def _moved(moved: Sequence[Importance], names: Sequence[str], title: str, kind: 
     share = moved[0].score_change / total
     verdict = GOOD if share <= LEANS else FAIR if share <= RESTS else POOR
     words = {
-        GOOD: f"no single {kind} decides alone, as it should be",
-        FAIR: f"it leans on this {kind}",
-        POOR: f"it rests on this {kind} almost alone",
+        GOOD: f"no single {kind} dominates, as it should be",
+        FAIR: f"it depends mainly on this {kind}",
+        POOR: f"it depends on almost nothing but this {kind}",
     }[verdict]
     return Caption(
         title,
-        f'Longer bars move it more: exchange "{names[0]}" for that of another video, and the score changes '
+        f'Longer bars move it more: replacing "{names[0]}" with that of another video changes the score '
         f"by {100 * moved[0].score_change:.0f} points of 100 on average; {words}.",
         verdict,
         f"Average change of the score, in points of 100, when one {kind} is exchanged between videos. "
