@@ -1,6 +1,6 @@
-"""Every command of the README, the guide and docs/: run here as a reader would, or left out for a reason.
+"""Runs every command of the README, the guide and docs/ as a reader would, or gives a reason not to.
 
-A command that is new in any of them belongs into `RUN` or into `NOT_RUN` below.
+A new command in any of them must be added to `RUN` or `NOT_RUN` below.
 """
 
 import json
@@ -35,7 +35,7 @@ SERVE = "make serve"
 FIT = "./miles fit-stats TRAINING.csv --checkpoint models/model_full.pt"
 DRY_RUN = "./miles upload-space OWNER/SPACE --dry-run"
 
-# The command's first words, and what it must print; it runs in a fresh clone beside the running service.
+# The command's first words, and what it must print. Commands run in a fresh clone, while the service runs.
 RUN = {
     CLONE: "",  # the fixture `clone` runs it
     SERVE: "",  # the fixture `served` runs it
@@ -57,14 +57,14 @@ THE_HUB = "sends to the hub; tests/deploy/huggingface/test_publish.py runs it ag
 RELOADING = "needs a key and a second checkpoint; the tests of reloading have both"
 MINUTES = "takes minutes or more"
 NOT_RUN = {
-    "make test": "is what runs this",
+    "make test": "runs this test",
     "make hostile": MINUTES,
-    "make scale-setup": "make test, which runs this, has run it",
+    "make scale-setup": "make test has run it",
     "./miles score-dataset": "tests/scale/test_score_dataset.py runs it",
     ".venv/bin/serve run": "takes port 8000; tests/scale/test_ray_serve.py serves the same",
     "make check": "ruff and mypy are run for every commit",
     "make bench": MINUTES,
-    "make demo": "serves until it is stopped; tests/clients/test_demo.py runs it with --once",
+    "make demo": "runs until it is stopped; tests/clients/test_demo.py runs it with --once",
     "./miles train videos.csv": "takes minutes; tests/training runs it on small encoders",
     "make container-test": NO_ENGINE,
     'make container-test ARGS="--engine podman"': NO_ENGINE,
@@ -78,25 +78,25 @@ NOT_RUN = {
     "kubectl": "needs a cluster; tests/deploy/test_kubernetes.py holds the manifests to its schemas",
     "sudo": OTHER_HOST,
     "journalctl": OTHER_HOST,
-    "curl https://OWNER-SPACE.hf.space/health/ready": "asks a Space that does not exist",
-    "export": "sets what the line below it sends",
+    "curl https://OWNER-SPACE.hf.space/health/ready": "needs a Space",
+    "export": "sets a variable for the next line",
     "./miles upload-space OWNER/SPACE": THE_HUB,
-    "mv new_model.pt models/model_full.pt": "would take the model of everyone here",
+    "mv new_model.pt models/model_full.pt": "would replace the model that other tests use",
     "curl -X POST localhost:7860/admin/reload": RELOADING,
     "kill -HUP PID": RELOADING,
-    "git switch --detach v1.0.0": "needs that tag; the line below it is the same upload",
+    "git switch --detach v1.0.0": "needs that tag; the next line is the same upload",
 }
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command, without its comment, and where it stands."""
+    """One command without its comment, and its document."""
 
     text: str
     document: str
 
     def starts_with(self, words: str) -> bool:
-        """Whether its first words are these, so that `make test` is not `make tests`."""
+        """Whether it starts with these whole words: `make test` does not match `make tests`."""
         return self.text == words or self.text.startswith(f"{words} ")
 
 
