@@ -23,8 +23,7 @@ import numpy as np
 from benchmarks.harness.contestants import compiled
 from benchmarks.harness.workload import MEDIAN_TITLE
 from model.compiled.bundle import read_bundle
-from model.compiled.engine import OpenVinoEngine
-from model.compiled.packing import ROW_TOKENS
+from model.compiled.engine import ROW_TOKENS, OpenVinoEngine
 
 CHECKPOINT = Path("models/model_full.pt")
 LATER_RUNS = 15

@@ -13,7 +13,6 @@ from features.registry import (
     groups_of,
 )
 from features.scaler import FeatureScaler
-from features.script import main_script, script_shares
 from features.video import Video
 
 __all__ = [
@@ -30,6 +29,4 @@ __all__ = [
     "features_named",
     "fit_distributions",
     "groups_of",
-    "main_script",
-    "script_shares",
 ]

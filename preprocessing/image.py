@@ -25,7 +25,6 @@ __all__ = [
     "ImageSpec",
     "ImageTooLargeError",
     "NotAnImageError",
-    "as_pixels",
     "decode_image",
 ]
 
@@ -39,9 +38,5 @@ def decode_image(
     that does not decode.
     """
     spec = spec or ImageSpec()
-    return as_pixels(read_rgb(encoded, spec, limits or ImageLimits()), spec)
-
-
-def as_pixels(rgb: bytes | bytearray, spec: ImageSpec) -> NDArray[np.uint8]:
-    """RGB triples in rows, as `read_rgb` gives them, as (height, width, 3) uint8."""
+    rgb = read_rgb(encoded, spec, limits or ImageLimits())
     return np.frombuffer(rgb, dtype=np.uint8).reshape(spec.height, spec.width, 3)

@@ -1,10 +1,14 @@
-"""Title and description to BERT token ids, from the committed vocabulary: no network, no padding.
+"""Title and description to BERT token ids, from the committed vocabulary; and the script of a text.
 
 Ids equal those of transformers' `BertTokenizerFast` for the same vocabulary, with one difference that is
 meant: "[SEP]" or "[MASK]" typed by a user is text, never a special token.
 """
 
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +20,9 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 BERT_VOCABULARY = Path(__file__).parent.parent / "models" / "bert-base-uncased" / "vocab.txt"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXT_FIELDS = ("title", "description")
+SCRIPT_CHARACTERS = 200  # the script of a text is that of its beginning, which is cheaper to read
+# Japanese mixes all three, and Chinese shares the first.
+SCRIPT_NAMES = dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA"), "Chinese or Japanese")
 
 
 class VocabularyError(ValueError):
@@ -127,3 +134,34 @@ def clean(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def main_script(text: str) -> str | None:
+    """The script of most letters of `text`, such as Latin or Cyrillic; None for a text without letters.
+
+    A script is not a language: Spanish and English are both Latin. But a model whose training titles were
+    nearly all in one script has learned next to nothing about the others.
+    """
+    beginning = text[:SCRIPT_CHARACTERS]
+    if beginning.isascii():
+        return "Latin" if any(map(str.isalpha, beginning)) else None
+    counts = Counter(map(_script, beginning))
+    del counts[None]
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def script_shares(texts: Sequence[str]) -> dict[str, float]:
+    """The share of each script in `texts` that have letters, the most frequent first."""
+    counts = Counter(main_script(text) for text in texts)
+    del counts[None]
+    return {str(script): count / counts.total() for script, count in counts.most_common()}
+
+
+@lru_cache(maxsize=4096)
+def _script(character: str) -> str | None:
+    """The first word of a letter's Unicode name, which is its script; styled letters count as plain ones."""
+    plain = unicodedata.normalize("NFKC", character)[0]
+    if not plain.isalpha():
+        return None
+    word = unicodedata.name(plain, "").partition(" ")[0]
+    return SCRIPT_NAMES.get(word, word.capitalize()) or None

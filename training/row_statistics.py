@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from features import Distribution, compute_features, fit_distributions, script_shares
+from features import Distribution, compute_features, fit_distributions
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
+from preprocessing.text import script_shares
 from training.data.dataset import Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings

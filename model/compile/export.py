@@ -4,7 +4,7 @@
     image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
     fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
 
-The N tokens are those of B texts in a row (`model.compiled.packing`). A text-only network has no image
+The N tokens are those of B texts in a row (`model.compiled.engine`). A text-only network has no image
 graph, and its fusion no image input. The inverse transform to views per day needs float64 and is not in a
 graph.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import model.torchvision_compat  # noqa: F401  must precede every import of transformers
 from model.compile.quantise import without_telemetry
-from model.compiled.packing import TEXT_INPUTS, packed_row
+from model.compiled.engine import TEXT_INPUTS, packed_row
 from model.network import MultimodalViralityPredictor
 
 from transformers.utils import logging as transformers_logging  # isort: skip

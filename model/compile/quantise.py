@@ -16,7 +16,7 @@ import openvino as ov
 import openvino.opset13 as opset
 
 from model.compile.calibration_set import CalibrationInputs, Texts
-from model.compiled.packing import packed_row
+from model.compiled.engine import packed_row
 from model.engine import Pixels
 
 # How much of the activations' range moves into the weights, chosen on a trained encoder (MiniLM): of its

@@ -17,14 +17,7 @@ from numpy.typing import NDArray
 
 from preprocessing.decoding.process import MEBIBYTE, DecodeProcess
 from preprocessing.decoding.worker import NOT_AN_IMAGE, PIXELS, TOO_LARGE
-from preprocessing.image import (
-    ImageError,
-    ImageLimits,
-    ImageSpec,
-    ImageTooLargeError,
-    NotAnImageError,
-    as_pixels,
-)
+from preprocessing.image import ImageError, ImageLimits, ImageSpec, ImageTooLargeError, NotAnImageError
 
 START_LIMIT_S = 20.0
 START_ATTEMPTS = 2
@@ -104,7 +97,7 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
             raise DecoderUnavailableError("the decoders do not run")
         job = _Job(encoded, asyncio.get_running_loop().create_future())
         self._jobs.put_nowait(job)
-        return as_pixels(await job.rgb, self._spec)
+        return np.frombuffer(await job.rgb, dtype=np.uint8).reshape(self._spec.height, self._spec.width, 3)
 
     def _start(self) -> DecodeProcess:
         spec, limits, worker = self._spec, self._limits, self._worker_limits

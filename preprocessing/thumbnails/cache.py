@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from preprocessing.single_flight import SingleFlight
-from preprocessing.thumbnails.fetcher import Download, ThumbnailFetcher
+from preprocessing.thumbnails.fetcher import Download, ThumbnailFetcher, Validators
 from preprocessing.thumbnails.urls import is_data_url
-from preprocessing.thumbnails.validators import Validators
 
 DIGEST_BYTES = 32
 

@@ -1,7 +1,7 @@
-"""Fetches thumbnails from URLs that strangers wrote; with `dialing`, the only code that opens connections.
+"""Fetches thumbnails from URLs that strangers wrote; with `connect`, the only code that opens connections.
 
 What is fetched is bytes: whether they are an image is decided by `decode_image`. The text of a URL is vetted
-by `thumbnail_urls`, addresses by `addresses`; here are the request, its redirects, its size and its deadline.
+by `urls`, addresses by `addresses`; here are the request, its redirects, its size and its deadline.
 
 Why httpcore2: its network backend is asked for every connection, literals included, before a socket exists.
 It is given the name and decides what is dialled, while SNI, certificate and Host keep the name. There are no
@@ -11,7 +11,7 @@ all four unless told. httpx rests on httpcore 1, and neither moves since 2025; h
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -33,7 +33,6 @@ from preprocessing.thumbnails.policy import (
     UnreachableError,
 )
 from preprocessing.thumbnails.urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
-from preprocessing.thumbnails.validators import Validators
 
 __all__ = [
     "BadUrlError",
@@ -64,6 +63,33 @@ HEADERS = (
 )
 
 _ONE_TYPE = re.compile(rb"[^\s,;]*\s*(;[^,]*)?")
+_ETAG = re.compile(rb'(W/)?"[\x21\x23-\x7e]{0,256}"')
+_HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """An ETag, a Last-Modified, or both, to ask the server later whether its picture has changed.
+
+    They are untrusted text that is sent back, so only the forms of RFC 9110 are kept, at a bounded length.
+    """
+
+    etag: bytes | None = None
+    last_modified: bytes | None = None
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> Self | None:
+        """The validators among a response's headers; None where there are none that can be sent back."""
+        lines = [(name.lower(), value) for name, value in headers]
+        etag = _single([value for name, value in lines if name == b"etag"], _ETAG)
+        last_modified = _single([value for name, value in lines if name == b"last-modified"], _HTTP_DATE)
+        return cls(etag, last_modified) if etag or last_modified else None
+
+    @property
+    def conditions(self) -> list[tuple[bytes, bytes]]:
+        """The headers that make a request conditional."""
+        named = ((b"If-None-Match", self.etag), (b"If-Modified-Since", self.last_modified))
+        return [(name, value) for name, value in named if value is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,3 +251,8 @@ def _vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
 
 def _header(response: httpcore2.Response, name: bytes) -> list[bytes]:
     return [value for key, value in response.headers if key.lower() == name]
+
+
+def _single(values: list[bytes], form: re.Pattern[bytes]) -> bytes | None:
+    """A header that was sent once and in its form."""
+    return values[0] if len(values) == 1 and form.fullmatch(values[0]) else None

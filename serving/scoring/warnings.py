@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features import Distribution, Feature, FeatureScaler, Video, features_named, groups_of, main_script
+from features import Distribution, Feature, FeatureScaler, Video, features_named, groups_of
 from features.wording import percent
+from preprocessing.text import main_script
 
 # Rounding in a checkpoint's statistics must not put the training data's own extremes out of range.
 TOLERANCE = 1e-6

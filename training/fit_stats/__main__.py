@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from features.distribution import Distribution, fit_distributions
 from features.registry import UnknownFeatureError, features_named
 from features.scaler import FeatureScaler
-from features.script import script_shares
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError
+from preprocessing.text import script_shares
 from training.data.cells import listed
 from training.data.table import DatasetError
 from training.fit_stats.agreement import disagreements

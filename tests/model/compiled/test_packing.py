@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.compiled.packing import PADDING, ROW_TOKENS, packed_rows
+from model.compiled.engine import PADDING, ROW_TOKENS, packed_rows
 
 
 def texts(*lengths: int) -> tuple[list[list[int]], list[list[int]]]:

@@ -10,8 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.thumbnails.cache import Content, ThumbnailCache
-from preprocessing.thumbnails.fetcher import BadUrlError, ThumbnailError, ThumbnailFetcher, UnreachableError
-from preprocessing.thumbnails.validators import Validators
+from preprocessing.thumbnails.fetcher import (
+    BadUrlError,
+    ThumbnailError,
+    ThumbnailFetcher,
+    UnreachableError,
+    Validators,
+)
 from tests.support.site import Site, raw, response, serving, trusting
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.http.disconnect import CancelOnDisconnect
+from serving.http.middleware import CancelOnDisconnect
 
 pytestmark = pytest.mark.anyio
 

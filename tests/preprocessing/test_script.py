@@ -2,7 +2,7 @@
 
 import pytest
 
-from features import main_script, script_shares
+from preprocessing.text import main_script, script_shares
 
 
 @pytest.mark.parametrize(
