@@ -74,7 +74,7 @@ def test_what_is_missing_is_said_with_its_reason(visit: Visit) -> None:
     expect(states.nth(1)).to_contain_text("missing")
     expect(states.nth(1)).to_contain_text("None was given")
     expect(states.nth(2)).to_contain_text("filled in")
-    expect(states.nth(2)).to_contain_text("time since publication")
+    expect(states.nth(2)).to_contain_text("video's age")
 
 
 def test_a_failing_thumbnail_is_said_and_spares_the_score(visit: Visit, host: ThumbnailHost) -> None:

@@ -20,11 +20,10 @@ export function invitation() {
 
 /** The answer's parts; `model` is /model/info's answer or null, `took` the milliseconds from click to answer. */
 export function answered(answer, request, { model, took, withKey }) {
-  const weightless = model?.modalities_without_weight ?? [];
   return [
     headline(answer, request, model),
     answer.warnings.length > 0 && warnings(answer.warnings),
-    basis(answer, weightless),
+    basis(answer, model),
     answer.explanation && moved(answer),
     timings(answer, took),
     asCurl(request, withKey),
@@ -63,13 +62,13 @@ function warnings(sentences) {
     el("ul", {}, sentences.map((sentence) => el("li", {}, sentence))));
 }
 
-function basis(answer, weightless) {
+function basis(answer, model) {
   return el("div", { class: "card" }, el("h3", {}, "What it is based on"),
     el("ul", { class: "modalities" }, Object.entries(answer.modalities).map(([name, report]) =>
       el("li", { class: report.state },
         el("span", { class: "name" }, NAMES[name] ?? name),
         el("span", { class: "state" }, STATES[report.state] ?? report.state),
-        el("span", { class: "why" }, account(name, report, weightless))))));
+        el("span", { class: "why" }, account(name, report, model))))));
 }
 
 function moved({ explanation, viral_score: score }) {

@@ -22,22 +22,6 @@ const IMAGE = {
   too_large: "The image is too large; a neutral image is used instead.",
 };
 
-const FEATURES = {
-  log_age_hours: "time since publication",
-  log_views_per_hour: "views per hour",
-  age_known: "whether its age is known",
-  upload_hour: "hour of publication",
-  is_weekend: "weekend or not",
-  publish_dayofweek: "weekday of publication",
-  shares: "shares",
-  share_rate: "shares per view",
-  saves: "saves",
-  save_rate: "saves per view",
-  engagement_rate: "engagement per view",
-  completion_rate: "completion rate",
-  creator_avg_views: "the creator's average views",
-};
-
 export const NAMES = { text: "Text", image: "Thumbnail", scalars: "Numbers" };
 export const STATES = {
   used: "used", missing: "missing", failed: "failed", truncated: "truncated", imputed: "filled in",
@@ -82,18 +66,20 @@ export function pace(perDay) {
 /** What the confidence refers to. */
 export const certainty = ({ viral_score: score }) => `That it ${score < 0.5 ? "won't" : "will"} go viral.`;
 
-/** How one modality was used, as a sentence; `weightless` are those to which the checkpoint gives no weight. */
-export function account(name, { state, reason }, weightless = []) {
-  if (state === "used" && weightless.includes(name)) {
+/** How one modality was used, as a sentence; `model` is /model/info's answer or null. */
+export function account(name, { state, reason }, model) {
+  if (state === "used" && model?.modalities_without_weight.includes(name)) {
     return "This checkpoint gives it no weight, so it does not change the score.";
   }
   if (state === "used") {
     return { text: "Read in full.", image: "Used.", scalars: "All known." }[name] ?? "Used.";
   }
   if (state === "truncated") return `Too long: ${reason}.`;
-  if (state === "imputed") return `Unknown: ${reason.split(", ").map((feature) => FEATURES[feature] ?? feature).join(", ")}. The average of the training data is used instead.`;
+  if (state === "imputed") return `Unknown: ${reason.split(", ").map((feature) => labelOf(feature, model)).join(", ")}. The average of the training data is used instead.`;
   return IMAGE[reason] ?? `${STATES[state] ?? state}: ${reason}.`;
 }
 
 /** A number of seconds in words. */
 export const seconds = (number) => (number === 1 ? "1 second" : `${number} seconds`);
+
+const labelOf = (name, model) => model?.features.find((feature) => feature.name === name)?.label ?? name;
