@@ -1,4 +1,4 @@
-"""The frozen encoders that a head is fitted on, with the record of where their weights came from."""
+"""The frozen encoders that a head is fitted on, with the origin of their weights."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -36,7 +36,7 @@ class Encoders:
 
     @property
     def are_random(self) -> bool:
-        """Whether both can be drawn again from their seeds."""
+        """Whether both are random and can be generated from their seeds."""
         return all("seed" in origin for origin in self.provenance.values())
 
 
@@ -50,7 +50,7 @@ def random_encoders(
 def open_encoders(text_source: str, image_source: str, seed: int, pooling: Pooling | None = None) -> Encoders:
     """Encoders by name: `random`, a BERT directory or hub name; `random`, `imagenet` or a ResNet-50 file.
 
-    `pooling` None is what a sentence encoder's directory says of itself, else BERT's pooler. Raises
+    `pooling` None uses the setting in a sentence encoder's directory, else BERT's pooler. Raises
     `EncoderSourceError`.
     """
     text = (
@@ -93,8 +93,8 @@ def _pretrained_text(source: str, pooling: Pooling | None) -> Text:
     words = BertTextTokenizer.from_vocabulary().vocabulary_size
     if config.vocab_size != words:
         raise EncoderSourceError(
-            f"{source}: knows {config.vocab_size} tokens, the committed vocabulary has {words}. Name a "
-            "BERT-family encoder over bert-base-uncased's vocabulary."
+            f"{source}: has {config.vocab_size} tokens, the committed vocabulary has {words}. Use a "
+            "BERT-family encoder with bert-base-uncased's vocabulary."
         )
     origin = {"kind": "pretrained", "source": Path(source).name, "shape": asdict(config)}
     if source == BERT_BASE_UNCASED:
@@ -103,21 +103,22 @@ def _pretrained_text(source: str, pooling: Pooling | None) -> Text:
 
 
 def pooling_of(directory: Path) -> Pooling:
-    """`mean` where sentence-transformers has written so beside the weights, else `pooler`.
+    """`mean` if sentence-transformers' config beside the weights has it, else `pooler`.
 
     Raises `EncoderSourceError` for a pooling that this network does not have.
     """
     try:
-        said = json.loads((directory / SENTENCE_POOLING).read_text(encoding="utf-8"))
+        pooling = json.loads((directory / SENTENCE_POOLING).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return "pooler"
     except (OSError, ValueError) as exc:
         raise EncoderSourceError(f"{directory / SENTENCE_POOLING}: cannot be read ({exc})") from exc
-    modes = [name for name, on in said.items() if name.startswith("pooling_mode_") and on is True]
+    modes = [name for name, on in pooling.items() if name.startswith("pooling_mode_") and on is True]
     if modes != ["pooling_mode_mean_tokens"]:
         raise EncoderSourceError(
-            f"{directory / SENTENCE_POOLING}: says {', '.join(modes) or 'nothing'}, expected the mean of the "
-            "tokens. Say --text-pooling pooler or mean to have it pooled so all the same."
+            f"{directory / SENTENCE_POOLING}: has {', '.join(modes) or 'no pooling mode'}, expected the "
+            "mean of "
+            "the tokens. Use --text-pooling pooler or mean to override it."
         )
     return "mean"
 

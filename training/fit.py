@@ -5,10 +5,9 @@
         [--text-encoder random|DIR|bert-base-uncased] [--image-encoder random|FILE|imagenet]
         [--allow-bad-rows] [--seed N] [--cache DIR] [--results DIR] [--overwrite] ...
 
-DATA is a CSV, CSV.gz or Parquet with the request's columns and a target; `--help` names every option. Twin
-heads without text and without images are trained beside the real one: whether those columns earn their
-place is measured, not assumed. What the encoders computed is kept: whoever is killed and starts again goes
-on from there.
+DATA is a CSV, CSV.gz or Parquet file with a request's columns and a target; see `--help`. Twin heads without
+text and without images are trained as well, to measure what those inputs add. The encoders' vectors are
+cached, so that an interrupted run continues where it stopped.
 """
 
 import argparse
@@ -52,7 +51,7 @@ AGES = ("with age", "without age")
 
 @dataclass(frozen=True)
 class Fit:
-    """A measured checkpoint, the factors of its head, and `phase1_results.json`."""
+    """A measured checkpoint, its head's factors, and the contents of `phase1_results.json`."""
 
     checkpoint: Checkpoint
     head: LowRankHead
@@ -74,7 +73,7 @@ def fit(
     texts = encode_texts(engine, base, dataset, cache)
     images = None if thumbnails is None else encode_thumbnails(engine, base, dataset, thumbnails, cache)
     _print_problems(images)
-    print("the head", flush=True)
+    print("training the head", flush=True)
     checkpoint, head = fit_head(base, dataset, texts, recipe, seed, images)
     _check_temperature(checkpoint, dataset)
     report = measure(TorchEngine(checkpoint), checkpoint, dataset, texts, images)
@@ -111,21 +110,21 @@ def _twins(
     seed: int,
     images: ImageEmbeddings | None,
 ) -> dict[str, Report]:
-    """The same head without what it could do without, measured: `twin` has no text."""
+    """Measurements of the same head without some inputs; `twin` has no text."""
     wanted = {"twin": (replace(recipe, text_dims=0), images)}
     if images is not None:
         wanted["twin_without_image"] = (replace(recipe, image_dims=0), None)
         wanted["scalars_alone"] = (replace(recipe, text_dims=0, image_dims=0), None)
     reports = {}
     for name, (other, seen) in wanted.items():
-        print(name.replace("_", " "), flush=True)
+        print(f"training {name.replace('_', ' ')}", flush=True)
         checkpoint, _ = fit_head(base, dataset, texts, other, seed, seen)
         reports[name] = measure(TorchEngine(checkpoint), checkpoint, dataset, texts, seen)
     return reports
 
 
 def _compare(report: Report, twins: dict[str, Report], dataset: Dataset) -> dict[str, Any]:
-    """All figures of the head, its twins' beside them, and the paired differences."""
+    """The metrics of the head and its twins, and the paired differences."""
     print_rows({**report.rows, **{f"{name}, {age}": twins[name].rows[age] for name in twins for age in AGES}})
     figures = report.to_dict()
     for name, twin in twins.items():
@@ -133,14 +132,14 @@ def _compare(report: Report, twins: dict[str, Report], dataset: Dataset) -> dict
             gain = paired_intervals(
                 report.test_predictions[age], twin.test_predictions[age], dataset.test.video_ids
             )
-            print_intervals(f"against {name}, {age} (95 % by video)", gain)
+            print_intervals(f"against {name}, {age} (95% by video)", gain)
             figures[key] = twin.rows[age].to_dict()
             figures[f"gain_over_{key}"] = intervals_to_dict(gain)
     return figures
 
 
 def _intervals(report: Report, dataset: Dataset) -> dict[str, Any]:
-    """Every figure's own 95 % interval, with age and without."""
+    """The 95% interval of every metric, with age and without."""
     return {
         age: intervals_to_dict(
             figure_intervals(
@@ -157,7 +156,7 @@ def _print_problems(images: ImageEmbeddings | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fit and write; the exit status is 1 after an error, which goes to stderr without a traceback."""
+    """Fit and write. Returns 1 after an error, which is one message on stderr."""
     parser = argparse.ArgumentParser(prog="./miles train", description=(__doc__ or "").split("\n")[0])
     add_data_options(parser)
     add_fit_options(parser)
@@ -168,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from what was encoded", file=sys.stderr)
+        print("stopped; run the same command again to continue from the cached vectors", file=sys.stderr)
         return 130
     return 0
 
@@ -176,14 +175,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     out: Path = options.out
     if out.exists() and not options.overwrite and not is_demo(out):
-        raise DemoError(f"{out}: holds a checkpoint that is no demo; say --overwrite to replace it")
-    # The file first: its faults are told before gigabytes of encoders are read.
+        raise DemoError(f"{out}: exists and is not the demo; use --overwrite to replace it")
+    # The file first: its errors are reported before gigabytes of encoders are read.
     dataset = read_dataset(options.data, reading_from(options))
-    print_account(dataset)
+    print_data_summary(dataset)
     refuse_leaks(dataset)
     encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
     if options.demo_head and not encoders.are_random:
-        raise DemoError("--demo-head stores no encoder weights: it needs both encoders random")
+        raise DemoError("--demo-head stores no encoder weights, so both encoders must be random")
     fitted = fit(
         dataset,
         encoders,
@@ -198,14 +197,14 @@ def _run(options: argparse.Namespace) -> None:
         checkpoint = checkpoint.with_card(provenance=with_source(checkpoint, SOURCE))
         write_demo(options.demo_head, checkpoint, fitted.head)
         checkpoint = compose(read_demo(options.demo_head))
-        print(f"{options.demo_head}: the demo's head and metadata")
+        print(f"{options.demo_head}: demo head and metadata written")
     write_checkpoint(out, checkpoint)
     for path in [out, *write_results(options.results or out.parent, out.name, fitted.results)]:
         print(f"{path}: written")
 
 
-def print_account(dataset: Dataset) -> None:
-    """What was read, what was left out and why, and what was noticed."""
+def print_data_summary(dataset: Dataset) -> None:
+    """Print the rows read, the rows left out with reasons, and the notes."""
     parts = ", ".join(
         f"{name} {len(dataset.split(name)):,} rows of {len(set(dataset.split(name).video_ids)):,} videos"
         for name in ("train", "val", "test")
@@ -213,7 +212,7 @@ def print_account(dataset: Dataset) -> None:
     print(f"{dataset.name}: {dataset.rows_in_file:,} rows; {parts}; purged {dataset.purged_rows:,}")
     print(f"split {dataset.split_method}")
     if dataset.bad_rows:
-        print(f"left out, because they cannot be used: {len(dataset.bad_rows)} rows")
+        print(f"left out {len(dataset.bad_rows)} rows that cannot be used")
     for line in [*dataset.bad_rows.lines(), dataset.bad_rows.empty_line(), *dataset.notes]:
         if line:
             print(line)

@@ -1,6 +1,6 @@
-"""Golden answers: a few requests, the tensors they become, and the scores that the reference engine gives.
+"""Golden answers: a few requests, their tensors, and the reference engine's scores.
 
-Whoever serves the checkpoint must arrive at the same tensors and, within tolerance, at the same scores.
+A service with the checkpoint must compute the same tensors and, within tolerance, the same scores.
 """
 
 import base64

@@ -16,13 +16,13 @@ BoolArray = NDArray[np.bool_]
 
 ECE_BINS = 10
 RESAMPLES = 1000
-FEWER = 200  # where every figure is computed anew
+FIGURE_RESAMPLES = 200  # where every metric is computed again
 CHUNK = 100  # resamples at a time: 100 x 10,000 rows of float64 are 8 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model says of N rows, and what was so: P(viral), log1p(views per day)."""
+    """Predicted and actual P(viral) and log1p(views per day) of N rows."""
 
     viral: FloatArray
     log_velocity: FloatArray
@@ -107,7 +107,7 @@ def weighted_auroc(truth: BoolArray, scores: FloatArray, weights: FloatArray) ->
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A paired difference, first minus second, with its 95 % bootstrap interval."""
+    """A paired difference, first minus second, with its 95% bootstrap interval."""
 
     difference: float
     low: float
@@ -121,9 +121,9 @@ class Interval:
 def paired_intervals(
     first: Predictions, second: Predictions, groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Interval]:
-    """AUROC, Brier and MAE of `first` minus `second` on the same rows, videos (`groups`) drawn anew.
+    """AUROC, Brier and MAE of `first` minus `second` on the same rows, by a bootstrap over videos (`groups`).
 
-    Rows of one video depend on each other, so it is videos that are drawn, never rows.
+    Rows of one video depend on each other, so videos are resampled, not rows.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     generator = np.random.default_rng(seed)
@@ -148,9 +148,9 @@ def figure_intervals(
     f1_threshold: float,
     groups: Sequence[str],
     seed: int = 0,
-    resamples: int = FEWER,
+    resamples: int = FIGURE_RESAMPLES,
 ) -> dict[str, Interval]:
-    """Every figure with its 95 % interval, videos (`groups`) drawn anew; `difference` is the figure."""
+    """Every figure with its 95% interval, by a bootstrap over videos; `difference` is the metric itself."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     generator = np.random.default_rng(seed)
     samples = []

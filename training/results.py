@@ -1,4 +1,4 @@
-"""What a fit comes to, for programs and for people: phase1_results.json and a model card in Markdown."""
+"""The results of a fit: phase1_results.json for programs, and a model card in Markdown for people."""
 
 import json
 from pathlib import Path
@@ -11,19 +11,17 @@ from training.metrics import MetricsRow
 
 RESULTS_FILE = "phase1_results.json"
 SUCCESS = (
-    "success: AUROC on test is above the scalars alone by a paired bootstrap over videos (95 %), and "
+    "success: AUROC on test is higher than with scalars only (paired bootstrap over videos, 95%), and "
     "R2 is above 0"
 )
-UNITS = (
-    "MAE and R2 in log1p(views per day); Brier and ECE on calibrated scores; F1's threshold is chosen on val"
-)
+UNITS = "MAE and R2 in log1p(views per day); Brier and ECE of calibrated scores; F1's threshold chosen on val"
 FIGURES = tuple(MetricsRow.__slots__)
 
 
 def phase1_results(
     checkpoint: Checkpoint, dataset: Dataset, images: ImageEmbeddings | None, intervals: dict[str, Any]
 ) -> dict[str, Any]:
-    """Plain values: the eight keys that were agreed on first, and the whole of it after them."""
+    """Plain values: the eight agreed keys first, then the details."""
     figures = checkpoint.card.test_metrics
     baseline, gain = _baseline(figures)
     rows = {name: dataset.split(name) for name in SPLITS}
@@ -37,7 +35,7 @@ def phase1_results(
         "multimodal_auroc": figures["auroc"],
         "velocity_mae": figures["mae"],
         "success": bool(gain["auroc"]["low"] > 0 and figures["r2"] > 0),
-        "what_they_mean": [SUCCESS, UNITS, "baseline: the same head on the scalars alone"],
+        "what_they_mean": [SUCCESS, UNITS, "baseline: the same head on scalars only"],
         "with_age": {name: figures[name] for name in FIGURES},
         "without_age": figures["without_age"],
         "baseline": baseline,
@@ -62,7 +60,7 @@ def phase1_results(
 
 
 def _baseline(figures: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
-    """The head on the scalars alone, and what the whole one gains over it; the twin, without images."""
+    """The metrics of the head on scalars only, and the full head's gain over it."""
     name = "scalars_alone" if "scalars_alone" in figures else "twin"
     return figures[name], figures[f"gain_over_{name}"]
 
@@ -78,7 +76,7 @@ def write_results(folder: Path, name: str, results: dict[str, Any]) -> list[Path
 
 
 def model_card(name: str, results: dict[str, Any]) -> str:
-    """Markdown: what it was trained on, what it reaches, and what it cannot promise."""
+    """Markdown: the data, the metrics and the limitations."""
     made = results["provenance"]
     source, recipe = made["data"], made["recipe"]
     lines = [
@@ -100,20 +98,20 @@ def model_card(name: str, results: dict[str, Any]) -> str:
             f"| {split} | {observed} | {part['rows']:,} | {part['videos']:,} | {part['viral_rate']:.1%} |"
         )
     lines += ["", _left_out(results), "", *_thumbnail_lines(results["thumbnails"])]
-    lines += ["## Figures on the test split", "", f"{UNITS}.", ""]
+    lines += ["## Metrics on the test split", "", f"{UNITS}.", ""]
     lines += _table(results)
     gain = results["gain_over_baseline"]["auroc"]
     lines += [
         "",
-        f"AUROC above the scalars alone: {gain['difference']:+.4f} [{gain['low']:+.4f}, "
-        f"{gain['high']:+.4f}], 95 % "
-        f"by video. {'That is a gain.' if gain['low'] > 0 else 'That may be chance.'}",
+        f"AUROC gained over scalars only: {gain['difference']:+.4f} [{gain['low']:+.4f}, "
+        f"{gain['high']:+.4f}], 95% "
+        f"by video. {'The gain is significant.' if gain['low'] > 0 else 'The difference may be chance.'}",
         "",
-        "## What it cannot promise",
+        "## Limitations",
         "",
         *(f"- {note}" for note in [*made["notes"], *results["notes"]]),
         "",
-        "## How it was made",
+        "## Training",
         "",
         *(f"- {kind} encoder: {_encoder(origin)}" for kind, origin in made["encoders"].items()),
         "- recipe: " + ", ".join(f"{key} {value}" for key, value in recipe.items()),
@@ -125,19 +123,20 @@ def model_card(name: str, results: dict[str, Any]) -> str:
 def _left_out(results: dict[str, Any]) -> str:
     left_out = ", ".join(f"{count} for {kind}" for kind, count in results["left_out"].items()) or "none"
     return (
-        f"Of {results['rows_in_file']:,} rows in the file, left out because they cannot be used: {left_out}; "
-        f"purged because their target is read in the next split's time: {results['purged']:,}."
+        f"Of {results['rows_in_file']:,} rows in the file, left out as unusable: {left_out}; purged because "
+        "their "
+        f"target lies in the period of the next split: {results['purged']:,}."
     )
 
 
-def _thumbnail_lines(account: dict[str, dict[str, int]] | None) -> list[str]:
-    if account is None:
+def _thumbnail_lines(counts: dict[str, dict[str, int]] | None) -> list[str]:
+    if counts is None:
         return []
-    said = "; ".join(
+    text = "; ".join(
         f"{split}: " + ", ".join(f"{count} {state}" for state, count in states.items())
-        for split, states in account.items()
+        for split, states in counts.items()
     )
-    return [f"Thumbnails by row: {said}.", ""]
+    return [f"Thumbnails by row: {text}.", ""]
 
 
 def _table(results: dict[str, Any]) -> list[str]:
@@ -146,12 +145,12 @@ def _table(results: dict[str, Any]) -> list[str]:
     for title, key in (
         ("with age", "with_age"),
         ("without age", "without_age"),
-        ("scalars alone", "baseline"),
+        ("scalars only", "baseline"),
     ):
         lines.append(f"| {title} | " + " | ".join(f"{results[key][name]:.3f}" for name in shown) + " |")
     for title, intervals in results["intervals_95"].items():
         cells = (f"{intervals[name]['low']:.3f} to {intervals[name]['high']:.3f}" for name in shown)
-        lines.append(f"| {title}, 95 % | " + " | ".join(cells) + " |")
+        lines.append(f"| {title}, 95% | " + " | ".join(cells) + " |")
     return lines
 
 

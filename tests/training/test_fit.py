@@ -125,7 +125,7 @@ def test_fit_leaves_another_checkpoint_alone(tmp_path, data_path, capsys):
     path = write_tiny(tmp_path / "model.pt")
     before = path.read_bytes()
     assert fit.main([str(data_path), "--out", str(path)]) == 1
-    assert "say --overwrite" in capsys.readouterr().err
+    assert "use --overwrite" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 

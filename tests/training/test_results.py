@@ -47,7 +47,7 @@ def test_the_results_hold_what_was_agreed(fitted, tmp_path):
 
 
 def test_the_card_is_read_by_people(fitted, tmp_path):
-    """It says what it was trained on, how well it does, and what it cannot promise."""
+    """It has the data, the metrics and the limitations."""
     _, card = write_results(tmp_path, "model.pt", fitted.results)
     text = card.read_text()
     assert card.name == "model.card.md"
@@ -56,7 +56,7 @@ def test_the_card_is_read_by_people(fitted, tmp_path):
         "| train |",
         "| with age |",
         "| without age |",
-        "scalars alone",
+        "scalars only",
         "seeded random",
     ):
         assert part in text

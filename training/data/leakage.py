@@ -1,9 +1,10 @@
-"""Refuses a target that can be read off the inputs: a head would learn to copy, and know nothing.
+"""Refuses a target that follows from the inputs: a head would only learn to copy it.
 
-Views per day since publication are the view count divided by the age; a label may be nothing but a threshold
-on a count. Whatever a request tells is tried on train's videos, alone and all together. Honest data is far
-from the limits: of trending videos the best input ranks the next day's velocity with .88, all of them
-explain .79 of its variance, and yesterday's velocity, which no request carries, ranks it with .96.
+For example, views per day since publication are the view count divided by the age, and a label may be a
+threshold on a count. Every feature is tested on train's videos, by itself and with the others. Honest data
+is far from the limits: for trending videos the best feature has a rank correlation of .88 with the next
+day's velocity, all features explain .79 of its variance, and yesterday's velocity, which a request does not
+have, has a rank correlation of .96.
 """
 
 from dataclasses import dataclass
@@ -24,13 +25,13 @@ from training.data.fields import INPUTS
 from training.data.table import DatasetError
 
 FloatArray = NDArray[np.float64]
-RANKS = 0.98  # Spearman's correlation of one input with the target
-EXPLAINS = 0.97  # of the target's variance, on videos that were not fitted on
-SEPARATES = 0.995  # AUROC of a given label, likewise
-MOST_VIDEOS = 6000  # of train; more would tell no more
-FEWEST = 50
+RANKS = 0.98  # Spearman's correlation of one feature with the target
+EXPLAINS = 0.97  # of the target's variance, on held-out videos
+SEPARATES = 0.995  # AUROC of a given label, on held-out videos
+MAX_VIDEOS = 6000  # of train, which are enough
+MIN_VIDEOS = 50
 AGE = "published_at and observed_at"
-HONEST = "honest inputs stay below"
+HONEST = "expected less than"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,13 @@ class Sample:
     target: FloatArray
     label: NDArray[np.bool_] | None
     half: NDArray[np.bool_]
-    """Which videos are learned from; the others judge."""
+    """The videos to fit on; the others are held out."""
 
 
 def refuse_leaks(dataset: Dataset, seed: int = 0) -> None:
     """Raise `DatasetError` for an input, or inputs, that determine the target or a given label."""
     sample = _sample(dataset, seed)
-    if len(sample.target) < FEWEST or np.ptp(sample.target) == 0:
+    if len(sample.target) < MIN_VIDEOS or np.ptp(sample.target) == 0:
         return
     for column, name in enumerate(MILES_V1):
         found = _alone(sample, column)
@@ -60,7 +61,7 @@ def refuse_leaks(dataset: Dataset, seed: int = 0) -> None:
         names, found = together
         raise DatasetError(
             _sentence(
-                dataset, _columns(names), f"the features together, above all {' and '.join(names)},", found
+                dataset, _columns(names), f"the features together, mainly {' and '.join(names)},", found
             )
         )
 
@@ -71,7 +72,7 @@ def _sample(dataset: Dataset, seed: int) -> Sample:
     order = draw.permutation(len(train))
     # Rows of one video are near copies of each other, and would seem to explain each other.
     _, first = np.unique(np.array(train.video_ids)[order], return_index=True)
-    chosen = order[np.sort(first)][:MOST_VIDEOS]
+    chosen = order[np.sort(first)][:MAX_VIDEOS]
     return Sample(
         features=compute_features([train.videos[row] for row in chosen], MILES_V1),
         target=np.log1p(train.views_per_day[chosen]),
@@ -81,10 +82,10 @@ def _sample(dataset: Dataset, seed: int) -> Sample:
 
 
 def _alone(sample: Sample, column: int) -> str | None:
-    """How strongly one feature tells the target, where that is too strong."""
+    """How strongly one feature determines the target, or None below the limits."""
     values = sample.features[:, column]
     known = np.isfinite(values)
-    if known.sum() < FEWEST or np.ptp(values[known]) == 0 or np.ptp(sample.target[known]) == 0:
+    if known.sum() < MIN_VIDEOS or np.ptp(values[known]) == 0 or np.ptp(sample.target[known]) == 0:
         return None
     rank = float(spearmanr(values[known], sample.target[known]).statistic)
     if abs(rank) >= RANKS:
@@ -100,9 +101,9 @@ def _alone(sample: Sample, column: int) -> str | None:
 
 
 def _explained(values: FloatArray, target: FloatArray) -> float:
-    """Which part of the target's variance a function of `values` explains, whatever its form.
+    """The share of the target's variance that any function of `values` explains.
 
-    Neighbours in the order of `values` differ by the rest alone (von Neumann 1941, Ann. Math. Stat. 12).
+    Neighbours in the order of `values` differ only by the remainder (von Neumann 1941, Ann. Math. Stat. 12).
     """
     ordered = target[np.argsort(values, kind="stable")]
     return float(1 - (np.diff(ordered) ** 2).mean() / (2 * ordered.var()))
@@ -114,9 +115,9 @@ def _linear() -> Pipeline:
 
 
 def _together(sample: Sample, seed: int) -> tuple[tuple[str, ...], str] | None:
-    """The features that tell most, and how strongly all of them tell the target, where that is too strong."""
+    """The strongest features, and how strongly all determine the target; None below the limits."""
     learn, judge = sample.half, ~sample.half
-    if min(learn.sum(), judge.sum()) < FEWEST:
+    if min(learn.sum(), judge.sum()) < MIN_VIDEOS:
         return None
     truth, models = sample.target, (_linear(), HistGradientBoostingRegressor(random_state=seed))
     for model in models:
@@ -160,11 +161,11 @@ def _columns(names: tuple[str, ...]) -> str:
 
 
 def _sentence(dataset: Dataset, columns: str, which: str, found: str) -> str:
-    """Which column, how strongly, and what to do."""
+    """The error: the columns, how strongly they determine the target, and what to do."""
     several = "," in columns or " and " in columns
     return (
         f"{dataset.name}: {columns} {'determine' if several else 'determines'} the target: {which} "
-        f"{found}. A head trained on it would score well here and know nothing of the next videos. "
-        "Give a target that was read later than the inputs (next_views and hours_to_next from the "
-        "next look at the video), or leave the input out with --column NAME="
+        f"{found}. A head trained on it would score well here and fail on new videos. Use a target that was "
+        "measured after the inputs (next_views and hours_to_next from the video's next snapshot), or leave "
+        "the input out with --column NAME="
     )

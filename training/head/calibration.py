@@ -1,9 +1,9 @@
-"""What the latest rows before the test say about a trained head: how sure it may be, and where it is off.
+"""Calibrates a trained head on val: a temperature, and shifts for requests with and without an age.
 
-The trending list changes over time, so a head trained on last winter is biased by spring, far more so for
-requests without an age. Val is the latest that may be looked at: one temperature, and for each kind of
-request one shift of the logit and one of the velocity. The shifts become weights: the members leave the
-last unit of both hidden layers free, and it is made to say "age unknown".
+The trending list changes over time, so a head trained on winter is biased by spring, more so for requests
+without an age. Val has the latest rows before test. The shifts of the logit and of the velocity become
+weights: the ensemble leaves the last unit of both hidden layers unused, and here it becomes an indicator of
+an unknown age.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from training.metrics import Predictions
 
 FloatArray = NDArray[np.float64]
 AGE_KNOWN = "age_known"
-SMALLEST_SCORE = 1e-12  # a score of exactly 0 or 1 has no finite logit
+MIN_SCORE = 1e-12  # a score of exactly 0 or 1 has no finite logit
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Calibration:
 
 
 def fit_calibration(with_age: Predictions, without_age: Predictions) -> Calibration:
-    """The least log loss on rows that the head was not trained on; scores at temperature 1.
+    """Minimise the log loss on held-out rows, whose scores are at temperature 1.
 
-    The temperature is that of requests with an age: a second one would need a second head.
+    The temperature is fitted on requests with an age: a second one would need a second head.
     """
     known, unknown = _logits(with_age.viral), _logits(without_age.viral)
     found = minimize(
@@ -60,10 +60,10 @@ def fit_calibration(with_age: Predictions, without_age: Predictions) -> Calibrat
 def shifted(
     head: LowRankHead, calibration: Calibration, scaler: FeatureScaler, velocity_scale: float
 ) -> LowRankHead:
-    """`head` with the shifts in it; its last hidden units must be free, all zeros."""
+    """`head` with the shifts; its last hidden units must be zeros."""
     column = scaler.feature_names_in_.index(AGE_KNOWN)
     head = LowRankHead.from_tensors({name: tensor.clone() for name, tensor in head.tensors().items()})
-    assert not head.hidden_weight[-1].any(), "the members leave the last units free"
+    assert not head.hidden_weight[-1].any(), "the ensemble leaves the last units unused"
     # 1 - age_known, from the standardised value.
     head.scalar_weight[-1, column] = -float(scaler.scale_[column])
     head.input_bias[-1] = 1 - float(scaler.mean_[column])
@@ -81,7 +81,7 @@ def shifted(
 
 
 def _logits(scores: FloatArray) -> FloatArray:
-    inside = np.clip(scores, SMALLEST_SCORE, 1 - SMALLEST_SCORE)
+    inside = np.clip(scores, MIN_SCORE, 1 - MIN_SCORE)
     logits: FloatArray = np.log(inside / (1 - inside))
     return logits
 

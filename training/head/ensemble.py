@@ -1,9 +1,8 @@
-"""Several narrow networks trained side by side that together are one wide fusion head.
+"""An ensemble of narrow networks that together form one wide fusion head.
 
-Each of M members has an Mth of the hidden units of both layers and never looks at another's. Side by side
-they are the network's own `fusion`, `classifier` and `regressor`: the second layer is block-diagonal, and
-the outputs are the members' mean. An ensemble's accuracy at no cost when scoring. Units that are left
-over have zero weights.
+Each of M members has 1/M of the hidden units of both layers. Side by side they are the network's `fusion`,
+`classifier` and `regressor`: the second layer is block-diagonal, and the outputs are the members' mean. This
+gives an ensemble's accuracy at no cost when scoring. Remaining units have zero weights.
 """
 
 import math
@@ -25,7 +24,7 @@ class Ensemble(nn.Module):
         self, members: int, inputs: int, hidden: tuple[int, int], dropout: tuple[float, float], seed: int
     ) -> None:
         super().__init__()
-        # At least one unit of each layer stays free: the calibration uses the last one.
+        # At least one unit of each layer stays unused, for the calibration.
         wide, narrow = ((units - 1) // members for units in hidden)
         assert wide > 0, "every member has hidden units"
         assert narrow > 0, "every member has hidden units"
@@ -40,7 +39,7 @@ class Ensemble(nn.Module):
         self.last_bias = nn.Parameter(torch.zeros(members, 1, OUTPUTS))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(M, B, D), or (B, D) for all members alike, to (M, B, 3)."""
+        """From (M, B, D), or (B, D) for all members, to (M, B, 3)."""
         wide = torch.relu(torch.matmul(inputs, self.first) + self.first_bias)  # (M, B, H1 / M)
         wide = functional.dropout(wide, self.dropout[0], self.training)
         narrow = torch.relu(torch.matmul(wide, self.second) + self.second_bias)  # (M, B, H2 / M)
@@ -51,11 +50,10 @@ class Ensemble(nn.Module):
     def to_head(
         self, text: Projection, used: list[int], scalars: int, image: Projection | None = None
     ) -> LowRankHead:
-        """These members as one head over the text and image vectors and all `scalars` features.
+        """The ensemble as one head over the text and image vectors and all `scalars` features.
 
-        The inputs were the K projected text coordinates, the J of the image, then the scalar features at
-        positions `used`. The projections' means move into the bias; a feature that is not used has a column
-        of zeros.
+        Its inputs are K text coordinates, J image coordinates, and the scalar features at positions `used`.
+        The projections' means move into the bias; an unused feature has a column of zeros.
         """
         wide, narrow = self.hidden
         first = _padded(self.first.permute(0, 2, 1).flatten(0, 1), wide)  # (H1, D)

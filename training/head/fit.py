@@ -1,4 +1,4 @@
-"""From videos and the towers' vectors to a checkpoint with a trained, calibrated head."""
+"""Fits a head on the encoders' vectors: from a dataset to a calibrated checkpoint."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ MAX_TOKENS = 128
 
 
 def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, seed: int) -> Checkpoint:
-    """The encoders with a head of zeros, and every statistic that the training rows teach."""
+    """The encoders with a head of zeros and the statistics of the training rows."""
     config = encoders.config.with_scalars(len(MILES_V1))
     card = ModelCard(
         config=config,
@@ -56,7 +56,7 @@ def _zero_head(encoders: Encoders, scalars: int) -> dict[str, torch.Tensor]:
 
 
 def fit_scaler(dataset: Dataset, recipe: Recipe, seed: int) -> FeatureScaler:
-    """Statistics of the train rows as the head meets them: some lack their age or their description."""
+    """Statistics of the train rows as in training, where some lack their age or description."""
     videos, draw = dataset.train.videos, np.random.default_rng(seed)
     for name, without in droppable(dataset).items():
         silent = draw.random(len(videos)) < recipe.dropped(name)
@@ -66,7 +66,7 @@ def fit_scaler(dataset: Dataset, recipe: Recipe, seed: int) -> FeatureScaler:
 
 
 def fit_velocity(train: Split) -> LogVelocity:
-    """How the target is standardised: every video counts alike; `high` is the largest that was seen."""
+    """The standardisation of the target, with videos weighted equally; `high` is the maximum."""
     logs = np.log1p(train.views_per_day)
     mean = float(np.average(logs, weights=train.weights))
     scale = float(np.sqrt(np.average((logs - mean) ** 2, weights=train.weights)))
@@ -81,14 +81,14 @@ def fit_head(
     seed: int,
     images: ImageEmbeddings | None = None,
 ) -> tuple[Checkpoint, LowRankHead]:
-    """`base` with a head trained on train and stopped and calibrated on val, and that head's factors.
+    """`base` with a head that is trained on train and calibrated on val, and the head's factors.
 
     The same rows, vectors, recipe and seed give the same weights on the same machine.
     """
     torch.use_deterministic_algorithms(mode=True)
     assert isinstance(base.card.velocity, LogVelocity), "untrained_checkpoint fits one"
     scaler = FeatureScaler.from_stats(base.card.feature_stats, MILES_V1)
-    # Without image dimensions the head is one that sees no pictures, whatever there is.
+    # Without image dimensions the head sees no images.
     seen = images if recipe.image_dims else None
     inputs = HeadInputs.fit(dataset, texts, seen, scaler, recipe)
     train, val = (
@@ -99,8 +99,8 @@ def fit_head(
         )
     )
     config = base.card.config
-    members = Ensemble(recipe.members, train.inputs.shape[1], config.hidden, config.dropout, seed)
-    trained = train_ensemble(members, train, val, recipe, seed)
+    ensemble = Ensemble(recipe.members, train.inputs.shape[1], config.hidden, config.dropout, seed)
+    trained = train_ensemble(ensemble, train, val, recipe, seed)
     head = trained.to_head(inputs.text, inputs.used, len(MILES_V1), inputs.image)
     calibration = fit_calibration(*_predict_val(_with_head(base, head), dataset, texts, seen))
     head = shifted(head, calibration, scaler, base.card.velocity.scale)
@@ -117,7 +117,7 @@ def _with_head(base: Checkpoint, head: LowRankHead) -> Checkpoint:
 def _predict_val(
     checkpoint: Checkpoint, dataset: Dataset, texts: TextEmbeddings, images: ImageEmbeddings | None
 ) -> tuple[Predictions, Predictions]:
-    """What `checkpoint` says of val, with the age and without it."""
+    """The checkpoint's predictions for val, with and without the age."""
     engine, val = TorchEngine(checkpoint), dataset.val
     image = None if images is None else images.of(val)
     with_age, ageless = (
@@ -128,9 +128,9 @@ def _predict_val(
 
 
 def recency_weights(split: Split, half_life_days: float) -> FloatArray:
-    """(N,) weights that halve with every `half_life_days` before the newest row, their mean 1; 0 is alike.
+    """(N,) weights with mean 1 that halve with every `half_life_days` before the newest row; 0: all equal.
 
-    A row without any time weighs as the average row.
+    A row without a time has the average weight.
     """
     moments = [video.observed_at or video.published_at for video in split.videos]
     times = np.array([moment.timestamp() if moment else np.nan for moment in moments])

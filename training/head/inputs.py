@@ -1,7 +1,7 @@
-"""What a head is trained on: the towers' vectors along a few directions, and the scalars that vary.
+"""The inputs of a head: the projected text and image vectors, and the scalar features that vary.
 
-Each row comes as it is and as a request tells it that lacks the age, the picture or the description, so that
-training can take those away at random.
+Each row is given as it is and without its age, image or description, so that training can drop these at
+random.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 
 
 def droppable(dataset: Dataset) -> dict[str, Callable[[Sequence[Video]], list[Video]]]:
-    """What a request may leave out of a video, and how it then looks; pictures are no part of a `Video`."""
+    """The parts that a request may omit, each with the function that removes it from videos."""
     if "description" in dataset.text_fields:
         return {"age": without_age, "description": without_description}
     return {"age": without_age}
@@ -33,7 +33,7 @@ def droppable(dataset: Dataset) -> dict[str, Callable[[Sequence[Video]], list[Vi
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """Everything that turns rows into inputs: K text coordinates, J of the image, then the scalars `used`."""
+    """Turns rows into inputs: K text coordinates, J image coordinates, and the scalars at `used`."""
 
     dataset: Dataset
     texts: TextEmbeddings
@@ -53,15 +53,15 @@ class HeadInputs:
         scaler: FeatureScaler,
         recipe: Recipe,
     ) -> Self:
-        """Learn the directions from the train rows."""
-        # A feature that never varied teaches nothing; its column stays zero.
+        """Learn the projections from the train rows."""
+        # The column of a constant feature stays zero.
         used = [int(column) for column in np.flatnonzero(~scaler.is_constant_)]
         text = _text_projection(dataset, texts, recipe)
         image = None if images is None else _image_projection(dataset, images, recipe)
         return cls(dataset, texts, images, scaler, recipe, text, image, used)
 
     def rows(self, split: Split, velocity: LogVelocity, weights: FloatArray) -> Rows:
-        """A split's rows with its targets."""
+        """A split's inputs and targets."""
         inputs = self._matrix(split, split.videos)
         missing = {
             name: self._matrix(split, without(split.videos))
@@ -110,7 +110,7 @@ def _text_projection(dataset: Dataset, texts: TextEmbeddings, recipe: Recipe) ->
 
 
 def _image_projection(dataset: Dataset, images: ImageEmbeddings, recipe: Recipe) -> Projection:
-    """No picture is one of the pictures: where the neutral one lies is what the head must tell first."""
+    """The neutral vector counts as an image, so that the head can recognize a missing one."""
     train = dataset.train
     weights = np.append(train.weights, train.weights.sum() * recipe.image_dropped)
     return _projection(np.vstack([images.of(train), images.neutral]), weights, recipe.image_dims)

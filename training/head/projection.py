@@ -1,4 +1,4 @@
-"""The few directions in which texts, or pictures, differ most: what the head sees of a tower's vector."""
+"""Projects an encoder's vectors onto their principal components, which are the head's inputs."""
 
 from typing import Self
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Vectors = NDArray[np.float32]
-# A direction with less of the first one's variance is rounding: scaled to variance 1 it would be noise.
-SMALLEST_SHARE = 1e-9
+# A component with less of the first one's variance is rounding error.
+MIN_VARIANCE_RATIO = 1e-9
 
 
 class Projection:
@@ -18,10 +18,7 @@ class Projection:
     components_: FloatArray  # (D, K), already divided by each direction's standard deviation
 
     def fit(self, vectors: Vectors, weights: FloatArray, dims: int) -> Self:
-        """Learn up to `dims` directions from (N, D) vectors, row i counting `weights[i]`; 0 is no text.
-
-        Vectors that differ in fewer directions give as many as those.
-        """
+        """Learn up to `dims` components from (N, D) vectors with (N,) weights, fewer if the rank is lower."""
         rank = min(vectors.shape[0] - 1, vectors.shape[1])
         if not 0 <= dims <= rank:
             raise ValueError(f"{dims} text dimensions of {vectors.shape} vectors; expected 0 to {rank}")
@@ -30,7 +27,7 @@ class Projection:
         covariance = (centred * weights[:, None]).T @ centred / weights.sum()  # (D, D)
         variances, directions = np.linalg.eigh(covariance)
         order = np.argsort(variances)[::-1][:dims]
-        order = order[variances[order] > SMALLEST_SHARE * variances[-1]]
+        order = order[variances[order] > MIN_VARIANCE_RATIO * variances[-1]]
         self.components_ = directions[:, order] / np.sqrt(np.maximum(variances[order], 1e-12))
         return self
 

@@ -1,4 +1,4 @@
-"""The training loop: rows in, trained members out; knows neither files nor encoders."""
+"""The training loop: from rows to a trained ensemble, without files or encoders."""
 
 import copy
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ from torch.nn import functional
 
 from training.head.ensemble import Ensemble
 
-# How much requests that lack something count when the best epoch is chosen: most say when the video went up.
+# The weight of incomplete requests when the best epoch is chosen: most requests have `published_at`.
 MISSING_SHARES = {"age": 0.3, "image": 0.15, "description": 0.15}
 CLASS_WEIGHTS = ("none", "balanced")
-# So many batches make an epoch at least: a few hundred rows in one batch would be one step.
-FEWEST_BATCHES = 32
-SMALLEST_BATCH = 32
+# An epoch has at least this many batches: a few hundred rows in one batch would be a single step.
+MIN_BATCHES = 32
+MIN_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a fit besides the rows and the seed; the values were chosen on val."""
+    """The hyperparameters of a fit; the defaults were chosen on val."""
 
     text_dims: int = 24
     members: int = 8
@@ -31,8 +31,8 @@ class Recipe:
     learning_rate: float = 8e-3
     weight_decay: float = 0.1
     scalar_noise: float = 0.03
-    # As wide as the text itself: a tower in int8 adds noise of its own, and this head hardly answers to any.
-    # A weaker .6 is as good on val and moves twice as far when the tower is quantised.
+    # As large as the text coordinates' deviation: the head becomes robust to an int8 encoder's noise.
+    # With .6 it is as good on val, but its scores change twice as much when the encoder is quantised.
     text_noise: float = 1.0
     age_dropped: float = 0.3
     description_dropped: float = 0.3
@@ -40,24 +40,24 @@ class Recipe:
     image_noise: float = 0.3
     image_dropped: float = 0.3
     class_weights: str = "none"
-    """`balanced`: viral rows count as much as all others together; the calibration takes it back on val."""
+    """`balanced`: viral rows weigh as much as all others together; the calibration reverts the shift."""
     regression_share: float = 1.0
     averaging: float = 0.998
-    # A row counts half when it is this much older than the newest: the trending list changes. 0: all alike.
+    # A row this much older than the newest weighs half as much: the trending list changes. 0: all the same.
     half_life_days: float = 45.0
 
     def dropped(self, name: str) -> float:
-        """How often a training row loses its age, image or description."""
+        """The share of training rows whose age, image or description is dropped."""
         share: float = getattr(self, f"{name}_dropped")
         return share
 
 
 @dataclass(frozen=True)
 class Rows:
-    """N rows as the members see them: (N, D) inputs, the same with parts missing, targets, weights (N,).
+    """N rows: (N, D) inputs, (N,) targets and weights.
 
-    `missing` holds the inputs without the age, the image or the description, `touched` which of the D inputs
-    that changes, `noise` how much of it training adds to each.
+    `missing` has the inputs without the age, the image or the description, `touched` which of the D inputs
+    that changes, and `noise` the deviation of the noise that training adds to each.
     """
 
     inputs: Tensor
@@ -74,7 +74,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows for each of M members: inputs (M, B, D), the others (M, B)."""
+    """B rows for each of M members: inputs (M, B, D), all else (M, B)."""
 
     inputs: Tensor
     is_viral: Tensor
@@ -99,31 +99,31 @@ def joint_loss(
     return (flat * (entropy + regression_share * huber)).sum() / flat.sum()
 
 
-def train_ensemble(members: Ensemble, train: Rows, val: Rows, recipe: Recipe, seed: int) -> Ensemble:
-    """`members` trained on `train`: the running average of their weights at the best epoch on `val`."""
+def train_ensemble(ensemble: Ensemble, train: Rows, val: Rows, recipe: Recipe, seed: int) -> Ensemble:
+    """Train on `train`; returns the running average of the weights at the best epoch on `val`."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # dropout draws from the global generator
     steps = recipe.epochs * max(len(train) // batch_size(len(train), recipe), 1)
     classes = class_weights(train, recipe)
-    optimizer = _optimizer(members, recipe)
+    optimizer = _optimizer(ensemble, recipe)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1)
-    average, best, best_loss, step, waited = copy.deepcopy(members).eval(), members, np.inf, 0, 0
+    average, best, best_loss, step, waited = copy.deepcopy(ensemble).eval(), ensemble, np.inf, 0, 0
     for epoch in range(1, recipe.epochs + 1):
-        for batch in _batches(train, len(members.first), recipe, generator):
-            outputs = members.train()(batch.inputs)
+        for batch in _batches(train, len(ensemble.first), recipe, generator):
+            outputs = ensemble.train()(batch.inputs)
             loss = joint_loss(
                 outputs, batch.is_viral, batch.target, batch.weights, recipe.regression_share, classes
             )
             optimizer.zero_grad()
             # The mean over members would shrink each one's gradient; the sum leaves them independent.
-            (loss * len(members.first)).backward()  # type: ignore[no-untyped-call]
+            (loss * len(ensemble.first)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             step += 1
-            _follow(average, members, min(recipe.averaging, (1 + step) / (10 + step)))
+            _follow(average, ensemble, min(recipe.averaging, (1 + step) / (10 + step)))
         losses = validation_losses(average, val, recipe)
         loss_now = _chosen_by(losses)
-        print(f"epoch {epoch}: {_account(losses)}", flush=True)
+        print(f"epoch {epoch}: {_loss_text(losses)}", flush=True)
         waited += 1
         if loss_now < best_loss:
             best, best_loss, waited = copy.deepcopy(average), loss_now, 0
@@ -133,12 +133,12 @@ def train_ensemble(members: Ensemble, train: Rows, val: Rows, recipe: Recipe, se
 
 
 @torch.no_grad()
-def validation_losses(members: Ensemble, val: Rows, recipe: Recipe) -> dict[str, float]:
-    """The joint loss of the members' mean on `val`: with everything (""), and without what may be missing."""
+def validation_losses(ensemble: Ensemble, val: Rows, recipe: Recipe) -> dict[str, float]:
+    """The joint loss of the members' mean on `val`: with all inputs (""), and without each droppable one."""
     return {
         name: float(
             joint_loss(
-                members(inputs).mean(dim=0), val.is_viral, val.target, val.weights, recipe.regression_share
+                ensemble(inputs).mean(dim=0), val.is_viral, val.target, val.weights, recipe.regression_share
             )
         )
         for name, inputs in {"": val.inputs, **val.missing}.items()
@@ -151,18 +151,18 @@ def _chosen_by(losses: dict[str, float]) -> float:
     return whole + sum(share * losses[name] for name, share in shares.items())
 
 
-def _account(losses: dict[str, float]) -> str:
+def _loss_text(losses: dict[str, float]) -> str:
     without = ", ".join(f"{loss:.4f} without {name}" for name, loss in losses.items() if name)
     return f"val loss {losses['']:.4f}" + (f", {without}" if without else "")
 
 
 def batch_size(rows: int, recipe: Recipe) -> int:
-    """Rows of a batch: fewer than the recipe says where there are few."""
-    return min(recipe.batch_size, max(rows // FEWEST_BATCHES, SMALLEST_BATCH), rows)
+    """The recipe's batch size, or a smaller one for few rows."""
+    return min(recipe.batch_size, max(rows // MIN_BATCHES, MIN_BATCH_SIZE), rows)
 
 
 def class_weights(train: Rows, recipe: Recipe) -> Tensor | None:
-    """How much a row that is not viral and one that is count; None for alike. They keep the mean at 1."""
+    """The weights of the two classes, not viral and viral, with mean 1; None for equal weights."""
     assert recipe.class_weights in CLASS_WEIGHTS, f"class weights are one of {CLASS_WEIGHTS}"
     if recipe.class_weights == "none":
         return None
@@ -170,9 +170,9 @@ def class_weights(train: Rows, recipe: Recipe) -> Tensor | None:
     return torch.tensor([0.5 / (1 - viral), 0.5 / viral])
 
 
-def _optimizer(members: Ensemble, recipe: Recipe) -> torch.optim.AdamW:
-    matrices = [members.first, members.second, members.last]
-    biases = [members.first_bias, members.second_bias, members.last_bias]
+def _optimizer(ensemble: Ensemble, recipe: Recipe) -> torch.optim.AdamW:
+    matrices = [ensemble.first, ensemble.second, ensemble.last]
+    biases = [ensemble.first_bias, ensemble.second_bias, ensemble.last_bias]
     groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": biases, "weight_decay": 0.0},
@@ -181,7 +181,7 @@ def _optimizer(members: Ensemble, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def _batches(rows: Rows, members: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
-    """One epoch: every member sees the rows in an order of its own, with parts dropped and noise added."""
+    """One epoch: each member sees the rows in a different order, with parts dropped and noise added."""
     size = batch_size(len(rows), recipe)
     orders = torch.stack([torch.randperm(len(rows), generator=generator) for _ in range(members)])
     for start in range(0, len(rows) - size + 1, size):
@@ -195,6 +195,6 @@ def _batches(rows: Rows, members: int, recipe: Recipe, generator: torch.Generato
 
 
 @torch.no_grad()
-def _follow(average: Ensemble, members: Ensemble, keep: float) -> None:
-    for mean, current in zip(average.parameters(), members.parameters(), strict=True):
+def _follow(average: Ensemble, ensemble: Ensemble, keep: float) -> None:
+    for mean, current in zip(average.parameters(), ensemble.parameters(), strict=True):
         mean.mul_(keep).add_(current, alpha=1 - keep)

@@ -1,1 +1,1 @@
-"""A page with pictures of how good a checkpoint is, for a person who would rather look than read."""
+"""A page of figures about how good a checkpoint is."""

@@ -1,4 +1,4 @@
-"""What a checkpoint has to beat: a constant, the views alone, linear models, gradient boosting.
+"""Baselines for a checkpoint: a constant, the views only, linear models, gradient boosting.
 
 Each is fitted on the train rows, with the age and again without it, on the features that the checkpoint
 reads. The boosting is scikit-learn's HistGradientBoosting, stopped on val as the head is.
@@ -29,7 +29,7 @@ BOOSTING = {
 }
 LABELS = {
     "constant": "constant",
-    "log views": "views alone",
+    "log views": "views only",
     "linear": "linear",
     "boosting": "gradient boosting",
 }
@@ -37,7 +37,7 @@ LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class SplitPredictions:
-    """What one model says of val, where thresholds are chosen, and of test, where it is judged."""
+    """One model's predictions for val, where thresholds are chosen, and for test."""
 
     val: Predictions
     test: Predictions
@@ -62,7 +62,7 @@ def baseline_predictions(
 
 
 def age_columns(split: Split, names: Sequence[str]) -> list[int]:
-    """The columns that change when a request does not say when its video went up."""
+    """The columns that change when a request has no `published_at`."""
     told, untold = (compute_features(videos, names) for videos in (split.videos, without_age(split.videos)))
     return [
         column

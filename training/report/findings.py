@@ -1,7 +1,4 @@
-"""Every number that the pictures show, worked out once; knows nothing of pictures.
-
-All are of the test split. The checkpoint's are those that `training.evaluate` prints.
-"""
+"""All numbers that the plots show, on the test split; the checkpoint's are those of `training.evaluate`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -32,7 +29,7 @@ AGES = {"with age": True, "without age": False}
 DAY = 24.0
 AGE_EDGES = (1 * DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY)  # hours
 AGE_LABELS = ("under 1 day", "1 to 2 days", "2 to 4 days", "4 to 7 days", "1 to 2 weeks", "over 2 weeks")
-AGE_UNKNOWN = "not told"
+AGE_UNKNOWN = "unknown"
 VIEW_EDGES = (1e4, 1e5, 3e5, 1e6, 3e6, 1e7)
 VIEW_LABELS = (
     "under 10 k",
@@ -64,7 +61,7 @@ class ErrorBin:
 
 @dataclass(frozen=True)
 class ModalityGain:
-    """What is better with a modality than without it: a difference per figure, with minus without."""
+    """The gain from a modality: with minus without, per metric."""
 
     modality: str
     gain: dict[str, Interval]
@@ -87,7 +84,7 @@ class Findings:
     """Empty where thumbnails were scored."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, without the single answers."""
+        """Plain values, without the predictions."""
         return {
             "rows": {
                 age: {name: row.to_dict() for name, row in rows.items()} for age, rows in self.rows.items()
@@ -111,7 +108,7 @@ def _plain(gains: dict[str, dict[str, Interval]]) -> dict[str, dict[str, dict[st
 
 
 def find(scorer: Scorer, dataset: Dataset) -> Findings:
-    """Everything, in a minute or two. Each split holds viral videos and others, as `read_dataset` sees to."""
+    """All findings, in a minute or two. Every split needs both classes, which `read_dataset` checks."""
     answers = {
         age: {
             MODEL: scorer.answers(dataset, with_age=known),
@@ -149,7 +146,7 @@ def gain(first: Predictions, second: Predictions, videos: Sequence[str]) -> dict
 
 
 def reliability(predictions: Predictions, videos: Sequence[str]) -> list[ScoreBin]:
-    """The tenths of the score that hold rows, as the calibration error counts them."""
+    """The tenths of the score that have rows, as in the calibration error."""
     tenths = np.minimum((predictions.viral * ECE_BINS).astype(np.int64), ECE_BINS - 1)
     shares = binned_means(predictions.is_viral.astype(np.float64), tenths, videos, ECE_BINS)
     return [
@@ -160,7 +157,7 @@ def reliability(predictions: Predictions, videos: Sequence[str]) -> list[ScoreBi
 
 
 def age_bins(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Each row's bin by age, and the bins' labels; rows that do not say are a bin of their own."""
+    """Each row's bin by age, and the bins' labels; rows without an age have their own bin."""
     hours = np.array([np.nan if age is None else age for age in map(age_hours, split.videos)])
     bins = np.where(np.isnan(hours), len(AGE_LABELS), np.searchsorted(AGE_EDGES, hours, side="right"))
     return bins.astype(np.int64), (*AGE_LABELS, AGE_UNKNOWN)

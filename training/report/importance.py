@@ -1,8 +1,8 @@
-"""What moves the score, by permutation: one fact is exchanged between videos, the rest stays.
+"""Permutation importance: how much the score changes when one input is swapped between videos.
 
-Twice. By what a person tells of a video, every feature computed anew, so that views and likes go on
-belonging together; and by single column, where features of one fact share what it does. Exchanged between
-test rows at random, so the figures say how much the model leans on a fact, not what causes success.
+By fact of a video, with every feature computed again so that views and likes stay consistent; and by single
+feature, where the features of one fact share its effect. It measures how much the model relies on an input,
+not what causes success.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ from training.metrics import Predictions
 from training.report.scorer import Inputs, Scorer
 
 SEED = 0
-ROWS_ENOUGH = 5000  # below, the rows are permuted several times
-REPEATS_AT_MOST = 5
+MIN_PERMUTED_ROWS = 5000  # below, the rows are permuted several times
+MAX_REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """How far viral_score moves on average, 0 to 1, and the AUROC that is lost, when `name` is exchanged."""
+    """The mean change of viral_score, 0 to 1, and the loss of AUROC when `name` is swapped."""
 
     name: str
     score_change: float
@@ -87,7 +87,7 @@ THUMBNAIL = "thumbnail"
 
 
 def fact_importance(scorer: Scorer, split: Split) -> list[Importance]:
-    """By what a person tells; largest first. A fact that every row shares moves nothing and is left out."""
+    """By fact, largest first, without facts that are the same in every row."""
 
     def exchange(inputs: Inputs, name: str, order: NDArray[np.int64]) -> Inputs:
         if name == THUMBNAIL:
@@ -101,7 +101,7 @@ def fact_importance(scorer: Scorer, split: Split) -> list[Importance]:
 
 
 def feature_importance(scorer: Scorer, split: Split) -> list[Importance]:
-    """By single column of the scalars; largest first, constant ones left out."""
+    """By scalar feature, largest first, without constant ones."""
     names = list(scorer.names)
 
     def exchange(inputs: Inputs, name: str, order: NDArray[np.int64]) -> Inputs:
@@ -119,7 +119,7 @@ Exchange = Callable[[Inputs, str, NDArray[np.int64]], Inputs]
 def _moved(scorer: Scorer, split: Split, names: Sequence[str], exchange: Exchange) -> list[Importance]:
     inputs = scorer.inputs(split)
     before = scorer.predict(inputs, split)
-    repeats = min(-(-ROWS_ENOUGH // len(split)), REPEATS_AT_MOST)
+    repeats = min(-(-MIN_PERMUTED_ROWS // len(split)), MAX_REPEATS)
     orders = [np.random.default_rng(SEED + repeat).permutation(len(split)) for repeat in range(repeats)]
     found = []
     for name in names:

@@ -1,4 +1,4 @@
-"""The page: one HTML file that holds its pictures and asks nobody for anything."""
+"""The page: one self-contained HTML file."""
 
 import base64
 import math
@@ -112,7 +112,7 @@ def _table(findings: Findings) -> str:
     heads = "".join(f'<th scope="col">{head}</th>' for head in COLUMNS.values())
     names = {MODEL: "this model", **LABELS}
     bodies = []
-    for age, title in (("with age", "age told"), ("without age", "age not told")):
+    for age, title in (("with age", "age known"), ("without age", "age unknown")):
         for name, label in names.items():
             row = findings.rows[age][name]
             cells = "".join(f"<td>{getattr(row, column):.3f}</td>" for column in COLUMNS)

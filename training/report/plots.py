@@ -1,4 +1,4 @@
-"""The pictures, one function each: findings and a palette in, a figure out; no words of judgement."""
+"""The plots, one function each, from findings and a palette; without verdicts."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,8 +21,8 @@ DASHES = {
     "linear": (0, (5, 2)),
     "boosting": (0, (3, 1, 1, 1)),
 }
-FEWEST_ROWS = 20  # of a bin that is drawn: fewer say nothing
-MOST_BARS = 18
+MIN_ROWS = 20  # of a bin that is drawn
+MAX_BARS = 18
 BAR = 0.34  # inches
 MODALITY_LABELS = {
     "text": "the words",
@@ -33,20 +33,20 @@ MODALITY_LABELS = {
 
 
 def roc(findings: Findings, palette: Palette) -> Figure:
-    """True against false alarms, the checkpoint and every baseline."""
+    """ROC curves of the checkpoint and every baseline."""
 
     def points(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
         false_alarms, found, _ = roc_curve(predictions.is_viral, predictions.viral)
         return false_alarms, found
 
     figure, axes = _curves(findings, palette, points, "auroc")
-    axes.set_xlabel("false alarms: share of the others called viral")
-    axes.set_ylabel("found: share of the viral ones")
+    axes.set_xlabel("false alarms: share of other videos called viral")
+    axes.set_ylabel("found: share of viral videos called viral")
     return figure
 
 
 def precision_recall(findings: Findings, palette: Palette) -> Figure:
-    """How often "viral" is right against how many are found; the dot is where F1 was best on val."""
+    """Precision-recall curves; the dot is at the threshold with the best F1 on val."""
 
     def points(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
         precision, recall, _ = precision_recall_curve(predictions.is_viral, predictions.viral)
@@ -56,13 +56,13 @@ def precision_recall(findings: Findings, palette: Palette) -> Figure:
     figure, axes = _curves(findings, palette, points, "pr_auc")
     right, found = hit_rates(findings)
     axes.plot([found], [right], "o", color=palette.model, markersize=8, markeredgecolor=palette.ground)
-    axes.set_xlabel("found: share of the viral ones")
-    axes.set_ylabel('right: share of "viral" that is')
+    axes.set_xlabel("found: share of viral videos called viral")
+    axes.set_ylabel('right: share of "viral" that is viral')
     return figure
 
 
 def hit_rates(findings: Findings) -> tuple[float, float]:
-    """Precision and recall on test at the threshold that was best on val, with the age told."""
+    """Precision and recall on test at the best threshold on val, with the age known."""
     predictions = findings.answers["with age"][MODEL].test
     called = predictions.viral >= findings.rows["with age"][MODEL].f1_threshold
     hits = float((called & predictions.is_viral).sum())
@@ -88,7 +88,7 @@ def _curves(
             label=f"{label}  {value:.3f}",
         )
     for answers, age, label, width in (
-        (untold, "without age", "this model, age not told", 1.2),
+        (untold, "without age", "this model, age unknown", 1.2),
         (told, "with age", "this model", 2.6),
     ):
         value = getattr(findings.rows[age][MODEL], area)
@@ -106,13 +106,13 @@ def _curves(
 
 
 def reliability(findings: Findings, palette: Palette) -> Figure:
-    """What a score promised against how often it came true; below, how many videos got which score."""
+    """The share of viral videos by score; below, the number of videos by score."""
     figure = new_figure(5.2)
     axes, counts = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
-    axes.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", label="promise kept")
+    axes.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", label="exactly calibrated")
     for age, colour, marker, label in (
-        ("without age", palette.series[3], "s", "age not told"),
-        ("with age", palette.model, "o", "age told"),
+        ("without age", palette.series[3], "s", "age unknown"),
+        ("with age", palette.model, "o", "age known"),
     ):
         bins = findings.reliability[age]
         means = np.array([each.share.mean for each in bins])
@@ -132,14 +132,14 @@ def reliability(findings: Findings, palette: Palette) -> Figure:
     axes.grid(visible=True)
     told = findings.answers["with age"][MODEL].test.viral
     counts.hist(told, bins=20, range=(0, 1), color=palette.model)
-    counts.set(xlabel="viral_score, the promise", ylabel="videos")
+    counts.set(xlabel="viral_score", ylabel="videos")
     _percent(axes)
     counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     return figure
 
 
 def velocity(findings: Findings, palette: Palette) -> Figure:
-    """Predicted against real views per day, both by powers of ten; darker cells hold more rows."""
+    """Actual against predicted views per day, both by powers of ten; darker cells hold more rows."""
     predictions = findings.answers["with age"][MODEL].test
     real, said = (
         np.log10(np.maximum(np.expm1(values), 1))
@@ -168,7 +168,7 @@ def velocity(findings: Findings, palette: Palette) -> Figure:
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     bar.outline.set_visible(False)
     axes.set(
-        xlabel="predicted views per day", ylabel="real views per day", xlim=(low, high), ylim=(low, high)
+        xlabel="predicted views per day", ylabel="actual views per day", xlim=(low, high), ylim=(low, high)
     )
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
@@ -179,18 +179,18 @@ def velocity(findings: Findings, palette: Palette) -> Figure:
 
 
 def error_by_age(findings: Findings, palette: Palette) -> Figure:
-    """How far off, for young and old videos."""
-    return _error(findings.error_by_age, palette, "time since it went up")
+    """Errors of young and old videos."""
+    return _error(findings.error_by_age, palette, "time since publication")
 
 
 def error_by_size(findings: Findings, palette: Palette) -> Figure:
-    """How far off, for small and large videos."""
+    """Errors of small and large videos."""
     return _error(findings.error_by_size, palette, "views so far")
 
 
 def drawn(bins: Sequence[ErrorBin]) -> list[ErrorBin]:
-    """The bins with enough rows to say something; all of them where none has."""
-    return [each for each in bins if each.model.rows >= FEWEST_ROWS] or list(bins)
+    """The bins with enough rows, or all bins if none has."""
+    return [each for each in bins if each.model.rows >= MIN_ROWS] or list(bins)
 
 
 def _error(bins: Sequence[ErrorBin], palette: Palette, kind: str) -> Figure:
@@ -230,7 +230,7 @@ def _error(bins: Sequence[ErrorBin], palette: Palette, kind: str) -> Figure:
 
 
 def modalities(findings: Findings, palette: Palette) -> Figure:
-    """Pairs more of a hundred that are ranked right, thanks to each input."""
+    """Additional pairs of 100 that are ranked correctly with each input."""
     names = [MODALITY_LABELS[each.modality] for each in findings.modalities]
     gains = [each.gain["auroc"] for each in findings.modalities]
     values, low, high = (
@@ -244,31 +244,31 @@ def modalities(findings: Findings, palette: Palette) -> Figure:
     errors = np.clip([values - low, high - values], 0, None)
     axes.errorbar(values, np.arange(len(names)), xerr=errors, fmt="none", ecolor=palette.ink, capsize=3)
     axes.set_xlim(min(0.0, float(low.min()) * 1.1), max(float(high.max()), 1.0) * 1.22)
-    figure.supxlabel("of 100 pairs, how many more are ranked right with it", fontsize=11)
+    figure.supxlabel("additional pairs of 100 that are ranked correctly", fontsize=11)
     return figure
 
 
 def facts(findings: Findings, palette: Palette) -> Figure:
-    """How far the score moves when one fact is exchanged with another video's."""
+    """Changes of the score when one fact is swapped between videos."""
     return _moved(findings.facts, [each.name for each in findings.facts], palette)
 
 
 def features(findings: Findings, palette: Palette) -> Figure:
-    """How far the score moves when one number of the head's input is exchanged."""
+    """Changes of the score when one feature is swapped between videos."""
     return _moved(findings.features, [plain_name(each.name) for each in findings.features], palette)
 
 
 def plain_name(feature: str) -> str:
-    """`log_views_per_hour` as a person reads it."""
+    """`log_views_per_hour` as views per hour."""
     return feature.removeprefix("log_").replace("_", " ")
 
 
 def _moved(moved: Sequence[Importance], names: Sequence[str], palette: Palette) -> Figure:
-    values = np.array([100 * each.score_change for each in moved[:MOST_BARS]])
+    values = np.array([100 * each.score_change for each in moved[:MAX_BARS]])
     words = [f"{value:.1f}" for value in values]
-    figure, axes = _bars(list(names[:MOST_BARS]), values, values, words, palette)
+    figure, axes = _bars(list(names[:MAX_BARS]), values, values, words, palette)
     axes.set_xlim(0, max(float(values.max(initial=0)), 0.1) * 1.18)
-    figure.supxlabel("the score moves by, in points of 100", fontsize=11)
+    figure.supxlabel("change of the score, in points of 100", fontsize=11)
     return figure
 
 
@@ -296,7 +296,7 @@ def short(value: float) -> str:
 
 
 def _percent(axes: Axes) -> None:
-    percent = FuncFormatter(lambda value, _: f"{100 * value:.0f} %")
+    percent = FuncFormatter(lambda value, _: f"{100 * value:.0f}%")
     axes.xaxis.set_major_formatter(percent)
     axes.yaxis.set_major_formatter(percent)
 

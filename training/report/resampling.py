@@ -1,6 +1,6 @@
-"""Intervals by drawing videos anew: of means within bins, and of a difference in PR-AUC.
+"""Bootstrap intervals over videos: of means within bins, and of a difference in PR-AUC.
 
-Rows of one video depend on each other, so it is videos that are drawn, never rows.
+Rows of one video depend on each other, so videos are resampled, not rows.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ LIMITS = (0.025, 0.975)
 
 @dataclass(frozen=True, slots=True)
 class BinnedMean:
-    """The mean of one bin's rows with its 95 % interval by video."""
+    """The mean of one bin's rows with its 95% interval by video."""
 
     mean: float
     low: float
@@ -71,7 +71,7 @@ def weighted_average_precision(truth: BoolArray, scores: FloatArray, weights: Fl
 
 
 def paired_pr_auc(first: Predictions, second: Predictions, groups: Sequence[str], seed: int = 0) -> Interval:
-    """PR-AUC of `first` minus `second` on the same rows, with its 95 % interval by video."""
+    """PR-AUC of `first` minus `second` on the same rows, with its 95% interval by video."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     generator = np.random.default_rng(seed)
 

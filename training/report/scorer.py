@@ -1,6 +1,6 @@
-"""A checkpoint's answers to rows of which some inputs were taken away or exchanged.
+"""A checkpoint's predictions for rows with some inputs removed or swapped.
 
-The towers are frozen, so their vectors are computed once; everything here runs the fusion head alone.
+The encoders are frozen, so their vectors are computed once, and only the fusion head runs here.
 """
 
 from collections.abc import Sequence
@@ -36,11 +36,11 @@ class Images(Protocol):
     """The thumbnails' vectors of a split."""
 
     def of(self, split: Split) -> Vectors:
-        """(N, image_dim), the neutral vector where a row has no picture."""
+        """(N, image_dim), the neutral vector for a row without an image."""
 
 
 class Scorer:
-    """One checkpoint, its towers' vectors of all rows, and what stands for an input that is not there."""
+    """One checkpoint, the vectors of all rows, and the neutral values of missing inputs."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Scorer:
         self._mean_text = np.average(train, axis=0, weights=dataset.train.weights).astype(np.float32)
 
     def inputs(self, split: Split, *, with_age: bool = True) -> Inputs:
-        """All that the head may know of `split`; the age is left out as a request leaves it out."""
+        """The head's inputs for `split`, with or without the age."""
         videos = split.videos if with_age else without_age(split.videos)
         neutral = self._engine.neutral_image
         image = (
@@ -71,11 +71,11 @@ class Scorer:
         return Inputs(self._texts.of(split.videos), image, self.scalars(videos))
 
     def scalars(self, videos: Sequence[Video]) -> Vectors:
-        """(N, features), standardised; what a video does not say is the training mean, 0."""
+        """(N, features), standardised; a missing value is the training mean, 0."""
         return self._scaler.transform(compute_features(videos, self.names))
 
     def without(self, inputs: Inputs, modality: str) -> Inputs:
-        """`inputs` with a modality at rest: the mean title, the neutral image, the mean of every number."""
+        """`inputs` without a modality: the mean text, the neutral image, or the mean of every number."""
         match modality:
             case "text":
                 return replace(inputs, text=np.broadcast_to(self._mean_text, inputs.text.shape))
@@ -85,7 +85,7 @@ class Scorer:
                 return replace(inputs, scalars=np.zeros_like(inputs.scalars))
 
     def predict(self, inputs: Inputs, split: Split) -> Predictions:
-        """What the checkpoint says of these inputs, beside what was so of `split`."""
+        """The predictions for these inputs, with the targets of `split`."""
         viral, velocity = [], []
         for start in range(0, len(split), CHUNK):
             rows = slice(start, start + CHUNK)
@@ -100,7 +100,7 @@ class Scorer:
         )
 
     def answers(self, dataset: Dataset, *, with_age: bool) -> SplitPredictions:
-        """Val and test, with every input that is there."""
+        """Predictions for val and test, with all available inputs."""
         val, test = (
             self.predict(self.inputs(split, with_age=with_age), split)
             for split in (dataset.val, dataset.test)

@@ -54,7 +54,7 @@ def captions(findings: Findings) -> dict[str, Caption]:
 
 
 def against_the_best(findings: Findings, figure: str) -> tuple[str, str, str]:
-    """The best baseline by `figure`, with the age told; the verdict on the difference, and it in words."""
+    """The best baseline by `figure` with the age known, the verdict, and its words."""
     sign = -1 if figure in LOWER_IS_BETTER else 1
     rows = findings.rows["with age"]
     best = max(LABELS, key=lambda name: sign * float(getattr(rows[name], figure)))

@@ -34,7 +34,7 @@ def test_a_monotone_function_of_an_input_is_refused(tmp_path, table):
         row["views_per_day"] = str(float(row["like_count"]) ** 1.5)
     said = refused(tmp_path, table)
     assert "like_count determines the target: the feature log_like_count (log1p(like_count)) ranks" in said
-    assert "Spearman's 1.0000, honest inputs stay below 0.98" in said
+    assert "Spearman's 1.0000, expected less than 0.98" in said
     assert "--column NAME=" in said
 
 

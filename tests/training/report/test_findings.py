@@ -85,7 +85,7 @@ def test_a_video_without_an_age_has_a_group_of_its_own():
     """Rows that do not tell are neither dropped nor taken for young."""
     split = dataset().test
     bins, labels = age_bins(replace(split, videos=without_age(split.videos)))
-    assert {labels[each] for each in bins} == {"not told"}
+    assert {labels[each] for each in bins} == {"unknown"}
 
 
 @pytest.mark.parametrize(
