@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 DEFAULT = Path("models/model_full.pt")
 CHOICES = ("auto", "f32", "bf16", "int8")
+_print = partial(print, flush=True)
 
 
 def compile_checkpoint(
@@ -62,8 +64,8 @@ def compile_checkpoint(
     _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-", suffix=".partial") as work:
-        threads = threads or len(os.sched_getaffinity(0))
-        made = _compile_into(Path(work), checkpoint, origin, titles, threads)
+        processors = len(os.sched_getaffinity(0))
+        made = _compile_into(Path(work), checkpoint, origin, titles, threads or processors)
         _replace(target, made.directory)
     bundle = Bundle(target, made.card, made.precision, made.neutral_image, made.report)
     _print(table(bundle))
@@ -171,10 +173,6 @@ def _replace(target: Path, made: Path) -> None:
     if target.exists():
         shutil.move(target, made.parent / "earlier")
     made.replace(target)
-
-
-def _print(message: str) -> None:
-    print(message, flush=True)
 
 
 def table(bundle: Bundle) -> str:

@@ -12,45 +12,31 @@ from tests.model.checkpoint.file_hub import COMMIT, file_hub
 from tests.support.service import ROOT
 
 
-@pytest.mark.parametrize("path", ["models/model_full.pt", "/a/b@c.pt", "hf:/owner/repo/file", "x"])
-def test_a_local_path_is_itself(path):
-    """Anything that is no hub address is a path, whether it exists or not."""
-    assert locate_checkpoint(path) == Path(path)
+def test_a_local_path_is_itself():
+    """Anything that is not a hub address is a path, whether it exists or not."""
+    paths = ["models/model_full.pt", "/a/b@c.pt", "hf:/owner/repo/file", "x"]
+    assert [locate_checkpoint(path) for path in paths] == [Path(path) for path in paths]
 
 
-@pytest.mark.parametrize(
-    "location",
-    [
-        "hf://",
-        "hf://owner",
-        "hf://owner/repo",
-        "hf://owner/repo/",
-        "hf:///repo/file",
-        "hf://owner//file",
-        "hf://@v1",
-    ],
-)
-def test_an_incomplete_hub_address_says_what_it_needs(location):
-    """A hub address without owner, repository or file is refused with the form that it should have."""
-    with pytest.raises(
-        LocationError, match="expected hf://owner/repo/file, with @revision if wanted"
-    ) as caught:
-        locate_checkpoint(location)
-    assert str(caught.value).startswith(location)
+def test_an_incomplete_hub_address_says_what_it_needs():
+    """A hub address without owner, repository or file is refused with the expected form."""
+    rest = ["", "owner", "owner/repo", "owner/repo/", "/repo/file", "owner//file", "@v1"]
+    expected = "expected hf://owner/repo/file, with @revision if wanted"
+    for location in [f"hf://{part}" for part in rest]:
+        with pytest.raises(LocationError, match=expected) as caught:
+            locate_checkpoint(location)
+        assert str(caught.value).startswith(location)
 
 
-@pytest.mark.parametrize(
-    ("location", "parts"),
-    [
-        ("hf://owner/repo/model.pt", ("owner/repo", "model.pt", None)),
-        ("hf://owner/repo/a/b/model.pt@v1.0", ("owner/repo", "a/b/model.pt", "v1.0")),
-        ("hf://owner/repo/model.pt@", ("owner/repo", "model.pt", None)),
-        ("hf://owner/repo/model.pt@refs/pr/3", ("owner/repo", "model.pt", "refs/pr/3")),
-    ],
-)
-def test_a_hub_address_is_repository_file_and_revision(location, parts):
+def test_a_hub_address_is_repository_file_and_revision():
     """The first two parts name the repository, the rest the file, and what follows @ the revision."""
-    assert parse_hub_location(location) == parts
+    expected = {
+        "hf://owner/repo/model.pt": ("owner/repo", "model.pt", None),
+        "hf://owner/repo/a/b/model.pt@v1.0": ("owner/repo", "a/b/model.pt", "v1.0"),
+        "hf://owner/repo/model.pt@": ("owner/repo", "model.pt", None),
+        "hf://owner/repo/model.pt@refs/pr/3": ("owner/repo", "model.pt", "refs/pr/3"),
+    }
+    assert {location: parse_hub_location(location) for location in expected} == expected
 
 
 def test_an_impossible_repository_name_is_one_clear_error():
