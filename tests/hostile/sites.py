@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.support.site import accepting
+
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 # Where a fetch that is turned inward would arrive; every one of them listens.
 INWARD = (
@@ -29,30 +31,16 @@ async def listening(
 ) -> AsyncGenerator[Site]:
     """A server for the time of a scenario that talks as it is told; leaves no task behind."""
     site = Site()
-    tasks: set[asyncio.Task[None]] = set()
-    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        site.connections += 1
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             await talk(reader, writer)
         site.left += 1
         writer.close()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        site.connections += 1
-        writers.append(writer)
-        tasks.add(asyncio.create_task(serve(reader, writer)))
-
-    server = await asyncio.start_server(accept, address, port, ssl=context, backlog=512)
-    try:
+    async with accepting(serve, address, port, context):
         yield site
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for writer in writers:
-            writer.transport.abort()
 
 
 def answering(answer: Callable[[str], bytes | None], requests: list[str] | None = None) -> Talk:

@@ -5,6 +5,7 @@ Nothing here imports what it judges.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,7 @@ def modules(*packages: str) -> list[Path]:
     return [path.relative_to(ROOT) for path in found if "node_modules" not in path.parts]
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     """The syntax tree of a module of ours."""
     return ast.parse((ROOT / path).read_text(encoding="utf-8"), filename=str(path))

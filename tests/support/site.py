@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 from typing import Any
@@ -17,6 +17,7 @@ PUBLIC = "93.184.215.14"
 PATIENCE_S = 20.0
 
 Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 
 class Site:
@@ -52,20 +53,20 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(answer: Answer, context: ssl.SSLContext | None = None) -> AsyncGenerator[Site]:
-    """A site for the time of a test; leaves no task and no socket behind."""
-    site = Site(answer)
+async def accepting(
+    serve: Serve, address: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None
+) -> AsyncGenerator[int]:
+    """A listening socket and its port: each connection is served in a task; none is left at the end."""
     tasks: set[asyncio.Task[None]] = set()
     writers: list[asyncio.StreamWriter] = []
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
-        tasks.add(asyncio.create_task(site.serve(reader, writer)))
+        tasks.add(asyncio.create_task(serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    site.port = server.sockets[0].getsockname()[1]
+    server = await asyncio.start_server(accept, address, port, ssl=context, backlog=512)
     try:
-        yield site
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for task in tasks:
@@ -74,6 +75,14 @@ async def serving(answer: Answer, context: ssl.SSLContext | None = None) -> Asyn
         for writer in writers:
             writer.transport.abort()
         await server.wait_closed()
+
+
+@asynccontextmanager
+async def serving(answer: Answer, context: ssl.SSLContext | None = None) -> AsyncGenerator[Site]:
+    """A site for the time of a test."""
+    site = Site(answer)
+    async with accepting(site.serve, context=context) as site.port:
+        yield site
 
 
 def raw(*parts: bytes) -> Answer:
