@@ -4,5 +4,5 @@
 e2e/      real processes on the full-size demo checkpoint
 support/  what several folders share; conftest.py names the tests that stay in one worker
 hostile/  promises under attack and load: the marker `hostile`, wherever the test is, for `make hostile`
-scale/    Ray, PostgreSQL and several processes; the marker `scale` is for the long ones, for `make scale-test`
+scale/    Ray, PostgreSQL, several processes: the marker `scale` is for the long tests, for `make scale-test`
 """

@@ -34,18 +34,30 @@ GROUPS = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def group_of(nodeid: str) -> str:
+    """The group of a test: its module, or what `GROUPS` says."""
+    module = nodeid.partition("::")[0].removeprefix("tests/")
+    return next((name for start, name in GROUPS.items() if module.startswith(start)), module)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Hands out whole groups, in the order of the collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name each test's group, and put the slowest groups first."""
-    order = list(dict.fromkeys(GROUPS.values()))
-    ranks = {}
-    for item in items:
-        module = item.nodeid.partition("::")[0].removeprefix("tests/")
-        group = next((name for start, name in GROUPS.items() if module.startswith(start)), module)
-        item.add_marker(pytest.mark.xdist_group(group))
-        ranks[item] = order.index(group) if group in order else len(order)
+    """In a pytest-xdist worker the slowest groups come first."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=ranks.__getitem__)
+        order = {name: rank for rank, name in enumerate(dict.fromkeys(GROUPS.values()))}
+        items.sort(key=lambda item: order.get(group_of(item.nodeid), len(order)))
 
 
 @pytest.fixture(scope="session")
