@@ -6,10 +6,13 @@ are made once: a module, or several modules that use the same costly thing.
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.demo.database import Database
+from tests.support.postgres import postgres
 from tests.support.tiny import write_tiny
 
 # Waiting threads of torch sleep, here and in the processes that tests start: those that spin take cores from
@@ -89,3 +92,10 @@ def tiny_bundle(tiny_path: Path) -> Path:
     from model.compile.__main__ import compile_checkpoint
 
     return compile_checkpoint(tiny_path, precision="f32", threads=2).directory
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Database]:
+    """A PostgreSQL server; `separate` gives a test module a database of its own on it."""
+    with postgres() as running:
+        yield running

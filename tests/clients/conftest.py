@@ -7,7 +7,7 @@ import pytest
 
 from deploy.demo.database import Database
 from tests.clients.door import Door, open_door
-from tests.support.postgres import Candidates, postgres
+from tests.support.postgres import Candidates
 from tests.support.service import Service, ready_service
 
 
@@ -23,13 +23,6 @@ def door(service: Service) -> Iterator[Door]:
     """A door before that service."""
     with open_door(service.url) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def database() -> Iterator[Database]:
-    """A PostgreSQL for all of these tests."""
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from deploy.demo.database import Database
 from tests.clients.command import FAST, ran
 from tests.clients.door import Door, Hold, Reply, open_door
 from tests.clients.scraped import scraped, with_nulls
-from tests.support.postgres import Candidates
+from tests.support.postgres import Candidates, separate
 from tests.support.postgrest import postgrest, token
 
 SCRIPT = "trigger_inference.py"
@@ -22,10 +22,9 @@ NEW_KEY = "sb_secret_abc"  # pragma: allowlist secret
 def rest(database: Database) -> Iterator[tuple[Candidates, Door]]:
     """The table in a database of its own with Supabase's two roles, and PostgREST under /rest/v1."""
     first = Candidates(database.url)
-    first.run("CREATE DATABASE rest")
     first.run("CREATE ROLE anon")
     first.run("CREATE ROLE service_role BYPASSRLS")
-    table = Candidates(database.url.removesuffix("/postgres") + "/rest")
+    table = Candidates(separate(database))
     table.create()
     table.run("ALTER TABLE candidates ENABLE ROW LEVEL SECURITY")
     table.run("GRANT SELECT, UPDATE ON candidates TO anon, service_role")

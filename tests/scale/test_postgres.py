@@ -1,41 +1,34 @@
 """`./miles score-dataset` from a real PostgreSQL and back into it."""
 
 import os
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from deploy.demo.database import Database
 from deploy.score_dataset.__main__ import main
 from deploy.score_dataset.job import JobError
 from deploy.score_dataset.postgres import Address, PostgresTable, TableOut
 from deploy.score_dataset.sources import opened_table
 from tests.scale.dataset import finish, start
 from tests.scale.ray_here import needs_ray
-from tests.support.postgres import Candidates, postgres
+from tests.support.postgres import Candidates, separate
 
 ROWS = 7
 
 
 @pytest.fixture(scope="module")
-def candidates() -> Iterator[Candidates]:
+def candidates(database: Database) -> Candidates:
     """The scraper's table with a few rows, one of which cannot be scored."""
-    with postgres() as database:
-        table = Candidates(database.url)
-        table.create()
-        table.add(
-            [
-                {
-                    "title": f"I tried {n} pasta hacks!" if n else "",
-                    "view_count": n * 10,
-                    "tags": ["food", "fun"],
-                }
-                for n in range(ROWS)
-            ]
-        )
-        yield table
+    table = Candidates(separate(database))
+    table.create()
+    titles = ["", *(f"I tried {n} pasta hacks!" for n in range(1, ROWS))]
+    table.add(
+        [{"title": title, "view_count": n * 10, "tags": ["food", "fun"]} for n, title in enumerate(titles)]
+    )
+    return table
 
 
 def address_of(url: str, monkeypatch: pytest.MonkeyPatch) -> Address:

@@ -26,7 +26,7 @@ def service(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         checkpoint=tiny_path,
         precision="f32",  # the tiny network's encoders are not what quantisation is for
         thumbnail_trusted_networks="127.0.0.0/8",
-        thumbnail_timeout_s=3,
+        thumbnail_timeout_s=6,  # a good picture takes a while on a busy machine, too
         request_timeout_s=300,  # 256 thumbnails take a while on a busy machine
         max_request_bytes=4 * 1024 * 1024,
         cors_origins="http://localhost:3000,https://*.vercel.app",

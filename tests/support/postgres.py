@@ -1,5 +1,6 @@
 """A real PostgreSQL for tests, and the scraper's table in it."""
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,13 @@ def postgres() -> Iterator[Database]:
     found = find_programs() or Path(require_program("initdb", debian="postgresql", beside=FOLDERS)).parent
     with started_database(found) as database:
         yield database
+
+
+def separate(database: Database) -> str:
+    """The address of a new, empty database on this server."""
+    name = f"separate_{secrets.token_hex(4)}"
+    Candidates(database.url).run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return database.url.removesuffix("postgres") + name
 
 
 class Candidates:
@@ -68,7 +76,9 @@ class Candidates:
         """How many rows were updated twice or oftener."""
         return len(self.run("SELECT id FROM writes GROUP BY id HAVING count(*) > 1"))
 
-    def run(self, statement: LiteralString, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def run(
+        self, statement: LiteralString | sql.Composed, values: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Any statement, and its rows if it has some."""
         with self._connection() as connection:
             cursor = connection.execute(statement, values or None)

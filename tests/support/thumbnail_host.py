@@ -34,7 +34,7 @@ class ThumbnailHost:
 
 
 @contextmanager
-def thumbnail_host(slow_s: float = 8.0) -> Iterator[ThumbnailHost]:
+def thumbnail_host(slow_s: float = 20.0) -> Iterator[ThumbnailHost]:
     """A running host on a port of its own."""
 
     class Answer(BaseHTTPRequestHandler):

@@ -55,7 +55,7 @@ def test_engine_faults_are_503_and_a_hang_ends_the_process(tiny_path: Path, tmp_
     """NaN, an exception and a step that exits fail one request; a hang fails its own and ends the process."""
     faulty = ["-m", "tests.support.faulty_service"]
     with started_service(
-        tmp_path / "log", faulty, checkpoint=tiny_path, precision="f32", forward_timeout_s=1
+        tmp_path / "log", faulty, checkpoint=tiny_path, precision="f32", forward_timeout_s=5
     ) as service:
         wait_for(service, "/health/ready")
         for fault in (NOT_A_NUMBER, RAISE, EXIT):
@@ -69,7 +69,7 @@ def test_engine_faults_are_503_and_a_hang_ends_the_process(tiny_path: Path, tmp_
         assert [entry.get("error", {}).get("status") for entry in entries] == [None, 503, None]
         assert post(service, cue(HANG)).status_code == 503
         assert service.process.wait(LIMIT_S) == 1
-    assert "a forward of the text step did not finish within 1 s" in service.log.read_text().splitlines()[-1]
+    assert "a forward of the text step did not finish within 5 s" in service.log.read_text().splitlines()[-1]
 
 
 def test_model_that_fails_on_everything_ends_the_process(tiny_path: Path, tmp_path: Path) -> None:
