@@ -27,12 +27,7 @@ TREE = [
         "DEPLOYMENT_GUIDE.md",
         "Dockerfile",
         "LICENSE",
-<<<<<<< HEAD
-        "Makefile",
-        "app.py",
         "miles",
-=======
->>>>>>> a6b96d4 (Each rule of the house is one test that lists every file that breaks it; tests/__init__.py says where a test goes)
     ],
     *["Makefile", "README.md", "app.py", "models/bert-base-uncased/vocab.txt", "pyproject.toml"],
     *["requirements.txt", "requirements/constraints.txt", "requirements/dev.txt", "requirements/serve.txt"],

@@ -53,10 +53,10 @@ def fitted(pipeline: FirstPipeline) -> FirstPipeline:
     """The same after the command that the refusal names, typed as it stands there."""
     refused = run_to_end(checkpoint=pipeline.folder / "model_full.pt", engine="torch")
     assert refused.returncode == 1
-    (line,) = [line for line in refused.stderr.splitlines() if "training.fit_stats" in line]
+    (line,) = [line for line in refused.stderr.splitlines() if "fit-stats" in line]
     command = shlex.split(line.split("`")[1].replace("TRAINING.csv", str(pipeline.folder / "training.csv")))
-    assert command[:3] == ["python", "-m", "training.fit_stats"]
-    subprocess.run([sys.executable, *command[1:]], cwd=ROOT, check=True, capture_output=True)
+    assert command[:2] == ["./miles", "fit-stats"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return pipeline
 
 

@@ -651,7 +651,7 @@ export interface components {
         };
         /**
          * Reloaded
-         * @description What serves now, and what served before.
+         * @description The model in service, and the one before it.
          */
         Reloaded: {
             /** Checkpoint */
@@ -660,7 +660,7 @@ export interface components {
             model_version: string;
             /**
              * Previous Version
-             * @description null where nothing served before.
+             * @description null if none was in service.
              */
             previous_version: string | null;
             /** Seconds */
