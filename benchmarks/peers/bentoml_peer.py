@@ -16,7 +16,7 @@ import bentoml
 from benchmarks.peers.same_engine import Scorer
 
 MAX_BATCH_SIZE = 8
-MAX_LATENCY_MS = 60_000  # BentoML's default: no request is given up for being late
+MAX_LATENCY_MS = 60_000  # BentoML's default; no request is dropped for waiting too long
 
 
 @bentoml.service(

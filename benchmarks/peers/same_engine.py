@@ -1,4 +1,4 @@
-"""The work that every peer does for a video, on Miles' own engine: what is left to differ is the serving.
+"""The work that every peer does for a video, on Miles' own engine, so that only the serving differs.
 
 Download, decode, tokenise, features, towers, fusion. Two things are left out in the peers' favour: thumbnail
 hosts are not vetted, and the request's types are not checked.

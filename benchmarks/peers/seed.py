@@ -2,9 +2,9 @@
 
     python -m benchmarks.peers.seed PORT
 
-PyTorch in float32 as it comes, every text padded to 128 tokens, a blocking download and a blocking forward
-within an `async def` handler, counts fed to the network unscaled. Weights are those of the checkpoint that
-BENCH_CHECKPOINT names; the scores mean nothing, what they cost does.
+Default PyTorch in float32, every text padded to 128 tokens, a blocking download and a blocking forward in an
+`async def` handler, unscaled counts. The weights come from the checkpoint named by BENCH_CHECKPOINT; only the
+cost matters, not the scores.
 """
 
 import io

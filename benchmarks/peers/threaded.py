@@ -1,8 +1,8 @@
-"""FastAPI with a plain `def` handler: the framework runs it in a pool of threads, a lock guards the engine.
+"""FastAPI with a plain `def` handler: the framework runs it in a thread pool, and a lock guards the engine.
 
     python -m benchmarks.peers.threaded PORT
 
-What a careful engineer writes in an afternoon: downloads overlap with the network, nothing is batched.
+A simple, careful implementation: downloads overlap with inference, nothing is batched.
 """
 
 import sys

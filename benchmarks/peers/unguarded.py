@@ -1,10 +1,10 @@
-"""Miles without what guards it: what an ordinary request pays for being served safely and watched.
+"""Miles without its guards, to measure what safety and monitoring cost an ordinary request.
 
     python -m benchmarks.peers.unguarded PORT
 
 The same routes, schemas, fetcher, queues and engine. Left out are every middleware (request ids, log lines,
-limits, keys, admission, departures), the server's patience with slow clients, the counts and distributions
-that each score is entered into, and the processes that decode: pictures are decoded in threads.
+limits, keys, admission, disconnects), timeouts for slow clients, metrics and drift statistics, and the
+decoding processes: images are decoded in threads.
 """
 
 import asyncio

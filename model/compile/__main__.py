@@ -121,8 +121,8 @@ def _reference(path: Path, threads: int) -> tuple["Checkpoint", "TorchEngine"]:
         from model.torch_engine import TorchEngine
     except ImportError as exc:
         raise CheckpointError(
-            f"{path}: is not compiled, and {exc.name} is not installed. Run `./miles compile` where "
-            "requirements.txt is installed, and copy models/compiled here."
+            f"{path}: not compiled, and {exc.name} is not installed. Run `./miles compile` in an "
+            "environment with requirements.txt, then copy models/compiled here."
         ) from exc
     checkpoint = read_checkpoint(path)
     return checkpoint, TorchEngine(checkpoint, threads=threads)
@@ -157,14 +157,14 @@ def _gather(work: Path, chosen: Mapping[str, Verdict]) -> Path:
 def _check_target(target: Path) -> None:
     """Refuse to replace anything but an earlier bundle."""
     if target.exists() and not target.is_dir():
-        raise CheckpointError(f"{target}: is a file, expected a directory for the bundle; name another --out")
+        raise CheckpointError(f"{target}: is a file, expected a bundle directory; choose another --out")
     others = sorted(
         path.name
         for path in (target.iterdir() if target.exists() else ())
         if path.name != "bundle.json" and path.suffix not in (".xml", ".bin")
     )
     if others:
-        raise CheckpointError(f"{target}: holds {others[0]}, not only a bundle; name another --out")
+        raise CheckpointError(f"{target}: contains {others[0]}, not part of a bundle; choose another --out")
 
 
 def _replace(target: Path, made: Path) -> None:

@@ -45,7 +45,7 @@ def choose(name: str | None, image: str) -> Engine:
         if engine.works():
             return engine
     tried = ", ".join(engine.name for engine in candidates)
-    raise ContainerError(f"{tried}: not installed, or does not answer (buildah has to be run by root)")
+    raise ContainerError(f"{tried}: not installed or not responding (buildah must run as root)")
 
 
 def revision() -> str:
@@ -54,7 +54,7 @@ def revision() -> str:
 
 
 def holds(image: Image, engine_name: str | None, build: bool) -> bool:
-    """Build it if so wanted, try it, clean up; what does not hold is printed."""
+    """Build it unless told not to, try it, clean up; failures are printed."""
     try:
         engine = choose(engine_name, image.name)
     except ContainerError as exc:

@@ -118,7 +118,7 @@ class Buildah:
         except subprocess.TimeoutExpired:
             os.kill(self._first, signal.SIGKILL)
             self._unshare.wait(COMMAND_SECONDS)
-            return 128 + signal.SIGKILL  # as docker says it; of such a child `unshare` tells nothing
+            return 128 + signal.SIGKILL  # docker's convention; `unshare` does not report the signal
 
     def remove(self) -> None:
         """End the process if it runs, then remove the working container."""
@@ -148,7 +148,7 @@ class Buildah:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

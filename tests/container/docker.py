@@ -9,7 +9,7 @@ from tests.container.engine import BUILD_SECONDS, COMMAND_SECONDS, Start, attemp
 
 
 class Docker:
-    """docker, and podman, which takes the same words."""
+    """docker or podman, which share a command line."""
 
     def __init__(self, name: str, image: str) -> None:
         """`name` is the program."""

@@ -55,7 +55,7 @@ class Engine(Protocol):
         """Send SIGTERM, wait, SIGKILL after `seconds`; the main process's exit status."""
 
     def remove(self) -> None:
-        """Remove the container, whatever state it is in."""
+        """Remove the container in any state."""
 
 
 class ContainerError(Exception):
@@ -65,7 +65,7 @@ class ContainerError(Exception):
 def attempt(
     command: Sequence[str], seconds: float = COMMAND_SECONDS, shown: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run `command`, whatever its exit status; raises `ContainerError` when it takes too long.
+    """Run `command` without checking its exit status; raises `ContainerError` when it takes too long.
 
     Its output is kept, or goes to the terminal when `shown`.
     """
@@ -88,8 +88,8 @@ def run(command: Sequence[str], seconds: float = COMMAND_SECONDS, shown: bool = 
     """What `command` prints (on the terminal when `shown`); raises `ContainerError` when it fails."""
     done = attempt(command, seconds, shown)
     if done.returncode:
-        said = f"\n{done.stderr.strip()}" if done.stderr else ""
-        raise ContainerError(f"{shlex.join(command)}: exit status {done.returncode}{said}")
+        output = f"\n{done.stderr.strip()}" if done.stderr else ""
+        raise ContainerError(f"{shlex.join(command)}: exit status {done.returncode}{output}")
     return done.stdout or ""
 
 

@@ -1,4 +1,4 @@
-"""Tries Miles with Ray beside it, as the KubeRay operator would run it by deploy/ray/rayservice.yaml.
+"""Tries Miles with Ray the way the KubeRay operator runs deploy/ray/rayservice.yaml.
 
 One container is the cluster's head and its worker at once: the head's command with the worker's cores, and
 the worker's environment, writable folders and shared memory. Then it is done what the operator does: probes,
@@ -20,7 +20,7 @@ MANIFEST = Path(__file__).parents[2] / "deploy" / "ray" / "rayservice.yaml"
 LOOPBACK = "127.0.0.1"
 KILLED = 137
 STAYS_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # by Ray's name for it
-READ_ONLY = ("/", "/app", "/app/models", "/var/tmp")  # noqa: S108  none of ours
+READ_ONLY = ("/", "/app", "/app/models", "/var/tmp")  # noqa: S108  paths in the container
 # In the container, because its ports are not this machine's.
 ASK = """
 import sys, urllib.error, urllib.request
@@ -80,7 +80,7 @@ def manifest() -> dict[str, Any]:
         import yaml
     except ImportError as exc:
         raise ContainerError(
-            f"{MANIFEST.name} is read with PyYAML, which is not installed: make setup"
+            f"{MANIFEST.name} needs PyYAML, which is not installed: run `make setup`"
         ) from exc
     documents = yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8"))
     service: dict[str, Any] = next(each for each in documents if each["kind"] == "RayService")
@@ -139,7 +139,7 @@ def until_answered(engine: Engine, probe: Mapping[str, Any], ports: Mapping[str,
     until(
         engine,
         lambda: engine.inside(["python", "-c", ASK, "GET", url, ""]).returncode == 0,
-        f"nobody answers at {path}",
+        f"no answer at {path}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Tries plain Miles in a running container, and what else every image has to hold to."""
+"""Tries plain Miles in a running container, and checks what applies to every image."""
 
 import json
 import time
@@ -12,7 +12,7 @@ READY_SECONDS = 180
 STOP_SECONDS = 30
 VIDEO = {"title": "I built a tiny house in 24 hours", "view_count": 120000, "like_count": 9000}
 # Read by uid 1000 inside. Every folder has to be refused by the file system itself (EROFS).
-FOLDERS = ("/", "/app", "/app/models", "/tmp", "/var/tmp", HOME)  # noqa: S108  none of ours
+FOLDERS = ("/", "/app", "/app/models", "/tmp", "/var/tmp", HOME)  # noqa: S108  paths in the container
 TRY_TO_WRITE = """
 import errno, os, sys
 for folder in sys.argv[1:]:
@@ -57,7 +57,7 @@ def wait_until_ready(engine: Engine, port: int) -> None:
 
 
 def check_process(engine: Engine, folders: Sequence[str] = FOLDERS) -> None:
-    """Who the service is and what it may do; none of `folders` can be written."""
+    """The service runs unprivileged, and none of `folders` is writable."""
     status = dict(line.split(":", 1) for line in inside(engine, ["cat", "/proc/1/status"]).splitlines())
     users, capabilities = set(status["Uid"].split()), int(status["CapEff"], 16)
     expect(users == {"1000"}, f"the service runs as uid {users}, not 1000")
@@ -69,12 +69,12 @@ def check_process(engine: Engine, folders: Sequence[str] = FOLDERS) -> None:
 
 
 def predict(port: int) -> str:
-    """One prediction, in words; raises `ContainerError` when it is none."""
+    """Request one prediction and describe it; raises `ContainerError` when it is invalid."""
     return in_words(json.loads(request(port, "/predict", json.dumps(VIDEO).encode())))
 
 
 def in_words(answer: dict[str, Any]) -> str:
-    """What a prediction says; raises `ContainerError` when it is none."""
+    """The prediction as text; raises `ContainerError` when it is invalid."""
     expect(0 <= answer["viral_score"] <= 1 and answer["predicted_velocity"] >= 0, f"no prediction: {answer}")
     return f"viral_score {answer['viral_score']}, {answer['model_version']}"
 
@@ -92,9 +92,9 @@ def request(port: int, path: str, body: bytes | None = None) -> bytes:
 def inside(engine: Engine, command: Sequence[str]) -> str:
     """What `command` prints inside the container; raises `ContainerError` when it fails there."""
     done = engine.inside(command)
-    said = (done.stdout + done.stderr).strip()
-    expect(done.returncode == 0, f"{command[0]} in the container: exit status {done.returncode}: {said}")
-    return said
+    output = (done.stdout + done.stderr).strip()
+    expect(done.returncode == 0, f"{command[0]} in the container: exit status {done.returncode}: {output}")
+    return output
 
 
 def expect(holds: bool, otherwise: str) -> None:

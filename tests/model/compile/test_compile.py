@@ -236,7 +236,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
     path = write_tiny(tmp_path / "m.pt", with_vision=False)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.odt").write_text("chapter one")
-    with pytest.raises(CheckpointError, match=r"holds thesis.odt, not only a bundle; name another --out"):
+    with pytest.raises(CheckpointError, match=r"contains thesis.odt, not part of a bundle; choose another"):
         compile_checkpoint(path, tmp_path / "home")
 
 
