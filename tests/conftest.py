@@ -16,7 +16,7 @@ from tests.support.postgres import postgres
 from tests.support.tiny import write_tiny
 
 # Waiting threads of torch sleep, here and in the processes that tests start: those that spin take cores from
-# other processes, and on a busy machine thirteen forwards took 79 s for 4.
+# other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The slowest groups come first, so that no worker is left with one at the end.
