@@ -1,7 +1,7 @@
-"""Spans of requests and of their stages, sent over OTLP where an operator asks for them.
+"""OpenTelemetry spans of requests and their stages, exported over OTLP.
 
-That is, where OTEL_EXPORTER_OTLP_ENDPOINT (or its like for traces) is set and requirements/otel.txt is there.
-Spans are written here rather than by FastAPI, whose own hold path and query as a stranger typed them.
+On if OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) is set and requirements/otel.txt is
+installed. FastAPI's own spans are off because they contain the path and query as the client sent them.
 """
 
 import os
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-# Asked at every request whether somebody has installed a tracer, it reads the environment three times.
+# Left on, it reads the environment three times per request to see whether a tracer is installed.
 FASTAPI_OFF = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
-QUIET = ("/health/live", "/health/ready", "/metrics")  # probes would be most of what is stored
-# A wait is the gap before a stage, and the total is the span around all.
+QUIET = ("/health/live", "/health/ready", "/metrics")  # probes would be most of the spans
+# Waiting shows as the gap before a stage, and the total as the enclosing span.
 NO_SPAN: frozenset[Stage] = frozenset({"queue", "total"})
 SHUTDOWN_MS = 3000
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Tracing:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
-        """Spans to the collector that `environment` names; None where it names none."""
+        """Tracing to the collector that `environment` names, or None."""
         disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
         if disabled or not any(environment.get(name) for name in ENDPOINTS):
             return None
@@ -53,7 +53,7 @@ class Tracing:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError:
-            # A cluster may set the variables for everybody; that is no reason not to serve.
+            # A cluster may set the variables for all its services; serve without tracing.
             log.warning("tracing_not_installed", remedy="pip install -r requirements/otel.txt")
             return None
         name = environment.get("OTEL_SERVICE_NAME", "miles")
@@ -62,8 +62,8 @@ class Tracing:
         return cls(provider)
 
     def record(self, watch: Stopwatch) -> None:
-        """Add the span of one scored video, with its stages below it, to the request's."""
-        # Spans carry the time of day; how long ago something was is what the stopwatch knows.
+        """Add the span of one scored video, with its stages as children, to the request's span."""
+        # Spans need wall-clock times; the stopwatch has perf_counter times.
         offset_s = time.time() - time.perf_counter()
 
         def nanoseconds(seconds: float) -> int:
@@ -84,19 +84,19 @@ class Tracing:
         score.end(nanoseconds(watch.started + watch.seconds["total"]))
 
     def close(self) -> None:
-        """Send what is left."""
+        """Export the remaining spans."""
         self._provider.force_flush(SHUTDOWN_MS)
         self._provider.shutdown()
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request within its span, which knows its route, and nothing else that a client wrote."""
+        """Run one request in a span that names the route and contains nothing else from the client."""
         parent = TraceContextTextMapPropagator().extract(Headers(scope=scope))
         method = scope["method"] if scope["method"] in METHODS else "other"
         with self._tracer.start_as_current_span(
             method, parent, SpanKind.SERVER, record_exception=False
         ) as span:
 
-            async def send_and_note(message: Message) -> None:
+            async def send_and_record(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     route = str(getattr(scope.get("route"), "path", "unknown"))
                     span.update_name(f"{method} {route}")
@@ -114,11 +114,11 @@ class Tracing:
 
             trace_id = format(span.get_span_context().trace_id, "032x")
             with structlog.contextvars.bound_contextvars(trace_id=trace_id):
-                await app(scope, receive, send_and_note)
+                await app(scope, receive, send_and_record)
 
 
 class TraceRequests:
-    """Runs every request but the probes within a span, and sends what is left when the app ends."""
+    """Middleware that traces every request except probes, and exports the rest at shutdown."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
         self._app = app
@@ -136,6 +136,6 @@ class TraceRequests:
 
 
 def install_tracing(app: FastAPI, tracing: Tracing | None) -> None:
-    """Put spans around everything that `app` does; without `tracing`, nothing."""
+    """Trace the requests of `app`, if `tracing` is on."""
     if tracing is not None:
         app.add_middleware(TraceRequests, tracing=tracing)

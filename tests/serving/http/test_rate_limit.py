@@ -1,9 +1,11 @@
-"""So many videos a minute for each client, on a clock of the test's own."""
+"""The rate limit, on a clock that the test sets, and which client it counts."""
+
+from ipaddress import ip_network
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from serving.http.rate_limit import RateLimit, RateLimiter
+from serving.http.rate_limit import RateLimit, RateLimiter, client_of
 from tests.serving.http.asgi import ask, scored
 
 
@@ -102,3 +104,47 @@ async def test_answers_tell_what_is_left_and_429_when_nothing_is() -> None:
     assert third.headers["content-type"] == "application/problem+json"
     assert (await ask(app, client="203.0.113.8")).status_code == 200
     assert (await ask(app, "/", "GET")).status_code == 200
+
+
+PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+
+
+def client(peer: str | None, *forwarded: str, trusted: bool = True) -> str:
+    """The client of a request from `peer` with these X-Forwarded-For headers."""
+    headers = [(b"x-forwarded-for", line.encode("latin-1")) for line in forwarded]
+    scope = {"client": peer and (peer, 40_000), "headers": [(b"host", b"9.9.9.9"), *headers]}
+    return client_of(scope, PROXIES if trusted else [])
+
+
+def test_client_is_the_first_hop_from_the_right_that_is_not_a_trusted_proxy() -> None:
+    """Hops further left could be forged; a proxy that writes an unreadable hop is the client."""
+    table = [
+        ("10.0.0.1", ["203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", ["1.1.1.1, 203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", ["1.1.1.1, 203.0.113.7, 10.9.9.9"], "203.0.113.7"),
+        ("10.0.0.1", ["1.1.1.1", "203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", ["203.0.113.7", "10.9.9.9"], "203.0.113.7"),
+        ("10.0.0.1", ["203.0.113.7:1234"], "203.0.113.7"),
+        ("10.0.0.1", ["[2001:db8::1]:1234"], "2001:db8::"),
+        ("fd00::1", ["2001:db8:0:0:ffff::1"], "2001:db8::"),
+        ("::ffff:10.0.0.1", ["203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", ["::ffff:203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),  # all hops are trusted
+        *[
+            ("10.0.0.1", [line], "10.0.0.1")
+            for line in ("unknown", "", "1.1.1.1, garbage", "1.1.1.1,", "\xff\xfe", "_hidden, for=1.1.1.1")
+        ],
+        ("203.0.113.9", ["10.0.0.1"], "203.0.113.9"),  # a peer that is not trusted, this machine included
+        ("127.0.0.1", ["10.0.0.1"], "127.0.0.1"),
+        (None, [], "unknown"),
+        ("testclient", [], "unknown"),
+    ]
+    failures = [row for row in table if client(row[0], *row[1]) != row[2]]
+    assert failures == []
+    assert client("10.0.0.1", "203.0.113.7", trusted=False) == "10.0.0.1"
+
+
+def test_addresses_of_one_subscriber_are_one_client() -> None:
+    """IPv6 clients are counted by their /64."""
+    assert client("2001:db8:1:2::1") == client("2001:db8:1:2:ffff:ffff:ffff:ffff") == "2001:db8:1:2::"
+    assert client("2001:db8:1:2::1") != client("2001:db8:1:3::1")
