@@ -1,7 +1,7 @@
 """A picture file to RGB bytes of a fixed size, within limits. Pillow and the standard library, no more.
 
 Kept so small because a process of its own runs it (`preprocessing.decoding.worker`), and each process costs
-what it imports; `preprocessing.image` is the same for whoever wants an array.
+what it imports; `preprocessing.image` returns the same as an array.
 """
 
 import io
@@ -90,10 +90,10 @@ def read_rgb(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> bytes:
         # The warning arrives as an exception where the operator turned warnings into errors.
         raise ImageTooLargeError(str(exc)) from exc
     except MemoryError as exc:
-        raise ImageTooLargeError(f"{len(encoded)} bytes that need more memory than there is") from exc
+        raise ImageTooLargeError(f"{len(encoded)} bytes need more memory than is available") from exc
     except Exception as exc:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more on damaged
-        # files; whatever they raise, the bytes are at fault.
+        # files; any exception means that the bytes are at fault.
         raise NotAnImageError(
             f"not a readable JPEG, PNG, WebP or GIF ({len(encoded)} bytes, {type(exc).__name__})"
         ) from exc

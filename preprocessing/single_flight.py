@@ -1,7 +1,7 @@
-"""Runs identical work once: whoever asks while it is in flight gets the same outcome. For one event loop.
+"""Runs identical work once: callers that ask while it is in flight get the same outcome. For one event loop.
 
 The work belongs to all who wait for it, not to the one who came first: a caller who leaves takes nothing
-from the others, and work that nobody waits for any more is cancelled. Nothing is remembered afterwards.
+from the others, and work without waiting callers is cancelled. Nothing is kept afterwards.
 """
 
 import asyncio
@@ -61,11 +61,11 @@ class SingleFlight(Generic[Result]):
             raise RuntimeError("the work was cancelled from within") from None
         finally:
             flight = self._flights.get(key)
-            if flight is not None and flight.task is task:  # not after it was abandoned and begun anew
+            if flight is not None and flight.task is task:  # not if it was abandoned and started again
                 del self._flights[key]
 
 
 def _hear(task: "asyncio.Task[Result]") -> None:
-    """Take note of an error that came when nobody waited any more; asyncio would log it."""
+    """Retrieve an error that arrived after the last caller left, which asyncio would log."""
     if not task.cancelled():
         task.exception()

@@ -34,7 +34,7 @@ class TextSpec:
     """What a checkpoint was trained to read: which fields, in which order, and how many tokens at most.
 
     Two fields are one BERT sequence pair, `[CLS] title [SEP] description [SEP]`, token type 1 for the
-    second; without a description it is `[CLS] title [SEP]`. A description of white space alone still makes
+    second; without a description it is `[CLS] title [SEP]`. A description of only white space still makes
     a pair, `[CLS] title [SEP] [SEP]`, because it does in transformers.
     """
 

@@ -1,4 +1,4 @@
-"""Decodes pictures in processes that can be killed: a file that hangs or crashes one costs itself alone.
+"""Decodes pictures in processes that can be killed: a file that hangs or crashes one affects no other.
 
 Each process takes one picture at a time. When it overruns its deadline or ends, that picture is refused as no
 image, and another process takes its place before the next picture. `python -m benchmarks.decoding` measures
@@ -50,7 +50,7 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
         self, spec: ImageSpec, limits: ImageLimits, workers: int, worker_limits: WorkerLimits | None = None
     ) -> None:
         """Nothing is started yet."""
-        assert workers > 0, "a pool without workers answers nobody"
+        assert workers > 0, "a pool needs a worker"
         self._spec, self._limits = spec, limits
         self._worker_limits = worker_limits or WorkerLimits()
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
@@ -65,12 +65,12 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End every worker; whoever still waits gets a `DecoderUnavailableError`."""
+        """End every worker; pending pictures fail with `DecoderUnavailableError`."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         while not self._jobs.empty():
-            self._jobs.get_nowait().refuse(DecoderUnavailableError("the decoders have been stopped"))
+            self._jobs.get_nowait().refuse(DecoderUnavailableError("the decoder pool has been closed"))
 
     async def ready(self) -> None:
         """Return once every worker has been started, or could not be."""
@@ -94,7 +94,7 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
         """
         self._limits.check_bytes(encoded)
         if all(task.done() for task in self._tasks):
-            raise DecoderUnavailableError("the decoders do not run")
+            raise DecoderUnavailableError("the decoder pool is not running")
         job = _Job(encoded, asyncio.get_running_loop().create_future())
         self._jobs.put_nowait(job)
         return np.frombuffer(await job.rgb, dtype=np.uint8).reshape(self._spec.height, self._spec.width, 3)
@@ -144,7 +144,7 @@ class _Slot:
                     await self._answer(job)
         finally:
             if job is not None:
-                job.refuse(DecoderUnavailableError("the decoders have been stopped"))
+                job.refuse(DecoderUnavailableError("the decoder pool has been closed"))
             if self.worker is not None:
                 self.worker.kill()
                 self.worker.process.wait()
@@ -153,7 +153,7 @@ class _Slot:
     async def _answer(self, job: _Job) -> None:
         worker = await self._started()
         if worker is None:
-            job.refuse(DecoderUnavailableError("no process that decodes can be started"))
+            job.refuse(DecoderUnavailableError("cannot start a decoder process"))
             return
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -161,7 +161,7 @@ class _Slot:
         except OSError as exc:  # TimeoutError is one
             code = await self._ended(worker)
             late = f"were not decoded within {self._deadline_s:g} s"
-            why = late if isinstance(exc, TimeoutError) else f"ended their decoder, status {code}"
+            why = late if isinstance(exc, TimeoutError) else f"crashed the decoder (exit status {code})"
             job.refuse(NotAnImageError(f"{len(job.encoded)} bytes that {why}"))
             await self._started()
         else:

@@ -1,6 +1,6 @@
 """One process that decodes, and the socket to it: pictures one at a time, until it is killed or ends.
 
-What it says is not believed: a decoder may have been taken over by the file that it read.
+Its replies are not trusted: a malicious file may have taken over the decoder.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class DecodeProcess:
         outcome, length = REPLY.unpack(await self._exactly(REPLY.size))
         longest = self._longest[outcome] if outcome in expected else -1
         if length > longest or (outcome == PIXELS and length < longest):
-            raise ConnectionError(f"a decoder that says {outcome} and {length} bytes")
+            raise ConnectionError(f"invalid decoder reply: outcome {outcome}, {length} bytes")
         return outcome, await self._exactly(length)
 
     async def _exactly(self, length: int) -> bytearray:
@@ -83,7 +83,7 @@ class DecodeProcess:
         while rest:
             count = await loop.sock_recv_into(self._socket, rest)
             if count == 0:
-                raise ConnectionResetError("the decoder hung up")
+                raise ConnectionResetError("the decoder closed its socket")
             rest = rest[count:]
         return received
 

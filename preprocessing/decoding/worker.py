@@ -67,7 +67,7 @@ def attempt(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple[int, 
 
 
 def lock_down(memory_bytes: int) -> None:
-    """Allow so much memory beyond what is used now, no core file, and nothing new to be opened."""
+    """Limit memory to what is used now plus this much; allow no core file and no newly opened files."""
     os.dup2(1, 2)  # nowhere: what a file makes Pillow say belongs in no log
     with suppress(OSError):  # no such files outside Linux
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

@@ -60,14 +60,16 @@ ISATAP_MARK, ISATAP_MASK = 0x00005EFE, 0xFDFFFFFF
 def vet_address(address: Address, trusted_networks: Collection[Network] = ()) -> None:
     """Raise `ForbiddenUrlError` unless the address is public unicast or within a trusted network."""
     if not _is_public(address) and not _is_within(address, trusted_networks):
-        raise ForbiddenUrlError(f"{address} is not a public address and in no trusted network")
+        raise ForbiddenUrlError(f"{address} is not a public address or in a trusted network")
 
 
 def vet_endpoint(address: Address, port: int, trusted_networks: Collection[Network] = ()) -> None:
     """`vet_address`, and a port other than 80 and 443 only where the address is trusted."""
     vet_address(address, trusted_networks)
     if port not in WEB_PORTS and not _is_within(address, trusted_networks):
-        raise ForbiddenUrlError(f"port {port} of {address}; 80 and 443 are asked outside trusted networks")
+        raise ForbiddenUrlError(
+            f"port {port} of {address} is not allowed; outside trusted networks only 80 and 443 are"
+        )
 
 
 def _is_public(address: Address) -> bool:

@@ -1,7 +1,7 @@
 """Which picture a URL holds, remembered for a while, so that a video scored again is not downloaded again.
 
-What is kept of a picture is its digest, never its bytes: whoever knows the digest's vector needs no bytes,
-and whoever does not asks for them once more.
+Only a picture's digest is kept, never its bytes: a caller that has the digest's vector needs no bytes, and
+one that does not have it downloads them again.
 
     identify    within the TTL no request; after it a conditional one; else a download
     download    always the bytes, because the vector is gone
@@ -62,7 +62,7 @@ class ThumbnailCache:
         max_entries: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        assert ttl_s >= 0, "a TTL is no negative time"
+        assert ttl_s >= 0, "a TTL is not negative"
         assert max_entries >= 0, "a cache holds no fewer than 0 entries"
         self._fetcher = fetcher
         self._ttl_s = ttl_s

@@ -67,7 +67,7 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """A connection to one of the host's addresses. Raises `ThumbnailError` alone."""
+        """A connection to one of the host's addresses. Raises only `ThumbnailError`."""
         limit = DIAL_TIMEOUT_S if timeout is None else min(timeout, DIAL_TIMEOUT_S)
         failure: Exception | None = None
         for address in worth_trying(await self._vetted_addresses(host, port)):
@@ -79,7 +79,7 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
                 failure = exc
             else:
                 return _DialledStream(stream)
-        raise UnreachableError(f"{host}:{port} takes no connection") from failure
+        raise UnreachableError(f"cannot connect to {host}:{port}") from failure
 
     async def _vetted_addresses(self, host: str, port: int) -> list[Address]:
         literal = _parse(host)
@@ -90,13 +90,15 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
         addresses = [_parse(text) for text in await self._look_up(host, port)]
         vetted = [address for address in addresses if address is not None]
         if not vetted or len(vetted) < len(addresses):
-            raise UnreachableError(f"{host} has no addresses, or one that cannot be read")
+            raise UnreachableError(f"{host} resolved to no address, or to an invalid one")
         try:
             for address in vetted:
                 vet_endpoint(address, port, self._policy.trusted_networks)
         except ForbiddenUrlError as exc:
-            # Which address stays out of the text: what a private name resolves to is no stranger's business.
-            raise UnreachableError(f"{host} resolves to an address that is refused at port {port}") from exc
+            # The address stays out of the message, which must not reveal what a private name resolves to.
+            raise UnreachableError(
+                f"{host} resolves to an address that is not allowed on port {port}"
+            ) from exc
         return vetted
 
     async def _look_up(self, host: str, port: int) -> Sequence[str]:
@@ -112,7 +114,7 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
 class _DialledStream(httpcore2.AsyncNetworkStream):
     """A connection that closes when its TLS handshake does not finish, cancelled ones included.
 
-    The library closes it for errors alone. A server that stalls until our deadline would keep the socket.
+    The library closes it only on errors. A server that stalls until our deadline would keep the socket.
     """
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:

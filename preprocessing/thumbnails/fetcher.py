@@ -1,4 +1,4 @@
-"""Fetches thumbnails from URLs that strangers wrote; with `connect`, the only code that opens connections.
+"""Fetches thumbnails from untrusted URLs; with `connect`, the only code that opens connections.
 
 What is fetched is bytes: whether they are an image is decided by `decode_image`. The text of a URL is vetted
 by `urls`, addresses by `addresses`; here are the request, its redirects, its size and its deadline.
@@ -126,7 +126,7 @@ class ThumbnailFetcher:
             self.policy, resolve or self._system_resolver, network or httpcore2.AnyIOBackend()
         )
         self._pool = httpcore2.AsyncConnectionPool(
-            # Given here, because the library would read the certificates anew for every connection.
+            # Given here, because the library would read the certificates again for every connection.
             ssl_context=ssl_context or httpcore2.default_ssl_context(),
             max_connections=self.policy.max_connections,
             keepalive_expiry=KEEPALIVE_S,
@@ -166,7 +166,7 @@ class ThumbnailFetcher:
                     return await self._follow(vetted, validators)
             except TimeoutError as exc:
                 raise UnreachableError(
-                    f"{vetted.host} gave no whole answer within {self.policy.timeout_s} s"
+                    f"{vetted.host} did not send a complete response within {self.policy.timeout_s} s"
                 ) from exc
 
     def _turns_at(self, host: str) -> anyio.Semaphore:
@@ -190,7 +190,7 @@ class ThumbnailFetcher:
                     return Download(body, Validators.of(response.headers) if redirects == 0 else None)
             locations = _header(response, b"location")
             if len(locations) != 1:
-                raise UnreachableError(f"{url.host} redirects to {len(locations)} places, expected one")
+                raise UnreachableError(f"{url.host} sent {len(locations)} Location headers, expected 1")
             url = vet_redirect(url, locations[0], self.policy)
         raise UnreachableError(f"more than {MAX_REDIRECTS} redirects, the last to {url.host}")
 
@@ -225,8 +225,8 @@ class ThumbnailFetcher:
             raise
         except Exception as exc:
             # The library, its HTTP parser and TLS each have errors of their own, and not all are translated
-            # on the way; whatever they raise about this answer, the server is at fault.
-            raise UnreachableError(f"{url.host} gave no usable answer ({type(exc).__name__})") from exc
+            # on the way; any exception about this response means that the server is at fault.
+            raise UnreachableError(f"{url.host} sent no valid HTTP response ({type(exc).__name__})") from exc
 
 
 def _vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
@@ -236,17 +236,17 @@ def _vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
     if any(
         coding.strip().lower() not in (b"", b"identity") for coding in _header(response, b"content-encoding")
     ):
-        raise UnreachableError(f"{host} sent an encoded body, expected identity")
+        raise UnreachableError(f"{host} sent a compressed body, expected Content-Encoding: identity")
     lengths = _header(response, b"content-length")
     if lengths and _header(response, b"transfer-encoding"):
-        raise UnreachableError(f"{host} framed its body in two ways, expected a length or chunks")
+        raise UnreachableError(f"{host} sent both Content-Length and Transfer-Encoding")
     for length in lengths:  # digits, or the parser had refused it
         if int(length) > max_bytes:
             raise ThumbnailTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
     types = _header(response, b"content-type")
     # Which one type is claimed does not matter, the bytes are looked at; many hosts send a wrong one.
     if len(types) > 1 or not all(_ONE_TYPE.fullmatch(each) for each in types):
-        raise MistypedError(f"{host} named more than one content type")
+        raise MistypedError(f"{host} sent more than one Content-Type")
 
 
 def _header(response: httpcore2.Response, name: bytes) -> list[bytes]:

@@ -1,14 +1,14 @@
 """What may be fetched as a thumbnail, and the vocabulary of refusing one.
 
     ThumbnailError
-    ├── BadUrlError              bad_url       the text is no URL that we read
+    ├── BadUrlError              bad_url       not a valid URL
     ├── ForbiddenUrlError        forbidden     the text names a place that is never asked
     ├── UnreachableError         unreachable   the place was looked up or asked and gave no image
     ├── MistypedError            not_an_image  the answer claims to be two things at once
     └── ThumbnailTooLargeError   too_large     more bytes than the policy takes
 
 An error's text is for the log and names the host at most, never what it resolved to. A client sees `reason`
-alone: a finer answer would tell a stranger which hosts and ports of ours exist.
+only: a more detailed answer would reveal which internal hosts and ports exist.
 """
 
 import os
@@ -31,7 +31,7 @@ class ThumbnailError(Exception):
 
 
 class BadUrlError(ThumbnailError):
-    """Not a URL that we read: syntax, length, characters, or a `data:` that is no base64 image."""
+    """An unsupported URL: syntax, length, characters, or a `data:` URL without a base64 image."""
 
     reason = "bad_url"
 
@@ -90,7 +90,7 @@ class ThumbnailPolicy:
         for pattern in (*self.allowed_hosts, *self.refused_hosts):
             if not _HOST_PATTERN.fullmatch(pattern):
                 raise ValueError(
-                    f"{pattern!r} is no host pattern; expected a lower-case host such as 'i.ytimg.com', "
+                    f"{pattern!r} is not a host pattern; expected a lower-case host such as 'i.ytimg.com', "
                     "or a suffix such as '.ytimg.com' for every host below it"
                 )
 

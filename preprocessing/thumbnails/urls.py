@@ -24,7 +24,7 @@ from preprocessing.thumbnails.policy import (
 MAX_URL_LENGTH = 2048
 MAX_NAME_LENGTH = 253
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# Names that mean a host nearby; nobody's public thumbnail lives there. A single label is one of them too.
+# Names of hosts nearby, which serve no public thumbnails. A single label is one of them too.
 LOCAL_SUFFIXES = (".localhost", ".local", ".localdomain", ".internal", ".home.arpa")
 # Names of other networks, which must not reach the DNS (RFC 7686).
 OVERLAY_SUFFIXES = (".onion", ".i2p")
@@ -36,7 +36,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE | re.ASCII)
 _ABSOLUTE = re.compile(r"[^/?#]*:")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# RFC 3986's characters for path and query, besides -._~; whatever else a file name holds is percent-encoded.
+# RFC 3986's characters for path and query, besides -._~; other characters are percent-encoded.
 _KEPT = "!$%&'()*+,/:;=?@[]"
 _DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE | re.ASCII)
 
@@ -94,7 +94,7 @@ def vet_redirect(current: VettedUrl, location: bytes, policy: ThumbnailPolicy) -
 
 
 def _absolute(current: VettedUrl, location: str) -> str:
-    """A Location as a whole URL. `urljoin` does paths alone, because it repairs a host that is missing."""
+    """A Location as a whole URL. `urljoin` is used for paths only, because it would repair a missing host."""
     if location.startswith("//"):
         return f"{current.scheme}:{location}"
     return location if _ABSOLUTE.match(location) else urljoin(str(current), location)
@@ -130,7 +130,7 @@ def _vet_characters(text: str) -> None:
     if len(text) > MAX_URL_LENGTH:
         raise BadUrlError(f"a URL of {len(text)} characters, the limit is {MAX_URL_LENGTH}")
     if _UNSAFE.search(text):
-        raise BadUrlError("a URL with white space, a control character, a backslash or half a character")
+        raise BadUrlError("a URL with white space, a control character, a backslash or a lone surrogate")
 
 
 def _vet_scheme(url: str) -> str:
@@ -158,9 +158,7 @@ def _vet_authority(authority: str, default_port: int) -> tuple[str, Address | No
         raise BadUrlError("a host outside ASCII; write it in punycode (xn--...)")
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
-        raise BadUrlError(
-            "no host, or one that is neither a name nor an address, or a port that is no number"
-        )
+        raise BadUrlError("no host, or one that is neither a name nor an address, or an invalid port")
     port = int(match[2] or default_port)
     if port > 65535:
         raise BadUrlError(f"port {port}, the highest is 65535")
@@ -178,14 +176,14 @@ def _literal(host: str) -> Address | None:
         if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
             return IPv4Address(host)
     except ValueError as exc:
-        raise BadUrlError("a numeric host that is no canonical address") from exc
+        raise BadUrlError("a numeric host that is not a canonical IP address") from exc
     return None
 
 
 def _vet_labels(host: str) -> str:
     name = host.removesuffix(".")
     if len(name) > MAX_NAME_LENGTH or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        raise BadUrlError("a host that is no valid name")
+        raise BadUrlError("an invalid host name")
     return name
 
 
@@ -197,4 +195,6 @@ def _vet_name(host: str, port: int, policy: ThumbnailPolicy) -> None:
     if "." not in host or host.endswith(LOCAL_SUFFIXES):
         raise ForbiddenUrlError(f"{host} names a host of the local network")
     if port not in WEB_PORTS:
-        raise ForbiddenUrlError(f"port {port} of {host}; 80 and 443 are asked outside trusted networks")
+        raise ForbiddenUrlError(
+            f"port {port} of {host} is not allowed; outside trusted networks only 80 and 443 are"
+        )

@@ -176,7 +176,7 @@ async def test_a_redirect_is_vetted_like_a_url(location: bytes) -> None:
 async def test_a_redirect_names_one_place(headers: tuple[bytes, ...]) -> None:
     """A redirect to nowhere, or to two places, is unreachable."""
     async with serving(raw(response(302, b"", *headers))) as site, ThumbnailFetcher(trusting()) as fetcher:
-        with pytest.raises(UnreachableError, match="expected one"):
+        with pytest.raises(UnreachableError, match="Location headers, expected 1"):
             await fetcher.fetch(site.url())
 
 
@@ -195,7 +195,7 @@ async def test_an_encoded_body_is_refused(coding: bytes) -> None:
     """A body in a coding that was not asked for is not unfolded."""
     answer = raw(ok(JPEG, b"Content-Encoding: " + coding))
     async with serving(answer) as site, ThumbnailFetcher(trusting()) as fetcher:
-        with pytest.raises(UnreachableError, match="encoded body"):
+        with pytest.raises(UnreachableError, match="compressed body"):
             await fetcher.fetch(site.url())
 
 
@@ -212,7 +212,7 @@ async def test_an_encoded_body_is_refused(coding: bytes) -> None:
 async def test_a_content_type_is_one(headers: tuple[bytes, ...]) -> None:
     """An answer that claims to be two things at once is no image."""
     async with serving(raw(ok(JPEG, *headers))) as site, ThumbnailFetcher(trusting()) as fetcher:
-        with pytest.raises(MistypedError, match="more than one content type"):
+        with pytest.raises(MistypedError, match="more than one Content-Type"):
             await fetcher.fetch(site.url())
 
 
@@ -232,7 +232,7 @@ async def test_a_body_has_one_length() -> None:
         ThumbnailFetcher(trusting()) as fetcher,
     ):
         for _ in range(2):
-            with pytest.raises(UnreachableError, match="in two ways"):
+            with pytest.raises(UnreachableError, match="both Content-Length and Transfer-Encoding"):
                 await fetcher.fetch(site.url())
     assert site.connections == 2
 
@@ -282,7 +282,7 @@ async def test_a_refused_connection_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     async with ThumbnailFetcher(trusting()) as fetcher:
-        with pytest.raises(UnreachableError, match="takes no connection"):
+        with pytest.raises(UnreachableError, match="cannot connect to"):
             await fetcher.fetch(f"http://127.0.0.1:{port}/")
 
 
@@ -297,7 +297,7 @@ async def test_a_reset_connection_is_unreachable() -> None:
         writer.transport.abort()
 
     async with serving(reset) as site, ThumbnailFetcher(trusting()) as fetcher:
-        with pytest.raises(UnreachableError, match="no usable answer"):
+        with pytest.raises(UnreachableError, match="no valid HTTP response"):
             await fetcher.fetch(site.url())
 
 
@@ -411,7 +411,7 @@ async def test_one_deadline_covers_everything(
     """However slowly a server answers, the deadline of the whole ends it, and the connection goes."""
     async with serving(answer) as site, ThumbnailFetcher(trusting(timeout_s=0.3)) as fetcher:
         async with asyncio.timeout(PATIENCE_S):
-            with pytest.raises(UnreachableError, match=r"no whole answer within 0\.3 s"):
+            with pytest.raises(UnreachableError, match=r"complete response within 0\.3 s"):
                 await fetcher.fetch(site.url())
             await site.hung_up.wait()
 
@@ -425,7 +425,7 @@ async def test_the_deadline_spans_redirects() -> None:
 
     async with serving(slow) as site, ThumbnailFetcher(trusting(timeout_s=0.5)) as fetcher:
         async with asyncio.timeout(PATIENCE_S):
-            with pytest.raises(UnreachableError, match="no whole answer"):
+            with pytest.raises(UnreachableError, match="complete response"):
                 await fetcher.fetch(site.url())
     assert len(site.heads) < 4, "four answers of 0.3 s do not fit into 0.5 s"
 
