@@ -61,3 +61,11 @@ def test_without_an_environment_the_next_step_is_named(tmp_path: Path) -> None:
     done = miles("train", root=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "make setup" in done.stderr
+
+
+def test_the_callers_folders_are_not_imported(tmp_path: Path) -> None:
+    """A folder that has the name of one of the packages is no part of the command."""
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "__init__.py").write_text("raise SystemExit('the wrong package')\n")
+    done = miles("fit-stats", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
