@@ -52,7 +52,10 @@ DOCUMENT = ROOT / "deploy" / "CAPACITY.md"
 BLOCK = re.compile(r"(?<=<!-- measured -->\n).*?(?=\n<!-- /measured -->)", re.DOTALL)
 SHARE = 0.6
 """Share of the saturated rate at which the latency is measured, and for which replicas are planned."""
-PACED_CLIENTS = 64  # many clients that pause make a nearly Poisson stream
+# Clients that pause make a nearly Poisson stream. Long beside an answer, so that the pauses set the rate;
+# short beside the 5 s for which the server keeps an idle connection, since wrk counts a closed one as a
+# failure.
+PAUSE_S = 0.4
 RATES = (10, 1_000, 100_000)
 KNOWN_SHARES = (0.0, 0.5, 0.9)
 MEGA = 1e6
@@ -99,8 +102,8 @@ def _measure(
     """Load the service to saturation, then at `SHARE` of that rate. Raises `LoadError`."""
     full = sample(server, host, requests(count), max(CLIENTS), seconds)
     server.tree.settle()
-    think_ms = 1000 * PACED_CLIENTS / (SHARE * full.load.throughput)
-    paced = sample(server, host, requests(count), PACED_CLIENTS, seconds, think_ms)
+    clients = round(SHARE * full.load.throughput * PAUSE_S)
+    paced = sample(server, host, requests(count), clients, seconds, 1000 * PAUSE_S)
     server.tree.settle()
     return {
         "saturated_per_s": round(full.load.throughput, 1),
