@@ -119,7 +119,7 @@ def test_a_service_that_wakes_is_waited_for(site: Site, visit: Visit, direct: bo
     ask(visit, direct=direct)
     status = visit.page.get_by_role("status")
     expect(status).to_contain_text("waking up")
-    expect(status).to_contain_text("Asking again in 5 s")
+    expect(status).to_contain_text("Retrying in 5 s")
     visit.page.clock.fast_forward(5_000)
     assert read_score(visit) == percent_of(site.outer)
     # A host that answers in the service's place does not let other origins in, which Chromium reports.
@@ -153,7 +153,7 @@ def test_what_was_used_and_missing_is_told(visit: Visit) -> None:
     status = visit.page.get_by_role("status")
     expect(status).to_contain_text("Title and description")
     expect(status).to_contain_text("not given")
-    expect(status).to_contain_text("a usual value stands in")
+    expect(status).to_contain_text("training averages are used")
     expect(status).to_contain_text("views a day")
 
 

@@ -3,16 +3,16 @@ import type { ModalityState, Prediction } from "miles-client";
 const PARTS = { text: "Title and description", image: "Thumbnail", scalars: "Counts and age" } as const;
 const STATES: Record<ModalityState["state"], string> = {
   used: "used",
-  truncated: "used in part",
-  imputed: "partly unknown, so a usual value stands in",
+  truncated: "truncated",
+  imputed: "partly unknown; training averages are used",
   missing: "not given",
-  failed: "could not be had",
+  failed: "not available",
 };
 
-/** A score in words and figures, and what it rests on. */
+/** A score, and what it is based on. */
 export function Answer({ prediction, thumbnailUrl }: { prediction: Prediction; thumbnailUrl: string | undefined }) {
   const { viral_score, predicted_velocity, confidence, modalities, warnings, model_version } = prediction;
-  const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
+  const percent = (share: number) => `${(share * 100).toFixed(1)}%`;
   return (
     <section aria-labelledby="score" className="answer">
       <h2 id="score">
@@ -23,9 +23,9 @@ export function Answer({ prediction, thumbnailUrl }: { prediction: Prediction; t
         About <strong>{Math.round(predicted_velocity).toLocaleString("en")} views a day</strong>; {percent(confidence)}{" "}
         sure.
       </p>
-      {/* Straight from its host, and without saying who asks: no proxy of this site's stands between. */}
+      {/* Loaded from its host without a referrer; this site does not proxy it. */}
       {thumbnailUrl && <img src={thumbnailUrl} alt="The video’s thumbnail" referrerPolicy="no-referrer" />}
-      <h3>What the score rests on</h3>
+      <h3>What it is based on</h3>
       <dl>
         {Object.entries(PARTS).map(([name, label]) => (
           <Part key={name} label={label} part={modalities[name as keyof typeof PARTS]} />

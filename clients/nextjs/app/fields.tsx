@@ -19,7 +19,7 @@ export function Fields() {
         <textarea name="description" rows={2} maxLength={10000} />
       </label>
       <label>
-        Thumbnail&rsquo;s URL
+        Thumbnail URL
         <input name="thumbnail_url" type="url" autoComplete="off" placeholder="https://" />
       </label>
       <div className="row">
@@ -31,7 +31,7 @@ export function Fields() {
         ))}
       </div>
       <label>
-        When it went up
+        Published
         <input name="published_at" type="datetime-local" />
       </label>
     </>

@@ -11,9 +11,9 @@ const OWN_ROUTE = "/api/miles";
 const STILL_BUSY = "The service is busy.";
 const WORDS: Record<WakingReason, string> = {
   asleep: "The service was asleep and is waking up. That can take a minute or two.",
-  loading: "The service is up and loads its model.",
+  loading: "The service is up and is loading its model.",
   unreachable: "The service does not answer yet. It may be waking up.",
-  timeout: "The service takes its time. It may be waking up.",
+  timeout: "The service is slow to answer. It may be waking up.",
 };
 
 type State =
@@ -22,7 +22,7 @@ type State =
   | { readonly name: "scored"; readonly prediction: Prediction; readonly thumbnailUrl: string | undefined }
   | { readonly name: "failed"; readonly error: unknown };
 
-/** The form and what came of it. `serviceUrl` is given where a browser may call the service itself. */
+/** The form and its result. `serviceUrl` is set where a browser may call the service itself. */
 export function Scorer({ serviceUrl }: { serviceUrl: string | undefined }) {
   const [state, setState] = useState<State>({ name: "idle" });
   const call = useRef<AbortController>(null);
@@ -35,7 +35,7 @@ export function Scorer({ serviceUrl }: { serviceUrl: string | undefined }) {
       if (!signal.aborted) setState(next); // a later call has taken over
     };
     const wait = (words: string, { waitMs }: Wait<string>) => {
-      show({ name: "asking", words: `${words} Asking again in ${Math.ceil(waitMs / 1000)} s.` });
+      show({ name: "asking", words: `${words} Retrying in ${Math.ceil(waitMs / 1000)} s.` });
     };
     show({ name: "asking", words: "Scoring…" });
     const miles = new Miles({
@@ -89,7 +89,7 @@ export function Scorer({ serviceUrl }: { serviceUrl: string | undefined }) {
 function Way({ serviceUrl }: { serviceUrl: string }) {
   return (
     <fieldset>
-      <legend>How to ask</legend>
+      <legend>Connection</legend>
       <label>
         <input type="radio" name="way" value="server" defaultChecked /> through this site, which keeps the key
       </label>
