@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from preprocessing.decoding import worker
 from preprocessing.decoding.worker import (
     NOT_AN_IMAGE,
     PIXELS,
@@ -36,7 +37,7 @@ class DecodeProcess:
 
     def __init__(self, numbers: tuple[int, ...], rgb_bytes: int) -> None:
         """Start it with the worker's arguments. Raises `OSError` when the system refuses another process."""
-        command = [sys.executable, "-m", "preprocessing.decoding.worker", *map(str, numbers)]
+        command = [sys.executable, "-m", worker.__name__, *map(str, numbers)]
         self._longest = {READY: 0, PIXELS: rgb_bytes, NOT_AN_IMAGE: SENTENCE_BYTES, TOO_LARGE: SENTENCE_BYTES}
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from preprocessing.decoding import worker
 from preprocessing.decoding.pool import DecodePool, WorkerLimits
 from preprocessing.image import ImageLimits, ImageSpec, decode_image
 from tests.hostile.conftest import Record
@@ -111,7 +112,7 @@ def decodes_for(parent: int, process_id: int) -> bool:
     process = Path(f"/proc/{process_id}")
     try:
         is_child = int((process / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-        return is_child and b"decode_worker" in (process / "cmdline").read_bytes()
+        return is_child and worker.__name__.encode() in (process / "cmdline").read_bytes()
     except OSError:
         return False
 

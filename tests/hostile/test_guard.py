@@ -24,7 +24,6 @@ BESIDE = (
     "preprocessing/thumbnails/__init__.py",
     "preprocessing/thumbnails/policy.py",
     "tests/__init__.py",
-    "tests/conftest.py",
     "tests/preprocessing/__init__.py",
     "tests/preprocessing/thumbnails/__init__.py",
     "tests/preprocessing/thumbnails/address_rows.py",
