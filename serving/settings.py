@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from preprocessing.thumbnails.fetcher import ThumbnailPolicy
+from preprocessing.thumbnails.policy import ThumbnailPolicy
 
 PREFIX = "MILES_"
 Network = IPv4Network | IPv6Network

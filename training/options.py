@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.config import POOLINGS
 from model.demo import DEFAULT_OUT, DEMO_DIRECTORY
-from preprocessing.thumbnails.fetcher import ThumbnailPolicy
+from preprocessing.thumbnails.policy import ThumbnailPolicy
 from training.data.dataset import (
     TITLE_AND_DESCRIPTION,
     TITLE_ONLY,

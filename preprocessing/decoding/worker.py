@@ -20,7 +20,7 @@ from pathlib import Path
 # Pillow loads these two when it meets the first MPO or EXIF, and by then no file can be opened.
 from PIL import Image, MpoImagePlugin, TiffImagePlugin
 
-from preprocessing.image_file import ImageError, ImageLimits, ImageSpec, ImageTooLargeError, read_rgb
+from preprocessing.image import ImageError, ImageLimits, ImageSpec, ImageTooLargeError, read_rgb
 
 assert MpoImagePlugin
 assert TiffImagePlugin

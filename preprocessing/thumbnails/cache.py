@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from preprocessing.image import decode_data_url, is_data_url
 from preprocessing.single_flight import SingleFlight
 from preprocessing.thumbnails.fetcher import Download, ThumbnailFetcher, Validators
-from preprocessing.thumbnails.urls import is_data_url
 
 DIGEST_BYTES = 32
 
@@ -86,7 +86,7 @@ class ThumbnailCache:
         return self._identifying.collapsed + self._downloading.collapsed
 
     async def identify(self, url: str) -> Content:
-        """What the URL holds, for the least work. Raises `ThumbnailError`."""
+        """What the URL holds, for the least work. Raises `ImageError`."""
         if is_data_url(url):
             return await self.download(url)
         key = _digest(url.encode("utf-8", "surrogatepass"))  # half a character is for the fetcher to refuse
@@ -103,10 +103,10 @@ class ThumbnailCache:
     async def download(self, url: str) -> Picture:
         """The bytes that the URL holds now, perhaps other ones than `identify` spoke of.
 
-        Raises `ThumbnailError`.
+        Raises `ImageError`.
         """
         if is_data_url(url):
-            body = await self._fetcher.fetch(url)
+            body = decode_data_url(url, self._fetcher.policy.max_bytes)
             return Picture(_digest(body), body)
         return await self._download_once(_digest(url.encode("utf-8", "surrogatepass")), url)
 

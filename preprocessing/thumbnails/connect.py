@@ -17,8 +17,13 @@ from typing import Any
 import anyio
 import httpcore2
 
-from preprocessing.thumbnails.addresses import vet_endpoint
-from preprocessing.thumbnails.policy import Address, ForbiddenUrlError, ThumbnailPolicy, UnreachableError
+from preprocessing.thumbnails.policy import (
+    Address,
+    ForbiddenUrlError,
+    ThumbnailPolicy,
+    UnreachableError,
+    vet_endpoint,
+)
 
 RESOLVE_TIMEOUT_S = 2.0
 DIAL_TIMEOUT_S = 2.0
@@ -67,7 +72,7 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """A connection to one of the host's addresses. Raises only `ThumbnailError`."""
+        """A connection to one of the host's addresses. Raises only `ImageError`."""
         limit = DIAL_TIMEOUT_S if timeout is None else min(timeout, DIAL_TIMEOUT_S)
         failure: Exception | None = None
         for address in worth_trying(await self._vetted_addresses(host, port)):

@@ -1,7 +1,7 @@
 """Fetches thumbnails from untrusted URLs; with `connect`, the only code that opens connections.
 
 What is fetched is bytes: whether they are an image is decided by `decode_image`. The text of a URL is vetted
-by `urls`, addresses by `addresses`; here are the request, its redirects, its size and its deadline.
+by `urls`, addresses by `policy`; here are the request, its redirects, its size and its deadline.
 
 Why httpcore2: its network backend is asked for every connection, literals included, before a socket exists.
 It is given the name and decides what is dialled, while SNI, certificate and Host keep the name. There are no
@@ -22,30 +22,10 @@ from weakref import WeakValueDictionary
 import anyio
 import httpcore2
 
+from preprocessing.image import ImageError, ImageTooLargeError, NotAnImageError, decode_data_url, is_data_url
 from preprocessing.thumbnails.connect import Resolve, SystemResolver, VettingBackend
-from preprocessing.thumbnails.policy import (
-    BadUrlError,
-    ForbiddenUrlError,
-    MistypedError,
-    ThumbnailError,
-    ThumbnailPolicy,
-    ThumbnailTooLargeError,
-    UnreachableError,
-)
-from preprocessing.thumbnails.urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
-
-__all__ = [
-    "BadUrlError",
-    "Download",
-    "ForbiddenUrlError",
-    "MistypedError",
-    "ThumbnailError",
-    "ThumbnailFetcher",
-    "ThumbnailPolicy",
-    "ThumbnailTooLargeError",
-    "UnreachableError",
-    "Validators",
-]
+from preprocessing.thumbnails.policy import ThumbnailPolicy, UnreachableError
+from preprocessing.thumbnails.urls import VettedUrl, vet_redirect, vet_url
 
 MAX_REDIRECTS = 3
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
@@ -143,19 +123,19 @@ class ThumbnailFetcher:
         self._system_resolver.close()
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes behind an http, https or `data:image/...;base64,` URL. Raises `ThumbnailError`."""
+        """The bytes behind an http, https or `data:image/...;base64,` URL. Raises `ImageError`."""
         if is_data_url(url):
             return decode_data_url(url, self.policy.max_bytes)
         return (await self.download(url)).body
 
     async def download(self, url: str) -> Download:
-        """The bytes behind an http or https URL, and how to ask for a change. Raises `ThumbnailError`."""
+        """The bytes behind an http or https URL, and how to ask for a change. Raises `ImageError`."""
         download = await self._within_deadline(url, None)
         assert download is not None, "_follow takes a 304 only where validators were sent"
         return download
 
     async def download_if_changed(self, url: str, validators: Validators) -> Download | None:
-        """The same, or None where the server says that nothing has changed. Raises `ThumbnailError`."""
+        """The same, or None where the server says that nothing has changed. Raises `ImageError`."""
         return await self._within_deadline(url, validators)
 
     async def _within_deadline(self, url: str, validators: Validators | None) -> Download | None:
@@ -204,7 +184,7 @@ class ThumbnailFetcher:
             async for chunk in chunks:
                 body += chunk
                 if len(body) > max_bytes:
-                    raise ThumbnailTooLargeError(f"{host} sent more than {max_bytes} bytes")
+                    raise ImageTooLargeError(f"{host} sent more than {max_bytes} bytes")
                 if len(body) > LARGE_BYTES and not is_large:
                     is_large = True
                     await stack.enter_async_context(self._large_turns)
@@ -221,7 +201,7 @@ class ThumbnailFetcher:
         try:
             async with self._pool.stream("GET", request, headers=headers) as response:
                 yield response
-        except ThumbnailError:
+        except ImageError:
             raise
         except Exception as exc:
             # The library, its HTTP parser and TLS each have errors of their own, and not all are translated
@@ -242,11 +222,11 @@ def _vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
         raise UnreachableError(f"{host} sent both Content-Length and Transfer-Encoding")
     for length in lengths:  # digits, or the parser had refused it
         if int(length) > max_bytes:
-            raise ThumbnailTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
+            raise ImageTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
     types = _header(response, b"content-type")
     # Which one type is claimed does not matter, the bytes are looked at; many hosts send a wrong one.
     if len(types) > 1 or not all(_ONE_TYPE.fullmatch(each) for each in types):
-        raise MistypedError(f"{host} sent more than one Content-Type")
+        raise NotAnImageError(f"{host} sent more than one Content-Type")
 
 
 def _header(response: httpcore2.Response, name: bytes) -> list[bytes]:

@@ -1,14 +1,8 @@
-"""What may be fetched as a thumbnail, and the vocabulary of refusing one.
+"""What may be fetched as a thumbnail: hosts, addresses, ports and sizes.
 
-    ThumbnailError
-    ├── BadUrlError              bad_url       not a valid URL
-    ├── ForbiddenUrlError        forbidden     the text names a place that is never asked
-    ├── UnreachableError         unreachable   the place was looked up or asked and gave no image
-    ├── MistypedError            not_an_image  the answer claims to be two things at once
-    └── ThumbnailTooLargeError   too_large     more bytes than the policy takes
-
-An error's text is for the log and names the host at most, never what it resolved to. A client sees `reason`
-only: a more detailed answer would reveal which internal hosts and ports exist.
+Addresses are public unicast ones, and what the operator trusts. The standard library's `is_global` is not
+enough: it passes NAT64, 6to4, multicast and site-local addresses, behind which private IPv4 hosts may answer.
+So IPv4 is everything outside a list of blocks, and IPv6 is nothing outside one block.
 """
 
 import os
@@ -16,48 +10,70 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import ClassVar
+
+from preprocessing.image import ImageError
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _HOST_PATTERN = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]+")
+WEB_PORTS = (80, 443)
+
+# IANA's IPv4 special-purpose registry, whole, even where it says "globally reachable": none serves images.
+REFUSED_IPV4 = tuple(
+    IPv4Network(block)
+    for block in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # carrier-grade NAT, and a cloud's metadata service
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # a cloud's host agent on a public-looking address
+        "169.254.0.0/16",  # link-local, and metadata services
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments, and a cloud's metadata service
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # automatic multicast tunnelling
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+
+# Of global unicast, 2000::/3, IANA gives out the lower half and keeps the upper one, with 3fff::/20
+# (documentation) and 3ffe::/16 (the 6bone, returned): no registry has it, so no public server.
+GLOBAL_IPV6 = IPv6Network("2000::/4")
+REFUSED_IPV6 = tuple(
+    IPv6Network(block)
+    for block in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2001:3c00::/22",  # kept by IANA
+        "2002::/16",  # 6to4: an IPv4 address in disguise
+        "2620:4f:8000::/48",  # AS112
+        "2d00::/8",  # kept by IANA
+        "2e00::/7",  # kept by IANA
+    )
+)
+# An interface id of 0000:5efe or 0200:5efe is ISATAP: the last 32 bits are an IPv4 address.
+ISATAP_MARK, ISATAP_MASK = 0x00005EFE, 0xFDFFFFFF
 
 
-class ThumbnailError(Exception):
-    """A thumbnail that cannot be had. The root of what `ThumbnailFetcher.fetch` raises."""
-
-    reason: ClassVar[str]
-
-
-class BadUrlError(ThumbnailError):
-    """An unsupported URL: syntax, length, characters, or a `data:` URL without a base64 image."""
-
-    reason = "bad_url"
-
-
-class ForbiddenUrlError(ThumbnailError):
+class ForbiddenUrlError(ImageError):
     """A URL whose scheme, user, host or port the policy refuses as written, before any look-up."""
 
     reason = "forbidden"
 
 
-class UnreachableError(ThumbnailError):
+class UnreachableError(ImageError):
     """A host that does not resolve to public addresses, or does not answer 200 with a body in time."""
 
     reason = "unreachable"
-
-
-class MistypedError(ThumbnailError):
-    """A Content-Type that names two types: what one reader takes for an image, another runs as a page."""
-
-    reason = "not_an_image"
-
-
-class ThumbnailTooLargeError(ThumbnailError):
-    """More bytes than the policy takes."""
-
-    reason = "too_large"
 
 
 def own_hosts() -> tuple[str, ...]:
@@ -103,3 +119,29 @@ class ThumbnailPolicy:
 
 def _matches(host: str, patterns: Collection[str]) -> bool:
     return any(host == each or (each.startswith(".") and host.endswith(each)) for each in patterns)
+
+
+def vet_address(address: Address, trusted_networks: Collection[Network] = ()) -> None:
+    """Raise `ForbiddenUrlError` unless the address is public unicast or within a trusted network."""
+    if not _is_public(address) and not _is_within(address, trusted_networks):
+        raise ForbiddenUrlError(f"{address} is not a public address or in a trusted network")
+
+
+def vet_endpoint(address: Address, port: int, trusted_networks: Collection[Network] = ()) -> None:
+    """`vet_address`, and a port other than 80 and 443 only where the address is trusted."""
+    vet_address(address, trusted_networks)
+    if port not in WEB_PORTS and not _is_within(address, trusted_networks):
+        raise ForbiddenUrlError(
+            f"port {port} of {address} is not allowed; outside trusted networks only 80 and 443 are"
+        )
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return not _is_within(address, REFUSED_IPV4)
+    is_isatap = int(address) >> 32 & ISATAP_MASK == ISATAP_MARK
+    return address in GLOBAL_IPV6 and not is_isatap and not _is_within(address, REFUSED_IPV6)
+
+
+def _is_within(address: Address, networks: Collection[Network]) -> bool:
+    return any(address in network for network in networks)

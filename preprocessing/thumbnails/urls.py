@@ -5,20 +5,19 @@ host. So a text that needs repair (white space, a backslash, `0x7f.1`) is refuse
 what is requested is rebuilt from the parts that were vetted.
 """
 
-import base64
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from preprocessing.thumbnails.addresses import WEB_PORTS, vet_endpoint
+from preprocessing.image import BadUrlError
 from preprocessing.thumbnails.policy import (
+    WEB_PORTS,
     Address,
-    BadUrlError,
     ForbiddenUrlError,
     ThumbnailPolicy,
-    ThumbnailTooLargeError,
     UnreachableError,
+    vet_endpoint,
 )
 
 MAX_URL_LENGTH = 2048
@@ -38,7 +37,6 @@ _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", r
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # RFC 3986's characters for path and query, besides -._~; other characters are percent-encoded.
 _KEPT = "!$%&'()*+,/:;=?@[]"
-_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +96,6 @@ def _absolute(current: VettedUrl, location: str) -> str:
     if location.startswith("//"):
         return f"{current.scheme}:{location}"
     return location if _ABSOLUTE.match(location) else urljoin(str(current), location)
-
-
-def is_data_url(url: str) -> bool:
-    """Whether the text carries its image itself."""
-    return url[:5].lower() == "data:"
-
-
-def decode_data_url(url: str, max_bytes: int) -> bytes:
-    """The bytes of `data:image/...;base64,...`.
-
-    Raises `BadUrlError` for any other kind of `data:` and `ThumbnailTooLargeError` beyond `max_bytes`.
-    """
-    head = _DATA_URL.match(url)
-    if head is None:
-        raise BadUrlError("a data: URL of another kind than data:image/...;base64,")
-    if (len(url) - head.end()) // 4 * 3 > max_bytes + 2:  # padding hides up to two bytes
-        raise ThumbnailTooLargeError(f"a data: URL of {len(url)} characters, the limit is {max_bytes} bytes")
-    try:
-        decoded = base64.b64decode(url[head.end() :], validate=True)
-    except ValueError as exc:
-        raise BadUrlError("a data: URL whose payload is not base64") from exc
-    if not decoded:
-        raise BadUrlError("a data: URL without a payload")
-    if len(decoded) > max_bytes:
-        raise ThumbnailTooLargeError(f"a data: URL of {len(decoded)} bytes, the limit is {max_bytes}")
-    return decoded
 
 
 def _vet_characters(text: str) -> None:

@@ -11,7 +11,8 @@ import structlog
 
 from model.checkpoint.file import CheckpointError, LocationError
 from preprocessing.thumbnails.cache import ThumbnailCache
-from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
+from preprocessing.thumbnails.policy import ThumbnailPolicy
 from serving.cpu import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.lifecycle.instance import ModelInstance

@@ -22,7 +22,6 @@ from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError
 from preprocessing.text import TokenizedText
 from preprocessing.thumbnails.cache import ThumbnailCache
-from preprocessing.thumbnails.fetcher import ThumbnailError
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key
 from serving.scoring.model import LoadedModel
@@ -255,7 +254,7 @@ class ImageEncoder:
             return self._neutral("missing", "no_thumbnail")
         try:
             vector = await self._vector(url, self._decoders, watch)
-        except (ThumbnailError, ImageError) as exc:
+        except ImageError as exc:
             log.info("thumbnail_failed", reason=exc.reason, detail=str(exc))
             warning = f"The thumbnail could not be used ({exc.reason}); a neutral image was scored instead."
             return self._neutral("failed", exc.reason, warning)

@@ -15,7 +15,7 @@ from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
 from pydantic import ValidationError
 
 from app import create_app
-from preprocessing.thumbnails.addresses import GLOBAL_IPV6, REFUSED_IPV4, REFUSED_IPV6, WEB_PORTS
+from preprocessing.thumbnails.policy import GLOBAL_IPV6, REFUSED_IPV4, REFUSED_IPV6, WEB_PORTS
 from serving.process.server import LAST_RESORT_S
 from serving.settings import Settings, SettingsError
 from tests.support.service import ROOT

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.house import ROOT
 
-GUARD = ("preprocessing/thumbnails/addresses.py", "preprocessing/thumbnails/urls.py")
+GUARD = ("preprocessing/thumbnails/policy.py", "preprocessing/thumbnails/urls.py")
 VERDICTS = "tests.hostile.guard_verdicts"
 
 

@@ -13,10 +13,9 @@ from urllib.parse import urlsplit
 import atheris  # type: ignore[import-not-found, unused-ignore]
 
 with atheris.instrument_imports(include=["PIL", "preprocessing"]):
-    from preprocessing.image_file import ImageError, ImageLimits, ImageSpec, read_rgb
-    from preprocessing.thumbnails.addresses import vet_endpoint
-    from preprocessing.thumbnails.policy import ThumbnailError, ThumbnailPolicy
-    from preprocessing.thumbnails.urls import VettedUrl, decode_data_url, is_data_url, vet_redirect, vet_url
+    from preprocessing.image import ImageError, ImageLimits, ImageSpec, decode_data_url, is_data_url, read_rgb
+    from preprocessing.thumbnails.policy import ThumbnailPolicy, vet_endpoint
+    from preprocessing.thumbnails.urls import VettedUrl, vet_redirect, vet_url
 
 OPEN = ThumbnailPolicy()
 BASE = vet_url("https://example.com/dir/a.jpg", OPEN)
@@ -26,7 +25,7 @@ SPEC, LIMITS = ImageSpec(32, 32), ImageLimits(max_bytes=1 << 20, max_pixels=300_
 def urls(content: bytes) -> None:
     """A text is refused by name, or becomes a URL that is public and that another parser reads the same."""
     text = content.decode("utf-8", "surrogateescape")  # other bytes become halves of characters
-    with suppress(ThumbnailError):
+    with suppress(ImageError):
         if is_data_url(text):
             assert 0 < len(decode_data_url(text, 1000)) <= 1000
         else:
@@ -35,7 +34,7 @@ def urls(content: bytes) -> None:
 
 def redirects(content: bytes) -> None:
     """A Location leads to a URL that would be taken by itself, or is refused."""
-    with suppress(ThumbnailError):
+    with suppress(ImageError):
         target = vet_redirect(BASE, content, OPEN)
         assert target.scheme == "https", "a redirect never leaves https"
         judge(target)

@@ -15,6 +15,7 @@ from tests.preprocessing.test_image import (
     BOMBS,
     FILES,
     NOT_IMAGES,
+    cut,
     interlaced,
     lying_jpeg,
     one_bit_png,
@@ -38,11 +39,6 @@ ARITHMETIC_JPEG = base64.b64decode(
     "bN9YOqsziGb44UaTwf/Z"
 )
 TIFF_HEAD = b"II*\0\x08\0\0\0"
-
-
-def cut(file: bytes, share: float) -> bytes:
-    """A download that ended early."""
-    return file[: int(len(file) * share)]
 
 
 def with_segment(marker: int, content: bytes, times: int = 1) -> bytes:

@@ -8,8 +8,7 @@ import netaddr
 import pytest
 from IPy import IP
 
-from preprocessing.thumbnails.addresses import vet_address
-from preprocessing.thumbnails.policy import Address, ForbiddenUrlError
+from preprocessing.thumbnails.policy import Address, ForbiddenUrlError, vet_address
 from tests.hostile.conftest import Record
 from tests.preprocessing.thumbnails.address_rows import IPV4_BLOCKS, IPV6_BLOCKS, ROWS
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher
+from preprocessing.image import ImageError
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.name_server import (
     AAAA,
@@ -52,7 +53,7 @@ async def outcome(fetcher: ThumbnailFetcher, url: str) -> tuple[str, float]:
     began = time.monotonic()
     try:
         await fetcher.fetch(url)
-    except ThumbnailError as exc:
+    except ImageError as exc:
         return exc.reason, time.monotonic() - began
     return "fetched", time.monotonic() - began
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
+from preprocessing.thumbnails.policy import ThumbnailPolicy
 from tests.hostile.conftest import Record
 from tests.hostile.judging import JPEG, PUBLIC, account, judged, wrong
 from tests.hostile.namespace import in_namespace

@@ -1,4 +1,4 @@
-"""The guard, addresses.py and urls.py: every branch is tested, and no change goes unnoticed."""
+"""The guard, policy.py and urls.py: every branch is tested, and every change is noticed."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TESTS = ("tests/preprocessing/thumbnails/test_addresses.py", "tests/preprocessin
 BESIDE = (
     "preprocessing/__init__.py",
     "preprocessing/thumbnails/__init__.py",
-    "preprocessing/thumbnails/policy.py",
+    "preprocessing/image.py",
     "tests/__init__.py",
     "tests/preprocessing/__init__.py",
     "tests/preprocessing/thumbnails/__init__.py",

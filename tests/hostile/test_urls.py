@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher
+from preprocessing.image import ImageError
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.namespace import in_namespace, opened_connections, sent_datagrams
+from tests.preprocessing.test_image import BAD_DATA
 from tests.preprocessing.thumbnails.hostile_urls import BAD, FORBIDDEN
-from tests.preprocessing.thumbnails.test_urls import BAD_DATA
 from tests.support.service import ready_service
 from tests.support.site import ok, raw, serving, trusting
 from tests.support.tiny import write_tiny
@@ -58,7 +59,7 @@ async def test_refusals_open_no_socket(promise: Record) -> None:
             for url, wanted in URLS.items():
                 try:
                     await fetcher.fetch(url)
-                except ThumbnailError as exc:
+                except ImageError as exc:
                     if exc.reason != wanted:
                         wrong[url] = exc.reason
                 else:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError
-from preprocessing.thumbnails.fetcher import ThumbnailError, ThumbnailFetcher, ThumbnailPolicy
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
+from preprocessing.thumbnails.policy import ThumbnailPolicy
 from training.data.dataset import DatasetError, Split
 
 KINDS = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -73,7 +74,7 @@ async def _load(place: str, source: ThumbnailSource, fetcher: ThumbnailFetcher) 
         if source.folder is not None:
             return LoadedThumbnail(place, await asyncio.to_thread(Path(place).read_bytes))
         return LoadedThumbnail(place, await fetcher.fetch(place))
-    except ThumbnailError as exc:
+    except ImageError as exc:
         return LoadedThumbnail(place, None, f"{exc.reason}: {exc}")
     except OSError as exc:
         return LoadedThumbnail(place, None, f"unreadable: {exc.strerror}")

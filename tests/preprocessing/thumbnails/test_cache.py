@@ -9,14 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from preprocessing.image import BadUrlError, ImageError
 from preprocessing.thumbnails.cache import Content, ThumbnailCache
-from preprocessing.thumbnails.fetcher import (
-    BadUrlError,
-    ThumbnailError,
-    ThumbnailFetcher,
-    UnreachableError,
-    Validators,
-)
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher, Validators
+from preprocessing.thumbnails.policy import UnreachableError
 from tests.support.site import Site, raw, response, serving, trusting
 
 pytestmark = pytest.mark.anyio
@@ -459,9 +455,9 @@ async def _play(steps: list[str | float]) -> None:
 
 @contextmanager
 def _closed(expected: bool) -> Iterator[bool]:
-    """Expects a `ThumbnailError` where one is due."""
+    """Expects a `ImageError` where one is due."""
     if not expected:
         yield False
         return
-    with pytest.raises(ThumbnailError):
+    with pytest.raises(ImageError):
         yield True

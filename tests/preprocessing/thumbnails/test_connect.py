@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from preprocessing.thumbnails.connect import SystemResolver, worth_trying
-from preprocessing.thumbnails.fetcher import ThumbnailFetcher, ThumbnailPolicy, UnreachableError
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
+from preprocessing.thumbnails.policy import ThumbnailPolicy, UnreachableError
 from tests.support.site import (
     PATIENCE_S,
     PUBLIC,

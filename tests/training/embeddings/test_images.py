@@ -8,7 +8,7 @@ import pytest
 
 from model.torch_engine import TorchEngine
 from preprocessing.image import ImageSpec, decode_image
-from preprocessing.thumbnails.fetcher import ThumbnailPolicy
+from preprocessing.thumbnails.policy import ThumbnailPolicy
 from tests.support.thumbnail_host import picture, thumbnail_host
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
 from training.data.dataset import DatasetError
