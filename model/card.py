@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from model.config import FusionConfig
+from model.patterns import Calibration, Pattern, complete
 from model.values import Number, short_repr, to_plain
 from model.velocity import Velocity
 
@@ -59,6 +60,16 @@ class Titles(BaseModel):
     """The share of each script, such as Latin or Cyrillic."""
 
 
+class MeaningfulDifference(BaseModel):
+    """Two texts of one video differ if their scores differ by more than this."""
+
+    model_config = ConfigDict(frozen=True)
+
+    viral_score: Annotated[Number, Field(ge=0, le=1)]
+    velocity: Annotated[Number, Field(ge=1)]
+    """A factor: the larger velocity over the smaller."""
+
+
 class ModelCard(BaseModel):
     """One model's description. `sha256` is its checkpoint's, in a bundle too."""
 
@@ -74,7 +85,13 @@ class ModelCard(BaseModel):
     temperature: Annotated[Number, Field(ge=0.01, le=100)] | None = Field(
         None, validation_alias=AliasChoices("temperature", AliasPath("calibration", "temperature"))
     )
-    """The classifier's logits are divided by it; None where nothing was calibrated."""
+    """The classifier's logits are divided by it; None where nothing was calibrated, or each pattern was."""
+    patterns: Annotated[dict[str, Pattern], AfterValidator(complete), Plain] = Field(default_factory=dict)
+    """The calibration of each pattern of known inputs; empty in older files, which have a temperature."""
+    interval_coverage: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """The share of velocities within the patterns' intervals; None without patterns."""
+    meaningful_difference: MeaningfulDifference | None = None
+    """The smallest difference between two texts that means something; None where texts have no effect."""
     text_fields: tuple[str, ...] = Field(
         # A file without the key was trained before there was a choice: on titles only if it reads no image.
         default_factory=lambda known: TEXT_FIELDS[1] if known["config"].vision else TEXT_FIELDS[0],
@@ -155,12 +172,21 @@ class ModelCard(BaseModel):
             "feature_stats": self.feature_stats,
             "velocity": asdict(self.velocity),
             "calibration": {"temperature": self.temperature} if self.temperature else None,
+            "patterns": {name: pattern.model_dump() for name, pattern in self.patterns.items()},
+            "interval_coverage": self.interval_coverage,
+            "meaningful_difference": self.meaningful_difference and self.meaningful_difference.model_dump(),
             "text": {"fields": list(self.text_fields), "max_tokens": self.max_tokens},
             "golden": self.golden,
             "provenance": self.provenance,
             "distributions": self.distributions,
             "titles": self.titles.model_dump(exclude_none=True),
         }
+
+    def calibration(self) -> Calibration | None:
+        """Turns logits into probabilities by pattern; None where `temperature` does."""
+        if not self.patterns:
+            return None
+        return Calibration(self.patterns, self.scalar_features, self.feature_stats)
 
     def changed(self, **values: Any) -> Self:
         """The same card with other values, validated like those of a file."""

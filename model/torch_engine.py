@@ -45,6 +45,7 @@ class TorchEngine:
         self.device, self.precision = device, precision
         self._velocity = checkpoint.card.velocity
         self._temperature = checkpoint.card.temperature or 1.0
+        self._calibration = checkpoint.card.calibration()
         self._model = checkpoint.build_model().to(device)
         with self._towers():
             # A missing image is zeros after normalising, the ImageNet mean, which no uint8 pixels give.
@@ -73,10 +74,12 @@ class TorchEngine:
         """Tower outputs and standardised scalars of B videos to their scores."""
         with torch.inference_mode():
             logits, target = self._model.score(*(self._tensor(array) for array in (text, image, scalars)))
-            viral = torch.softmax(logits.double() / self._temperature, dim=1)[:, 1]
-        return Scores(
-            viral=viral.cpu().numpy(), velocity=self._velocity.invert(target[:, 0].double().cpu().numpy())
-        )
+            both = logits.double().cpu()
+        if self._calibration is None:
+            viral = torch.softmax(both / self._temperature, dim=1)[:, 1].numpy()
+        else:
+            viral = self._calibration.apply((both[:, 1] - both[:, 0]).numpy(), scalars)
+        return Scores(viral=viral, velocity=self._velocity.invert(target[:, 0].double().cpu().numpy()))
 
     @contextmanager
     def _towers(self) -> Iterator[None]:

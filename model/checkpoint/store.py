@@ -37,6 +37,7 @@ FORMAT = 1
 CARD_KEYS = (
     *("config", "scalar_features", "feature_stats", "velocity", "calibration", "text"),
     *("test_metrics", "golden", "provenance", "distributions", "titles"),
+    *("patterns", "interval_coverage", "meaningful_difference"),
 )
 SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
 

@@ -84,9 +84,9 @@ def _compile_into(work: Path, path: Path, origin: dict[str, Any], titles: Path, 
     _print("exporting the towers")
     from model.compile.export import export_towers  # imports torch, as _reference does
 
-    towers = export_towers(checkpoint.build_model(), card.temperature or 1.0, work)
+    towers = export_towers(checkpoint.build_model(), None if card.patterns else card.temperature or 1.0, work)
     del reference, checkpoint  # half a gigabyte each, and the graphs are on disk
-    judge.fuse = FusionGraph(work / "fusion.xml", card.velocity, threads)
+    judge.fuse = FusionGraph(work / "fusion.xml", card, threads)
     wanted, verdicts = origin["precision"], {}
     for tower in towers[:-1]:
         _print(f"{tower} tower: trying {'f32, bf16 and int8' if wanted == 'auto' else wanted}")

@@ -76,16 +76,21 @@ class ImageTower(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Fusion, both heads and the calibration."""
+    """Fusion, both heads, and the temperature where one calibrates every row."""
 
-    def __init__(self, network: MultimodalViralityPredictor, temperature: float) -> None:
+    def __init__(self, network: MultimodalViralityPredictor, temperature: float | None) -> None:
         super().__init__()
         self.network = network
         self.temperature = temperature
 
     def forward(self, text: Tensor, image: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors and standardised scalars to calibrated P(viral) (B,) and transformed velocity (B,)."""
+        """Vectors and standardised scalars to P(viral) (B,) and transformed velocity (B,).
+
+        Without a temperature the first is the difference of the logits, which `Calibration` takes.
+        """
         logits, target = self.network.score(text, image, scalars)
+        if self.temperature is None:
+            return logits[:, 1] - logits[:, 0], target[:, 0]
         return torch.softmax(logits / self.temperature, dim=1)[:, 1], target[:, 0]
 
 
@@ -93,12 +98,17 @@ class TextFusion(Fusion):
     """Without an image input."""
 
     def forward(self, text: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Vectors and standardised scalars to calibrated P(viral) (B,) and transformed velocity (B,)."""
+        """As `Fusion.forward`."""
         return super().forward(text, text[:, :0], scalars)
 
 
-def export_towers(network: MultimodalViralityPredictor, temperature: float, directory: Path) -> list[str]:
-    """Write a graph per tower into `directory`; returns the towers' names in order."""
+def export_towers(
+    network: MultimodalViralityPredictor, temperature: float | None, directory: Path
+) -> list[str]:
+    """Write a graph per tower into `directory`; returns the towers' names in order.
+
+    `temperature` None is for a card with patterns, whose calibration follows the graph.
+    """
     network.requires_grad_(False).eval()
     written = []
     for tower, graph in _graphs(network, temperature):
@@ -108,7 +118,9 @@ def export_towers(network: MultimodalViralityPredictor, temperature: float, dire
     return written
 
 
-def _graphs(network: MultimodalViralityPredictor, temperature: float) -> Iterator[tuple[str, ov.Model]]:
+def _graphs(
+    network: MultimodalViralityPredictor, temperature: float | None
+) -> Iterator[tuple[str, ov.Model]]:
     config = network.config
     each = torch.tensor([[0] * TOKENS] * ROWS)
     row = packed_row(each.tolist(), each.tolist(), tokens=ROWS * TOKENS, texts=ROWS)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from model.card import ModelCard
 from model.checkpoint.file import CheckpointError
 from model.compile.calibration_set import CalibrationInputs, Texts
 from model.compile.fidelity import Judge, refusal
@@ -17,7 +18,6 @@ from model.compile.quantise import QuantiserMissingError, quantise
 from model.compiled.bundle import PRECISIONS, capabilities
 from model.compiled.engine import compile_graph, padded, run, run_texts
 from model.engine import Pixels, Scores, Vectors
-from model.velocity import Velocity
 
 MAX_TIME_RATIO = 0.95  # a coarser precision must take less than this share of the finer one's time
 
@@ -83,19 +83,20 @@ class TowerCandidate:
 class FusionGraph:
     """The compiled fusion, always float32: it takes a fiftieth of the time and decides the score."""
 
-    def __init__(self, graph: Path, velocity: Velocity, threads: int) -> None:
+    def __init__(self, graph: Path, card: ModelCard, threads: int) -> None:
         self._request = compile_graph(ov.Core(), graph, "f32", threads)
-        self._velocity = velocity
+        self._velocity = card.velocity
+        self._calibration = card.calibration()
 
     def __call__(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
         """Vectors and standardised scalars of B videos to their scores; images of width 0 are left out."""
         inputs = {"text": text, "image": image, "scalars": scalars}
         if not image.shape[1]:
             del inputs["image"]
-        viral, target = run(self._request, inputs)
-        return Scores(
-            viral=viral.astype(np.float64), velocity=self._velocity.invert(target.astype(np.float64))
-        )
+        viral, target = (output.astype(np.float64) for output in run(self._request, inputs))
+        if self._calibration is not None:
+            viral = self._calibration.apply(viral, scalars)
+        return Scores(viral=viral, velocity=self._velocity.invert(target))
 
 
 def relative_times(

@@ -45,6 +45,7 @@ class OpenVinoEngine:
         """
         self._bundle = bundle
         self._velocity = bundle.card.velocity
+        self._calibration = bundle.card.calibration()
         self.threads = threads
         steps = [step for step in towers_of(bundle.card) if step in steps]
         shares = threads_by_tower(threads, len(os.sched_getaffinity(0)), steps)
@@ -81,6 +82,8 @@ class OpenVinoEngine:
             del inputs["image"]
         outputs = run(self._requests["fusion"], inputs)
         viral, target = (output[: len(text)].astype(np.float64) for output in outputs)
+        if self._calibration is not None:
+            viral = self._calibration.apply(viral, scalars)
         return Scores(viral=viral, velocity=self._velocity.invert(target))
 
     def _warm_text(self) -> None:

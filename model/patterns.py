@@ -1,0 +1,116 @@
+"""What of a video is known, and the calibration and the interval that belong to it. Imports no torch.
+
+A head that knows a video's views and age is surer than one that knows its title only, so each pattern of
+known inputs has its own calibration of the probability and its own interval of the velocity.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.values import Number
+
+FloatArray = NDArray[np.float64]
+KNOWN = ("views", "reactions", "age", "history")
+FLAG = "_known"
+NOTHING = "none"
+MAX_LOGIT = 700.0  # beyond, exp overflows
+
+
+class Pattern(BaseModel):
+    """The calibration of requests with the same known inputs, fitted on held-out rows.
+
+    The probability is sigmoid((z + bias) / temperature) of the difference z of the two logits. The interval
+    reaches from prediction + low to prediction + high in the transformed velocity, log1p(views per day).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    temperature: Annotated[Number, Field(ge=0.01, le=100)]
+    bias: Annotated[Number, Field(ge=-100, le=100)]
+    low: Annotated[Number, Field(le=0, ge=-100)]
+    high: Annotated[Number, Field(ge=0, le=100)]
+    rows: Annotated[int, Field(ge=1)]
+
+
+def name_of(known: Sequence[str]) -> str:
+    """A pattern's name: its known groups in the order of `KNOWN`, joined by "+"; "none" without any."""
+    return "+".join(group for group in KNOWN if group in known) or NOTHING
+
+
+def groups_in(pattern: str) -> tuple[str, ...]:
+    """The known groups of a pattern's name. Raises `ValueError` for a name that is none."""
+    groups = () if pattern == NOTHING else tuple(pattern.split("+"))
+    if name_of(groups) != pattern or not set(groups) <= set(KNOWN):
+        raise ValueError(f"{pattern!r} is no pattern, expected groups of {', '.join(KNOWN)} in this order")
+    return groups
+
+
+PATTERNS = tuple(
+    name_of([group for group, known in zip(KNOWN, flags, strict=True) if known])
+    for flags in product((False, True), repeat=len(KNOWN))
+)
+"""Every pattern: the number of each, in binary, has a digit for each group of `KNOWN`."""
+
+
+def pattern_of(row: FloatArray, names: Sequence[str]) -> str:
+    """The pattern of one row (F,) of unscaled features with these names; a missing flag counts as 0."""
+    values = dict(zip(names, row.tolist(), strict=True))
+    return name_of([group for group in KNOWN if values.get(group + FLAG, 0) > 0.5])
+
+
+def fitted(pattern: str, patterns: Mapping[str, Pattern]) -> Pattern | None:
+    """The calibration of `pattern`; None where nothing was fitted.
+
+    Groups that no fitted pattern has are left out: the head gives an input that training never held no
+    weight. So is a previous look at a video whose views are not known.
+    """
+    seen = {group for name in patterns for group in groups_in(name)}
+    known = [group for group in groups_in(pattern) if group in seen]
+    if "views" not in known:
+        known = [group for group in known if group != "history"]
+    return patterns.get(name_of(known))
+
+
+def complete(patterns: Mapping[str, Pattern]) -> Mapping[str, Pattern]:
+    """`patterns`, if every request has one. Raises `ValueError` that names a missing or unknown pattern."""
+    missing = [name for name in PATTERNS if patterns and fitted(name, patterns) is None]
+    for name in patterns:
+        groups_in(name)
+    if missing:
+        raise ValueError(f"has no pattern for requests with {missing[0]}, expected all or none")
+    return patterns
+
+
+class Calibration:
+    """Turns the difference of the two logits into a probability, by what is known of each row."""
+
+    def __init__(
+        self,
+        patterns: Mapping[str, Pattern],
+        names: Sequence[str],
+        stats: Mapping[str, Mapping[str, float | None]],
+    ) -> None:
+        """`patterns` are complete; `stats` has the mean and scale of each name."""
+        found = [fitted(pattern, patterns) for pattern in PATTERNS]
+        self._temperature = np.array([pattern.temperature for pattern in found if pattern])  # (16,)
+        self._bias = np.array([pattern.bias for pattern in found if pattern])
+        flags = [group + FLAG for group in KNOWN]
+        self._columns = [names.index(flag) if flag in names else None for flag in flags]
+        moments = [stats.get(flag, {}) for flag in flags]
+        # Halfway between 0 and 1, standardised as the columns are.
+        self._middle = [(0.5 - (each.get("mean") or 0)) / (each.get("scale") or 1) for each in moments]
+
+    def apply(self, logits: FloatArray, scalars: NDArray[np.float32]) -> FloatArray:
+        """(N,) differences of the logits and (N, F) standardised scalars to (N,) probabilities."""
+        index = np.zeros(len(logits), dtype=np.int64)
+        for column, middle in zip(self._columns, self._middle, strict=True):
+            index *= 2
+            if column is not None:
+                index += scalars[:, column] > middle
+        z = (logits.astype(np.float64) + self._bias[index]) / self._temperature[index]
+        return np.asarray(1 / (1 + np.exp(-np.clip(z, -MAX_LOGIT, MAX_LOGIT))))
