@@ -4,6 +4,7 @@ A head that knows a video's views and age is surer than one that knows its title
 known inputs has its own calibration of the probability and its own interval of the velocity.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Annotated
@@ -25,7 +26,7 @@ class Pattern(BaseModel):
     """The calibration of requests with the same known inputs, fitted on held-out rows.
 
     The probability is sigmoid((z + bias) / temperature) of the difference z of the two logits. The interval
-    reaches from prediction + low to prediction + high in the transformed velocity, log1p(views per day).
+    of the velocity reaches from `low` below the prediction to `high` above it, in log1p(views per day).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,6 +36,11 @@ class Pattern(BaseModel):
     low: Annotated[Number, Field(le=0, ge=-100)]
     high: Annotated[Number, Field(ge=0, le=100)]
     rows: Annotated[int, Field(ge=1)]
+
+    def interval(self, velocity: float) -> tuple[float, float]:
+        """The lower and the upper end around a predicted velocity, all in views per day."""
+        log = math.log1p(velocity)
+        return max(math.expm1(log + self.low), 0.0), math.expm1(log + self.high)
 
 
 def name_of(known: Sequence[str]) -> str:

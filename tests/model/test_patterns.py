@@ -77,6 +77,13 @@ def test_a_card_lists_a_pattern_for_every_request_or_none() -> None:
     assert checkpoint(patterns={}).card.calibration() is None
 
 
+def test_an_interval_is_multiplied_onto_the_views_per_day_and_never_below_zero() -> None:
+    """In log1p: 999 views per day are 1,000, and e^-1.5 of that is 223."""
+    pattern = checkpoint().card.patterns["age"]
+    assert pattern.interval(999.0) == pytest.approx((1000 * np.exp(-1.5) - 1, 1000 * np.exp(0.5) - 1))
+    assert pattern.interval(0.0)[0] == 0
+
+
 def test_patterns_outlive_the_checkpoint_file(tmp_path: Path) -> None:
     before = checkpoint(meaningful_difference={"viral_score": 0.03, "velocity": 1.2})
     write_checkpoint(tmp_path / "model.pt", before)
