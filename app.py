@@ -17,16 +17,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.http.auth import KEY_DECLARED
 from serving.http.batch import score_each
-from serving.http.dependencies import PredictorDep
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
 from serving.http.info import MODEL_NAME, UNHEALTHY, Health, describe, health_response, prefers_html
+from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
 from serving.http.middleware import install_middleware
 from serving.http.page import PageFiles, home_page
-from serving.http.paths import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
 from serving.http.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, install_error_handlers
 from serving.http.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
 from serving.lifecycle.loading import EngineFactory, in_process_engine
-from serving.lifecycle.predictor import Predictor
+from serving.lifecycle.predictor import Predictor, PredictorDep
 from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import FASTAPI_OFF

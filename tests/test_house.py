@@ -67,7 +67,7 @@ CLIMBING = [
     ("serving.scoring.towers", "from serving.lifecycle.loading import load_model"),
     ("serving.lifecycle.predictor", "import serving.observability.metrics"),
     ("serving.observability.metrics", "from serving.http import schemas"),
-    ("serving.process.server", "from serving.http.paths import PREDICT"),
+    ("serving.process.server", "from serving.http.limits import PREDICT"),
     ("serving.scoring.cache", "from serving import lifecycle"),
 ]
 

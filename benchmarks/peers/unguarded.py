@@ -23,7 +23,7 @@ from preprocessing.image import ImageLimits, ImageSpec, decode_image
 from serving.observability.logs import configure_logging
 from serving.observability.metrics import Metrics
 from serving.scoring import pipeline
-from serving.scoring.drift import DriftWindow
+from serving.scoring.warnings import DriftWindow
 from serving.settings import Settings
 
 

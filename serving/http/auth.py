@@ -9,7 +9,7 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import KeyRequiredError
-from serving.http.paths import needs_key
+from serving.http.limits import needs_key
 from serving.http.problems import answer_to
 
 # Declares the scheme in OpenAPI. `ApiKeys` checks the keys, because dependencies run after the body is read.

@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse
 from features import features_named
 from serving.http.schemas import MAX_BATCH_VIDEOS
 from serving.lifecycle.predictor import HEALTHY, Predictor
-from serving.scoring.drift import FEWEST_ROWS, SCORE, WINDOW_ROWS
 from serving.scoring.explanation import players_of
 from serving.scoring.model import RELEASE, LoadedModel
+from serving.scoring.warnings import FEWEST_ROWS, SCORE, WINDOW_ROWS
 from serving.settings import Settings
 
 MODEL_NAME = "Miles v1.0"

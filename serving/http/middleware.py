@@ -18,9 +18,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.auth import ApiKeys
-from serving.http.body_limits import BodyLimits
-from serving.http.paths import SCORING, is_scoring
-from serving.http.problems import answer_to, problem_response
+from serving.http.limits import SCORING, BodyLimits, LoadShedding, is_scoring
+from serving.http.problems import problem_response
 from serving.http.rate_limit import RateLimit, RateLimiter
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import install_tracing
@@ -112,19 +111,6 @@ class RequestContext:
         route = _route(scope)
         self._metrics.requests.labels(route, _method(scope), status).inc()
         self._metrics.latency.labels(route).observe(seconds)
-
-
-class LoadShedding:
-    """Refuses scoring requests before their body is read while the queue is full."""
-
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
-        self._app, self._admission = app, admission
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._admission.is_full and is_scoring(scope):
-            await answer_to(self._admission.refuse(), scope)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
 
 class CancelOnDisconnect:

@@ -19,7 +19,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import RateLimitedError
-from serving.http.paths import is_scoring
+from serving.http.limits import is_scoring
 from serving.http.problems import answer_to
 
 WINDOW_S = 60

@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import structlog
 
-from preprocessing.thumbnails.cache import ThumbnailCache
 from serving.lifecycle.compile_process import compile_in_process
 from serving.lifecycle.golden import check_golden_answers
 from serving.lifecycle.loading import EngineFactory, NotCompiledError, load_model
@@ -28,6 +27,7 @@ from serving.lifecycle.supervision import Supervisor
 from serving.scoring.cache import VectorCache
 from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline
+from serving.scoring.thumbnails import ThumbnailCache
 from serving.settings import Settings
 
 log = structlog.get_logger()

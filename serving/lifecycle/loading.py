@@ -20,8 +20,8 @@ from model.engine import Engine
 from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 from serving.cpu import usable_cpus
-from serving.scoring.drift import SCORE
 from serving.scoring.model import LoadedModel
+from serving.scoring.warnings import SCORE
 from serving.settings import Settings
 
 EngineFactory = Callable[[Bundle, int], Engine]

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Annotated
 
 import structlog
+from fastapi import Depends, Request
 
 from model.checkpoint.file import CheckpointError, LocationError
-from preprocessing.thumbnails.cache import ThumbnailCache
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 from serving.cpu import usable_cpus
@@ -23,6 +24,7 @@ from serving.scoring.cache import VectorCache
 from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.scoring.shared_cache import SharedCache
+from serving.scoring.thumbnails import ThumbnailCache
 from serving.settings import Settings
 
 HEALTHY = "healthy"
@@ -250,3 +252,12 @@ class Predictor:
             await self._instance.close()
         is_idle = self._instance is not None and not self._is_broken
         self._workers.shutdown(wait=is_idle, cancel_futures=True)
+
+
+async def get_predictor(request: Request) -> Predictor:
+    """The predictor from the lifespan; async because FastAPI runs other functions in a thread."""
+    predictor: Predictor = request.state.predictor
+    return predictor
+
+
+PredictorDep = Annotated[Predictor, Depends(get_predictor)]

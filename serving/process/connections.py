@@ -2,7 +2,7 @@
 
 uvicorn closes a connection that is idle after a response. It waits forever for a first request, for the rest
 of a request's headers and for a client to read, and accepts connections until the process runs out of file
-descriptors. This limits all four; `serving.http.body_limits` limits the body of a request.
+descriptors. This limits all four; `serving.http.limits` limits the body of a request.
 """
 
 import asyncio

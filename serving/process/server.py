@@ -117,11 +117,11 @@ class Server(uvicorn.Server):
         else:
             reloader.on_signal()
 
-    async def main_loop(self) -> None:
-        """Serve until told to stop, then cancel a reload that is in progress."""
-        await super().main_loop()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Cancel a reload that is in progress, then finish the requests in flight."""
         if self._reloader is not None:
             self._reloader.stop()
+        await super().shutdown(sockets)
 
     def stop(self) -> None:
         """Finish the requests in flight and exit."""

@@ -4,18 +4,21 @@ The towers are frozen: input and fingerprint determine the vector, and nothing e
 to compute a vector is up to the caller.
 """
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.single_flight import SingleFlight
 from serving.scoring.shared_cache import SharedCache
 
 Vector = NDArray[np.float32]
+Result = TypeVar("Result")
 
 KEY_BYTES = 32
 # The first bytes of a key name the model, so that its vectors can be dropped together.
@@ -23,6 +26,69 @@ OWNER_BYTES = 8
 # Memory of an entry besides its numbers: the key, the array, its buffer's header, its share of the table.
 # Measured with tracemalloc, and checked by a test.
 ENTRY_BYTES = 320
+
+
+@dataclass(slots=True)
+class _Flight(Generic[Result]):
+    task: "asyncio.Task[Result]"
+    waiters: int = 0
+
+
+class SingleFlight(Generic[Result]):
+    """Runs identical work once: callers that ask while it runs get the same outcome. For one event loop.
+
+    The work belongs to all its callers: it goes on while one of them waits, and is cancelled with the last.
+    `collapsed` counts the callers that joined work in flight. Nothing is kept afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, _Flight[Result]] = {}
+        self.collapsed = 0
+
+    def __len__(self) -> int:
+        """The number of pieces of work in flight."""
+        return len(self._flights)
+
+    async def run(self, key: bytes, work: Callable[[], Awaitable[Result]]) -> Result:
+        """The outcome of `work`, or of the work in flight under the same key. Raises what it raised."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = _Flight(asyncio.create_task(self._fly(key, work)))
+            flight.task.add_done_callback(_hear)
+            self._flights[key] = flight
+        else:
+            self.collapsed += 1
+        flight.waiters += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiters -= 1
+            if not flight.waiters and not flight.task.done():
+                del self._flights[key]  # at once: a newcomer must not join what is being cancelled
+                flight.task.cancel()
+                # The last to leave sees it end, so that what the work uses is not closed under it.
+                await asyncio.wait([flight.task])
+
+    async def _fly(self, key: bytes, work: Callable[[], Awaitable[Result]]) -> Result:
+        task = asyncio.current_task()
+        assert task is not None, "run as a task"
+        try:
+            return await work()
+        except asyncio.CancelledError:
+            if task.cancelling():
+                raise
+            # Something inside gave up. To the waiters a bare CancelledError would mean that they were meant.
+            raise RuntimeError("the work was cancelled from within") from None
+        finally:
+            flight = self._flights.get(key)
+            if flight is not None and flight.task is task:  # not if it was abandoned and started again
+                del self._flights[key]
+
+
+def _hear(task: "asyncio.Task[Result]") -> None:
+    """Retrieve an error that arrived after the last caller left, which asyncio would log."""
+    if not task.cancelled():
+        task.exception()
 
 
 class VectorCache:

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from features import Video, compute_features
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits
-from preprocessing.thumbnails.cache import ThumbnailCache
 from serving.cpu import usable_cpus
 from serving.errors import ModalityRequiredError
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache
-from serving.scoring.drift import DriftWindow
 from serving.scoring.explanation import Explainer, Explanation, Row
 from serving.scoring.model import LoadedModel
+from serving.scoring.thumbnails import ThumbnailCache
 from serving.scoring.towers import (
     ImageEncoder,
     Modality,
@@ -37,7 +36,7 @@ from serving.scoring.towers import (
     image_tower,
     text_tower,
 )
-from serving.scoring.warnings import RangeCheck, imputed, time_warnings
+from serving.scoring.warnings import DriftWindow, RangeCheck, imputed, time_warnings
 from serving.settings import Settings
 
 

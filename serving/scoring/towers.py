@@ -21,10 +21,10 @@ from features import Video
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError
 from preprocessing.text import TokenizedText
-from preprocessing.thumbnails.cache import ThumbnailCache
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key
 from serving.scoring.model import LoadedModel
+from serving.scoring.thumbnails import ThumbnailCache
 
 TowerName = Literal["text", "image"]
 Modality = Literal["text", "image", "scalars"]

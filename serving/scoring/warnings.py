@@ -1,4 +1,4 @@
-"""Warnings about a score: unusual times, and values outside the training data, in a person's units."""
+"""Videos unlike the training data: the warnings about one video, and the drift of the latest ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +15,12 @@ TOLERANCE = 1e-6
 MAX_WARNINGS = 3
 # Below this share of the training titles a script is treated as unknown to the model.
 RARE_SCRIPT = 0.01
+# 0.6 MB for 18 features, and the last hours of a small service.
+WINDOW_ROWS = 4096
+# With B bins an unchanged input shows (B - 1) / rows on average: 0.02 here for eleven bins, against the 0.1
+# above which a change deserves a look.
+FEWEST_ROWS = 500
+SCORE = "viral_score"
 
 
 def imputed(raw: NDArray[np.float64], names: Sequence[str]) -> list[str]:
@@ -92,6 +98,42 @@ class RangeCheck:
         return [
             f"The title is in {script} script, which {occurs} the training data; expect an unreliable score."
         ]
+
+
+class DriftWindow:
+    """Features and scores of the last `WINDOW_ROWS` scored videos beside their training distributions."""
+
+    def __init__(self, names: tuple[str, ...], distributions: Mapping[str, Distribution]) -> None:
+        """`names` are a row's columns; what has no distribution is not watched."""
+        columns = {name: column for column, name in enumerate((*names, SCORE))}
+        self._watched = {name: (columns[name], known) for name, known in distributions.items()}
+        # By columns, as they are counted: (WINDOW_ROWS, F + 1).
+        self._rows = np.empty((WINDOW_ROWS if distributions else 0, len(columns)), order="F")
+        self._seen = 0
+
+    def observe(self, raw: NDArray[np.float64], score: float) -> None:
+        """Record one scored video: its raw features (F,), NaN where unknown, and its score."""
+        if not self._watched:
+            return
+        row = self._rows[self._seen % WINDOW_ROWS]
+        row[:-1] = raw
+        row[-1] = score
+        self._seen += 1
+
+    @property
+    def rows(self) -> int:
+        """Scored videos in the window."""
+        return min(self._seen, len(self._rows))
+
+    def stability(self) -> dict[str, float]:
+        """The population stability index by feature, and of the score; empty before `FEWEST_ROWS`."""
+        if self.rows < FEWEST_ROWS:
+            return {}
+        rows = self._rows[: self.rows]
+        return {
+            name: known.stability_index(known.count(rows[:, column]))
+            for name, (column, known) in self._watched.items()
+        }
 
 
 def _middle(feature: Feature, distributions: Mapping[str, Distribution]) -> tuple[float, float]:

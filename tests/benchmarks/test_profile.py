@@ -18,7 +18,7 @@ LOOP_FRAMES = [
         (["predict (app.py:58)", "BertTextTokenizer._pieces (preprocessing/text.py:103)"], "tokenise"),
         (
             [
-                "ThumbnailCache._download (preprocessing/thumbnails/cache.py:119)",
+                "ThumbnailCache._download (serving/scoring/thumbnails.py:119)",
                 "send (anyio/_backends/a.py:1)",
             ],
             "download",

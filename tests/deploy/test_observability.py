@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.scoring.drift import FEWEST_ROWS
+from serving.scoring.warnings import FEWEST_ROWS
 from tests.support.service import ROOT, ready_service
 
 GRAFANA = ROOT / "deploy" / "grafana" / "miles.json"

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.observability.metrics import BATCH_BUCKETS
-from serving.scoring.drift import FEWEST_ROWS
+from serving.scoring.warnings import FEWEST_ROWS
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from features import Distribution, fit_distributions
-from serving.scoring.drift import FEWEST_ROWS, SCORE, WINDOW_ROWS, DriftWindow
+from serving.scoring.warnings import FEWEST_ROWS, SCORE, WINDOW_ROWS, DriftWindow
 
 NAMES = ("views", "age", "constant")
 SEED = 3

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from preprocessing.image import decode_data_url, is_data_url
-from preprocessing.single_flight import SingleFlight
 from preprocessing.thumbnails.fetcher import Download, ThumbnailFetcher, Validators
+from serving.scoring.cache import SingleFlight
 
 DIGEST_BYTES = 32
 

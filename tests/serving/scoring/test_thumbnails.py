@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.image import BadUrlError, ImageError
-from preprocessing.thumbnails.cache import Content, ThumbnailCache
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher, Validators
 from preprocessing.thumbnails.policy import UnreachableError
+from serving.scoring.thumbnails import Content, ThumbnailCache
 from tests.support.site import Site, raw, response, serving, trusting
 
 pytestmark = pytest.mark.anyio

@@ -1,4 +1,7 @@
-"""Limits on request bodies: JSON only (415), a maximum size (413) and a time limit (408)."""
+"""Which paths score, and what their requests must keep to: slots (503), JSON (415), size (413), time (408).
+
+Health, metrics, the page and the documentation have no limits, so an overloaded service can be inspected.
+"""
 
 import asyncio
 from email.message import Message as Header
@@ -9,8 +12,37 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.http.paths import RELOAD
-from serving.http.problems import problem_response
+from serving.http.problems import answer_to, problem_response
+from serving.scoring.admission import Admission
+
+PREDICT = "/predict"
+PREDICT_BATCH = "/predict/batch"
+RELOAD = "/admin/reload"
+EXPLAIN = "/explain"
+SCORING = frozenset({PREDICT, PREDICT_BATCH, EXPLAIN})
+
+
+def is_scoring(scope: Scope) -> bool:
+    """Whether the request asks for scores."""
+    return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in SCORING
+
+
+def needs_key(scope: Scope) -> bool:
+    """Whether the request needs an API key, if the service has keys."""
+    return is_scoring(scope) or (scope["type"] == "http" and scope["path"] == RELOAD)
+
+
+class LoadShedding:
+    """Refuses scoring requests before their body is read while the queue is full."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app, self._admission = app, admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._admission.is_full and is_scoring(scope):
+            await answer_to(self._admission.refuse(), scope)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class BodyLimits:
