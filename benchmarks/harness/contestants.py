@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,15 +72,6 @@ class Running:
         if self.contestant.takes_batches:
             post(f"{self.url}/predict/batch", {"videos": requests})
             return
-        self.predict_one_by_one(requests)
-
-    def predict_at_once(self, requests: Sequence[Request]) -> None:
-        """Score each video in a request of its own, all at the same time."""
-        with ThreadPoolExecutor(len(requests)) as clients:
-            list(clients.map(self.predict, requests))
-
-    def predict_one_by_one(self, requests: Sequence[Request]) -> None:
-        """Score each video in a request of its own, one after another."""
         for request in requests:
             self.predict(request)
 

@@ -3,7 +3,7 @@
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -76,8 +76,6 @@ class Results:
     samples: dict[tuple[str, Phase], list[Sample]] = field(default_factory=dict)
     batch_s: dict[str, list[float]] = field(default_factory=dict)
     """Seconds for fifty new videos from one client."""
-    singles_s: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    """Seconds for fifty new videos as single requests: one after the other, and all at once."""
     memory_mb: dict[str, float] = field(default_factory=dict)
     start_s: dict[str, float] = field(default_factory=dict)
     score_difference: dict[str, float] = field(default_factory=dict)
@@ -113,13 +111,10 @@ class Bench:
                 for server in self._turns(number):
                     if self._is_measured(server, Phase(cache, clients)):
                         self._measure(server, Phase(cache, clients), requests)
-        videos, singles, more = (self._workload.new_videos(BATCH_VIDEOS) for _ in range(3))
+        videos = self._workload.new_videos(BATCH_VIDEOS)
         for server in self._turns(number):
-            if server.contestant.one_client_only:
-                continue
-            self._measure_batch(server, videos)
-            if server.contestant.takes_batches:
-                self._measure_singles(server, singles, more)
+            if not server.contestant.one_client_only:
+                self._measure_batch(server, videos)
 
     def _is_measured(self, server: Running, phase: Phase) -> bool:
         """Without a cache, known videos cost what new ones do: one client is enough."""
@@ -155,13 +150,10 @@ class Bench:
 
     def _measure_batch(self, server: Running, videos: list[Request]) -> None:
         with self._resumed(server, f"{BATCH_VIDEOS} videos"):
-            taken = _seconds(server.predict_all, videos)
+            began = time.perf_counter()
+            server.predict_all(videos)
+            taken = time.perf_counter() - began
             self._results.batch_s.setdefault(server.contestant.name, []).append(taken)
-
-    def _measure_singles(self, server: Running, videos: list[Request], others: list[Request]) -> None:
-        with self._resumed(server, f"{BATCH_VIDEOS} single requests"):
-            pair = _seconds(server.predict_one_by_one, videos), _seconds(server.predict_at_once, others)
-            self._results.singles_s.setdefault(server.contestant.name, []).append(pair)
 
     @contextmanager
     def _resumed(self, server: Running, what: str) -> Iterator[None]:
@@ -176,9 +168,3 @@ class Bench:
         used = server.tree.memory_mb()
         self._results.memory_mb[name] = max(used, self._results.memory_mb.get(name, 0))
         server.tree.pause()
-
-
-def _seconds(ask: Callable[[list[Request]], None], videos: list[Request]) -> float:
-    began = time.perf_counter()
-    ask(videos)
-    return time.perf_counter() - began

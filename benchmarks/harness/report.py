@@ -84,10 +84,6 @@ def ratios(results: Results) -> Figures:
         found[f"{BATCH_VIDEOS} videos: seed one by one / Miles one call"] = statistics.median(
             seed / ours for seed, ours in pairs
         )
-    if MILES in results.singles_s:
-        found[f"{BATCH_VIDEOS} single requests: one by one / at once"] = statistics.median(
-            one_by_one / at_once for one_by_one, at_once in results.singles_s[MILES]
-        )
     return found | _against_floor(results)
 
 

@@ -2,8 +2,7 @@
 
 Each process takes one picture at a time. When it overruns its deadline or ends, that picture is refused as no
 image, and another process takes its place before the next picture. A process's replies are not trusted: a
-malicious file may have taken over the decoder. `python -m benchmarks.decoding` measures what this costs
-beside threads.
+malicious file may have taken over the decoder.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Made-up videos whose views depend on what their thumbnails show, as files: to prove that pictures are read.
+"""Generated videos whose views depend on what their thumbnail files show.
 
 Each picture shows a sun or a moon somewhere above grey stripes, as JPEG, PNG or WebP of several sizes. Videos
-with a sun gain several times as many views; nothing else in a row tells which they are.
+with a sun gain several times as many views; no other value of a row depends on it.
 """
 
 import csv
@@ -16,12 +16,12 @@ SIZES = ((320, 180), (480, 360), (160, 90))
 WORDS = ("recipe", "goal", "cat", "news", "song", "trailer")
 FIRST = datetime(2024, 1, 1, 6, tzinfo=UTC)
 HOURS_APART = 3.0
-GAIN = 6.0  # how many times as much a video gains whose picture shows a sun
-CHANCE = 0.3  # sigma of what nothing explains, in log
+GAIN = 6.0  # factor on the views of a video whose picture shows a sun
+NOISE = 0.3  # standard deviation of the unexplained part, in log
 
 
-def write_pictured(folder: Path, videos: int, seed: int, *, told: bool = True) -> Path:
-    """Write VIDEO_ID pictures and `videos.csv` into `folder`, return the CSV; gains follow them if `told`."""
+def write_pictured(folder: Path, videos: int, seed: int, *, informative: bool = True) -> Path:
+    """Write pictures and `videos.csv` into `folder`, return the CSV; views follow them if `informative`."""
     draw = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -29,7 +29,7 @@ def write_pictured(folder: Path, videos: int, seed: int, *, told: bool = True) -
         name, sun = f"v{number:05d}", bool(draw.random() < 0.3)
         kind, size = KINDS[number % len(KINDS)], SIZES[int(draw.integers(len(SIZES)))]
         picture(draw, size, sun=sun).save(folder / f"{name}.{kind}")
-        rows.append(_row(draw, name, number, sun if told else bool(draw.random() < 0.3)))
+        rows.append(_row(draw, name, number, sun if informative else bool(draw.random() < 0.3)))
     path = folder / "videos.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -63,7 +63,7 @@ def _grey(draw: np.random.Generator) -> tuple[int, int, int]:
 def _row(draw: np.random.Generator, name: str, number: int, gains: bool) -> dict[str, object]:
     published = FIRST + timedelta(hours=number * HOURS_APART)
     age, views = float(draw.uniform(10, 60)), int(10 ** draw.uniform(4, 5))
-    per_day = 24 * views / age * (GAIN if gains else 1.0) * float(draw.lognormal(0, CHANCE))
+    per_day = 24 * views / age * (GAIN if gains else 1.0) * float(draw.lognormal(0, NOISE))
     return {
         "video_id": name,
         "title": f"{WORDS[int(draw.integers(len(WORDS)))]} {number}",

@@ -24,7 +24,6 @@ def results() -> Results:
     found.samples["seed", one] = [sample(150), sample(1500), sample(180)]
     found.samples["miles", many] = [sample(300, 100), sample(3000, 10), sample(300, 90)]
     found.samples["seed", many] = [sample(6000, 5), sample(60000, 0.5), sample(6000, 5)]
-    found.singles_s = {"miles": [(1.0, 0.5), (10.0, 4.0), (1.2, 0.6)]}
     found.batch_s = {"miles": [0.5, 5.0, 0.5], "seed": [10.0, 100.0, 11.0]}
     return found
 
@@ -35,7 +34,6 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios(results: Results) -> None:
     assert found["p50, 1 client: seed / Miles"] == pytest.approx(15)
     assert found["throughput, 32 clients: Miles / seed"] == pytest.approx(20)
     assert found["50 videos: seed one by one / Miles one call"] == pytest.approx(20)
-    assert found["50 single requests: one by one / at once"] == pytest.approx(2)
 
 
 def test_what_was_not_measured_has_no_ratio(results: Results) -> None:
