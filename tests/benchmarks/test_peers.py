@@ -43,9 +43,9 @@ def video(host: str) -> dict[str, Any]:
     return Workload(host).new_videos(1)[0]
 
 
-def contestant(name: str, checkpoint: Path, bundle: Path) -> Contestant:
+def contestant(name: str, tiny_path: Path, tiny_bundle: Path) -> Contestant:
     """A server on the tiny network."""
-    return next(each for each in contestants(checkpoint, bundle) if each.name == name)
+    return next(each for each in contestants(tiny_path, tiny_bundle) if each.name == name)
 
 
 async def answer_of(app: FastAPI, video: Mapping[str, Any]) -> dict[str, float]:
@@ -58,61 +58,61 @@ async def answer_of(app: FastAPI, video: Mapping[str, Any]) -> dict[str, float]:
 
 @pytest.mark.anyio
 async def test_threaded_gives_the_networks_score(
-    bundle: Path, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Path, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our engine behind FastAPI's pool of threads."""
-    monkeypatch.setenv(BUNDLE, str(bundle))
+    monkeypatch.setenv(BUNDLE, str(tiny_bundle))
     answer = await answer_of(create_threaded(Scorer.from_environment()), video)
     assert answer["viral_score"] == pytest.approx(reference(video), abs=1e-3)
 
 
 @pytest.mark.anyio
-async def test_seed_answers_with_a_probability(checkpoint: Path, video: dict[str, Any]) -> None:
+async def test_seed_answers_with_a_probability(tiny_path: Path, video: dict[str, Any]) -> None:
     """Its counts are unscaled, so its score is any; its confidence is that of the likelier class."""
-    answer = await answer_of(create_seed(read_checkpoint(checkpoint)), video)
+    answer = await answer_of(create_seed(read_checkpoint(tiny_path)), video)
     assert answer["confidence"] == pytest.approx(max(answer["viral_score"], 1 - answer["viral_score"]))
 
 
 @pytest.mark.skipif(not PEERS_PYTHON.exists(), reason="peers are installed by `make bench`")
 @pytest.mark.parametrize("name", ["litserve", "bentoml"])
 def test_peers_give_the_networks_score(
-    name: str, checkpoint: Path, bundle: Path, video: dict[str, Any], tmp_path: Path
+    name: str, tiny_path: Path, tiny_bundle: Path, video: dict[str, Any], tmp_path: Path
 ) -> None:
     """Our engine behind another server, in its own environment and process."""
-    with running(contestant(name, checkpoint, bundle), tmp_path, video) as server:
+    with running(contestant(name, tiny_path, tiny_bundle), tmp_path, video) as server:
         assert server.predict(video)["viral_score"] == pytest.approx(reference(video), abs=1e-3)
         assert server.start_s > 0
 
 
 def test_miles_without_its_guards_gives_the_networks_score(
-    checkpoint: Path, bundle: Path, video: dict[str, Any], tmp_path: Path
+    tiny_path: Path, tiny_bundle: Path, video: dict[str, Any], tmp_path: Path
 ) -> None:
     """What is left out is no part of the answer; nothing of the middleware is left in."""
-    with running(contestant("unguarded", checkpoint, bundle), tmp_path, video) as server:
+    with running(contestant("unguarded", tiny_path, tiny_bundle), tmp_path, video) as server:
         answer = server.predict(video)
         assert answer["viral_score"] == pytest.approx(reference(video), abs=1e-3)
         assert answer["modalities"]["image"]["state"] == "used"
 
 
 def test_a_peer_that_is_not_installed_says_so(
-    checkpoint: Path, bundle: Path, video: dict[str, Any], tmp_path: Path
+    tiny_path: Path, tiny_bundle: Path, video: dict[str, Any], tmp_path: Path
 ) -> None:
     """A missing environment is a reason, never silence."""
-    absent = replace(contestant("bentoml", checkpoint, bundle), command=[str(tmp_path / "python")])
+    absent = replace(contestant("bentoml", tiny_path, tiny_bundle), command=[str(tmp_path / "python")])
     with pytest.raises(StartError, match="not installed"), running(absent, tmp_path, video):
         pass
 
 
-def test_a_server_that_ends_at_once_says_why(checkpoint: Path, video: dict[str, Any], tmp_path: Path) -> None:
+def test_a_server_that_ends_at_once_says_why(tiny_path: Path, video: dict[str, Any], tmp_path: Path) -> None:
     """Its last line of output is the reason."""
-    peer = contestant("threaded", checkpoint, tmp_path / "no-bundle")
+    peer = contestant("threaded", tiny_path, tmp_path / "no-bundle")
     with pytest.raises(StartError, match="cannot be read"), running(peer, tmp_path, video):
         pass
 
 
-def test_batches_are_scored_row_by_row(bundle: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_scored_row_by_row(tiny_bundle: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of different lengths gives each video its own score."""
-    monkeypatch.setenv(BUNDLE, str(bundle))
+    monkeypatch.setenv(BUNDLE, str(tiny_bundle))
     scorer = Scorer.from_environment()
     prepared = [scorer.fetch_and_prepare(video) for video in Workload(host).new_videos(5)]
     together = [answer["viral_score"] for answer in scorer.score(prepared)]

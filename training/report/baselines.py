@@ -63,11 +63,11 @@ def baseline_predictions(
 
 def age_columns(split: Split, names: Sequence[str]) -> list[int]:
     """The columns that change when a request has no `published_at`."""
-    told, untold = (compute_features(videos, names) for videos in (split.videos, without_age(split.videos)))
+    known, unknown = (compute_features(each, names) for each in (split.videos, without_age(split.videos)))
     return [
         column
         for column in range(len(names))
-        if not np.array_equal(told[:, column], untold[:, column], equal_nan=True)
+        if not np.array_equal(known[:, column], unknown[:, column], equal_nan=True)
     ]
 
 

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from features.registry import age_hours
 from training.data.dataset import Dataset, Split
+from training.figures import ECE_BINS, Predictions, score_bins
 from training.metrics import (
-    ECE_BINS,
+    BinnedMean,
     Interval,
     MetricsRow,
-    Predictions,
     best_f1_threshold,
+    binned_means,
     metrics_row,
     paired_intervals,
 )
 from training.report.baselines import SplitPredictions, baseline_predictions
-from training.report.importance import Importance, fact_importance, feature_importance
-from training.report.resampling import BinnedMean, binned_means, paired_pr_auc
+from training.report.importance import Importance, fact_importance
 from training.report.scorer import Scorer
 
 FloatArray = NDArray[np.float64]
@@ -79,7 +79,6 @@ class Findings:
     error_by_size: list[ErrorBin]
     modalities: list[ModalityGain]
     facts: list[Importance]
-    features: list[Importance]
     why_no_images: str
     """Empty where thumbnails were scored."""
 
@@ -95,7 +94,6 @@ class Findings:
             "error_by_size": [asdict(each) for each in self.error_by_size],
             "modalities": _plain({each.modality: each.gain for each in self.modalities}),
             "facts": [asdict(each) for each in self.facts],
-            "features": [asdict(each) for each in self.features],
             "why_no_images": self.why_no_images,
         }
 
@@ -111,12 +109,12 @@ def find(scorer: Scorer, dataset: Dataset) -> Findings:
     """All findings, in a minute or two. Every split needs both classes, which `read_dataset` checks."""
     answers = {
         age: {
-            MODEL: scorer.answers(dataset, with_age=known),
-            **baseline_predictions(dataset, scorer.names, with_age=known),
+            MODEL: scorer.answers(dataset, with_age=with_age),
+            **baseline_predictions(dataset, scorer.names, with_age=with_age),
         }
-        for age, known in AGES.items()
+        for age, with_age in AGES.items()
     }
-    told, test = answers["with age"], dataset.test
+    known, test = answers["with age"], dataset.test
     return Findings(
         answers=answers,
         rows={
@@ -124,30 +122,24 @@ def find(scorer: Scorer, dataset: Dataset) -> Findings:
             for age, by_name in answers.items()
         },
         gains={
-            name: gain(told[MODEL].test, each.test, test.video_ids)
-            for name, each in told.items()
+            name: paired_intervals(known[MODEL].test, each.test, test.video_ids)
+            for name, each in known.items()
             if name != MODEL
         },
         reliability={
             age: reliability(by_name[MODEL].test, test.video_ids) for age, by_name in answers.items()
         },
-        error_by_age=_errors(told, test, *age_bins(test)),
-        error_by_size=_errors(told, test, *size_bins(test)),
-        modalities=_modality_gains(scorer, test, told[MODEL].test),
+        error_by_age=_errors(known, test, *age_bins(test)),
+        error_by_size=_errors(known, test, *size_bins(test)),
+        modalities=_modality_gains(scorer, test, known[MODEL].test),
         facts=fact_importance(scorer, test),
-        features=feature_importance(scorer, test),
         why_no_images=scorer.why_no_images,
     )
 
 
-def gain(first: Predictions, second: Predictions, videos: Sequence[str]) -> dict[str, Interval]:
-    """`first` minus `second`: AUROC, Brier, MAE and PR-AUC, each with its interval by video."""
-    return {**paired_intervals(first, second, videos), "pr_auc": paired_pr_auc(first, second, videos)}
-
-
 def reliability(predictions: Predictions, videos: Sequence[str]) -> list[ScoreBin]:
     """The tenths of the score that have rows, as in the calibration error."""
-    tenths = np.minimum((predictions.viral * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    tenths = score_bins(predictions.viral)
     shares = binned_means(predictions.is_viral.astype(np.float64), tenths, videos, ECE_BINS)
     return [
         ScoreBin(float(predictions.viral[tenths == tenth].mean()), share)
@@ -190,11 +182,9 @@ def absolute_error(predictions: Predictions) -> FloatArray:
 
 def _modality_gains(scorer: Scorer, test: Split, whole: Predictions) -> list[ModalityGain]:
     inputs = scorer.inputs(test)
-    gains = [
-        ModalityGain(
-            modality, gain(whole, scorer.predict(scorer.without(inputs, modality), test), test.video_ids)
-        )
-        for modality in scorer.modalities
+    without = {modality: scorer.without(inputs, modality) for modality in scorer.modalities}
+    without["age"] = scorer.inputs(test, with_age=False)
+    return [
+        ModalityGain(name, paired_intervals(whole, scorer.predict(other, test), test.video_ids))
+        for name, other in without.items()
     ]
-    ageless = scorer.predict(scorer.inputs(test, with_age=False), test)
-    return [*gains, ModalityGain("age", gain(whole, ageless, test.video_ids))]

@@ -1,8 +1,7 @@
 """Permutation importance: how much the score changes when one input is swapped between videos.
 
-By fact of a video, with every feature computed again so that views and likes stay consistent; and by single
-feature, where the features of one fact share its effect. It measures how much the model relies on an input,
-not what causes success.
+By fact of a video, with every feature computed again so that views and likes stay consistent. It measures how
+much the model relies on an input, not what causes success.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,42 +87,13 @@ THUMBNAIL = "thumbnail"
 
 def fact_importance(scorer: Scorer, split: Split) -> list[Importance]:
     """By fact, largest first, without facts that are the same in every row."""
-
-    def exchange(inputs: Inputs, name: str, order: NDArray[np.int64]) -> Inputs:
-        if name == THUMBNAIL:
-            return replace(inputs, image=inputs.image[order])
-        others = [split.videos[row] for row in order]
-        videos = [FACTS[name](own, other) for own, other in zip(split.videos, others, strict=True)]
-        text = inputs.text[order] if name == WORDS else inputs.text
-        return replace(inputs, text=text, scalars=scorer.scalars(videos))
-
-    return _moved(scorer, split, [*FACTS, THUMBNAIL], exchange)
-
-
-def feature_importance(scorer: Scorer, split: Split) -> list[Importance]:
-    """By scalar feature, largest first, without constant ones."""
-    names = list(scorer.names)
-
-    def exchange(inputs: Inputs, name: str, order: NDArray[np.int64]) -> Inputs:
-        column = names.index(name)
-        scalars = inputs.scalars.copy()
-        scalars[:, column] = scalars[order, column]
-        return replace(inputs, scalars=scalars)
-
-    return _moved(scorer, split, names, exchange)
-
-
-Exchange = Callable[[Inputs, str, NDArray[np.int64]], Inputs]
-
-
-def _moved(scorer: Scorer, split: Split, names: Sequence[str], exchange: Exchange) -> list[Importance]:
     inputs = scorer.inputs(split)
     before = scorer.predict(inputs, split)
     repeats = min(-(-MIN_PERMUTED_ROWS // len(split)), MAX_REPEATS)
     orders = [np.random.default_rng(SEED + repeat).permutation(len(split)) for repeat in range(repeats)]
     found = []
-    for name in names:
-        changed = [exchange(inputs, name, order) for order in orders]
+    for name in (*FACTS, THUMBNAIL):
+        changed = [_exchange(scorer, split, inputs, name, order) for order in orders]
         if all(_same(inputs, each) for each in changed):
             continue
         after = [scorer.predict(each, split) for each in changed]
@@ -133,6 +103,16 @@ def _moved(scorer: Scorer, split: Split, names: Sequence[str], exchange: Exchang
             )
         )
     return sorted(found, key=lambda moved: -moved.score_change)
+
+
+def _exchange(scorer: Scorer, split: Split, inputs: Inputs, name: str, order: NDArray[np.int64]) -> Inputs:
+    """`inputs` with one fact from the rows in `order`."""
+    if name == THUMBNAIL:
+        return replace(inputs, image=inputs.image[order])
+    others = [split.videos[row] for row in order]
+    videos = [FACTS[name](own, other) for own, other in zip(split.videos, others, strict=True)]
+    text = inputs.text[order] if name == WORDS else inputs.text
+    return replace(inputs, text=text, scalars=scorer.scalars(videos))
 
 
 def _changes(before: Predictions, after: Sequence[Predictions]) -> list[tuple[float, float]]:

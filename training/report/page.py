@@ -38,9 +38,8 @@ HOW = (
     "means that the whole interval lies on one side of zero.",
     "What an input adds: the same model with that input neutral (the mean title, the neutral image, the mean "
     "of every number), without retraining.",
-    "What moves the score is estimated by permutation: one input is exchanged between videos at random and "
-    "the rest stays. “What moves the score” exchanges facts about a video and recomputes its features; "
-    "“Which features move the score” exchanges one feature, so features of the same fact share its effect.",
+    "What moves the score is estimated by permutation: one fact is exchanged between videos at random, its "
+    "features are recomputed, and the rest stays.",
     "Off by a factor: the mean of |log1p(predicted) - log1p(real)|, as a factor. MAE and R2 are in "
     "log1p(views per day). F1's threshold is the best one on the validation rows.",
 )
@@ -139,8 +138,8 @@ def _data_notes(dataset: Dataset) -> list[str]:
 def _notes(findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> Sequence[str]:
     """Already escaped."""
     card = checkpoint.card
-    said = card.provenance.get("notes", [])
-    own = [str(note) for note in said] if isinstance(said, list) else []
+    notes = card.provenance.get("notes", [])
+    own = [str(note) for note in notes] if isinstance(notes, list) else []
     why = findings.why_no_images
     without = [] if not why else [f"{why[0].upper()}{why[1:]}: every video was scored without a thumbnail."]
     counts = ", ".join(

@@ -12,7 +12,6 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from training.metrics import Predictions
 from training.report.baselines import LABELS
 from training.report.findings import MODEL, ErrorBin, Findings
-from training.report.importance import Importance
 from training.report.palette import Palette, new_figure
 
 DASHES = {
@@ -22,7 +21,6 @@ DASHES = {
     "boosting": (0, (3, 1, 1, 1)),
 }
 MIN_ROWS = 20  # of a bin that is drawn
-MAX_BARS = 18
 BAR = 0.34  # inches
 MODALITY_LABELS = {
     "text": "the words",
@@ -77,19 +75,19 @@ def _curves(
 ) -> tuple[Figure, Axes]:
     figure = new_figure(5.3)
     axes = figure.add_subplot()
-    told, untold = findings.answers["with age"], findings.answers["without age"]
+    known, unknown = findings.answers["with age"], findings.answers["without age"]
     for (name, label), colour in zip(LABELS.items(), palette.series, strict=True):
         value = getattr(findings.rows["with age"][name], area)
         axes.plot(
-            *points(told[name].test),
+            *points(known[name].test),
             color=colour,
             linestyle=DASHES[name],
             linewidth=1.6,
             label=f"{label}  {value:.3f}",
         )
     for answers, age, label, width in (
-        (untold, "without age", "this model, age unknown", 1.2),
-        (told, "with age", "this model", 2.6),
+        (unknown, "without age", "this model, age unknown", 1.2),
+        (known, "with age", "this model", 2.6),
     ):
         value = getattr(findings.rows[age][MODEL], area)
         axes.plot(
@@ -130,8 +128,8 @@ def reliability(findings: Findings, palette: Palette) -> Figure:
     axes.legend(loc="upper left")
     axes.set(ylabel="share that went viral", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02))
     axes.grid(visible=True)
-    told = findings.answers["with age"][MODEL].test.viral
-    counts.hist(told, bins=20, range=(0, 1), color=palette.model)
+    scores = findings.answers["with age"][MODEL].test.viral
+    counts.hist(scores, bins=20, range=(0, 1), color=palette.model)
     counts.set(xlabel="viral_score", ylabel="videos")
     _percent(axes)
     counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
@@ -141,16 +139,19 @@ def reliability(findings: Findings, palette: Palette) -> Figure:
 def velocity(findings: Findings, palette: Palette) -> Figure:
     """Actual against predicted views per day, both by powers of ten; darker cells hold more rows."""
     predictions = findings.answers["with age"][MODEL].test
-    real, said = (
+    actual, predicted = (
         np.log10(np.maximum(np.expm1(values), 1))
         for values in (predictions.true_log_velocity, predictions.log_velocity)
     )
     figure = new_figure(4.9)
     axes = figure.add_subplot()
-    low, high = np.floor(np.quantile(np.r_[real, said], 0.001)), np.ceil(max(real.max(), said.max()))
+    low, high = (
+        np.floor(np.quantile(np.r_[actual, predicted], 0.001)),
+        np.ceil(max(actual.max(), predicted.max())),
+    )
     cells = axes.hexbin(
-        said,
-        real,
+        predicted,
+        actual,
         gridsize=40,
         extent=(low, high, low, high),
         mincnt=1,
@@ -250,23 +251,9 @@ def modalities(findings: Findings, palette: Palette) -> Figure:
 
 def facts(findings: Findings, palette: Palette) -> Figure:
     """Changes of the score when one fact is swapped between videos."""
-    return _moved(findings.facts, [each.name for each in findings.facts], palette)
-
-
-def features(findings: Findings, palette: Palette) -> Figure:
-    """Changes of the score when one feature is swapped between videos."""
-    return _moved(findings.features, [plain_name(each.name) for each in findings.features], palette)
-
-
-def plain_name(feature: str) -> str:
-    """`log_views_per_hour` as views per hour."""
-    return feature.removeprefix("log_").replace("_", " ")
-
-
-def _moved(moved: Sequence[Importance], names: Sequence[str], palette: Palette) -> Figure:
-    values = np.array([100 * each.score_change for each in moved[:MAX_BARS]])
+    values = np.array([100 * each.score_change for each in findings.facts])
     words = [f"{value:.1f}" for value in values]
-    figure, axes = _bars(list(names[:MAX_BARS]), values, values, words, palette)
+    figure, axes = _bars([each.name for each in findings.facts], values, values, words, palette)
     axes.set_xlim(0, max(float(values.max(initial=0)), 0.1) * 1.18)
     figure.supxlabel("change of the score, in points of 100", fontsize=11)
     return figure
@@ -311,5 +298,4 @@ PLOTS: dict[str, Plot] = {
     "error-by-size": error_by_size,
     "modalities": modalities,
     "facts": facts,
-    "features": features,
 }

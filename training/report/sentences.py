@@ -12,8 +12,7 @@ import numpy as np
 from training.metrics import Interval
 from training.report.baselines import LABELS
 from training.report.findings import MODEL, ErrorBin, Findings, absolute_error
-from training.report.importance import Importance
-from training.report.plots import drawn, hit_rates, plain_name
+from training.report.plots import drawn, hit_rates
 
 GOOD, FAIR, POOR = "good", "fair", "poor"
 CALIBRATED, NEARLY_CALIBRATED = 0.03, 0.06  # expected calibration error
@@ -49,7 +48,6 @@ def captions(findings: Findings) -> dict[str, Caption]:
         "error-by-size": _error(findings.error_by_size, "Small and large videos", "number of views"),
         "modalities": _modalities(findings),
         "facts": _facts(findings),
-        "features": _features(findings),
     }
 
 
@@ -71,7 +69,7 @@ def against_the_best(findings: Findings, figure: str) -> tuple[str, str, str]:
 def _roc(findings: Findings) -> Caption:
     best, verdict, words = against_the_best(findings, "auroc")
     rows = findings.rows
-    own, other, untold = (
+    own, other, ageless = (
         100 * row.auroc
         for row in (rows["with age"][MODEL], rows["with age"][best], rows["without age"][MODEL])
     )
@@ -79,7 +77,7 @@ def _roc(findings: Findings) -> Caption:
         "Telling viral videos from others",
         "Lines closer to the upper left corner are better: of a viral and another video, this model ranks "
         f"the viral one higher in {own:.1f} of 100 pairs ({LABELS[best]} {other:.1f}, a coin 50, this "
-        f"model without the age {untold:.1f}), which is {words}.",
+        f"model without the age {ageless:.1f}), which is {words}.",
         verdict,
         "ROC curves: true against false positive rate. Areas: " + _areas(findings, "auroc"),
     )
@@ -99,26 +97,26 @@ def _precision_recall(findings: Findings) -> Caption:
 
 
 def _areas(findings: Findings, area: str) -> str:
-    told, untold = findings.rows["with age"], findings.rows["without age"]
+    known, unknown = findings.rows["with age"], findings.rows["without age"]
     return "; ".join(
         [
-            f"this model {getattr(told[MODEL], area):.3f}",
-            f"the same without the age {getattr(untold[MODEL], area):.3f}",
-            *(f"{label} {getattr(told[name], area):.3f}" for name, label in LABELS.items()),
+            f"this model {getattr(known[MODEL], area):.3f}",
+            f"the same without the age {getattr(unknown[MODEL], area):.3f}",
+            *(f"{label} {getattr(known[name], area):.3f}" for name, label in LABELS.items()),
         ]
     )
 
 
 def _reliability(findings: Findings) -> Caption:
-    told, untold = (findings.rows[age][MODEL].ece for age in ("with age", "without age"))
-    verdict = GOOD if told <= CALIBRATED else FAIR if told <= NEARLY_CALIBRATED else POOR
+    known, unknown = (findings.rows[age][MODEL].ece for age in ("with age", "without age"))
+    verdict = GOOD if known <= CALIBRATED else FAIR if known <= NEARLY_CALIBRATED else POOR
     trust = {GOOD: "can be trusted", FAIR: "are roughly right", POOR: "cannot be trusted"}
-    warning = "" if untold <= CALIBRATED else " (trust those less)"
+    warning = "" if unknown <= CALIBRATED else " (trust those less)"
     return Caption(
         "Does 70% mean 70%?",
         "A perfectly calibrated model follows the dotted line: with the age, scores are off by "
-        f"{100 * told:.1f} points of 100 on average and {trust[verdict]}, without it by "
-        f"{100 * untold:.1f}{warning}.",
+        f"{100 * known:.1f} points of 100 on average and {trust[verdict]}, without it by "
+        f"{100 * unknown:.1f}{warning}.",
         verdict,
         "Reliability diagram with the age. "
         + "; ".join(
@@ -204,32 +202,22 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _facts(findings: Findings) -> Caption:
-    return _moved(findings.facts, [each.name for each in findings.facts], "What moves the score", "fact")
-
-
-def _features(findings: Findings) -> Caption:
-    names = [plain_name(each.name) for each in findings.features]
-    return _moved(findings.features, names, "Which features move the score", "feature")
-
-
-def _moved(moved: Sequence[Importance], names: Sequence[str], title: str, kind: str) -> Caption:
+    moved, title = findings.facts, "What moves the score"
     total = sum(each.score_change for each in moved)
     if not total:
-        return Caption(title, f"No {kind} moves the score: it is the same for every video.", POOR, "No bars.")
+        return Caption(title, "No fact moves the score: it is the same for every video.", POOR, "No bars.")
     share = moved[0].score_change / total
     verdict = GOOD if share <= LEANS else FAIR if share <= RESTS else POOR
     words = {
-        GOOD: f"no single {kind} dominates, as it should be",
-        FAIR: f"it depends mainly on this {kind}",
-        POOR: f"it depends on almost nothing but this {kind}",
+        GOOD: "no single fact dominates, as it should be",
+        FAIR: "it depends mainly on this fact",
+        POOR: "it depends on almost nothing but this fact",
     }[verdict]
     return Caption(
         title,
-        f'Longer bars move it more: replacing "{names[0]}" with that of another video changes the score '
+        f'Longer bars move it more: replacing "{moved[0].name}" with that of another video changes the score '
         f"by {100 * moved[0].score_change:.0f} points of 100 on average; {words}.",
         verdict,
-        f"Average change of the score, in points of 100, when one {kind} is exchanged between videos. "
-        + "; ".join(
-            f"{name}: {100 * each.score_change:.1f}" for name, each in zip(names, moved, strict=True)
-        ),
+        "Average change of the score, in points of 100, when one fact is exchanged between videos. "
+        + "; ".join(f"{each.name}: {100 * each.score_change:.1f}" for each in moved),
     )

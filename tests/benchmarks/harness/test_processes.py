@@ -1,4 +1,4 @@
-"""What /proc says of real processes."""
+"""CPU time, memory and signals of real processes."""
 
 import os
 import sys
@@ -11,24 +11,24 @@ import pytest
 from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds, started
 from tests.support.service import ROOT
 
-# A moment's work, then none.
+# Works for a moment, then sleeps.
 BURST = """
 import time
 while time.process_time() < 0.6: pass
 time.sleep(60)
 """
-# A parent that idles and a child that computes for ever.
+# An idle parent and a child that computes without end.
 FAMILY = """
 import subprocess, sys
 subprocess.run([sys.executable, "-c", "while True: pass"])
 """
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = 10) -> None:
-    """Return when it has happened; fail when it does not."""
+def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
+    """Return once `happened()`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, f"did not happen within {seconds:g} s"
         time.sleep(0.01)
 
 
@@ -47,7 +47,7 @@ def test_a_childs_work_counts(family: ProcessTree) -> None:
 
 
 def test_a_paused_tree_uses_no_cpu(family: ProcessTree) -> None:
-    """The child stops, too, and goes on when it is told to."""
+    """The child stops, too, and continues after `resume`."""
     family.pause()
     time.sleep(0.05)  # a signal to another core takes a moment
     before = family.cpu_seconds()
@@ -62,8 +62,8 @@ def test_memory_counts_every_process(family: ProcessTree) -> None:
     assert 10 < family.memory_mb() < 200
 
 
-def test_what_is_stopped_takes_its_children_along(tmp_path: Path) -> None:
-    """No process of the tree is left, paused or not."""
+def test_stopping_ends_the_children(tmp_path: Path) -> None:
+    """No process of the tree is left, even of a paused one."""
     with started([sys.executable, "-c", FAMILY], os.environ, ROOT, tmp_path / "log") as tree:
         wait_until(lambda: len(tree.pids()) == 2)
         pids = tree.pids()
@@ -73,7 +73,7 @@ def test_what_is_stopped_takes_its_children_along(tmp_path: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is not yet collected does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -8,6 +8,12 @@ from benchmarks.harness.load import Load
 from benchmarks.harness.measuring import Phase, Results, Sample
 from benchmarks.harness.report import figures, ratios, show
 
+BATCH = {"cpu_ms": 4.0, "wall_ms": 2.0, "p50_ms": 6.0}
+FLOOR = {
+    **{"cores": 2, "batch_1": BATCH, "batch_8": BATCH},
+    **{"f32_gops": 100.0, "int8_gops": 1000.0, "video_gop": 10.0},
+}
+
 
 def sample(milliseconds: float, per_second: float = 10.0) -> Sample:
     """A round's phase with this median latency and throughput."""
@@ -36,19 +42,19 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios(results: Results) -> None:
     assert found["50 videos: seed one by one / Miles one call"] == pytest.approx(20)
 
 
-def test_what_was_not_measured_has_no_ratio(results: Results) -> None:
+def test_a_phase_that_was_not_measured_has_no_ratio(results: Results) -> None:
     """No zero, no infinity, no key."""
     assert not [key for key in ratios(results) if "8 clients" in key or "closed loop" in key]
 
 
 def test_a_phase_without_answers_has_no_ratio(results: Results) -> None:
-    """A server that answered nobody is not infinitely fast."""
+    """A server without answers is not infinitely fast."""
     results.samples["seed", Phase("cold", 1)] = [sample(0, 0)] * 3
     assert "p50, 1 client: seed / Miles" not in ratios(results)
 
 
-def test_strangers_work_is_confessed(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
-    """A phase of which others took half makes the whole report a provisional one."""
+def test_a_disturbed_run_is_marked(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    """A phase of which other processes took half is counted in the report."""
     quiet = sample(10)
     results.samples["miles", Phase("cold", 1)][0] = replace(quiet, other_share=0.5)
     show(results)
@@ -57,9 +63,7 @@ def test_strangers_work_is_confessed(results: Results, capsys: pytest.CaptureFix
 
 def test_the_floor_is_compared_with_miles(results: Results) -> None:
     """CPU a video over the loop's at batch 8, latency over the loop's at batch 1."""
-    batch = {"cpu_ms": 4.0, "wall_ms": 2.0, "p50_ms": 6.0}
-    cores = {"f32_gops": 100.0, "int8_gops": 1000.0, "video_gop": 10.0}
-    results.floors = [{"cores": 2, "batch_1": batch, "batch_8": batch} | cores]
+    results.floors = [FLOOR]
     found = ratios(results)
     assert found["p50, 1 client: Miles / closed loop, batch 1"] == pytest.approx(12 / 6)
     assert found["CPU a video, 32 clients: Miles / closed loop, batch 8"] == pytest.approx(5 / 4)
@@ -68,8 +72,8 @@ def test_the_floor_is_compared_with_miles(results: Results) -> None:
     assert limit == pytest.approx(1.11, abs=0.01)
 
 
-def test_what_the_guards_cost_is_a_difference_within_a_round(results: Results) -> None:
-    """Milliseconds, not a ratio: they cost the same whatever the engine does."""
+def test_the_guards_cost_is_a_difference_within_a_round(results: Results) -> None:
+    """In milliseconds, not as a ratio: the cost does not depend on the engine."""
     assert figures(results)["guards_ms"] == {}
     results.start_s["unguarded"] = results.memory_mb["unguarded"] = 1.0
     results.samples["unguarded", Phase("cold", 1)] = [sample(9.5), sample(90), sample(11.7)]
@@ -77,11 +81,9 @@ def test_what_the_guards_cost_is_a_difference_within_a_round(results: Results) -
     assert not [key for key in ratios(results) if "unguarded" in key]
 
 
-def test_what_is_left_to_gain_is_said(results: Results) -> None:
-    """Two cores that never idle could answer in 2 ms, and 500 times a second, whoever serves."""
-    batch = {"cpu_ms": 4.0, "wall_ms": 2.0, "p50_ms": 6.0}
-    cores = {"f32_gops": 100.0, "int8_gops": 1000.0, "video_gop": 10.0}
-    results.floors = [{"cores": 2, "batch_1": batch, "batch_8": batch} | cores]
+def test_the_remaining_headroom_is_a_ratio(results: Results) -> None:
+    """Two cores that never idle could answer in 2 ms, and 500 times a second, with any server."""
+    results.floors = [FLOOR]
     assert not [key for key in ratios(results) if "best peer" in key]
     results.samples["threaded", Phase("cold", 1)] = [sample(3)] * 3
     results.samples["threaded", Phase("cold", 32)] = [sample(300, 250)] * 3
@@ -91,14 +93,9 @@ def test_what_is_left_to_gain_is_said(results: Results) -> None:
 
 
 def test_a_server_that_failed_is_named(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
-    """On top of the tables and in the JSON, with its reason."""
-    results.failures["litserve"] = "its packages were not installed"
-    show(results)
-    assert "NOT MEASURED  litserve: its packages were not installed" in capsys.readouterr().out
-    assert figures(results)["failures"] == {"litserve": "its packages were not installed"}
-
-
-def test_nothing_measured_is_a_report_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """When no server starts, the reasons are all there is."""
-    show(Results(failures={"miles": "no checkpoint"}))
-    assert "no checkpoint" in capsys.readouterr().out
+    """Above the tables and in the JSON, with its reason, also when no server starts."""
+    for measured in (results, Results()):
+        measured.failures["litserve"] = "its packages were not installed"
+        show(measured)
+        assert "NOT MEASURED  litserve: its packages were not installed" in capsys.readouterr().out
+        assert figures(measured)["failures"] == measured.failures

@@ -1,4 +1,4 @@
-"""The host whose pictures cost next to nothing."""
+"""The host of prepared pictures."""
 
 import httpx
 import numpy as np
@@ -14,27 +14,19 @@ def test_a_picture_is_a_jpeg_that_decodes(host: str) -> None:
             response = client.get(f"{host}/{number}.jpg")
             assert response.headers["content-type"] == "image/jpeg"
             assert decode_image(response.content).shape == (224, 224, 3)
-
-
-def test_another_path_is_not_found(host: str) -> None:
-    """Only numbers have pictures."""
-    assert httpx.get(f"{host}/picture.png").status_code == 404
+        assert client.get(f"{host}/picture.png").status_code == 404
 
 
 def test_no_two_pictures_have_the_same_pixels() -> None:
-    """A cache by content sees each once: neighbours and far numbers differ after decoding and shrinking."""
+    """After decoding, near and far numbers differ, so that a cache by content never hits."""
     pictures = Pictures()
     numbers = [*range(40), 1000, 4000, 100_000, 900_000]
     pixels = {decode_image(pictures.body(number)).tobytes() for number in numbers}
     assert len(pixels) == len(numbers)
+    assert pictures.body(77) == Pictures().body(77), "a run's pictures are the next run's"
 
 
-def test_the_same_number_is_the_same_picture() -> None:
-    """In every process: the videos of a run are the videos of the next."""
-    assert Pictures().body(77) == Pictures().body(77)
-
-
-def test_pictures_weigh_what_real_ones_do() -> None:
+def test_pictures_are_as_large_as_real_ones() -> None:
     """Tens of kilobytes at 480 x 360, a hundred and more at 1280 x 720."""
     sizes = [len(Pictures().body(number)) for number in range(len(SIZES))]
     assert 20_000 < min(sizes) < 80_000

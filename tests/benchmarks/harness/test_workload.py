@@ -1,4 +1,4 @@
-"""The videos that servers are asked for."""
+"""The videos of a benchmark's requests."""
 
 import json
 import statistics
@@ -19,7 +19,7 @@ def test_titles_are_as_long_as_real_ones() -> None:
 
 
 def test_new_videos_share_neither_title_nor_picture() -> None:
-    """No cache can know anything of them."""
+    """No cache can hit."""
     workload = Workload("")
     videos = workload.new_videos(500) + workload.new_videos(500)
     for field in ("title", "thumbnail_url"):
@@ -35,15 +35,15 @@ def test_known_videos_come_again_with_new_counts() -> None:
     assert len({video["view_count"] for video in again}) > 2 * KNOWN_VIDEOS
 
 
-def test_the_service_takes_every_video_as_it_is() -> None:
-    """Each is a valid request, its age known."""
+def test_every_video_is_a_valid_request() -> None:
+    """With a known age."""
     for video in Workload("http://127.0.0.1:1").new_videos(50):
         domain = PredictRequest.model_validate(video).to_domain()
         assert age_hours(domain.video) is not None
 
 
 def test_bodies_may_be_lists_of_one(tmp_path: Path) -> None:
-    """A server whose wire is a batch gets the same video in brackets."""
+    """A server that takes batches gets the same video in a list."""
     videos = Workload("").new_videos(2)
     plain = write_bodies(tmp_path / "plain", videos).read_text().splitlines()
     listed = write_bodies(tmp_path / "listed", videos, in_a_list=True).read_text().splitlines()

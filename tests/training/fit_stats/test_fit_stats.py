@@ -1,4 +1,4 @@
-"""From a training file to the sidecar: the training's statistics, and one sentence for every fault."""
+"""From a training file to the sidecar with its statistics, and one sentence for every fault."""
 
 import csv
 import gzip
@@ -107,12 +107,12 @@ def test_only_english_rows_are_fitted_when_asked(tmp_path, checkpoint, capsys):
     english = [row for row in rows if row["language"] in ("en", "English", "en-US")]
     assert code == 0
     assert_fitted(sidecar, matrix(english), [row["view_velocity"] for row in english])
-    said = capsys.readouterr().out
-    assert "200 rows, 120 used; left out: 40 not English (column language), 40 without" in said
+    output = capsys.readouterr().out
+    assert "200 rows, 120 used; left out: 40 not English (column language), 40 without" in output
 
 
-def test_the_sidecar_says_how_the_rows_were_distributed(tmp_path, checkpoint):
-    """Each column has its distribution in the training part alone, and the titles their scripts."""
+def test_the_sidecar_has_the_rows_distributions(tmp_path, checkpoint):
+    """Of each column in the training part only, and the scripts of the titles."""
     rows = first_rows()
     for row in rows[::4]:
         row["title"] = "паста"
@@ -164,24 +164,24 @@ def spoiled():
 
 
 def test_bad_rows_are_reported_by_number_and_nothing_is_written(tmp_path, checkpoint, capsys):
-    """Every bad row is named with its cell in one run, and the file is refused."""
+    """Every bad row is named with its cell in one run."""
     code, sidecar = run(tmp_path, checkpoint, spoiled())
     assert (code, sidecar) == (1, None)
-    said = capsys.readouterr().err
-    assert "10 of 40 rows cannot be used; correct them, or leave them out with --skip-bad-rows" in said
+    error = capsys.readouterr().err
+    assert "10 of 40 rows cannot be used; correct them, or leave them out with --skip-bad-rows" in error
     for index, (_, sentence) in enumerate(BAD.values()):
-        assert f"row {2 + 3 * index}: {sentence}" in said
+        assert f"row {2 + 3 * index}: {sentence}" in error
 
 
-def test_bad_rows_are_left_out_when_asked_and_said(tmp_path, checkpoint, capsys):
-    """With --skip-bad-rows the others are fitted, and every row that was not is in the report."""
+def test_bad_rows_may_be_left_out(tmp_path, checkpoint, capsys):
+    """With --skip-bad-rows the others are fitted, and the bad ones are in the report."""
     code, sidecar = run(tmp_path, checkpoint, spoiled(), "--skip-bad-rows")
     good = [row for index, row in enumerate(first_rows(40)) if index % 3 or index >= 30]
     assert code == 0
     assert_fitted(sidecar, matrix(good), [row["view_velocity"] for row in good])
-    said = capsys.readouterr().out
-    assert "40 rows, 30 used; left out: 10 that cannot be used" in said
-    assert "row 2: views is 'many'" in said
+    output = capsys.readouterr().out
+    assert "40 rows, 30 used; left out: 10 that cannot be used" in output
+    assert "row 2: views is 'many'" in output
 
 
 def without(name):
@@ -189,7 +189,12 @@ def without(name):
 
 
 REFUSED = {
-    "a column too few": (without("saves"), [], "lacks saves. The checkpoint's scalar_features are"),
+    "a column too few": (
+        without("saves"),
+        [],
+        "lacks saves. The checkpoint's scalar_features are views, likes",
+    ),
+    "its columns are named": (without("views"), [], "the file has row_id, title, likes, comments"),
     "no velocity": (without("view_velocity"), [], "has no column view_velocity or velocity or views_per_day"),
     "another velocity": (
         first_rows(20),
@@ -216,7 +221,7 @@ REFUSED = {
 }
 
 
-def test_a_file_that_cannot_be_fitted_is_refused_in_words(tmp_path, checkpoint, capsys):
+def test_a_file_that_cannot_be_fitted_is_one_sentence(tmp_path, checkpoint, capsys):
     """A missing column or unusable values are one sentence and exit code 1, and no sidecar is written."""
     failures = []
     for case, (rows, options, sentence) in REFUSED.items():
@@ -227,17 +232,6 @@ def test_a_file_that_cannot_be_fitted_is_refused_in_words(tmp_path, checkpoint, 
     assert failures == []
 
 
-def test_missing_columns_are_named_beside_those_that_are_there(tmp_path, checkpoint, capsys):
-    """The error names the checkpoint's columns and the file's, so that a renamed one is found."""
-    rows = [
-        {"viewz" if key == "views" else key: value for key, value in row.items()} for row in first_rows(5)
-    ]
-    assert run(tmp_path, checkpoint, rows) == (1, None)
-    said = capsys.readouterr().err
-    assert "The checkpoint's scalar_features are views, likes, comments" in said
-    assert "the file has row_id, title, viewz, likes" in said
-
-
 RAW = {
     "latin-1": ("title\nä".encode("latin-1"), "is not a CSV in UTF-8"),
     "empty": (b"", "the file has none"),
@@ -246,8 +240,8 @@ RAW = {
 }
 
 
-def test_a_file_that_is_no_csv_is_refused_in_words(tmp_path, checkpoint, capsys):
-    """Another encoding, an empty file and a truncated one are one sentence each."""
+def test_an_unreadable_file_is_one_sentence(tmp_path, checkpoint, capsys):
+    """Another encoding, an empty file, a truncated one and an open quote."""
     failures = []
     for case, (encoded, sentence) in RAW.items():
         (tmp_path / "raw.csv").write_bytes(encoded)
@@ -268,7 +262,7 @@ def test_parquet_is_read_like_csv(tmp_path, checkpoint):
 
 
 def test_a_row_of_another_width_is_reported(tmp_path, checkpoint, capsys):
-    """A row that lost a cell is named; a title of two lines is still one row."""
+    """A row that lacks cells is named; a title of two lines is one row."""
     rows = first_rows(6)
     rows[1]["title"] = "two\nlines"
     path = write_rows(tmp_path / "t.csv", rows)
@@ -278,8 +272,8 @@ def test_a_row_of_another_width_is_reported(tmp_path, checkpoint, capsys):
     assert "row 8: has 2 cells, the header has 24" in capsys.readouterr().err
 
 
-def test_columns_that_the_service_computes_otherwise_are_pointed_out(tmp_path, checkpoint, capsys):
-    """A rate in per cent would be served as a share: the report says so, by row."""
+def test_columns_that_the_service_computes_differently_are_reported(tmp_path, checkpoint, capsys):
+    """A rate in percent, which the service would compute as a share, is a warning with its first row."""
     rows = first_rows()
     run(tmp_path, checkpoint, rows)
     assert "WARNING" not in capsys.readouterr().out
@@ -287,14 +281,14 @@ def test_columns_that_the_service_computes_otherwise_are_pointed_out(tmp_path, c
         row["like_rate"] *= 100
     rows[7]["is_weekend"] = not rows[7]["is_weekend"]
     run(tmp_path, checkpoint, rows)
-    said = capsys.readouterr().out
-    assert "WARNING: like_rate differs from what the service computes (like_count / view_count) in " in said
-    assert "WARNING: is_weekend differs from what the service computes" in said
-    assert "in 1 of 200 rows. The first is row 9:" in said
+    output = capsys.readouterr().out
+    assert "WARNING: like_rate differs from what the service computes (like_count / view_count) in " in output
+    assert "WARNING: is_weekend differs from what the service computes" in output
+    assert "in 1 of 200 rows. The first is row 9:" in output
 
 
-def test_what_else_a_sidecar_holds_is_kept(tmp_path, checkpoint, capsys):
-    """A calibration that somebody wrote into the sidecar outlives a new fit."""
+def test_other_keys_of_a_sidecar_are_kept(tmp_path, checkpoint, capsys):
+    """A calibration in the sidecar survives a new fit."""
     sidecar_path(checkpoint).write_text('{"calibration": {"temperature": 2.0}, "velocity": null}')
     code, sidecar = run(tmp_path, checkpoint, first_rows(20))
     assert code == 0
@@ -303,7 +297,7 @@ def test_what_else_a_sidecar_holds_is_kept(tmp_path, checkpoint, capsys):
     assert "calibration kept from the older file" in capsys.readouterr().out
 
 
-def test_a_file_that_lists_no_columns_is_told_by_its_shapes(tmp_path, capsys):
+def test_a_file_without_column_names_is_identified_by_its_shapes(tmp_path, capsys):
     """A bare text-only state dict with eighteen columns has the first list, and the report says so."""
     path = tmp_path / "model_full.pt"
     torch.save(
@@ -317,8 +311,8 @@ def test_a_file_that_lists_no_columns_is_told_by_its_shapes(tmp_path, capsys):
     )
 
 
-def test_the_format_before_zips_is_read(tmp_path):
-    """Files that torch wrote before it wrote zips tell their columns, too."""
+def test_the_format_before_zip_files_is_read(tmp_path):
+    """torch wrote it before version 1.6."""
     path = tmp_path / "model_full.pt"
     contents = torch.load(owners_file(path), weights_only=False)
     torch.save(contents, path, _use_new_zipfile_serialization=False)
@@ -365,7 +359,7 @@ def test_a_checkpoint_without_columns_or_with_statistics_is_refused(tmp_path, ca
 
 
 def test_reading_a_checkpoint_runs_nothing_of_it(tmp_path):
-    """A pickle that names functions gets none of them called, and its columns are read all the same."""
+    """A function that a pickle names is not called, and the columns are read."""
     canary = tmp_path / "canary"
     path = owners_file(tmp_path / "model_full.pt", config=_Runs(canary))
     assert run(tmp_path, path, first_rows(20))[0] == 0

@@ -1,4 +1,4 @@
-"""Baselines against what they are said to be."""
+"""The baselines are what their names say."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def answers():
     return {known: baseline_predictions(dataset(), MILES_V1, with_age=known) for known in (True, False)}
 
 
-def test_there_are_the_four_that_were_asked_for(answers):
-    """Constant, views alone, linear and boosting, with and without the age: a finite answer for each row."""
+def test_every_baseline_scores_every_row(answers):
+    """Constant, views only, linear and boosting, with and without the age."""
     for each in answers.values():
         assert each.keys() == LABELS.keys()
         for one in each.values():
@@ -23,37 +23,35 @@ def test_there_are_the_four_that_were_asked_for(answers):
             assert np.isfinite(one.test.log_velocity).all()
 
 
-def test_the_constant_says_what_train_says(answers):
-    """The constant is the train rows' share of virals and their mean velocity, for every row."""
+def test_the_constant_is_the_train_rows_mean(answers):
+    """Their share of virals and their mean velocity, for every row."""
     constant, train = answers[True]["constant"].test, dataset().train
     assert constant.viral == pytest.approx(train.is_viral.mean())
     assert constant.log_velocity == pytest.approx(np.log1p(train.views_per_day).mean())
 
 
-def test_views_alone_rank_as_views_do(answers):
-    """A score from the views alone has the AUROC of the views."""
+def test_views_only_ranks_as_views_do(answers):
+    """It has the AUROC of the views."""
     test = dataset().test
     views = [video.view_count for video in test.videos]
     found = roc_auc_score(test.is_viral, answers[True]["log views"].test.viral)
     assert found == pytest.approx(roc_auc_score(test.is_viral, views))
 
 
-def test_only_three_features_know_the_age():
+def test_three_features_depend_on_the_age():
     """The age, the views per hour of it, and that it is known."""
     columns = age_columns(dataset().train, MILES_V1)
     assert [MILES_V1[column] for column in columns] == ["log_age_hours", "log_views_per_hour", "age_known"]
 
 
 def test_without_the_age_nothing_of_it_is_used(answers):
-    """Where velocity is views per age, linear and boosting lose most of what they knew."""
+    """Where velocity is views per age, the errors of linear and boosting grow."""
     for name in ("linear", "boosting"):
-        told, untold = (
-            np.abs(
-                answers[known][name].test.log_velocity - answers[known][name].test.true_log_velocity
-            ).mean()
-            for known in (True, False)
+        known, unknown = (
+            np.abs(answers[age][name].test.log_velocity - answers[age][name].test.true_log_velocity).mean()
+            for age in (True, False)
         )
-        assert untold > 1.2 * told
+        assert unknown > 1.2 * known
 
 
 def test_linear_is_least_squares(answers):

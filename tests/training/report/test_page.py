@@ -1,4 +1,4 @@
-"""The pictures, the sentences below them and the page, as a browser and a person get them."""
+"""The pictures, their sentences, and the page as a browser reads it."""
 
 import io
 import itertools
@@ -24,7 +24,7 @@ from training.report.palette import DARK, LIGHT, PALETTES, drawing
 from training.report.plots import PLOTS, hit_rates, precision_recall, roc
 from training.report.sentences import FAIR, GOOD, POOR, captions
 
-# To what protan, deutan and tritan eyes are left with of linear RGB; Machado et al. 2009, severity 1.
+# How protan, deutan and tritan eyes see linear RGB; Machado et al. 2009, severity 1.
 EYES = {
     "all cones": np.eye(3),
     "protan": np.array(
@@ -37,7 +37,6 @@ EYES = {
         [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
     ),
 }
-palettes = pytest.mark.parametrize("palette", PALETTES, ids=lambda palette: palette.name)
 
 
 @pytest.fixture(scope="module")
@@ -98,21 +97,24 @@ def lab(light):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-@palettes
-def test_lines_and_words_stand_out(palette):
+def test_lines_and_words_stand_out():
     """Words have a contrast of 4.5 : 1 to their ground, lines of 3 : 1, in both themes."""
-    assert contrast(palette.ink, palette.ground) >= 4.5
-    for colour in (palette.model, palette.faint, *palette.series):
-        assert contrast(colour, palette.ground) >= 3, colour
+    for palette in PALETTES:
+        assert contrast(palette.ink, palette.ground) >= 4.5
+        for colour in (palette.model, palette.faint, *palette.series):
+            assert contrast(colour, palette.ground) >= 3, (palette.name, colour)
 
 
-@palettes
-@pytest.mark.parametrize("eyes", EYES)
-def test_no_two_lines_look_alike_to_colour_blind_eyes(palette, eyes):
-    """Any two series differ by 20 in CIE 1976, whichever cones are missing."""
-    for one, other in itertools.combinations((palette.model, *palette.series), 2):
-        seen = [lab(EYES[eyes] @ linear(each)) for each in (one, other)]
-        assert np.linalg.norm(seen[0] - seen[1]) >= 20, (one, other)
+def test_no_two_lines_look_alike_to_colour_blind_eyes():
+    """Any two series of a theme differ by 20 in CIE 1976, whichever cones are missing."""
+    failures = [
+        (palette.name, eyes, one, other)
+        for palette in PALETTES
+        for eyes, seen in EYES.items()
+        for one, other in itertools.combinations((palette.model, *palette.series), 2)
+        if np.linalg.norm(lab(seen @ linear(one)) - lab(seen @ linear(other))) < 20
+    ]
+    assert failures == []
 
 
 def line(figure, label):
@@ -143,8 +145,8 @@ def test_the_precision_recall_lines_enclose_their_pr_auc(found):
         )
 
 
-def test_the_dot_is_where_val_put_it(found):
-    """Precision and recall at the threshold from val, counted by hand, are a point of the line."""
+def test_the_dot_is_at_the_threshold_from_val(found):
+    """Precision and recall there, counted in plain steps."""
     answer, row = found.answers["with age"][MODEL].test, found.rows["with age"][MODEL]
     right, everything = hit_rates(found)
     called = [bool(score >= row.f1_threshold) for score in answer.viral]
@@ -165,8 +167,8 @@ def test_pictures_are_small_and_drawn_for_both_themes(pictures):
             assert len(png) < 100_000
 
 
-def test_the_same_findings_are_the_same_pictures(found, pictures):
-    """Nothing of the moment is in a PNG: drawn again, it has the same bytes."""
+def test_the_same_findings_give_the_same_pictures(found, pictures):
+    """A PNG has no date in it: drawn again, it has the same bytes."""
     assert draw_one(PLOTS["roc"], found) == pictures["roc"]
 
 
@@ -176,41 +178,44 @@ def against(found, figure, low, high):
     return replace(found, gains={name: {**each, figure: interval} for name, each in found.gains.items()})
 
 
-@pytest.mark.parametrize(
-    ("picture", "figure", "low", "high", "verdict"),
-    [
-        ("roc", "auroc", 0.01, 0.03, GOOD),
-        ("roc", "auroc", -0.01, 0.03, FAIR),
-        ("roc", "auroc", -0.03, -0.01, POOR),
-        ("precision-recall", "pr_auc", 0.01, 0.03, GOOD),
-        ("precision-recall", "pr_auc", -0.03, -0.01, POOR),
-        ("velocity", "mae", -0.3, -0.1, GOOD),
-        ("velocity", "mae", -0.1, 0.3, FAIR),
-        ("velocity", "mae", 0.1, 0.3, POOR),
-    ],
-)
-def test_good_is_better_than_the_best_baseline_by_more_than_chance(
-    found, picture, figure, low, high, verdict
-):
+AGAINST = [
+    ("roc", "auroc", 0.01, 0.03, GOOD),
+    ("roc", "auroc", -0.01, 0.03, FAIR),
+    ("roc", "auroc", -0.03, -0.01, POOR),
+    ("precision-recall", "pr_auc", 0.01, 0.03, GOOD),
+    ("precision-recall", "pr_auc", -0.03, -0.01, POOR),
+    ("velocity", "mae", -0.3, -0.1, GOOD),
+    ("velocity", "mae", -0.1, 0.3, FAIR),
+    ("velocity", "mae", 0.1, 0.3, POOR),
+]
+
+
+def test_good_is_significantly_better_than_the_best_baseline(found):
     """The verdict follows from the interval's side of zero; for an error, lower is better."""
-    assert captions(against(found, figure, low, high))[picture].verdict == verdict
+    verdicts = [
+        (picture, figure, low, high, captions(against(found, figure, low, high))[picture].verdict)
+        for picture, figure, low, high, _ in AGAINST
+    ]
+    assert verdicts == AGAINST
 
 
-def test_the_baseline_that_is_named_is_the_best(found):
-    """The comparison is with the strongest of the four, by the picture's own figure."""
+def test_the_comparison_is_with_the_best_baseline(found):
+    """By the figure of each picture."""
     rows = found.rows["with age"]
     for picture, figure, best in (("roc", "auroc", max), ("velocity", "mae", min)):
         name = best(LABELS, key=lambda name, figure=figure: getattr(rows[name], figure))
         assert LABELS[name] in captions(found)[picture].sentence
 
 
-@pytest.mark.parametrize(("error", "verdict"), [(0.01, GOOD), (0.05, FAIR), (0.2, POOR)])
-def test_a_score_is_good_when_it_keeps_its_promise(found, error, verdict):
-    """The calibration error decides, and the sentence tells it in points of 100."""
-    told = {**found.rows["with age"], MODEL: replace(found.rows["with age"][MODEL], ece=error)}
-    caption = captions(replace(found, rows={**found.rows, "with age": told}))["reliability"]
-    assert caption.verdict == verdict
-    assert f"off by {100 * error:.1f} points" in caption.sentence
+def test_the_calibration_error_decides_whether_scores_can_be_trusted(found):
+    """The sentence has it in points of 100."""
+    failures = []
+    for error, verdict in ((0.01, GOOD), (0.05, FAIR), (0.2, POOR)):
+        known = {**found.rows["with age"], MODEL: replace(found.rows["with age"][MODEL], ece=error)}
+        caption = captions(replace(found, rows={**found.rows, "with age": known}))["reliability"]
+        if caption.verdict != verdict or f"off by {100 * error:.1f} points" not in caption.sentence:
+            failures.append((error, caption))
+    assert failures == []
 
 
 def uneven(found, factor, boosting):
@@ -227,59 +232,53 @@ def uneven(found, factor, boosting):
     )
 
 
-@pytest.mark.parametrize(
-    ("factor", "boosting", "verdict"), [(1.1, 1.0, GOOD), (1.6, 1.0, FAIR), (1.1, 0.8, POOR)]
-)
-def test_an_error_is_good_when_it_is_even(found, factor, boosting, verdict):
-    """Fair where some videos are served worse than others, poor where boosting beats it beyond chance."""
-    caption = captions(uneven(found, factor, boosting))["error-by-age"]
-    assert caption.verdict == verdict
-    assert "worst (old)" in caption.sentence
-
-
-def gaining(found, **intervals):
-    """The findings if these inputs had these intervals of AUROC."""
-    return [
-        replace(each, gain={**each.gain, "auroc": Interval(sum(found_) / 2, *found_)})
-        for each in found.modalities
-        if (found_ := intervals.get(each.modality))
-    ]
+def test_an_even_error_is_good(found):
+    """Fair where the error depends on the age, poor where boosting is significantly better."""
+    failures = []
+    for factor, boosting, verdict in ((1.1, 1.0, GOOD), (1.6, 1.0, FAIR), (1.1, 0.8, POOR)):
+        caption = captions(uneven(found, factor, boosting))["error-by-age"]
+        if caption.verdict != verdict or "worst (old)" not in caption.sentence:
+            failures.append((factor, boosting, caption))
+    assert failures == []
 
 
 def test_every_input_that_adds_is_good(found):
-    """With thumbnails, all inputs above chance are good; one of none is fair; a harmful one is poor."""
-    helps, idle, harms = (0.01, 0.03), (-0.01, 0.01), (-0.03, -0.01)
-    for text, verdict in ((helps, GOOD), (idle, FAIR), (harms, POOR)):
-        gains = gaining(found, text=text, image=helps, scalars=helps, age=helps)
+    """All inputs above chance are good; one without a gain is fair; a harmful one is poor."""
+    for low, high, verdict in ((0.01, 0.03, GOOD), (-0.01, 0.01, FAIR), (-0.03, -0.01, POOR)):
+        limits = {each.modality: (0.01, 0.03) for each in found.modalities} | {"text": (low, high)}
+        gains = [
+            replace(each, gain={**each.gain, "auroc": Interval(sum(ends) / 2, *ends)})
+            for each in found.modalities
+            if (ends := limits[each.modality])
+        ]
         caption = captions(replace(found, modalities=gains, why_no_images=""))["modalities"]
         assert caption.verdict == verdict
     assert "harmful: the words" in caption.sentence
 
 
 def test_an_input_that_the_data_lacks_is_not_judged(found):
-    """Without images the thumbnail is neither good nor bad, and the sentence says why."""
+    """Without images the sentence has the reason instead of a gain."""
     caption = captions(found)["modalities"]
     assert "no images in this data" in caption.sentence
     assert "the thumbnail +" not in caption.sentence
 
 
-@pytest.mark.parametrize(("top", "verdict"), [(1.0, GOOD), (2.0, FAIR), (20.0, POOR)])
-def test_a_score_that_rests_on_one_fact_is_poor(found, top, verdict):
-    """Good while no fact has more than half of all movement, poor where it has three quarters."""
-    moved = [Importance("age", top, 0.1), Importance("views", 1.0, 0.1)]
-    assert captions(replace(found, facts=moved))["facts"].verdict == verdict
-
-
-def test_a_score_that_nothing_moves_is_poor(found):
-    """A constant model gets a sentence and a picture, no crash."""
-    still = replace(found, facts=[], features=[])
+def test_a_score_that_depends_on_one_fact_is_poor(found):
+    """Good up to half of all movement, poor from three quarters, and where nothing moves it."""
+    failures = []
+    for top, verdict in ((1.0, GOOD), (2.0, FAIR), (20.0, POOR)):
+        moved = [Importance("age", top, 0.1), Importance("views", 1.0, 0.1)]
+        caption = captions(replace(found, facts=moved))["facts"]
+        failures += [(top, caption)] * (caption.verdict != verdict)
+    assert failures == []
+    still = replace(found, facts=[])
     assert captions(still)["facts"].verdict == POOR
     with drawing(LIGHT):
         PLOTS["facts"](still, LIGHT)
 
 
-def test_every_picture_has_one_sentence_and_a_text_for_who_cannot_see(found, page):
-    """One sentence, one verdict in words, one alternative text with figures, for each picture."""
+def test_every_picture_has_a_sentence_and_an_alternative_text(found, page):
+    """The sentence is on the page, and the alternative text has the figures."""
     words = captions(found)
     assert words.keys() == PLOTS.keys()
     for caption in words.values():
@@ -292,8 +291,8 @@ def test_every_picture_has_one_sentence_and_a_text_for_who_cannot_see(found, pag
         assert caption.sentence in text
 
 
-def test_the_page_asks_nobody_for_anything(page):
-    """Every picture is inside it, it runs no script, and its policy forbids whatever else."""
+def test_the_page_is_self_contained(page):
+    """Every picture is inside it, it runs no script, and its policy forbids everything else."""
     assert {tag for tag, _ in page.elements}.isdisjoint({"script", "link", "iframe", "object", "base"})
     for _, attributes in page.elements:
         for name in ("src", "srcset", "href"):
@@ -302,23 +301,19 @@ def test_the_page_asks_nobody_for_anything(page):
     assert policy.startswith("default-src 'none'")
 
 
-def test_the_page_is_for_phones_and_for_the_dark(page):
-    """It takes the screen's width, says its language, and has a dark source for each picture."""
+def test_the_page_suits_phones_and_dark_themes(page):
+    """It takes the screen's width, has a language, a dark source for each picture, and links that resolve."""
     metas = {each.get("name"): each.get("content") for each in page.all("meta")}
     assert metas["viewport"] == "width=device-width, initial-scale=1"
     assert page.all("html") == [{"lang": "en"}]
     assert [each["media"] for each in page.all("source")] == ["(prefers-color-scheme: dark)"] * len(PLOTS)
     assert len(page.all("h1")) == 1
-
-
-def test_every_link_leads_somewhere(page):
-    """The summary's links are the sections' names."""
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert [each["href"] for each in page.all("a")] == [f"#{name}" for name in names] != []
 
 
-def test_a_name_is_no_markup(found, pictures):
-    """A file that is called like a tag, and a note with one, are shown as they are."""
+def test_names_are_escaped(found, pictures):
+    """A file that is named like a tag, and a note with one, are shown as they are."""
     nasty = "<script>alert('$rows')</script>"
     checkpoint = reported.checkpoint().with_card(provenance={"notes": [nasty]})
     page = parsed(render(found, captions(found), pictures, checkpoint, replace(dataset(), name=nasty)))
@@ -343,7 +338,7 @@ def test_the_command_writes_the_page_the_pictures_and_the_numbers(tmp_path, caps
 
 
 def test_thumbnails_of_a_folder_are_scored(tmp_path):
-    """A picture that bears a video's name changes what is said of it, and of no other video."""
+    """A picture that is named after a video changes the score of that video and of no other."""
     checkpoint, table = write_tiny(tmp_path / "tiny.pt"), write_csv(tmp_path / "a.csv", rows())
     seen, named = dataset().test, dataset().test.video_ids[0]
     (tmp_path / "pictures").mkdir()
@@ -359,13 +354,13 @@ def test_thumbnails_of_a_folder_are_scored(tmp_path):
 
 
 def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
-    """Nothing but the name and the reason, and a failing status."""
+    """The name and the reason, and a failing status."""
     table = write_csv(tmp_path / "a.csv", rows())
     assert main([str(tmp_path / "none.pt"), str(table), "--out", str(tmp_path / "out")]) == 1
     assert "none.pt: no such file" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_anything_is_computed(tmp_path, capsys):
+def test_a_folder_that_cannot_be_made_is_reported_first(tmp_path, capsys):
     """An --out below a file is one line, and no data is read for it."""
     (tmp_path / "file").touch()
     assert main([str(tmp_path / "none.pt"), "none.csv", "--out", str(tmp_path / "file" / "out")]) == 1
