@@ -22,9 +22,11 @@ def short_repr(value: Any) -> str:
 
 
 def to_plain(value: Any) -> Any:
-    """`value` with NumPy's scalars as Python's, so that any JSON writer takes it; tensors stay."""
+    """`value` with NumPy's scalars and arrays as Python's, so that any JSON writer takes it; tensors stay."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

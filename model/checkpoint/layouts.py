@@ -8,15 +8,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from model.checkpoint.inert import Inert
 from model.config import FusionConfig
 from model.values import problem, short_repr
 
-STATE_KEYS = ("model_state_dict", "state_dict")
-WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # prefixes of DataParallel and torch.compile
+STATE_KEYS = ("model_state_dict", "state_dict", "model", "network", "net", "ema", "ema_state_dict")
+# Prefixes of DataParallel, torch.compile and a Lightning module's attribute.
+WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.|model\.|network\.|net\.)+")
+AVERAGED = "n_averaged"  # the counter of torch's AveragedModel
 RESNET = "vision_encoder.resnet."
 FEATURES = "vision_encoder.feature_extractor."
 BERT = "text_encoder.bert."
@@ -45,8 +49,9 @@ class LayoutError(Exception):
 def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights under this version's names, float32, and the other keys of the file.
 
-    Accepts `{"model_state_dict": ...}`, `{"state_dict": ...}` and a bare state dict, each with or without a
-    wrapper's prefix, with ResNet under `resnet.*`, under `feature_extractor.*`, or under both.
+    Accepts a state dict, a pickled module, and a dict with either under one of `STATE_KEYS`, the first that
+    it has; each with or without a wrapper's prefix, with ResNet under `resnet.*`, under
+    `feature_extractor.*`, or under both. An unusual key is `weights_from` among the other keys.
     Raises `LayoutError`.
     """
     if not isinstance(contents, dict):
@@ -54,6 +59,20 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
     key = next((key for key in STATE_KEYS if isinstance(contents.get(key), dict)), None)
     weights = contents[key] if key else contents
     metadata = {name: value for name, value in contents.items() if name != key} if key else {}
+    if key and isinstance(weights.get("state_dict"), dict):  # a pickled module
+        weights = weights["state_dict"]
+    if key and key not in STATE_KEYS[:2]:
+        metadata["weights_from"] = key
+    weights = {
+        name: torch.from_numpy(value)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
+        else value
+        for name, value in weights.items()
+        if name != AVERAGED
+    }
+    for name, value in weights.items():
+        if isinstance(value, Inert) and value.origin.startswith("torch."):  # a sparse or quantised tensor
+            raise LayoutError(f"{name} is a {value.origin}, expected dense real numbers")
     found = sorted(str(name) for name, value in weights.items() if not isinstance(value, Tensor))
     if found or not weights:
         raise LayoutError(

@@ -1,16 +1,18 @@
 """Reads, checks and writes `model_full.pt`.
 
-A file is always read with `weights_only=True`, without a fallback that runs code. The owner's older layouts
-are translated in `model.checkpoint.layouts` before they are checked.
+No code of a file ever runs: `model.checkpoint.inert` reads it. The owner's older layouts are translated in
+`model.checkpoint.layouts` before they are checked.
 """
 
 import json
-import pickle
+import pickletools
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -20,19 +22,21 @@ from torch import Tensor
 from model.card import ModelCard
 from model.checkpoint.file import SIDECAR_SUFFIX, check_file
 from model.checkpoint.file import CheckpointError as CheckpointError  # part of this module's interface
+from model.checkpoint.fitted import statistics
+from model.checkpoint.inert import Inert, Unpickler, find_records, plain
 from model.checkpoint.layouts import LayoutError, infer_config, normalise_state_dict
 from model.config import FusionConfig
 from model.network import MultimodalViralityPredictor
 from model.values import problem, short_repr
 
-# Needed to read NumPy's scalars (a metric saved as numpy.float64); none of them runs code.
-_SCALAR: Any = np.float64(0).__reduce__()[0]
-NUMPY_SCALARS: list[Any] = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    _SCALAR,
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-]
+# They only build a tensor over a storage that torch has read.
+REBUILD = {
+    ("torch._utils", name): getattr(torch._utils, name)
+    for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
+}
+# A large network takes 30,000; each may make an object of 100 bytes.
+MAX_INSTRUCTIONS = 1_000_000
+LEGACY_PICKLES = 4  # magic number, version, machine and contents, in a row
 FORMAT = 1
 CARD_KEYS = (
     *("config", "scalar_features", "feature_stats", "velocity", "calibration", "text"),
@@ -40,6 +44,10 @@ CARD_KEYS = (
     *("patterns", "interval_coverage", "meaningful_difference"),
 )
 SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
+RESAVE = (
+    'Save it again without: torch.save({"model_state_dict": model.state_dict(), "scalar_features": [...], '
+    '"feature_stats": {name: {"mean": mean, "scale": scale}, ...}}, "model_full.pt")'
+)
 
 
 @dataclass(frozen=True)
@@ -95,11 +103,23 @@ def read_checkpoint(path: Path, expected_sha256: str | None = None) -> Checkpoin
             "wrote it."
         )
     own = {key: metadata[key] for key in CARD_KEYS if not _is_absent(metadata.get(key))}
-    values = {**_read_sidecar(path), **own, "config": config, "name": path.name, "sha256": digest}
+    if "weights_from" in metadata and isinstance(own.get("provenance", {}), Mapping):
+        own["provenance"] = {**own.get("provenance", {}), "weights_from": metadata["weights_from"]}
+    for where, record in find_records({key: value for key, value in own.items() if key != "config"}):
+        raise CheckpointError(
+            f"{path}: {where} is a {record.origin}, which only code could rebuild, and a file's code is "
+            f"never run. {RESAVE}"
+        )
+    sidecar = _read_sidecar(path)
+    objects = dict(find_records(metadata))
+    names = own.get("scalar_features", sidecar.get("scalar_features"))
+    names = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+    fitted = statistics(objects.values(), names)
+    values = {**sidecar, **fitted, **own, "config": config, "name": path.name, "sha256": digest}
     try:
         card = ModelCard.model_validate(values)
     except ValidationError as exc:
-        raise _unusable(path, own, exc) from exc
+        raise _unusable(path, own, exc, objects) from exc
     return Checkpoint(card, state_dict)
 
 
@@ -108,16 +128,20 @@ def _is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, Mapping | list | tuple | str) and not value)
 
 
-def _unusable(path: Path, own: Mapping[str, Any], error: ValidationError) -> CheckpointError:
+def _unusable(
+    path: Path, own: Mapping[str, Any], error: ValidationError, objects: Mapping[str, Inert]
+) -> CheckpointError:
     key, sentence = problem(error)
     if key:
         return CheckpointError(
             f"{path if key in own else sidecar_path(path)}: {sentence}. Correct it, or train it again."
         )
+    unread = "; ".join(f"{where} is a {record.origin}" for where, record in list(objects.items())[:3])
+    also = f" Objects in the file are not read ({unread}): save their numbers." if unread else ""
     return CheckpointError(
         f"{path}: {sentence}, without which inputs cannot be scaled as in training. Make "
         f"{sidecar_path(path)} from its training data with `./miles fit-stats TRAINING.csv "
-        f"--checkpoint {path}`, or train again with `./miles train`."
+        f"--checkpoint {path}`, or train again with `./miles train`.{also}"
     )
 
 
@@ -194,19 +218,59 @@ def _some(names: list[str]) -> str:
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
+class _TensorUnpickler(Unpickler):
+    """Builds tensors, too."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return REBUILD.get((module, name)) or super().find_class(module, name)
+
+
+def _load(file: Any, **_: Any) -> Any:
+    return _TensorUnpickler(file).load()
+
+
+# What `torch.load` takes in place of the module pickle; its older format calls `load`.
+PICKLE = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load, __name__=__name__)
+
+
 def unpickle(path: Path) -> Any:
-    """The tensors and plain values that `torch.save` wrote to `path`. Raises `CheckpointError`."""
+    """The tensors, plain values and inert records that `torch.save` wrote. Raises `CheckpointError`."""
     try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        is_zip = zipfile.is_zipfile(path)
+        _check_size(path, is_zip=is_zip)
+        with warnings.catch_warnings(action="ignore"):  # that a pickled module's source has changed
+            # weights_only would choose torch's own unpickler, which refuses what ours reads as a record.
+            contents = torch.load(path, "cpu", PICKLE, weights_only=False, mmap=is_zip)
+        return plain(contents)
+    except CheckpointError:
+        raise
+    except RecursionError as exc:
+        raise CheckpointError(f"{path}: {exc}, expected plain values") from exc
     except Exception as exc:
         # A damaged file can raise RuntimeError, EOFError, KeyError, TypeError, MemoryError and more.
-        if isinstance(exc, pickle.UnpicklingError) and "global" in str(exc).lower():
-            raise CheckpointError(
-                f"{path}: holds objects whose loading would run code, which is never allowed. Save only "
-                "tensors and plain values, then try again."
-            ) from exc
         raise CheckpointError(
             f"{path}: is truncated or not a torch.save file ({path.stat().st_size} bytes, "
             f"{type(exc).__name__}). Copy it again."
         ) from exc
+
+
+def _check_size(path: Path, *, is_zip: bool) -> None:
+    """Raises `CheckpointError` for a pickle that would fill the memory; the weights are not part of it."""
+    with path.open("rb") as file:
+        if not is_zip:
+            for _ in range(LEGACY_PICKLES):
+                _count_instructions(path, file)
+            return
+        with zipfile.ZipFile(file) as archive:
+            entry = next(each for each in archive.infolist() if each.filename.endswith("data.pkl"))
+            with archive.open(entry) as pickled:
+                _count_instructions(path, pickled)
+
+
+def _count_instructions(path: Path, pickled: IO[bytes]) -> None:
+    for number, _ in enumerate(pickletools.genops(pickled)):
+        if number == MAX_INSTRUCTIONS:
+            raise CheckpointError(
+                f"{path}: describes more than {MAX_INSTRUCTIONS:,} values besides its tensors, at most that "
+                "many are read. Save long lists of numbers as tensors."
+            )

@@ -1,18 +1,16 @@
 """Reads the scalar columns of a `torch.save` file, without torch and without running any of its code.
 
-A pickle names the functions that rebuild its objects. None of them is looked up here: each is replaced by
-`_Inert`, so that reading a file only builds dicts, lists, strings and numbers.
+Tensors are read as `Inert` records, whose arguments have their shapes.
 """
 
-import pickle
 import zipfile
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from features.registry import MILES_V0
 from model.checkpoint.file import CheckpointError
+from model.checkpoint.inert import Inert, Unpickler
 from training.data.cells import listed
 
 MAX_PICKLE_BYTES = 64 * 2**20  # the names and shapes of a large network are 100 kB
@@ -30,26 +28,7 @@ class SavedColumns:
     are_listed: bool
 
 
-class _Inert:
-    """Stands for any object of a file, and does nothing."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-    def __setitem__(self, _: Any, __: Any) -> None:
-        pass
-
-    def append(self, _: Any) -> None:
-        pass
-
-
-class _InertUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Inert
-
+class _Names(Unpickler):
     def persistent_load(self, _: Any) -> Any:
         return None  # a tensor's numbers, which are not needed
 
@@ -98,9 +77,9 @@ def _keys(contents: dict[Any, Any]) -> list[str]:
 
 def _shape(value: Any) -> tuple[int, int] | None:
     """The shape of a rebuilt matrix, None for anything else; a parameter wraps its tensor."""
-    while isinstance(value, _Inert) and value.__dict__.get("arguments"):
+    while isinstance(value, Inert) and value.arguments:
         arguments = value.arguments
-        if isinstance(arguments[0], _Inert):
+        if isinstance(arguments[0], Inert):
             value = arguments[0]
             continue
         shape = arguments[SHAPE] if len(arguments) > SHAPE else None
@@ -128,12 +107,12 @@ def _of_zip(file: BinaryIO) -> Any:
         if entry.file_size > MAX_PICKLE_BYTES:
             raise ValueError(entry.file_size)
         with archive.open(entry) as pickled:
-            return _InertUnpickler(pickled).load()
+            return _Names(pickled).load()
 
 
 def _of_legacy(file: BinaryIO) -> Any:
     """torch's format before zip files: four pickles in a row."""
     file.seek(0)
     for _ in range(LEGACY_PREAMBLE):
-        _InertUnpickler(file).load()
-    return _InertUnpickler(file).load()
+        _Names(file).load()
+    return _Names(file).load()

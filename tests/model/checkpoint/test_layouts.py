@@ -1,14 +1,23 @@
 """Every layout that the owner's files come in loads to the identical network."""
 
 import json
+from argparse import Namespace
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch import nn
 
 from model.checkpoint.store import CheckpointError, read_checkpoint, sidecar_path, write_checkpoint
 from model.config import FusionConfig, TextConfig
 from model.network import MultimodalViralityPredictor
+from model.velocity import MinMaxVelocity
 from tests.model.small import NAMES, STATS, VELOCITY, answers, contents, small_checkpoint, small_state
 
 FEATURES = "vision_encoder.feature_extractor."
@@ -46,6 +55,28 @@ def ids_buffer():
     return {"text_encoder.bert.embeddings.position_ids": torch.arange(64)[None]}
 
 
+def pickled_module():
+    return small_checkpoint(with_vision=True).build_model()
+
+
+class Optimizer:
+    """An object of a trainer's own class."""
+
+    def __init__(self):
+        self.state = {"step": 3}
+
+
+class Hyperparameters(dict):
+    """A class derived from dict, like Lightning's."""
+
+
+@dataclass
+class Recipe:
+    """A dataclass of a trainer's own."""
+
+    epochs: int
+
+
 LAYOUTS = {
     "ours": lambda: contents(with_vision=True),
     "the owner's four keys": lambda: owners(state()),
@@ -69,6 +100,33 @@ LAYOUTS = {
     "double precision": lambda: owners(
         {name: value.double() if value.is_floating_point() else value for name, value in state().items()}
     ),
+    "NumPy's arrays as weights": lambda: owners({name: value.numpy() for name, value in state().items()}),
+    "parameters": lambda: owners(
+        {name: nn.Parameter(value) if value.is_floating_point() else value for name, value in state().items()}
+    ),
+    "a whole pickled module": pickled_module,
+    "a module under model": lambda: owners({}, model_state_dict=None, model=pickled_module()),
+    "model": lambda: {"model": state(), "optimizer": Optimizer(), "epoch": 3},
+    "ema": lambda: {"ema": {f"module.{name}": value for name, value in state().items()}},
+    "torch's AveragedModel": lambda: {"state_dict": state() | {"n_averaged": torch.tensor(3)}},
+    "Lightning": lambda: {
+        "state_dict": {f"model.{name}": value for name, value in state().items()},
+        "hyper_parameters": Hyperparameters(lr=1e-3),
+        "callbacks": {Optimizer: {"best": 0.5}},
+    },
+    "plain objects in config and provenance": lambda: owners(
+        state(),
+        config=Namespace(seed=42, data=Path("/data/videos.csv")),
+        provenance={
+            "options": Namespace(lr=1e-3, out=Path("model_full.pt")),
+            "started": datetime(2025, 6, 2, 12, 30, tzinfo=UTC),
+            "took": timedelta(hours=2),
+            "losses": defaultdict(list, train=[1.0]),
+            "classes": {"viral"},
+            "recipe": Recipe(epochs=3),
+        },
+    ),
+    "a scaler that is not needed": lambda: owners(state(), scaler=StandardScaler().fit([[1.0], [2.0]])),
 }
 
 
@@ -100,6 +158,56 @@ def test_every_layout_is_the_identical_network(load, expected):
         if checkpoint.card.config != config or not torch.equal(answers(checkpoint), expected):
             failures.append(layout)
     assert failures == []
+
+
+def test_plain_objects_are_read_as_plain_values(load):
+    """Paths, dates, namespaces and dataclasses in the provenance are text, ISO 8601 and dicts."""
+    assert load(LAYOUTS["plain objects in config and provenance"]()).card.provenance == {
+        "options": {"lr": 1e-3, "out": "model_full.pt"},
+        "started": "2025-06-02T12:30:00",
+        "took": 7200.0,
+        "losses": {"train": [1.0]},
+        "classes": ["viral"],
+        "recipe": {"epochs": 3},
+    }
+
+
+def test_the_card_names_an_unusual_key_of_the_weights(load):
+    """A file with `model` or `ema` weights says which it was read from."""
+    assert load(LAYOUTS["ema"]()).card.provenance == {"weights_from": "ema"}
+    assert load(LAYOUTS["state_dict"]()).card.provenance == {}
+
+
+def test_scalers_saved_beside_the_weights_are_the_statistics(tmp_path):
+    """A fitted StandardScaler and MinMaxScaler in a file replace a sidecar, without running their code."""
+    rows, velocities = np.random.default_rng(3).normal(5, 2, (40, 3)), np.array([[2.0], [900.0]])
+    scaler, bounds = StandardScaler().fit(rows), MinMaxScaler().fit(velocities)
+    whole = owners(state(), preprocessing={"scaler": scaler, "velocity": bounds})
+    path = tmp_path / "m.pt"
+    torch.save(whole, path)
+    card = read_checkpoint(path).card
+    assert [card.feature_stats[name]["mean"] for name in NAMES] == scaler.mean_.tolist()
+    assert [card.feature_stats[name]["scale"] for name in NAMES] == scaler.scale_.tolist()
+    assert card.velocity == MinMaxVelocity(2.0, 900.0)
+
+
+def test_an_object_that_is_not_read_is_named_with_the_next_step(tmp_path):
+    """Without statistics, the error names objects that may have them, by key and class."""
+    path = tmp_path / "m.pt"
+    torch.save(owners(state(), scaler=make_pipeline(StandardScaler())), path)
+    with pytest.raises(
+        CheckpointError, match=r"\(scaler is a sklearn.pipeline.Pipeline\): save their numbers"
+    ):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_file_that_describes_endless_values_is_refused(is_zip, tmp_path):
+    """A small file of a million lists is refused before it fills the memory."""
+    path = tmp_path / "m.pt"
+    torch.save({"a": [[] for _ in range(600_000)]}, path, _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(CheckpointError, match="describes more than 1,000,000 values besides its tensors"):
+        read_checkpoint(path)
 
 
 def test_the_legacy_file_format_loads(tmp_path, expected):
@@ -157,8 +265,8 @@ STRANGERS = {
         ],
     ),
     "a trainer's own nesting": (
-        lambda: {"epoch": 3, "net": {"a": torch.ones(1), "b": torch.ones(1)}},
-        ["found ['epoch', 'net']", "2 entries: epoch (int), net (dict of 2: a, b)"],
+        lambda: {"epoch": 3, "trainer": {"a": torch.ones(1), "b": torch.ones(1)}},
+        ["found ['epoch', 'trainer']", "2 entries: epoch (int), trainer (dict of 2: a, b)"],
     ),
     "names without end": (
         lambda: {f"{number}{'x' * 500}.w": torch.ones(1) for number in range(99)},
