@@ -1,4 +1,4 @@
-"""The pool of decoding processes: the same pixels as in one's own process, and what a dead worker costs."""
+"""The decoder pool gives the same pixels as this process, and survives workers that hang, die or lie."""
 
 import asyncio
 import os
@@ -78,11 +78,17 @@ async def test_the_spec_sets_the_size() -> None:
 
 
 async def stopped(decoders: DecodePool) -> int:
-    """The one worker, ready and then held in the middle of whatever comes next."""
-    await decoders.decode(GOOD)
+    """The only worker, suspended once it is ready, so that it holds the next picture."""
+    await decoders.ready()
     (worker,) = decoders.process_ids
     os.kill(worker, signal.SIGSTOP)
     return worker
+
+
+async def sent() -> None:
+    """Let the pool take what it was given: it needs turns of the event loop, not time."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_a_worker_that_dies_costs_the_picture_in_its_hands() -> None:
@@ -90,7 +96,7 @@ async def test_a_worker_that_dies_costs_the_picture_in_its_hands() -> None:
     async with pool() as decoders:
         worker = await stopped(decoders)
         first, second = (asyncio.create_task(decoders.decode(GOOD)) for _ in range(2))
-        await asyncio.sleep(0.1)  # the worker holds the first
+        await sent()  # the worker holds the first
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(NotAnImageError, match=r"crashed the decoder \(exit status -9\)"):
             await first
@@ -100,14 +106,16 @@ async def test_a_worker_that_dies_costs_the_picture_in_its_hands() -> None:
 
 
 async def test_a_worker_that_hangs_is_killed_at_the_deadline() -> None:
-    """The picture in its hands is refused; the next is decoded by another process."""
-    async with pool(deadline_s=1.5) as decoders:
+    """The picture in its hands is refused, and another process takes its place."""
+    async with pool(deadline_s=0.5) as decoders:
         worker = await stopped(decoders)
-        with pytest.raises(NotAnImageError, match=r"not decoded within 1\.5 s"):
+        with pytest.raises(NotAnImageError, match=r"not decoded within 0\.5 s"):
             await decoders.decode(GOOD)
-        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
-        assert worker not in decoders.process_ids
         assert not alive(worker)
+        async with asyncio.timeout(LONG_S):
+            while not decoders.process_ids:  # noqa: ASYNC110  its start is not announced
+                await asyncio.sleep(0.01)
+        assert worker not in decoders.process_ids
 
 
 async def test_other_workers_go_on_while_one_hangs() -> None:
@@ -148,29 +156,29 @@ async def test_a_worker_that_ended_while_idle_costs_no_picture() -> None:
         await decoders.decode(GOOD)
         (worker,) = decoders.process_ids
         os.kill(worker, signal.SIGKILL)
-        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222  at once: SIGKILL waits for nobody
+        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222  returns at once after SIGKILL
         assert np.array_equal(await decoders.decode(GOOD), PIXELS)
         assert decoders.process_ids != [worker]
 
 
-async def test_a_client_that_leaves_disturbs_nobody() -> None:
+async def test_a_client_that_disconnects_affects_no_other() -> None:
     """Its picture is finished and forgotten; the worker goes on with the next."""
     async with pool() as decoders:
         worker = await stopped(decoders)
         gone = asyncio.create_task(decoders.decode(GOOD))
-        await asyncio.sleep(0.1)
+        await sent()
         gone.cancel()
         os.kill(worker, signal.SIGCONT)
         assert np.array_equal(await decoders.decode(GOOD), PIXELS)
         assert (decoders.process_ids, decoders.lost) == ([worker], 0)
 
 
-async def test_a_picture_that_nobody_waits_for_is_not_decoded() -> None:
+async def test_an_abandoned_picture_is_not_decoded() -> None:
     """One whose client left before its turn costs no work: it would have ended the worker."""
     async with pool(cpu_s=0) as decoders:
         worker = await stopped(decoders)
         held, left = (asyncio.create_task(decoders.decode(file)) for file in (GOOD, slow_jpeg()))
-        await asyncio.sleep(0.1)
+        await sent()
         left.cancel()
         os.kill(worker, signal.SIGCONT)
         await held
@@ -189,12 +197,12 @@ async def test_a_worker_leaves_signals_to_the_service(number: signal.Signals) ->
         assert decoders.process_ids == [worker]
 
 
-async def test_closing_leaves_no_process_and_nobody_waiting() -> None:
+async def test_closing_leaves_no_process_and_no_waiter() -> None:
     """Workers are gone, a held picture and a queued one are answered, later ones refused."""
     async with pool() as decoders:
         worker = await stopped(decoders)
         tasks = [asyncio.create_task(decoders.decode(GOOD)) for _ in range(3)]
-        await asyncio.sleep(0.1)
+        await sent()
     assert not alive(worker)
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(answer) for answer in answers] == [DecoderUnavailableError] * 3
