@@ -13,10 +13,11 @@ import pytest
 
 from deploy.demo.database import Database
 from tests.support.postgres import postgres
-from tests.support.tiny import write_tiny
 
-# Waiting threads of torch sleep, here and in the processes that tests start: those that spin take cores from
-# other processes.
+# Torch computes in one thread, here and in the processes that tests start, unless it is told otherwise: on
+# tiny networks several threads mostly wait for each other. Waiting threads sleep: those that spin take cores
+# from other processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The slowest groups come first, so that no worker is left with one at the end.
@@ -72,7 +73,9 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint, compiled in float32 beside itself; the first worker makes both for all."""
-    from model.compile.__main__ import compile_checkpoint  # imports OpenVINO, which most tests do without
+    # Imported here, because the process that only hands out tests needs neither torch nor OpenVINO.
+    from model.compile.__main__ import compile_checkpoint
+    from tests.support.tiny import write_tiny
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny"
@@ -82,7 +85,7 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             write_tiny(path)
-        compile_checkpoint(path, precision="f32", threads=2)
+        compile_checkpoint(path, precision="f32", threads=1)
     return path
 
 
@@ -91,7 +94,7 @@ def tiny_bundle(tiny_path: Path) -> Path:
     """The directory of its bundle."""
     from model.compile.__main__ import compile_checkpoint
 
-    return compile_checkpoint(tiny_path, precision="f32", threads=2).directory
+    return compile_checkpoint(tiny_path, precision="f32", threads=1).directory
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
 from pydantic import ValidationError
 
 from app import create_app
@@ -58,6 +57,8 @@ def applied(folder: str) -> list[dict[str, Any]]:
 
 def fits_the_monitor_s_schema(manifest: dict[str, Any]) -> bool:
     """Whether the operator's models take it, and know every field: what they do not know they drop."""
+    from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor  # takes seconds
+
     try:
         read_as = ServiceMonitor.model_validate(manifest)
     except ValidationError:

@@ -12,7 +12,7 @@ from tests.support.tiny import write_tiny
 @pytest.fixture(scope="session")
 def exact(tiny_path: Path) -> Bundle:
     """The tiny checkpoint in float32; do not write into it."""
-    return compile_checkpoint(tiny_path, precision="f32", threads=2)
+    return compile_checkpoint(tiny_path, precision="f32", threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +26,4 @@ def text_only(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def automatic(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny checkpoint in the precisions that this machine chooses; do not write into it."""
     path = write_tiny(tmp_path_factory.mktemp("automatic") / "model_full.pt")
-    return compile_checkpoint(path, threads=2)
+    return compile_checkpoint(path, threads=1)

@@ -35,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     state |= {f"text_encoder.{name}": weight for name, weight in encoder.state_dict().items()}
     path = tmp_path_factory.mktemp("minilm") / "model_full.pt"
     write_checkpoint(path, Checkpoint(tiny_checkpoint(with_vision=False).card.changed(config=config), state))
-    return compile_checkpoint(path, threads=2)
+    return compile_checkpoint(path, threads=1)
 
 
 def test_int8_keeps_a_trained_encoders_vectors(bundle: Bundle) -> None:

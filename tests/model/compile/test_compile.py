@@ -142,7 +142,7 @@ def test_bf16_weights_take_two_bytes(exact, tmp_path):
 
 def test_a_tower_that_int8_breaks_falls_back(outliers, tmp_path):
     """Auto refuses int8 with the figures that it misses, and serves a precision that passes."""
-    bundle = compile_checkpoint(outliers, tmp_path / "bundle", threads=2)
+    bundle = compile_checkpoint(outliers, tmp_path / "bundle", threads=1)
     said = bundle.report["towers"]["text"]
     assert bundle.precision["text"] == said["chosen"] != "int8"
     assert not said["candidates"]["int8"]["passed"]
@@ -152,7 +152,7 @@ def test_a_tower_that_int8_breaks_falls_back(outliers, tmp_path):
 
 def test_asking_for_a_precision_that_misses_is_an_error(outliers, tmp_path, capsys):
     """One line with the figures on stderr, exit status 1, and nothing on disk."""
-    status = main([str(outliers), "--precision", "int8", "--threads", "2", "--out", str(tmp_path / "bundle")])
+    status = main([str(outliers), "--precision", "int8", "--threads", "1", "--out", str(tmp_path / "bundle")])
     (line,) = capsys.readouterr().err.splitlines()
     assert status == 1
     assert line.startswith("error: text tower: int8 is refused: viral_score_p99 is")
