@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -11,7 +13,8 @@ import pytest
 from model.checkpoint.file import check_file
 from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import bundle_directory
-from tests.support.service import ROOT, Service, ready_service
+from tests.support.process import wait_until_ready
+from tests.support.service import ROOT, Service, started_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 
 
@@ -37,12 +40,34 @@ def host() -> Iterator[ThumbnailHost]:
         yield running
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A ready service, and every status that `GET /` gave while it started."""
+
+    service: Service
+    statuses: list[str]
+
+
 @pytest.fixture(scope="session")
-def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A ready service on the compiled demo that may fetch thumbnails from this machine."""
+def loaded(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    """A service on the compiled demo that may fetch thumbnails from this machine, watched while it loads."""
     log = tmp_path_factory.mktemp("log") / "service.log"
-    with ready_service(log, checkpoint=bundle, thumbnail_trusted_networks="127.0.0.0/8") as running:
-        yield running
+    statuses: list[str] = []
+    with started_service(log, checkpoint=bundle, thumbnail_trusted_networks="127.0.0.0/8") as service:
+
+        def is_healthy() -> bool:
+            with suppress(httpx.TransportError):
+                statuses.append(httpx.get(service.url).json()["status"])
+            return statuses[-1:] == ["healthy"]
+
+        wait_until_ready(service.process, log, is_healthy)
+        yield Loaded(service, statuses)
+
+
+@pytest.fixture(scope="session")
+def service(loaded: Loaded) -> Service:
+    """That service."""
+    return loaded.service
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def pipeline(
 @pytest.fixture(scope="module")
 def fitted(pipeline: FirstPipeline) -> FirstPipeline:
     """The same after the command that the refusal names, typed as it stands there."""
-    refused = run_to_end(checkpoint=pipeline.folder / "model_full.pt", engine="torch")
+    refused = run_to_end(checkpoint=pipeline.folder / "model_full.pt", engine="torch", threads=1)
     assert refused.returncode == 1
     (line,) = [line for line in refused.stderr.splitlines() if "fit-stats" in line]
     command = shlex.split(line.split("`")[1].replace("TRAINING.csv", str(pipeline.folder / "training.csv")))
@@ -68,10 +68,20 @@ def client(
     log = tmp_path_factory.mktemp("log") / "service.log"
     checkpoint = fitted.folder / "model_full.pt"
     if request.param == "openvino":
-        command = [sys.executable, "-m", "model.compile", str(checkpoint), "--precision", "f32"]
+        command = [
+            sys.executable,
+            "-m",
+            "model.compile",
+            str(checkpoint),
+            "--precision",
+            "f32",
+            "--threads",
+            "1",
+        ]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    settings = {"checkpoint": checkpoint, "engine": request.param, "precision": "f32", "threads": 1}
     with (
-        ready_service(log, checkpoint=checkpoint, engine=request.param, precision="f32") as service,
+        ready_service(log, **settings) as service,
         httpx.Client(base_url=service.url, timeout=60) as open_client,
     ):
         yield open_client

@@ -17,7 +17,12 @@ from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 from tests.support.tiny import tiny_checkpoint, tiny_config
 
 Open = Callable[..., AbstractContextManager[Visit]]
-TRUSTED = {"engine": "torch", "thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 3}
+TRUSTED = {
+    "engine": "torch",
+    "threads": 1,
+    "thumbnail_trusted_networks": "127.0.0.0/8",
+    "thumbnail_timeout_s": 3,
+}
 
 HUB = "https://huggingface.co"  # nobody asks it: Playwright answers for it
 

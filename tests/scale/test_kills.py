@@ -23,7 +23,7 @@ ROWS = 400
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--observed-at", "2018-03-01T00:00:00+00:00", "--exact")
 HERE: dict[str, Any] = {"thumbnail_trusted_networks": "127.0.0.0/8"}
 
-pytestmark = needs_ray
+pytestmark = [needs_ray, pytest.mark.scale]
 
 
 def asked_again(host: ThumbnailHost) -> int:
@@ -31,7 +31,6 @@ def asked_again(host: ThumbnailHost) -> int:
     return sum(count > 1 for count in Counter(host.asked).values())
 
 
-@pytest.mark.scale
 def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
     """One that scores is killed by SIGKILL: the run ends as if nothing had been, and no row is done again but
     those that were under way.
@@ -57,7 +56,6 @@ def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
     assert first == scores(untouched)
 
 
-@pytest.mark.scale
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, model: Path) -> None:
     """The host has seen each picture once, but for those of the rows that were under way."""
     with thumbnail_host() as host:

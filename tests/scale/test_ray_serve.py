@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml
 
 from tests.scale.figures import Figure, scored
 from tests.scale.ray_here import needs_ray, ray_environment
@@ -33,7 +32,7 @@ QUESTIONS: list[dict[str, Any]] = [
     for seed, views in enumerate((10, 1000, 100_000))
 ]
 
-pytestmark = needs_ray
+pytestmark = [needs_ray, pytest.mark.scale]
 
 
 def run(module: str, *arguments: str | Path) -> dict[str, Any]:
@@ -86,24 +85,6 @@ def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
         return [scored(httpx.post(f"{single.url}/predict", json=question)) for question in QUESTIONS]
 
 
-@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
-def test_the_cluster_s_file_is_one_of_ray_serve_s() -> None:
-    """By Ray's own schema, and no key in it is unknown to Ray; it deploys what deploy/ray_serve.py names."""
-    from ray.serve.schema import ServeDeploySchema
-
-    written = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text(encoding="utf-8"))
-    read = ServeDeploySchema.model_validate(written).model_dump(exclude_unset=True)
-    assert (
-        read["applications"][0]["deployments"][0].keys()
-        == written["applications"][0]["deployments"][0].keys()
-    )
-    assert read["http_options"].keys() == written["http_options"].keys()
-    assert read["applications"][0]["import_path"] == "deploy.ray_serve:app"
-    written["applications"][0]["deployments"][0]["max_queued_requests"] = "many"
-    with pytest.raises(ValueError, match="max_queued_requests"):
-        ServeDeploySchema.model_validate(written)
-
-
 def test_a_replica_answers_as_the_single_process(seen: dict[str, Any], alone: list[dict[str, Any]]) -> None:
     """To the last digit, pictures included; and it is ready, as `/health/ready` says through Ray's proxy."""
     assert alone[0]["modalities"]["image"]["state"] == "used"
@@ -147,7 +128,6 @@ def test_only_replicas_listen_beyond_the_loopback_interface(seen: dict[str, Any]
     assert set(seen["without_token"]) == {"UNAUTHENTICATED"}
 
 
-@pytest.mark.scale
 def test_a_hurt_cluster_loses_no_request(
     model: Path, questions: Path, alone: list[dict[str, Any]], figure: Figure
 ) -> None:
@@ -168,7 +148,6 @@ def test_a_hurt_cluster_loses_no_request(
         assert seen[hurt]["answered"]["single"] > 0
 
 
-@pytest.mark.scale
 def test_serve_run_serves_this_machine_alone(
     model: Path, alone: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""deploy/ray/rayservice.yaml against Ray itself: what `ray start` is told, and how long Ray takes to stop."""
+"""The files of deploy/ray against Ray itself: what Ray is told, and how long it takes to stop."""
 
 from typing import Any
 
@@ -36,3 +36,21 @@ def test_a_pod_has_the_time_that_ray_takes_to_drain_it(group: dict[str, Any]) ->
     assert in_flight < RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
     grace = group["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace > RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S + TO_END_PROCESSES_S
+
+
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
+def test_the_cluster_s_file_is_one_of_ray_serve_s() -> None:
+    """By Ray's own schema, and no key in it is unknown to Ray; it deploys what deploy/ray_serve.py names."""
+    from ray.serve.schema import ServeDeploySchema
+
+    written = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text(encoding="utf-8"))
+    read = ServeDeploySchema.model_validate(written).model_dump(exclude_unset=True)
+    assert (
+        read["applications"][0]["deployments"][0].keys()
+        == written["applications"][0]["deployments"][0].keys()
+    )
+    assert read["http_options"].keys() == written["http_options"].keys()
+    assert read["applications"][0]["import_path"] == "deploy.ray_serve:app"
+    written["applications"][0]["deployments"][0]["max_queued_requests"] = "many"
+    with pytest.raises(ValueError, match="max_queued_requests"):
+        ServeDeploySchema.model_validate(written)

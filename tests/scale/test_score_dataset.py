@@ -78,7 +78,7 @@ def test_two_processes_score_what_one_would(tmp_path: Path, model: Path) -> None
     check(output, source, model)
 
 
-@pytest.mark.parametrize("per_host", [1, 3])
+@pytest.mark.parametrize("per_host", [pytest.param(1, marks=pytest.mark.scale), 3])
 def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: Path, per_host: int) -> None:
     """However many rows are under way, and each is scored with its picture."""
     with crowded_host() as (url, most):
@@ -115,6 +115,7 @@ def test_a_killed_run_goes_on_and_every_row_is_scored_once(tmp_path: Path, model
     check(output, source, model)
 
 
+@pytest.mark.scale
 def test_exact_has_each_video_alone_in_its_forward(tmp_path: Path, model: Path) -> None:
     """In both towers and the fusion; without it some share theirs."""
     source = write_csv(tmp_path / "in.csv", 80)

@@ -67,6 +67,6 @@ def test_service_with_a_wrong_golden_answer_ends(tmp_path: Path, golden: dict[st
     path = tmp_path / "wrong.pt"
     changed = golden | {"viral_score": [0.5] * 6}
     write_checkpoint(path, tiny_checkpoint().with_card(golden=changed))
-    ended = run_to_end(checkpoint=path, engine="torch")
+    ended = run_to_end(checkpoint=path, engine="torch", threads=1)
     assert ended.returncode == 1
     assert "differs in viral_score" in ended.stderr.strip().splitlines()[-1]

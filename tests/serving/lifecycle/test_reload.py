@@ -114,6 +114,7 @@ def switchable_service(files: dict[str, Path], home: Path) -> Iterator[Switchabl
         home / "service.log",
         checkpoint=path,
         precision="f32",
+        threads=1,
         api_keys=KEY,
         thumbnail_trusted_networks="127.0.0.0/8",
         thumbnail_timeout_s=60,

@@ -65,6 +65,7 @@ def written(
     settings = {
         "checkpoint": tiny_path,
         "engine": "torch",
+        "threads": 1,
         "thumbnail_trusted_networks": "127.0.0.0/8,::1/128",
     }
     with (
@@ -123,7 +124,7 @@ def test_a_failed_thumbnail_says_why_under_its_request(written: tuple[int, list[
 def test_the_level_is_a_setting(tiny_path: Path, tmp_path: Path) -> None:
     """At `warning` an ordinary request leaves no line."""
     log = tmp_path / "service.log"
-    with ready_service(log, checkpoint=tiny_path, engine="torch", log_level="warning") as service:
+    with ready_service(log, checkpoint=tiny_path, engine="torch", threads=1, log_level="warning") as service:
         assert httpx.post(f"{service.url}/predict", json={"title": "plain"}).status_code == 200
         service.stop()
     assert "request" not in log.read_text()
