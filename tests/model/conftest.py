@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.compile.__main__ import compile_checkpoint
+from model.compile.calibration_set import TITLES
 from model.compiled.bundle import Bundle
 from tests.support.tiny import write_tiny
 
@@ -23,7 +24,15 @@ def text_only(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def automatic(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def few_titles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough titles to quantise with, where the quality of the result does not matter."""
+    path = tmp_path_factory.mktemp("titles") / "few.txt"
+    path.write_text("\n".join(TITLES.read_text(encoding="utf-8").splitlines()[:60]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def automatic(few_titles: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny checkpoint in the precisions that this machine chooses; do not write into it."""
     path = write_tiny(tmp_path_factory.mktemp("automatic") / "model_full.pt")
-    return compile_checkpoint(path, threads=1)
+    return compile_checkpoint(path, titles=few_titles, threads=1)

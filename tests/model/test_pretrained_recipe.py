@@ -17,6 +17,8 @@ from model.network import text_config
 from model.pretrained import pretrained_text_encoder
 from tests.support.tiny import tiny_checkpoint, tiny_config, tiny_state
 
+pytestmark = pytest.mark.hostile
+
 
 def minilm() -> Path:
     """Where the package keeps its weights; importing it would import sentence-transformers."""

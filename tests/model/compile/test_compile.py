@@ -140,9 +140,9 @@ def test_bf16_weights_take_two_bytes(exact, tmp_path):
         assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.02)
 
 
-def test_a_tower_that_int8_breaks_falls_back(outliers, tmp_path):
+def test_a_tower_that_int8_breaks_falls_back(outliers, few_titles, tmp_path):
     """Auto refuses int8 with the figures that it misses, and serves a precision that passes."""
-    bundle = compile_checkpoint(outliers, tmp_path / "bundle", threads=1)
+    bundle = compile_checkpoint(outliers, tmp_path / "bundle", titles=few_titles, threads=1)
     said = bundle.report["towers"]["text"]
     assert bundle.precision["text"] == said["chosen"] != "int8"
     assert not said["candidates"]["int8"]["passed"]
@@ -150,9 +150,10 @@ def test_a_tower_that_int8_breaks_falls_back(outliers, tmp_path):
     assert said["candidates"][said["chosen"]]["passed"]
 
 
-def test_asking_for_a_precision_that_misses_is_an_error(outliers, tmp_path, capsys):
+def test_asking_for_a_precision_that_misses_is_an_error(outliers, few_titles, tmp_path, capsys):
     """One line with the figures on stderr, exit status 1, and nothing on disk."""
-    status = main([str(outliers), "--precision", "int8", "--threads", "1", "--out", str(tmp_path / "bundle")])
+    options = ["--precision", "int8", "--threads", "1", "--titles", str(few_titles)]
+    status = main([str(outliers), *options, "--out", str(tmp_path / "bundle")])
     (line,) = capsys.readouterr().err.splitlines()
     assert status == 1
     assert line.startswith("error: text tower: int8 is refused: viral_score_p99 is")
@@ -160,21 +161,21 @@ def test_asking_for_a_precision_that_misses_is_an_error(outliers, tmp_path, caps
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_blind_head_does_not_excuse_a_broken_tower(tmp_path):
+def test_a_blind_head_does_not_excuse_a_broken_tower(few_titles, tmp_path):
     """With text columns of zero no score changes, and the tower is refused by its vectors alone."""
     checkpoint = with_outliers()
     checkpoint.state_dict["fusion.0.weight"][:, : checkpoint.card.config.text.output_dim] = 0.0
     write_checkpoint(tmp_path / "m.pt", checkpoint)
     with pytest.raises(PrecisionError, match="int8 is refused: vector_") as caught:
-        compile_checkpoint(tmp_path / "m.pt", precision="int8", threads=1)
+        compile_checkpoint(tmp_path / "m.pt", precision="int8", titles=few_titles, threads=1)
     assert "viral_score" not in str(caught.value)
 
 
-def test_a_failed_compile_leaves_the_earlier_bundle(outliers, text_only, tmp_path):
+def test_a_failed_compile_leaves_the_earlier_bundle(outliers, text_only, few_titles, tmp_path):
     """What is served stays, whole, until there is something better."""
     out = shutil.copytree(text_only.directory, tmp_path / "bundle")
     with pytest.raises(PrecisionError):
-        compile_checkpoint(outliers, out, precision="int8", threads=1)
+        compile_checkpoint(outliers, out, precision="int8", titles=few_titles, threads=1)
     assert read_bundle(out).card == text_only.card
     assert list(tmp_path.iterdir()) == [out]
 
