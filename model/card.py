@@ -6,7 +6,7 @@ read as a `ModelCard`. Imports no torch.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -70,6 +70,18 @@ class MeaningfulDifference(BaseModel):
     """A factor: the larger velocity over the smaller."""
 
 
+class TextEncoderInfo(BaseModel):
+    """Where the text encoder's weights come from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["random", "pretrained", "grown"]
+    """Seeded random numbers, a trained encoder, or a trained one grown to another shape."""
+    name: str
+    understands: bool
+    """Whether it was trained on language. A random encoder tells words apart and knows no meaning."""
+
+
 class ModelCard(BaseModel):
     """One model's description. `sha256` is its checkpoint's, in a bundle too."""
 
@@ -101,6 +113,10 @@ class ModelCard(BaseModel):
         default_factory=lambda known: min(MAX_TOKENS, known["config"].text.max_positions),
         validation_alias=AliasChoices("max_tokens", AliasPath("text", "max_tokens")),
     )
+    text_encoder: Annotated[TextEncoderInfo | None, Plain] = Field(
+        None, validation_alias=AliasChoices("text_encoder", AliasPath("text", "encoder"))
+    )
+    """None in a file that does not say."""
     parameters: dict[str, int] = Field(default_factory=dict)
     """Number of learned weights: `total`, `trainable` (the head) and `frozen` (the encoders)."""
     zero_weight_modalities: tuple[str, ...] = ()
@@ -175,7 +191,11 @@ class ModelCard(BaseModel):
             "patterns": {name: pattern.model_dump() for name, pattern in self.patterns.items()},
             "interval_coverage": self.interval_coverage,
             "meaningful_difference": self.meaningful_difference and self.meaningful_difference.model_dump(),
-            "text": {"fields": list(self.text_fields), "max_tokens": self.max_tokens},
+            "text": {
+                "fields": list(self.text_fields),
+                "max_tokens": self.max_tokens,
+                "encoder": self.text_encoder and self.text_encoder.model_dump(),
+            },
             "golden": self.golden,
             "provenance": self.provenance,
             "distributions": self.distributions,

@@ -1,9 +1,11 @@
-"""Makes the demo checkpoint from seeded random encoders of full size and the committed trained head.
+"""Makes the demo checkpoint from the committed trained head and full-size encoders.
 
     ./miles demo-checkpoint [--out models/model_full.pt] [--demo models/demo]
 
-It takes seconds, needs no network and gives the same bits every time, which a fingerprint checks. A file at
-`--out` that is not a demo is never replaced.
+The text encoder is MiniLM grown to BERT-base's shape, 84 MB that are downloaded once; the image encoder is
+seeded random. Where MiniLM cannot be downloaded, the demo in the folder's `without-text` is made, whose head
+does not read titles. The bits are the same every time, which a fingerprint checks. A file at `--out` that is
+not a demo is never replaced.
 """
 
 import argparse
@@ -22,8 +24,10 @@ from torch import Tensor
 
 from model.card import ModelCard
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
+from model.config import TextConfig
 from model.low_rank import LowRankHead
-from model.pretrained import fingerprint, random_text_state, random_vision_state
+from model.minilm import FOLDER, NAME, SHA256, grown_minilm
+from model.pretrained import EncoderSourceError, fingerprint, random_text_state, random_vision_state
 from model.values import problem
 
 DEMO_DIRECTORY = Path(__file__).parent.parent / "models" / "demo"
@@ -31,6 +35,8 @@ DEFAULT_OUT = Path("models/model_full.pt")
 HEAD_FILE = "head.safetensors"
 METADATA_FILE = "demo.json"
 SOURCE = "demo"
+FALLBACK = "without-text"  # the folder, within a demo's, of the demo that needs no download
+SEEDED, GROWN = "seeded random", "grown"  # kinds of encoders in a checkpoint's provenance
 
 
 class DemoError(Exception):
@@ -72,10 +78,13 @@ def write_demo(directory: Path, checkpoint: Checkpoint, head: LowRankHead) -> No
     (directory / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def compose(demo: Demo) -> Checkpoint:
-    """The complete checkpoint. Raises `DemoError` if its weights are not the recorded ones."""
+def compose(demo: Demo, encoder_folder: Path = FOLDER) -> Checkpoint:
+    """The complete checkpoint; MiniLM is read from `encoder_folder`, or downloaded into it.
+
+    Raises `DemoError` if its weights are not the recorded ones, `EncoderSourceError` without MiniLM.
+    """
     try:
-        checkpoint = _compose(demo)
+        checkpoint = _compose(demo, encoder_folder)
         recorded = demo.metadata["fingerprint"]
     except (KeyError, TypeError, ValueError) as exc:
         wrong = problem(exc)[1] if isinstance(exc, ValidationError) else f"{exc} is missing or unusable"
@@ -92,7 +101,7 @@ def compose(demo: Demo) -> Checkpoint:
     return checkpoint
 
 
-def _compose(demo: Demo) -> Checkpoint:
+def _compose(demo: Demo, encoder_folder: Path) -> Checkpoint:
     metadata = demo.metadata
     encoders = metadata["provenance"]["encoders"]
     card = ModelCard.model_validate(
@@ -110,11 +119,24 @@ def _compose(demo: Demo) -> Checkpoint:
     text, vision = card.config.text, card.config.vision
     assert vision is not None, "the demo has every modality"
     state_dict = {
-        **prefixed("text_encoder.", random_text_state(text, encoders["text"]["seed"])),
+        **prefixed("text_encoder.", _text_state(demo, text, encoder_folder)),
         **prefixed("vision_encoder.", random_vision_state(vision, encoders["image"]["seed"])),
         **demo.head.state_dict(card.config.image_dim),
     }
     return Checkpoint(card, state_dict)
+
+
+def _text_state(demo: Demo, shape: TextConfig, encoder_folder: Path) -> dict[str, Tensor]:
+    origin = demo.metadata["provenance"]["encoders"]["text"]
+    if origin.get("kind") != GROWN:
+        return random_text_state(shape, origin["seed"])
+    if origin["sha256"] != SHA256:
+        raise DemoError(
+            f"{demo.directory / METADATA_FILE}: its head was trained on a text encoder with the sha256 "
+            f"{origin['sha256']}, this version has {NAME} with {SHA256}. Restore the folder from the "
+            "repository, or train the head again with `./miles train DATA --demo-head`."
+        )
+    return grown_minilm(encoder_folder)[1]
 
 
 def prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,21 +179,34 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
     parser.add_argument("--demo", type=Path, default=DEMO_DIRECTORY, help="the folder with head and metadata")
+    parser.add_argument(
+        "--encoder-folder",
+        type=Path,
+        default=FOLDER,
+        help="where MiniLM's weights are, or are downloaded to (default: models/text-encoder)",
+    )
     options = parser.parse_args(arguments)
     try:
-        _run(options.out, read_demo(options.demo))
-    except DemoError as exc:
+        _run(options.out, options.demo, options.encoder_folder)
+    except (DemoError, EncoderSourceError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run(out: Path, demo: Demo) -> None:
+def _run(out: Path, directory: Path, encoder_folder: Path) -> None:
+    demo = read_demo(directory)
     if is_current(out, demo):
         print(f"{out}: is up to date, fingerprint {demo.metadata['fingerprint'][:16]}")
         return
-    print("generating the random encoders and expanding the trained head", flush=True)
-    checkpoint = compose(demo)
+    try:
+        checkpoint = compose(demo, encoder_folder)
+    except EncoderSourceError as exc:
+        if not (directory / FALLBACK).is_dir():
+            raise
+        print(f"warning: {exc} Until then the demo does not read titles.", file=sys.stderr)
+        _run(out, directory / FALLBACK, encoder_folder)
+        return
     write_checkpoint(out, checkpoint)
     parameters = checkpoint.card.parameters["total"] / 1e6
     print(f"{out}: {parameters:.1f} M parameters, fingerprint {demo.metadata['fingerprint'][:16]} verified")

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from model.card import TextEncoderInfo
 from model.config import FusionConfig, Pooling, TextConfig, VisionConfig
-from model.demo import prefixed
+from model.demo import GROWN, SEEDED, prefixed
+from model.minilm import NAME, PACKAGE, SHA256, grown_minilm
 from model.network import TextEncoder, text_config
 from model.pretrained import (
     BERT_BASE_UNCASED,
@@ -22,6 +24,7 @@ from model.pretrained import (
 from preprocessing.text import BertTextTokenizer
 
 RANDOM = "random"
+MINILM = "minilm"
 IMAGENET = "imagenet"
 SENTENCE_POOLING = "1_Pooling/config.json"  # sentence-transformers' name
 
@@ -35,9 +38,17 @@ class Encoders:
     provenance: dict[str, Any]
 
     @property
-    def are_random(self) -> bool:
-        """Whether both are random and can be generated from their seeds."""
-        return all("seed" in origin for origin in self.provenance.values())
+    def are_composable(self) -> bool:
+        """Whether both can be made again without a stored copy: from a seed, or by growing MiniLM."""
+        return all("seed" in origin or origin["kind"] == GROWN for origin in self.provenance.values())
+
+    @property
+    def text(self) -> TextEncoderInfo:
+        """What the model's card says about the text encoder."""
+        origin = self.provenance["text"]
+        if "seed" in origin:
+            return TextEncoderInfo(kind="random", name=SEEDED, understands=False)
+        return TextEncoderInfo(kind=origin["kind"], name=origin["source"], understands=True)
 
 
 def random_encoders(
@@ -48,14 +59,18 @@ def random_encoders(
 
 
 def open_encoders(text_source: str, image_source: str, seed: int, pooling: Pooling | None = None) -> Encoders:
-    """Encoders by name: `random`, a BERT directory or hub name; `random`, `imagenet` or a ResNet-50 file.
+    """Encoders by name: `random`, `minilm` (grown to BERT-base's shape), a BERT directory or hub name; and
+    `random`, `imagenet` or a ResNet-50 file.
 
     `pooling` None uses the setting in a sentence encoder's directory, else BERT's pooler. Raises
     `EncoderSourceError`.
     """
-    text = (
-        _random_text(seed, TextConfig()) if text_source == RANDOM else _pretrained_text(text_source, pooling)
-    )
+    if text_source == RANDOM:
+        text = _random_text(seed, TextConfig())
+    elif text_source == MINILM:
+        text = _grown_text()
+    else:
+        text = _pretrained_text(text_source, pooling)
     vision = (
         _random_vision(seed, VisionConfig()) if image_source == RANDOM else _pretrained_vision(image_source)
     )
@@ -75,15 +90,21 @@ def _encoders(text: Text, vision: Vision) -> Encoders:
 
 
 def _random_text(seed: int, config: TextConfig) -> Text:
-    origin = {"kind": "seeded random", "seed": seed, "shape": asdict(config)}
+    origin = {"kind": SEEDED, "seed": seed, "shape": asdict(config)}
     return config, random_text_state(config, seed), origin
+
+
+def _grown_text() -> Text:
+    config, state = grown_minilm()
+    origin = {"kind": GROWN, "source": NAME, "package": PACKAGE, "sha256": SHA256, "shape": asdict(config)}
+    return config, state, origin
 
 
 def _random_vision(seed: int, config: VisionConfig) -> Vision:
     shape = {
         name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()
     }
-    origin = {"kind": "seeded random", "seed": seed, "shape": shape}
+    origin = {"kind": SEEDED, "seed": seed, "shape": shape}
     return config, random_vision_state(config, seed), origin
 
 

@@ -181,8 +181,11 @@ def _run(options: argparse.Namespace) -> None:
     print_data_summary(dataset)
     refuse_leaks(dataset)
     encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
-    if options.demo_head and not encoders.are_random:
-        raise DemoError("--demo-head stores no encoder weights, so both encoders must be random")
+    if options.demo_head and not encoders.are_composable:
+        raise DemoError(
+            "--demo-head stores no encoder weights: use --text-encoder minilm or random, and "
+            "--image-encoder random"
+        )
     fitted = fit(
         dataset,
         encoders,

@@ -63,7 +63,7 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
     add("--results", type=Path, help="a folder for phase1_results.json and the model card")
-    add("--text-encoder", default=RANDOM, help="random, a BERT directory, or a hub name")
+    add("--text-encoder", default=RANDOM, help="random, minilm, a BERT directory, or a hub name")
     add(
         "--text-pooling",
         choices=POOLINGS,

@@ -44,7 +44,7 @@ def provenance(
     known = KNOWN_DATA.get(dataset.sha256, UNKNOWN_DATA)
     is_known = dataset.sha256 in KNOWN_DATA
     return {
-        "source": SOURCE if encoders.are_random and is_known else TRAINED,
+        "source": SOURCE if encoders.are_composable and is_known else TRAINED,
         "encoders": encoders.provenance,
         "data": {
             **{name: text for name, text in known.items() if name != "note"},

@@ -39,6 +39,7 @@ def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, s
         temperature=1.0,
         text_fields=dataset.text_fields,
         max_tokens=min(MAX_TOKENS, config.text.max_positions),
+        text_encoder=encoders.text,
     )
     return Checkpoint(card, {**encoders.state_dict, **_zero_head(encoders, len(MILES_V1))})
 
