@@ -23,7 +23,10 @@ from deploy.score_dataset.job import JobError, Part, write_atomically
 SCORE = {
     "viral_score": pa.float64(),
     "predicted_velocity": pa.float64(),
+    "velocity_low": pa.float64(),
+    "velocity_high": pa.float64(),
     "confidence": pa.float64(),
+    "in_range": pa.bool_(),
     "model_version": pa.string(),
     "text": pa.string(),
     "image": pa.string(),

@@ -192,5 +192,7 @@ def _flat(answer: PredictResponse) -> Result:
         name: ": ".join(filter(None, (state["state"], state["reason"])))
         for name, state in answer.modalities.model_dump().items()
     }
-    figures = answer.model_dump(include={"viral_score", "predicted_velocity", "confidence", "model_version"})
-    return {**figures, **states, "warnings": answer.warnings}
+    names = {"viral_score", "predicted_velocity", "confidence", "in_range", "model_version"}
+    interval = answer.velocity_interval
+    ends = {"velocity_low": interval and interval.low, "velocity_high": interval and interval.high}
+    return {**answer.model_dump(include=names), **ends, **states, "warnings": answer.warnings}

@@ -91,8 +91,11 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
         "checkpoint": {"name": card.name, "sha256": card.sha256},
         "calibration": {
             "temperature": card.temperature,
-            "calibrated": card.temperature is not None,
+            "calibrated": card.temperature is not None or bool(card.patterns),
+            "patterns": {name: pattern.model_dump() for name, pattern in card.patterns.items()},
+            "interval_coverage": card.interval_coverage,
         },
+        "comparison": card.meaningful_difference and card.meaningful_difference.model_dump(),
         "training": {"metrics": card.test_metrics, "provenance": card.provenance},
         "fidelity": model.fidelity,
         "explanation": _explanation(model),

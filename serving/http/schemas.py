@@ -212,12 +212,32 @@ def rounded_parts(parts: Sequence[float], start: float, end: float, digits: int)
     return [part + 0.0 for part in rounded]  # turns -0.0 into 0.0
 
 
+class VelocityInterval(BaseModel):
+    """Views per day that most videos like this one get."""
+
+    low: float = Field(ge=0, description="Views per day.")
+    high: float = Field(ge=0, description="Views per day.")
+    coverage: float = Field(gt=0, lt=1, description="The share of videos whose velocity is within it.")
+
+
 class PredictResponse(BaseModel):
     """A score and what it is based on."""
 
     viral_score: float = Field(ge=0, le=1, description="Calibrated probability that the video goes viral.")
-    predicted_velocity: float = Field(ge=0, description="Views per day.")
-    confidence: float = Field(ge=0.5, le=1, description="Probability of the predicted class.")
+    predicted_velocity: float = Field(
+        ge=0, description="Views per day: the median, which half of the videos like this one exceed."
+    )
+    velocity_interval: VelocityInterval | None = Field(
+        description="Where `predicted_velocity` most likely lies, given what is known of the video: split "
+        "conformal, on held-out videos with the same inputs known. Null if the checkpoint has no intervals."
+    )
+    confidence: float | None = Field(
+        ge=0.5, le=1, description="Probability of the predicted class; null if the video is not `in_range`."
+    )
+    in_range: bool = Field(
+        description="Whether the training data has videos like this one. If false, `warnings` says why, and "
+        "the score is an extrapolation."
+    )
     processing_time_ms: int = Field(ge=0, description="Wall time in the service.")
     model_version: str
     modalities: Modalities
@@ -237,7 +257,9 @@ class PredictResponse(BaseModel):
         return cls(
             viral_score=score,
             predicted_velocity=round(prediction.velocity, VELOCITY_DIGITS),
-            confidence=max(score, round(1 - score, SCORE_DIGITS)),
+            velocity_interval=_interval(prediction),
+            confidence=max(score, round(1 - score, SCORE_DIGITS)) if prediction.in_range else None,
+            in_range=prediction.in_range,
             processing_time_ms=round(prediction.watch.seconds["total"] * 1000),
             model_version=prediction.model_version,
             modalities=Modalities(
@@ -248,6 +270,13 @@ class PredictResponse(BaseModel):
             explanation=explained
             and Explanation.of(explained, (prediction.viral_score, prediction.velocity)),
         )
+
+
+def _interval(prediction: Prediction) -> VelocityInterval | None:
+    if prediction.interval is None or prediction.coverage is None:
+        return None
+    low, high = (round(end, VELOCITY_DIGITS) for end in prediction.interval)
+    return VelocityInterval(low=low, high=high, coverage=prediction.coverage)
 
 
 # Each item is validated separately, so an invalid one does not fail the batch.

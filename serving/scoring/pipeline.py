@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Video, compute_features
+from model.patterns import fitted, pattern_of
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits
 from serving.cpu import usable_cpus
@@ -56,8 +57,13 @@ class Prediction:
 
     viral_score: float
     velocity: float
+    interval: tuple[float, float] | None
+    """The lower and the upper end around `velocity`; None if the checkpoint has none."""
+    coverage: float | None
+    """The share of videos whose velocity is within the interval."""
     modalities: dict[Modality, ModalityReport]
     warnings: tuple[str, ...]
+    in_range: bool
     model_version: str
     watch: Stopwatch = field(default_factory=Stopwatch)
     explanation: Explanation | None = None
@@ -138,12 +144,29 @@ class Pipeline:
         if request.explain:
             with watch.measure("explanation"):
                 explanation = await self._explainer.explain(row, (viral, velocity))
-        about_video = time_warnings(request.video)
-        about_video += self._range_check.warnings(raw[0], self._text_of(request.video))
+        video = request.video
+        in_range, about_range = self._range_check.check(raw[0], self._text_of(video), video.observed_at)
+        about_video = time_warnings(video) + about_range
         watch.stop()
         self.drift.observe(raw[0], viral)
         warnings = (*text.warnings, *image.warnings, *about_video)
-        return Prediction(viral, velocity, reports, warnings, self.model.version, watch, explanation)
+        return Prediction(
+            viral_score=viral,
+            velocity=velocity,
+            interval=self._interval(raw[0], velocity),
+            coverage=self.model.card.interval_coverage,
+            modalities=reports,
+            warnings=warnings,
+            in_range=in_range,
+            model_version=self.model.version,
+            watch=watch,
+            explanation=explanation,
+        )
+
+    def _interval(self, raw: NDArray[np.float64], velocity: float) -> tuple[float, float] | None:
+        """The conformal interval around a velocity, by what is known of the video."""
+        pattern = fitted(pattern_of(raw, self.model.scaler.feature_names_in_), self.model.card.patterns)
+        return pattern.interval(velocity) if pattern else None
 
     def _text_of(self, video: Video) -> str:
         """The words that the text tower reads."""

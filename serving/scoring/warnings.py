@@ -1,6 +1,7 @@
 """Videos unlike the training data: the warnings about one video, and the drift of the latest ones."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ WINDOW_ROWS = 4096
 # above which a change deserves a look.
 FEWEST_ROWS = 500
 SCORE = "viral_score"
+# How fast videos grow changes within a year or two: a head fitted on 2017's data has R2 below 0 on 2026's.
+MAX_DISTANCE = timedelta(days=365)
 
 
 def imputed(raw: NDArray[np.float64], names: Sequence[str]) -> list[str]:
@@ -53,23 +56,39 @@ class RangeCheck:
         self._ends = np.array([scaler.low_, scaler.high_])  # (2, F): values beyond these are clipped
         middles = np.array([_middle(feature, distributions) for feature in features]).T
         self._usual = np.array([np.maximum(middles[0], scaler.low_), np.minimum(middles[1], scaler.high_)])
-        is_described = np.array([feature.describe is not None for feature in features])
-        self._low = np.where(is_described, self._usual[0] - TOLERANCE, -np.inf)
-        self._high = np.where(is_described, self._usual[1] + TOLERANCE, np.inf)
+        self._is_described = np.array([feature.describe is not None for feature in features])
+        self._low = np.where(self._is_described, self._usual[0] - TOLERANCE, -np.inf)
+        self._high = np.where(self._is_described, self._usual[1] + TOLERANCE, np.inf)
         self._scripts = scripts
         known = provenance.get("data")
-        population = known.get("population") if isinstance(known, Mapping) else None
+        known = known if isinstance(known, Mapping) else {}
+        population = known.get("population")
         self._population = population if isinstance(population, str) else None
+        self._days = _training_days(known.get("observed"))
 
-    def warnings(self, raw: NDArray[np.float64], text: str) -> list[str]:
-        """Warnings about one video's raw features (F,), NaN where it gives no value, and its text."""
+    def check(
+        self, raw: NDArray[np.float64], text: str, observed_at: datetime | None
+    ) -> tuple[bool, list[str]]:
+        """Whether one video is within the range of the training data, and warnings about it.
+
+        `raw` are its features (F,), NaN where it gives no value. Out of range is a number below or above all
+        training rows, a script that no training title has, or an observation more than `MAX_DISTANCE` from
+        the training data's.
+        """
         is_outside = (raw < self._low) | (raw > self._high)
         found = self._about_numbers(raw, is_outside) if is_outside.any() else []
-        if self._scripts:
-            found += self._about_script(text)
+        is_beyond = (raw < self._ends[0] - TOLERANCE) | (raw > self._ends[1] + TOLERANCE)
+        about_script = self._about_script(text) if self._scripts else []
+        about_time = self._about_time(observed_at)
+        in_range = not (
+            (is_beyond & self._is_described).any()
+            or (about_script and main_script(text) not in self._scripts)
+            or about_time
+        )
+        found += about_script + about_time
         if found and self._population:
             found.append(f"The model was trained on {self._population}; this score is an extrapolation.")
-        return found
+        return in_range, found
 
     def _about_numbers(self, raw: NDArray[np.float64], is_outside: NDArray[np.bool_]) -> list[str]:
         found: list[str] = []
@@ -89,6 +108,21 @@ class RangeCheck:
             known = _range(feature, *self._ends[:, column].tolist())
             return f"{subject} all of the training data ({known}); it was taken as {feature.describe(end)}."
         return f"{subject} 99% of the training data ({_range(feature, *self._usual[:, column].tolist())})."
+
+    def _about_time(self, observed_at: datetime | None) -> list[str]:
+        if self._days is None or observed_at is None:
+            return []
+        first, last = self._days
+        # Without a zone: `astimezone` overflows for the first and last day that a datetime can name.
+        day = observed_at.replace(tzinfo=UTC)
+        distance = max(first - day, day - last)
+        if distance <= MAX_DISTANCE:
+            return []
+        side = "after" if day > last else "before"
+        return [
+            f"observed_at, {day:%Y-%m-%d}, is {distance.days / 365.25:.1f} years {side} the training data "
+            f"({first:%Y-%m-%d} to {last:%Y-%m-%d})."
+        ]
 
     def _about_script(self, text: str) -> list[str]:
         script = main_script(text)
@@ -134,6 +168,16 @@ class DriftWindow:
             name: known.stability_index(known.count(rows[:, column]))
             for name, (column, known) in self._watched.items()
         }
+
+
+def _training_days(observed: Any) -> tuple[datetime, datetime] | None:
+    """The first and last day of a provenance's `observed.train`, such as 2017-11-14 to 2018-03-13."""
+    train = observed.get("train") if isinstance(observed, Mapping) else None
+    try:
+        first, last = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in str(train).split(" to "))
+    except ValueError:  # another form, or not known
+        return None
+    return first, last
 
 
 def _middle(feature: Feature, distributions: Mapping[str, Distribution]) -> tuple[float, float]:

@@ -70,10 +70,11 @@ def test_it_is_warned_about(model: LoadedModel) -> None:
     """A value outside the training data gets a warning in the feature's own words."""
     raw = compute_features([SHOUTING], NAMES)[0]
     usual = np.array([np.nan] * 18 + [raw[-1]])
-    (warning,) = RangeCheck(model.scaler, {}, {}, {}).warnings(usual, "")
-    assert warning == (
+    in_range, warnings = RangeCheck(model.scaler, {}, {}, {}).check(usual, "", None)
+    assert not in_range
+    assert warnings == [
         "The title's number of hashtags, 8, is above all of the training data (0 to 1); it was taken as 1."
-    )
+    ]
 
 
 def test_it_is_named_in_the_models_description(model: LoadedModel) -> None:

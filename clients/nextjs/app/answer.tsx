@@ -11,8 +11,10 @@ const STATES: Record<ModalityState["state"], string> = {
 
 /** A score, and what it is based on. */
 export function Answer({ prediction, thumbnailUrl }: { prediction: Prediction; thumbnailUrl: string | undefined }) {
-  const { viral_score, predicted_velocity, confidence, modalities, warnings, model_version } = prediction;
+  const { viral_score, predicted_velocity, velocity_interval, confidence, modalities, warnings, model_version } =
+    prediction;
   const percent = (share: number) => `${(share * 100).toFixed(1)}%`;
+  const count = (views: number) => Math.round(views).toLocaleString("en");
   return (
     <section aria-labelledby="score" className="answer">
       <h2 id="score">
@@ -20,8 +22,10 @@ export function Answer({ prediction, thumbnailUrl }: { prediction: Prediction; t
       </h2>
       <meter min={0} max={1} value={viral_score} aria-label="Likelihood of going viral" />
       <p>
-        About <strong>{Math.round(predicted_velocity).toLocaleString("en")} views a day</strong>; {percent(confidence)}{" "}
-        sure.
+        About <strong>{count(predicted_velocity)} views a day</strong>
+        {velocity_interval &&
+          `, ${count(velocity_interval.low)} to ${count(velocity_interval.high)} for ${Math.round(velocity_interval.coverage * 100)}% of such videos`}
+        {confidence === null ? ". The model knows no videos like this one." : `; ${percent(confidence)} sure.`}
       </p>
       {/* Loaded from its host without a referrer; this site does not proxy it. */}
       {thumbnailUrl && <img src={thumbnailUrl} alt="The video’s thumbnail" referrerPolicy="no-referrer" />}

@@ -378,16 +378,21 @@ export interface components {
         ExplainResponse: {
             /**
              * Confidence
-             * @description Probability of the predicted class.
+             * @description Probability of the predicted class; null if the video is not `in_range`.
              */
-            confidence: number;
+            confidence: number | null;
             explanation: components["schemas"]["Explanation"];
+            /**
+             * In Range
+             * @description Whether the training data has videos like this one. If false, `warnings` says why, and the score is an extrapolation.
+             */
+            in_range: boolean;
             modalities: components["schemas"]["Modalities"];
             /** Model Version */
             model_version: string;
             /**
              * Predicted Velocity
-             * @description Views per day.
+             * @description Views per day: the median, which half of the videos like this one exceed.
              */
             predicted_velocity: number;
             /**
@@ -397,6 +402,8 @@ export interface components {
             processing_time_ms: number;
             /** @description Time per stage; only with `?timings=1`. */
             timings_ms?: components["schemas"]["Timings"] | null;
+            /** @description Where `predicted_velocity` most likely lies, given what is known of the video: split conformal, on held-out videos with the same inputs known. Null if the checkpoint has no intervals. */
+            velocity_interval: components["schemas"]["VelocityInterval"] | null;
             /**
              * Viral Score
              * @description Calibrated probability that the video goes viral.
@@ -595,17 +602,22 @@ export interface components {
         PredictResponse: {
             /**
              * Confidence
-             * @description Probability of the predicted class.
+             * @description Probability of the predicted class; null if the video is not `in_range`.
              */
-            confidence: number;
+            confidence: number | null;
             /** @description What moved the score; only if requested. */
             explanation?: components["schemas"]["Explanation"] | null;
+            /**
+             * In Range
+             * @description Whether the training data has videos like this one. If false, `warnings` says why, and the score is an extrapolation.
+             */
+            in_range: boolean;
             modalities: components["schemas"]["Modalities"];
             /** Model Version */
             model_version: string;
             /**
              * Predicted Velocity
-             * @description Views per day.
+             * @description Views per day: the median, which half of the videos like this one exceed.
              */
             predicted_velocity: number;
             /**
@@ -615,6 +627,8 @@ export interface components {
             processing_time_ms: number;
             /** @description Time per stage; only with `?timings=1`. */
             timings_ms?: components["schemas"]["Timings"] | null;
+            /** @description Where `predicted_velocity` most likely lies, given what is known of the video: split conformal, on held-out videos with the same inputs known. Null if the checkpoint has no intervals. */
+            velocity_interval: components["schemas"]["VelocityInterval"] | null;
             /**
              * Viral Score
              * @description Calibrated probability that the video goes viral.
@@ -696,6 +710,27 @@ export interface components {
             tokenise: number;
             /** Total */
             total: number;
+        };
+        /**
+         * VelocityInterval
+         * @description Views per day that most videos like this one get.
+         */
+        VelocityInterval: {
+            /**
+             * Coverage
+             * @description The share of videos whose velocity is within it.
+             */
+            coverage: number;
+            /**
+             * High
+             * @description Views per day.
+             */
+            high: number;
+            /**
+             * Low
+             * @description Views per day.
+             */
+            low: number;
         };
     };
     responses: never;

@@ -1,9 +1,9 @@
 // Renders one answer.
 import { el } from "./dom.js";
-import { bothWays, gauge, oneWay } from "./charts.js";
+import { band, bothWays, gauge, oneWay } from "./charts.js";
 import { copyButton } from "./copying.js";
 import { curlOf } from "./curl.js";
-import { NAMES, STATES, account, certainty, chance, count, milliseconds, pace, percent, points, views } from "./words.js";
+import { NAMES, STATES, account, certainty, chance, count, likely, milliseconds, pace, percent, points, views } from "./words.js";
 
 const STAGES = {
   download: "Thumbnail fetched", decode: "Image decoded", tokenise: "Tokenized", text: "Text encoded",
@@ -32,18 +32,20 @@ export function answered(answer, request, { model, took, withKey }) {
 
 function headline(answer, request, model) {
   const above = model?.training?.provenance?.data?.viral_above_views_per_day;
+  const interval = answer.velocity_interval;
   return el("div", { class: "card headline" },
     el("div", { class: "what" },
       thumbnail(request.thumbnail_url, answer.modalities.image),
       el("h2", {}, request.title)),
     gauge(answer.viral_score),
-    el("p", { class: "chance" }, chance(answer.viral_score)),
+    el("p", { class: "chance" }, chance(answer)),
     el("dl", { class: "facts" },
       el("div", {}, el("dt", {}, "Expected views"),
         el("dd", {}, el("strong", {}, count(answer.predicted_velocity)), " per day",
+          interval && el("p", {}, likely(interval)), interval && band(answer.predicted_velocity, interval),
           el("p", {}, pace(answer.predicted_velocity)))),
       el("div", {}, el("dt", {}, "Confidence"),
-        el("dd", {}, el("strong", {}, percent(answer.confidence)),
+        el("dd", {}, el("strong", {}, answer.in_range ? percent(answer.confidence) : "Not known"),
           el("p", {}, certainty(answer))))),
     above && el("p", { class: "hint" }, `Viral here means more than ${count(above)} views in the next day.`));
 }

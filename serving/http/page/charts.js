@@ -1,6 +1,6 @@
 // The gauge and the bars, each with a text alternative.
 import { el, svg } from "./dom.js";
-import { percent } from "./words.js";
+import { brief, percent } from "./words.js";
 
 const ARC = "M 14 104 A 86 86 0 0 1 186 104"; // half a circle around (100, 104)
 
@@ -13,6 +13,23 @@ export function gauge(score) {
       svg("path", { d: ARC, class: "gauge-track" }), score > 0 ? value : null),
     el("p", { class: "gauge-number", "aria-hidden": label ? "true" : null }, score === null ? "\u2013" : percent(score)),
     el("p", { class: "gauge-ends", "aria-hidden": "true" }, el("span", {}, "0%"), el("span", {}, "100%")));
+}
+
+/** An interval of views per day as a band on a scale of powers of ten, with a mark at the prediction. */
+export function band(value, { low, high }) {
+  const place = (views) => Math.log10(1 + views);
+  const start = Math.floor(place(low));
+  const span = Math.max(Math.ceil(place(high)), start + 1) - start;
+  const share = (views) => Math.min(Math.max((place(views) - start) / span, 0), 1) * 100;
+  const range = el("span", { class: "band-range" });
+  range.style.left = `${share(low)}%`;
+  range.style.width = `${share(high) - share(low)}%`;
+  const mark = el("span", { class: "band-mark" });
+  mark.style.left = `${share(value)}%`;
+  const end = (power) => el("span", {}, brief(10 ** power));
+  return el("div", { class: "band", "aria-hidden": "true" },
+    el("span", { class: "band-track" }, range, mark),
+    el("p", { class: "band-ends" }, end(start), end(start + span)));
 }
 
 /** Bars to both sides of a center line: `rows` are `{label, value, text, more}`, on any scale. */

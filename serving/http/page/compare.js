@@ -11,9 +11,9 @@ const MIN_VERSIONS = 2;
 let made = 0;
 
 export class Comparison {
-  /** `common()` is the form's request, `ask(videos, output)` scores many, `weightless()` are modalities without weight. */
-  constructor(panel, { common, ask, weightless, example }) {
-    Object.assign(this, { common, ask, weightless });
+  /** `common()` is the form's request, `ask(videos, output)` scores many, `model()` is /model/info's answer or null. */
+  constructor(panel, { common, ask, model, example }) {
+    Object.assign(this, { common, ask, model });
     this.versions = [];
     this.touched = false;
     this.grid = el("ol", { class: "versions" });
@@ -37,8 +37,8 @@ export class Comparison {
 
   /** Start with the form's title and thumbnail, unless the versions have been edited. */
   open() {
-    const { title = "", thumbnail_url: url = "", view_count: views = 0, published_at: since } = this.common();
-    this.facts.textContent = `Everything else comes from the form: ${brief(views)} views so far, publication time ${since ? "known" : "unknown"}.`;
+    const { title = "", thumbnail_url: url = "", view_count: views, published_at: since } = this.common();
+    this.facts.textContent = `Everything else comes from the form: ${views === undefined ? "views not known" : `${brief(views)} views so far`}, publication time ${since ? "known" : "unknown"}.`;
     if (!this.touched) this.fill([{ title, url }, { title, url }], false);
   }
 
@@ -142,13 +142,13 @@ export class Comparison {
     for (const { version, answer, thumbnail: url } of entries) {
       version.result.replaceChildren(...(answer.error
         ? [el("p", { class: "error" }, `Not scored: ${answer.error.detail}`)]
-        : outcome(answer, url, this.weightless())));
+        : outcome(answer, url)));
     }
     if (!scored.length) {
       this.output.replaceChildren(el("p", { class: "error" }, "No version could be scored."));
       return;
     }
-    const { winner, title, reasons } = verdict(scored, this.weightless());
+    const { winner, title, reasons } = verdict(scored, this.model());
     const won = entries.find(({ name }) => name === winner);
     won?.version.element.classList.add("winner");
     won?.version.result.prepend(el("p", { class: "crown" }, "Winner"));
@@ -158,13 +158,13 @@ export class Comparison {
   }
 }
 
-function outcome(answer, url, weightless) {
+function outcome(answer, url) {
   const bar = el("span", { class: "bar" });
   bar.style.width = `${answer.viral_score * 100}%`;
   const failed = answer.modalities.image.state === "failed";
   return [
     failed && thumbnail(url, answer.modalities.image),
-    el("p", { class: "score" }, el("strong", {}, percent(answer.viral_score)), ` ${chance(answer.viral_score).toLowerCase()}`),
+    el("p", { class: "score" }, el("strong", {}, percent(answer.viral_score)), ` ${chance(answer).toLowerCase()}`),
     el("span", { class: "bar-track", "aria-hidden": "true" }, bar),
     el("p", {}, `${count(answer.predicted_velocity)} views per day`),
     answer.warnings.length > 0 && el("details", {}, el("summary", {}, "Worth knowing"),

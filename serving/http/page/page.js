@@ -144,7 +144,7 @@ byId("key-form").addEventListener("submit", (event) => {
 const comparison = new Comparison(byId("panel-compare"), {
   common: () => toRequest(form, picture.value),
   ask: (videos, output) => answerOf((signal) => scoreEach(videos, signal), output, () => comparison.form.requestSubmit()),
-  weightless: () => model?.modalities_without_weight ?? [],
+  model: () => model,
   example: () => VERSIONS.map(({ title, paint }) => ({ title, url: painted(paint) })),
 });
 installTabs((id) => { if (id === "tab-compare") comparison.open(); });

@@ -46,7 +46,14 @@ export function points(difference) {
 export const count = (number) => integer.format(number);
 export const brief = (number) => compact.format(number);
 export const milliseconds = (number) => `${number < 10 ? number.toFixed(1) : integer.format(number)} ms`;
-export const chance = (score) => CHANCES.find(([below]) => score < below)[1];
+
+/** The score as a verdict, which an answer out of the training data's range does not get. */
+export function chance({ viral_score: score, in_range: inRange }) {
+  return inRange ? CHANCES.find(([below]) => score < below)[1] : "No verdict: the model knows no videos like this one";
+}
+
+/** An interval of views per day in words. */
+export const likely = ({ low, high, coverage }) => `${count(low)} to ${count(high)} for ${percent(coverage).replace(".0", "")} of such videos`;
 
 /** Signed views per day, short. */
 export function views(difference) {
@@ -64,7 +71,7 @@ export function pace(perDay) {
 }
 
 /** What the confidence refers to. */
-export const certainty = ({ viral_score: score }) => `That it ${score < 0.5 ? "won't" : "will"} go viral.`;
+export const certainty = ({ viral_score: score, in_range: inRange }) => (inRange ? `That it ${score < 0.5 ? "won't" : "will"} go viral.` : "The score is an extrapolation.");
 
 /** How one modality was used, as a sentence; `model` is /model/info's answer or null. */
 export function account(name, { state, reason }, model) {

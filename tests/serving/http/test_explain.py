@@ -23,7 +23,7 @@ VIDEO = {
 }
 PREDICT_KEYS = {
     *("viral_score", "predicted_velocity", "confidence", "processing_time_ms", "model_version"),
-    *("modalities", "warnings"),
+    *("modalities", "warnings", "velocity_interval", "in_range"),
 }
 
 

@@ -10,6 +10,8 @@ from tests.support.thumbnail_host import ThumbnailHost
 ANSWER_KEYS = {
     "viral_score",
     "predicted_velocity",
+    "velocity_interval",
+    "in_range",
     "confidence",
     "processing_time_ms",
     "model_version",
@@ -27,9 +29,10 @@ def score(client: httpx.Client, **fields: Any) -> dict[str, Any]:
 
 
 def test_answer_has_every_key_in_its_range(client: httpx.Client) -> None:
-    """A bare title gets an answer with all documented keys, each in its documented range."""
-    answer = score(client)
+    """A video like those of training gets all documented keys, each in its documented range."""
+    answer = score(client, view_count=5000, like_count=300, comment_count=30)
     assert answer.keys() == ANSWER_KEYS
+    assert answer["in_range"]
     assert 0 <= answer["viral_score"] <= 1
     assert answer["predicted_velocity"] >= 0
     assert answer["confidence"] == pytest.approx(
@@ -38,6 +41,16 @@ def test_answer_has_every_key_in_its_range(client: httpx.Client) -> None:
     assert isinstance(answer["processing_time_ms"], int)
     sha256 = client.get("/model/info").json()["checkpoint"]["sha256"]
     assert answer["model_version"] == f"miles-v1.0+{sha256[:8]}"
+
+
+def test_a_video_beyond_the_training_data_has_no_confidence(client: httpx.Client) -> None:
+    """More views than any training video: a score and a warning, but no confidence in it."""
+    answer = score(client, view_count=10**12)
+    assert not answer["in_range"]
+    assert answer["confidence"] is None
+    assert any(
+        "view count, 1 trillion, is above all of the training data" in each for each in answer["warnings"]
+    )
 
 
 def test_same_request_gets_same_score(client: httpx.Client) -> None:

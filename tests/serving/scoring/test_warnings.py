@@ -1,7 +1,7 @@
 """Warnings about a score: few, in a person's units, none for an ordinary video."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def about(video: Video, **changes: Any) -> list[str]:
         "provenance": {"data": {"population": TRENDING}},
     }
     compared = RangeCheck(**(known | changes))
-    return compared.warnings(compute_features([video])[0], video.title)
+    return compared.check(compute_features([video])[0], video.title, video.observed_at)[1]
 
 
 def test_an_ordinary_video_needs_no_words() -> None:
@@ -69,7 +69,7 @@ def test_an_ordinary_video_needs_no_words() -> None:
 def test_training_videos_are_rarely_warned_of() -> None:
     """Of the training videos themselves one in twenty or fewer get a sentence."""
     compared = RangeCheck(SCALER, fit_distributions(ROWS, MILES_V1), SCRIPTS, {})
-    warned = sum(bool(compared.warnings(row, "some words")) for row in ROWS)
+    warned = sum(bool(compared.check(row, "some words", None)[1]) for row in ROWS)
     assert warned < len(ROWS) / 20
 
 
@@ -154,9 +154,48 @@ def test_the_population_is_the_checkpoints() -> None:
         ({"data": "generated"}, False),
         ({}, False),
     ):
-        sentences = RangeCheck(SCALER, {}, {}, provenance).warnings(row, "")
+        sentences = RangeCheck(SCALER, {}, {}, provenance).check(row, "", None)[1]
         assert any(TRENDING in sentence for sentence in sentences) is said, provenance
         assert "7" not in sentences[-1] or not said
+
+
+OBSERVED = {"data": {"observed": {"train": "2017-11-14 to 2018-03-13"}}}
+OUT_OF_RANGE: dict[str, tuple[bool, dict[str, Any]]] = {
+    "an ordinary video": (True, {}),
+    "of unknown age": (True, {"published_at": None}),
+    "unusual, but not beyond the training data": (
+        True,
+        {"view_count": 10_020, "like_count": 300, "comment_count": 30},
+    ),
+    "more views than any training row": (False, {"view_count": 10**12, "published_at": None}),
+    "a script that a few training titles have": (True, {"title": "방탄소년단"}),
+    "a script that no training title has": (False, {"title": "Утренняя рутина"}),
+    "observed within a year of the training data": (True, {"observed_at": datetime(2019, 3, 1, tzinfo=UTC)}),
+    "observed two years after": (False, {"observed_at": datetime(2020, 3, 1, tzinfo=UTC)}),
+    "observed two years before": (False, {"observed_at": datetime(2015, 11, 1, tzinfo=UTC)}),
+    "observed on the last day of all": (False, {"observed_at": datetime.max.replace(tzinfo=UTC)}),
+}
+
+
+def test_only_a_value_that_training_never_had_is_out_of_range() -> None:
+    """Numbers beyond all rows, scripts of no title, and observations far from the training data's."""
+    check, failures = RangeCheck(_without_titles(), {}, SCRIPTS, OBSERVED), []
+    for case, (expected, changes) in OUT_OF_RANGE.items():
+        video = replace(ORDINARY, **{"published_at": None, **changes})
+        raw = compute_features([video])[0]
+        in_range, sentences = check.check(raw, video.title, video.observed_at)
+        if in_range is not expected or (not expected and not sentences):
+            failures.append(f"{case}: {in_range}, {sentences}")
+    assert failures == []
+
+
+def test_a_far_observation_is_warned_about_with_both_dates() -> None:
+    """The warning has the observation, its distance and the training data's first and last day."""
+    check = RangeCheck(SCALER, {}, {}, OBSERVED)
+    raw = np.full(len(MILES_V1), np.nan)
+    assert check.check(raw, "", datetime(2026, 8, 1, tzinfo=UTC))[1] == [
+        "observed_at, 2026-08-01, is 8.4 years after the training data (2017-11-14 to 2018-03-13)."
+    ]
 
 
 def _without_titles() -> FeatureScaler:
