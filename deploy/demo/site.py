@@ -1,5 +1,6 @@
 """Builds and starts the web page of clients/nextjs."""
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -30,11 +31,13 @@ def find_node() -> Path | None:
 
 def build(node: Path, log: Path) -> None:
     """Install and build the page unless its sources are unchanged. Raises `DemoError`."""
-    if not (FOLDER / NEXT).is_file():
-        _npm(node, ["ci", "--no-audit", "--no-fund"], log)
-    built = FOLDER / ".next" / "BUILD_ID"
-    if not built.is_file() or built.stat().st_mtime < _newest_source():
-        _npm(node, ["run", "build"], log)
+    with (FOLDER / ".npm-ci.lock").open("w") as lock:  # two builds of one folder at once fail
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (FOLDER / NEXT).is_file():
+            _npm(node, ["ci", "--no-audit", "--no-fund"], log)
+        built = FOLDER / ".next" / "BUILD_ID"
+        if not built.is_file() or built.stat().st_mtime < _newest_source():
+            _npm(node, ["run", "build"], log)
 
 
 def serve(node: Path, log: Path, port: int, service: str) -> AbstractContextManager[Part]:
@@ -45,10 +48,9 @@ def serve(node: Path, log: Path, port: int, service: str) -> AbstractContextMana
 
 
 def _newest_source() -> float:
-    made = {"node_modules", ".next"}
+    made = {"node_modules", ".next", "next-env.d.ts", "tsconfig.tsbuildinfo", ".npm-ci.lock"}
     kept = [path for folder in (FOLDER, SHARED) for path in folder.rglob("*") if not made & set(path.parts)]
-    # Next.js writes next-env.d.ts itself.
-    return max(path.stat().st_mtime for path in kept if path.is_file() and path.name != "next-env.d.ts")
+    return max(path.stat().st_mtime for path in kept if path.is_file())
 
 
 def _npm(node: Path, words: list[str], log: Path) -> None:

@@ -21,7 +21,8 @@ from serving.scoring.towers import TowerName
 # A video costs an ingress a fraction of what it costs the towers: this many batches keep several towers busy.
 BATCHES_AT_ONCE = 8
 START_TIMEOUT_S = 120.0  # for towers that are starting or being replaced
-MISMATCH_TIMEOUT_S = 1.0  # for finding a replica that serves this model
+# To find a replica that serves this model. Tries are counted, not seconds: the machine may be busy.
+MISMATCH_TRIES = 20
 RETRY_DELAY_S = 0.05
 RETRY_AFTER_S = 2
 log = structlog.get_logger()
@@ -95,7 +96,7 @@ class TowersEngine:
 
     def _encode(self, name: TowerName, items: Any) -> Vectors:
         started = time.monotonic()
-        lost = 0
+        lost = mismatches = 0
         while True:
             left_s = self._timeout_s - (time.monotonic() - started)
             try:
@@ -112,7 +113,8 @@ class TowersEngine:
                 raise _overloaded(f"The {name} tower did not respond in {self._timeout_s:g} s.") from exc
             if vectors is not None:
                 return vectors
-            if time.monotonic() - started > MISMATCH_TIMEOUT_S:
+            mismatches += 1
+            if mismatches == MISMATCH_TRIES:
                 raise NotReadyError(f"The {name} tower serves another checkpoint. Retry in a few seconds.")
             time.sleep(RETRY_DELAY_S)
 

@@ -11,10 +11,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Response, expect
 
-from tests.clients.door import WAKING_PAGE, Door, Reply, open_door
+from tests.clients.door import WAKING_PAGE, Door, open_door
 from tests.clients.nextjs_site import build, port_for_pages, started_site
 from tests.support.browser import Visit, open_browser, visiting
 from tests.support.service import ready_service
+from tests.support.web import Reply
 
 TITLE = "How do planes stay up?"
 
@@ -34,7 +35,7 @@ def site(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The page before two services: its server's wants a key, the browsers' names the page's origin."""
     logs, key, port = tmp_path_factory.mktemp("nextjs"), secrets.token_urlsafe(24), port_for_pages()
     origins = {} if port == 3000 else {"cors_origins": f"http://localhost:{port}"}
-    build()
+    build(logs / "build.log")
     with ExitStack() as stack:
         start = stack.enter_context
         guarded = start(ready_service(logs / "guarded.log", checkpoint=tiny_bundle, api_keys=key))

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.clients.command import FAST, ran, running
-from tests.clients.door import WAKING_PAGE, Door, Hold, Reply, open_door
+from tests.clients.door import WAKING_PAGE, Door, Hold, open_door
 from tests.clients.scraped import scraped
 from tests.support.faulty_service import RAISE, cue
 from tests.support.service import Service, started_service, wait_for
+from tests.support.web import Reply
 
 SCRIPT = "score_csv.py"
 ADDED = ["viral_score", "predicted_velocity", "confidence", "model_version", "error"]

@@ -11,11 +11,12 @@ import httpx
 import pytest
 
 from tests.clients.command import FAST, ran, read_until, running
-from tests.clients.door import WAKING_PAGE, Door, Hold, Reply, open_door
+from tests.clients.door import WAKING_PAGE, Door, Hold, open_door
 from tests.clients.scraped import scraped, with_nulls
 from tests.support.faulty_service import RAISE, cue
 from tests.support.postgres import Candidates
 from tests.support.service import Service, free_port, ready_service, started_service, wait_for
+from tests.support.web import Reply
 
 SCRIPT = "trigger_inference.py"
 HTML_503 = Reply(503, WAKING_PAGE)

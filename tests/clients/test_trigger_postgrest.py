@@ -9,10 +9,11 @@ import pytest
 
 from deploy.demo.database import Database
 from tests.clients.command import FAST, ran
-from tests.clients.door import Door, Hold, Reply, open_door
+from tests.clients.door import Door, Hold, open_door
 from tests.clients.scraped import scraped, with_nulls
 from tests.support.postgres import Candidates, separate
 from tests.support.postgrest import postgrest, token
+from tests.support.web import Reply
 
 SCRIPT = "trigger_inference.py"
 NEW_KEY = "sb_secret_abc"  # pragma: allowlist secret

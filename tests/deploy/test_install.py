@@ -5,28 +5,19 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.support.house import ROOT
+from tests.support.process import answers, free_port, started
 
 INSTALLER = ROOT / "deploy" / "install-torch"
 REQUIREMENTS = "torch==1.0\nnumpy==9.9  # never asked for\ntorchvision==1.0\n"
 # Stands in for .venv/bin/python: succeeds and notes how pip was called.
 PYTHON = '#!/bin/sh\n[ "$1" = -c ] || echo "$@" >>calls\n'
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files and logs nothing."""
-
-    def log_message(self, *arguments: object) -> None:
-        """Log nothing."""
 
 
 @pytest.fixture
@@ -35,12 +26,11 @@ def indexes(tmp_path: Path) -> Iterator[str]:
     for index, version in (("default", "1.0"), ("cpu", "1.0+cpu")):
         for name in ("torch", "torchvision"):
             write_wheel(tmp_path / index / name, name, version)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    with started(command, tmp_path / "log", lambda: answers(url), cwd=tmp_path):
+        yield url
 
 
 def write_wheel(folder: Path, name: str, version: str) -> None:

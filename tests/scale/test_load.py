@@ -4,13 +4,12 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
 from tests.scale import load
 from tests.scale.load import Load
+from tests.support.web import Asked, Reply, web_host
 
 RIGHT, WRONG = {"viral_score": 0.5}, {"viral_score": 0.25}
 QUESTION = {"title": "one"}
@@ -18,28 +17,14 @@ QUESTION = {"title": "one"}
 
 @contextmanager
 def host(statuses: Sequence[int], answer: dict[str, float] = RIGHT) -> Iterator[str]:
-    """Answers with these statuses in turn, the last one for ever."""
+    """Answers with these statuses in turn, then always with the last one."""
     left = list(statuses)
 
-    class Answer(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(left.pop(0) if len(left) > 1 else left[0])
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+    def respond(_: Asked) -> Reply:
+        return Reply(left.pop(0) if len(left) > 1 else left[0], json.dumps(answer).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with web_host(respond) as url:
+        yield url
 
 
 def asked(urls: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Load:

@@ -1,6 +1,8 @@
 """`./miles score-dataset` on a real Ray of this machine: killed, run again, and right."""
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ from serving.lifecycle.predictor import Predictor
 from serving.observability.metrics import Metrics
 from serving.scoring.admission import Admission
 from serving.settings import Settings
-from tests.scale.crowded_host import crowded_host
 from tests.scale.dataset import COLUMNS, LIMIT_S, finish, kill_when, rejected, scores, start, write_csv
 from tests.scale.one_worker import OBSERVED, PART_ROWS, forward_sizes, in_a_process, prepared
 from tests.scale.ray_here import needs_ray
+from tests.support.thumbnail_host import picture
+from tests.support.web import Asked, Reply, web_host
 
 ROWS = 300
 OPTIONS = ("--map", "title=Headline", "--keep", "id", "--threads", "1", "--observed-at", OBSERVED, "--exact")
@@ -81,11 +84,23 @@ def test_two_processes_score_what_one_would(tmp_path: Path, model: Path) -> None
 @pytest.mark.parametrize("per_host", [pytest.param(1, marks=pytest.mark.scale), 3])
 def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: Path, per_host: int) -> None:
     """However many rows are under way, and each is scored with its picture."""
-    with crowded_host() as (url, most):
+    lock, here, most = threading.Lock(), 0, 0
+
+    def slow(asked: Asked) -> Reply:
+        nonlocal here, most
+        with lock:
+            here += 1
+            most = max(most, here)
+        time.sleep(0.02)
+        with lock:
+            here -= 1
+        return Reply(200, picture(int(asked.path.strip("/").partition(".")[0])))
+
+    with web_host(slow) as url:
         pictures = tuple(f"{url}/{number}.jpg" for number in range(40))
         source, output = write_csv(tmp_path / "in.csv", 40, pictures), tmp_path / "out"
         in_a_process(prepared(source, output, model, per_host))
-    assert most() == per_host
+    assert most == per_host
     assert {row["image"] for row in scores(output)} == {"used"}
 
 

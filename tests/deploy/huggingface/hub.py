@@ -6,12 +6,12 @@ huggingface_hub reads. What the hub itself accepts it cannot tell.
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.web import Asked, Reply, web_host
 
 
 @dataclass
@@ -83,27 +83,10 @@ class Hub:
 def running_hub(hub: Hub) -> Iterator[Hub]:
     """Serve `hub` on a free port, its address in `hub.url`."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            hub.tokens.add(self.headers.get("Authorization"))
-            status, content = hub.answer(self.path.partition("?")[0], self.rfile.read(length))
-            answer = json.dumps(content).encode()
-            head = f"HTTP/1.0 {status} -\r\nContent-Type: application/json"
-            self.wfile.write(f"{head}\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
+    def answer(asked: Asked) -> Reply:
+        hub.tokens.add(asked.headers.get("Authorization"))
+        status, content = hub.answer(asked.path.partition("?")[0], asked.body)
+        return Reply(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
-        do_POST = do_GET  # noqa: N815  http.server's name
-
-        def log_message(self, *_: object) -> None:
-            """Tests read what was kept."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with web_host(answer) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
