@@ -1,1 +1,1 @@
-"""The network and its checkpoint. Knows tensors and files; imports nothing of ours."""
+"""The network and its checkpoint. Knows tensors and files; imports none of the other packages."""

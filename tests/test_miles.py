@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.support.process import LIMIT_S
+from tests.support.process import completed
 from tests.support.service import ROOT
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -15,15 +15,10 @@ COMMANDS = re.findall(r"^  ([a-z-]+) +[a-z]", USAGE, re.MULTILINE)
 
 def miles(*words: str, root: Path = ROOT, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """./miles with a PATH that knows no virtual environment."""
-    return subprocess.run(
+    return completed(
         [str(root / "miles"), *words],
         cwd=cwd,
         env={"PATH": PATH},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
     )
 
 

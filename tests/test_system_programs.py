@@ -31,7 +31,7 @@ def test_missing_program_is_one_line_that_says_how_to_get_it(monkeypatch: pytest
 
 
 def test_missing_program_is_a_failure_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody reads the skips of a green run."""
+    """Where skips go unread, a missing program fails the run."""
     monkeypatch.setenv("CI", "true")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(pytest.fail.Exception, match=f"apt-get install {NOWHERE}"):

@@ -5,7 +5,7 @@
 
 Each tower is exported, quantised, timed on this processor and compared with the float32 network on inputs
 that quantisation has not seen. A precision that fails the fidelity check is not used; the bundle's report
-says why. A bundle that is up to date is left alone, and a failed compile leaves nothing behind.
+says why. A bundle that is up to date is kept, and a failed compile leaves nothing behind.
 """
 
 import argparse

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.process import completed
 from tests.support.service import ROOT
 
 CLIENTS = ROOT / "clients"
-LIMIT_S = 60
 # Short waits: what is tested is that they are kept, not how long a Space takes.
 FAST = ("--waits", "0.05", "--patience", "30")
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
@@ -21,20 +21,9 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in KEPT if name in os.environ} | dict(settings)
 
 
-def ran(
-    script: str, *words: str, folder: Path, limit_s: float = LIMIT_S, **settings: str
-) -> subprocess.CompletedProcess[str]:
+def ran(script: str, *words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """`python clients/script words` in `folder`, to its end."""
-    return subprocess.run(
-        [sys.executable, str(CLIENTS / script), *words],
-        cwd=folder,
-        env=environment(settings),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=limit_s,
-        check=False,
-    )
+    return completed([sys.executable, CLIENTS / script, *words], cwd=folder, env=environment(settings))
 
 
 @contextmanager

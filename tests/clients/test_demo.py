@@ -14,6 +14,7 @@ import pytest
 
 from tests.clients.command import read_until
 from tests.support.postgres import FOLDERS
+from tests.support.process import completed
 from tests.support.service import ROOT, environment
 from tests.support.system_programs import require_program
 
@@ -29,15 +30,9 @@ def test_make_demo_scores_22_rows_and_ends_when_told_to(tiny_bundle: Path) -> No
     """`ARGS=--once` prints a table of 22 scores, exits with 0 and leaves nothing behind."""
     with TemporaryDirectory() as folder:  # short: PostgreSQL's socket lies in it
         Path(folder).chmod(0o755)  # root starts PostgreSQL as another user
-        done = subprocess.run(
+        done = completed(
             ["make", "demo", f"PY={sys.executable}", "ARGS=--once --without-page"],
-            cwd=ROOT,
             env=environment(checkpoint=tiny_bundle) | {"TMPDIR": folder},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
         )
         left_behind = [path.name for path in Path(folder).glob("miles-*")]
     assert done.returncode == 0, done.stdout + done.stderr
@@ -97,9 +92,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
         f"database.DEBIAN_FOLDERS = {str(tmp_path / 'none')[1:]!r}\n"
         "sys.exit(demo.main(['--once']))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = completed([sys.executable, "-c", script])
     assert done.returncode == 1
     assert done.stderr == (
         "demo: PostgreSQL is not installed (on Debian and Ubuntu: apt-get install postgresql)\n"

@@ -84,7 +84,7 @@ def percent_of(door: Door) -> str:
 
 
 def test_a_title_is_scored_through_the_sites_own_server(site: Site, visit: Visit) -> None:
-    """The browser asks this site alone, and reads the score that the service gives."""
+    """The browser contacts only this site, and shows the service's score."""
     ask(visit)
     assert read_score(visit) == percent_of(site.outer)
     assert visit.hosts() == {httpx.URL(site.url).netloc.decode()}
@@ -141,7 +141,7 @@ def test_waiting_can_be_stopped(site: Site, visit: Visit) -> None:
 
 @pytest.mark.parametrize("direct", [False, True], ids=["server", "direct"])
 def test_a_problem_is_shown_in_words(visit: Visit, direct: bool) -> None:
-    """What the service refuses is said with its reason and the request's id, and not asked again."""
+    """A refusal is shown with its reason and the request's id, and the request is not repeated."""
     ask(visit, direct=direct, Views="1" + "0" * 20)
     alert = visit.page.get_by_role("alert").filter(has_text="Unprocessable")
     expect(alert).to_contain_text("view_count")
@@ -182,7 +182,7 @@ def test_the_policy_lets_in_own_scripts_alone(site: Site) -> None:
     assert f"connect-src 'self' {site.outer.url};" in first
 
 
-def test_everybody_can_use_it_dark_and_light(site: Site, browser: Browser) -> None:
+def test_the_page_is_accessible_dark_and_light(site: Site, browser: Browser) -> None:
     """The page follows the system's wish for dark or light, and axe finds nothing against either."""
     grounds = set()
     for dark in (False, True):

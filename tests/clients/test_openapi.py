@@ -16,7 +16,7 @@ def schemas() -> dict[str, Any]:
 
 
 def test_the_committed_document_is_the_apps() -> None:
-    """clients/openapi.json is what the app says; `make openapi` writes it and the types anew."""
+    """clients/openapi.json is what the app says; `make openapi` writes it and the types."""
     assert PATH.read_text(encoding="utf-8") == document(), "run `make openapi` and commit what it wrote"
 
 

@@ -27,7 +27,7 @@ def on_a_terminal(folder: Path, words: list[str], settings: dict[str, str]) -> s
             while piece := os.read(ours, 65536):
                 seen += piece
         except OSError:
-            pass  # Linux's way to say that nobody writes any more
+            pass  # on Linux, the other end is closed
         finally:
             os.close(ours)
         assert process.wait(LIMIT_S) in (0, 1)

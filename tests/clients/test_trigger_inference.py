@@ -160,7 +160,7 @@ def test_kill_9_half_way_loses_nothing(
 def test_a_service_that_dies_and_comes_back_is_waited_for(
     tiny_bundle: Path, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """Killed under the second call and started anew: the run goes on and scores all."""
+    """Killed under the second call and started again: the run goes on and scores all."""
     candidates.add(scraped(22))
     port, hold = free_port(), Hold()
     log = tmp_path / "service.log"
@@ -246,7 +246,7 @@ def test_a_retry_after_may_be_a_date(trigger: Trigger, door: Door, candidates: C
 
 
 def test_a_rate_limit_is_never_a_rows_fault(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """A row that meets a 429 in its batch and four times alone is asked for again, and scored."""
+    """A row that meets a 429 in its batch and four times on its own is asked for again, and scored."""
     candidates.add(scraped(3))
     kind = {"Content-Type": "application/json"}
     score = {"viral_score": 0.5, "predicted_velocity": 1}

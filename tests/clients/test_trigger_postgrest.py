@@ -140,7 +140,7 @@ def test_a_key_that_supabase_does_not_know_is_said(supabase: Door, door: Door, t
 
 
 def test_a_key_of_the_new_kind_is_no_bearer_token(supabase: Door, door: Door, tmp_path: Path) -> None:
-    """`sb_secret_...` travels as `apikey` alone: Supabase refuses it where a token belongs."""
+    """`sb_secret_...` is sent only as `apikey`: Supabase refuses it as a bearer token."""
     supabase.plan.append(Reply(200, b"", {"Content-Range": "*/0", "Content-Type": "application/json"}))
     supabase.plan.append(Reply(200, b"[]", {"Content-Type": "application/json"}))
     settings = {

@@ -20,7 +20,7 @@ def folder() -> Path:
 
 
 def test_the_types_are_what_the_generator_gives(folder: Path) -> None:
-    """src/schema.ts is generated from clients/openapi.json; `make openapi` writes it anew."""
+    """src/schema.ts is generated from clients/openapi.json; `make openapi` writes it."""
     ran = npm(folder, "run", "generate", "--", "--check")
     assert ran.returncode == 0, ran.stdout
 

@@ -19,7 +19,7 @@ from huggingface_hub.cli.hf import app as hub_commands
 
 from tests.e2e.first_pipeline import SMALL, save, untrained
 from tests.scale.ray_here import needs_ray
-from tests.support.process import LIMIT_S, answers, free_port, started
+from tests.support.process import answers, completed, free_port, started
 from tests.support.service import ROOT, environment
 from tests.training.fit_stats.first_csv import first_rows, write_rows
 
@@ -162,7 +162,7 @@ def cloned(above: Path) -> Path:
     """The README's first line, done. The clone borrows what takes minutes to make, .venv and the model."""
     assert (ROOT / "models" / "model_full.pt").exists(), "run make model, which makes it"
     command = CLONE.replace("https://github.com/OWNER/miles.git", f"{shlex.quote(str(ROOT))} miles")
-    subprocess.run(["bash", "-c", command], cwd=above, check=True, capture_output=True)
+    completed(["bash", "-c", command], cwd=above, check=True)
     clone = above / "miles"
     (clone / ".venv").symlink_to(sys.prefix)
     for path in (clone / "requirements.txt", *(clone / "requirements").iterdir()):
@@ -181,15 +181,10 @@ def outside_the_environment(port: int) -> dict[str, str]:
 
 def done(command: str, clone: Path, port: int) -> subprocess.CompletedProcess[str]:
     """Run a command in the clone, with `port` for 7860."""
-    return subprocess.run(
+    return completed(
         ["bash", "-c", command.replace("localhost:7860", f"127.0.0.1:{port}")],
         cwd=clone,
         env=outside_the_environment(port),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_S,
     )
 
 

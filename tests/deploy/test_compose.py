@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
+from tests.support.process import completed
 from tests.support.service import ROOT
 from tests.support.system_programs import require_program
 
@@ -17,13 +17,12 @@ DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 UNIT = (DEPLOY / "miles.service").read_text(encoding="utf-8")
-each = pytest.mark.parametrize("name", SERVICES)
 
 
 def fits_the_schema(file: Path) -> subprocess.CompletedProcess[str]:
     """check-jsonschema's verdict by the Compose Specification's schema, which it carries."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", file]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return completed(command)
 
 
 def test_compose_accepts_the_file() -> None:
@@ -33,37 +32,35 @@ def test_compose_accepts_the_file() -> None:
 
 
 def test_a_misspelt_key_is_found(tmp_path: Path) -> None:
-    """The schema is no rubber stamp."""
+    """The schema rejects what it does not know."""
     broken = tmp_path / "compose.yaml"
     broken.write_text((DEPLOY / "compose.yaml").read_text(encoding="utf-8").replace("cap_drop", "cap_drops"))
     assert fits_the_schema(broken).returncode == 1
 
 
-@each
-def test_a_container_may_do_little(name: str) -> None:
-    """Its root is read-only, it has no capability and can get none, and takes so much and no more."""
-    service = SERVICES[name]
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["deploy"]["resources"]["limits"].keys() >= {"cpus", "memory"}
+def test_containers_are_locked_down() -> None:
+    """Read-only root, no capability and no way to get one, limited processor and memory."""
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["deploy"]["resources"]["limits"].keys() >= {"cpus", "memory"}, name
 
 
-@each
-def test_what_is_mounted_is_there_and_read_only(name: str) -> None:
-    """Files of the repository are mounted from where they lie; what is written goes into a named volume."""
-    for volume in SERVICES[name].get("volumes", []):
+def test_what_is_mounted_is_there_and_read_only() -> None:
+    """Files of the repository are mounted read-only; what is written goes into a named volume."""
+    for volume in [volume for service in SERVICES.values() for volume in service.get("volumes", [])]:
         source, target, *mode = volume.split(":")
-        assert Path(target).is_absolute()
+        assert Path(target).is_absolute(), volume
         if source.startswith("."):
             assert (DEPLOY / source).exists(), volume
-            assert mode == ["ro"]
+            assert mode == ["ro"], volume
         else:
-            assert source in COMPOSE["volumes"]
+            assert source in COMPOSE["volumes"], volume
 
 
 def test_only_miles_is_reached_from_outside() -> None:
-    """Prometheus and Grafana have no log-in of ours, so they listen here alone, and only when asked."""
+    """Prometheus and Grafana have no log-in, so they listen on loopback, and run only when asked."""
     for name, service in SERVICES.items():
         (port,) = service["ports"]
         assert port.startswith("127.0.0.1:") == (name != "miles")
@@ -71,7 +68,7 @@ def test_only_miles_is_reached_from_outside() -> None:
 
 
 def test_every_image_of_others_is_a_release() -> None:
-    """A tag without a version is another program next month."""
+    """A tag without a version would be another program next month."""
     images = [service["image"] for service in SERVICES.values() if "build" not in service]
     assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+$", image)] == []
 
@@ -112,36 +109,22 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
     assert json.loads((DEPLOY / mounts[home]).read_text(encoding="utf-8"))["title"] == "Miles"
 
 
-@pytest.fixture
-def unit(tmp_path: Path) -> Path:
-    """The unit for this checkout instead of /opt/miles."""
-    file = tmp_path / "miles.service"
-    file.write_text(UNIT.replace("/opt/miles/.venv", sys.prefix).replace("/opt/miles", str(ROOT)))
-    return file
-
-
-def systemd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """systemd-analyze with these arguments."""
+def systemd(unit: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """systemd-analyze's verdict on a unit."""
     program = require_program("systemd-analyze", debian="systemd")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return completed([program, *arguments, unit])
 
 
-def test_systemd_accepts_the_unit(unit: Path) -> None:
-    """Every line is known to systemd, and what it starts can be executed."""
-    done = systemd("verify", unit)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_systemd_finds_a_misspelt_line(unit: Path) -> None:
-    """The check is no rubber stamp: what does not exist is told."""
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """It knows every line, what it starts can be executed, and its exposure is at most 2.5 of 10."""
+    unit = tmp_path / "miles.service"
+    unit.write_text(UNIT.replace("/opt/miles/.venv", sys.prefix).replace("/opt/miles", str(ROOT)))
+    verified = systemd(unit, "verify")
+    assert (verified.returncode, verified.stderr) == (0, "")
+    locked = systemd(unit, "security", "--offline=true", "--threshold=25")
+    assert locked.returncode == 0, locked.stdout[-400:]
     unit.write_text(unit.read_text().replace("ProtectHome", "ProtectHomes"))
-    assert "ProtectHomes" in systemd("verify", unit).stderr
-
-
-def test_systemd_calls_the_unit_locked_down(unit: Path) -> None:
-    """Its exposure is in the class that systemd calls OK, of 10 at most 2.5."""
-    done = systemd("security", "--offline=true", "--threshold=25", unit)
-    assert done.returncode == 0, done.stdout[-400:]
+    assert "ProtectHomes" in systemd(unit, "verify").stderr
 
 
 def test_the_unit_ends_as_the_service_does() -> None:

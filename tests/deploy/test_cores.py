@@ -1,18 +1,17 @@
-"""Processes of one machine that want cores of their own, of whatever size each is."""
+"""Processes of one machine get cores of their own, however many each wants."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from deploy.cores import chosen_cores
-from tests.support.service import ROOT
+from tests.support.process import completed
 
 TAKE = "import pathlib, sys; from deploy.cores import take_cores; take_cores(1, pathlib.Path(sys.argv[1]))"
 SHOW = "; import os; print(sorted(os.sched_getaffinity(0)))"
 
 
-def test_nobody_gets_a_core_that_another_has(tmp_path: Path) -> None:
+def test_processes_get_different_cores(tmp_path: Path) -> None:
     """One, two and one of eight cores do not overlap, and what is left between them is found."""
     taken = [chosen_cores(count, range(8), tmp_path) for count in (1, 2, 1, 4)]
     assert taken == [[0], [2, 3], [1], [4, 5, 6, 7]]
@@ -29,6 +28,6 @@ def test_cores_are_free_again_after_the_process(tmp_path: Path) -> None:
     first = min(os.sched_getaffinity(0))
     for _ in range(2):
         command = [sys.executable, "-c", TAKE + SHOW, str(tmp_path)]
-        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        ran = completed(command, check=True)
         assert ran.stdout == f"[{first}]\n"
     assert chosen_cores(1, [first], tmp_path) == [first]

@@ -6,15 +6,14 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.doctor import machine
+from tests.support.process import completed
 from tests.support.service import ROOT, environment, free_port
 
 # Debian's own Python, or whichever .venv was made with; not .venv's.
@@ -24,15 +23,8 @@ BARE = str(Path(sys.base_prefix) / "bin" / "python3.11")
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A fresh clone as far as the doctor looks: no .venv, no weights."""
-    for name in [
-        "deploy",
-        "serving",
-        "model",
-        "features",
-        "preprocessing",
-        "requirements",
-        "requirements.txt",
-    ]:
+    packages = ["deploy", "serving", "model", "features", "preprocessing"]
+    for name in [*packages, "requirements", "requirements.txt"]:
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
@@ -43,14 +35,10 @@ def examine(checkout: Path, python: str = BARE, **settings: str) -> tuple[int, d
     # No programs of this machine: asking its container engines takes longer than everything else.
     known = {"PYTHON": BARE, "PATH": str(checkout / "bin"), "MILES_PORT": str(free_port())}
     asked = environment() | known | settings
-    done = subprocess.run(
+    done = completed(
         [python, *plain, "-m", "deploy.doctor", "--json"],
         cwd=checkout,
         env=asked,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
     )
     assert "Traceback" not in done.stderr
     told = json.loads(done.stdout)
@@ -107,16 +95,16 @@ def test_optional_programs_are_named_with_what_needs_them(checkout: Path) -> Non
     assert (found["wrk"]["state"], found["wrk"]["says"]) == ("ok", str(program))
 
 
-@pytest.mark.parametrize(("status", "state"), [(1, "absent"), (0, "ok")])
-def test_a_container_engine_counts_if_it_answers(checkout: Path, status: int, state: str) -> None:
+def test_a_container_engine_counts_if_it_answers(checkout: Path) -> None:
     """docker without its daemon is installed and useless; the doctor asks it."""
     program = checkout / "bin" / "docker"
     program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\nexit {status}\n")
-    program.chmod(0o755)
-    _, found = examine(checkout, PATH=str(program.parent))
-    assert found["Containers"]["state"] == state
-    assert "docker" in found["Containers"]["says"]
+    for status, state in ((1, "absent"), (0, "ok")):
+        program.write_text(f"#!/bin/sh\nexit {status}\n")
+        program.chmod(0o755)
+        _, found = examine(checkout)
+        assert found["Containers"]["state"] == state
+        assert "docker" in found["Containers"]["says"]
 
 
 def test_a_taken_port_is_a_fault(checkout: Path) -> None:
@@ -186,14 +174,10 @@ def test_people_read_lines(checkout: Path) -> None:
     """make doctor, without an environment of its own, ends in a verdict."""
     shutil.copy(ROOT / "Makefile", checkout)
     asked = environment() | {"PORT": str(free_port()), "PYTHON": BARE}
-    done = subprocess.run(
+    done = completed(
         ["make", "--no-print-directory", "doctor"],
         cwd=checkout,
         env=asked,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
     )
     assert done.stdout.splitlines()[-1] == "make serve can run here."
     assert done.returncode == 0
@@ -218,36 +202,20 @@ def test_a_feature_counts_only_if_every_core_has_it(tmp_path: Path) -> None:
     assert machine.cpu_features(tmp_path) == ["AVX2", "AVX-512"]
 
 
-@pytest.fixture
-def groups(tmp_path: Path) -> Iterator[Path]:
-    """An empty /proc and an empty cgroup mount below one folder."""
-    (tmp_path / "proc" / "self").mkdir(parents=True)
-    (tmp_path / "cgroup").mkdir()
-    return tmp_path
-
-
-def limit(groups: Path) -> int | None:
-    """The memory limit that is read there."""
-    return machine.memory_limit(groups / "proc", groups / "cgroup")
-
-
-def test_the_least_limit_of_nested_groups_counts(groups: Path) -> None:
-    """cgroup v2: a parent's limit holds for its children; `max` is none."""
-    (groups / "proc" / "self" / "cgroup").write_text("0::/outer/inner\n")
-    (groups / "cgroup" / "outer" / "inner").mkdir(parents=True)
-    (groups / "cgroup" / "outer" / "memory.max").write_text("1000000\n")
-    (groups / "cgroup" / "outer" / "inner" / "memory.max").write_text("max\n")
-    assert limit(groups) == 1_000_000
-
-
-def test_the_older_groups_count_too(groups: Path) -> None:
-    """cgroup v1: the memory controller's own mount; its huge number for no limit is none."""
-    (groups / "proc" / "self" / "cgroup").write_text("4:memory:/box\n")
-    (groups / "cgroup" / "memory" / "box").mkdir(parents=True)
-    (groups / "cgroup" / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert limit(groups) is None
-    (groups / "cgroup" / "memory" / "box" / "memory.limit_in_bytes").write_text("2048\n")
-    assert limit(groups) == 2048
+def test_the_lowest_limit_of_nested_control_groups_counts(tmp_path: Path) -> None:
+    """cgroup v2: a parent's limit holds for its children, `max` is none; v1: its huge number is none."""
+    rows = [
+        ("0::/out/in\n", {"out/memory.max": "1000000\n", "out/in/memory.max": "max\n"}, 1_000_000),
+        ("4:memory:/box\n", {"memory/box/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("4:memory:/box\n", {"memory/box/memory.limit_in_bytes": "2048\n"}, 2048),
+    ]
+    for number, (membership, files, expected) in enumerate(rows):
+        proc, groups = tmp_path / str(number) / "proc", tmp_path / str(number) / "cgroup"
+        written = {groups / name: content for name, content in files.items()}
+        for path, content in {proc / "self/cgroup": membership, **written}.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        assert machine.memory_limit(proc, groups) == expected
 
 
 def test_a_server_outside_the_path_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.house import ROOT
-from tests.support.process import answers, free_port, started
+from tests.support.process import answers, completed, free_port, started
 
 INSTALLER = ROOT / "deploy" / "install-torch"
 REQUIREMENTS = "torch==1.0\nnumpy==9.9  # never asked for\ntorchvision==1.0\n"
@@ -51,7 +50,7 @@ def install(folder: Path, index: str, torch_index: str) -> tuple[int, list[str]]
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index, "TORCH_INDEX": torch_index}
     environment |= {"PIP_TARGET": str(folder / "site"), "PIP_RETRIES": "0"}
     command = [INSTALLER, sys.executable, folder / "requirements.txt"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = completed(command, env=environment)
     return done.returncode, sorted(path.stem for path in (folder / "site").glob("*.dist-info"))
 
 
@@ -102,7 +101,7 @@ def checkout(tmp_path: Path) -> Path:
 def make(checkout: Path, target: str) -> list[str]:
     """The files and packages that pip was told to install."""
     (checkout / "calls").write_text("")
-    subprocess.run(["make", target], cwd=checkout, capture_output=True, timeout=120, check=True)
+    completed(["make", target], cwd=checkout, check=True)
     calls = (checkout / "calls").read_text().splitlines()
     return ["torch" if "torch==" in call else call.rpartition(" ")[2] for call in calls]
 
@@ -121,9 +120,7 @@ def test_a_failed_installation_is_repeated(checkout: Path) -> None:
     """Without pip's success there is no stamp; the message names the next step."""
     python = checkout / ".venv" / "bin" / "python"
     python.write_text(PYTHON + 'case "$*" in *torch==*) exit 1; esac\n')
-    done = subprocess.run(
-        ["make", "setup"], cwd=checkout, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = completed(["make", "setup"], cwd=checkout)
     assert done.returncode != 0
     assert "check the network and the free disk space" in done.stderr
     python.write_text(PYTHON)

@@ -1,9 +1,11 @@
 """deploy/kubernetes against the cluster's own schemas, and against what Miles promises and needs."""
 
 import copy
+import itertools
+import operator
 import re
-import subprocess
 import sys
+from functools import reduce
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from app import create_app
 from preprocessing.thumbnails.policy import GLOBAL_IPV6, REFUSED_IPV4, REFUSED_IPV6, WEB_PORTS
 from serving.process.server import LAST_RESORT_S
 from serving.settings import Settings, SettingsError
+from tests.support.process import completed
 from tests.support.service import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -49,13 +52,11 @@ CONTAINER = POD["containers"][0]
 
 def applied(folder: str) -> list[dict[str, Any]]:
     """What `kubectl apply -k` would send to the cluster."""
-    put_together = subprocess.run(
-        [KUBECTL, "kustomize", FOLDER / folder], capture_output=True, text=True, check=True
-    )
+    put_together = completed([KUBECTL, "kustomize", FOLDER / folder], check=True)
     return list(yaml.safe_load_all(put_together.stdout))
 
 
-def fits_the_monitor_s_schema(manifest: dict[str, Any]) -> bool:
+def fits_the_monitors_schema(manifest: dict[str, Any]) -> bool:
     """Whether the operator's models take it, and know every field: what they do not know they drop."""
     from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor  # takes seconds
 
@@ -66,57 +67,56 @@ def fits_the_monitor_s_schema(manifest: dict[str, Any]) -> bool:
     return bool(read_as.model_dump(by_alias=True, exclude_unset=True, mode="json") == manifest)
 
 
-@pytest.mark.parametrize("version", [OLDEST, NEWEST])
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_what_is_applied_fits_the_schemas(folder: str, version: str) -> None:
+def test_what_is_applied_fits_the_schemas() -> None:
     """Every field is the API's and of its type, in the oldest version that is promised and the newest."""
-    for manifest in applied(folder):
-        if manifest["kind"] == "ServiceMonitor":
-            assert fits_the_monitor_s_schema(manifest)
-        else:
-            kubernetes_validate.validate(manifest, version, strict=True)
+    failures = []
+    for folder, version in itertools.product(FOLDERS, (OLDEST, NEWEST)):
+        for manifest in applied(folder):
+            if manifest["kind"] == "ServiceMonitor":
+                failures += [] if fits_the_monitors_schema(manifest) else [f"{folder}: ServiceMonitor"]
+            else:
+                failures += invalid(manifest, version)
+    assert failures == []
+    assert invalid({**DEPLOYMENT, "spec": {**DEPLOYMENT["spec"], "replica": 2}}, NEWEST) != []
 
 
-def test_schemas_refuse_what_is_wrong() -> None:
-    """A field that does not exist is an error, so that the test above can fail."""
-    wrong = {**DEPLOYMENT, "spec": {**DEPLOYMENT["spec"], "replica": 2}}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(wrong, NEWEST, strict=True)
+def invalid(manifest: dict[str, Any], version: str) -> list[str]:
+    """What Kubernetes' schema says against a manifest."""
+    try:
+        kubernetes_validate.validate(manifest, version, strict=True)
+    except kubernetes_validate.ValidationError as exc:
+        return [f"{manifest['kind']} in {version}: {exc.message}"]
+    return []
 
 
-@pytest.mark.parametrize(("field", "value"), [("interval", "15 s"), ("port", 80), ("scrapeTimeOut", "10s")])
-def test_the_monitor_s_schema_refuses_what_is_wrong(field: str, value: object) -> None:
+def test_the_monitors_schema_refuses_what_is_wrong() -> None:
     """A value of the wrong form, of the wrong type, and a field that does not exist."""
-    wrong = copy.deepcopy(MANIFESTS["monitoring/service-monitor.yaml"])
-    assert fits_the_monitor_s_schema(wrong)
-    wrong["spec"]["endpoints"][0][field] = value
-    assert not fits_the_monitor_s_schema(wrong)
+    for field, value in (("interval", "15 s"), ("port", 80), ("scrapeTimeOut", "10s")):
+        wrong = copy.deepcopy(MANIFESTS["monitoring/service-monitor.yaml"])
+        assert fits_the_monitors_schema(wrong)
+        wrong["spec"]["endpoints"][0][field] = value
+        assert not fits_the_monitors_schema(wrong), field
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_folder_applies_all_that_it_holds(folder: str) -> None:
-    """Every file is a resource or a patch of one, and each of these is there."""
-    parts = kustomization(folder)
-    named = [name for name in parts["resources"] if not name.startswith("..")]
-    patches = [patch["path"] for patch in parts.get("patches", [])]
-    there = [path.name for path in (FOLDER / folder).glob("*.yaml") if path.name != "kustomization.yaml"]
-    assert sorted(named + patches) == sorted(there)
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_all_goes_into_one_namespace_with_the_image_that_is_named(folder: str) -> None:
-    """The one that the base makes; the Deployment has the image and the settings that the base names."""
+def test_each_folder_applies_all_its_files_in_one_namespace() -> None:
+    """Every file is a resource or a patch; the Deployment has the image and settings that the base names."""
     (image,) = kustomization("base")["images"]
-    every = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in applied(folder)}
-    namespace = every.pop(("Namespace", "miles"))["metadata"]["name"]
-    assert {manifest["metadata"]["namespace"] for manifest in every.values()} == {namespace}
-    (container,) = every["Deployment", "miles"]["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"{image['newName']}:{image['newTag']}"
-    settings = [source["configMapRef"]["name"] for source in container["envFrom"] if "configMapRef" in source]
-    assert [name for kind, name in every if kind == "ConfigMap"] == settings
+    for folder in FOLDERS:
+        parts = kustomization(folder)
+        named = [name for name in parts["resources"] if not name.startswith("..")]
+        named += [patch["path"] for patch in parts.get("patches", [])]
+        there = {path.name for path in (FOLDER / folder).glob("*.yaml")} - {"kustomization.yaml"}
+        assert sorted(named) == sorted(there)
+        every = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in applied(folder)}
+        namespace = every.pop(("Namespace", "miles"))["metadata"]["name"]
+        assert {manifest["metadata"]["namespace"] for manifest in every.values()} == {namespace}
+        (container,) = every["Deployment", "miles"]["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == f"{image['newName']}:{image['newTag']}"
+        settings = [each["configMapRef"]["name"] for each in container["envFrom"] if "configMapRef" in each]
+        assert [name for kind, name in every if kind == "ConfigMap"] == settings
 
 
-def test_the_queue_s_autoscaler_is_the_base_s_and_one_thing_more() -> None:
+def test_the_queues_autoscaler_adds_one_metric() -> None:
     """By processor time as before, and by what waits: as many videos a pod as Ray Serve aims at."""
     plain, by_queue = (
         next(manifest for manifest in applied(folder) if manifest["kind"] == "HorizontalPodAutoscaler")
@@ -169,7 +169,7 @@ def test_cluster_announces_no_service_as_a_setting(monkeypatch: pytest.MonkeyPat
     assert POD["enableServiceLinks"] is False
 
 
-def test_probes_ask_routes_that_there_are() -> None:
+def test_probes_ask_existing_routes() -> None:
     """Start and readiness ask whether it can score, liveness whether it answers, all on its port."""
     paths = {
         name: CONTAINER[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")
@@ -185,28 +185,25 @@ def test_pod_is_given_the_time_to_stop() -> None:
     assert POD["terminationGracePeriodSeconds"] > pause + LAST_RESORT_S
 
 
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        ("base/deployment.yaml", "spec.selector.matchLabels"),
-        ("base/deployment.yaml", "spec.template.metadata.labels"),
-        ("base/service.yaml", "spec.selector"),
-        ("base/service.yaml", "metadata.labels"),
-        ("base/disruption.yaml", "spec.selector.matchLabels"),
-        ("base/network.yaml", "spec.podSelector.matchLabels"),
-        ("monitoring/network.yaml", "spec.podSelector.matchLabels"),
-        ("monitoring/service-monitor.yaml", "spec.selector.matchLabels"),
-    ],
-)
-def test_everything_means_the_same_pods(name: str, path: str) -> None:
-    """One label holds Deployment, Service, budget, policies and monitor together."""
-    found: Any = MANIFESTS[name]
-    for key in path.split("."):
-        found = found[key]
-    assert found == LABELS
+SELECTORS = [
+    ("base/deployment.yaml", "spec.selector.matchLabels"),
+    ("base/deployment.yaml", "spec.template.metadata.labels"),
+    ("base/service.yaml", "spec.selector"),
+    ("base/service.yaml", "metadata.labels"),
+    ("base/disruption.yaml", "spec.selector.matchLabels"),
+    ("base/network.yaml", "spec.podSelector.matchLabels"),
+    ("monitoring/network.yaml", "spec.podSelector.matchLabels"),
+    ("monitoring/service-monitor.yaml", "spec.selector.matchLabels"),
+]
 
 
-def test_autoscaler_drives_the_deployment_alone() -> None:
+def test_everything_selects_the_same_pods() -> None:
+    """One label connects Deployment, Service, budget, policies and monitor."""
+    found = [reduce(operator.getitem, path.split("."), MANIFESTS[name]) for name, path in SELECTORS]
+    assert found == [LABELS] * len(SELECTORS)
+
+
+def test_autoscaler_drives_the_deployment() -> None:
     """It names the Deployment, whose own number of replicas would be in its way."""
     target = MANIFESTS["base/autoscaler.yaml"]["spec"]["scaleTargetRef"]
     assert target == {key: DEPLOYMENT[key] for key in ("apiVersion", "kind")} | {"name": "miles"}
@@ -225,14 +222,14 @@ def test_service_and_monitor_reach_the_container() -> None:
     assert int(endpoint["scrapeTimeout"].rstrip("s")) <= int(endpoint["interval"].rstrip("s"))
 
 
-@pytest.mark.parametrize("name", ["base/network.yaml", "monitoring/network.yaml"])
-def test_nobody_comes_in_but_by_the_one_port(name: str) -> None:
-    """Each way in names its peers, and the container's port alone."""
-    spec = MANIFESTS[name]["spec"]
-    assert "Ingress" in spec["policyTypes"]
-    for rule in spec["ingress"]:
-        assert rule["from"]
-        assert [port["port"] for port in rule["ports"]] == ["http"]
+def test_pods_are_reached_only_by_their_one_port() -> None:
+    """Each way in names its peers and the container's port."""
+    for name in ("base/network.yaml", "monitoring/network.yaml"):
+        spec = MANIFESTS[name]["spec"]
+        assert "Ingress" in spec["policyTypes"]
+        for rule in spec["ingress"]:
+            assert rule["from"]
+            assert [port["port"] for port in rule["ports"]] == ["http"]
 
 
 def test_nothing_goes_out_but_names_and_thumbnails() -> None:

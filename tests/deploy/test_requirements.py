@@ -1,14 +1,16 @@
-"""Every version is pinned: the direct ones in requirements*.txt, all of them in constraints.txt."""
+"""Every version is pinned: direct ones, all in constraints.txt, and the container's packages by hash."""
 
+import ast
 import re
+import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-from tests.support.house import ROOT
+from tests.support.house import ROOT, imported_packages
 from tests.support.requirements import closure, pins
 
 FILES = ["requirements/serve.txt", "requirements.txt", "requirements/dev.txt", "requirements/demo.txt"]
@@ -16,39 +18,40 @@ EVERY = ["requirements.txt", *(f"requirements/{path.name}" for path in ROOT.glob
 PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[0-9][A-Za-z0-9.]*$")
 # A CUDA build of torch brings these and pins them itself.
 OF_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
+LOCK = (ROOT / "requirements/serve.lock").read_text(encoding="utf-8")
+ENTRY = re.compile(r"^([a-z0-9-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
+# The lowest versions that may be pinned, each with the reason.
+FLOORS = {
+    "torch": ("2.10.0", "CVE-2026-24747: a crafted checkpoint corrupts memory despite weights_only=True"),
+    "pillow": ("13.0.0", "GHSA-5x8w-8jj5-q52h: a crafted JPEG overflows a buffer of the decoder"),
+    "starlette": ("0.49.1", "CVE-2025-62727: a Range header costs quadratic time in FileResponse"),
+    "h11": ("0.16.0", "CVE-2025-43859: a lenient chunked parser lets requests be smuggled"),
+    "urllib3": ("2.6.3", "CVE-2026-21441: a redirect's compressed body is unpacked without a limit"),
+    "requests": ("2.32.4", "CVE-2024-47081: .netrc credentials are sent to a host of the URL's choosing"),
+    "certifi": ("2024.7.4", "CVE-2024-39689: roots of a distrusted authority"),
+    "idna": ("3.7", "CVE-2024-3651: a long name costs quadratic time"),
+    "jinja2": ("3.1.6", "CVE-2025-27516: a template leaves the sandbox"),
+    "setuptools": ("78.1.1", "CVE-2025-47273: a package index writes outside of its folder"),
+    "filelock": ("3.20.1", "CVE-2025-68146: a symbolic link in the lock's place truncates another file"),
+    "scikit-learn": ("1.5.0", "CVE-2024-5206: a vectorizer keeps words of the training data"),
+    "tqdm": ("4.66.3", "CVE-2024-34062: options on the command line are evaluated"),
+    "transformers": ("4.53.0", "CVE-2025-6051 and its like: patterns that take exponential time"),
+}
 
 
-def constraints() -> dict[str, str]:
-    """Package to version, as requirements/constraints.txt has it."""
-    rows = [Requirement(pin) for pin in pins(ROOT / "requirements/constraints.txt")]
+def versions(path: str) -> dict[str, str]:
+    """Package to version, as a file pins them."""
+    rows = [Requirement(pin) for pin in pins(ROOT / path)]
     return {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in rows}
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_every_line_is_a_pin(name: str) -> None:
-    """`name==version`, nothing looser."""
-    assert [pin for pin in pins(ROOT / name) if not PINNED.match(pin)] == []
+CONSTRAINTS = versions("requirements/constraints.txt")
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_every_requirement_is_in_the_constraints(name: str) -> None:
-    """At the same version: the two files cannot drift apart."""
-    wanted = [Requirement(pin) for pin in pins(ROOT / name)]
-    known = constraints()
-    assert wanted
-    assert [str(row) for row in wanted if known.get(canonicalize_name(row.name)) not in row.specifier] == []
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_constraints_hold_in_every_file(name: str) -> None:
-    """Whichever file is installed, requirements/constraints.txt comes along."""
-    assert ROOT / "requirements/constraints.txt" in closure(ROOT / name)
-
-
-def test_what_the_requirements_bring_is_in_the_constraints() -> None:
-    """The tests run on exactly the versions that are pinned, down to the last indirect one."""
-    known, wrong = constraints(), {}
-    waiting = [(Requirement(pin), "") for pin in pins(ROOT / "requirements/dev.txt")]
+def installed_for(files: Iterable[str]) -> dict[str, str]:
+    """Package to installed version of what the files need, directly or not."""
+    waiting = [(Requirement(pin), "") for name in files for pin in pins(ROOT / name)]
+    found: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
     while waiting:
         wanted, extra = waiting.pop()
@@ -57,39 +60,92 @@ def test_what_the_requirements_bring_is_in_the_constraints() -> None:
             continue
         seen.add((name, extra))
         try:
-            installed = distribution(name)
+            package = distribution(name)
         except PackageNotFoundError:
-            wrong[name] = "not installed"
+            found[name] = "not installed"
             continue
-        if installed.version.partition("+")[0] != known.get(name):
-            wrong[name] = f"installed {installed.version}, constraints say {known.get(name)}"
+        found[name] = package.version.partition("+")[0]
         waiting += [(Requirement(name), each) for each in wanted.extras]
-        for line in installed.requires or []:
-            needed = Requirement(line)
-            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
-                waiting.append((needed, ""))
-    assert wrong == {}
+        needed = [Requirement(line) for line in package.requires or []]
+        waiting += [
+            (each, "") for each in needed if each.marker is None or each.marker.evaluate({"extra": extra})
+        ]
+    return found
 
 
-@pytest.mark.parametrize("path", [*FILES, "requirements/constraints.txt", "Makefile", "Dockerfile", "deploy"])
-def test_no_index_but_pytorchs_is_named(path: str) -> None:
-    """Where packages come from is the machine's own setting; only torch's CPU index is ours to name."""
-    top = ROOT / path
-    files = [file for file in top.rglob("*") if file.is_file()] if top.is_dir() else [top]
-    text = "".join(file.read_text(encoding="utf-8") for file in files if "__pycache__" not in file.parts)
-    assert set(re.findall(r"https://[^\s\"'}]*(?:/whl|simple|pypi)[^\s\"'}]*", text)) <= {
-        "https://download.pytorch.org/whl/cpu"
+def test_every_line_is_a_pin() -> None:
+    """`name==version`, nothing looser."""
+    assert [f"{name}: {pin}" for name in EVERY for pin in pins(ROOT / name) if not PINNED.match(pin)] == []
+
+
+def test_every_requirement_is_in_the_constraints() -> None:
+    """At the same version, and constraints.txt is installed along with each file."""
+    wrong = {
+        name: [row for row in versions(name).items() if row not in CONSTRAINTS.items()] for name in FILES
     }
+    assert {name: rows for name, rows in wrong.items() if rows} == {}
+    assert [name for name in FILES if ROOT / "requirements/constraints.txt" not in closure(ROOT / name)] == []
 
 
-def test_a_requirement_may_be_in_an_included_file(tmp_path: Path) -> None:
-    """`pins` follows -r, ignores comments, and takes no constraint for a requirement."""
-    (tmp_path / "constraints.txt").write_text("other==9\n")
-    (tmp_path / "low.txt").write_text("-c constraints.txt\ntorch==2.0  # why\n\n")
-    (tmp_path / "high.txt").write_text("# head\n-r low.txt\npillow==1.0\n")
-    assert list(pins(tmp_path / "high.txt")) == ["torch==2.0", "pillow==1.0"]
-    assert [file.name for file in closure(tmp_path / "high.txt")] == [
-        "high.txt",
-        "low.txt",
-        "constraints.txt",
-    ]
+def test_what_the_requirements_bring_is_in_the_constraints() -> None:
+    """The tests run on exactly the versions that are pinned, down to the last indirect one."""
+    installed = installed_for(["requirements/dev.txt"])
+    assert {name: version for name, version in installed.items() if CONSTRAINTS.get(name) != version} == {}
+
+
+def test_no_pin_is_below_its_floor() -> None:
+    """A version with a known hole does not come back."""
+    low = {name: row for name, row in FLOORS.items() if Version(CONSTRAINTS[name]) < Version(row[0])}
+    assert low == {}
+
+
+def test_no_index_but_pytorchs_is_named() -> None:
+    """Where packages come from is the machine's own setting; only torch's CPU index is ours to name."""
+    named = {}
+    for path in [*FILES, "requirements/constraints.txt", "Makefile", "Dockerfile", "deploy"]:
+        top = ROOT / path
+        files = [file for file in top.rglob("*") if file.is_file()] if top.is_dir() else [top]
+        text = "".join(file.read_text(encoding="utf-8") for file in files if "__pycache__" not in file.parts)
+        named[path] = set(re.findall(r"https://[^\s\"'}]*(?:/whl|simple|pypi)[^\s\"'}]*", text))
+    others = {path: found - {"https://download.pytorch.org/whl/cpu"} for path, found in named.items()}
+    assert {path: found for path, found in others.items() if found} == {}
+
+
+def test_the_lock_holds_what_is_served() -> None:
+    """Entries with sha256 hashes of what serving and its shared cache need, and of no other package."""
+    rest = [line for line in ENTRY.sub("", LOCK).splitlines() if line and not line.startswith("#")]
+    locked = {name: version for name, version, _ in ENTRY.findall(LOCK)}
+    needed = installed_for(["requirements/serve.txt", "requirements/cache.txt"])
+    assert rest == []
+    assert locked == {name: CONSTRAINTS[name] for name in needed}
+    assert {"fastapi", "openvino", "pillow"} <= locked.keys()
+    assert {"torch", "torchvision", "transformers", "nncf", "pytest"} & locked.keys() == set()
+
+
+def test_the_container_installs_only_from_the_lock() -> None:
+    """The stage whose environment is served runs pip once, with hashes required and no build code run."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    stage = re.search(r"^FROM base AS packages\n(.*?)^FROM", dockerfile, re.MULTILINE | re.DOTALL)
+    assert stage is not None
+    (command,) = re.findall(r"\binstall (.*?)(?:&&|$)", stage[1].replace("\\\n", " "), re.MULTILINE)
+    assert {"--require-hashes", "--only-binary", "/build/requirements/serve.lock"} <= set(command.split())
+    assert re.findall(r"^COPY --from=(\w+) /venv", dockerfile, re.MULTILINE) == ["packages"]
+
+
+def test_the_audit_looks_at_all_that_is_shipped_and_pinned() -> None:
+    """Every Dockerfile, every list of what is installed."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^audit:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    patterns = ("Dockerfile", "deploy/**/Dockerfile", "*.lock", "constraints*.txt")
+    there = [str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)]
+    assert [path for path in there if path not in recipe[1].split()] == []
+
+
+def test_the_scrapers_step_is_one_file_with_the_tested_packages() -> None:
+    """It imports the standard library, requests and psycopg; clients/requirements.txt has our pins."""
+    step = ast.parse((ROOT / "clients" / "trigger_inference.py").read_text(encoding="utf-8"))
+    assert {name for _, name in imported_packages(step)} - sys.stdlib_module_names == {"requests", "psycopg"}
+    wanted = versions("clients/requirements.txt")
+    assert wanted == {name: CONSTRAINTS[name] for name in wanted}
+    assert closure(ROOT / "clients/requirements.txt") == [ROOT / "clients/requirements.txt"]

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.support.house import ROOT
+from tests.support.process import completed
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DEPLOY = "deploy-space.yml"
@@ -24,18 +24,9 @@ OTHER_COMMANDS = {
     "python -m pip install --requirement clients/requirements.txt": "pinned there",
     "python clients/trigger_inference.py --limit 200": "tests/clients run it on a real database",
 }
-each = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: str(path.name))
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The workflow; YAML takes the key `on` for a yes, which is none of our business here."""
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return content
-
-
-def named(name: str) -> dict[str, Any]:
-    """The workflow in that file."""
-    return read(ROOT / ".github" / "workflows" / name)
+READ: dict[str, dict[str, Any]] = {path.name: yaml.safe_load(path.read_text("utf-8")) for path in WORKFLOWS}
 
 
 def steps_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
@@ -46,72 +37,52 @@ def steps_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
     """zizmor's findings about the workflows in `folder`, without a network."""
     command = [Path(sys.executable).parent / "zizmor", "--offline", "--no-progress", "--no-config", folder]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return completed(command)
 
 
 def fits_the_schema(*workflows: Path) -> subprocess.CompletedProcess[str]:
     """check-jsonschema's verdict by the schema of workflows that it carries."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
-    return subprocess.run([*command, *workflows], capture_output=True, text=True, check=False, timeout=60)
+    return completed([*command, *workflows])
 
 
-def test_the_workflows_are_those() -> None:
-    """Tests, the supply chain, the Space, and the scraper's scores; each is looked at below."""
-    names = {path.name for path in WORKFLOWS}
-    assert names == {"tests.yml", "supply-chain.yml", DEPLOY, SCORE}
-
-
-@each
-def test_every_action_is_pinned_by_commit(workflow: Path) -> None:
-    """A tag may be moved; a commit's sha cannot. The comment says which release it was."""
-    used = re.findall(r"^\s*-?\s*uses: (.*)$", workflow.read_text(encoding="utf-8"), re.MULTILINE)
-    assert [line for line in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[0-9.]+", line)] == []
-
-
-def test_an_action_has_one_commit_everywhere() -> None:
-    """A release is the same commit in every workflow."""
+def test_every_action_is_pinned_by_commit() -> None:
+    """A tag may be moved, a commit's sha cannot; the comment names the release, the same everywhere."""
     used = {line for path in WORKFLOWS for line in re.findall(r"uses: (.*)$", path.read_text(), re.MULTILINE)}
+    assert [line for line in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[0-9.]+", line)] == []
     assert len({line.partition("@")[0] for line in used}) == len(used)
 
 
-@each
-def test_a_workflow_may_only_read(workflow: Path) -> None:
-    """The token that GitHub lends it cannot write; the Space's upload may say who it is besides."""
-    content = read(workflow)
-    more = {"id-token": "write"} if workflow.name == DEPLOY else {}
-    given = [job["permissions"] for job in content["jobs"].values() if "permissions" in job]
-    assert content["permissions"] == {"contents": "read"}
-    assert given == ([{"contents": "read", **more}] if more else [])
+def test_a_workflow_may_only_read() -> None:
+    """The token that GitHub lends it cannot write; the Space's upload may also prove its identity."""
+    given = {name: [workflow["permissions"]] for name, workflow in READ.items()}
+    for name, workflow in READ.items():
+        given[name] += [job["permissions"] for job in workflow["jobs"].values() if "permissions" in job]
+    expected = {name: [{"contents": "read"}] for name in ("tests.yml", "supply-chain.yml", SCORE, DEPLOY)}
+    expected[DEPLOY].append({"contents": "read", "id-token": "write"})
+    assert given == expected
 
 
-@each
-def test_a_workflow_runs_what_people_run(workflow: Path) -> None:
-    """Each step of ours is a target of the Makefile, or known by its very words."""
+def test_workflows_run_what_people_run() -> None:
+    """Each step of ours is a target of the Makefile, or listed above; files and modules in it exist."""
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    commands = [step["run"] for step in steps_of(read(workflow)) if "run" in step]
-    assert commands
+    commands = [step["run"] for workflow in READ.values() for step in steps_of(workflow) if "run" in step]
     known = {f"make {target}" for target in targets} | OTHER_COMMANDS.keys()
     assert [command for command in commands if command not in known] == []
-
-
-@each
-def test_what_a_workflow_names_is_there(workflow: Path) -> None:
-    """Files and modules in its commands exist in the repository."""
-    words = [word for step in steps_of(read(workflow)) for word in shlex.split(step.get("run", ""))]
+    words = [word for command in commands for word in shlex.split(command)]
     paths = [word for word in words if re.search(r"/\w|\.txt$", word) and not word.startswith("$")]
     modules = [word.replace(".", "/") for word in words if re.fullmatch(r"deploy(\.\w+)+", word)]
     assert [path for path in paths + modules if not (ROOT / path).exists()] == []
 
 
-@each
-def test_the_schema_knows_every_word(workflow: Path) -> None:
+def test_the_schema_knows_every_word() -> None:
     """No key is misspelt and none is missing, by the schema that editors use."""
-    done = fits_the_schema(workflow)
-    assert done.returncode == 0, done.stdout
+    checked = fits_the_schema(*WORKFLOWS)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_a_misspelt_key_is_found(tmp_path: Path) -> None:
-    """The schema is no rubber stamp."""
+    """The schema rejects what it does not know."""
     broken = tmp_path / "broken.yml"
     text = (ROOT / ".github" / "workflows" / DEPLOY).read_text(encoding="utf-8")
     broken.write_text(text.replace("runs-on", "run-on"))
@@ -141,7 +112,7 @@ def test_zizmor_would_find_something(tmp_path: Path) -> None:
 
 def test_the_space_is_deployed_without_a_stored_token() -> None:
     """By default the hub's own exchange is used, for this Space; a secret only where that is asked for."""
-    (job,) = named(DEPLOY)["jobs"].values()
+    (job,) = READ[DEPLOY]["jobs"].values()
     environment = job["steps"][-1]["env"]
     assert "format('spaces/{0}', vars.HF_SPACE)" in environment["HF_OIDC_RESOURCE"]
     assert environment["HF_TOKEN"].startswith("${{ vars.HF_USE_TOKEN == 'true' && secrets.HF_TOKEN")
@@ -149,7 +120,7 @@ def test_the_space_is_deployed_without_a_stored_token() -> None:
 
 def test_the_scores_come_every_six_hours() -> None:
     """The schedule is the scraper's, and the client gets every setting that it reads."""
-    workflow = named(SCORE)
+    workflow = READ[SCORE]
     # YAML 1.1 reads the key `on` as true.
     on: dict[str, Any] = workflow[True]  # type: ignore[index]
     assert [entry["cron"].split()[1:] for entry in on["schedule"]] == [["*/6", "*", "*", "*"]]

@@ -1,6 +1,5 @@
 """The demo checkpoint, composed once, and one real service that runs on it."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +12,7 @@ import pytest
 from model.checkpoint.file import check_file
 from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import bundle_directory
-from tests.support.process import wait_until_ready
+from tests.support.process import completed, wait_until_ready
 from tests.support.service import ROOT, Service, started_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 
@@ -22,7 +21,7 @@ from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo checkpoint as `make model` composes it."""
     path = tmp_path_factory.mktemp("models") / "model_full.pt"
-    subprocess.run([sys.executable, "-m", "model.demo", "--out", str(path)], cwd=ROOT, check=True)
+    completed([sys.executable, "-m", "model.demo", "--out", str(path)], check=True)
     return path
 
 

@@ -1,6 +1,6 @@
-"""The owner's first training, written from the design alone: titles, eighteen columns, no images.
+"""The owner's first training, written only from the design: titles, eighteen columns, no images.
 
-transformers' BERT and tokenizer, scikit-learn's scalers, plain torch; computes with nothing of ours. Its
+transformers' BERT and tokenizer, scikit-learn's scalers, plain torch; uses none of our code. Its
 state dict has the owner's names and, at full size, the owner's shapes: 110.6 M parameters.
 """
 

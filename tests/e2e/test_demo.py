@@ -1,9 +1,7 @@
-"""The whole mission on the demo checkpoint: what a stranger sees after `make serve`."""
+"""The demo checkpoint in a running service, as after `make serve`."""
 
 import base64
 import io
-import json
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,33 +18,14 @@ from model.checkpoint.store import read_checkpoint
 from model.compiled.bundle import capabilities, read_bundle
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.e2e.conftest import Loaded
+from tests.model.test_parity import REQUESTS as RECORDED
+from tests.model.test_parity import TOLERANCE, recorded_pixels
 from tests.model.transcription import Transcription
 from tests.support.process import LIMIT_S
-from tests.support.service import ROOT, Service, ready_service
+from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
 
 pytestmark = pytest.mark.e2e
-RECORDED = json.loads((ROOT / "tests" / "model" / "recorded_requests.json").read_text(encoding="utf-8"))
-TOLERANCE = 1e-5
-
-
-def readme_requests() -> list[Any]:
-    """The JSON bodies of the README's curl commands."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [
-        json.loads(body)
-        for body in re.findall(r"curl localhost:7860/predict [^']*'Content-Type[^']*' -d '([^']*)'", text)
-    ]
-
-
-def test_readme_example_is_answered(client: httpx.Client) -> None:
-    """The README's own request gets a score with every key that the README shows."""
-    (request,) = readme_requests()
-    answer = client.post("/predict", json=request)
-    assert answer.status_code == 200
-    shown = re.search(r"```json\n(\{\n  \"viral_score.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert shown is not None
-    assert answer.json().keys() == json.loads(shown[1]).keys()
 
 
 def test_home_says_that_the_demo_is_healthy(client: httpx.Client) -> None:
@@ -154,15 +133,8 @@ def test_known_video_with_new_counts_costs_the_fusion_alone(
 def picture(seed: int) -> str:
     """The recorded picture as a PNG within a data: URL; at 224 x 224 nothing resizes it."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels(seed)).save(buffer, "PNG")
+    Image.fromarray(recorded_pixels(seed)).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def pixels(seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A picture of coloured blocks with some noise."""
-    draw = np.random.default_rng(seed)
-    blocks = draw.integers(0, 230, (7, 7, 3)).repeat(32, axis=0).repeat(32, axis=1)
-    return (blocks + draw.integers(0, 25, blocks.shape)).astype(np.uint8)
 
 
 def to_wire(recorded: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +167,7 @@ def transcribe(demo: Path) -> Callable[[Sequence[Any]], Any]:
         tokens = tokenizer.encode(video.title, video.description)
         scalars = torch.from_numpy(scaler.transform(compute_features([video]))[0])
         seed = recorded["image_seed"]
-        image = None if seed is None else torch.from_numpy(pixels(seed))
+        image = None if seed is None else torch.from_numpy(recorded_pixels(seed))
         return network.score(list(tokens.input_ids), list(tokens.token_type_ids), image, scalars)
 
     return lambda requests: np.array([score(RECORDED.index(recorded)) for recorded in requests])

@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.first_pipeline import DAYS, SMALL, FirstPipeline, save, untrained
+from tests.support.process import completed
 from tests.support.service import ROOT, ready_service, run_to_end
 from tests.training.fit_stats.first_csv import first_rows, write_rows
 
@@ -56,7 +56,7 @@ def fitted(pipeline: FirstPipeline) -> FirstPipeline:
     (line,) = [line for line in refused.stderr.splitlines() if "fit-stats" in line]
     command = shlex.split(line.split("`")[1].replace("TRAINING.csv", str(pipeline.folder / "training.csv")))
     assert command[:2] == ["./miles", "fit-stats"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    completed(command, check=True)
     return pipeline
 
 
@@ -68,17 +68,8 @@ def client(
     log = tmp_path_factory.mktemp("log") / "service.log"
     checkpoint = fitted.folder / "model_full.pt"
     if request.param == "openvino":
-        command = [
-            sys.executable,
-            "-m",
-            "model.compile",
-            str(checkpoint),
-            "--precision",
-            "f32",
-            "--threads",
-            "1",
-        ]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        options = ["--precision", "f32", "--threads", "1"]
+        completed([sys.executable, "-m", "model.compile", checkpoint, *options], check=True)
     settings = {"checkpoint": checkpoint, "engine": request.param, "precision": "f32", "threads": 1}
     with (
         ready_service(log, **settings) as service,

@@ -1,4 +1,4 @@
-"""The demo checkpoint: composed from seeds and factors, checked, and never in anybody's way."""
+"""The demo checkpoint: composed from seeds and factors, checked, and never replacing another file."""
 
 import json
 from dataclasses import replace
@@ -94,18 +94,14 @@ def test_another_demo_is_replaced(demo_directory, tmp_path):
     assert read_checkpoint(out).card.temperature == 2.5
 
 
-@pytest.mark.parametrize("contents", ["owner", b"half a download"])
-def test_a_file_that_is_no_demo_is_never_touched(demo_directory, tmp_path, capsys, contents):
+def test_a_file_that_is_no_demo_is_never_touched(demo_directory, tmp_path, capsys):
     """The owner's checkpoint, and a file that cannot even be read, stay as they are."""
-    out = tmp_path / "model.pt"
-    if contents == "owner":
-        write_tiny(out)
-    else:
-        out.write_bytes(contents)
-    before = out.read_bytes()
-    assert run(demo_directory, out) == 1
-    assert "name another --out" in capsys.readouterr().err
-    assert out.read_bytes() == before
+    (tmp_path / "half.pt").write_bytes(b"half a download")
+    for out in (tmp_path / "half.pt", write_tiny(tmp_path / "owner.pt")):
+        before = out.read_bytes()
+        assert run(demo_directory, out) == 1
+        assert "name another --out" in capsys.readouterr().err
+        assert out.read_bytes() == before
 
 
 def test_a_changed_head_is_refused(demo_directory, tmp_path, capsys):
@@ -119,15 +115,15 @@ def test_a_changed_head_is_refused(demo_directory, tmp_path, capsys):
     assert not (tmp_path / "model.pt").exists()
 
 
-@pytest.mark.parametrize("damage", ["absent", "not JSON", "{}"])
-def test_damaged_metadata_is_one_clear_error(demo_directory, tmp_path, capsys, damage):
-    """Missing, broken or empty metadata names the file and says where to get it again."""
+def test_damaged_metadata_is_one_clear_error(demo_directory, tmp_path, capsys):
+    """Broken, empty or missing metadata names the file and says where to get it again."""
     metadata = demo_directory / METADATA_FILE
-    metadata.unlink() if damage == "absent" else metadata.write_text(damage)
-    assert run(demo_directory, tmp_path / "model.pt") == 1
-    error = capsys.readouterr().err
-    assert METADATA_FILE in error
-    assert "Restore" in error
+    for damage in ("not JSON", "{}", None):
+        metadata.write_text(damage) if damage else metadata.unlink()
+        assert run(demo_directory, tmp_path / "model.pt") == 1
+        error = capsys.readouterr().err
+        assert METADATA_FILE in error
+        assert "Restore" in error
 
 
 @pytest.fixture(scope="module")

@@ -73,19 +73,16 @@ def test_a_text_only_checkpoint_has_no_image_columns(text_only):
     assert scores.viral.shape == scores.velocity.shape == (2,)
 
 
-@pytest.mark.parametrize("size", [0, 1, 1e3, 1e6])
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_scores_are_scores_for_any_input(engine, size, sign):
+def test_scores_are_scores_for_any_input(engine):
     """P(viral) stays within [0, 1] and velocity is finite and never negative, however extreme the inputs."""
     draw = np.random.default_rng(3)
     text = draw.uniform(-1, 1, (64, 64)).astype(np.float32)
     image = draw.uniform(0, 100, (64, 512)).astype(np.float32)
-    scalars = (sign * size * draw.uniform(-0.2, 1, (64, 18))).astype(np.float32)
-    scores = engine.score(text, image, scalars)
-    assert np.isfinite(scores.viral).all()
-    assert ((scores.viral >= 0) & (scores.viral <= 1)).all()
-    assert np.isfinite(scores.velocity).all()
-    assert (scores.velocity >= 0).all()
+    for size in (0, 1, -1, 1e3, -1e3, 1e6, -1e6):
+        scalars = (size * draw.uniform(-0.2, 1, (64, 18))).astype(np.float32)
+        scores = engine.score(text, image, scalars)
+        assert ((scores.viral >= 0) & (scores.viral <= 1)).all()
+        assert (np.isfinite(scores.velocity) & (scores.velocity >= 0)).all()
 
 
 def test_temperature_divides_the_logits():

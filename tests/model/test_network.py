@@ -1,4 +1,4 @@
-"""The network at full size, by shape alone, and its forward on the tiny one."""
+"""The network at full size, by its shapes, and its forward on the tiny one."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_the_parameters_are_136_million_of_which_3_2_are_trained(full_size):
 
 
 def test_text_only_fusion_takes_786():
-    """Without an image tower the fusion takes 768 + 18 and the whole has 110.5 million parameters."""
+    """Without an image tower the fusion takes 768 + 18 and the whole has 110.6 million parameters."""
     with torch.device("meta"):
         model = MultimodalViralityPredictor(FusionConfig(vision=None))
     assert model.fusion[0].weight.shape == (1024, 786)

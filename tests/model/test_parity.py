@@ -18,7 +18,7 @@ BATCH_SIZE = 9  # of mixed lengths: every batch but the last holds short and lon
 TOLERANCE = 1e-5
 
 
-def _picture(seed):
+def recorded_pixels(seed):
     """A 224 x 224 picture of coloured blocks with some noise."""
     draw = np.random.default_rng(seed)
     blocks = draw.integers(0, 230, (7, 7, 3)).repeat(32, axis=0).repeat(32, axis=1)
@@ -36,7 +36,7 @@ def inputs():
     scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, checkpoint.card.scalar_features)
     scalars = scaler.transform(compute_features(videos, checkpoint.card.scalar_features))
     seeds = [request["image_seed"] for request in REQUESTS]
-    return texts, scalars, [None if seed is None else _picture(seed) for seed in seeds]
+    return texts, scalars, [None if seed is None else recorded_pixels(seed) for seed in seeds]
 
 
 @pytest.fixture(scope="module")

@@ -63,16 +63,16 @@ def test_seeded_weights_are_centred_and_as_wide_as_asked():
     assert abs(float(weights.mean())) < 1e-4
 
 
-@pytest.mark.parametrize("vision", [TINY_VISION, VisionConfig(stages=(1, 1, 1, 1))])
-def test_seeded_states_fit_their_encoders(vision):
+def test_seeded_states_fit_their_encoders():
     """Names and shapes are the encoders' own, for basic and bottleneck blocks."""
     TextEncoder(TEXT).load_state_dict(random_text_state(TEXT, 1))
-    encoder = VisionEncoder(vision).eval()
-    encoder.load_state_dict(random_vision_state(vision, 1))
-    with torch.no_grad():
-        image = encoder(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
-    assert torch.isfinite(image).all()
-    assert not torch.equal(image[0], image[1])
+    for vision in (TINY_VISION, VisionConfig(stages=(1, 1, 1, 1))):
+        encoder = VisionEncoder(vision).eval()
+        encoder.load_state_dict(random_vision_state(vision, 1))
+        with torch.no_grad():
+            image = encoder(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
+        assert torch.isfinite(image).all()
+        assert not torch.equal(image[0], image[1])
 
 
 def test_the_fingerprint_knows_names_shapes_and_values():
@@ -119,28 +119,25 @@ def test_another_activation_is_refused(tmp_path):
         pretrained_text_encoder(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["nowhere", "empty", "damaged"])
-def test_a_directory_without_bert_says_what_to_name(tmp_path, name):
+def test_a_directory_without_bert_says_what_to_name(tmp_path):
     """No directory, nothing in it, or damaged weights: one error with the source and the next step."""
-    source = tmp_path / name
-    if name != "nowhere":
-        source.mkdir()
-    if name == "damaged":
-        BertModel(bert_config(TEXT)).save_pretrained(source)
-        (source / "model.safetensors").write_bytes(b"\0" * 64)
-    with pytest.raises(EncoderSourceError, match=r"no BERT weights found \(.*`save_pretrained`") as caught:
-        pretrained_text_encoder(str(source))
-    assert str(caught.value).startswith(str(source))
+    (tmp_path / "empty").mkdir()
+    BertModel(bert_config(TEXT)).save_pretrained(tmp_path / "damaged")
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"\0" * 64)
+    for source in (tmp_path / "nowhere", tmp_path / "empty", tmp_path / "damaged"):
+        with pytest.raises(
+            EncoderSourceError, match=r"no BERT weights found \(.*`save_pretrained`"
+        ) as caught:
+            pretrained_text_encoder(str(source))
+        assert str(caught.value).startswith(str(source))
 
 
-@pytest.mark.parametrize("written", [None, b"", b"hello", "other"])
-def test_a_file_without_resnet_says_what_to_name(tmp_path, written):
+def test_a_file_without_resnet_says_what_to_name(tmp_path):
     """No file, no torch file, another network's weights: one error with the file and the next step."""
-    path = tmp_path / "resnet50.pth"
-    if isinstance(written, bytes):
-        path.write_bytes(written)
-    elif written:
-        torch.save({"fc.weight": torch.ones(1)}, path)
-    with pytest.raises(EncoderSourceError, match=r"no ResNet-50 weights found \(.*state dict") as caught:
-        pretrained_vision_encoder(path)
-    assert str(caught.value).startswith(str(path))
+    (tmp_path / "empty.pth").touch()
+    (tmp_path / "text.pth").write_bytes(b"hello")
+    torch.save({"fc.weight": torch.ones(1)}, tmp_path / "other.pth")
+    for path in [tmp_path / f"{name}.pth" for name in ("none", "empty", "text", "other")]:
+        with pytest.raises(EncoderSourceError, match=r"no ResNet-50 weights .*state dict") as caught:
+            pretrained_vision_encoder(path)
+        assert str(caught.value).startswith(str(path))

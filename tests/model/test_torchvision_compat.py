@@ -1,13 +1,12 @@
 """torchvision imports in a fresh process, whatever torch it stands beside."""
 
-import subprocess
 import sys
+
+from tests.support.process import completed
 
 
 def run(code):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
+    return completed([sys.executable, "-W", "error", "-c", code])
 
 
 def test_torchvision_and_transformers_import_after_it():

@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 from deploy.ray_serve import app
 from tests.scale.figures import scored
 from tests.scale.load import Load
-from tests.scale.local_ray import until
+from tests.scale.local_ray import NODE, running, serving_cluster, until
 from tests.support.service import free_port
 from tests.support.thumbnail_host import thumbnail_host
 
@@ -31,7 +31,6 @@ WORKERS = 3
 CALM_S = 3.0
 CROWD = 16
 WAIT_S = 0.5
-NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024, "node_ip_address": "127.0.0.1"}
 
 
 def during(load: Load, hurt: Callable[[], None]) -> dict[str, Any]:
@@ -40,17 +39,11 @@ def during(load: Load, hurt: Callable[[], None]) -> dict[str, Any]:
         time.sleep(CALM_S)
         began = time.monotonic()
         hurt()
-        until(lambda: running() < REPLICAS, serve.status)
-        until(lambda: running() == REPLICAS, serve.status)
+        until(lambda: running("Miles") < REPLICAS)
+        until(lambda: running("Miles") == REPLICAS)
         took = time.monotonic() - began
         time.sleep(CALM_S)
     return load.account | {"full_capacity_s": round(took, 1)}
-
-
-def running() -> int:
-    """How many replicas take requests."""
-    states = serve.status().applications["default"].deployments["Miles"].replica_states
-    return int(states.get("RUNNING", 0))
 
 
 def replicas() -> dict[str, str]:
@@ -75,22 +68,17 @@ def main(model: str, questions: str) -> dict[str, Any]:
         "MILES_THUMBNAIL_TTL_S": "0",  # so that each request waits for its picture
     }
     asked = json.loads(Path(questions).read_text(encoding="utf-8"))
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False}
-    )
-    ports = [free_port() for _ in range(WORKERS)]  # of the proxies, which share this machine's address
-    nodes = {
-        cluster.add_node(**NODE, env_vars={"RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(port)}): port
-        for port in ports
-    }
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    try:
-        first = free_port()
-        serve.start(proxy_location="EveryNode", http_options={"host": "127.0.0.1", "port": first})
+    nodes = {}
+
+    def add_nodes(cluster: Cluster) -> None:
+        for port in [free_port() for _ in range(WORKERS)]:  # of the proxies, which share an address
+            own = {"RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(port)}
+            nodes[cluster.add_node(**NODE, num_cpus=1, env_vars=own)] = port
+
+    with serving_cluster(add_nodes, proxy_location="EveryNode") as (cluster, url):
         began = time.monotonic()
         serve.run(of_one_core(REPLICAS), name="default")
         ready_s = time.monotonic() - began
-        url = f"http://127.0.0.1:{first}"
         answers = [scored(httpx.post(f"{url}/predict", json=question, timeout=40)) for question in asked]
         with thumbnail_host(WAIT_S) as pictures:
             # The first question's picture, at an address: requests are under way when a replica is killed.
@@ -112,10 +100,6 @@ def main(model: str, questions: str) -> dict[str, Any]:
             "replica": replica,
             "node": ended | {"proxy": proxy},
         }
-    finally:
-        serve.shutdown()
-        ray.shutdown()
-        cluster.shutdown()
 
 
 def is_answering(port: int) -> bool:
@@ -127,7 +111,7 @@ def is_answering(port: int) -> bool:
 
 
 def of_one_core(count: int) -> serve.Application:
-    """The app in so many replicas, no more and no fewer, of a core each."""
+    """The app in `count` replicas of a core each."""
     deployment = app._bound_deployment.options(
         num_replicas=count, autoscaling_config=None, ray_actor_options={"num_cpus": 1}
     )

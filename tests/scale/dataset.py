@@ -68,7 +68,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
 
 
 def kill_when(process: subprocess.Popen[str], output: Path, lines: int) -> int:
-    """Kill the command, and it alone, with SIGKILL once so many rows are done; how many were in the end."""
+    """Kill only the command with SIGKILL once `lines` rows are done; how many were done in the end."""
     deadline = time.monotonic() + LIMIT_S
     while journaled(output) < lines:
         assert process.poll() is None, process.communicate()[1]

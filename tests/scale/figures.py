@@ -1,10 +1,14 @@
 """The account of `make scale-test`: what each test measured, as a table and as JSON."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import pytest
+
+from tests.support.service import ready_service
 
 ROWS = 100_000  # of the large dataset, unless `--rows` says otherwise
 FIGURES = pytest.StashKey[dict[str, Any]]()
@@ -26,6 +30,12 @@ def table(figures: dict[str, Any]) -> str:
 def line(figures: dict[str, Any], status: int) -> str:
     """The same for programs."""
     return json.dumps({"passed": status == 0, **figures})
+
+
+def answers_of(bundle: Path, questions: Sequence[dict[str, Any]], log: Path) -> list[dict[str, Any]]:
+    """What the single process says to each question with that model."""
+    with ready_service(log, checkpoint=bundle, max_batch_size=1) as single:
+        return [scored(httpx.post(f"{single.url}/predict", json=question)) for question in questions]
 
 
 def scored(answer: httpx.Response) -> dict[str, Any]:

@@ -41,7 +41,7 @@ SILENCE = "no answer"
 
 @contextmanager
 def held(url: str, count: int) -> Iterator[list[int]]:
-    """So many requests within a replica, whose thumbnails do not come until the end; their statuses, then."""
+    """Hold `count` requests in a replica, without their thumbnails until the block ends; their statuses."""
     statuses: list[int] = []
     with ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))

@@ -40,7 +40,7 @@ Memory = dict[str, float]
 class Peaks:
     """What the driver and the processes that score have in memory: after a tenth of the parts, and later on.
 
-    `early` and `late` are peaks, MB by who; `more` is what anybody had beyond what it had after a tenth.
+    `early` and `late` are peaks in MB by kind of process; `more` is the growth since a tenth of the parts.
     """
 
     def __init__(self, process: "subprocess.Popen[Any]", output: Path, parts: int) -> None:

@@ -25,7 +25,7 @@ def ray_environment(**settings: object) -> Iterator[dict[str, str]]:
             "PYTHONPATH": ".",  # of where a command is run, as the guide has it
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: the loopback interface alone
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: only the loopback interface
             "RAY_TMPDIR": folder,
             "RAY_USAGE_STATS_ENABLED": "0",
             # A busy machine starts processes slowly; Ray would give up after 5 and 10 s.

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from tests.scale.ray_here import ray_environment
+from tests.support.process import completed
 from tests.support.service import ROOT, free_port
 
 COMMANDS = Path(sys.executable).parent
@@ -37,15 +38,9 @@ class RayNodes:
 
     def serve(self, *arguments: str | Path) -> str:
         """What Ray's `serve` prints; fails when it fails."""
-        ran = subprocess.run(
+        ran = completed(
             [COMMANDS / "serve", *arguments, "--address", self.dashboard],
-            cwd=ROOT,
             env=self.variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout

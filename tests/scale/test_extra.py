@@ -1,6 +1,5 @@
 """What is needed for more than one machine is pinned, and nothing else needs it."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.house import ROOT, imported_packages, modules, tree_of
+from tests.support.process import completed
 from tests.support.requirements import pins
 from tests.support.service import environment, ready_service
 
@@ -64,22 +64,16 @@ def test_without_ray_the_command_says_how_to_get_it() -> None:
     """One line, and exit code 2; sys.modules holds None for a module that cannot be imported."""
     script = "import sys; sys.modules['ray'] = None\nfrom deploy.score_dataset.__main__ import main\n"
     script += "sys.exit(main(['in.csv', 'out']))"
-    ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+    ran = completed([sys.executable, "-c", script])
     assert (ran.returncode, ran.stderr) == (2, "scoring a dataset needs Ray: make scale-setup\n")
 
 
 @pytest.mark.usefixtures("without_extra")
 def test_without_the_extra_the_service_answers(model: Path, tmp_path: Path) -> None:
     """Ready, and with a score, in a process that can import nothing that the extra brings."""
-    refused = subprocess.run(
+    refused = completed(
         [sys.executable, "-c", "import pandas"],
         env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
     )
     assert refused.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'pandas'"
     with ready_service(tmp_path / "log", checkpoint=model) as service:
@@ -90,13 +84,9 @@ def test_without_the_extra_the_service_answers(model: Path, tmp_path: Path) -> N
 
 def test_make_test_installs_the_extra_first() -> None:
     """So that on a fresh clone its short tests are run, not left out."""
-    ran = subprocess.run(
+    ran = completed(
         ["make", "-n", "-B", "test"],
-        cwd=ROOT,
         env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
         check=True,
     )
     installs, tests = "install -r requirements/scale.txt", "-m pytest"
@@ -109,13 +99,9 @@ def test_without_the_extra_its_tests_are_left_out_with_a_reason() -> None:
     script = "from tests.scale.ray_here import needs_ray; print(needs_ray.args, needs_ray.kwargs['reason'])"
     said = {}
     for ci in ("", "true"):
-        ran = subprocess.run(
+        ran = completed(
             [sys.executable, "-c", script],
-            cwd=ROOT,
             env=environment() | {"CI": ci},
-            capture_output=True,
-            text=True,
-            timeout=120,
             check=True,
         )
         said[ci] = ran.stdout

@@ -10,7 +10,7 @@ import pytest
 from deploy.demo.database import Database
 from deploy.score_dataset.postgres import TableOut
 from deploy.score_dataset.worker import AT_ONCE
-from tests.scale.dataset import finish, journaled, kill_when, scores, start, write_csv
+from tests.scale.dataset import finish, journaled, scores, start, write_csv
 from tests.scale.one_worker import in_a_process, killed_when, prepared
 from tests.scale.processes_seen import kill_scorer
 from tests.scale.ray_here import needs_ray
@@ -56,18 +56,6 @@ def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
     assert first == scores(untouched)
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, model: Path) -> None:
-    """The host has seen each picture once, but for those of the rows that were under way."""
-    with thumbnail_host() as host:
-        pictures = tuple(host.thumbnail(seed) for seed in range(ROWS))
-        source, output = write_csv(tmp_path / "in.csv", ROWS, pictures), tmp_path / "out"
-        options = (*OPTIONS, "--part-rows", "200", "--workers", "1")
-        before = kill_when(start(source, output, model, *options, **HERE), output, 100)
-        _, account = finish(start(source, output, model, *options, **HERE))
-        assert asked_again(host) <= AT_ONCE
-    assert account["scored_now"] == ROWS + 1 - before
-
-
 def test_what_is_written_down_is_not_done_again(tmp_path: Path, model: Path) -> None:
     """A process is killed by SIGKILL when 100 rows are done; the next fetches none of their pictures."""
     with thumbnail_host() as host:
@@ -94,7 +82,7 @@ def test_a_process_killed_between_a_transaction_and_its_file(
         into = TableOut(address_of(url, monkeypatch), "scores", "id", columns)
         into.prepare()
         work, table = prepared(source, output, model, into=into), Candidates(url)
-        os.mkfifo(gate)  # whoever writes the part's file waits here, when its transaction is over
+        os.mkfifo(gate)  # the process that writes the part's file waits here, after its transaction
         killed_when(work, lambda: bool(table.run("SELECT 1 FROM scores")))
         gate.unlink()
         before = len(host.asked)

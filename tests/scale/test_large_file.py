@@ -40,7 +40,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Proces
 
 
 def write_videos(path: Path, rows: int, host: str, pictures: int) -> Path:
-    """Rows whose titles are as long as real ones and all different, and so many pictures in turn."""
+    """Rows whose titles are as long as real ones and all different, with `pictures` pictures in turn."""
     workload = Workload(host)
     with path.open("w", encoding="utf-8", newline="") as opened:
         writer = csv.DictWriter(opened, ["id", *workload.new_videos(1)[0]])
@@ -95,7 +95,7 @@ def test_every_row_of_a_large_file(
 
 
 def test_memory_holds_parts_and_not_rows(tmp_path: Path, model: Path, figure: Figure) -> None:
-    """Of rows of 100 kB each, 200 MB in all, nobody ever holds a third more than after a tenth."""
+    """Of rows of 100 kB each, 200 MB in all, no process ever holds a third more than after a tenth."""
     source, output = tmp_path / "in.csv", tmp_path / "out"
     with source.open("w", encoding="utf-8") as opened:
         opened.write("title,note\n")

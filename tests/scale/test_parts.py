@@ -111,7 +111,7 @@ def test_another_job_is_never_mixed_in(tmp_path: Path) -> None:
         results.pin_model("another")
 
 
-def test_somebody_s_folder_is_not_written_to(tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_not_written_to(tmp_path: Path) -> None:
     """A folder that holds other files is refused."""
     source = tmp_path / "in.csv"
     source.write_text("title\nfirst\n")

@@ -14,9 +14,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.scale.figures import Figure, scored
+from tests.scale.figures import Figure, answers_of, scored
 from tests.scale.ray_here import needs_ray, ray_environment
-from tests.support.service import ROOT, ready_service
+from tests.support.process import completed
+from tests.support.service import ROOT
 from tests.support.thumbnail_host import picture
 
 LIMIT_S = 560
@@ -38,15 +39,9 @@ pytestmark = [needs_ray, pytest.mark.scale]
 def run(module: str, *arguments: str | Path) -> dict[str, Any]:
     """What a program of this folder saw on a Ray of its own."""
     with ray_environment() as variables:
-        ran = subprocess.run(
+        ran = completed(
             [sys.executable, "-m", f"tests.scale.{module}", *map(str, arguments)],
-            cwd=ROOT,
             env=variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
         )
     assert ran.returncode == 0, ran.stderr
     seen: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -80,9 +75,7 @@ def seen(model: Path, damaged: Path, questions: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the single process says to the questions."""
-    log = tmp_path_factory.mktemp("alone") / "log"
-    with ready_service(log, checkpoint=model, max_batch_size=1) as single:
-        return [scored(httpx.post(f"{single.url}/predict", json=question)) for question in QUESTIONS]
+    return answers_of(model, QUESTIONS, tmp_path_factory.mktemp("alone") / "log")
 
 
 def test_a_replica_answers_as_the_single_process(seen: dict[str, Any], alone: list[dict[str, Any]]) -> None:
@@ -110,7 +103,7 @@ def test_ray_s_own_queue_is_bounded(seen: dict[str, Any]) -> None:
 
 
 def test_a_replica_without_a_model_gets_no_request(seen: dict[str, Any], damaged: Path) -> None:
-    """The deployment fails, its status has the service's own line, and nobody is answered."""
+    """The deployment fails, its status has the service's own line, and no request is answered."""
     broken = seen["broken"]
     assert broken["status"] == "DEPLOY_FAILED"
     assert f"{damaged / 'text.bin'}: sha256 is" in broken["message"]
@@ -144,7 +137,7 @@ def test_a_hurt_cluster_loses_no_request(
     assert seen["node"]["proxy"] == "gone"
     for hurt in ("replica", "node"):
         assert seen[hurt]["lost"] == []
-        assert seen[hurt]["retried"] > 0, "it hit nobody"
+        assert seen[hurt]["retried"] > 0, "no request was hit"
         assert seen[hurt]["answered"]["single"] > 0
 
 
@@ -181,6 +174,6 @@ def test_serve_run_serves_this_machine_alone(
 
 
 def listening(port: int) -> set[str]:
-    """The addresses at which somebody listens on it."""
+    """The addresses that listen on this port."""
     found = psutil.net_connections("tcp")
     return {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN and each.laddr.port == port}

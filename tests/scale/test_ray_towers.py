@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from deploy.ray.tower_engine import TowerLostError
@@ -12,10 +11,10 @@ from model.checkpoint.file import check_file
 from model.compiled.bundle import bundle_directory
 from serving.errors import EngineFailedError
 from serving.scoring.batching import QueueClosedError
-from tests.scale.figures import Figure, scored
+from tests.scale.figures import Figure, answers_of
 from tests.scale.ray_here import needs_ray
 from tests.scale.test_ray_serve import QUESTIONS, run
-from tests.support.service import ROOT, ready_service
+from tests.support.service import ROOT
 from tests.support.tiny_bundle import write_tiny_bundle
 
 pytestmark = needs_ray
@@ -23,7 +22,7 @@ pytestmark = needs_ray
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
 def test_the_guide_names_the_three_deployments() -> None:
-    """As they have to be named in a cluster's file, and so many cores as one of each wants."""
+    """As a cluster's file has to name them, with the cores that one replica of each needs."""
     from deploy.ray_serve import image_tower, ingress, text_tower
 
     guide = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
@@ -50,13 +49,13 @@ class Ending:
         raise RayTaskError("encode", "Traceback", self._said).as_instanceof_cause()
 
 
-@pytest.mark.parametrize("said", [QueueClosedError("stopping"), EngineFailedError("stopped responding")])
-def test_a_tower_that_is_ending_is_asked_for_elsewhere(said: Exception) -> None:
-    """What it tells those who wait is no answer of ours, which has its own status."""
+def test_a_tower_that_is_ending_is_asked_for_elsewhere() -> None:
+    """What it tells those who wait is not an answer: the call counts as lost."""
     from deploy.ray.towers import _call
 
-    with pytest.raises(TowerLostError):
-        _call(Ending(said), "fingerprint", [], 1)  # type: ignore[arg-type]
+    for said in (QueueClosedError("stopping"), EngineFailedError("stopped responding")):
+        with pytest.raises(TowerLostError):
+            _call(Ending(said), "fingerprint", [], 1)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +67,8 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def answers(model: Path, second: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the single process says with each of the two."""
-    said = {}
-    for name, bundle in (("first", model), ("second", second)):
-        log = tmp_path_factory.mktemp("single") / "log"
-        with ready_service(log, checkpoint=bundle, max_batch_size=1) as single:
-            said[name] = [scored(httpx.post(f"{single.url}/predict", json=video)) for video in QUESTIONS]
-    return said
+    log = tmp_path_factory.mktemp("single") / "log"
+    return {"first": answers_of(model, QUESTIONS, log), "second": answers_of(second, QUESTIONS, log)}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +105,7 @@ def test_a_killed_tower_costs_no_request(seen: dict[str, Any], figure: Figure) -
 
 @pytest.mark.scale
 def test_no_answer_is_of_two_models(seen: dict[str, Any], figure: Figure) -> None:
-    """While the checkpoint changes every score is one model's; who gets none is told to come back."""
+    """While the checkpoint changes every score is one model's; a request without one is a 503."""
     changed = seen["changed"]
     figure("towers apart, checkpoint changed: requests answered", sum(changed["answered"].values()))
     figure("towers apart, checkpoint changed: asked a second time", changed["retried"])

@@ -1,7 +1,5 @@
 """The files of deploy/ray against Ray itself: what Ray is told, and how long it takes to stop."""
 
-from typing import Any
-
 import pytest
 import yaml
 
@@ -16,26 +14,26 @@ GROUPS = [SPEC["rayClusterConfig"]["headGroupSpec"], *SPEC["rayClusterConfig"]["
 TO_END_PROCESSES_S = 15  # `ray start` gives those that do not stop at once some seconds
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=["head", "worker"])
-def test_what_a_group_tells_ray_start_are_options_of_it(group: dict[str, Any]) -> None:
+def test_what_a_group_tells_ray_start_are_options_of_it() -> None:
     """The operator writes `--NAME=VALUE` of each; values are text, as its map has it."""
     from ray.scripts.scripts import start
 
     options = {name.removeprefix("--") for option in start.params for name in option.opts}
-    assert group["rayStartParams"].keys() <= options
-    assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+    for group in GROUPS:
+        assert group["rayStartParams"].keys() <= options
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=["head", "worker"])
-def test_a_pod_has_the_time_that_ray_takes_to_drain_it(group: dict[str, Any]) -> None:
+def test_a_pod_has_the_time_that_ray_takes_to_drain_it() -> None:
     """Which is longer than the replicas have for what is in flight."""
     from ray._private.ray_constants import RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
 
     (application,) = yaml.safe_load(SPEC["serveConfigV2"])["applications"]
     in_flight = max(each.get("graceful_shutdown_timeout_s", 20) for each in application["deployments"])
     assert in_flight < RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
-    grace = group["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert grace > RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S + TO_END_PROCESSES_S
+    for group in GROUPS:
+        grace = group["template"]["spec"]["terminationGracePeriodSeconds"]
+        assert grace > RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S + TO_END_PROCESSES_S
 
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models

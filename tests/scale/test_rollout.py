@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,11 +14,12 @@ import pytest
 import yaml
 
 from tests.scale.dataset import write_csv
-from tests.scale.figures import Figure, scored
+from tests.scale.figures import Figure, answers_of, scored
 from tests.scale.load import Answer, Load
 from tests.scale.ray_here import needs_ray
 from tests.scale.ray_nodes import RayNodes, started_nodes
-from tests.support.service import ROOT, free_port, ready_service
+from tests.support.process import completed
+from tests.support.service import ROOT, free_port
 from tests.support.tiny_bundle import write_tiny_bundle
 
 CALM_S = 3.0
@@ -53,12 +53,8 @@ def models(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 @pytest.fixture(scope="module")
 def answers(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Answer]]:
     """What the single process says on each of the two that load."""
-    said = {}
-    for name in ("old", "new"):
-        log = tmp_path_factory.mktemp(name) / "log"
-        with ready_service(log, checkpoint=models[name], max_batch_size=1) as single:
-            said[name] = [scored(httpx.post(f"{single.url}/predict", json=each)) for each in QUESTIONS]
-    return said
+    log = tmp_path_factory.mktemp("single") / "log"
+    return {name: answers_of(models[name], QUESTIONS, log) for name in ("old", "new")}
 
 
 def config(folder: Path, checkpoint: Path, **autoscaling: float) -> Path:
@@ -167,18 +163,12 @@ def test_a_dataset_is_scored_beside_it(
     """On a Ray of its own, though Ray itself would join what was started on the machine before."""
     rows = 40
     options = ("--map", "title=Headline", "--threads", "1", "--workers", "1")
-    ran = subprocess.run(
+    ran = completed(
         [
             *(sys.executable, "-m", "deploy.score_dataset"),
             *(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", *options),
         ],
-        cwd=ROOT,
         env=nodes.variables | {"MILES_CHECKPOINT": str(models["old"])},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
     )
     assert ran.stdout, ran.stderr
     assert json.loads(ran.stdout.splitlines()[-1])["rows"] == rows + 1  # one is cut off

@@ -28,7 +28,7 @@ def three_cores() -> Iterator[tuple[str, dict[str, str]]]:
     """A cluster that has room for three processes: its address, and the variables of who uses it."""
     with ray_environment() as variables:
         cluster = subprocess.Popen(
-            [sys.executable, "-m", "tests.scale.three_cores"],
+            [sys.executable, "-m", "tests.scale.local_ray", "3"],
             cwd=ROOT,
             env=variables,
             stdin=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """Replicas that share tower vectors, on the full-size demo: what that saves, and a server that hangs or dies.
 
 Each figure is a ratio of two services, or of two kinds of video, that one client asked in turn. Processor
-time is the service's own process's: fetching and decoding a picture, which nobody is spared, is elsewhere.
+time is that of the service's own process, without fetching and decoding pictures.
 """
 
 import re
@@ -89,7 +89,7 @@ class Three:
     made: int = 0
 
     def videos(self, count: int = VIDEOS) -> list[dict[str, Any]]:
-        """Videos that nobody has seen, each with a text and a picture of its own."""
+        """New videos, each with a text and a picture of its own."""
         self.made += count
         return [
             {
@@ -105,7 +105,7 @@ class Three:
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Three]:
-    """All warm: each has scored videos that nobody asks for again."""
+    """All warm: each has scored some other videos."""
     assert CHECKPOINT.exists(), "make model makes it"
     folder = tmp_path_factory.mktemp("replicas")
     settings = {
@@ -130,7 +130,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Three]:
 
 @pytest.mark.scale
 def test_what_one_replica_computed_costs_another_little(three: Three, figure: Figure) -> None:
-    """Another's video is scored the same without a forward of a tower, for less processor time than anew."""
+    """Another's video is scored the same without a forward of a tower, for less processor time."""
     videos = three.videos()
     stored = three.one.value('miles_shared_cache_writes_total{outcome="stored"}')
     first, anew_cpu, anew_s = three.one.cost(videos)

@@ -24,8 +24,7 @@ from ray.cluster_utils import Cluster
 from deploy.ray_serve import image_tower, ingress, text_tower
 from tests.scale.figures import scored
 from tests.scale.load import Load
-from tests.scale.local_ray import until
-from tests.support.service import free_port
+from tests.scale.local_ray import NODE, running, serving_cluster, until
 
 CALM_S = 3.0
 LIMIT_S = 240
@@ -34,7 +33,6 @@ PATIENCE_S = 60.0
 CROWD = 24
 MANY = 250
 INGRESSES = 3
-NODE = {"num_cpus": 4, "object_store_memory": 80 * 1024 * 1024, "node_ip_address": "127.0.0.1"}
 
 
 def serving(checkpoint: str, *, texts: int = 2, most: dict[str, int] | None = None, **variables: str) -> None:
@@ -66,12 +64,6 @@ def serving(checkpoint: str, *, texts: int = 2, most: dict[str, int] | None = No
     serve.run(application, name="default")
 
 
-def running(name: str) -> int:
-    """How many replicas of a deployment take requests."""
-    states = serve.status().applications["default"].deployments[name].replica_states
-    return int(states.get("RUNNING", 0))
-
-
 def kill_text_tower() -> None:
     """End the process of one text tower as a crash would."""
     process = next(
@@ -93,8 +85,8 @@ def killed(load: Load) -> dict[str, Any]:
         time.sleep(BEGUN_S)
         was_under_way = not many.done()
         kill_text_tower()
-        until(lambda: running("TextTower") < 2, serve.status)
-        until(lambda: running("TextTower") == 2, serve.status)
+        until(lambda: running("TextTower") < 2)
+        until(lambda: running("TextTower") == 2)
         time.sleep(CALM_S)
     return load.account | {"unscored": many.result(), "was_under_way": was_under_way}
 
@@ -162,20 +154,13 @@ def seen(url: str, first: str, second: str, path: str) -> dict[str, Any]:
 
 def main(first: str, second: str, path: str) -> dict[str, Any]:
     """What was seen."""
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False}
-    )
-    for _ in range(2):
-        cluster.add_node(**NODE)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    try:
-        port = free_port()
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        return seen(f"http://127.0.0.1:{port}", first, second, path)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
-        cluster.shutdown()
+
+    def add_nodes(cluster: Cluster) -> None:
+        for _ in range(2):
+            cluster.add_node(**NODE, num_cpus=4)
+
+    with serving_cluster(add_nodes) as (_, url):
+        return seen(url, first, second, path)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def cpu_seconds(name: str) -> float:
 
 
 def score(url: str, clients: int, videos: list[dict[str, Any]]) -> None:
-    """Each video once, by so many clients; fails for any answer but a 200 with its picture used."""
+    """Score each video once with `clients` clients; fails for any answer but a 200 with its picture used."""
 
     def ask(video: Mapping[str, Any]) -> None:
         answer = httpx.post(f"{url}/predict", json=video, timeout=PATIENCE_S).raise_for_status()

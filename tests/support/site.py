@@ -12,7 +12,7 @@ import httpcore2
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
-# A public address of nobody in particular; `Detour` takes its connections to the test's own server.
+# A public address; `Detour` takes its connections to the test's own server.
 PUBLIC = "93.184.215.14"
 PATIENCE_S = 20.0
 

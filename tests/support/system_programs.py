@@ -1,8 +1,8 @@
 """Programs that some tests drive and pip cannot bring: PostgreSQL, Chromium, a cache server.
 
 Where this runs as root on Debian or its like, what is missing is installed. Elsewhere the tests that need it
-are left out with one line that says how to get it; with CI=true that is a failure, since nobody reads the
-skips of a green run.
+are left out with one line that says how to get it; with CI=true that is a failure, since the skips of a
+green run go unread.
 """
 
 import fcntl

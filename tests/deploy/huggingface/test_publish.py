@@ -11,6 +11,7 @@ import pytest
 
 from deploy.huggingface.contents import SpaceError, files_of_the_space, refuse_secrets
 from tests.deploy.huggingface.hub import Hub, running_hub
+from tests.support.process import completed
 from tests.support.service import ROOT
 
 README = "---\nsdk: docker\n---\n# Small\n\n![The page](docs/page.png)\n"
@@ -33,9 +34,9 @@ GOES_UP = {".dockerignore", "Dockerfile", "LICENSE", "README.md", "app.py", "doc
 
 
 def git(folder: Path, *arguments: str) -> None:
-    """Run git there as somebody."""
-    somebody = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", *somebody, *arguments], cwd=folder, check=True, capture_output=True)
+    """Run git there as a made-up author."""
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    completed(["git", *author, *arguments], cwd=folder, check=True)
 
 
 @pytest.fixture
@@ -57,14 +58,10 @@ def deploy(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
     names = ("PATH", "LANG")
     clean = {name: os.environ[name] for name in names if name in os.environ}
     home = {"HOME": str(folder), "HF_HOME": str(folder / ".hf"), "HF_HUB_DISABLE_XET": "1"}
-    return subprocess.run(
+    return completed(
         [sys.executable, "-m", "deploy.huggingface", "me/miles", *arguments],
         cwd=folder,
         env=clean | home | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
     )
 
 
@@ -93,21 +90,18 @@ def test_what_is_not_committed_stays_here(small: Path) -> None:
     assert done.stderr == "app.py: has uncommitted changes; the last commit's version is uploaded\n"
 
 
-@pytest.mark.parametrize(
-    ("path", "content"),
-    [
+def test_a_secret_is_not_uploaded() -> None:
+    """By its name or by what it holds, a file with a secret stops everything, and is named."""
+    for path, content in (
         (".env", b""),
         ("serving/.env.local", b""),
         ("deploy/server.key", b""),
         ("app.py", b"token = 'hf_" + b"a" * 34 + b"'"),
         ("app.py", b"-----BEGIN RSA PRIVATE " + b"KEY-----"),
         ("app.py", b"key = 'eyJ" + b"a" * 20 + b".eyJ" + b"b" * 20 + b"." + b"c" * 20 + b"'"),
-    ],
-)
-def test_a_secret_is_not_uploaded(path: str, content: bytes) -> None:
-    """By its name or by what it holds, a file with a secret stops everything, and is named."""
-    with pytest.raises(SpaceError, match=path):
-        refuse_secrets({"README.md": b"", path: content})
+    ):
+        with pytest.raises(SpaceError, match=path):
+            refuse_secrets({"README.md": b"", path: content})
 
 
 def test_a_link_is_not_uploaded(small: Path) -> None:
@@ -164,7 +158,7 @@ def test_settings_are_set_by_name_and_not_shown(small: Path) -> None:
 
 
 def test_a_setting_without_a_value_stops_before_anything_is_sent(small: Path) -> None:
-    """A misspelt name is said, not uploaded empty."""
+    """A misspelt name is reported, not uploaded empty."""
     with running_hub(Hub("me/miles", files=set())) as hub:
         done = publish(small, hub, ["--secret", "MILES_API_KEYZ"])
     assert done.returncode == 1
@@ -211,18 +205,13 @@ def test_the_space_is_made_only_when_asked(small: Path) -> None:
     assert hub.added.keys() == GOES_UP
 
 
-@pytest.mark.parametrize(("status", "advice"), [(401, "HF_TOKEN"), (402, "paid plan"), (403, "write access")])
-def test_a_refusal_is_one_line(small: Path, status: int, advice: str) -> None:
-    """What the hub refuses is said with what helps, without a traceback."""
-    with running_hub(Hub("me/miles", refusal=status)) as hub:
-        done = publish(small, hub, ["--create"])
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert f"HTTP {status} from the hub" in done.stderr
-    assert advice in done.stderr
-
-
-def test_a_hub_out_of_reach_is_one_line(small: Path) -> None:
-    """So is a connection that nobody accepts."""
+def test_a_refusal_is_one_line(small: Path) -> None:
+    """The hub's status and the next step, without a traceback; so is a hub that cannot be reached."""
+    for status, advice in ((401, "HF_TOKEN"), (402, "paid plan"), (403, "write access")):
+        with running_hub(Hub("me/miles", refusal=status)) as hub:
+            done = publish(small, hub, ["--create"])
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"HTTP {status} from the hub" in done.stderr
+        assert advice in done.stderr
     done = deploy(small, HF_ENDPOINT="http://127.0.0.1:9", **TOKEN)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

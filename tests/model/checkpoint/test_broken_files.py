@@ -1,6 +1,7 @@
 """Broken checkpoint files: each ends in one clear line that names the file, and nothing in them runs."""
 
 import io
+import itertools
 import json
 import pickle
 import random
@@ -204,7 +205,7 @@ BROKEN_FILES = {
         lambda: saved(contents(text={"fields": ["title"], "max_tokens": 65})),
         "max_tokens is 65, the text encoder takes 8 to 64 tokens",
     ),
-    "text fields that nobody sends": (
+    "unknown text fields": (
         lambda: saved(contents(text={"fields": ["subtitles"], "max_tokens": 32})),
         "fields is ['subtitles'], expected title, or title and description",
     ),
@@ -253,23 +254,17 @@ def test_another_file_than_the_expected_one(tmp_path):
     assert f"sha256 is {digest}, expected {'0' * 64}" in message
 
 
-@pytest.mark.parametrize("new_format", [True, False])
-def test_a_pickle_that_wants_to_run_code_never_does(tmp_path, new_format):
-    """Code in the file is named by its key and function, and leaves no trace."""
-    canary = tmp_path / "canary"
-    path = tmp_path / "m.pt"
-    torch.save(contents(provenance={"x": RunsCode(canary)}), path, _use_new_zipfile_serialization=new_format)
-    message = one_line_about(path)
-    assert "provenance.x is a " in message
-    assert "open, which only code could rebuild, and a file's code is never run. Save it again" in message
-    assert not canary.exists()
-
-
-def test_a_bare_malicious_pickle_never_runs(tmp_path):
-    """The same without torch around it."""
-    canary = tmp_path / "canary"
-    (tmp_path / "m.pt").write_bytes(pickle.dumps(RunsCode(canary)))
-    one_line_about(tmp_path / "m.pt")
+def test_a_pickle_that_wants_to_run_code_never_does(tmp_path):
+    """In either of torch's formats it is named by its key and function, and leaves no trace; bare too."""
+    canary, path = tmp_path / "canary", tmp_path / "m.pt"
+    whole = contents(provenance={"x": RunsCode(canary)})
+    for is_zip in (True, False):
+        torch.save(whole, path, _use_new_zipfile_serialization=is_zip)
+        message = one_line_about(path)
+        assert "provenance.x is a " in message
+        assert "open, which only code could rebuild, and a file's code is never run. Save it again" in message
+    path.write_bytes(pickle.dumps(RunsCode(canary)))
+    one_line_about(path)
     assert not canary.exists()
 
 
@@ -318,13 +313,12 @@ def test_a_broken_sidecar_is_named_itself(tmp_path):
     assert failures == []
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_random_damage_never_raises_anything_else(seed, tmp_path):
+def test_random_damage_never_raises_anything_else(tmp_path):
     """Flipped bytes, cut ends and overwritten stretches either load or end in one clear line."""
-    draw = random.Random(seed)  # noqa: S311  no secret
+    draw = random.Random(0)  # noqa: S311  no secret
     whole = saved(contents())
     path = tmp_path / "m.pt"
-    for _ in range(60):
+    for _ in range(240):
         damaged = bytearray(whole)
         # The directory and the pickle are small beside the weights; half of the damage is meant for them.
         edges = [*range(4000), *range(len(whole) - 8000, len(whole))]
@@ -373,28 +367,16 @@ ANYTHING = [
     {"temperature": torch.ones(2)},
     (1,),
 ]
-KEYS = [
-    "model_state_dict",
-    "format",
-    "config",
-    "scalar_features",
-    "test_metrics",
-    "feature_stats",
-    "velocity",
-    "calibration",
-    "text",
-    "golden",
-    "provenance",
-    "distributions",
-    "titles",
-]
+KEYS = (
+    *("model_state_dict", "format", "config", "scalar_features", "test_metrics", "feature_stats", "velocity"),
+    *("calibration", "text", "golden", "provenance", "distributions", "titles"),
+)
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_any_value_under_any_key_never_raises_anything_else(key, tmp_path):
+def test_any_value_under_any_key_never_raises_anything_else(tmp_path):
     """With any value under a key, the file loads or ends in one clear line."""
     path = tmp_path / "m.pt"
-    for value in ANYTHING:
+    for key, value in itertools.product(KEYS, ANYTHING):
         path.write_bytes(saved(contents(**{key: value})))
         loads_or_says_why(path)
 

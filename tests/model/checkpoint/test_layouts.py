@@ -216,14 +216,14 @@ def test_the_legacy_file_format_loads(tmp_path, expected):
     assert torch.equal(answers(read_checkpoint(tmp_path / "m.pt")), expected)
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-def test_half_precision_weights_are_computed_in_float32(kind, load):
+def test_half_precision_weights_are_computed_in_float32(load):
     """A file in half precision gives what its rounded weights give in float32."""
-    half = {name: v.to(kind) if v.is_floating_point() else v for name, v in state().items()}
-    rounded = {name: v.float() if v.is_floating_point() else v for name, v in half.items()}
-    checkpoint = load(owners(half))
-    assert checkpoint.state_dict["classifier.weight"].dtype == torch.float32
-    assert torch.equal(answers(checkpoint), answers(small_checkpoint(with_vision=True, state_dict=rounded)))
+    for kind in (torch.float16, torch.bfloat16):
+        half = {name: v.to(kind) if v.is_floating_point() else v for name, v in state().items()}
+        rounded = {name: v.float() if v.is_floating_point() else v for name, v in half.items()}
+        checkpoint, expected = load(owners(half)), small_checkpoint(with_vision=True, state_dict=rounded)
+        assert checkpoint.state_dict["classifier.weight"].dtype == torch.float32
+        assert torch.equal(answers(checkpoint), answers(expected))
 
 
 def test_writing_and_reading_gives_the_same_checkpoint(tmp_path):
@@ -275,21 +275,17 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
-def test_an_unknown_layout_is_described(stranger, load):
+def test_an_unknown_layout_is_described(load):
     """A file of another network is refused with its names, its shapes and what was expected, briefly."""
-    make, parts = STRANGERS[stranger]
-    with pytest.raises(CheckpointError) as refused:
-        load(make())
-    message = str(refused.value)
-    for part in [
-        *parts,
-        "fusion.0.weight (1024 x inputs)",
-        "classifier.weight (2 x 256)",
-    ]:
-        assert part in message
-    assert len(message) < 1000
-    assert "\n" not in message
+    failures = []
+    for stranger, (make, parts) in STRANGERS.items():
+        with pytest.raises(CheckpointError) as refused:
+            load(make())
+        message = str(refused.value)
+        expected = [*parts, "fusion.0.weight (1024 x inputs)", "classifier.weight (2 x 256)"]
+        if any(part not in message for part in expected) or len(message) > 1000 or "\n" in message:
+            failures.append(f"{stranger}: {message}")
+    assert failures == []
 
 
 def test_a_config_that_lies_is_not_believed(load):

@@ -1,7 +1,6 @@
 """Checkpoint locations: paths stay paths, hub addresses are checked before anything is downloaded."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from model.checkpoint.file import LocationError, locate_checkpoint, parse_hub_location
 from tests.model.checkpoint.file_hub import COMMIT, file_hub
-from tests.support.service import ROOT
+from tests.support.process import completed
 
 
 def test_a_local_path_is_itself():
@@ -51,14 +50,10 @@ def located(address: str, hub: str, cache: Path) -> Path:
         "import sys; from model.checkpoint.file import locate_checkpoint; "
         "print(locate_checkpoint(sys.argv[1]))"
     )
-    done = subprocess.run(
+    done = completed(
         [sys.executable, "-c", script, address],
-        cwd=ROOT,
         env=os.environ | {"HF_ENDPOINT": hub, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"},
-        capture_output=True,
-        text=True,
         check=True,
-        timeout=60,
     )
     return Path(done.stdout.strip())
 

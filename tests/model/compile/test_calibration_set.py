@@ -71,7 +71,7 @@ def test_drawn_images_are_always_the_same():
 
 
 def test_a_model_of_titles_gets_no_descriptions():
-    """Texts are as the service would send them: first field alone, cut to the model's tokens."""
+    """Texts are as the service would send them: only the first field, cut to the model's tokens."""
     card = CARD.changed(text_fields=("title",), max_tokens=16)
     texts = read_texts(TITLES, card)
     assert {kind for types in texts.token_type_ids for kind in types} == {0}

@@ -1,7 +1,6 @@
 """Texts in rows: each token once, each text on its own, each row as long as an engine has prepared."""
 
 import numpy as np
-import pytest
 
 from model.compiled.engine import PADDING, ROW_TOKENS, packed_rows
 
@@ -23,18 +22,18 @@ def test_a_row_holds_every_text_behind_the_other() -> None:
     assert row["firsts"].tolist() == [0, 3, 8, 0]
 
 
-@pytest.mark.parametrize("lengths", [(1,), (16,), (17,), (128, 128, 1), (13,) * 40, (7, 256, 9), (300,)])
-def test_rows_are_of_prepared_lengths_and_hold_every_text_once(lengths: tuple[int, ...]) -> None:
+def test_rows_are_of_prepared_lengths_and_hold_every_text_once() -> None:
     """Texts keep their order from row to row; a text that is longer than any row has its own."""
-    ids, types = texts(*lengths)
-    rows = list(packed_rows(ids, types))
-    assert sum(count for count, _ in rows) == len(lengths)
-    found: list[int] = []
-    for count, row in rows:
-        tokens = row["input_ids"].shape[1]
-        assert tokens in ROW_TOKENS or (count, tokens) == (1, 300)
-        own = row["segments"][0] != PADDING
-        found += row["input_ids"][0][own].tolist()
-        assert np.unique(row["segments"][0][own]).tolist() == list(range(count))
-        assert len(row["firsts"]) & (len(row["firsts"]) - 1) == 0
-    assert found == [token for text in ids for token in text]
+    for lengths in ((1,), (16,), (17,), (128, 128, 1), (13,) * 40, (7, 256, 9), (300,)):
+        ids, types = texts(*lengths)
+        rows = list(packed_rows(ids, types))
+        assert sum(count for count, _ in rows) == len(lengths)
+        found: list[int] = []
+        for count, row in rows:
+            tokens = row["input_ids"].shape[1]
+            assert tokens in ROW_TOKENS or (count, tokens) == (1, 300)
+            own = row["segments"][0] != PADDING
+            found += row["input_ids"][0][own].tolist()
+            assert np.unique(row["segments"][0][own]).tolist() == list(range(count))
+            assert len(row["firsts"]) & (len(row["firsts"]) - 1) == 0
+        assert found == [token for text in ids for token in text]
