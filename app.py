@@ -19,7 +19,7 @@ from serving.http.auth import KEY_DECLARED
 from serving.http.batch import score_each
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
 from serving.http.info import MODEL_NAME, UNHEALTHY, Health, describe, health_response, prefers_html
-from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD
+from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD, JsonRoute
 from serving.http.middleware import install_middleware
 from serving.http.page import PageFiles, home_page
 from serving.http.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, install_error_handlers
@@ -34,7 +34,7 @@ from serving.scoring.admission import Admission
 from serving.settings import Settings
 
 NDJSON = "application/x-ndjson"
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 @router.post(PREDICT, responses=PROBLEMS, dependencies=[KEY_DECLARED])

@@ -4,25 +4,50 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from starlette.types import Scope
 
 from serving.http.batch import score_each
 from serving.http.problems import Problem
-from serving.http.schemas import EXAMPLE, Explanation, FailedItem, PredictRequest, PredictResponse, Text
+from serving.http.schemas import (
+    EXAMPLE,
+    MAX_REQUIRED,
+    Explanation,
+    FailedItem,
+    PredictRequest,
+    PredictResponse,
+    Text,
+)
 from serving.lifecycle.predictor import Predictor
 from serving.observability.metrics import Metrics
 from serving.scoring.pipeline import ScoringRequest
 
 MAX_CHANGES = 16
+MAX_CHANGED_FIELDS = 32
 Value = (
     Annotated[str, Text]
     | bool
     | int
     | Annotated[float, Field(allow_inf_nan=False)]
-    | list[Annotated[str, Text]]
+    | Annotated[list[Annotated[str, Text]], Field(max_length=MAX_REQUIRED)]
 )
-Changes = dict[Annotated[str, Text], Value | None]
+
+
+def _few(changes: Any) -> Any:
+    """Count the changed fields first: pydantic collects the errors of all of them before it does."""
+    if isinstance(changes, dict) and len(changes) > MAX_CHANGED_FIELDS:
+        raise PydanticCustomError(
+            "too_long",
+            "Dictionary should have at most {most} fields, not {found}",
+            {"most": MAX_CHANGED_FIELDS, "found": len(changes)},
+        )
+    return changes
+
+
+Changes = Annotated[
+    dict[Annotated[str, Text], Value | None], Field(max_length=MAX_CHANGED_FIELDS), BeforeValidator(_few)
+]
 
 
 class ExplainRequest(PredictRequest):

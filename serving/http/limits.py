@@ -1,17 +1,24 @@
 """Which paths score, and what their requests must keep to: slots (503), JSON (415), size (413), time (408).
 
 Health, metrics, the page and the documentation have no limits, so an overloaded service can be inspected.
+The event loop's work is bounded: a large body is parsed in a thread, after its values have been counted.
 """
 
 import asyncio
-from email.message import Message as Header
+import json
+import re
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
+from typing import Any
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.errors import OverloadedError
 from serving.http.problems import answer_to, problem_response
 from serving.scoring.admission import Admission
 
@@ -20,6 +27,12 @@ PREDICT_BATCH = "/predict/batch"
 RELOAD = "/admin/reload"
 EXPLAIN = "/explain"
 SCORING = frozenset({PREDICT, PREDICT_BATCH, EXPLAIN})
+CLOSE = {"Connection": "close"}  # what still arrives belongs to the refused body, not to a request
+MAX_MEDIA_TYPE = 200  # characters
+SMALL_BODY = 256 * 1024  # bytes; parsed within 30 ms, and not refused while large bodies are
+MAX_VALUES = 100_000  # names and values of one body; 400 for each video of a full batch
+MAX_NUMBER = 1000  # digits; Python reads numbers in quadratic time
+BODIES_AT_ONCE = 4  # of the maximum size
 
 
 def is_scoring(scope: Scope) -> bool:
@@ -45,11 +58,35 @@ class LoadShedding:
             await self._app(scope, receive, send)
 
 
+class BodyBudget:
+    """The bytes of all bodies in flight, from their first byte to their answer.
+
+    Small bodies have as much again to themselves, so that large ones don't shut them out.
+    """
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._limit = BODIES_AT_ONCE * max(max_body_bytes, SMALL_BODY)
+        self._taken = 0
+
+    def take(self, size: int, body_bytes: int) -> None:
+        """Count `size` more bytes of a body that has `body_bytes` by then. Raises `OverloadedError`."""
+        self._taken += size
+        if self._taken > (self._limit if body_bytes > SMALL_BODY else 2 * self._limit):
+            raise OverloadedError(
+                f"At capacity: request bodies take {self._taken} bytes of memory. Retry in 1 s.", 1
+            )
+
+    def give_back(self, size: int) -> None:
+        """The request of these bytes has been answered."""
+        self._taken -= size
+
+
 class BodyLimits:
     """Middleware that refuses a body by its headers before reading it, and limits how it is read."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
         self._app, self._max_bytes, self._timeout_s = app, max_bytes, timeout_s
+        self._budget = BodyBudget(max_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A reload has no body; one that is sent anyway is not read.
@@ -57,24 +94,38 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = _not_json(headers) or self._too_large(headers.get("content-length", "0"))
+        length = headers.get("content-length", "0")
+        declared = int(length) if length.isdigit() else 0
+        refusal = _not_json(headers) or self._too_large(declared)
         if refusal:
             await problem_response(*refusal, scope)(scope, receive, send)
-        else:
-            await _BodyReader(self._app, self._max_bytes, self._timeout_s)(scope, receive, send)
+            return
+        reader = _BodyReader(self._app, self._max_bytes, self._timeout_s, self._budget)
+        try:
+            self._budget.take(declared, declared)
+        except OverloadedError as exc:
+            await answer_to(exc, scope, CLOSE)(scope, receive, send)
+            return
+        finally:
+            self._budget.give_back(declared)
+        try:
+            await reader(scope, receive, send)
+        finally:
+            self._budget.give_back(reader.counted)
 
-    def _too_large(self, length: str) -> tuple[HTTPStatus, str] | None:
-        if length.isdigit() and int(length) > self._max_bytes:
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _size_message(int(length), self._max_bytes)
+    def _too_large(self, length: int) -> tuple[HTTPStatus, str] | None:
+        if length > self._max_bytes:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _size_message(length, self._max_bytes)
         return None
 
 
 class _BodyReader(RequestBodyLimitResponder):
-    """Starlette's size limit, which raises without the two sizes, plus a time limit."""
+    """Starlette's size limit, which raises without the two sizes, plus a time limit and the budget."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, budget: BodyBudget) -> None:
         super().__init__(app, max_bytes)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._budget = timeout_s, budget
+        self.counted = 0
         self._deadline = asyncio.get_running_loop().time() + timeout_s
         self._is_complete = False
 
@@ -89,13 +140,77 @@ class _BodyReader(RequestBodyLimitResponder):
             raise HTTPException(
                 HTTPStatus.REQUEST_TIMEOUT,
                 f"Request body timed out after {self._timeout_s:g} s ({self.total_size} bytes received).",
-                headers={"Connection": "close"},  # what still arrives belongs to this body, not to a request
+                headers=CLOSE,
             ) from exc
         except HTTPException as exc:
             detail = _size_message(self.total_size, self.max_body_size)
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail) from exc
+        self._count()
+        if refusal := self.scope.get("refusal"):  # the body's framing is invalid, or it ended early
+            status, detail = refusal
+            raise HTTPException(status, detail, headers=CLOSE)
         self._is_complete = not message.get("more_body", False)
         return message
+
+    def _count(self) -> None:
+        received, self.counted = self.total_size - self.counted, self.total_size
+        try:
+            self._budget.take(received, self.total_size)
+        except OverloadedError as exc:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(exc), headers=CLOSE) from exc
+
+
+class JsonRoute(APIRoute):
+    """A route whose body is parsed by `parse_json`, a large one in a thread."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, for a request that parses its body as described above."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return handle
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        body = await self.body()
+        if len(body) <= SMALL_BODY:
+            return parse_json(body)
+        return await asyncio.to_thread(parse_json, body)
+
+
+def parse_json(body: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises `JSONDecodeError`, or `HTTPException` for another encoding, more than `MAX_VALUES` names and values
+    (counted outside strings, before any value exists), a number of more than `MAX_NUMBER` digits, and values
+    nested deeper than Python's recursion limit.
+    """
+    bare = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    if (strings := bare.count(b'"') // 2) > MAX_VALUES:
+        raise _too_many(strings)
+    outside = b"".join(bare.split(b'"')[::2])
+    if (values := sum(outside.count(mark) for mark in (b",", b":", b"[", b"{"))) > MAX_VALUES:
+        raise _too_many(values)
+    if re.search(rb"[0-9]{%d}" % (MAX_NUMBER + 1), outside):
+        raise HTTPException(
+            HTTPStatus.BAD_REQUEST, f"The body has a number of more than {MAX_NUMBER} digits."
+        )
+    try:
+        return json.loads(body.decode("utf-8-sig", "surrogatepass"))
+    except UnicodeDecodeError as exc:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"The body is not UTF-8: {exc.reason}.") from exc
+    except RecursionError as exc:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The body's values are nested too deeply.") from exc
+
+
+def _too_many(values: int) -> HTTPException:
+    detail = (
+        f"The body has {values} names and values, the limit is {MAX_VALUES}; send fewer videos or fields."
+    )
+    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
 def _size_message(size: int, limit: int) -> str:
@@ -104,13 +219,12 @@ def _size_message(size: int, limit: int) -> str:
 
 def _not_json(headers: Headers) -> tuple[HTTPStatus, str] | None:
     unsupported = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    encoding = headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
+    if headers.get("content-encoding", "identity").lower() != "identity":
         return unsupported, "Compressed bodies are not supported; send the body without Content-Encoding."
-    header = Header()
-    header["content-type"] = headers.get("content-type", "")
-    if header.get_content_type() != "application/json":
+    media_type, *parameters = headers.get("content-type", "")[: MAX_MEDIA_TYPE + 1].lower().split(";")
+    if media_type.strip() != "application/json" or len(headers.get("content-type", "")) > MAX_MEDIA_TYPE:
         return unsupported, "The body must be JSON; send `Content-Type: application/json`."
-    if (header.get_content_charset() or "utf-8") not in ("utf-8", "utf8", "us-ascii"):
+    named = dict(parameter.strip().partition("=")[::2] for parameter in parameters)
+    if named.get("charset", "utf-8").strip('"') not in ("utf-8", "utf8", "us-ascii"):
         return unsupported, "JSON must be UTF-8; send it without another charset."
     return None

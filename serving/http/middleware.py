@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.auth import ApiKeys
-from serving.http.limits import SCORING, BodyLimits, LoadShedding, is_scoring
+from serving.http.limits import CLOSE, SCORING, BodyLimits, LoadShedding, is_scoring
 from serving.http.problems import problem_response
 from serving.http.rate_limit import RateLimit, RateLimiter
 from serving.observability.metrics import Metrics
@@ -86,7 +86,12 @@ class RequestContext:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, send_with_id)
+                if refusal := scope.get("refusal"):  # serving.process.connections could not read it
+                    status_code, detail = refusal
+                    answer = problem_response(status_code, detail, scope, headers=CLOSE)
+                    await answer(scope, receive, send_with_id)
+                else:
+                    await self._app(scope, receive, send_with_id)
             except Exception:
                 log.exception("unhandled_error")
                 if status:  # the response has begun: only closing the connection can show that it is broken

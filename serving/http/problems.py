@@ -48,6 +48,8 @@ TYPE_BY_ERROR: dict[type[MilesError], dict[str, str]] = {
     RateLimitedError: {"type": "urn:miles:problem:rate-limited", "title": "Rate limit exceeded"},
     OverloadedError: {"type": "urn:miles:problem:overloaded", "title": "Overloaded"},
 }
+MAX_ERRORS = 32
+MAX_FIELD_NAME = 200  # characters; an unknown field of `what_if` may have any name
 log = structlog.get_logger()
 
 
@@ -87,10 +89,10 @@ def problem_of(error: MilesError, instance: str) -> dict[str, Any]:
 
 
 def invalid_fields(errors: Sequence[Any]) -> tuple[str, list[dict[str, str]]]:
-    """Pydantic's errors as a problem's `detail` and its `errors`; the rejected values are not repeated."""
+    """Pydantic's first `MAX_ERRORS` as a problem's `detail` and its `errors`, without the rejected values."""
     fields = [
-        {"field": ".".join(map(str, _path(error))) or "body", "message": str(error["msg"])}
-        for error in errors
+        {"field": ".".join(map(str, _path(error)))[:MAX_FIELD_NAME] or "body", "message": str(error["msg"])}
+        for error in errors[:MAX_ERRORS]
     ]
     return f"{fields[0]['field']}: {fields[0]['message']}", fields
 
@@ -115,9 +117,11 @@ def problem_response(
     return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
 
 
-def answer_to(error: MilesError, scope: Scope) -> JSONResponse:
+def answer_to(error: MilesError, scope: Scope, headers: Mapping[str, str] = {}) -> JSONResponse:
     """One of our errors as the answer to the request of `scope`."""
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    headers = dict(headers)
+    if error.retry_after_s:
+        headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, KeyRequiredError):  # the challenge of RFC 6750, 3
         invalid = ', error="invalid_token"' if error.invalid else ""
         headers["WWW-Authenticate"] = f'Bearer realm="miles"{invalid}'
@@ -155,6 +159,10 @@ async def _answer_invalid_request(request: Request, exc: Exception) -> Response:
 
 async def _answer_http_exception(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException), "registered for HTTPException"
+    if isinstance(
+        exc.__cause__, MilesError
+    ):  # raised while FastAPI read the body, where only HTTPException passes
+        return answer_to(exc.__cause__, request.scope, exc.headers or {})
     return problem_response(exc.status_code, str(exc.detail), request.scope, headers=exc.headers)
 
 

@@ -22,6 +22,8 @@ from serving.scoring.pipeline import Prediction, ScoringRequest
 from serving.scoring.towers import Modality, ModalityReport, Stopwatch
 
 MAX_BATCH_VIDEOS = 256
+MAX_REQUIRED = 8
+MAX_REPAIRED = 20_000  # characters
 SCORE_DIGITS = 6
 VELOCITY_DIGITS = 2
 EXAMPLE: JsonDict = {
@@ -37,6 +39,7 @@ EXAMPLE: JsonDict = {
 def _repair(value: Any) -> Any:
     """Replace lone surrogates: they have no UTF-8 form, so no answer, log or tokenizer could carry them."""
     if isinstance(value, str) and not value.isascii():
+        value = value[:MAX_REPAIRED]  # longer than any text that is accepted
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return value
 
@@ -56,6 +59,7 @@ Text = BeforeValidator(_repair)
 CountOrNull = Annotated[Count, _or(0, Count)]
 Description = Annotated[str, Field(max_length=10_000)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Required = Annotated[list[Modality], Field(max_length=MAX_REQUIRED)]
 # Null is not zero here: an unknown value takes the training mean.
 KnownCount = Count | None
 FIRST_LIST = "Read only by checkpoints trained on the first feature list"
@@ -97,7 +101,7 @@ class PredictRequest(BaseModel):
     creator_avg_views: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         None, description=f"Average views of the creator's videos. {FIRST_LIST}.", examples=[12000]
     )
-    require: Annotated[list[Modality], _or([], list[Modality])] = Field(
+    require: Annotated[Required, _or([], Required)] = Field(
         [], description="Modalities that must be available; otherwise the request fails with 422."
     )
     explain: Annotated[bool, _or(False, bool)] = Field(
