@@ -1,12 +1,12 @@
 """The scalar features: numpy in, numpy out; knows nothing of tensors, HTTP or files."""
 
 from features.distribution import Distribution, fit_distributions
+from features.feature import Feature, Group
 from features.registry import (
     MILES_V0,
     MILES_V1,
+    MILES_V2,
     REGISTRY,
-    Feature,
-    Group,
     UnknownFeatureError,
     compute_features,
     features_named,
@@ -18,6 +18,7 @@ from features.video import Video
 __all__ = [
     "MILES_V0",
     "MILES_V1",
+    "MILES_V2",
     "REGISTRY",
     "Distribution",
     "Feature",

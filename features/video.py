@@ -12,7 +12,6 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 MAX_COUNT = 2**63 - 1  # PostgreSQL's bigint
-DEFAULT_DURATION_SECONDS = 30.0
 
 
 def none_if_blank(value: Any) -> Any:
@@ -52,17 +51,22 @@ def parse_time(text: str) -> datetime | None:
 class Video:
     """The raw columns of one video, already validated: counts are >= 0 and times carry a zone.
 
-    What is None is not known; the features that need it take the training mean.
+    None means unknown, which is not 0; the features that need it take the training mean.
     """
 
     title: str
     description: str = ""
-    view_count: int = 0
-    like_count: int = 0
-    comment_count: int = 0
-    duration_seconds: float = DEFAULT_DURATION_SECONDS
+    view_count: int | None = None
+    like_count: int | None = None
+    comment_count: int | None = None
+    duration_seconds: float | None = None
     published_at: datetime | None = None
     observed_at: datetime | None = None
+    published_day: bool = False
+    """Whether only the day of `published_at` is known."""
+    # The same video's look before `observed_at`.
+    previous_view_count: int | None = None
+    previous_observed_at: datetime | None = None
     # Only checkpoints trained on the first list of features, `MILES_V0`, read these.
     share_count: int | None = None
     save_count: int | None = None
@@ -78,7 +82,7 @@ class Video:
         known = {
             field.name: values[field.name] for field in fields(cls) if values.get(field.name) is not None
         }
-        for name in ("published_at", "observed_at"):
+        for name in ("published_at", "observed_at", "previous_observed_at"):
             if name in known:
                 known[name] = datetime.fromisoformat(known[name])
         return cls(**{"title": values["title"], **known})

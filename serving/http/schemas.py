@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from features.video import DEFAULT_DURATION_SECONDS, Count, Time, Video, none_if_blank
+from features.video import Count, Time, Video, none_if_blank
 from serving.http.problems import Problem
 from serving.scoring import explanation as scoring
 from serving.scoring.pipeline import Prediction, ScoringRequest
@@ -56,12 +56,11 @@ def _is_none(value: Any) -> bool:
 
 
 Text = BeforeValidator(_repair)
-CountOrNull = Annotated[Count, _or(0, Count)]
 Description = Annotated[str, Field(max_length=10_000)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Required = Annotated[list[Modality], Field(max_length=MAX_REQUIRED)]
-# Null is not zero here: an unknown value takes the training mean.
 KnownCount = Count | None
+UNKNOWN = "Null means unknown, not 0."
 FIRST_LIST = "Read only by checkpoints trained on the first feature list"
 
 
@@ -75,10 +74,10 @@ class PredictRequest(BaseModel):
     thumbnail_url: Annotated[str | None, Text, BeforeValidator(none_if_blank)] = Field(
         None, description="http, https or data:image/...;base64. Null or empty means no thumbnail."
     )
-    view_count: CountOrNull = 0
-    like_count: CountOrNull = 0
-    comment_count: CountOrNull = 0
-    duration_seconds: Annotated[Seconds, _or(DEFAULT_DURATION_SECONDS, Seconds)] = DEFAULT_DURATION_SECONDS
+    view_count: KnownCount = Field(None, description=UNKNOWN, examples=[15000])
+    like_count: KnownCount = Field(None, description=UNKNOWN, examples=[1200])
+    comment_count: KnownCount = Field(None, description=UNKNOWN, examples=[85])
+    duration_seconds: Seconds | None = Field(None, description=UNKNOWN, examples=[45])
     published_at: Time = Field(
         None,
         validation_alias=AliasChoices("published_at", "upload_date"),
@@ -89,12 +88,8 @@ class PredictRequest(BaseModel):
         validation_alias=AliasChoices("observed_at", "scraped_at"),
         description="When the counts were read, ISO 8601; defaults to now. Also accepted as scraped_at.",
     )
-    share_count: KnownCount = Field(
-        None, description=f"{FIRST_LIST}; null means unknown, not 0.", examples=[40]
-    )
-    save_count: KnownCount = Field(
-        None, description=f"{FIRST_LIST}; null means unknown, not 0.", examples=[25]
-    )
+    share_count: KnownCount = Field(None, description=f"{FIRST_LIST}. {UNKNOWN}", examples=[40])
+    save_count: KnownCount = Field(None, description=f"{FIRST_LIST}. {UNKNOWN}", examples=[25])
     completion_rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description=f"Average fraction of the video watched, 0 to 1. {FIRST_LIST}.", examples=[0.62]
     )
@@ -110,7 +105,11 @@ class PredictRequest(BaseModel):
 
     def to_domain(self) -> ScoringRequest:
         """The request as the predictor takes it."""
-        values = {field.name: getattr(self, field.name) for field in fields(Video)}
+        values = {
+            field.name: getattr(self, field.name)
+            for field in fields(Video)
+            if field.name in PredictRequest.model_fields
+        }
         video = Video(**{**values, "observed_at": self.observed_at or datetime.now(UTC)})
         return ScoringRequest(video, self.thumbnail_url, frozenset(self.require), self.explain)
 

@@ -135,7 +135,7 @@ class Pipeline:
         reports: dict[Modality, ModalityReport] = {
             "text": text.report,
             "image": image.report,
-            "scalars": self._report_scalars(raw[0]),
+            "scalars": self._report_scalars(request.video, raw[0]),
         }
         _check_required(request.require, reports)
         row = Row(text.vector, image.vector, self.model.scaler.transform(raw)[0])
@@ -190,8 +190,8 @@ class Pipeline:
         """The text vector of a video without words."""
         return (await self._text.encode(Video(title=""), Stopwatch(), urgent=True)).vector
 
-    def _report_scalars(self, raw: NDArray[np.float64]) -> ModalityReport:
-        names = imputed(raw, self.model.scaler.feature_names_in_)
+    def _report_scalars(self, video: Video, raw: NDArray[np.float64]) -> ModalityReport:
+        names = imputed(video, raw, self.model.scaler.feature_names_in_)
         return ModalityReport("imputed", ", ".join(names)) if names else ModalityReport("used")
 
     def _run_fusion(self, rows: Sequence[Row]) -> list[tuple[float, float]]:

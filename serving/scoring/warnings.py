@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Distribution, Feature, FeatureScaler, Video, features_named, groups_of
+from features.feature import VIDEO_FIELDS
 from features.wording import percent
 from preprocessing.text import main_script
 
 # Rounding in a checkpoint's statistics must not put the training data's own extremes out of range.
 TOLERANCE = 1e-6
 MAX_WARNINGS = 3
+TIMES = {"published_at", "observed_at"}
 # Below this share of the training titles a script is treated as unknown to the model.
 RARE_SCRIPT = 0.01
 # 0.6 MB for 18 features, and the last hours of a small service.
@@ -26,9 +28,14 @@ SCORE = "viral_score"
 MAX_DISTANCE = timedelta(days=365)
 
 
-def imputed(raw: NDArray[np.float64], names: Sequence[str]) -> list[str]:
-    """The features of one video, raw (F,), that it gives no value for."""
-    return [name for name, value in zip(names, raw, strict=True) if np.isnan(value)]
+def imputed(video: Video, raw: NDArray[np.float64], names: Sequence[str]) -> list[str]:
+    """The fields that are unknown of one video and leave some of its features, raw (F,), without a value."""
+    missing = [feature for feature, value in zip(features_named(names), raw, strict=True) if np.isnan(value)]
+    read = {name for feature in missing for name in feature.reads}
+    unknown = {name for name in read if getattr(video, name) is None}
+    if video.published_day and any(TIMES.issuperset(feature.reads) for feature in missing):
+        unknown.add("published_at")  # the day is not enough
+    return [name for name in VIDEO_FIELDS if name in unknown]
 
 
 def time_warnings(video: Video) -> list[str]:

@@ -165,7 +165,7 @@ def transcribe(demo: Path) -> Callable[[Sequence[Any]], Any]:
         recorded = RECORDED[index]
         video = Video.from_plain(to_wire(recorded))
         tokens = tokenizer.encode(video.title, video.description)
-        scalars = torch.from_numpy(scaler.transform(compute_features([video]))[0])
+        scalars = torch.from_numpy(scaler.transform(compute_features([video], MILES_V1))[0])
         seed = recorded["image_seed"]
         image = None if seed is None else torch.from_numpy(recorded_pixels(seed))
         return network.score(list(tokens.input_ids), list(tokens.token_type_ids), image, scalars)

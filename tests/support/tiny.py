@@ -69,12 +69,12 @@ def tiny_videos(count: int = 40, seed: int = SEED) -> list[Video]:
 
 def tiny_scaler() -> FeatureScaler:
     """Statistics of the 18 features over forty tiny videos."""
-    return FeatureScaler().fit(compute_features(tiny_videos()), MILES_V1)
+    return FeatureScaler().fit(compute_features(tiny_videos(), MILES_V1), MILES_V1)
 
 
 def _tiny_distributions() -> dict[str, Any]:
     """Those of forty tiny videos, and scores that are all equally frequent."""
-    fitted = fit_distributions(compute_features(tiny_videos()), MILES_V1)
+    fitted = fit_distributions(compute_features(tiny_videos(), MILES_V1), MILES_V1)
     scores = Distribution.fit(np.linspace(0, 1, 101))
     assert scores is not None, "they vary"
     return {name: known.to_plain() for name, known in {**fitted, "viral_score": scores}.items()}

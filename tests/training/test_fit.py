@@ -55,7 +55,7 @@ def test_golden_answers_follow_from_the_requests(fitted, tmp_path):
     tokenizer = tokenizer_for(checkpoint)
     ids = [list(tokenizer.encode(video.title, video.description).input_ids) for video in videos]
     scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, checkpoint.card.scalar_features)
-    scalars = scaler.transform(compute_features(videos))
+    scalars = scaler.transform(compute_features(videos, MILES_V1))
     assert ids == golden["input_ids"]
     assert scalars.tolist() == golden["scalars"]
     image = np.stack([engine.neutral_image] * len(videos))
@@ -147,7 +147,7 @@ def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
     """From disk: each feature that varied and the score, no age missing; its own rows have not drifted."""
     write_checkpoint(tmp_path / "model.pt", fitted.checkpoint)
     checkpoint, train = read_checkpoint(tmp_path / "model.pt"), dataset().train
-    rows = compute_features(train.videos)
+    rows = compute_features(train.videos, MILES_V1)
     varied = {name for name, column in zip(MILES_V1, rows.T, strict=True) if len(set(column)) > 1}
     assert checkpoint.card.distributions.keys() == {*varied - {"age_known"}, "viral_score"}
     scores = evaluate.predict(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features.video import DEFAULT_DURATION_SECONDS, Video
+from features.video import Video
 from training.data.fields import PURGED, Columns, find_columns
 from training.data.fields import SPLITS as SPLITS
 from training.data.rows import BadRows, Row, read_rows
@@ -219,15 +219,13 @@ def _check_classes(path: Path, dataset: Dataset) -> None:
 
 def _absent(columns: Columns) -> list[str]:
     """A sentence about each missing column."""
-    defaults = {
-        "view_count": "it is 0 in every row",
-        "like_count": "it is 0 in every row",
-        "comment_count": "it is 0 in every row",
-        "duration_seconds": f"it is {DEFAULT_DURATION_SECONDS:g} in every row",
+    meanings = {
+        **dict.fromkeys(("view_count", "like_count", "comment_count"), "it is unknown in every row"),
+        "duration_seconds": "it is unknown in every row",
         "published_at": "the age of every row is unknown",
         "observed_at": "the age of every row is unknown",
     }
-    notes = [f"The file has no {name}: {value}." for name, value in defaults.items() if not columns.has(name)]
+    notes = [f"The file has no {name}: {value}." for name, value in meanings.items() if not columns.has(name)]
     if not columns.has("video_id"):
         notes.append(
             "The file has no video_id: rows with the same title and published_at count as one video."

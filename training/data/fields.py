@@ -1,14 +1,13 @@
 """The columns of a training file: what each holds, its usual names, and how a cell is read.
 
-A cell means what it means in a request: an empty count is 0, an empty duration 30 seconds, and a time
-without a zone is UTC.
+A cell means what it means in a request: an empty one is unknown, and a time without a zone is UTC.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from features.video import DEFAULT_DURATION_SECONDS, MAX_COUNT, parse_count, parse_time
+from features.video import MAX_COUNT, parse_count, parse_time
 from training.data.cells import flag, listed, number, shown
 from training.data.table import DatasetError, Table
 
@@ -35,8 +34,8 @@ def _title(cell: str) -> str:
     return cell
 
 
-def _count(cell: str) -> int:
-    return _known_count(cell) if cell.strip() else 0
+def _count(cell: str) -> int | None:
+    return _known_count(cell) if cell.strip() else None
 
 
 def _known_count(cell: str) -> int:
@@ -48,8 +47,8 @@ def _known_count(cell: str) -> int:
         ) from None
 
 
-def _duration(cell: str) -> float:
-    return _at_least_zero(cell) if cell.strip() else DEFAULT_DURATION_SECONDS
+def _duration(cell: str) -> float | None:
+    return _at_least_zero(cell) if cell.strip() else None
 
 
 def _at_least_zero(cell: str) -> float:

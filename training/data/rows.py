@@ -24,7 +24,7 @@ class BadRows:
 
     reasons: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     empty: dict[str, int] = field(default_factory=dict)
-    """Number of empty cells by column; they were read as a request's null."""
+    """Number of empty cells by column; they were read as unknown."""
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.reasons.values())
@@ -52,7 +52,7 @@ class BadRows:
     def empty_line(self) -> str:
         """One sentence about empty cells; empty where there were none."""
         counts = ", ".join(f"{count} of {name}" for name, count in sorted(self.empty.items()))
-        return f"empty cells were read as a request's null (0, 30 s or no time): {counts}" if counts else ""
+        return f"empty cells were read as unknown: {counts}" if counts else ""
 
     def refuse(self, path: Path, total: int, option: str, *, allowed: bool) -> None:
         """Raise `DatasetError` for bad rows that are not `allowed`, or if no row of `total` is left."""
@@ -156,6 +156,8 @@ def _views_per_day(values: dict[str, Any]) -> float:
     if "views_per_day" in values:
         return float(values["views_per_day"])
     views, next_views, hours = (values[name] for name in ("view_count", "next_views", "hours_to_next"))
+    if views is None:
+        raise BadRowError("view_count", "view_count is empty; the views per day are counted from it")
     if next_views < views:
         raise BadRowError(
             "next_views", f"next_views is {next_views}, expected at least the view_count, {views}"

@@ -23,7 +23,8 @@ def refuse_stale_counts(path: Path, rows: Sequence[Row]) -> None:
     """Raise `DatasetError` for a count that is the same in all snapshots of most videos that gained views."""
     snapshots = _several(rows)
     for name in COUNTS:
-        grew = [members for members in snapshots if _expected_growth(members, name) >= MIN_EXPECTED_GROWTH]
+        known = [members for members in snapshots if None not in (_count(row, name) for row in members)]
+        grew = [members for members in known if _expected_growth(members, name) >= MIN_EXPECTED_GROWTH]
         copied = [members for members in grew if len({_count(row, name) for row in members}) == 1]
         if len(grew) >= MIN_VIDEOS and len(copied) > MAX_COPIED * len(grew):
             first = copied[0][0]
@@ -49,8 +50,8 @@ def _moment(row: Row) -> float:
     return row.video.observed_at.timestamp()
 
 
-def _count(row: Row, name: str) -> int:
-    count: int = getattr(row.video, name)
+def _count(row: Row, name: str) -> int | None:
+    count: int | None = getattr(row.video, name)
     return count
 
 
@@ -59,4 +60,4 @@ def _expected_growth(members: Sequence[Row], name: str) -> float:
     first = members[0]
     days = (_moment(members[-1]) - _moment(first)) / SECONDS_PER_DAY
     gained = min(row.views_per_day for row in members) * days
-    return _count(first, name) * gained / max(first.video.view_count, 1)
+    return (_count(first, name) or 0) * gained / max(first.video.view_count or 0, 1)

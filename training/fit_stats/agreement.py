@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.registry import MILES_V0, Columns, FloatArray, features_named
+from features.columns import Columns, FloatArray
+from features.registry import MILES_V0, features_named
 from training.fit_stats.feature_rows import FeatureRows
 
 DERIVED = (
@@ -22,7 +23,6 @@ DERIVED = (
     "has_emoji",
 )
 FROM_TITLE = ("title_length", "has_emoji")
-HOURS_PER_DAY = 24
 # A part of the column's standard deviation: above rounding in a file, below what changes a score.
 TOLERANCE = 0.05
 
@@ -68,7 +68,10 @@ def _raw_columns(column: dict[str, FloatArray], titles: list[str] | None) -> Col
         saves=column["saves"],
         duration_seconds=column["duration_sec"],
         age_hours=unknown,
-        published_hours=column["publish_dayofweek"] * HOURS_PER_DAY + column["upload_hour"],
+        upload_hour=column["upload_hour"],
+        weekday=column["publish_dayofweek"],
+        previous_views=unknown,
+        hours_since_previous=unknown,
         completion_rate=column["completion_rate"],
         creator_avg_views=column["creator_avg_views"],
     )

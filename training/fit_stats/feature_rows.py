@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features.registry import Feature, features_named
+from features.feature import Feature
+from features.registry import features_named
 from training.data.cells import flag, listed, number, shown
 from training.data.rows import BadRowError, BadRows, check_width
 from training.data.table import DatasetError, Table, read_table

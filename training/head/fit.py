@@ -63,7 +63,7 @@ def fit_scaler(dataset: Dataset, recipe: Recipe, seed: int) -> FeatureScaler:
         silent = draw.random(len(videos)) < recipe.dropped(name)
         changed = without(videos)
         videos = [changed[row] if silent[row] else video for row, video in enumerate(videos)]
-    return FeatureScaler().fit(compute_features(videos), MILES_V1)
+    return FeatureScaler().fit(compute_features(videos, MILES_V1), MILES_V1)
 
 
 def fit_velocity(train: Split) -> LogVelocity:

@@ -87,7 +87,9 @@ class HeadInputs:
         if self.images is not None and self.image is not None:
             neutral = np.tile(self.images.neutral, (len(split), 1))
             blocks.append(self.image.transform(self.images.of(split) if with_image else neutral))
-        blocks.append(self.scaler.transform(compute_features(videos))[:, self.used])
+        blocks.append(
+            self.scaler.transform(compute_features(videos, self.scaler.feature_names_in_))[:, self.used]
+        )
         return np.hstack(blocks)
 
     def _noise(self, dims: int) -> torch.Tensor:

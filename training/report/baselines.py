@@ -52,7 +52,9 @@ def baseline_predictions(
     scaler = FeatureScaler().fit(raw["train"], tuple(names))
     scaled = {name: scaler.transform(rows)[:, columns] for name, rows in raw.items()}
     chosen = {name: rows[:, columns] for name, rows in raw.items()}
-    views = {name: compute_features(dataset.split(name).videos, (VIEWS,)) for name in raw}
+    view_columns = {name: compute_features(dataset.split(name).videos, (VIEWS,)) for name in raw}
+    view_scaler = FeatureScaler().fit(view_columns["train"], (VIEWS,))
+    views = {name: view_scaler.transform(column) for name, column in view_columns.items()}
     return {
         "constant": _fit(dataset, scaled, DummyClassifier(strategy="prior"), DummyRegressor()),
         "log views": _fit(dataset, views, LogisticRegression(max_iter=1000), Ridge()),

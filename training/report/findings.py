@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.registry import age_hours
+from features.columns import age_hours
 from training.data.dataset import Dataset, Split
 from training.figures import ECE_BINS, Predictions, score_bins
 from training.metrics import (

@@ -36,23 +36,28 @@ def _age(own: Video, other: Video) -> Video:
 
 def _size(own: Video, other: Video) -> Video:
     """The other's views; likes and comments keep their share of them."""
-    share = other.view_count / max(own.view_count, 1)
     return replace(
         own,
         view_count=other.view_count,
-        like_count=round(own.like_count * share),
-        comment_count=round(own.comment_count * share),
+        like_count=_at_rate_of(own, own.like_count, other),
+        comment_count=_at_rate_of(own, own.comment_count, other),
     )
 
 
 def _response(own: Video, other: Video) -> Video:
     """The other's likes and comments per view."""
-    share = own.view_count / max(other.view_count, 1)
     return replace(
         own,
-        like_count=round(other.like_count * share),
-        comment_count=round(other.comment_count * share),
+        like_count=_at_rate_of(other, other.like_count, own),
+        comment_count=_at_rate_of(other, other.comment_count, own),
     )
+
+
+def _at_rate_of(source: Video, count: int | None, target: Video) -> int | None:
+    """`count` of `source`, for the views of `target`; unknown where either's views are."""
+    if count is None or source.view_count is None or target.view_count is None:
+        return None
+    return round(count * (target.view_count / max(source.view_count, 1)))
 
 
 def _words(own: Video, other: Video) -> Video:

@@ -287,7 +287,8 @@ export interface components {
         ExplainRequest: {
             /**
              * Comment Count
-             * @default 0
+             * @description Null means unknown, not 0.
+             * @example 85
              */
             comment_count?: number | null;
             /**
@@ -309,7 +310,8 @@ export interface components {
             description?: string | null;
             /**
              * Duration Seconds
-             * @default 30
+             * @description Null means unknown, not 0.
+             * @example 45
              */
             duration_seconds?: number | null;
             /**
@@ -320,7 +322,8 @@ export interface components {
             explain?: boolean | null;
             /**
              * Like Count
-             * @default 0
+             * @description Null means unknown, not 0.
+             * @example 1200
              */
             like_count?: number | null;
             /**
@@ -341,13 +344,13 @@ export interface components {
             require?: ("text" | "image" | "scalars")[] | null;
             /**
              * Save Count
-             * @description Read only by checkpoints trained on the first feature list; null means unknown, not 0.
+             * @description Read only by checkpoints trained on the first feature list. Null means unknown, not 0.
              * @example 25
              */
             save_count?: number | null;
             /**
              * Share Count
-             * @description Read only by checkpoints trained on the first feature list; null means unknown, not 0.
+             * @description Read only by checkpoints trained on the first feature list. Null means unknown, not 0.
              * @example 40
              */
             share_count?: number | null;
@@ -360,7 +363,8 @@ export interface components {
             title: string;
             /**
              * View Count
-             * @default 0
+             * @description Null means unknown, not 0.
+             * @example 15000
              */
             view_count?: number | null;
             /**
@@ -518,7 +522,8 @@ export interface components {
         PredictRequest: {
             /**
              * Comment Count
-             * @default 0
+             * @description Null means unknown, not 0.
+             * @example 85
              */
             comment_count?: number | null;
             /**
@@ -540,7 +545,8 @@ export interface components {
             description?: string | null;
             /**
              * Duration Seconds
-             * @default 30
+             * @description Null means unknown, not 0.
+             * @example 45
              */
             duration_seconds?: number | null;
             /**
@@ -551,7 +557,8 @@ export interface components {
             explain?: boolean | null;
             /**
              * Like Count
-             * @default 0
+             * @description Null means unknown, not 0.
+             * @example 1200
              */
             like_count?: number | null;
             /**
@@ -572,13 +579,13 @@ export interface components {
             require?: ("text" | "image" | "scalars")[] | null;
             /**
              * Save Count
-             * @description Read only by checkpoints trained on the first feature list; null means unknown, not 0.
+             * @description Read only by checkpoints trained on the first feature list. Null means unknown, not 0.
              * @example 25
              */
             save_count?: number | null;
             /**
              * Share Count
-             * @description Read only by checkpoints trained on the first feature list; null means unknown, not 0.
+             * @description Read only by checkpoints trained on the first feature list. Null means unknown, not 0.
              * @example 40
              */
             share_count?: number | null;
@@ -591,7 +598,8 @@ export interface components {
             title: string;
             /**
              * View Count
-             * @default 0
+             * @description Null means unknown, not 0.
+             * @example 15000
              */
             view_count?: number | null;
         };

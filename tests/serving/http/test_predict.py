@@ -81,17 +81,21 @@ def test_database_row_is_accepted(client: httpx.Client) -> None:
         "tags": ["a"],
         "require": None,
     }
-    assert score(client, **row)["modalities"]["scalars"] == {"state": "used", "reason": None}
+    assert score(client, **row)["modalities"]["scalars"] == {
+        "state": "imputed",
+        "reason": "view_count, like_count, comment_count, duration_seconds",
+    }
 
 
-def test_null_counts_score_like_zeros(client: httpx.Client) -> None:
-    """null and 0 are the same count."""
+def test_null_is_unknown_and_not_zero(client: httpx.Client) -> None:
+    """A null count scores like an absent one, and not like 0."""
+    counts = ("view_count", "like_count", "comment_count")
     moments = {"published_at": "2026-01-01", "observed_at": "2026-01-02"}
-    null = score(client, view_count=None, like_count=None, comment_count=None, **moments)
-    assert (
-        null["viral_score"]
-        == score(client, view_count=0, like_count=0, comment_count=0, **moments)["viral_score"]
+    null, absent, zero = (
+        score(client, **given, **moments)["viral_score"]
+        for given in (dict.fromkeys(counts), {}, dict.fromkeys(counts, 0))
     )
+    assert null == absent != zero
 
 
 @pytest.mark.parametrize(
@@ -116,11 +120,11 @@ def test_time_without_zone_is_utc(client: httpx.Client) -> None:
     assert plain["viral_score"] == score(client, published_at="2026-01-01T00:00:00Z", **seen)["viral_score"]
 
 
-def test_unknown_age_is_imputed_and_said(client: httpx.Client) -> None:
-    """Without published_at the two age features are imputed, by name."""
-    assert score(client)["modalities"]["scalars"] == {
+def test_what_is_unknown_is_imputed_and_listed(client: httpx.Client) -> None:
+    """The fields that are left out or null are imputed, by name; 0 is known."""
+    assert score(client, view_count=0, like_count=None)["modalities"]["scalars"] == {
         "state": "imputed",
-        "reason": "log_age_hours, log_views_per_hour",
+        "reason": "like_count, comment_count, duration_seconds, published_at",
     }
 
 
@@ -219,7 +223,7 @@ def test_required_scalars_that_are_imputed_are_422(client: httpx.Client) -> None
     """A client that requires the scalars gets no score on an imputed age."""
     response = client.post("/predict", json={"title": "x", "require": ["scalars"]})
     assert response.status_code == 422
-    assert "log_age_hours" in response.json()["detail"]
+    assert "published_at" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(

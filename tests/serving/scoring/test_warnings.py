@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features import MILES_V1, FeatureScaler, Video, compute_features, fit_distributions
+from features import MILES_V0, MILES_V1, MILES_V2, FeatureScaler, Video, compute_features, fit_distributions
 from serving.scoring.warnings import RangeCheck, imputed, time_warnings
-from tests.support.tiny import FIRST_DAY, tiny_videos
+from tests.support.tiny import FIRST_DAY
 
 TRENDING = "videos that were already trending"
 SCRIPTS = {"Latin": 0.998, "Hangul": 0.002}
@@ -35,7 +35,7 @@ def training_videos(count: int = 4000) -> list[Video]:
     return videos
 
 
-ROWS = compute_features(training_videos())
+ROWS = compute_features(training_videos(), MILES_V1)
 SCALER = FeatureScaler().fit(ROWS, MILES_V1)
 ORDINARY = Video(
     title="five words for a title",
@@ -57,7 +57,7 @@ def about(video: Video, **changes: Any) -> list[str]:
         "provenance": {"data": {"population": TRENDING}},
     }
     compared = RangeCheck(**(known | changes))
-    return compared.check(compute_features([video])[0], video.title, video.observed_at)[1]
+    return compared.check(compute_features([video], MILES_V1)[0], video.title, video.observed_at)[1]
 
 
 def test_an_ordinary_video_needs_no_words() -> None:
@@ -147,7 +147,7 @@ def test_no_sentence_shows_a_logarithm() -> None:
 
 def test_the_population_is_the_checkpoints() -> None:
     """It is read from the provenance, and anything else there than words is not repeated."""
-    row = compute_features([replace(ORDINARY, view_count=5)])[0]
+    row = compute_features([replace(ORDINARY, view_count=5)], MILES_V1)[0]
     for provenance, said in (
         ({"data": {"population": TRENDING}}, True),
         ({"data": {"population": 7}}, False),
@@ -206,11 +206,34 @@ def _without_titles() -> FeatureScaler:
     return FeatureScaler.from_stats(stats, MILES_V1)
 
 
-def test_values_that_are_not_given_are_named() -> None:
-    """Features that depend on an unknown age are imputed."""
-    video = tiny_videos()[0]
-    assert video.published_at is None
-    assert imputed(compute_features([video])[0], MILES_V1) == ["log_age_hours", "log_views_per_hour"]
+IMPUTED: list[tuple[dict[str, Any], tuple[str, ...], list[str]]] = [
+    ({}, MILES_V1, []),
+    ({}, MILES_V2, ["previous_view_count", "previous_observed_at"]),
+    ({"like_count": None}, MILES_V1, ["like_count"]),
+    ({"view_count": None, "duration_seconds": None}, MILES_V1, ["view_count", "duration_seconds"]),
+    ({"published_at": None}, MILES_V1, ["published_at"]),
+    (
+        {"published_at": FIRST_DAY, "observed_at": FIRST_DAY, "published_day": True},
+        MILES_V1,
+        ["published_at"],
+    ),
+    (
+        {"published_day": True},
+        MILES_V0,
+        ["published_at", "share_count", "save_count", "completion_rate", "creator_avg_views"],
+    ),
+]
+
+
+def test_fields_that_are_unknown_are_named() -> None:
+    """Only fields that the list of features reads, and a day where an hour is needed."""
+    failures = []
+    for changes, names, expected in IMPUTED:
+        video = replace(ORDINARY, **changes)
+        found = imputed(video, compute_features([video], names)[0], names)
+        if found != expected:
+            failures.append((changes, found))
+    assert failures == []
 
 
 def test_only_a_publication_after_the_observation_is_warned_about() -> None:

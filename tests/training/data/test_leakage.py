@@ -44,7 +44,7 @@ def test_views_per_day_since_publication_are_refused(tmp_path, table):
         age = np.datetime64(row["observed_at"][:19]) - np.datetime64(row["published_at"][:19])
         row["views_per_day"] = str(24 * int(row["view_count"]) / (age / np.timedelta64(1, "h")))
     said = refused(tmp_path, table)
-    assert "view_count, published_at and observed_at determine the target" in said
+    assert "view_count, published_at, observed_at determine the target" in said
     assert "log_views_per_hour" in said
 
 

@@ -1,0 +1,147 @@
+"""What a feature is, and how the usual kinds of them are made."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from features.columns import Columns, FloatArray
+from features.video import Video
+from features.wording import Describe, count, from_log1p, per_hundred
+
+MAX_LOG = float(np.log1p(np.finfo(np.float64).max))
+UNBOUNDED = float("inf")
+VIDEO_FIELDS = tuple(field.name for field in fields(Video))
+
+
+class Group(Enum):
+    """Features that share one part of an explanation because a person would change them together.
+
+    A group's value is its name in an answer. Out-of-range warnings mention each topic once.
+    """
+
+    SIZE = "size", "Views so far", "counts"
+    REACTION = "reaction", "Likes, comments and shares", "counts"
+    # With views per hour, although they depend on the views too: given the views, the age is what they add.
+    AGE = "age", "When it was published", "age"
+    HISTORY = "history", "Views since the previous look", "history"
+    SCHEDULE = "schedule", "Weekday and hour", "schedule"
+    DURATION = "duration", "Length of the video", "duration"
+    WATCHING = "watching", "How much of it is watched", "watching"
+    CREATOR = "creator", "The creator's other videos", "creator"
+    TITLE_FORM = "title_form", "Form of the title", "title"
+    DESCRIPTION_FORM = "description_form", "Form of the description", "description"
+
+    def __new__(cls, value: str, label: str, topic: str) -> "Group":
+        """A member with its label and topic."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member.label, member.topic = label, topic
+        return member
+
+    label: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A named scalar: `compute` maps columns of N videos to (N,) values within [low, high], or NaN.
+
+    `label` names it in warnings and on the page; `describe` words a value, None if none is worth a warning.
+    `usual` warns outside the middle 99% of the training rows; the others warn outside all of them, because
+    with every feature included one row in ten would be unusual.
+    """
+
+    name: str
+    formula: str
+    unit: str
+    low: float
+    high: float
+    compute: Callable[[Columns], FloatArray]
+    group: Group
+    label: str
+    describe: Describe | None = count
+    usual: bool = False
+    also: str | None = None
+    """A second topic of warnings, besides the group's."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of a video that the formula names."""
+        return tuple(name for name in VIDEO_FIELDS if name in re.findall(r"\w+", self.formula))
+
+    @property
+    def topics(self) -> set[str]:
+        """What a warning about this feature is about."""
+        return {self.group.topic} | ({self.also} if self.also else set())
+
+
+Values = Callable[[Columns], FloatArray]
+
+
+def log_of(
+    name: str,
+    of: str,
+    unit: str,
+    group: Group,
+    values: Values,
+    *,
+    label: str = "",
+    describe: Describe = count,
+) -> Feature:
+    """log1p of a quantity, which warns outside the middle 99% of the training rows."""
+    label = label or of.replace("_", " ")
+    formula, words = f"log1p({of})", from_log1p(describe)
+    return Feature(
+        name,
+        formula,
+        f"log {unit}",
+        0,
+        MAX_LOG,
+        lambda c: np.log1p(values(c)),
+        group,
+        label,
+        words,
+        usual=True,
+    )
+
+
+def number_of(
+    name: str, of: str, unit: str, group: Group, values: Values, *, label: str = "", usual: bool = True
+) -> Feature:
+    """A quantity as it is."""
+    label = label or of.replace("_", " ")
+    return Feature(name, of, unit, 0, UNBOUNDED, values, group, label, count, usual)
+
+
+def rate(name: str, of: str, unit: str, counts: Values, high: float = 1) -> Feature:
+    """Counts per view: 0 at zero views; above 1 where a platform reports more likes than views."""
+
+    def compute(columns: Columns) -> FloatArray:
+        values = np.where(np.isnan(columns.views), np.nan, counts(columns))
+        per_view = np.divide(values, columns.views, out=np.zeros_like(values), where=columns.views > 0)
+        return np.clip(np.where(np.isnan(values), np.nan, per_view), 0.0, high)
+
+    formula, label = f"{of} / view_count", f"number of {unit} per 100 views"
+    return Feature(name, formula, f"{unit} per view", 0, high, compute, Group.REACTION, label, per_hundred)
+
+
+def flag(name: str, condition: str, group: Group, holds: Callable[[Columns], Any]) -> Feature:
+    """1 or 0; NaN stays."""
+
+    def compute(columns: Columns) -> FloatArray:
+        return np.asarray(holds(columns), dtype=np.float64)
+
+    return Feature(name, f"1 if {condition}", "0 or 1", 0, 1, compute, group, condition, describe=None)
+
+
+def size_of(name: str, of: str, unit: str, group: Group, sizes: Callable[[Columns], list[int]]) -> Feature:
+    """How many units a text has."""
+
+    def compute(columns: Columns) -> FloatArray:
+        return np.array(sizes(columns), dtype=np.float64)
+
+    return Feature(name, f"{unit} in {of}", unit, 0, UNBOUNDED, compute, group, f"{of}'s number of {unit}")
