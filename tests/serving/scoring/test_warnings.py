@@ -182,7 +182,7 @@ def test_only_a_value_that_training_never_had_is_out_of_range() -> None:
     check, failures = RangeCheck(_without_titles(), {}, SCRIPTS, OBSERVED), []
     for case, (expected, changes) in OUT_OF_RANGE.items():
         video = replace(ORDINARY, **{"published_at": None, **changes})
-        raw = compute_features([video])[0]
+        raw = compute_features([video], MILES_V1)[0]
         in_range, sentences = check.check(raw, video.title, video.observed_at)
         if in_range is not expected or (not expected and not sentences):
             failures.append(f"{case}: {in_range}, {sentences}")
