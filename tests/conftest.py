@@ -20,7 +20,8 @@ from tests.support.postgres import postgres
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# The slowest groups come first, so that no worker is left with one at the end.
+# The slowest groups come first, so that no worker is left with one at the end. The modules of a group lie
+# together, in the order in which they run: test_nextjs installs and builds what test_demo starts.
 GROUPS = {
     "e2e/test_demo.py": "demo",
     "e2e/test_quota.py": "demo",
@@ -38,10 +39,11 @@ GROUPS = {
 }
 
 
-def group_of(nodeid: str) -> str:
-    """The group of a test: its module, or what `GROUPS` says."""
+def place_of(nodeid: str) -> tuple[int, str]:
+    """The place of a test's module in `GROUPS`, or the one behind them all, and the name of its group."""
     module = nodeid.partition("::")[0].removeprefix("tests/")
-    return next((name for start, name in GROUPS.items() if module.startswith(start)), module)
+    found = ((place, name) for place, (start, name) in enumerate(GROUPS.items()) if module.startswith(start))
+    return next(found, (len(GROUPS), module))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -51,7 +53,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
     class GroupScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return group_of(nodeid)
+            return place_of(nodeid)[1]
 
     config.option.loadscopereorder = False
     return GroupScheduling(config, log)
@@ -60,8 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In a pytest-xdist worker the slowest groups come first."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        order = {name: rank for rank, name in enumerate(dict.fromkeys(GROUPS.values()))}
-        items.sort(key=lambda item: order.get(group_of(item.nodeid), len(order)))
+        items.sort(key=lambda item: place_of(item.nodeid)[0])
 
 
 @pytest.fixture(scope="session")
