@@ -169,7 +169,7 @@ def test_a_service_that_dies_and_comes_back_is_waited_for(
         with ready_service(log, checkpoint=tiny_bundle, port=port) as first:
             door.plan += [None, hold]
             with running(
-                SCRIPT, "--waits", "0.5", "--patience", "60", "--batch", "8", folder=tmp_path, **settings
+                SCRIPT, "--waits", "0.5", "--patience", "300", "--batch", "8", folder=tmp_path, **settings
             ) as process:
                 assert hold.reached.wait(30)
                 first.stop(signal.SIGKILL)

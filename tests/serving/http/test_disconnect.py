@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.middleware import CancelOnDisconnect
+from tests.support.process import LIMIT_S
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +67,7 @@ async def asking(app: ASGIApp, client: Client, path: str = "/predict") -> AsyncI
         CancelOnDisconnect(app)(scope, client.receive, client.send)
     )  # type: ignore[arg-type]
     yield task
-    await asyncio.wait_for(asyncio.wait([task]), 5)
+    await asyncio.wait_for(asyncio.wait([task]), LIMIT_S)
 
 
 async def test_client_that_stays_gets_its_answer() -> None:
@@ -137,4 +138,4 @@ async def test_stream_ends_where_its_reader_left() -> None:
         client.left.set()
     assert task.exception() is None
     assert [message.get("body") for message in client.sent] == [None, b"first\n"]
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), LIMIT_S)

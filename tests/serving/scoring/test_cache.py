@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.scoring.cache import ENTRY_BYTES, KEY_BYTES, Vector, VectorCache, entry_bytes, vector_key
+from tests.support.process import LIMIT_S
 
 pytestmark = pytest.mark.anyio
 ROOM = 1_000_000
@@ -196,7 +197,7 @@ async def test_newcomer_does_not_join_what_is_being_cancelled() -> None:
     caller.cancel()
     await stubborn.ending.wait()
     newcomer = asyncio.create_task(cache.get(key(1), fresh))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         await fresh.started.wait()
         stubborn.may_end.set()
         await asyncio.wait([caller])

@@ -145,9 +145,9 @@ def test_server_that_stops_costs_no_answer(
 async def test_server_that_answers_too_late_is_left_alone(server: Server) -> None:
     """After a few look-ups in vain nobody waits for it, although it answers, until it is quick again."""
     with slowed(server) as between:
-        async with SharedCache.open(between.url, 0.1) as cache:
+        async with SharedCache.open(between.url, 0.5) as cache:
             await until_true(lambda: cache.is_up)
-            between.seconds = 0.3
+            between.seconds = 1.5
             for _ in range(4 * MAX_FAILURES):
                 assert await cache.get(KEY) is None
             await asyncio.sleep(1.5 * PROBE_INTERVAL_S)  # it has been asked whether it is back

@@ -13,6 +13,7 @@ from preprocessing.image import BadUrlError, ImageError
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher, Validators
 from preprocessing.thumbnails.policy import UnreachableError
 from serving.scoring.thumbnails import Content, ThumbnailCache
+from tests.support.process import LIMIT_S
 from tests.support.site import Site, raw, response, serving, trusting
 
 pytestmark = pytest.mark.anyio
@@ -165,7 +166,7 @@ async def test_ttl_runs_from_the_request() -> None:
             gallery.open.clear()
             gallery.site.asked.clear()
             call = asyncio.create_task(cache.identify(gallery.site.url()))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT_S):
                 await gallery.site.asked.wait()
             clock.now += 10
             gallery.open.set()
@@ -349,7 +350,7 @@ async def test_others_get_the_picture_when_the_first_caller_leaves() -> None:
         alone.cancel()
         await asyncio.wait([alone])
         gallery.open.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             await gallery.site.hung_up.wait()
     assert cache.entries == 1
 
