@@ -61,7 +61,7 @@ def fitted(pipeline: FirstPipeline) -> FirstPipeline:
     return pipeline
 
 
-@pytest.fixture(scope="module", params=["openvino", "torch"])
+@pytest.fixture(scope="module", params=["openvino", pytest.param("torch", marks=pytest.mark.hostile)])
 def client(
     request: pytest.FixtureRequest, fitted: FirstPipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from model.checkpoint.store import write_checkpoint
-from tests.support.browser import Visit, open_browser, visiting
+from tests.support.browser import DESKTOP, PHONE, Visit, open_browser, visiting
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 from tests.support.tiny import tiny_checkpoint, tiny_config
@@ -24,6 +24,15 @@ TRUSTED = {
     "thumbnail_timeout_s": 3,
 }
 
+SCREENS = pytest.mark.parametrize(
+    ("size", "dark"),
+    [
+        pytest.param(DESKTOP, False, id="light desktop"),
+        pytest.param(PHONE, True, id="dark phone"),
+        pytest.param(DESKTOP, True, id="dark desktop", marks=pytest.mark.hostile),
+        pytest.param(PHONE, False, id="light phone", marks=pytest.mark.hostile),
+    ],
+)
 HUB = "https://huggingface.co"  # nobody asks it: Playwright answers for it
 
 

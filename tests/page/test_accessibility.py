@@ -1,11 +1,10 @@
 """Everybody can use the page: axe finds nothing to object to, in light and in dark."""
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.page.conftest import Open
-from tests.support.browser import DESKTOP, PHONE, Visit
+from tests.page.conftest import SCREENS, Open
+from tests.support.browser import Visit
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
@@ -44,8 +43,7 @@ def compared(page: Page) -> None:
     expect(page.locator(".decided")).to_be_visible()
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@SCREENS
 def test_axe_has_no_objections(open_page: Open, size: tuple[int, int], dark: bool) -> None:
     """Contrast, names, roles and order hold on the empty page, with an answer, an error and a verdict."""
     with open_page(size=size, dark=dark) as visit:

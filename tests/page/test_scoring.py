@@ -10,8 +10,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.conftest import Open, rounded
-from tests.support.browser import DESKTOP, PHONE, Visit
+from tests.page.conftest import SCREENS, Open, rounded
+from tests.support.browser import Visit
 from tests.support.service import Service
 from tests.support.thumbnail_host import ThumbnailHost, picture
 
@@ -27,9 +27,7 @@ def scored(page: Page) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize(
-    ("size", "dark"), [(DESKTOP, False), (PHONE, False), (DESKTOP, True), (PHONE, True)], ids=str
-)
+@SCREENS
 def test_an_example_is_scored_at_a_click(open_page: Open, size: tuple[int, int], dark: bool) -> None:
     """Gauge, velocity and confidence are the answer's, in view, and nothing is wider than the screen."""
     with open_page(size=size, dark=dark) as visit:
