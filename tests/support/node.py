@@ -55,7 +55,7 @@ def install(folder: Path) -> None:
     """`npm ci` in `folder`, unless its packages are those of its lock already."""
     digest = hashlib.sha256((folder / "package-lock.json").read_bytes() + NODE.parent.as_posix().encode())
     stamp = folder / "node_modules" / ".installed"
-    with (folder / "package-lock.json").open() as lock:  # two runs at once would install over each other
+    with (folder / ".npm-ci.lock").open("w") as lock:  # two runs at once would install over each other
         fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.is_file() and stamp.read_text() == digest.hexdigest():
             return
