@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     checkpoint_sha256: str | None = Field(
         None, pattern="^[0-9a-fA-F]{64}$", description="Refuse a checkpoint with another sha256."
     )
+    bundle_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-fA-F]{64}$",
+        description="Refuse a compiled bundle whose bundle.json has another sha256.",
+    )
     host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 a container is reached from outside
     port: int = Field(7860, ge=1, le=65535, description="Port to listen on.")
     engine: Literal["openvino", "torch"] = Field(

@@ -9,6 +9,7 @@
 Read without torch.
 """
 
+import errno
 import hashlib
 import json
 import platform
@@ -22,7 +23,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from model.card import ModelCard
+from model.card import ModelCard, Record
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError, check_file
 from model.values import Number, problem
 
@@ -45,7 +46,7 @@ class Manifest(BaseModel):
     card: ModelCard
     precision: dict[str, Literal["f32", "bf16", "int8"]]
     neutral_image: list[Number]
-    report: dict[str, Any]
+    report: Record
     files: dict[str, str]
 
 
@@ -61,6 +62,8 @@ class Bundle:
     """The image vector of a video without an image, (image_dim,)."""
     report: dict[str, Any]
     """How far each tower is from the float32 network, and which candidates were refused and why."""
+    sha256: str = ""
+    """The digest of the manifest, which has those of all files."""
 
     def graph(self, tower: str) -> Path:
         """The graph of a tower, in OpenVINO's format."""
@@ -81,15 +84,19 @@ def read_bundle(directory: Path) -> Bundle:
     """The bundle in `directory`, every file checked against its sha256. Raises `BundleError`."""
     path = directory / MANIFEST
     try:
-        manifest = Manifest.model_validate(json.loads(path.read_bytes()))
+        read = path.read_bytes()
+        manifest = Manifest.model_validate(json.loads(read))
     except ValidationError as exc:
         raise BundleError(f"{path}: {problem(exc)[1]}. {AGAIN}") from exc
     except (OSError, ValueError, RecursionError) as exc:
         raise BundleError(f"{path}: cannot be read ({exc}). {AGAIN}") from exc
     neutral = np.array(manifest.neutral_image, dtype=np.float32)
-    bundle = Bundle(directory, manifest.card, dict(manifest.precision), neutral, manifest.report)
+    digest = hashlib.sha256(read).hexdigest()
+    bundle = Bundle(directory, manifest.card, dict(manifest.precision), neutral, manifest.report, digest)
     towers = towers_of(bundle.card)
     graphs = {f"{tower}{suffix}" for tower in towers for suffix in (".xml", ".bin")}
+    if unknown := sorted(manifest.files.keys() - graphs):
+        raise BundleError(f"{path}: lists {', '.join(unknown[:3])}, expected only graphs. {AGAIN}")
     unlisted = {"file": graphs - manifest.files.keys(), "precision": set(towers) - bundle.precision.keys()}
     for kind, missing in unlisted.items():
         if missing:
@@ -134,6 +141,10 @@ def _check_files(directory: Path, expected: Mapping[str, str]) -> None:
 
 def _digests(directory: Path, names: Iterable[str]) -> Iterable[tuple[str, str]]:
     for name in names:
+        if (directory / name).exists() and not (
+            directory / name
+        ).is_file():  # reading a pipe would wait for its writer
+            raise OSError(errno.EINVAL, "not a regular file", str(directory / name))
         with (directory / name).open("rb") as file:
             yield name, hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -88,7 +88,7 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
             "precision": model.engine.precision,
             "threads": model.engine.threads,
         },
-        "checkpoint": {"name": card.name, "sha256": card.sha256},
+        "checkpoint": {"name": card.name, "sha256": card.sha256, "bundle_sha256": model.bundle_sha256},
         "calibration": {
             "temperature": card.temperature,
             "calibrated": card.temperature is not None or bool(card.patterns),

@@ -6,14 +6,15 @@ A compiled bundle is served without torch, so only what needs torch imports it.
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
 from model.card import ModelCard
 from model.checkpoint.file import CheckpointError, check_file, locate_checkpoint
+from model.checkpoint.metadata import changed_keys
 from model.compiled.bundle import Bundle, bundle_directory, current_bundle, is_bundle, origin_of, read_bundle
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Engine
@@ -26,6 +27,9 @@ from serving.settings import Settings
 
 EngineFactory = Callable[[Bundle, int], Engine]
 """Makes the engine that runs a bundle, with this number of threads."""
+
+
+log = structlog.get_logger()
 
 
 class NotCompiledError(CheckpointError):
@@ -49,14 +53,15 @@ def load_model(settings: Settings, engine_factory: EngineFactory = in_process_en
     Call it in the thread that will run the engine. Raises `LocationError`, or a
     `CheckpointError`: `NotCompiledError` if compiling would help.
     """
-    card, engine, fidelity = _load_engine(settings, engine_factory)
+    card, engine, bundle = _load_engine(settings, engine_factory)
     vision = card.config.vision
     return LoadedModel(
         card=card,
         engine=engine,
         tokenizer=_build_tokenizer(card),
         scaler=_build_scaler(card),
-        fidelity=fidelity,
+        fidelity=bundle.report if bundle else None,
+        bundle_sha256=bundle.sha256 if bundle else None,
         image_spec=ImageSpec(vision.height, vision.width) if vision else None,
         distributions=_build_distributions(card),
         mean_text=_build_mean_text(card),
@@ -66,13 +71,18 @@ def load_model(settings: Settings, engine_factory: EngineFactory = in_process_en
 
 def _load_engine(
     settings: Settings, engine_factory: EngineFactory
-) -> tuple[ModelCard, Engine, dict[str, Any] | None]:
+) -> tuple[ModelCard, Engine, Bundle | None]:
     path = locate_checkpoint(settings.checkpoint)
     threads = settings.threads or usable_cpus()
     if settings.engine == "torch":
         return *_load_torch(path, settings, threads), None
     bundle = _given_bundle(path, settings) if is_bundle(path) else _bundle_of(path, settings)
-    return bundle.card, engine_factory(bundle, threads), bundle.report
+    if settings.bundle_sha256 and settings.bundle_sha256.lower() != bundle.sha256:
+        raise CheckpointError(
+            f"{bundle.directory}: sha256 of its bundle.json is {bundle.sha256}, expected "
+            f"{settings.bundle_sha256}. Use that bundle, or correct MILES_BUNDLE_SHA256."
+        )
+    return bundle.card, engine_factory(bundle, threads), bundle
 
 
 def _load_torch(path: Path, settings: Settings, threads: int) -> tuple[ModelCard, Engine]:
@@ -112,10 +122,18 @@ def _bundle_of(path: Path, settings: Settings) -> Bundle:
     origin = origin_of(path, settings.precision)
     directory = bundle_directory(path, origin["checkpoint_sha256"])
     bundle = current_bundle(directory, origin)
-    if bundle is not None:
+    changed = changed_keys(path, bundle.card) if bundle else []
+    if bundle is not None and not changed:
         return bundle
+    if changed:
+        log.warning("bundle_differs", checkpoint=path.name, keys=changed)
     if importlib.util.find_spec("torch") is not None:
         raise NotCompiledError(path)
+    if changed:
+        raise CheckpointError(
+            f"{directory}: its bundle.json differs from {path} in {', '.join(changed)}. Run "
+            "`./miles compile` where requirements.txt is installed, and copy models/compiled here."
+        )
     if is_bundle(directory):  # compiled for another processor, but valid
         return _given_bundle(directory, settings)
     raise CheckpointError(

@@ -8,6 +8,7 @@ line on standard error.
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import resource
@@ -51,6 +52,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     except SettingsError as exc:
         print(exc, file=sys.stderr)
         return 2
+    faulthandler.enable(all_threads=False)  # a bundle's file that is truncated in place is SIGBUS
     configure_logging(settings.log_format, settings.log_level)
     failures: list[str] = []
 

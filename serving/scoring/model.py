@@ -34,6 +34,8 @@ class LoadedModel:
     """Of features and score in training; empty if the checkpoint has none."""
     mean_text: NDArray[np.float32] | None = None
     """The mean vector of the training titles, (text_dim,); None if the checkpoint has none."""
+    bundle_sha256: str | None = None
+    """The digest of the compiled bundle's manifest; None for torch."""
     scripts: dict[str, float] = field(default_factory=dict)
     """The share of each script in the training titles; empty if the checkpoint has none."""
 

@@ -1,6 +1,7 @@
 """A compiled bundle on disk: what was written is read, and what was changed is refused in one clear line."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -55,6 +56,25 @@ def test_a_changed_or_missing_file_is_refused(copy):
     for name in ("text.xml", "image.bin"):
         (copy / name).unlink()
         assert f"{name} cannot be read (No such file or directory)" in refused(copy)
+
+
+def test_only_graphs_are_read(copy):
+    """A pipe in place of a graph is refused instead of waited for, and no file elsewhere is opened."""
+    (copy / "text.xml").unlink()
+    os.mkfifo(copy / "text.xml")
+    assert "text.xml cannot be read (not a regular file)" in refused(copy)
+    files = json.loads((copy / MANIFEST).read_text())["files"]
+    change(copy, files=files | {"../../etc/passwd": "0"})
+    assert "lists ../../etc/passwd, expected only graphs" in refused(copy)
+
+
+def test_a_nested_manifest_is_refused(copy):
+    """JSON may nest deeper than Python can follow, in the whole or in one value."""
+    manifest = (copy / MANIFEST).read_text()
+    nested = manifest.replace('"report": {', '"report": {"x": ' + "[" * 900 + "]" * 900 + ", ")
+    for text in ("[" * 100_000 + "]" * 100_000, nested):
+        (copy / MANIFEST).write_text(text)
+        refused(copy)
 
 
 def test_without_a_manifest_there_is_no_bundle(copy):

@@ -50,4 +50,4 @@ def test_engine_and_calibration_are_told(info: dict[str, Any]) -> None:
         "precision": "text f32, image f32, fusion f32",
         "threads": usable_cpus(),
     }
-    assert info["calibration"] == {"temperature": 1.3, "calibrated": True}
+    assert info["calibration"].items() >= {"temperature": 1.3, "calibrated": True}.items()

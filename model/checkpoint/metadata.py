@@ -1,0 +1,141 @@
+"""What a checkpoint file and its sidecar hold besides the weights, read without torch."""
+
+import json
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from model.card import ModelCard
+from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError
+from model.checkpoint.fitted import statistics
+from model.checkpoint.inert import Inert, Unpickler, find_records, plain
+
+# A large network takes 30,000; each may make an object of 100 bytes.
+MAX_INSTRUCTIONS = 1_000_000
+LEGACY_PICKLES = 4  # magic number, version, machine and contents, in a row
+CARD_KEYS = (
+    *("config", "scalar_features", "feature_stats", "velocity", "calibration", "text"),
+    *("test_metrics", "golden", "provenance", "distributions", "titles"),
+    *("patterns", "interval_coverage", "meaningful_difference"),
+)
+SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
+
+
+def sidecar_path(path: Path) -> Path:
+    """The path of a checkpoint's statistics, `model_full.stats.json`."""
+    return path.with_suffix(SIDECAR_SUFFIX)
+
+
+def own_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a file that belong to a card, `metadata` being all of them."""
+    own = {key: metadata[key] for key in CARD_KEYS if not is_absent(metadata.get(key))}
+    if "weights_from" in metadata and isinstance(own.get("provenance", {}), Mapping):
+        own["provenance"] = {**own.get("provenance", {}), "weights_from": metadata["weights_from"]}
+    return own
+
+
+def fitted_values(
+    objects: Iterable[Inert], own: Mapping[str, Any], sidecar: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The card's keys that fitted objects in a file give, such as a scaler."""
+    names = own.get("scalar_features", sidecar.get("scalar_features"))
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return statistics(objects, names if is_list else [])
+
+
+def changed_keys(path: Path, card: ModelCard) -> list[str]:
+    """The keys that the checkpoint at `path`, or its sidecar, has with other values than `card`.
+
+    Raises `CheckpointError` if they can't be read.
+    """
+    contents = _contents(path)
+    metadata = contents if isinstance(contents, Mapping) else {}
+    own, sidecar = own_values(metadata), read_sidecar(path)
+    own.pop("config", None)  # the weights decide
+    fitted = fitted_values((record for _, record in find_records(dict(metadata))), own, sidecar)
+    known = card.to_file()
+    try:
+        expected = ModelCard.model_validate({**known, **sidecar, **fitted, **own}).to_file()
+    except ValidationError as exc:
+        return sorted({str(error["loc"][0]) for error in exc.errors() if error["loc"]})
+    return [key for key, value in expected.items() if value != known[key]]
+
+
+def check_size(path: Path, *, is_zip: bool) -> None:
+    """Raises `CheckpointError` for a pickle that would fill the memory; the weights are not part of it."""
+    with path.open("rb") as file:
+        if not is_zip:
+            for _ in range(LEGACY_PICKLES):
+                _count_instructions(path, file)
+            return
+        with zipfile.ZipFile(file) as archive:
+            entry = next(each for each in archive.infolist() if each.filename.endswith("data.pkl"))
+            with archive.open(entry) as pickled:
+                _count_instructions(path, pickled)
+
+
+def _count_instructions(path: Path, pickled: IO[bytes]) -> None:
+    for number, _ in enumerate(pickletools.genops(pickled)):
+        if number == MAX_INSTRUCTIONS:
+            raise CheckpointError(
+                f"{path}: describes more than {MAX_INSTRUCTIONS:,} values besides its tensors, at most that "
+                "many are read. Save long lists of numbers as tensors."
+            )
+
+
+class _Outline(Unpickler):
+    """Builds no tensors: a storage is None."""
+
+    def persistent_load(self, _: Any) -> None:
+        return None
+
+
+def _contents(path: Path) -> Any:
+    try:
+        is_zip = zipfile.is_zipfile(path)
+        check_size(path, is_zip=is_zip)
+        with path.open("rb") as file:
+            if not is_zip:
+                return plain([_Outline(file).load() for _ in range(LEGACY_PICKLES)][-1])
+            with zipfile.ZipFile(file) as archive:
+                entry = next(each for each in archive.infolist() if each.filename.endswith("data.pkl"))
+                with archive.open(entry) as pickled:
+                    return plain(_Outline(pickled).load())
+    except (OSError, ValueError, EOFError, LookupError, StopIteration, RecursionError, TypeError) as exc:
+        raise CheckpointError(f"{path}: cannot be read ({type(exc).__name__}). Copy it again.") from exc
+    except (pickle.UnpicklingError, zipfile.BadZipFile, AttributeError, ImportError) as exc:
+        raise CheckpointError(f"{path}: is not a torch.save file ({type(exc).__name__}).") from exc
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """The keys of the sidecar; without one, none."""
+    sidecar = sidecar_path(path)
+    if not sidecar.exists():
+        return {}
+    try:
+        statistics = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise CheckpointError(f"{sidecar}: is not readable JSON ({exc}). Write it again.") from exc
+    expected = f"expected an object with {', '.join(SIDECAR_KEYS)}"
+    if not isinstance(statistics, dict):
+        raise CheckpointError(f"{sidecar}: holds a {type(statistics).__name__}, {expected}")
+    unknown = sorted(statistics.keys() - set(SIDECAR_KEYS))
+    if unknown:
+        raise CheckpointError(f"{sidecar}: holds {some(unknown)}, {expected}")
+    return {key: value for key, value in statistics.items() if not is_absent(value)}
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a key is missing, null or an empty collection."""
+    return value is None or (isinstance(value, Mapping | list | tuple | str) and not value)
+
+
+def some(names: list[str]) -> str:
+    """The first three of them, and how many more there are."""
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
