@@ -58,6 +58,8 @@ class Titles(BaseModel):
     """Their mean text vector, (text_dim,)."""
     scripts: dict[str, Annotated[Number, Field(ge=0, le=1)]] | None = None
     """The share of each script, such as Latin or Cyrillic."""
+    min_letters_per_piece: Annotated[Number, Field(ge=0, le=100)] | None = None
+    """A title with fewer letters in a word piece has words that the text encoder does not know."""
 
 
 class MeaningfulDifference(BaseModel):

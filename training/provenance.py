@@ -17,6 +17,11 @@ TRAINED = "trained with training.fit"
 NO_IMAGES = "The data has no images, so the image weights are zero: a thumbnail does not change a score."
 TITLES_OF_KNOWN = "Only titles are read, because only one month of the data has descriptions."
 TITLES = "Only titles are read, not descriptions."
+NO_TEXT = "The words of a title have no weight in this checkpoint; only its form counts, such as its length."
+READ_TEXT = "Titles are read by {name}, which was trained on language, most of it English."
+GROWN_TEXT = (
+    "Titles are read by {name}, grown to BERT-base's shape; it was trained on language, most of it English."
+)
 RANDOM_TEXT = "The text encoder has random weights: it distinguishes words but does not know what they mean."
 RANDOM_IMAGE = "The image encoder has random weights: it distinguishes colors and coarse shapes, not objects."
 # The origin of data files, by sha256.
@@ -62,7 +67,7 @@ def provenance(
         "recipe": {**asdict(recipe), "seed": seed},
         "code_version": CODE_VERSION,
         "created": datetime.now(UTC).date().isoformat(),
-        "notes": _notes(dataset, encoders, images),
+        "notes": [*_notes(dataset, encoders, images), *_text_notes(encoders, recipe)],
     }
 
 
@@ -83,8 +88,14 @@ def _notes(dataset: Dataset, encoders: Encoders, images: ImageEmbeddings | None)
     if "description" not in dataset.text_fields:
         notes.append(TITLES_OF_KNOWN if is_known else TITLES)
     notes.append(str(KNOWN_DATA.get(dataset.sha256, UNKNOWN_DATA)["note"]))
-    if "seed" in encoders.provenance["text"]:
-        notes.append(RANDOM_TEXT)
     if images is not None and "seed" in encoders.provenance["image"]:
         notes.append(RANDOM_IMAGE)
     return notes
+
+
+def _text_notes(encoders: Encoders, recipe: Recipe) -> list[str]:
+    encoder = encoders.text
+    notes = [] if recipe.text_dims else [NO_TEXT]
+    if not encoder.understands:
+        return [*notes, RANDOM_TEXT]
+    return notes or [(GROWN_TEXT if encoder.kind == "grown" else READ_TEXT).format(name=encoder.name)]

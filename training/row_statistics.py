@@ -7,11 +7,11 @@ import numpy as np
 from features import Distribution, compute_features, fit_distributions
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
-from preprocessing.text import script_shares
 from training.data.dataset import Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
 from training.evaluate import predict
+from training.title_words import word_statistics
 
 SCORE = "viral_score"
 PlainDistribution = dict[str, list[float]]
@@ -38,9 +38,9 @@ def training_distributions(
 
 
 def title_statistics(train: Split, vectors: Vectors) -> dict[str, Any]:
-    """A checkpoint's `titles`: their scripts, and the mean of the (N, D) text vectors, weighted by video."""
+    """A checkpoint's `titles`: the mean of the (N, D) text vectors, weighted by video, and their words."""
     mean = np.average(vectors.astype(np.float64), axis=0, weights=train.weights)  # (D,)
     return {
         "mean_vector": mean.astype(np.float32).tolist(),
-        "scripts": script_shares(sorted({video.title for video in train.videos})),
+        **word_statistics(sorted({video.title for video in train.videos})),
     }

@@ -81,7 +81,12 @@ def describe(model: LoadedModel, settings: Settings) -> dict[str, Any]:
         "modalities": list(config.modalities),
         "modalities_without_weight": list(card.zero_weight_modalities),
         "features": _features(model),
-        "text": {"fields": list(card.text_fields), "max_tokens": card.max_tokens},
+        "text": {
+            "fields": list(card.text_fields),
+            "max_tokens": card.max_tokens,
+            "encoder": card.text_encoder and card.text_encoder.model_dump(),
+            "min_letters_per_piece": card.titles.min_letters_per_piece,
+        },
         "engine": {
             "name": model.engine.name,
             "device": model.engine.device,

@@ -118,7 +118,10 @@ class ModalityState(BaseModel):
     """How one modality was used."""
 
     state: Literal["used", "missing", "failed", "truncated", "imputed"]
-    reason: str | None = Field(description="A short reason when the state is not `used`.")
+    reason: str | None = Field(
+        description="A short reason when the state is not `used`; `unknown_words` for a title without words "
+        "that the text encoder knows."
+    )
 
     @classmethod
     def of(cls, report: ModalityReport) -> Self:

@@ -25,6 +25,7 @@ from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key
 from serving.scoring.model import LoadedModel
 from serving.scoring.thumbnails import ThumbnailCache
+from serving.scoring.warnings import word_warning
 
 TowerName = Literal["text", "image"]
 Modality = Literal["text", "image", "scalars"]
@@ -39,6 +40,8 @@ Item = TypeVar("Item")
 # Tokenising fewer characters is cheaper than handing them to another thread.
 MAX_INLINE_CHARACTERS = 1000
 GREY = 128
+# The reason of a text that was used but has no words that the encoder knows.
+UNKNOWN_WORDS = "unknown_words"
 log = structlog.get_logger()
 
 
@@ -203,6 +206,9 @@ class TextEncoder:
         """`workers` tokenise long texts."""
         self.tower = tower
         self._tokenizer, self._workers = tower.model.tokenizer, workers
+        card = tower.model.card
+        self._has_weight = "text" not in card.zero_weight_modalities
+        self._min_letters = card.titles.min_letters_per_piece if self._has_weight else None
 
     async def encode(self, video: Video, watch: Stopwatch, *, urgent: bool = False) -> Encoded:
         """The vector of a video's text; `urgent` when no picture is waited for beside it.
@@ -223,8 +229,15 @@ class TextEncoder:
             read = f"first {len(tokens)} of {len(tokens) + tokens.dropped_tokens} tokens"
             report = ModalityReport("truncated", read)
             warnings.append(f"The text is too long for the model; it read the {read}.")
-        if video.description.strip() and "description" not in self._tokenizer.spec.fields:
+        if not self._has_weight:
+            warnings.append("This checkpoint gives the words of a title no weight.")
+        elif video.description.strip() and "description" not in self._tokenizer.spec.fields:
             warnings.append("This checkpoint was trained on titles only; the description's text was ignored.")
+        if self._min_letters is not None and video.title.strip():
+            letters = self._tokenizer.letters_per_piece(video.title)
+            if warning := word_warning(letters, self._min_letters):
+                report = ModalityReport(report.state, UNKNOWN_WORDS)
+                warnings.append(warning)
         return Encoded(vector, report, tuple(warnings))
 
     async def _tokenise(self, video: Video) -> TokenizedText:

@@ -45,6 +45,15 @@ def time_warnings(video: Video) -> list[str]:
     return []
 
 
+def word_warning(letters_per_piece: float | None, minimum: float) -> str | None:
+    """A warning when a text has no words that the text encoder knows; `minimum` is the checkpoint's."""
+    if letters_per_piece is None:
+        return "The title has no words for the text encoder to read."
+    if letters_per_piece < minimum:
+        return "The text encoder does not know the words of this title; what they add is unreliable."
+    return None
+
+
 class RangeCheck:
     """Compares requests with a model's training rows, as far as its checkpoint describes them."""
 

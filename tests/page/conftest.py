@@ -62,7 +62,8 @@ def write_weightless(path: Path) -> Path:
     fused[:, config.text.output_dim : -config.scalars] = 0.0
     provenance = {**checkpoint.card.provenance, "notes": ["Its image columns are zero."]}
     weights = {**checkpoint.state_dict, "fusion.0.weight": fused}
-    write_checkpoint(path, replace(checkpoint, state_dict=weights).with_card(provenance=provenance))
+    card = {"provenance": provenance, "titles": {"min_letters_per_piece": 1.8}}
+    write_checkpoint(path, replace(checkpoint, state_dict=weights).with_card(**card))
     return path
 
 

@@ -75,6 +75,13 @@ def test_what_is_missing_is_said_with_its_reason(visit: Visit) -> None:
     expect(states.nth(2)).to_contain_text("video's age")
 
 
+def test_unknown_words_are_said(visit: Visit) -> None:
+    """Of random letters the page says that the encoder does not know them."""
+    visit.page.get_by_label("Title").fill("xqzvbn wrtplk jhgf")
+    assert scored(visit.page)["modalities"]["text"] == {"state": "used", "reason": "unknown_words"}
+    expect(visit.page.locator(".modalities li").first).to_contain_text("knows none of its words")
+
+
 def test_a_failing_thumbnail_is_said_and_spares_the_score(visit: Visit, host: ThumbnailHost) -> None:
     """The preview says that the thumbnail is unavailable, the reason is shown, and so is the score."""
     visit.page.get_by_label("Title").fill("No picture")

@@ -20,4 +20,5 @@ def test_every_video_counts_the_same():
     assert title_statistics(train, vectors) == {
         "mean_vector": [0.5, 3.0],
         "scripts": {"Latin": 0.5, "Cyrillic": 0.5},
+        "min_letters_per_piece": None,
     }

@@ -23,12 +23,12 @@ from features.distribution import Distribution, fit_distributions
 from features.registry import UnknownFeatureError, features_named
 from features.scaler import FeatureScaler
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError
-from preprocessing.text import script_shares
 from training.data.cells import listed
 from training.data.table import DatasetError
 from training.fit_stats.agreement import disagreements
 from training.fit_stats.feature_rows import FeatureRows, Reading, read_feature_rows
 from training.fit_stats.saved_columns import read_saved_columns
+from training.title_words import word_statistics
 
 CHECKPOINT = Path("models/model_full.pt")
 HELD_OUT = 0.3  # val and test, half each
@@ -44,8 +44,8 @@ class Fitted:
     rows: int
     constant: list[str]
     distributions: dict[str, Distribution]
-    scripts: dict[str, float]
-    """Shares of the titles' scripts; empty without titles."""
+    titles: dict[str, Any]
+    """Statistics of the titles' words; empty without titles."""
 
 
 def fit(table: FeatureRows, names: Sequence[str], split_seed: int | None) -> Fitted:
@@ -74,7 +74,7 @@ def fit(table: FeatureRows, names: Sequence[str], split_seed: int | None) -> Fit
         rows=len(rows),
         constant=constant,
         distributions=fit_distributions(table.values[rows], names),
-        scripts=script_shares([titles[row] for row in rows] if titles else []),
+        titles=word_statistics([titles[row] for row in rows]) if titles else {},
     )
 
 
@@ -107,7 +107,7 @@ def write_sidecar(path: Path, names: Sequence[str], fitted: Fitted) -> list[str]
         "feature_stats": fitted.scaler.to_stats(),
         "velocity": fitted.velocity,
         "distributions": {name: known.to_plain() for name, known in fitted.distributions.items()},
-        **({"titles": {"scripts": fitted.scripts}} if fitted.scripts else {}),
+        **({"titles": fitted.titles} if fitted.titles else {}),
         **kept,
     }
     partial = path.with_name(f"{path.name}.partial")

@@ -498,7 +498,7 @@ export interface components {
         ModalityState: {
             /**
              * Reason
-             * @description A short reason when the state is not `used`.
+             * @description A short reason when the state is not `used`; `unknown_words` for a title without words that the text encoder knows.
              */
             reason: string | null;
             /**

@@ -78,6 +78,7 @@ export function account(name, { state, reason }, model) {
   if (state === "used" && model?.modalities_without_weight.includes(name)) {
     return "This checkpoint gives it no weight, so it does not change the score.";
   }
+  if (reason === "unknown_words") return "The text encoder knows none of its words.";
   if (state === "used") {
     return { text: "Read in full.", image: "Used.", scalars: "All known." }[name] ?? "Used.";
   }
