@@ -5,9 +5,9 @@
         [--text-encoder random|DIR|bert-base-uncased] [--image-encoder random|FILE|imagenet]
         [--allow-bad-rows] [--seed N] [--cache DIR] [--results DIR] [--overwrite] ...
 
-DATA is a CSV, CSV.gz or Parquet file with a request's columns and a target; see `--help`. Twin heads without
-text and without images are trained as well, to measure what those inputs add. The encoders' vectors are
-cached, so that an interrupted run continues where it stopped.
+DATA is a CSV, CSV.gz or Parquet file with a request's columns and a target; see `--help`. A head is trained
+on the scalars only, with text, with images, and with both; the one with the lowest loss on val is written.
+The encoders' vectors are cached, so that an interrupted run continues where it stopped.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+import numpy as np
 
+from features import MILES_V2
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
@@ -26,14 +27,15 @@ from model.torch_engine import DeviceError, TorchEngine
 from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.data.leakage import refuse_leaks
 from training.embeddings.images import ImageEmbeddings, encode_thumbnails
-from training.embeddings.text import TextEmbeddings, encode_texts
+from training.embeddings.text import TextEmbeddings, encode_texts, no_texts
 from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders, open_encoders
 from training.evaluate import Report, intervals_to_dict, measure, print_intervals, print_rows
 from training.golden import golden_answers
-from training.head.fit import fit_head, untrained_checkpoint
+from training.head.fit import Trained, fit_head, untrained_checkpoint
+from training.head.knowns import left_out
 from training.head.train import Recipe
-from training.metrics import figure_intervals, paired_intervals
+from training.metrics import best_f1_threshold, figure_intervals, metrics_row, paired_intervals
 from training.options import (
     add_data_options,
     add_fit_options,
@@ -43,10 +45,17 @@ from training.options import (
     thumbnails_from,
 )
 from training.provenance import provenance, with_source
+from training.report.baselines import LABELS, baseline_predictions
 from training.results import phase1_results, write_results
 from training.row_statistics import title_statistics, training_distributions
+from training.text_effect import meaningful_difference
 
 AGES = ("with age", "without age")
+SCALARS, TEXT, IMAGE, BOTH = "scalars", "scalars and text", "scalars and image", "scalars, text and image"
+# Whether each reads text and images; the first with the lowest loss on val is written.
+CANDIDATES = {SCALARS: (False, False), TEXT: (True, False), IMAGE: (False, True), BOTH: (True, True)}
+# The names of their figures among the checkpoint's metrics, without images and with: `twin` reads no text.
+TWINS = ({SCALARS: "twin"}, {IMAGE: "twin", TEXT: "twin_without_image", SCALARS: "scalars_alone"})
 
 
 @dataclass(frozen=True)
@@ -70,71 +79,105 @@ def fit(
     """Train, calibrate, measure on test, and add golden answers."""
     base = untrained_checkpoint(encoders, dataset, recipe, seed)
     engine = TorchEngine(base, device)
-    texts = encode_texts(engine, base, dataset, cache)
+    # A head without text needs no vectors of titles.
+    texts = encode_texts(engine, base, dataset, cache) if recipe.text_dims else no_texts(base, dataset)
     images = None if thumbnails is None else encode_thumbnails(engine, base, dataset, thumbnails, cache)
     _print_problems(images)
-    print("training the head", flush=True)
-    checkpoint, head = fit_head(base, dataset, texts, recipe, seed, images)
-    _check_temperature(checkpoint, dataset)
-    report = measure(TorchEngine(checkpoint), checkpoint, dataset, texts, images)
-    twins = _twins(base, dataset, texts, recipe, seed, images)
+    candidates = _train_candidates(base, dataset, texts, recipe, seed, images)
+    chosen = min(candidates, key=lambda name: candidates[name].loss)
+    _print_choice(candidates, chosen)
+    checkpoint = candidates[chosen].checkpoint
+    reports = {
+        name: measure(
+            TorchEngine(trained.checkpoint), trained.checkpoint, dataset, texts, _seen(images, trained)
+        )
+        for name, trained in candidates.items()
+    }
+    titles = title_statistics(dataset.train, texts.of(dataset.train.videos))
+    mean_text = np.array(titles["mean_vector"], dtype=np.float32)
+    if not recipe.text_dims:
+        del titles["mean_vector"]
     checkpoint = checkpoint.with_card(
-        test_metrics=_compare(report, twins, dataset),
+        test_metrics={
+            **_compare(chosen, reports, dataset),
+            "chosen": chosen,
+            "candidates": {
+                name: {
+                    "val_loss": trained.loss,
+                    **{age: reports[name].rows[age].to_dict() for age in AGES},
+                }
+                for name, trained in candidates.items()
+            },
+            "baselines": _baselines(dataset),
+        },
         golden=golden_answers(TorchEngine(checkpoint), checkpoint),
         distributions=training_distributions(
             TorchEngine(checkpoint), checkpoint, dataset.train, texts, images
         ),
-        titles=title_statistics(dataset.train, texts.of(dataset.train.videos)),
+        titles=titles,
+        meaningful_difference=meaningful_difference(checkpoint, dataset, texts, mean_text),
         provenance=provenance(dataset, encoders, recipe, seed, images),
     )
-    results = phase1_results(checkpoint, dataset, images, _intervals(report, dataset))
-    return Fit(checkpoint, head, results)
+    results = phase1_results(checkpoint, dataset, images, _intervals(reports[chosen], dataset))
+    return Fit(checkpoint, candidates[chosen].head, results)
 
 
-def _check_temperature(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Raise `DatasetError` for a temperature with which the checkpoint could not be read."""
-    try:
-        checkpoint.with_card()
-    except ValidationError as exc:
-        raise DatasetError(
-            f"{dataset.name}: the calibration on val gives a temperature of {checkpoint.card.temperature:g}, "
-            "expected 0.01 to 100; bring more videos, or other rows for val"
-        ) from exc
-
-
-def _twins(
+def _train_candidates(
     base: Checkpoint,
     dataset: Dataset,
     texts: TextEmbeddings,
     recipe: Recipe,
     seed: int,
     images: ImageEmbeddings | None,
-) -> dict[str, Report]:
-    """Measurements of the same head without some inputs; `twin` has no text."""
-    wanted = {"twin": (replace(recipe, text_dims=0), images)}
-    if images is not None:
-        wanted["twin_without_image"] = (replace(recipe, image_dims=0), None)
-        wanted["scalars_alone"] = (replace(recipe, text_dims=0, image_dims=0), None)
-    reports = {}
-    for name, (other, seen) in wanted.items():
-        print(f"training {name.replace('_', ' ')}", flush=True)
-        checkpoint, _ = fit_head(base, dataset, texts, other, seed, seen)
-        reports[name] = measure(TorchEngine(checkpoint), checkpoint, dataset, texts, seen)
-    return reports
+) -> dict[str, Trained]:
+    """A head for each combination of inputs, the one with all of them first."""
+    candidates = {}
+    for name, (text, image) in CANDIDATES.items():
+        if (image and images is None) or (text and not recipe.text_dims):
+            continue
+        print(f"training the head on {name}", flush=True)
+        own = replace(
+            recipe, text_dims=recipe.text_dims if text else 0, image_dims=recipe.image_dims if image else 0
+        )
+        candidates[name] = fit_head(base, dataset, texts, own, seed, images)
+    return candidates
 
 
-def _compare(report: Report, twins: dict[str, Report], dataset: Dataset) -> dict[str, Any]:
-    """The metrics of the head and its twins, and the paired differences."""
-    print_rows({**report.rows, **{f"{name}, {age}": twins[name].rows[age] for name in twins for age in AGES}})
+def _print_choice(candidates: dict[str, Trained], chosen: str) -> None:
+    losses = ", ".join(f"{trained.loss:.4f} with {name}" for name, trained in candidates.items())
+    print(f"loss on val: {losses}. The checkpoint has the head on {chosen}.", flush=True)
+
+
+def _seen(images: ImageEmbeddings | None, trained: Trained) -> ImageEmbeddings | None:
+    return None if "image" in trained.checkpoint.card.zero_weight_modalities else images
+
+
+def _baselines(dataset: Dataset) -> dict[str, Any]:
+    """The figures of gradient boosting and a linear model on the same scalars."""
+    figures: dict[str, Any] = {}
+    for age in AGES:
+        for key, fitted in baseline_predictions(dataset, MILES_V2, with_age=age == AGES[0]).items():
+            if key in ("linear", "boosting"):
+                row = metrics_row(fitted.test, best_f1_threshold(fitted.val))
+                figures[f"{LABELS[key]}, {age}"] = row
+    print_rows(figures)
+    return {name: row.to_dict() for name, row in figures.items()}
+
+
+def _compare(chosen: str, reports: dict[str, Report], dataset: Dataset) -> dict[str, Any]:
+    """The metrics of the chosen head and of the others, and the paired differences."""
+    report = reports[chosen]
+    print_rows({f"{name}, {age}": each.rows[age] for name, each in reports.items() for age in AGES})
     figures = report.to_dict()
-    for name, twin in twins.items():
-        for age, key in zip(AGES, (name, f"{name}_without_age"), strict=True):
+    for name, key in TWINS[IMAGE in reports].items():
+        for age, ending in zip(AGES, ("", "_without_age"), strict=True):
             gain = paired_intervals(
-                report.test_predictions[age], twin.test_predictions[age], dataset.test.video_ids
+                report.test_predictions[age], reports[name].test_predictions[age], dataset.test.video_ids
             )
-            print_intervals(f"against {name}, {age} (95% by video)", gain)
-            figures[key] = twin.rows[age].to_dict()
-            figures[f"gain_over_{key}"] = intervals_to_dict(gain)
+            if name != chosen:
+                print_intervals(f"{chosen} against {name}, {age} (95% by video)", gain)
+            figures[key + ending] = reports[name].rows[age].to_dict()
+            figures[f"gain_over_{key}{ending}"] = intervals_to_dict(gain)
     return figures
 
 
@@ -179,6 +222,8 @@ def _run(options: argparse.Namespace) -> None:
     # The file first: its errors are reported before gigabytes of encoders are read.
     dataset = read_dataset(options.data, reading_from(options))
     print_data_summary(dataset)
+    for sentence in left_out(dataset):
+        print(sentence, flush=True)
     refuse_leaks(dataset)
     encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
     if options.demo_head and not encoders.are_composable:

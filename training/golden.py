@@ -21,7 +21,10 @@ OBSERVED = "2018-05-01T06:00:00+00:00"
 _LONG = "Everything we know about the finale, explained scene by scene: every hidden clue, every call-back"
 
 
-def _request(title: str, counts: tuple[int, int, int], published: str | None, **more: Any) -> dict[str, Any]:
+Counts = tuple[int | None, int | None, int | None]
+
+
+def _request(title: str, counts: Counts, published: str | None, **more: Any) -> dict[str, Any]:
     views, likes, comments = counts
     return {
         "title": title,
@@ -32,16 +35,24 @@ def _request(title: str, counts: tuple[int, int, int], published: str | None, **
         "duration_seconds": 30.0,
         "published_at": published,
         "observed_at": OBSERVED,
+        "previous_view_count": None,
+        "previous_observed_at": None,
         "image_base64": None,
         **more,
     }
 
 
 def golden_requests() -> list[dict[str, Any]]:
-    """Plain values: young, old, huge and unseen; with an image; without an age; long; not in English."""
+    """Plain values: young, old, huge and unseen; with a past, an image, no counts; long."""
     return [
-        _request("I tried 5 viral pasta hacks!", (412_000, 31_000, 2_400), "2018-04-30T12:00:00+00:00"),
-        _request("How do planes stay up?", (15_200, 310, 44), "2018-04-21T09:30:00+00:00"),
+        _request(
+            "I tried 5 viral pasta hacks!",
+            (412_000, 31_000, 2_400),
+            "2018-04-30T12:00:00+00:00",
+            previous_view_count=305_000,
+            previous_observed_at="2018-04-30T21:00:00+00:00",
+        ),
+        _request("How do planes stay up?", (15_200, None, 44), "2018-04-21T09:30:00+00:00"),
         _request(
             "Official Trailer | In Theaters July 6 (HD)",
             (9_800_000, 402_000, 38_000),
@@ -49,6 +60,7 @@ def golden_requests() -> list[dict[str, Any]]:
             image_base64=generated_png(seed=1),
         ),
         _request("morning routine", (0, 0, 0), None, duration_seconds=12.5),
+        _request("wait for the end", (None, None, None), None, duration_seconds=None),
         _request(
             f"{_LONG} and why it matters. " * 4,
             (88_000, 5_100, 930),

@@ -17,10 +17,12 @@ from training.data.dataset import (
 )
 from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import RANDOM
+from training.head.knowns import HIDDEN
 from training.head.train import CLASS_WEIGHTS, Recipe
 
 SEED = 20171114  # the first day of the demo's data
 URLS, NONE, AUTO = "urls", "none", "auto"
+DROPPED = (*HIDDEN, "image")
 TEXTS = {"title": TITLE_ONLY, "title,description": TITLE_AND_DESCRIPTION, AUTO: None}
 
 
@@ -88,6 +90,12 @@ def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--text-dims", type=_whole, default=usual.text_dims, help="text components (%(default)s)")
     add("--text-noise", type=_number, default=usual.text_noise, help="noise on them (%(default)s)")
+    add(
+        "--text-noise-without-views",
+        type=_number,
+        default=usual.text_noise_without_views,
+        help="noise on them where a row hides its views (%(default)s)",
+    )
     add("--image-dims", type=_whole, default=usual.image_dims, help="image components (%(default)s)")
     add("--image-noise", type=_number, default=usual.image_noise, help="noise on them (%(default)s)")
     add("--epochs", type=_whole, default=usual.epochs, help="maximum epochs (%(default)s)")
@@ -98,13 +106,25 @@ def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
         default=usual.class_weights,
         help="weights of the two classes (%(default)s)",
     )
-    for name in ("age", "description", "image"):
+    for name in DROPPED:
         add(
             f"--{name}-dropped",
             type=_share,
             default=usual.dropped(name),
             help=f"how often training hides a row's {name} (%(default)s)",
         )
+    add(
+        "--complete",
+        type=_share,
+        default=usual.complete,
+        help="share of training rows that keep all counts and times (%(default)s)",
+    )
+    add(
+        "--title-only",
+        type=_share,
+        default=usual.title_only,
+        help="share of training rows that hide all of them (%(default)s)",
+    )
     add(
         "--half-life-days",
         type=_number,
@@ -140,8 +160,17 @@ def thumbnails_from(options: argparse.Namespace) -> ThumbnailSource | None:
 
 def recipe_from(options: argparse.Namespace) -> Recipe:
     """The usual recipe with what was asked for."""
-    names = ("text_dims", "text_noise", "image_dims", "image_noise", "epochs", "patience", "class_weights")
-    more = ("age_dropped", "description_dropped", "image_dropped", "half_life_days")
+    names = (
+        "text_dims",
+        "text_noise",
+        "text_noise_without_views",
+        "image_dims",
+        "image_noise",
+        "epochs",
+        "patience",
+        "class_weights",
+    )
+    more = ("half_life_days", "complete", "title_only", *(f"{name}_dropped" for name in DROPPED))
     return replace(Recipe(), **{name: getattr(options, name) for name in (*names, *more)})
 
 

@@ -10,6 +10,7 @@ from model.demo import SOURCE
 from training.data.dataset import SPLITS, Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.encoders import Encoders
+from training.head.knowns import left_out
 from training.head.train import Recipe
 
 CODE_VERSION = "1.0.0"
@@ -85,6 +86,7 @@ def observed(split: Split) -> str:
 def _notes(dataset: Dataset, encoders: Encoders, images: ImageEmbeddings | None) -> list[str]:
     is_known = dataset.sha256 in KNOWN_DATA
     notes = [NO_IMAGES] if images is None else []
+    notes += left_out(dataset)
     if "description" not in dataset.text_fields:
         notes.append(TITLES_OF_KNOWN if is_known else TITLES)
     notes.append(str(KNOWN_DATA.get(dataset.sha256, UNKNOWN_DATA)["note"]))

@@ -1,6 +1,7 @@
 """The results of a fit: phase1_results.json for programs, and a model card in Markdown for people."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def phase1_results(
     checkpoint: Checkpoint, dataset: Dataset, images: ImageEmbeddings | None, intervals: dict[str, Any]
 ) -> dict[str, Any]:
     """Plain values: the eight agreed keys first, then the details."""
-    figures = checkpoint.card.test_metrics
+    card = checkpoint.card
+    figures = card.test_metrics
     baseline, gain = _baseline(figures)
     rows = {name: dataset.split(name) for name in SPLITS}
     total = sum(len(split) for split in rows.values())
@@ -30,17 +32,21 @@ def phase1_results(
     return {
         "dataset_size": total,
         "viral_rate": viral / total,
-        "num_features": len(checkpoint.card.scalar_features),
+        "num_features": len(card.scalar_features),
         "baseline_auroc": baseline["auroc"],
         "multimodal_auroc": figures["auroc"],
         "velocity_mae": figures["mae"],
         "success": bool(gain["auroc"]["low"] > 0 and figures["r2"] > 0),
         "what_they_mean": [SUCCESS, UNITS, "baseline: the same head on scalars only"],
-        "with_age": {name: figures[name] for name in FIGURES},
+        "with_age": {name: figures[name] for name in FIGURES if name in figures},
         "without_age": figures["without_age"],
         "baseline": baseline,
         "gain_over_baseline": gain,
         "intervals_95": intervals,
+        **{name: figures[name] for name in ("chosen", "candidates", "baselines")},
+        "patterns": {name: pattern.model_dump() for name, pattern in card.patterns.items()},
+        "interval_coverage": card.interval_coverage,
+        "meaningful_difference": card.meaningful_difference and card.meaningful_difference.model_dump(),
         "splits": {
             name: {
                 "rows": len(split),
@@ -55,7 +61,7 @@ def phase1_results(
         "empty_cells": dataset.bad_rows.empty,
         "thumbnails": None if images is None else images.counts(dataset),
         "notes": list(dataset.notes),
-        "provenance": checkpoint.card.provenance,
+        "provenance": card.provenance,
     }
 
 
@@ -107,6 +113,14 @@ def model_card(name: str, results: dict[str, Any]) -> str:
         f"{gain['high']:+.4f}], 95% "
         f"by video. {'The gain is significant.' if gain['low'] > 0 else 'The difference may be chance.'}",
         "",
+        *_choice_lines(results),
+        "## What is known",
+        "",
+        f"Calibrated on val. {results['interval_coverage']:.0%} of the views per day lie within the "
+        "interval, given as factors of the prediction.",
+        "",
+        *_pattern_table(results["patterns"]),
+        "",
         "## Limitations",
         "",
         *(f"- {note}" for note in [*made["notes"], *results["notes"]]),
@@ -118,6 +132,39 @@ def model_card(name: str, results: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _choice_lines(results: dict[str, Any]) -> list[str]:
+    """Which head won on val, beside the others and the baselines."""
+    lines = [
+        f"The head on {results['chosen']} has the lowest loss on val and is the one written. The baselines "
+        "read the same scalars.",
+        "",
+        "| model | loss on val | request | auroc | mae | r2 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, candidate in results["candidates"].items():
+        for age in ("with age", "without age"):
+            lines.append(
+                f"| head on {name} | {candidate['val_loss']:.4f} | {age} | {_short(candidate[age])} |"
+            )
+    for name, row in results["baselines"].items():
+        model, _, age = name.partition(", ")
+        lines.append(f"| {model} | | {age} | {_short(row)} |")
+    return [*lines, ""]
+
+
+def _short(row: dict[str, float]) -> str:
+    return " | ".join(f"{row[name]:.3f}" for name in ("auroc", "mae", "r2"))
+
+
+def _pattern_table(patterns: dict[str, Any]) -> list[str]:
+    lines = ["| known | val rows | temperature | bias | from | to |", "| --- " * 6 + "|"]
+    for name, pattern in patterns.items():
+        ends = " | ".join(f"x{math.exp(pattern[end]):.2f}" for end in ("low", "high"))
+        moved = f"{pattern['temperature']:.2f} | {pattern['bias']:+.2f}"
+        lines.append(f"| {name} | {pattern['rows']:,} | {moved} | {ends} |")
+    return lines
 
 
 def _left_out(results: dict[str, Any]) -> str:
@@ -140,7 +187,7 @@ def _thumbnail_lines(counts: dict[str, dict[str, int]] | None) -> list[str]:
 
 
 def _table(results: dict[str, Any]) -> list[str]:
-    shown = [name for name in FIGURES if name != "f1_threshold"]
+    shown = [name for name in FIGURES if name != "f1_threshold" and name in results["with_age"]]
     lines = ["| request | " + " | ".join(shown) + " |", "| --- " * (len(shown) + 1) + "|"]
     for title, key in (
         ("with age", "with_age"),

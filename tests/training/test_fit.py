@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from features import MILES_V1, Distribution, FeatureScaler, Video, compute_features
+from features import MILES_V2, Distribution, FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.demo import compose, read_demo, write_demo
 from model.torch_engine import TorchEngine
@@ -34,6 +34,7 @@ def test_a_demo_is_the_checkpoint_that_was_fitted(fitted, tmp_path):
     for name, tensor in fitted.checkpoint.state_dict.items():
         assert torch.equal(tensor, composed.state_dict[name]), name
     for name in (
+        *("patterns", "interval_coverage", "meaningful_difference"),
         "scalar_features",
         "feature_stats",
         "velocity",
@@ -55,7 +56,7 @@ def test_golden_answers_follow_from_the_requests(fitted, tmp_path):
     tokenizer = tokenizer_for(checkpoint)
     ids = [list(tokenizer.encode(video.title, video.description).input_ids) for video in videos]
     scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, checkpoint.card.scalar_features)
-    scalars = scaler.transform(compute_features(videos, MILES_V1))
+    scalars = scaler.transform(compute_features(videos, MILES_V2))
     assert ids == golden["input_ids"]
     assert scalars.tolist() == golden["scalars"]
     image = np.stack([engine.neutral_image] * len(videos))
@@ -147,13 +148,17 @@ def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
     """From disk: each feature that varied and the score, no age missing; its own rows have not drifted."""
     write_checkpoint(tmp_path / "model.pt", fitted.checkpoint)
     checkpoint, train = read_checkpoint(tmp_path / "model.pt"), dataset().train
-    rows = compute_features(train.videos, MILES_V1)
-    varied = {name for name, column in zip(MILES_V1, rows.T, strict=True) if len(set(column)) > 1}
-    assert checkpoint.card.distributions.keys() == {*varied - {"age_known"}, "viral_score"}
+    rows = compute_features(train.videos, MILES_V2)
+    varied = {
+        name
+        for name, column in zip(MILES_V2, rows.T, strict=True)
+        if len(set(column[np.isfinite(column)])) > 1
+    }
+    assert checkpoint.card.distributions.keys() == {*varied, "viral_score"}
     scores = evaluate.predict(
         TorchEngine(checkpoint), checkpoint, train, texts().of(train.videos), with_age=True
     ).viral
-    columns = {**dict(zip(MILES_V1, rows.T, strict=True)), "viral_score": scores}
+    columns = {**dict(zip(MILES_V2, rows.T, strict=True)), "viral_score": scores}
     for name, plain in checkpoint.card.distributions.items():
         known = Distribution.from_plain(plain)
         assert known.shares[-1] == 0, name

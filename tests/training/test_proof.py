@@ -111,7 +111,7 @@ def test_shuffled_targets_teach_nothing():
     """
     rows = dataset(shuffled=True)
     base = untrained_checkpoint(encoders(), rows, RECIPE, SEED)
-    checkpoint, _ = fit_head(base, rows, texts(), RECIPE, SEED)
+    checkpoint = fit_head(base, rows, texts(), RECIPE, SEED).checkpoint
     area = measure(TorchEngine(checkpoint), checkpoint, rows, texts()).rows["with age"].auroc
     viral = int(rows.test.is_viral.sum())
     deviation = np.sqrt((len(rows.test) + 1) / (12 * viral * (len(rows.test) - viral)))

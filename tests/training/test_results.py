@@ -73,7 +73,9 @@ def test_every_figure_has_an_interval_by_video():
         truth,
         draw.normal(8, 1, 200),
     )
-    four = Predictions(*(np.tile(getattr(one, name), 4) for name in Predictions.__slots__))
+    four = Predictions(
+        *(np.tile(each, 4) for each in (one.viral, one.log_velocity, one.is_viral, one.true_log_velocity))
+    )
     once = figure_intervals(one, 0.5, list(range(200)), resamples=60)
     again = figure_intervals(four, 0.5, list(range(200)) * 4, resamples=60)
     assert once.keys() == set(metrics_row(one, 0.5).to_dict()) - {"f1_threshold"}
@@ -115,7 +117,9 @@ def test_viral_rows_may_weigh_as_much_as_all_others():
     """Balanced weights make both classes' sums equal and leave the mean at 1."""
     viral = torch.tensor([1, 0, 0, 0])
     empty = torch.zeros(4, 1)
-    rows_of_four = Rows(empty, {}, {}, torch.zeros(1), viral, torch.zeros(4), torch.ones(4))
+    rows_of_four = Rows(
+        empty, {}, {}, torch.zeros(1), torch.zeros(1), viral, torch.zeros(4), torch.ones(4), {}, {}
+    )
     assert class_weights(rows_of_four, RECIPE) is None
     found = class_weights(rows_of_four, replace(RECIPE, class_weights="balanced"))
     assert found.tolist() == pytest.approx([0.5 / 0.75, 2.0])

@@ -53,6 +53,14 @@ def encode_texts(
     return TextEmbeddings({key: row for row, key in enumerate(keys)}, vectors)
 
 
+def no_texts(checkpoint: Checkpoint, dataset: Dataset) -> TextEmbeddings:
+    """A vector of zeros for every text of the three splits: nothing is encoded."""
+    videos = [video for split in (dataset.train, dataset.val, dataset.test) for video in split.videos]
+    keys = {text_key(video) for video in [*videos, *without_description(videos)]}
+    vectors = np.zeros((1, checkpoint.card.config.text.output_dim), dtype=np.float32)
+    return TextEmbeddings(dict.fromkeys(keys, 0), vectors)
+
+
 def encode(engine: Engine, texts: Sequence[TokenizedText], cached: EmbeddingCache) -> Vectors:
     """(N, D) vectors of N texts, in batches of similar length to avoid padding.
 

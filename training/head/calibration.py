@@ -1,94 +1,55 @@
-"""Calibrates a trained head on val: a temperature, and shifts for requests with and without an age.
+"""Calibrates a trained head on val, for each pattern of known inputs.
 
-The trending list changes over time, so a head trained on winter is biased by spring, more so for requests
-without an age. Val has the latest rows before test. The shifts of the logit and of the velocity become
-weights: the ensemble leaves the last unit of both hidden layers unused, and here it becomes an indicator of
-an unknown age.
+A head that knows a video's views and age errs less than one that knows its title only, and the population
+changes with time, so every pattern has its own temperature, bias and interval. Val has the latest rows
+before test.
 """
 
-from dataclasses import dataclass, replace
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from features import FeatureScaler
-from model.low_rank import LowRankHead
-from training.metrics import Predictions
+from model.patterns import Pattern
 
 FloatArray = NDArray[np.float64]
-AGE_KNOWN = "age_known"
-MIN_SCORE = 1e-12  # a score of exactly 0 or 1 has no finite logit
+COVERAGE = 0.8
+# Far beyond what a head with some skill needs; without limits, a few separable rows have no optimum.
+MAX_LOG_TEMPERATURE = 3.0
+MAX_BIAS = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Shifts before the temperature divides: of the logit, and of log1p(views per day)."""
+def fit_pattern(logits: FloatArray, is_viral: NDArray[np.bool_], errors: FloatArray) -> Pattern:
+    """The calibration of N held-out rows.
 
-    temperature: float
-    logit_with_age: float
-    logit_without_age: float
-    velocity_with_age: float
-    velocity_without_age: float
-
-
-def fit_calibration(with_age: Predictions, without_age: Predictions) -> Calibration:
-    """Minimise the log loss on held-out rows, whose scores are at temperature 1.
-
-    The temperature is fitted on requests with an age: a second one would need a second head.
+    `logits` are the differences of the two logits, `errors` log1p(views per day) minus its prediction. The
+    temperature and the bias minimise the log loss (Guo et al. 2017, with a bias as in Platt 1999). The
+    interval leaves a tenth of the errors out at each end (split-conformal quantiles, Romano et al. 2019).
     """
-    known, unknown = _logits(with_age.viral), _logits(without_age.viral)
     found = minimize(
-        lambda x: _log_loss((known + x[1]) / np.exp(x[0]), with_age.is_viral),
+        lambda x: _log_loss((logits + x[1]) / np.exp(x[0]), is_viral),
         [0.0, 0.0],
-        method="Nelder-Mead",
+        method="L-BFGS-B",
+        bounds=[(-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE), (-MAX_BIAS, MAX_BIAS)],
     )
-    temperature = float(np.exp(found.x[0]))
-    shift = minimize(
-        lambda x: _log_loss((unknown + x[0]) / temperature, without_age.is_viral), [0.0], method="Nelder-Mead"
-    )
-    return Calibration(
-        temperature=temperature,
-        logit_with_age=float(found.x[1]),
-        logit_without_age=float(shift.x[0]),
-        velocity_with_age=_mean_error(with_age),
-        velocity_without_age=_mean_error(without_age),
+    low, high = conformal_ends(errors)
+    return Pattern(
+        temperature=float(np.exp(found.x[0])),
+        bias=float(found.x[1]),
+        low=min(low, 0.0),
+        high=max(high, 0.0),
+        rows=len(logits),
     )
 
 
-def shifted(
-    head: LowRankHead, calibration: Calibration, scaler: FeatureScaler, velocity_scale: float
-) -> LowRankHead:
-    """`head` with the shifts; its last hidden units must be zeros."""
-    column = scaler.feature_names_in_.index(AGE_KNOWN)
-    head = LowRankHead.from_tensors({name: tensor.clone() for name, tensor in head.tensors().items()})
-    assert not head.hidden_weight[-1].any(), "the ensemble leaves the last units unused"
-    # 1 - age_known, from the standardised value.
-    head.scalar_weight[-1, column] = -float(scaler.scale_[column])
-    head.input_bias[-1] = 1 - float(scaler.mean_[column])
-    head.hidden_weight[-1, -1] = 1
-    velocity_with_age = calibration.velocity_with_age / velocity_scale
-    velocity_without_age = calibration.velocity_without_age / velocity_scale
-    head.classifier_weight[1, -1] = calibration.logit_without_age - calibration.logit_with_age
-    head.regressor_weight[0, -1] = velocity_without_age - velocity_with_age
-    viral = torch.tensor([0.0, calibration.logit_with_age])
-    return replace(
-        head,
-        classifier_bias=head.classifier_bias + viral,
-        regressor_bias=head.regressor_bias + velocity_with_age,
-    )
+def conformal_ends(errors: FloatArray, coverage: float = COVERAGE) -> tuple[float, float]:
+    """The ends between which the next error lies with probability `coverage`, given N exchangeable ones.
 
-
-def _logits(scores: FloatArray) -> FloatArray:
-    inside = np.clip(scores, MIN_SCORE, 1 - MIN_SCORE)
-    logits: FloatArray = np.log(inside / (1 - inside))
-    return logits
+    The k-th smallest and the k-th largest, k = floor((N + 1) (1 - coverage) / 2), at least the extremes.
+    """
+    ordered = np.sort(errors)
+    k = max(int((len(errors) + 1) * (1 - coverage) / 2), 1)
+    return float(ordered[k - 1]), float(ordered[-k])
 
 
 def _log_loss(logits: FloatArray, truth: NDArray[np.bool_]) -> float:
     return float(np.logaddexp(0, np.where(truth, -logits, logits)).mean())
-
-
-def _mean_error(predictions: Predictions) -> float:
-    return float((predictions.true_log_velocity - predictions.log_velocity).mean())

@@ -20,12 +20,9 @@ OUTPUTS = 3  # two logits, one velocity
 class Ensemble(nn.Module):
     """M two-layer networks over the same D inputs, as batched matrices."""
 
-    def __init__(
-        self, members: int, inputs: int, hidden: tuple[int, int], dropout: tuple[float, float], seed: int
-    ) -> None:
+    def __init__(self, members: int, inputs: int, hidden: tuple[int, int], dropout: float, seed: int) -> None:
         super().__init__()
-        # At least one unit of each layer stays unused, for the calibration.
-        wide, narrow = ((units - 1) // members for units in hidden)
+        wide, narrow = (units // members for units in hidden)
         assert wide > 0, "every member has hidden units"
         assert narrow > 0, "every member has hidden units"
         self.hidden = hidden
@@ -41,9 +38,9 @@ class Ensemble(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """From (M, B, D), or (B, D) for all members, to (M, B, 3)."""
         wide = torch.relu(torch.matmul(inputs, self.first) + self.first_bias)  # (M, B, H1 / M)
-        wide = functional.dropout(wide, self.dropout[0], self.training)
+        wide = functional.dropout(wide, self.dropout, self.training)
         narrow = torch.relu(torch.matmul(wide, self.second) + self.second_bias)  # (M, B, H2 / M)
-        narrow = functional.dropout(narrow, self.dropout[1], self.training)
+        narrow = functional.dropout(narrow, self.dropout, self.training)
         return torch.matmul(narrow, self.last) + self.last_bias  # (M, B, 3)
 
     @torch.no_grad()

@@ -1,39 +1,47 @@
 """Fits a head on the encoders' vectors: from a dataset to a calibrated checkpoint."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from features import MILES_V1, FeatureScaler, compute_features
+from features import MILES_V2, FeatureScaler, compute_features
 from model.card import ModelCard
 from model.checkpoint.store import Checkpoint
 from model.low_rank import LowRankHead
-from model.torch_engine import TorchEngine
+from model.patterns import Pattern, groups_in
 from model.velocity import LogVelocity
 from training.data.dataset import Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
 from training.encoders import Encoders
-from training.evaluate import predict
-from training.head.calibration import fit_calibration, shifted
+from training.head.calibration import COVERAGE, fit_pattern
 from training.head.ensemble import Ensemble
-from training.head.inputs import HeadInputs, droppable
-from training.head.train import Recipe, train_ensemble
-from training.metrics import Predictions
+from training.head.inputs import HeadInputs
+from training.head.knowns import HIDDEN, hidden, learned_groups
+from training.head.train import Recipe, Rows, draw_hidden, train_ensemble
 
 FloatArray = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0
 MAX_TOKENS = 128
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A calibrated checkpoint, its head's factors, and its loss on val over all patterns."""
+
+    checkpoint: Checkpoint
+    head: LowRankHead
+    loss: float
+
+
 def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, seed: int) -> Checkpoint:
     """The encoders with a head of zeros and the statistics of the training rows."""
-    config = encoders.config.with_scalars(len(MILES_V1))
+    config = encoders.config.with_scalars(len(MILES_V2))
     card = ModelCard(
         config=config,
-        scalar_features=MILES_V1,
+        scalar_features=MILES_V2,
         feature_stats=fit_scaler(dataset, recipe, seed).to_stats(),
         velocity=fit_velocity(dataset.train),
         temperature=1.0,
@@ -41,7 +49,7 @@ def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, s
         max_tokens=min(MAX_TOKENS, config.text.max_positions),
         text_encoder=encoders.text,
     )
-    return Checkpoint(card, {**encoders.state_dict, **_zero_head(encoders, len(MILES_V1))})
+    return Checkpoint(card, {**encoders.state_dict, **_zero_head(encoders, len(MILES_V2))})
 
 
 def _zero_head(encoders: Encoders, scalars: int) -> dict[str, torch.Tensor]:
@@ -57,13 +65,14 @@ def _zero_head(encoders: Encoders, scalars: int) -> dict[str, torch.Tensor]:
 
 
 def fit_scaler(dataset: Dataset, recipe: Recipe, seed: int) -> FeatureScaler:
-    """Statistics of the train rows as in training, where some lack their age or description."""
-    videos, draw = dataset.train.videos, np.random.default_rng(seed)
-    for name, without in droppable(dataset).items():
-        silent = draw.random(len(videos)) < recipe.dropped(name)
-        changed = without(videos)
-        videos = [changed[row] if silent[row] else video for row, video in enumerate(videos)]
-    return FeatureScaler().fit(compute_features(videos, MILES_V1), MILES_V1)
+    """Statistics of the train rows as in training, where some groups are hidden."""
+    groups = learned_groups(dataset)
+    videos = hidden(dataset.train.videos, [group for group in HIDDEN if group not in groups])
+    generator = torch.Generator().manual_seed(seed)
+    for name, hides in draw_hidden(groups, torch.Size([len(videos)]), recipe, generator).items():
+        without = hidden(videos, [name])
+        videos = [without[row] if hides[row] else video for row, video in enumerate(videos)]
+    return FeatureScaler().fit(compute_features(videos, MILES_V2), MILES_V2)
 
 
 def fit_velocity(train: Split) -> LogVelocity:
@@ -81,14 +90,14 @@ def fit_head(
     recipe: Recipe,
     seed: int,
     images: ImageEmbeddings | None = None,
-) -> tuple[Checkpoint, LowRankHead]:
-    """`base` with a head that is trained on train and calibrated on val, and the head's factors.
+) -> Trained:
+    """`base` with a head that is trained on train and calibrated on val.
 
     The same rows, vectors, recipe and seed give the same weights on the same machine.
     """
     torch.use_deterministic_algorithms(mode=True)
     assert isinstance(base.card.velocity, LogVelocity), "untrained_checkpoint fits one"
-    scaler = FeatureScaler.from_stats(base.card.feature_stats, MILES_V1)
+    scaler = FeatureScaler.from_stats(base.card.feature_stats, MILES_V2)
     # Without image dimensions the head sees no images.
     seen = images if recipe.image_dims else None
     inputs = HeadInputs.fit(dataset, texts, seen, scaler, recipe)
@@ -96,36 +105,37 @@ def fit_head(
         inputs.rows(split, base.card.velocity, weights)
         for split, weights in (
             (dataset.train, recency_weights(dataset.train, recipe.half_life_days)),
-            (dataset.val, dataset.val.weights),
+            (dataset.val, np.ones(len(dataset.val))),
         )
     )
     config = base.card.config
-    ensemble = Ensemble(recipe.members, train.inputs.shape[1], config.hidden, config.dropout, seed)
-    trained = train_ensemble(ensemble, train, val, recipe, seed)
-    head = trained.to_head(inputs.text, inputs.used, len(MILES_V1), inputs.image)
-    calibration = fit_calibration(*_predict_val(_with_head(base, head), dataset, texts, seen))
-    head = shifted(head, calibration, scaler, base.card.velocity.scale)
-    checkpoint = _with_head(base, head)
-    # Not validated: an ablation that learned nothing may have an extreme temperature, and is only measured.
-    card = checkpoint.card.model_copy(update={"temperature": calibration.temperature})
-    return replace(checkpoint, card=card), head
+    ensemble = Ensemble(recipe.members, train.inputs.shape[1], config.hidden, recipe.dropout, seed)
+    trained, loss = train_ensemble(ensemble, train, val, recipe, seed)
+    head = trained.to_head(inputs.text, inputs.used, len(MILES_V2), inputs.image)
+    checkpoint = _with_head(base, head).with_card(
+        temperature=None,
+        patterns=_calibrated(trained, val, base.card.velocity.scale),
+        interval_coverage=COVERAGE,
+    )
+    return Trained(checkpoint, head, loss)
+
+
+@torch.no_grad()
+def _calibrated(trained: Ensemble, val: Rows, scale: float) -> dict[str, Pattern]:
+    """Each pattern that has rows, fitted on the val rows that know at least its groups."""
+    patterns = {}
+    for name, groups in val.patterns.items():
+        rows = np.ones(len(val), dtype=np.bool_)
+        for group in groups_in(name):
+            rows &= val.known[group].numpy()
+        outputs = trained(val.without(groups)[rows]).mean(dim=0).double().numpy()  # (N, 3)
+        errors = (val.target.double().numpy()[rows] - outputs[:, 2]) * scale
+        patterns[name] = fit_pattern(outputs[:, 1] - outputs[:, 0], val.is_viral.numpy()[rows] == 1, errors)
+    return patterns
 
 
 def _with_head(base: Checkpoint, head: LowRankHead) -> Checkpoint:
     return replace(base, state_dict={**base.state_dict, **head.state_dict(base.card.config.image_dim)})
-
-
-def _predict_val(
-    checkpoint: Checkpoint, dataset: Dataset, texts: TextEmbeddings, images: ImageEmbeddings | None
-) -> tuple[Predictions, Predictions]:
-    """The checkpoint's predictions for val, with and without the age."""
-    engine, val = TorchEngine(checkpoint), dataset.val
-    image = None if images is None else images.of(val)
-    with_age, ageless = (
-        predict(engine, checkpoint, val, texts.of(val.videos), with_age=known, image=image)
-        for known in (True, False)
-    )
-    return with_age, ageless
 
 
 def recency_weights(split: Split, half_life_days: float) -> FloatArray:

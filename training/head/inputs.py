@@ -1,10 +1,10 @@
 """The inputs of a head: the projected text and image vectors, and the scalar features that vary.
 
-Each row is given as it is and without its age, image or description, so that training can drop these at
-random.
+Each row is given as it is and without each group that a request may leave out, so that training can hide
+these at random.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,21 +14,16 @@ from numpy.typing import NDArray
 
 from features import FeatureScaler, Video, compute_features
 from model.engine import Vectors
+from model.patterns import FLAG, KNOWN
 from model.velocity import LogVelocity
-from training.data.dataset import Dataset, Split, without_age, without_description
+from training.data.dataset import Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
+from training.head.knowns import HIDDEN, hidden, learned_groups, patterns_in
 from training.head.projection import Projection
 from training.head.train import Recipe, Rows
 
 FloatArray = NDArray[np.float64]
-
-
-def droppable(dataset: Dataset) -> dict[str, Callable[[Sequence[Video]], list[Video]]]:
-    """The parts that a request may omit, each with the function that removes it from videos."""
-    if "description" in dataset.text_fields:
-        return {"age": without_age, "description": without_description}
-    return {"age": without_age}
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,8 @@ class HeadInputs:
     text: Projection
     image: Projection | None
     used: list[int]
+    groups: tuple[str, ...]
+    """The groups that training hides; all others are hidden in every row."""
 
     @classmethod
     def fit(
@@ -58,27 +55,30 @@ class HeadInputs:
         used = [int(column) for column in np.flatnonzero(~scaler.is_constant_)]
         text = _text_projection(dataset, texts, recipe)
         image = None if images is None else _image_projection(dataset, images, recipe)
-        return cls(dataset, texts, images, scaler, recipe, text, image, used)
+        return cls(dataset, texts, images, scaler, recipe, text, image, used, learned_groups(dataset))
 
     def rows(self, split: Split, velocity: LogVelocity, weights: FloatArray) -> Rows:
         """A split's inputs and targets."""
-        inputs = self._matrix(split, split.videos)
-        missing = {
-            name: self._matrix(split, without(split.videos))
-            for name, without in droppable(self.dataset).items()
-        }
+        videos = hidden(split.videos, [group for group in HIDDEN if group not in self.groups])
+        inputs = self._matrix(split, videos)
+        without = {group: self._matrix(split, hidden(videos, [group])) for group in self.groups}
         if self.images is not None:
-            missing["image"] = self._matrix(split, split.videos, with_image=False)
+            without["image"] = self._matrix(split, videos, with_image=False)
+        flags = tuple(group + FLAG for group in KNOWN)
+        known = compute_features(videos, flags) > 0
         return Rows(
             inputs=torch.from_numpy(inputs),
-            missing={name: torch.from_numpy(matrix) for name, matrix in missing.items()},
+            hidden={name: torch.from_numpy(matrix) for name, matrix in without.items()},
             touched={
-                name: torch.from_numpy((matrix != inputs).any(axis=0)) for name, matrix in missing.items()
+                name: torch.from_numpy((matrix != inputs).any(axis=0)) for name, matrix in without.items()
             },
-            noise=self._noise(inputs.shape[1]),
+            noise=self._noise(inputs.shape[1], self.recipe.text_noise),
+            noise_without_views=self._noise(inputs.shape[1], self.recipe.text_noise_without_views),
             is_viral=torch.from_numpy(split.is_viral.astype(np.int64)),
             target=torch.from_numpy(velocity.apply(split.views_per_day).astype(np.float32)),
             weights=torch.from_numpy(weights.astype(np.float32)),
+            known=dict(zip(KNOWN, torch.from_numpy(known).T, strict=True)),
+            patterns=patterns_in(self.groups),
         )
 
     def _matrix(self, split: Split, videos: Sequence[Video], *, with_image: bool = True) -> Vectors:
@@ -87,16 +87,15 @@ class HeadInputs:
         if self.images is not None and self.image is not None:
             neutral = np.tile(self.images.neutral, (len(split), 1))
             blocks.append(self.image.transform(self.images.of(split) if with_image else neutral))
-        blocks.append(
-            self.scaler.transform(compute_features(videos, self.scaler.feature_names_in_))[:, self.used]
-        )
+        features = compute_features(videos, self.scaler.feature_names_in_)
+        blocks.append(self.scaler.transform(features)[:, self.used])
         return np.hstack(blocks)
 
-    def _noise(self, dims: int) -> torch.Tensor:
+    def _noise(self, dims: int, text_noise: float) -> torch.Tensor:
         text = self.text.components_.shape[1]
         image = 0 if self.image is None else self.image.components_.shape[1]
         noise = torch.full((dims,), self.recipe.scalar_noise)
-        noise[:text] = self.recipe.text_noise
+        noise[:text] = text_noise
         noise[text : text + image] = self.recipe.image_noise
         return noise
 
@@ -105,7 +104,7 @@ def _text_projection(dataset: Dataset, texts: TextEmbeddings, recipe: Recipe) ->
     train = dataset.train
     vectors, weights = texts.of(train.videos), train.weights
     if "description" in dataset.text_fields:
-        bare = texts.of(without_description(train.videos))
+        bare = texts.of(hidden(train.videos, ["description"]))
         share = recipe.description_dropped
         vectors, weights = np.vstack([vectors, bare]), np.hstack([weights * (1 - share), weights * share])
     return _projection(vectors, weights, recipe.text_dims)

@@ -6,25 +6,27 @@ import numpy as np
 import pytest
 import torch
 
-from features import MILES_V1, FeatureScaler
-from model.low_rank import LowRankHead, exact_product
+from features import MILES_V2
+from model.low_rank import exact_product
 from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, texts
 from training.evaluate import predict
-from training.head.calibration import Calibration, fit_calibration, shifted
+from training.head.calibration import conformal_ends, fit_pattern
 from training.head.ensemble import Ensemble
 from training.head.fit import fit_head, recency_weights, untrained_checkpoint
+from training.head.knowns import hidden
 from training.head.projection import Projection
-from training.metrics import Predictions, metrics_row
+from training.head.train import draw_hidden
+from training.metrics import metrics_row
 
 CONSTANT = {
     "log_duration_seconds",
     "description_word_count",
     "is_short",
-    "has_description",
+    "log_recent_views_per_hour",
+    "history_known",
     "title_word_count",  # three in every synthetic title
     "has_numbers",
-    "has_question",
 }
 
 
@@ -46,46 +48,47 @@ def on_test(checkpoint, *, shuffled=False, with_age=True):
 
 def test_the_head_learns_what_is_there(fitted):
     """On rows whose velocity follows from views, age and a word, the head ranks well."""
-    row = metrics_row(on_test(fitted[0]), 0.5)
+    row = metrics_row(on_test(fitted.checkpoint), 0.5)
     assert row.auroc > 0.9
     assert row.r2 > 0.5
 
 
 def test_shuffled_targets_teach_nothing():
     """Nothing leaks: with targets dealt at random, AUROC on test is that of a coin."""
-    checkpoint, _ = fit(shuffled=True)
+    checkpoint = fit(shuffled=True).checkpoint
     assert metrics_row(on_test(checkpoint, shuffled=True), 0.5).auroc == pytest.approx(0.5, abs=0.12)
 
 
 def test_a_fit_follows_from_its_seed(fitted):
     """The same seed gives the same weights to the bit, another seed others."""
-    again, other = fit()[0].state_dict, fit(replace(RECIPE, epochs=1), seed=SEED + 1)[0].state_dict
-    weights = fitted[0].state_dict
+    again = fit().checkpoint.state_dict
+    other = fit(replace(RECIPE, epochs=1), seed=SEED + 1).checkpoint.state_dict
+    weights = fitted.checkpoint.state_dict
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
     assert not torch.equal(weights["fusion.0.weight"], other["fusion.0.weight"])
 
 
 def test_constant_features_and_images_have_no_weight(fitted):
     """A column that never varied in training, and every image column, is zero."""
-    checkpoint, _ = fitted
-    scalars = checkpoint.state_dict["fusion.0.weight"][:, -len(MILES_V1) :]
-    silent = {name for name, column in zip(MILES_V1, scalars.T, strict=True) if not column.any()}
+    checkpoint = fitted.checkpoint
+    scalars = checkpoint.state_dict["fusion.0.weight"][:, -len(MILES_V2) :]
+    silent = {name for name, column in zip(MILES_V2, scalars.T, strict=True) if not column.any()}
     assert silent == CONSTANT
     assert checkpoint.card.zero_weight_modalities == ("image",)
 
 
 def test_the_twin_reads_no_text():
     """A head fitted with no text dimensions has text columns of zeros."""
-    checkpoint, _ = fit(replace(RECIPE, text_dims=0, epochs=1))
+    checkpoint = fit(replace(RECIPE, text_dims=0, epochs=1)).checkpoint
     assert checkpoint.card.zero_weight_modalities == ("text", "image")
 
 
 def test_velocity_is_finite_and_never_negative(fitted):
     """With and without age, views per day are at least zero and at most the largest that was seen."""
     for with_age in (True, False):
-        found = on_test(fitted[0], with_age=with_age).log_velocity
+        found = on_test(fitted.checkpoint, with_age=with_age).log_velocity
         assert found.min() >= 0
-        assert found.max() <= fitted[0].card.velocity.high + 1e-9
+        assert found.max() <= fitted.checkpoint.card.velocity.high + 1e-9
 
 
 def test_the_folded_head_is_the_members_mean():
@@ -95,7 +98,7 @@ def test_the_folded_head_is_the_members_mean():
     projection = Projection().fit(vectors, np.ones(200), 4)
     used = [0, 2, 5]
     scalars = draw.normal(size=(200, 6)).astype(np.float32)
-    members = Ensemble(3, 4 + len(used), (32, 16), (0.3, 0.2), SEED).eval()
+    members = Ensemble(3, 4 + len(used), (32, 16), 0.3, SEED).eval()
     inputs = torch.from_numpy(np.hstack([projection.transform(vectors), scalars[:, used]]))
     with torch.no_grad():
         expected = members(inputs).mean(dim=0).numpy()
@@ -130,42 +133,67 @@ def test_more_directions_than_titles_are_refused():
         Projection().fit(np.zeros((5, 8), np.float32), np.ones(5), 6)
 
 
-def test_calibration_finds_the_shifts_that_were_made():
-    """Scores made too bold by a factor 2 and shifted by 1 and by 3 come back."""
+def test_a_pattern_recovers_the_shift_and_the_scale_that_were_made():
+    """Logits made too bold by a factor 2 and shifted by 1 come back."""
     draw = np.random.default_rng(0)
     logits = draw.normal(0, 2, 20000)
     truth = draw.random(20000) < 1 / (1 + np.exp(-logits))
-
-    def bold(shift):
-        return Predictions(
-            1 / (1 + np.exp(-(2 * logits + shift))), np.full(20000, 5.0), truth, np.full(20000, 4.0)
-        )
-
-    found = fit_calibration(bold(1), bold(3))
+    found = fit_pattern(2 * logits + 1, truth, np.zeros(20000))
     assert found.temperature == pytest.approx(2, rel=0.05)
-    assert found.logit_with_age == pytest.approx(-1, abs=0.1)
-    assert found.logit_without_age == pytest.approx(-3, abs=0.1)
-    assert found.velocity_with_age == pytest.approx(-1)
+    assert found.bias == pytest.approx(-1, abs=0.1)
 
 
-def test_shifts_reach_only_the_requests_that_they_are_for():
-    """In the weights, one shift acts where the age is known and the other where it is not."""
-    scaler = FeatureScaler().fit([[0.0], [1.0], [1.0]], ["age_known"])
-    zero = {
-        "text_units": (4, 0), "text_directions": (0, 3), "scalar_weight": (4, 1), "input_bias": (4,),
-        "hidden_weight": (2, 4), "hidden_bias": (2,), "classifier_weight": (2, 2), "classifier_bias": (2,),
-        "regressor_weight": (1, 2), "regressor_bias": (1,),
-    }  # fmt: skip
-    head = LowRankHead.from_tensors({name: torch.zeros(shape) for name, shape in zero.items()})
-    made = shifted(head, Calibration(1.0, 0.25, -2.0, 0.5, -4.0), scaler, velocity_scale=2.0)
-    for value, logit, velocity in ((1.0, 0.25, 0.25), (0.0, -2.0, -2.0)):
-        scalars = torch.from_numpy(scaler.transform([[value]]))
-        wide = torch.relu(scalars @ made.scalar_weight.T + made.input_bias)
-        narrow = torch.relu(wide @ made.hidden_weight.T + made.hidden_bias)
-        logits = narrow @ made.classifier_weight.T + made.classifier_bias
-        target = narrow @ made.regressor_weight.T + made.regressor_bias
-        assert float(logits[0, 1] - logits[0, 0]) == pytest.approx(logit, abs=1e-6)
-        assert float(target) == pytest.approx(velocity, abs=1e-6)
+def test_a_pattern_is_finite_where_scores_separate_the_rows():
+    """With few rows that are ranked without an error, the sharpest scores are the best, within limits."""
+    found = fit_pattern(np.array([-1.0, -2.0, 3.0]), np.array([False, False, True]), np.zeros(3))
+    assert (0.01 <= found.temperature <= 100, abs(found.bias) <= 100) == (True, True)
+
+
+def test_an_interval_covers_as_many_new_errors_as_it_says():
+    """Errors that lean to one side: a tenth of new ones lies below the interval, a tenth above."""
+    draw = np.random.default_rng(1)
+    low, high = conformal_ends(draw.exponential(size=4000))
+    new = draw.exponential(size=40000)
+    assert (new < low).mean() == pytest.approx(0.1, abs=0.02)
+    assert (new > high).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_each_pattern_of_the_data_is_calibrated(fitted):
+    """The synthetic rows have counts and ages, no previous look: eight patterns, each with all val rows."""
+    patterns = fitted.checkpoint.card.patterns
+    assert patterns.keys() == {
+        *("none", "views", "reactions", "age", "views+reactions", "views+age", "reactions+age"),
+        "views+reactions+age",
+    }
+    assert {pattern.rows for pattern in patterns.values()} == {len(dataset().val)}
+
+
+def test_what_is_unknown_widens_the_interval(fitted):
+    """A title only is less certain than all counts and the age."""
+    patterns = fitted.checkpoint.card.patterns
+    widths = {name: pattern.high - pattern.low for name, pattern in patterns.items()}
+    assert widths["views+reactions+age"] < widths["none"]
+
+
+def test_a_title_only_scores_about_the_base_rate(fitted):
+    """Not the score of a video with mean counts: the mean probability is the share of viral rows."""
+    split = dataset().test
+    videos = hidden(split.videos, ["views", "reactions", "age"])
+    bare = predict(
+        TorchEngine(fitted.checkpoint), fitted.checkpoint, replace(split, videos=videos), texts().of(videos)
+    )
+    assert bare.viral.mean() == pytest.approx(split.is_viral.mean(), abs=0.1)
+
+
+def test_training_hides_groups_together():
+    """Some rows keep everything, some keep the title only, and the rest hide each group by its share."""
+    recipe = replace(RECIPE, complete=0.5, title_only=0.2, views_dropped=0.1, age_dropped=0.4)
+    generator = torch.Generator().manual_seed(0)
+    hides = draw_hidden(("views", "age"), torch.Size([20000]), recipe, generator)
+    both = (hides["views"] & hides["age"]).float().mean()
+    assert float(hides["views"].float().mean()) == pytest.approx(0.2 + 0.3 * 0.1, abs=0.02)
+    assert float(hides["age"].float().mean()) == pytest.approx(0.2 + 0.3 * 0.4, abs=0.02)
+    assert float(both) == pytest.approx(0.2 + 0.3 * 0.1 * 0.4, abs=0.02)
 
 
 def test_a_row_weighs_half_after_its_half_life():

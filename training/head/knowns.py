@@ -1,0 +1,68 @@
+"""The groups of inputs that a request may leave out, and how training hides them.
+
+A head that has never seen a title without counts would score it like a video with the mean counts. So each
+training row hides groups at random, and the flags among the features say which.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from features import Video
+from model.patterns import KNOWN, PATTERNS, groups_in
+from training.data.dataset import Dataset
+
+HIDDEN: Mapping[str, Mapping[str, Any]] = {
+    "views": {"view_count": None},
+    "reactions": {"like_count": None, "comment_count": None},
+    "age": {"published_at": None},
+    "history": {"previous_view_count": None, "previous_observed_at": None},
+    "length": {"duration_seconds": None},
+    "description": {"description": ""},
+}
+"""The fields of each group, with the value of a request that leaves them out."""
+# A group that fewer rows have is hidden in all of them: too few to learn from.
+MIN_SHARE = 0.01
+
+
+def hidden(videos: Sequence[Video], groups: Sequence[str]) -> list[Video]:
+    """The same videos as in requests that leave `groups` out."""
+    changes = {field: value for group in groups for field, value in HIDDEN[group].items()}
+    return [replace(video, **changes) for video in videos] if changes else list(videos)
+
+
+def learned_groups(dataset: Dataset) -> tuple[str, ...]:
+    """The groups that enough train and val rows have, with more than one value among the train rows."""
+    return tuple(group for group in HIDDEN if _is_learned(dataset, group))
+
+
+def left_out(dataset: Dataset) -> list[str]:
+    """A sentence about each group of fields that the head gives no weight."""
+    learned = learned_groups(dataset)
+    return [
+        f"{' and '.join(fields)} {'have' if len(fields) > 1 else 'has'} no effect: hardly any row of the "
+        "data has a value, or all have the same."
+        for group, fields in HIDDEN.items()
+        if group not in learned and group != "description"  # the choice of text fields has its own sentence
+    ]
+
+
+def patterns_in(groups: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The names of the patterns that requests may have, each with the groups among `KNOWN` to hide.
+
+    A previous look is only known of a video whose views are.
+    """
+    known = [group for group in KNOWN if group in groups]
+    names = [name for name in PATTERNS if set(groups_in(name)) <= set(known)]
+    possible = [name for name in names if "history" not in groups_in(name) or "views" in groups_in(name)]
+    return {name: tuple(group for group in known if group not in groups_in(name)) for name in possible}
+
+
+def _is_learned(dataset: Dataset, group: str) -> bool:
+    absent = tuple(HIDDEN[group].values())
+    train, val = (
+        [tuple(getattr(video, field) for field in HIDDEN[group]) for video in split.videos]
+        for split in (dataset.train, dataset.val)
+    )
+    shares = [sum(values != absent for values in rows) / len(rows) for rows in (train, val)]
+    return min(shares) >= MIN_SHARE and len({values for values in train if values != absent}) > 1
