@@ -64,10 +64,10 @@ class Columns:
 def age_hours(video: Video) -> float | None:
     """Hours from publication to observation, never negative; None when either time is unknown.
 
-    Where only the day of publication is known, ages below two days are unknown, too.
+    Where a time is only a day, ages below two days are unknown, too.
     """
     hours = _hours_between(video.published_at, video.observed_at)
-    if hours is None or (video.published_day and hours < MIN_DAY_AGE_HOURS):
+    if hours is None or (video.age_is_in_days and hours < MIN_DAY_AGE_HOURS):
         return None
     return max(hours, 0.0)
 

@@ -1,50 +1,9 @@
-"""One video as the features see it, and what its counts and times may be.
-
-`Count` and `Time` are the pydantic types of a request's fields. A cell of a training file is text and goes
-through `parse_count` and `parse_time`, which apply the same limits and the same time zone.
-"""
+"""One video as the features see it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from typing import Annotated, Any, Self
-
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
-
-MAX_COUNT = 2**63 - 1  # PostgreSQL's bigint
-
-
-def none_if_blank(value: Any) -> Any:
-    """None for text of only white space, any other value as it is."""
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def in_utc_without_zone(time: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
-
-
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Time = Annotated[datetime | None, BeforeValidator(none_if_blank), AfterValidator(in_utc_without_zone)]
-
-_COUNT: TypeAdapter[int] = TypeAdapter(Count)
-
-
-def parse_count(text: str) -> int:
-    """A whole number from 0 to `MAX_COUNT`, also written as 12.0 or 1e3. Raises `ValueError`."""
-    try:
-        return _COUNT.validate_python(int(text))
-    except ValueError:
-        return _COUNT.validate_python(float(text))
-
-
-def parse_time(text: str) -> datetime | None:
-    """A time in ISO 8601, None for blank text. Raises `ValueError`.
-
-    A request may also give Unix seconds. In a file those are refused: they are most likely another column.
-    """
-    text = text.strip()
-    return in_utc_without_zone(datetime.fromisoformat(text)) if text else None
+from datetime import datetime, time
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +21,6 @@ class Video:
     duration_seconds: float | None = None
     published_at: datetime | None = None
     observed_at: datetime | None = None
-    published_day: bool = False
-    """Whether only the day of `published_at` is known."""
     # The same video's look before `observed_at`.
     previous_view_count: int | None = None
     previous_observed_at: datetime | None = None
@@ -72,6 +29,16 @@ class Video:
     save_count: int | None = None
     completion_rate: float | None = None
     creator_avg_views: float | None = None
+
+    @property
+    def published_day(self) -> bool:
+        """Whether only the day of publication is known: its time is exactly midnight."""
+        return self.published_at is not None and self.published_at.time() == time.min
+
+    @property
+    def age_is_in_days(self) -> bool:
+        """Whether the age is known to 24 hours only, because a time is a day."""
+        return self.published_day or (self.observed_at is not None and self.observed_at.time() == time.min)
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Self:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from features.parsing import OTHER_NAMES
 from serving.http.schemas import PredictRequest
 
 OBSERVED = ("observed_at", "scraped_at")
@@ -91,9 +92,7 @@ def fields_of(columns: Sequence[str], mapped: Sequence[str], *, thumbnails: bool
     Raises `JobError` for an unknown field or column, and without a title.
     """
     known = {
-        name
-        for field, info in PredictRequest.model_fields.items()
-        for name in (field, *getattr(info.validation_alias, "choices", ()))
+        name for field in PredictRequest.model_fields for name in (field, *OTHER_NAMES.get(field, ()))
     } - NOT_COLUMNS
     found = {name: name for name in columns if name in known}
     for pair in mapped:
@@ -107,7 +106,8 @@ def fields_of(columns: Sequence[str], mapped: Sequence[str], *, thumbnails: bool
     if "title" not in found:
         raise JobError(f"no column `title` among {list(columns)}; name it: --map title=COLUMN")
     if not thumbnails:
-        found.pop("thumbnail_url", None)
+        for name in ("thumbnail_url", *OTHER_NAMES["thumbnail_url"]):
+            found.pop(name, None)
     return found
 
 

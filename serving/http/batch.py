@@ -72,5 +72,5 @@ def _failed(error: MilesError, instance: str) -> FailedItem:
 
 
 def _refused(exc: ValidationError, instance: str) -> FailedItem:
-    detail, errors = invalid_fields(exc.errors(include_url=False, include_input=False, include_context=False))
+    detail, errors = invalid_fields(exc.errors(include_url=False, include_input=False))
     return FailedItem.model_validate({"error": problem(422, detail, instance, errors)})

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import Scope
 
+from features.parsing import OTHER_NAMES
 from serving.http.batch import score_each
 from serving.http.problems import Problem
 from serving.http.schemas import (
@@ -18,6 +18,7 @@ from serving.http.schemas import (
     PredictRequest,
     PredictResponse,
     Text,
+    refusal,
 )
 from serving.lifecycle.predictor import Predictor
 from serving.observability.metrics import Metrics
@@ -37,11 +38,7 @@ Value = (
 def _few(changes: Any) -> Any:
     """Count the changed fields first: pydantic collects the errors of all of them before it does."""
     if isinstance(changes, dict) and len(changes) > MAX_CHANGED_FIELDS:
-        raise PydanticCustomError(
-            "too_long",
-            "Dictionary should have at most {most} fields, not {found}",
-            {"most": MAX_CHANGED_FIELDS, "found": len(changes)},
-        )
+        raise refusal(f"has {len(changes)} fields, expected at most {MAX_CHANGED_FIELDS}")
     return changes
 
 
@@ -89,13 +86,7 @@ class _ChangedRequest(PredictRequest):
     model_config = ConfigDict(extra="forbid")
 
 
-FIELD_BY_ALIAS = {
-    alias: name
-    for name, field in PredictRequest.model_fields.items()
-    if isinstance(field.validation_alias, AliasChoices)
-    for alias in field.validation_alias.choices
-    if isinstance(alias, str)
-}
+FIELD_BY_ALIAS = {alias: field for field, aliases in OTHER_NAMES.items() for alias in aliases}
 
 
 class ChangedVideo(BaseModel):

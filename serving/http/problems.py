@@ -50,6 +50,30 @@ TYPE_BY_ERROR: dict[type[MilesError], dict[str, str]] = {
 }
 MAX_ERRORS = 32
 MAX_FIELD_NAME = 200  # characters; an unknown field of `what_if` may have any name
+MESSAGES = {
+    "missing": "is required",
+    "string_type": "expected text",
+    "string_too_short": "is empty, expected at least {min_length} character",
+    "string_too_long": "has too many characters, expected at most {max_length}",
+    "list_type": "expected a list",
+    "too_short": "has {actual_length} items, expected at least {min_length}",
+    "too_long": "has more than {max_length} items, which is the maximum",
+    "literal_error": "expected {expected}",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "dict_type": "expected an object",
+    "model_type": "expected an object with the fields of a video",
+    "model_attributes_type": "expected an object with the fields of a video",
+    "int_type": "expected a number",
+    "int_parsing": "expected a number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a finite number",
+    "extra_forbidden": "is not a field of a request",
+    "json_invalid": "is not valid JSON ({error})",
+}
+"""What is expected by pydantic's type of error; `refused` has a message of ours."""
 log = structlog.get_logger()
 
 
@@ -91,10 +115,18 @@ def problem_of(error: MilesError, instance: str) -> dict[str, Any]:
 def invalid_fields(errors: Sequence[Any]) -> tuple[str, list[dict[str, str]]]:
     """Pydantic's first `MAX_ERRORS` as a problem's `detail` and its `errors`, without the rejected values."""
     fields = [
-        {"field": ".".join(map(str, _path(error)))[:MAX_FIELD_NAME] or "body", "message": str(error["msg"])}
+        {"field": ".".join(map(str, _path(error)))[:MAX_FIELD_NAME] or "body", "message": _message(error)}
         for error in errors[:MAX_ERRORS]
     ]
     return f"{fields[0]['field']}: {fields[0]['message']}", fields
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """What is expected, in our own words."""
+    words = MESSAGES.get(error["type"])
+    if words is None:
+        return str(error["msg"]) if error["type"] == "refused" else "is not valid"
+    return words.format(**error.get("ctx", {}))
 
 
 def _path(error: Mapping[str, Any]) -> Sequence[str | int]:

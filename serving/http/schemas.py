@@ -1,21 +1,27 @@
 """Requests and answers of the scoring routes. How a score is computed is not known here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.config import JsonDict
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from features.video import Count, Time, Video, none_if_blank
+from features.parsing import MAX_COUNT, PARSERS, contradictions, parse_text
+from features.video import Video
+from serving.http.names import is_blank, near_names, read_names
 from serving.http.problems import Problem
 from serving.scoring import explanation as scoring
 from serving.scoring.pipeline import Prediction, ScoringRequest
@@ -36,12 +42,25 @@ EXAMPLE: JsonDict = {
 }
 
 
-def _repair(value: Any) -> Any:
-    """Replace lone surrogates: they have no UTF-8 form, so no answer, log or tokenizer could carry them."""
-    if isinstance(value, str) and not value.isascii():
-        value = value[:MAX_REPAIRED]  # longer than any text that is accepted
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return value
+def _read_text(value: Any) -> Any:
+    """Text as training reads it, any other value as it is."""
+    # Cut to what is longer than any text that is accepted.
+    return parse_text(value[:MAX_REPAIRED]) if isinstance(value, str) else value
+
+
+def refusal(message: str) -> PydanticCustomError:
+    """A field's error in our words: the end of a sentence that begins with the field."""
+    return PydanticCustomError("refused", "{message}", {"message": message})
+
+
+def _read_by(parse: Callable[[Any], Any]) -> BeforeValidator:
+    def read(value: Any) -> Any:
+        try:
+            return parse(value)
+        except ValueError as exc:
+            raise refusal(str(exc)) from exc
+
+    return BeforeValidator(read)
 
 
 def _or(default: Any, wire: Any) -> BeforeValidator:
@@ -55,12 +74,20 @@ def _is_none(value: Any) -> bool:
     return value is None
 
 
-Text = BeforeValidator(_repair)
+def _none_if_blank(value: Any) -> Any:
+    return None if is_blank(value) else value
+
+
+Text = BeforeValidator(_read_text)
 Description = Annotated[str, Field(max_length=10_000)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Required = Annotated[list[Modality], Field(max_length=MAX_REQUIRED)]
-KnownCount = Count | None
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)] | None
+Number = Annotated[float, Field(ge=0)] | None
+Share = Annotated[float, Field(ge=0, le=1)] | None
+Time = datetime | None
 UNKNOWN = "Null means unknown, not 0."
+COUNT = f'Also accepted as text such as "120,000". {UNKNOWN}'
+TIME = "ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset"
 FIRST_LIST = "Read only by checkpoints trained on the first feature list"
 
 
@@ -69,31 +96,55 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [EXAMPLE]})
 
-    title: Annotated[str, Field(min_length=1, max_length=500), Text]
+    title: Annotated[str, Field(min_length=1, max_length=10_000), Text]
     description: Annotated[Description, Text, _or("", Description)] = ""
-    thumbnail_url: Annotated[str | None, Text, BeforeValidator(none_if_blank)] = Field(
-        None, description="http, https or data:image/...;base64. Null or empty means no thumbnail."
-    )
-    view_count: KnownCount = Field(None, description=UNKNOWN, examples=[15000])
-    like_count: KnownCount = Field(None, description=UNKNOWN, examples=[1200])
-    comment_count: KnownCount = Field(None, description=UNKNOWN, examples=[85])
-    duration_seconds: Seconds | None = Field(None, description=UNKNOWN, examples=[45])
-    published_at: Time = Field(
+    thumbnail_url: Annotated[str | None, Text, BeforeValidator(_none_if_blank)] = Field(
         None,
-        validation_alias=AliasChoices("published_at", "upload_date"),
-        description="When the video was published, ISO 8601. Also accepted as upload_date.",
+        description="http, https or data:image/...;base64. Null or empty means no thumbnail. Also accepted "
+        "as thumbnail.",
     )
-    observed_at: Time = Field(
+    view_count: Annotated[Count, _read_by(PARSERS["view_count"])] = Field(
+        None, description=COUNT, examples=[15000]
+    )
+    like_count: Annotated[Count, _read_by(PARSERS["like_count"])] = Field(
+        None, description=COUNT, examples=[1200]
+    )
+    comment_count: Annotated[Count, _read_by(PARSERS["comment_count"])] = Field(
+        None, description=COUNT, examples=[85]
+    )
+    duration_seconds: Annotated[Number, _read_by(PARSERS["duration_seconds"])] = Field(
         None,
-        validation_alias=AliasChoices("observed_at", "scraped_at"),
-        description="When the counts were read, ISO 8601; defaults to now. Also accepted as scraped_at.",
+        description=f'Seconds, or text such as "PT1M30S" or "00:01:30". {UNKNOWN} Also accepted as duration.',
+        examples=[45],
     )
-    share_count: KnownCount = Field(None, description=f"{FIRST_LIST}. {UNKNOWN}", examples=[40])
-    save_count: KnownCount = Field(None, description=f"{FIRST_LIST}. {UNKNOWN}", examples=[25])
-    completion_rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    published_at: Annotated[Time, _read_by(PARSERS["published_at"])] = Field(
+        None,
+        description=f"When the video was published: {TIME}. Exactly midnight counts as a day, and an age "
+        "below two days is unknown then. Also accepted as upload_date.",
+    )
+    observed_at: Annotated[Time, _read_by(PARSERS["observed_at"])] = Field(
+        None,
+        description=f"When the counts were read: {TIME}; defaults to now. Also accepted as scraped_at.",
+    )
+    previous_view_count: Annotated[Count, _read_by(PARSERS["previous_view_count"])] = Field(
+        None,
+        description="The video's view count at previous_observed_at; send both or neither. What happened "
+        "between two looks says more than anything else.",
+        examples=[9000],
+    )
+    previous_observed_at: Annotated[Time, _read_by(PARSERS["previous_observed_at"])] = Field(
+        None, description=f"When previous_view_count was read, an hour or more before observed_at: {TIME}."
+    )
+    share_count: Annotated[Count, _read_by(PARSERS["share_count"])] = Field(
+        None, description=f"{FIRST_LIST}. {UNKNOWN}", examples=[40]
+    )
+    save_count: Annotated[Count, _read_by(PARSERS["save_count"])] = Field(
+        None, description=f"{FIRST_LIST}. {UNKNOWN}", examples=[25]
+    )
+    completion_rate: Annotated[Share, _read_by(PARSERS["completion_rate"])] = Field(
         None, description=f"Average fraction of the video watched, 0 to 1. {FIRST_LIST}.", examples=[0.62]
     )
-    creator_avg_views: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+    creator_avg_views: Annotated[Number, _read_by(PARSERS["creator_avg_views"])] = Field(
         None, description=f"Average views of the creator's videos. {FIRST_LIST}.", examples=[12000]
     )
     require: Annotated[Required, _or([], Required)] = Field(
@@ -103,15 +154,32 @@ class PredictRequest(BaseModel):
         False, description="Whether to include an explanation of the score."
     )
 
+    _near_names: list[str] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Read fields under any of their names, then check them against each other."""
+        if not isinstance(values, Mapping):
+            return handler(values)
+        named = read_names(values)
+        request = handler(named)
+        wrong = [
+            InitErrorDetails(type=refusal(message), loc=(field,), input=None)
+            for field, message in contradictions(request.__dict__, datetime.now(UTC))
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        request._near_names = near_names(named, {name: named.get(name) for name in cls.model_fields})
+        return request
+
     def to_domain(self) -> ScoringRequest:
         """The request as the predictor takes it."""
-        values = {
-            field.name: getattr(self, field.name)
-            for field in fields(Video)
-            if field.name in PredictRequest.model_fields
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(Video)}
         video = Video(**{**values, "observed_at": self.observed_at or datetime.now(UTC)})
-        return ScoringRequest(video, self.thumbnail_url, frozenset(self.require), self.explain)
+        return ScoringRequest(
+            video, self.thumbnail_url, frozenset(self.require), self.explain, tuple(self._near_names)
+        )
 
 
 class ModalityState(BaseModel):
@@ -129,12 +197,25 @@ class ModalityState(BaseModel):
         return cls(state=report.state, reason=report.reason)
 
 
+class ScalarsState(ModalityState):
+    """How the numbers and times were used."""
+
+    imputed: list[str] = Field(
+        description="The request's fields that are unknown; the training data's average was used instead."
+    )
+
+    @classmethod
+    def of(cls, report: ModalityReport) -> Self:
+        """The report as an answer has it."""
+        return cls(state=report.state, reason=report.reason, imputed=list(report.imputed))
+
+
 class Modalities(BaseModel):
     """How each modality was used."""
 
     text: ModalityState
     image: ModalityState
-    scalars: ModalityState
+    scalars: ScalarsState
 
 
 class Timings(BaseModel):
@@ -269,7 +350,9 @@ class PredictResponse(BaseModel):
             processing_time_ms=round(prediction.watch.seconds["total"] * 1000),
             model_version=prediction.model_version,
             modalities=Modalities(
-                **{name: ModalityState.of(report) for name, report in prediction.modalities.items()}
+                text=ModalityState.of(prediction.modalities["text"]),
+                image=ModalityState.of(prediction.modalities["image"]),
+                scalars=ScalarsState.of(prediction.modalities["scalars"]),
             ),
             warnings=list(prediction.warnings),
             timings_ms=Timings.of(prediction.watch) if timings else None,

@@ -37,8 +37,10 @@ from serving.scoring.towers import (
     image_tower,
     text_tower,
 )
-from serving.scoring.warnings import DriftWindow, RangeCheck, imputed, time_warnings
+from serving.scoring.warnings import DriftWindow, RangeCheck, imputed, video_warnings
 from serving.settings import Settings
+
+PREVIOUS_LOOK = {"previous_view_count", "previous_observed_at"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class ScoringRequest:
     thumbnail_url: str | None = None
     require: frozenset[Modality] = frozenset()
     explain: bool = False
+    warnings: tuple[str, ...] = ()
+    """Warnings about how the request was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +150,10 @@ class Pipeline:
                 explanation = await self._explainer.explain(row, (viral, velocity))
         video = request.video
         in_range, about_range = self._range_check.check(raw[0], self._text_of(video), video.observed_at)
-        about_video = time_warnings(video) + about_range
+        about_video = video_warnings(video) + about_range
         watch.stop()
         self.drift.observe(raw[0], viral)
-        warnings = (*text.warnings, *image.warnings, *about_video)
+        warnings = (*request.warnings, *text.warnings, *image.warnings, *about_video)
         return Prediction(
             viral_score=viral,
             velocity=velocity,
@@ -191,8 +195,11 @@ class Pipeline:
         return (await self._text.encode(Video(title=""), Stopwatch(), urgent=True)).vector
 
     def _report_scalars(self, video: Video, raw: NDArray[np.float64]) -> ModalityReport:
-        names = imputed(video, raw, self.model.scaler.feature_names_in_)
-        return ModalityReport("imputed", ", ".join(names)) if names else ModalityReport("used")
+        names = tuple(imputed(video, raw, self.model.scaler.feature_names_in_))
+        # Most videos have no previous look, and a client that requires the scalars does not mean it.
+        if PREVIOUS_LOOK.issuperset(names):
+            return ModalityReport("used", imputed=names)
+        return ModalityReport("imputed", ", ".join(names), names)
 
     def _run_fusion(self, rows: Sequence[Row]) -> list[tuple[float, float]]:
         text, image = np.stack([row.text for row in rows]), np.stack([row.image for row in rows])

@@ -18,6 +18,7 @@ import structlog
 from numpy.typing import NDArray
 
 from features import Video
+from features.parsing import has_visible_text
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError
 from preprocessing.text import TokenizedText
@@ -183,6 +184,8 @@ class ModalityReport:
 
     state: State
     reason: str | None = None
+    imputed: tuple[str, ...] = ()
+    """The request's fields that are unknown and took the training mean; of the scalars only."""
 
     @property
     def satisfies(self) -> bool:
@@ -215,8 +218,10 @@ class TextEncoder:
 
         Raises what the forward raised.
         """
+        fields = self._tokenizer.spec.fields
+        is_missing = not any(has_visible_text(getattr(video, name)) for name in fields)
         with watch.measure("tokenise"):
-            tokens = await self._tokenise(video)
+            tokens = await self._tokenise(Video(title="") if is_missing else video)
         ids, types = np.array(tokens.input_ids, "<i8"), np.array(tokens.token_type_ids, "<i8")
         key = self.tower.key(ids.tobytes(), types.tobytes())
 
@@ -225,15 +230,17 @@ class TextEncoder:
 
         vector = await self.tower.encode(key, prepare, watch, urgent=urgent)
         report, warnings = ModalityReport("used"), []
-        if tokens.dropped_tokens:
+        if is_missing:
+            report = ModalityReport("missing", "no_visible_text")
+        elif tokens.dropped_tokens:
             read = f"first {len(tokens)} of {len(tokens) + tokens.dropped_tokens} tokens"
             report = ModalityReport("truncated", read)
             warnings.append(f"The text is too long for the model; it read the {read}.")
         if not self._has_weight:
             warnings.append("This checkpoint gives the words of a title no weight.")
-        elif video.description.strip() and "description" not in self._tokenizer.spec.fields:
+        elif video.description.strip() and "description" not in fields:
             warnings.append("This checkpoint was trained on titles only; the description's text was ignored.")
-        if self._min_letters is not None and video.title.strip():
+        if self._min_letters is not None and not is_missing:
             letters = self._tokenizer.letters_per_piece(video.title)
             if warning := word_warning(letters, self._min_letters):
                 report = ModalityReport(report.state, UNKNOWN_WORDS)

@@ -1,13 +1,16 @@
 """Videos unlike the training data: the warnings about one video, and the drift of the latest ones."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features import Distribution, Feature, FeatureScaler, Video, features_named, groups_of
+from features.columns import age_hours
 from features.feature import VIDEO_FIELDS
 from features.wording import percent
 from preprocessing.text import main_script
@@ -15,6 +18,7 @@ from preprocessing.text import main_script
 # Rounding in a checkpoint's statistics must not put the training data's own extremes out of range.
 TOLERANCE = 1e-6
 MAX_WARNINGS = 3
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]\w{1,30});")
 TIMES = {"published_at", "observed_at"}
 # Below this share of the training titles a script is treated as unknown to the model.
 RARE_SCRIPT = 0.01
@@ -33,16 +37,30 @@ def imputed(video: Video, raw: NDArray[np.float64], names: Sequence[str]) -> lis
     missing = [feature for feature, value in zip(features_named(names), raw, strict=True) if np.isnan(value)]
     read = {name for feature in missing for name in feature.reads}
     unknown = {name for name in read if getattr(video, name) is None}
-    if video.published_day and any(TIMES.issuperset(feature.reads) for feature in missing):
+    if video.age_is_in_days and any(TIMES.issuperset(feature.reads) for feature in missing):
         unknown.add("published_at")  # the day is not enough
     return [name for name in VIDEO_FIELDS if name in unknown]
 
 
-def time_warnings(video: Video) -> list[str]:
-    """A warning when a video's times are inconsistent."""
-    if video.published_at and video.observed_at and video.published_at > video.observed_at:
-        return ["published_at is later than observed_at; the age was taken as zero."]
-    return []
+def video_warnings(video: Video) -> list[str]:
+    """Warnings about values of a video that contradict each other or say less than they seem to."""
+    found = []
+    if video.published_at and video.observed_at:
+        if video.age_is_in_days and age_hours(video) is None:
+            name = "published_at" if video.published_day else "observed_at"
+            found.append(
+                f"{name} is a day (exactly midnight), so the age is uncertain by 24 hours; below two days it "
+                "counts as unknown. Send the time of day."
+            )
+        elif video.published_at > video.observed_at:
+            found.append("published_at is later than observed_at; the age was taken as zero.")
+    if video.view_count is not None and video.view_count < (video.previous_view_count or 0):
+        found.append("view_count is lower than previous_view_count; the gain was taken as zero.")
+    for name, text in (("title", video.title), ("description", video.description)):
+        entity = next((each for each in _ENTITY.findall(text) if unescape(each) != each), None)
+        if entity is not None:
+            found.append(f"The {name} has HTML entities such as {entity}; send it as plain text.")
+    return found
 
 
 def word_warning(letters_per_piece: float | None, minimum: float) -> str | None:

@@ -25,6 +25,7 @@ from tests.support.tiny import tiny_videos
 
 NAN = float("nan")
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+MIDNIGHT = datetime(2024, 5, 1, tzinfo=UTC)
 EVERY_NAME = tuple(dict.fromkeys((*MILES_V2, *MILES_V1)))
 
 ANY_CHARACTER = st.characters(exclude_categories=())  # lone surrogates too: JSON can carry them
@@ -42,7 +43,6 @@ ACCEPTED_VIDEOS = st.builds(
     duration_seconds=st.none() | st.floats(min_value=0, allow_infinity=False),
     published_at=TIMES,
     observed_at=TIMES,
-    published_day=st.booleans(),
     previous_view_count=COUNTS,
     previous_observed_at=TIMES,
 )
@@ -136,10 +136,15 @@ CHANGES: list[tuple[Mapping[str, object], Mapping[str, float]]] = [
         {"log_age_hours": log1p(0.5), "log_views_per_hour": log1p(999)},
     ),
     ({"published_at": (NOON - timedelta(hours=9)).astimezone(timezone(timedelta(hours=9)))}, {}),
-    ({"published_day": True}, {"log_age_hours": NAN, "log_views_per_hour": NAN, "age_known": 0}),
+    ({"published_at": MIDNIGHT}, {"log_age_hours": NAN, "log_views_per_hour": NAN, "age_known": 0}),
     (
-        {"published_day": True, "published_at": NOON - timedelta(hours=48)},
-        {"log_age_hours": log1p(48), "log_views_per_hour": log1p(999 / 48)},
+        {"published_at": NOON - timedelta(hours=47), "observed_at": MIDNIGHT}
+        | {"previous_observed_at": MIDNIGHT - timedelta(hours=6)},
+        {"log_age_hours": NAN, "log_views_per_hour": NAN, "age_known": 0},
+    ),
+    (
+        {"published_at": MIDNIGHT - timedelta(days=2)},
+        {"log_age_hours": log1p(60), "log_views_per_hour": log1p(999 / 60)},
     ),
     ({"previous_view_count": None}, {"log_recent_views_per_hour": NAN, "history_known": 0}),
     ({"previous_observed_at": None}, {"log_recent_views_per_hour": NAN, "history_known": 0}),

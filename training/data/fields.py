@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from features.video import MAX_COUNT, parse_count, parse_time
+from features.parsing import OTHER_NAMES, PARSERS, is_unknown_cell, parse_text
 from training.data.cells import flag, listed, number, shown
 from training.data.table import DatasetError, Table
 
@@ -31,37 +31,35 @@ class Field:
 def _title(cell: str) -> str:
     if not cell.strip():
         raise ValueError("is empty; every video needs a title")
-    return cell
+    return parse_text(cell)
 
 
-def _count(cell: str) -> int | None:
-    return _known_count(cell) if cell.strip() else None
+def _as_request(name: str) -> Callable[[str], Value]:
+    """A cell as a request's value; cells such as N/A are unknown, too."""
+
+    def parse(cell: str) -> Value:
+        if is_unknown_cell(cell):
+            return None
+        try:
+            value: Value = PARSERS[name](cell)
+        except ValueError as exc:
+            raise ValueError(f"is {shown(cell)}, {exc}") from None
+        return value
+
+    return parse
 
 
-def _known_count(cell: str) -> int:
-    try:
-        return parse_count(cell)
-    except ValueError:
-        raise ValueError(
-            f"is {shown(cell)}, expected a whole number from 0 to {MAX_COUNT}, without separators or a unit"
-        ) from None
-
-
-def _duration(cell: str) -> float | None:
-    return _at_least_zero(cell) if cell.strip() else None
-
-
-def _at_least_zero(cell: str) -> float:
-    value = number(cell)
-    if value < 0:
-        raise ValueError(f"is {shown(cell)}, expected 0 or more")
-    return value
+def _next_views(cell: str) -> Value:
+    views = _as_request("view_count")(cell)
+    if views is None:
+        raise ValueError("is empty, expected the view count of the next look")
+    return views
 
 
 def _rate(cell: str) -> float:
-    value = _at_least_zero(cell)
-    if value > MAX_RATE:
-        raise ValueError(f"is {shown(cell)}, expected views per day, at most {MAX_RATE:g}")
+    value = number(cell)
+    if not 0 <= value <= MAX_RATE:
+        raise ValueError(f"is {shown(cell)}, expected views per day from 0 to {MAX_RATE:g}")
     return value
 
 
@@ -70,13 +68,6 @@ def _hours(cell: str) -> float:
     if value <= 0:
         raise ValueError(f"is {shown(cell)}, expected hours until the next count, above 0")
     return value
-
-
-def _time(cell: str) -> datetime | None:
-    try:
-        return parse_time(cell)
-    except ValueError:
-        raise ValueError(f"is {shown(cell)}, expected ISO 8601 like 2018-01-31T06:00:00Z") from None
 
 
 def _id(cell: str) -> str:
@@ -93,21 +84,18 @@ def _split(cell: str) -> str:
     return word
 
 
+FIRST_LIST = ("share_count", "save_count", "completion_rate", "creator_avg_views")  # not trained on here
+OF_REQUEST = tuple(name for name in PARSERS if name not in FIRST_LIST)
 INPUTS = (
     Field("title", ("title",), _title),
-    Field("description", ("description",), str),
-    Field("thumbnail_url", ("thumbnail_url",), str.strip),
-    Field("view_count", ("view_count",), _count),
-    Field("like_count", ("like_count",), _count),
-    Field("comment_count", ("comment_count",), _count),
-    Field("duration_seconds", ("duration_seconds",), _duration),
-    Field("published_at", ("published_at", "upload_date"), _time),
-    Field("observed_at", ("observed_at", "scraped_at"), _time),
+    Field("description", ("description",), parse_text),
+    Field("thumbnail_url", ("thumbnail_url", *OTHER_NAMES["thumbnail_url"]), str.strip),
+    *(Field(name, (name, *OTHER_NAMES.get(name, ())), _as_request(name)) for name in OF_REQUEST),
 )
 BOOKKEEPING = (Field("video_id", ("video_id",), _id), Field("split", ("split",), _split))
 TARGETS = (
     Field("views_per_day", ("views_per_day", "view_velocity", "velocity"), _rate),
-    Field("next_views", ("next_views",), _known_count),
+    Field("next_views", ("next_views",), _next_views),
     Field("hours_to_next", ("hours_to_next",), _hours),
     Field("is_viral", ("is_viral", "viral_label"), flag),
 )
@@ -118,15 +106,17 @@ REPORTED_IF_EMPTY = tuple(field.name for field in INPUTS[3:])
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The position and the column name of each field that the file has, and the number of columns."""
+    """The columns of each field that the file has, as (position, name), and the number of columns.
 
-    positions: Mapping[str, int]
-    names: Mapping[str, str]
+    Where a field has several columns, the first that is not empty counts, as in a request.
+    """
+
+    places: Mapping[str, tuple[tuple[int, str], ...]]
     width: int
 
     def has(self, name: str) -> bool:
         """Whether the file has this field."""
-        return name in self.positions
+        return name in self.places
 
 
 def find_columns(table: Table, renamed: Mapping[str, str]) -> Columns:
@@ -137,7 +127,7 @@ def find_columns(table: Table, renamed: Mapping[str, str]) -> Columns:
     unknown = sorted(renamed.keys() - FIELDS.keys())
     if unknown:
         raise DatasetError(f"--column {unknown[0]}: unknown field; the fields are {listed(list(FIELDS))}")
-    names: dict[str, str] = {}
+    names: dict[str, tuple[str, ...]] = {}
     for name, field in FIELDS.items():
         if name in renamed:
             if renamed[name] and renamed[name] not in table.columns:
@@ -145,18 +135,21 @@ def find_columns(table: Table, renamed: Mapping[str, str]) -> Columns:
                     f"{table.path}: has no column {renamed[name]} (--column {name}={renamed[name]}); it has "
                     f"{listed(table.columns)}"
                 )
-            found: str | None = renamed[name] or None
+            found: tuple[str, ...] = (renamed[name],) if renamed[name] else ()
         else:
-            found = next((each for each in field.names if each in table.columns), None)
-        if found is not None:
+            found = tuple(each for each in field.names if each in table.columns)
+            found = found if name in OTHER_NAMES else found[:1]
+        if found:
             names[name] = found
     _require(table, names)
     _refuse_future_inputs(table, names)
-    positions = {name: table.position(column) for name, column in names.items()}
-    return Columns(positions, names, len(table.columns))
+    places = {
+        name: tuple((table.position(column), column) for column in columns) for name, columns in names.items()
+    }
+    return Columns(places, len(table.columns))
 
 
-def _require(table: Table, names: Mapping[str, str]) -> None:
+def _require(table: Table, names: Mapping[str, tuple[str, ...]]) -> None:
     missing = ["title"] * ("title" not in names)
     if "views_per_day" not in names:
         gains = [name for name in ("next_views", "hours_to_next", "view_count") if name not in names]
@@ -171,19 +164,18 @@ def _require(table: Table, names: Mapping[str, str]) -> None:
         )
 
 
-def _refuse_future_inputs(table: Table, names: Mapping[str, str]) -> None:
+def _refuse_future_inputs(table: Table, names: Mapping[str, tuple[str, ...]]) -> None:
     """An input must not come from a target's column, and each field needs a column of its own."""
     future = {each for field in TARGETS for each in field.names}
-    future |= {names[field.name] for field in TARGETS if field.name in names}
+    future |= {column for field in TARGETS for column in names.get(field.name, ())}
     for field in INPUTS:
-        column = names.get(field.name)
-        if column in future:
+        for column in future.intersection(names.get(field.name, ())):
             raise DatasetError(
                 f"{table.path}: {field.name} is read from {column}, which is measured after observed_at. A "
                 "request cannot know it: use the column with the value at observed_at."
             )
     seen: dict[str, str] = {}
-    for name, column in names.items():
+    for name, column in ((name, column) for name, columns in names.items() for column in columns):
         if column in seen:
             raise DatasetError(
                 f"{table.path}: {seen[column]} and {name} are both read from {column}; map each to its own "

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from features import Video
-from training.data.fields import FIELDS, REPORTED_IF_EMPTY, Columns
+from features.parsing import contradictions, is_unknown_cell
+from training.data.fields import FIELDS, OF_REQUEST, REPORTED_IF_EMPTY, Columns
 from training.data.table import DatasetError, Table
 
 HOURS_PER_DAY = 24.0
@@ -111,11 +112,11 @@ def read_rows(table: Table, columns: Columns) -> tuple[list[Row], BadRows, int]:
 
 def _row(number: int, cells: Sequence[str], columns: Columns, bad: BadRows) -> Row:
     check_width(cells, columns.width)
-    values = {name: _value(name, cells[place], columns) for name, place in columns.positions.items()}
+    values = {name: _value(name, cells, columns) for name in columns.places}
     video = _video(values)
     views_per_day = _views_per_day(values)
     for name in REPORTED_IF_EMPTY:
-        if columns.has(name) and not cells[columns.positions[name]].strip():
+        if columns.has(name) and all(is_unknown_cell(cells[place]) for place, _ in columns.places[name]):
             bad.empty[name] = bad.empty.get(name, 0) + 1
     viral = values.get("is_viral")
     return Row(
@@ -130,26 +131,20 @@ def _row(number: int, cells: Sequence[str], columns: Columns, bad: BadRows) -> R
     )
 
 
-def _value(name: str, cell: str, columns: Columns) -> Any:
+def _value(name: str, cells: Sequence[str], columns: Columns) -> Any:
+    places = columns.places[name]
+    place, column = next((each for each in places if not is_unknown_cell(cells[each[0]])), places[0])
     try:
-        return FIELDS[name].parse(cell)
+        return FIELDS[name].parse(cells[place])
     except ValueError as exc:
-        raise BadRowError(name, f"{columns.names[name]} {exc}") from exc
+        raise BadRowError(name, f"{column} {exc}") from exc
 
 
 def _video(values: dict[str, Any]) -> Video:
-    published, observed = values.get("published_at"), values.get("observed_at")
-    if published is not None and observed is not None and published > observed:
-        raise BadRowError(
-            "published_at",
-            f"was published at {published.isoformat()}, after it was observed, {observed.isoformat()}",
-        )
-    known = ("title", "description", "view_count", "like_count", "comment_count", "duration_seconds")
-    return Video(
-        **{name: values[name] for name in known if name in values},
-        published_at=published,
-        observed_at=observed,
-    )
+    for name, sentence in contradictions(values, datetime.now(UTC)):
+        raise BadRowError(name, f"{name} {sentence}")
+    known = ("title", "description", *OF_REQUEST)
+    return Video(**{name: values[name] for name in known if name in values})
 
 
 def _views_per_day(values: dict[str, Any]) -> float:

@@ -287,7 +287,7 @@ export interface components {
         ExplainRequest: {
             /**
              * Comment Count
-             * @description Null means unknown, not 0.
+             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 85
              */
             comment_count?: number | null;
@@ -310,7 +310,7 @@ export interface components {
             description?: string | null;
             /**
              * Duration Seconds
-             * @description Null means unknown, not 0.
+             * @description Seconds, or text such as "PT1M30S" or "00:01:30". Null means unknown, not 0. Also accepted as duration.
              * @example 45
              */
             duration_seconds?: number | null;
@@ -322,18 +322,29 @@ export interface components {
             explain?: boolean | null;
             /**
              * Like Count
-             * @description Null means unknown, not 0.
+             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 1200
              */
             like_count?: number | null;
             /**
              * Observed At
-             * @description When the counts were read, ISO 8601; defaults to now. Also accepted as scraped_at.
+             * @description When the counts were read: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset; defaults to now. Also accepted as scraped_at.
              */
             observed_at?: string | null;
             /**
+             * Previous Observed At
+             * @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset.
+             */
+            previous_observed_at?: string | null;
+            /**
+             * Previous View Count
+             * @description The video's view count at previous_observed_at; send both or neither. What happened between two looks says more than anything else.
+             * @example 9000
+             */
+            previous_view_count?: number | null;
+            /**
              * Published At
-             * @description When the video was published, ISO 8601. Also accepted as upload_date.
+             * @description When the video was published: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. Exactly midnight counts as a day, and an age below two days is unknown then. Also accepted as upload_date.
              */
             published_at?: string | null;
             /**
@@ -356,14 +367,14 @@ export interface components {
             share_count?: number | null;
             /**
              * Thumbnail Url
-             * @description http, https or data:image/...;base64. Null or empty means no thumbnail.
+             * @description http, https or data:image/...;base64. Null or empty means no thumbnail. Also accepted as thumbnail.
              */
             thumbnail_url?: string | null;
             /** Title */
             title: string;
             /**
              * View Count
-             * @description Null means unknown, not 0.
+             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 15000
              */
             view_count?: number | null;
@@ -488,7 +499,7 @@ export interface components {
          */
         Modalities: {
             image: components["schemas"]["ModalityState"];
-            scalars: components["schemas"]["ModalityState"];
+            scalars: components["schemas"]["ScalarsState"];
             text: components["schemas"]["ModalityState"];
         };
         /**
@@ -522,7 +533,7 @@ export interface components {
         PredictRequest: {
             /**
              * Comment Count
-             * @description Null means unknown, not 0.
+             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 85
              */
             comment_count?: number | null;
@@ -545,7 +556,7 @@ export interface components {
             description?: string | null;
             /**
              * Duration Seconds
-             * @description Null means unknown, not 0.
+             * @description Seconds, or text such as "PT1M30S" or "00:01:30". Null means unknown, not 0. Also accepted as duration.
              * @example 45
              */
             duration_seconds?: number | null;
@@ -557,18 +568,29 @@ export interface components {
             explain?: boolean | null;
             /**
              * Like Count
-             * @description Null means unknown, not 0.
+             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 1200
              */
             like_count?: number | null;
             /**
              * Observed At
-             * @description When the counts were read, ISO 8601; defaults to now. Also accepted as scraped_at.
+             * @description When the counts were read: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset; defaults to now. Also accepted as scraped_at.
              */
             observed_at?: string | null;
             /**
+             * Previous Observed At
+             * @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset.
+             */
+            previous_observed_at?: string | null;
+            /**
+             * Previous View Count
+             * @description The video's view count at previous_observed_at; send both or neither. What happened between two looks says more than anything else.
+             * @example 9000
+             */
+            previous_view_count?: number | null;
+            /**
              * Published At
-             * @description When the video was published, ISO 8601. Also accepted as upload_date.
+             * @description When the video was published: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. Exactly midnight counts as a day, and an age below two days is unknown then. Also accepted as upload_date.
              */
             published_at?: string | null;
             /**
@@ -591,14 +613,14 @@ export interface components {
             share_count?: number | null;
             /**
              * Thumbnail Url
-             * @description http, https or data:image/...;base64. Null or empty means no thumbnail.
+             * @description http, https or data:image/...;base64. Null or empty means no thumbnail. Also accepted as thumbnail.
              */
             thumbnail_url?: string | null;
             /** Title */
             title: string;
             /**
              * View Count
-             * @description Null means unknown, not 0.
+             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 15000
              */
             view_count?: number | null;
@@ -689,6 +711,27 @@ export interface components {
             seconds: number;
             /** Sha256 */
             sha256: string;
+        };
+        /**
+         * ScalarsState
+         * @description How the numbers and times were used.
+         */
+        ScalarsState: {
+            /**
+             * Imputed
+             * @description The request's fields that are unknown; the training data's average was used instead.
+             */
+            imputed: string[];
+            /**
+             * Reason
+             * @description A short reason when the state is not `used`.
+             */
+            reason: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "used" | "missing" | "failed" | "truncated" | "imputed";
         };
         /**
          * Timings

@@ -84,6 +84,7 @@ def test_database_row_is_accepted(client: httpx.Client) -> None:
     assert score(client, **row)["modalities"]["scalars"] == {
         "state": "imputed",
         "reason": "view_count, like_count, comment_count, duration_seconds",
+        "imputed": ["view_count", "like_count", "comment_count", "duration_seconds"],
     }
 
 
@@ -125,12 +126,15 @@ def test_what_is_unknown_is_imputed_and_listed(client: httpx.Client) -> None:
     assert score(client, view_count=0, like_count=None)["modalities"]["scalars"] == {
         "state": "imputed",
         "reason": "like_count, comment_count, duration_seconds, published_at",
+        "imputed": ["like_count", "comment_count", "duration_seconds", "published_at"],
     }
 
 
 def test_publication_in_the_future_is_said(client: httpx.Client) -> None:
-    """A video published after it was observed counts as new, with a warning."""
-    answer = score(client, published_at="2026-02-01", observed_at="2026-01-01")
+    """A video published up to a day after it was observed counts as new, with a warning; later is refused."""
+    answer = score(client, published_at="2026-01-01T23:00:00", observed_at="2026-01-01T01:00:00")
+    late = {"title": "x", "published_at": "2026-01-02T02:00:00", "observed_at": "2026-01-01T01:00:00"}
+    assert client.post("/predict", json=late).json()["errors"][0]["field"] == "published_at"
     assert any("published_at is later than observed_at" in warning for warning in answer["warnings"])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from features import MILES_V0, MILES_V1, MILES_V2, FeatureScaler, Video, compute_features, fit_distributions
-from serving.scoring.warnings import RangeCheck, imputed, time_warnings
+from serving.scoring.warnings import RangeCheck, imputed, video_warnings
 from tests.support.tiny import FIRST_DAY
 
 TRENDING = "videos that were already trending"
@@ -213,12 +213,12 @@ IMPUTED: list[tuple[dict[str, Any], tuple[str, ...], list[str]]] = [
     ({"view_count": None, "duration_seconds": None}, MILES_V1, ["view_count", "duration_seconds"]),
     ({"published_at": None}, MILES_V1, ["published_at"]),
     (
-        {"published_at": FIRST_DAY, "observed_at": FIRST_DAY, "published_day": True},
+        {"observed_at": FIRST_DAY},
         MILES_V1,
         ["published_at"],
     ),
     (
-        {"published_day": True},
+        {},
         MILES_V0,
         ["published_at", "share_count", "save_count", "completion_rate", "creator_avg_views"],
     ),
@@ -236,8 +236,32 @@ def test_fields_that_are_unknown_are_named() -> None:
     assert failures == []
 
 
-def test_only_a_publication_after_the_observation_is_warned_about() -> None:
-    """Times in order need no warning."""
-    early, late = FIRST_DAY, FIRST_DAY + timedelta(days=1)
-    assert time_warnings(Video(title="x", published_at=early, observed_at=late)) == []
-    assert len(time_warnings(Video(title="x", published_at=late, observed_at=early))) == 1
+NOON = FIRST_DAY + timedelta(hours=12)
+SAID: list[tuple[dict[str, Any], str | None]] = [
+    ({}, None),
+    ({"published_at": NOON, "observed_at": NOON + timedelta(hours=1)}, None),
+    (
+        {"published_at": NOON + timedelta(hours=1), "observed_at": NOON},
+        "published_at is later than observed_at",
+    ),
+    ({"published_at": FIRST_DAY, "observed_at": NOON}, "published_at is a day (exactly midnight)"),
+    ({"published_at": FIRST_DAY, "observed_at": FIRST_DAY + timedelta(hours=49)}, None),
+    ({"published_at": NOON, "observed_at": FIRST_DAY}, "observed_at is a day (exactly midnight)"),
+    ({"previous_view_count": 300_001}, "view_count is lower than previous_view_count"),
+    ({"previous_view_count": 300_000}, None),
+    ({"view_count": None, "previous_view_count": 5}, None),
+    ({"title": "Tom &amp; Jerry&#39;s best"}, "The title has HTML entities such as &amp;;"),
+    ({"title": "it&#x27;s"}, "The title has HTML entities such as &#x27;;"),
+    ({"description": "a &lt; b"}, "The description has HTML entities such as &lt;;"),
+    ({"title": "R&D; AT&T; Q&A &more"}, None),
+]
+
+
+def test_values_that_say_less_than_they_seem_to_are_warned_about() -> None:
+    """Times that contradict each other, days, falling counts and HTML; an ordinary video needs no warning."""
+    failures = []
+    for changes, expected in SAID:
+        found = video_warnings(replace(ORDINARY, **changes))
+        if [sentence[: len(expected or "")] for sentence in found] != ([expected] if expected else []):
+            failures.append((changes, found))
+    assert failures == []
