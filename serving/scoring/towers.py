@@ -240,7 +240,7 @@ class TextEncoder:
             warnings.append("This checkpoint gives the words of a title no weight.")
         elif video.description.strip() and "description" not in fields:
             warnings.append("This checkpoint was trained on titles only; the description's text was ignored.")
-        if self._min_letters is not None and not is_missing:
+        if self._min_letters is not None and has_visible_text(video.title):
             letters = self._tokenizer.letters_per_piece(video.title)
             if warning := word_warning(letters, self._min_letters):
                 report = ModalityReport(report.state, UNKNOWN_WORDS)
