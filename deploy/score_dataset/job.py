@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from features.parsing import OTHER_NAMES
+from serving.http.names import OTHER_NAMES
 from serving.http.schemas import PredictRequest
 
 OBSERVED = ("observed_at", "scraped_at")

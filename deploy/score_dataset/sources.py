@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy.score_dataset.job import JobError, Part, digest_of
-from features.parsing import is_unknown_cell
+from serving.http.names import is_unknown_cell
 
 MAX_CELL_BYTES = 16 * 1024 * 1024  # the service's largest request; limits what an unclosed quote can read
 Cells = dict[str, Any]

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from features.parsing import OTHER_NAMES
+from features.parsing import OTHER_NAMES as OTHER_NAMES  # re-exported
+from features.parsing import is_unknown_cell as is_unknown_cell
 
 MAX_NAMED = 6
 MAX_LENGTH = 32  # characters of a name that a warning repeats
