@@ -30,12 +30,15 @@ from training.embeddings.images import ImageEmbeddings, encode_thumbnails
 from training.embeddings.text import TextEmbeddings, encode_texts, no_texts
 from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders, open_encoders
-from training.evaluate import Report, intervals_to_dict, measure, print_intervals, print_rows
+from training.evaluate import print_intervals, print_rows
 from training.golden import golden_answers
 from training.head.fit import Trained, fit_head, untrained_checkpoint
 from training.head.knowns import left_out
 from training.head.train import Recipe
-from training.metrics import best_f1_threshold, figure_intervals, metrics_row, paired_intervals
+from training.measure.baselines import LABELS, baseline_predictions
+from training.measure.conditions import conditions_of
+from training.measure.evaluation import Report, intervals_to_dict, measure
+from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals
 from training.options import (
     add_data_options,
     add_fit_options,
@@ -45,12 +48,10 @@ from training.options import (
     thumbnails_from,
 )
 from training.provenance import provenance, with_source
-from training.report.baselines import LABELS, baseline_predictions
 from training.results import phase1_results, write_results
 from training.row_statistics import title_statistics, training_distributions
 from training.text_effect import meaningful_difference
 
-AGES = ("with age", "without age")
 SCALARS, TEXT, IMAGE, BOTH = "scalars", "scalars and text", "scalars and image", "scalars, text and image"
 # Whether each reads text and images; the first with the lowest loss on val is written.
 CANDIDATES = {SCALARS: (False, False), TEXT: (True, False), IMAGE: (False, True), BOTH: (True, True)}
@@ -104,7 +105,10 @@ def fit(
             "candidates": {
                 name: {
                     "val_loss": trained.loss,
-                    **{age: reports[name].rows[age].to_dict() for age in AGES},
+                    "by_condition": {
+                        condition: reports[name].rows[condition].to_dict()
+                        for condition in reports[name].answers
+                    },
                 }
                 for name, trained in candidates.items()
             },
@@ -118,7 +122,7 @@ def fit(
         meaningful_difference=meaningful_difference(checkpoint, dataset, texts, mean_text),
         provenance=provenance(dataset, encoders, recipe, seed, images),
     )
-    results = phase1_results(checkpoint, dataset, images, _intervals(reports[chosen], dataset))
+    results = phase1_results(checkpoint, dataset, images, reports[chosen].to_dict()["intervals_95"])
     return Fit(checkpoint, candidates[chosen].head, results)
 
 
@@ -153,44 +157,36 @@ def _seen(images: ImageEmbeddings | None, trained: Trained) -> ImageEmbeddings |
 
 
 def _baselines(dataset: Dataset) -> dict[str, Any]:
-    """The figures of gradient boosting and a linear model on the same scalars."""
-    figures: dict[str, Any] = {}
-    for age in AGES:
-        for key, fitted in baseline_predictions(dataset, MILES_V2, with_age=age == AGES[0]).items():
-            if key in ("linear", "boosting"):
-                row = metrics_row(fitted.test, best_f1_threshold(fitted.val))
-                figures[f"{LABELS[key]}, {age}"] = row
-    print_rows(figures)
-    return {name: row.to_dict() for name, row in figures.items()}
+    """The figures of gradient boosting and a linear model on the same scalars, by condition."""
+    rows = {}
+    for condition, hide in conditions_of(dataset).items():
+        for key, fitted in baseline_predictions(dataset, MILES_V2, hide, only=("linear", "boosting")).items():
+            rows[f"{LABELS[key]}, {condition}"] = metrics_row(fitted.test, best_f1_threshold(fitted.val))
+    print_rows(rows)
+    return {name: row.to_dict() for name, row in rows.items()}
 
 
 def _compare(chosen: str, reports: dict[str, Report], dataset: Dataset) -> dict[str, Any]:
-    """The metrics of the chosen head and of the others, and the paired differences."""
+    """The metrics of the chosen head and of the others, and the paired differences by condition."""
     report = reports[chosen]
-    print_rows({f"{name}, {age}": each.rows[age] for name, each in reports.items() for age in AGES})
+    print_rows(
+        {f"{name}, {each}": found.rows[each] for name, found in reports.items() for each in found.answers}
+    )
     figures = report.to_dict()
     for name, key in TWINS[IMAGE in reports].items():
-        for age, ending in zip(AGES, ("", "_without_age"), strict=True):
-            gain = paired_intervals(
-                report.test_predictions[age], reports[name].test_predictions[age], dataset.test.video_ids
-            )
-            if name != chosen:
-                print_intervals(f"{chosen} against {name}, {age} (95% by video)", gain)
-            figures[key + ending] = reports[name].rows[age].to_dict()
-            figures[f"gain_over_{key}{ending}"] = intervals_to_dict(gain)
+        twin = reports[name]
+        gains = {
+            condition: paired_intervals(answers.test, twin.answers[condition].test, dataset.test.video_ids)
+            for condition, answers in report.answers.items()
+        }
+        for condition, gain in gains.items() if name != chosen else ():
+            print_intervals(f"{chosen} against {name}, {condition} (95% by video)", gain)
+        figures[key] = twin.rows[twin.first].to_dict()
+        figures[f"gain_over_{key}"] = intervals_to_dict(gains[report.first])
+        figures[f"gain_over_{key}_by_condition"] = {
+            condition: intervals_to_dict(gain) for condition, gain in gains.items()
+        }
     return figures
-
-
-def _intervals(report: Report, dataset: Dataset) -> dict[str, Any]:
-    """The 95% interval of every metric, with age and without."""
-    return {
-        age: intervals_to_dict(
-            figure_intervals(
-                report.test_predictions[age], report.rows[age].f1_threshold, dataset.test.video_ids
-            )
-        )
-        for age in AGES
-    }
 
 
 def _print_problems(images: ImageEmbeddings | None) -> None:

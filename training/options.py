@@ -65,15 +65,7 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
     add("--results", type=Path, help="a folder for phase1_results.json and the model card")
-    add("--text-encoder", default=RANDOM, help="random, minilm, a BERT directory, or a hub name")
-    add(
-        "--text-pooling",
-        choices=POOLINGS,
-        help="how tokens become one vector, if the directory does not specify it",
-    )
-    add("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="device of the encoders (%(default)s)")
-    add("--seed", type=int, default=SEED, help="seed of all randomness (%(default)s)")
     add(
         "--cache",
         type=Path,
@@ -82,10 +74,25 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--demo-head", type=Path, nargs="?", const=DEMO_DIRECTORY, help="also store the head as the demo's")
     add("--overwrite", action="store_true", help="replace a checkpoint other than the demo")
-    _add_recipe_options(parser)
+    add_encoder_options(parser)
+    add_recipe_options(parser)
 
 
-def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
+def add_encoder_options(parser: argparse.ArgumentParser) -> None:
+    """Which encoders, and the seed."""
+    add = parser.add_argument
+    add("--text-encoder", default=RANDOM, help="random, minilm, a BERT directory, or a hub name")
+    add(
+        "--text-pooling",
+        choices=POOLINGS,
+        help="how tokens become one vector, if the directory does not specify it",
+    )
+    add("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
+    add("--seed", type=int, default=SEED, help="seed of all randomness (%(default)s)")
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """The hyperparameters of the head."""
     usual = Recipe()
     add = parser.add_argument
     add("--text-dims", type=_whole, default=usual.text_dims, help="text components (%(default)s)")

@@ -8,7 +8,7 @@ from typing import Any
 from model.checkpoint.store import Checkpoint
 from training.data.dataset import SPLITS, Dataset
 from training.embeddings.images import ImageEmbeddings
-from training.metrics import MetricsRow
+from training.measure.metrics import MetricsRow
 
 RESULTS_FILE = "phase1_results.json"
 SUCCESS = (
@@ -16,7 +16,7 @@ SUCCESS = (
     "R2 is above 0"
 )
 UNITS = "MAE and R2 in log1p(views per day); Brier and ECE of calibrated scores; F1's threshold chosen on val"
-FIGURES = tuple(MetricsRow.__slots__)
+FIGURES = tuple(name for name in MetricsRow.__slots__ if name != "f1_threshold")
 
 
 def phase1_results(
@@ -38,8 +38,7 @@ def phase1_results(
         "velocity_mae": figures["mae"],
         "success": bool(gain["auroc"]["low"] > 0 and figures["r2"] > 0),
         "what_they_mean": [SUCCESS, UNITS, "baseline: the same head on scalars only"],
-        "with_age": {name: figures[name] for name in FIGURES if name in figures},
-        "without_age": figures["without_age"],
+        "by_condition": figures["by_condition"],
         "baseline": baseline,
         "gain_over_baseline": gain,
         "intervals_95": intervals,
@@ -140,17 +139,15 @@ def _choice_lines(results: dict[str, Any]) -> list[str]:
         f"The head on {results['chosen']} has the lowest loss on val and is the one written. The baselines "
         "read the same scalars.",
         "",
-        "| model | loss on val | request | auroc | mae | r2 |",
+        "| model | loss on val | known | auroc | mae | r2 |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, candidate in results["candidates"].items():
-        for age in ("with age", "without age"):
-            lines.append(
-                f"| head on {name} | {candidate['val_loss']:.4f} | {age} | {_short(candidate[age])} |"
-            )
+        for known, row in candidate["by_condition"].items():
+            lines.append(f"| head on {name} | {candidate['val_loss']:.4f} | {known} | {_short(row)} |")
     for name, row in results["baselines"].items():
-        model, _, age = name.partition(", ")
-        lines.append(f"| {model} | | {age} | {_short(row)} |")
+        model, _, known = name.partition(", ")
+        lines.append(f"| {model} | | {known} | {_short(row)} |")
     return [*lines, ""]
 
 
@@ -187,14 +184,11 @@ def _thumbnail_lines(counts: dict[str, dict[str, int]] | None) -> list[str]:
 
 
 def _table(results: dict[str, Any]) -> list[str]:
-    shown = [name for name in FIGURES if name != "f1_threshold" and name in results["with_age"]]
-    lines = ["| request | " + " | ".join(shown) + " |", "| --- " * (len(shown) + 1) + "|"]
-    for title, key in (
-        ("with age", "with_age"),
-        ("without age", "without_age"),
-        ("scalars only", "baseline"),
-    ):
-        lines.append(f"| {title} | " + " | ".join(f"{results[key][name]:.3f}" for name in shown) + " |")
+    rows = {**results["by_condition"], "scalars only": results["baseline"]}
+    shown = [name for name in FIGURES if all(name in row for row in rows.values())]
+    lines = ["| known | " + " | ".join(shown) + " |", "| --- " * (len(shown) + 1) + "|"]
+    for title, row in rows.items():
+        lines.append(f"| {title} | " + " | ".join(f"{row[name]:.3f}" for name in shown) + " |")
     for title, intervals in results["intervals_95"].items():
         cells = (f"{intervals[name]['low']:.3f} to {intervals[name]['high']:.3f}" for name in shown)
         lines.append(f"| {title}, 95% | " + " | ".join(cells) + " |")

@@ -10,7 +10,7 @@ from model.engine import Engine, Vectors
 from training.data.dataset import Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
-from training.evaluate import predict
+from training.measure.scorer import predict
 from training.title_words import word_statistics
 
 SCORE = "viral_score"

@@ -12,8 +12,8 @@ from model.engine import Vectors
 from model.torch_engine import TorchEngine
 from training.data.dataset import Dataset
 from training.embeddings.text import TextEmbeddings
-from training.evaluate import predict
 from training.head.knowns import hidden, learned_groups, patterns_in
+from training.measure.scorer import predict
 
 FloatArray = NDArray[np.float64]
 PARTS = 20  # equal parts of the rows by the size of the text's effect

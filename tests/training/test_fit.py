@@ -1,7 +1,5 @@
 """A whole fit on small parts: from a CSV to a checkpoint, its demo, and figures."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -12,9 +10,12 @@ from model.demo import compose, read_demo, write_demo
 from model.torch_engine import TorchEngine
 from tests.support.tiny import write_tiny
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, texts, write_csv
-from training import evaluate, fit
+from training import fit
 from training.embeddings.text import encode_texts, tokenizer_for
 from training.encoders import RANDOM
+from training.measure.scorer import predict
+
+NUMBERS = ("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "nmse", "spearman", "lift")
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def test_golden_answers_follow_from_the_requests(fitted, tmp_path):
 def test_the_figures_are_complete(fitted):
     """With and without age, with and without text, against the twin: all recorded, all finite."""
     figures = fitted.checkpoint.card.test_metrics
-    for row in (figures, *(figures[name] for name in ("without_age", "without_text", "twin"))):
-        assert all(np.isfinite(row[name]) for name in evaluate.COLUMNS)
+    for row in (figures, *(figures["twin"], *figures["by_condition"].values())):
+        assert all(np.isfinite(row[name]) for name in NUMBERS)
     assert set(figures["gain_over_twin"]["auroc"]) == {"difference", "low", "high"}
 
 
@@ -96,29 +97,6 @@ def test_titles_keep_their_own_vectors(fitted):
     text = tokenizer_for(fitted.checkpoint).encode(video.title)
     alone = TorchEngine(fitted.checkpoint).encode_text([text.input_ids], [text.token_type_ids])
     np.testing.assert_allclose(texts().of([video]), alone, atol=1e-5)
-
-
-@pytest.mark.parametrize("with_vision", [True, False])
-def test_evaluate_prints_the_row_for_any_checkpoint(tmp_path, data_path, capsys, with_vision):
-    """The last line is JSON with every figure, for a checkpoint with images and for one without."""
-    path = write_tiny(tmp_path / "tiny.pt", with_vision=with_vision)
-    assert evaluate.main([str(path), str(data_path)]) == 0
-    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert figures["checkpoint"] == "tiny.pt"
-    for row in (
-        figures,
-        figures["without_age"],
-        figures["without_text"],
-        figures["without_age_without_text"],
-    ):
-        assert all(np.isfinite(row[name]) for name in evaluate.COLUMNS)
-    assert figures["text_gain"]["auroc"]["low"] <= figures["text_gain"]["auroc"]["high"]
-
-
-def test_evaluate_names_a_missing_checkpoint(tmp_path, data_path, capsys):
-    """An error is one line on stderr and a failing exit status."""
-    assert evaluate.main([str(tmp_path / "none.pt"), str(data_path)]) == 1
-    assert "none.pt: no such file" in capsys.readouterr().err
 
 
 def test_fit_leaves_another_checkpoint_alone(tmp_path, data_path, capsys):
@@ -155,9 +133,7 @@ def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
         if len(set(column[np.isfinite(column)])) > 1
     }
     assert checkpoint.card.distributions.keys() == {*varied, "viral_score"}
-    scores = evaluate.predict(
-        TorchEngine(checkpoint), checkpoint, train, texts().of(train.videos), with_age=True
-    ).viral
+    scores = predict(TorchEngine(checkpoint), checkpoint, train, texts().of(train.videos)).viral
     columns = {**dict(zip(MILES_V2, rows.T, strict=True)), "viral_score": scores}
     for name, plain in checkpoint.card.distributions.items():
         known = Distribution.from_plain(plain)

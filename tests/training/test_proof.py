@@ -14,10 +14,11 @@ from training.data.dataset import read_dataset
 from training.embeddings.images import encode_thumbnails
 from training.embeddings.text import encode_texts
 from training.embeddings.thumbnails import ThumbnailSource
-from training.evaluate import measure, predict
 from training.fit import Fit, fit
 from training.head.fit import fit_head, untrained_checkpoint
 from training.head.train import Recipe
+from training.measure.evaluation import measure
+from training.measure.scorer import predict
 
 VIDEOS = 260
 PICTURED = Recipe(
@@ -112,7 +113,7 @@ def test_shuffled_targets_teach_nothing():
     rows = dataset(shuffled=True)
     base = untrained_checkpoint(encoders(), rows, RECIPE, SEED)
     checkpoint = fit_head(base, rows, texts(), RECIPE, SEED).checkpoint
-    area = measure(TorchEngine(checkpoint), checkpoint, rows, texts()).rows["with age"].auroc
+    area = measure(TorchEngine(checkpoint), checkpoint, rows, texts()).to_dict()["auroc"]
     viral = int(rows.test.is_viral.sum())
     deviation = np.sqrt((len(rows.test) + 1) / (12 * viral * (len(rows.test) - viral)))
     assert abs(area - 0.5) <= 3 * deviation

@@ -1,30 +1,28 @@
 """Draws a checkpoint beside simple methods: one HTML page and its PNGs.
 
-    ./miles report CHECKPOINT DATA --out DIR [--cache DIR] [--column FIELD=COLUMN ...]
+    ./miles report CHECKPOINT DATA --out DIR [--older CHECKPOINT ...] [--cache DIR] ...
 
-DIR gets index.html, a self-contained page; the plots of its light theme as PNG; and
-report.json with every number. The sentence and verdict of each plot are printed too.
+DIR gets index.html, a self-contained page; the plots of its light theme as PNG; and report.json with every
+number. The sentence and verdict of each plot are printed too. Fitting the simple methods takes minutes.
 """
 
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from features import UnknownFeatureError
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
-from model.torch_engine import TorchEngine
-from training.data.dataset import SPLITS, Dataset, DatasetError, read_dataset
-from training.embeddings.images import ImageEmbeddings, encode_thumbnails
-from training.embeddings.text import encode_texts
-from training.options import add_data_options, reading_from, thumbnails_from
+from training.data.dataset import SPLITS, Dataset, DatasetError
+from training.evaluate import open_scorer, scorer_of
+from training.options import add_data_options, thumbnails_from
 from training.report.findings import Findings, find
 from training.report.page import MARKS, Picture, render
 from training.report.palette import DARK, DPI, LIGHT, drawing, to_png
 from training.report.plots import PLOTS, Plot
-from training.report.scorer import NO_IMAGES, Scorer
 from training.report.sentences import captions
+
+NO_IMAGES = "no images in this data"
 
 
 class ReportError(ValueError):
@@ -50,6 +48,14 @@ def arguments_of(arguments: list[str] | None) -> argparse.Namespace:
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     parser.add_argument(
+        "--older",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CHECKPOINT",
+        help="a checkpoint trained on older data, for the drift table; may be repeated",
+    )
+    parser.add_argument(
         "--cache", type=Path, help="a folder for the vectors, which makes the next report faster"
     )
     return parser.parse_args(arguments)
@@ -57,35 +63,20 @@ def arguments_of(arguments: list[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> None:
     scorer, checkpoint, dataset = open_scorer(options)
-    write(options.out, find(scorer, dataset), checkpoint, dataset)
+    older = {path.name: scorer_of(options, read_checkpoint(path), dataset) for path in options.older}
+    reason = "" if scorer.images else why_no_images(options, checkpoint, dataset)
+    write(options.out, find(scorer, dataset, older, reason), checkpoint, dataset)
 
 
-def open_scorer(options: argparse.Namespace) -> tuple[Scorer, Checkpoint, Dataset]:
-    """What the command line names, with every text and thumbnail encoded."""
-    checkpoint = read_checkpoint(options.checkpoint)
-    # What the checkpoint reads decides which texts it is judged on.
-    dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.card.text_fields))
-    engine = TorchEngine(checkpoint)
-    texts = encode_texts(engine, checkpoint, dataset, options.cache)
-    images, why_none = _images(options, engine, checkpoint, dataset)
-    return Scorer(engine, checkpoint, dataset, texts, images, why_none), checkpoint, dataset
-
-
-def _images(
-    options: argparse.Namespace, engine: TorchEngine, checkpoint: Checkpoint, dataset: Dataset
-) -> tuple[ImageEmbeddings | None, str]:
-    """The thumbnails' vectors, or why there are none."""
+def why_no_images(options: argparse.Namespace, checkpoint: Checkpoint, dataset: Dataset) -> str:
+    """The reason why the thumbnails were not scored, as the end of a sentence."""
     source = thumbnails_from(options)
     if source is None:
-        return None, "thumbnails were not asked for"
+        return "thumbnails were not asked for"
     if not any(place for name in SPLITS for place in source.places(dataset.split(name))):
-        return None, NO_IMAGES
-    if "image" in checkpoint.card.zero_weight_modalities:
-        return None, "this model gives images no weight"
-    images = encode_thumbnails(engine, checkpoint, dataset, source, options.cache)
-    for line in images.problem_lines() if images else []:
-        print(line)
-    return images, NO_IMAGES
+        return NO_IMAGES
+    has_no_weight = "image" in checkpoint.card.zero_weight_modalities
+    return "this model gives images no weight" if has_no_weight else NO_IMAGES
 
 
 def _make_folder(folder: Path) -> None:

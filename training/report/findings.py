@@ -1,16 +1,19 @@
 """All numbers that the plots show, on the test split; the checkpoint's are those of `training.evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.columns import age_hours
 from training.data.dataset import Dataset, Split
-from training.figures import ECE_BINS, Predictions, score_bins
-from training.metrics import (
+from training.head.knowns import learned_groups
+from training.measure.compare import BOOSTING, MODEL, Comparison, compare
+from training.measure.conditions import age_groups, conditions_of, size_groups
+from training.measure.evaluation import Report, measure_scorer
+from training.measure.figures import ECE_BINS, Predictions, score_bins
+from training.measure.metrics import (
     BinnedMean,
     Interval,
     MetricsRow,
@@ -19,27 +22,11 @@ from training.metrics import (
     metrics_row,
     paired_intervals,
 )
-from training.report.baselines import SplitPredictions, baseline_predictions
+from training.measure.scorer import Scorer, SplitPredictions
 from training.report.importance import Importance, fact_importance
-from training.report.scorer import Scorer
 
 FloatArray = NDArray[np.float64]
-MODEL = "model"
-AGES = {"with age": True, "without age": False}
-DAY = 24.0
-AGE_EDGES = (1 * DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY)  # hours
-AGE_LABELS = ("under 1 day", "1 to 2 days", "2 to 4 days", "4 to 7 days", "1 to 2 weeks", "over 2 weeks")
-AGE_UNKNOWN = "unknown"
-VIEW_EDGES = (1e4, 1e5, 3e5, 1e6, 3e6, 1e7)
-VIEW_LABELS = (
-    "under 10 k",
-    "10 to 100 k",
-    "100 to 300 k",
-    "300 k to 1 M",
-    "1 to 3 M",
-    "3 to 10 M",
-    "over 10 M",
-)
+PARTS_OF_NUMBERS = ("age", "history")
 
 
 @dataclass(frozen=True)
@@ -61,7 +48,7 @@ class ErrorBin:
 
 @dataclass(frozen=True)
 class ModalityGain:
-    """The gain from a modality: with minus without, per metric."""
+    """The gain from an input: with minus without, per metric."""
 
     modality: str
     gain: dict[str, Interval]
@@ -69,71 +56,71 @@ class ModalityGain:
 
 @dataclass(frozen=True)
 class Findings:
-    """By kind of request, `with age` and `without age`, then by model: `model` or a baseline's key."""
+    """`comparisons` and `reliability` are by what is known, the condition that knows most first."""
 
-    answers: dict[str, dict[str, SplitPredictions]]
-    rows: dict[str, dict[str, MetricsRow]]
-    gains: dict[str, dict[str, Interval]]  # the checkpoint minus each baseline, with age
+    report: Report
+    comparisons: dict[str, Comparison]
+    error_by_known: list[ErrorBin]
     reliability: dict[str, list[ScoreBin]]
     error_by_age: list[ErrorBin]
     error_by_size: list[ErrorBin]
     modalities: list[ModalityGain]
     facts: list[Importance]
+    drift: dict[str, dict[str, MetricsRow]]
+    """The figures of older checkpoints on the same rows, by name and condition."""
     why_no_images: str
     """Empty where thumbnails were scored."""
+
+    @property
+    def full(self) -> Comparison:
+        """The condition that knows most."""
+        return next(iter(self.comparisons.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without the predictions."""
         return {
-            "rows": {
-                age: {name: row.to_dict() for name, row in rows.items()} for age, rows in self.rows.items()
-            },
-            "gain_over": _plain(self.gains),
-            "reliability": {age: [asdict(each) for each in bins] for age, bins in self.reliability.items()},
+            "report": self.report.to_dict(),
+            "comparisons": {name: each.to_dict() for name, each in self.comparisons.items()},
+            "error_by_known": [asdict(each) for each in self.error_by_known],
+            "reliability": {name: [asdict(each) for each in bins] for name, bins in self.reliability.items()},
             "error_by_age": [asdict(each) for each in self.error_by_age],
             "error_by_size": [asdict(each) for each in self.error_by_size],
-            "modalities": _plain({each.modality: each.gain for each in self.modalities}),
+            "modalities": {
+                each.modality: {figure: interval.to_dict() for figure, interval in each.gain.items()}
+                for each in self.modalities
+            },
             "facts": [asdict(each) for each in self.facts],
+            "drift": {
+                name: {known: row.to_dict() for known, row in rows.items()}
+                for name, rows in self.drift.items()
+            },
             "why_no_images": self.why_no_images,
         }
 
 
-def _plain(gains: dict[str, dict[str, Interval]]) -> dict[str, dict[str, dict[str, float]]]:
-    return {
-        name: {figure: interval.to_dict() for figure, interval in each.items()}
-        for name, each in gains.items()
-    }
-
-
-def find(scorer: Scorer, dataset: Dataset) -> Findings:
-    """All findings, in a minute or two. Every split needs both classes, which `read_dataset` checks."""
-    answers = {
-        age: {
-            MODEL: scorer.answers(dataset, with_age=with_age),
-            **baseline_predictions(dataset, scorer.names, with_age=with_age),
-        }
-        for age, with_age in AGES.items()
-    }
-    known, test = answers["with age"], dataset.test
+def find(
+    scorer: Scorer, dataset: Dataset, older: Mapping[str, Scorer] | None = None, why_no_images: str = ""
+) -> Findings:
+    """All findings, in minutes. Every split needs both classes, which `read_dataset` checks."""
+    test = dataset.test
+    report = measure_scorer(scorer, dataset)
+    comparisons = compare(report.answers, scorer, dataset)
+    full = next(iter(comparisons.values())).answers
     return Findings(
-        answers=answers,
-        rows={
-            age: {name: metrics_row(each.test, best_f1_threshold(each.val)) for name, each in by_name.items()}
-            for age, by_name in answers.items()
-        },
-        gains={
-            name: paired_intervals(known[MODEL].test, each.test, test.video_ids)
-            for name, each in known.items()
-            if name != MODEL
-        },
-        reliability={
-            age: reliability(by_name[MODEL].test, test.video_ids) for age, by_name in answers.items()
-        },
-        error_by_age=_errors(known, test, *age_bins(test)),
-        error_by_size=_errors(known, test, *size_bins(test)),
-        modalities=_modality_gains(scorer, test, known[MODEL].test),
+        report=report,
+        comparisons=comparisons,
+        error_by_known=[
+            bin_
+            for name, each in comparisons.items()
+            for bin_ in _errors(each.answers, test, np.zeros(len(test), dtype=np.int64), [name])
+        ],
+        reliability={name: reliability(each.test, test.video_ids) for name, each in report.answers.items()},
+        error_by_age=_errors(full, test, *age_groups(test)),
+        error_by_size=_errors(full, test, *size_groups(test)),
+        modalities=_modality_gains(scorer, dataset, full[MODEL].test),
         facts=fact_importance(scorer, test),
-        why_no_images=scorer.why_no_images,
+        drift={name: _drift(each, dataset) for name, each in (older or {}).items()},
+        why_no_images=why_no_images,
     )
 
 
@@ -148,25 +135,12 @@ def reliability(predictions: Predictions, videos: Sequence[str]) -> list[ScoreBi
     ]
 
 
-def age_bins(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Each row's bin by age, and the bins' labels; rows without an age have their own bin."""
-    hours = np.array([np.nan if age is None else age for age in map(age_hours, split.videos)])
-    bins = np.where(np.isnan(hours), len(AGE_LABELS), np.searchsorted(AGE_EDGES, hours, side="right"))
-    return bins.astype(np.int64), (*AGE_LABELS, AGE_UNKNOWN)
-
-
-def size_bins(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Each row's bin by its views so far, and the bins' labels."""
-    views = np.array([video.view_count for video in split.videos], dtype=np.float64)
-    return np.searchsorted(VIEW_EDGES, views, side="right").astype(np.int64), VIEW_LABELS
-
-
 def _errors(
     answers: dict[str, SplitPredictions], split: Split, bins: NDArray[np.int64], labels: Sequence[str]
 ) -> list[ErrorBin]:
     model, boosting = (
         binned_means(absolute_error(answers[name].test), bins, split.video_ids, len(labels))
-        for name in (MODEL, "boosting")
+        for name in (MODEL, BOOSTING)
     )
     return [
         ErrorBin(label, own, other.mean)
@@ -180,11 +154,22 @@ def absolute_error(predictions: Predictions) -> FloatArray:
     return np.abs(predictions.log_velocity - predictions.true_log_velocity)
 
 
-def _modality_gains(scorer: Scorer, test: Split, whole: Predictions) -> list[ModalityGain]:
+def _modality_gains(scorer: Scorer, dataset: Dataset, whole: Predictions) -> list[ModalityGain]:
+    test = dataset.test
     inputs = scorer.inputs(test)
-    without = {modality: scorer.without(inputs, modality) for modality in scorer.modalities}
-    without["age"] = scorer.inputs(test, with_age=False)
+    without = {modality: scorer.without(inputs, modality) for modality in scorer.card.config.modalities}
+    learned = learned_groups(dataset)
+    without |= {name: scorer.inputs(test, (name,)) for name in PARTS_OF_NUMBERS if name in learned}
     return [
         ModalityGain(name, paired_intervals(whole, scorer.predict(other, test), test.video_ids))
         for name, other in without.items()
     ]
+
+
+def _drift(older: Scorer, dataset: Dataset) -> dict[str, MetricsRow]:
+    """An older checkpoint's figures by condition."""
+    rows = {}
+    for name, hide in conditions_of(dataset).items():
+        answers = older.answers(dataset, hide)
+        rows[name] = metrics_row(answers.test, best_f1_threshold(answers.val))
+    return rows

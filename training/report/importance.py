@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from features import Video
 from training.data.dataset import Split
-from training.metrics import Predictions
-from training.report.scorer import Inputs, Scorer
+from training.measure.figures import Predictions
+from training.measure.scorer import Inputs, Scorer, inputs_of
 
 SEED = 0
 MIN_PERMUTED_ROWS = 5000  # below, the rows are permuted several times
@@ -31,16 +31,29 @@ class Importance:
 
 
 def _age(own: Video, other: Video) -> Video:
-    return replace(own, published_at=other.published_at, observed_at=other.observed_at)
+    changed = replace(own, published_at=other.published_at, observed_at=other.observed_at)
+    return _growth(changed, own)
 
 
 def _size(own: Video, other: Video) -> Video:
-    """The other's views; likes and comments keep their share of them."""
-    return replace(
+    """The other's views; likes, comments and previous views keep their share of them."""
+    changed = replace(
         own,
         view_count=other.view_count,
         like_count=_at_rate_of(own, own.like_count, other),
         comment_count=_at_rate_of(own, own.comment_count, other),
+    )
+    return _growth(changed, own)
+
+
+def _growth(own: Video, other: Video) -> Video:
+    """The other's previous look, as long ago and with the same share of the views; unknown where it is."""
+    if own.observed_at is None or other.observed_at is None or other.previous_observed_at is None:
+        return replace(own, previous_view_count=None, previous_observed_at=None)
+    return replace(
+        own,
+        previous_view_count=_at_rate_of(other, other.previous_view_count, own),
+        previous_observed_at=own.observed_at - (other.observed_at - other.previous_observed_at),
     )
 
 
@@ -81,6 +94,7 @@ def _creator(own: Video, other: Video) -> Video:
 FACTS: dict[str, Callable[[Video, Video], Video]] = {
     "age": _age,
     "views": _size,
+    "growth since the previous look": _growth,
     "likes and comments per view": _response,
     "words": _words,
     "length": _duration,
@@ -117,7 +131,7 @@ def _exchange(scorer: Scorer, split: Split, inputs: Inputs, name: str, order: ND
     others = [split.videos[row] for row in order]
     videos = [FACTS[name](own, other) for own, other in zip(split.videos, others, strict=True)]
     text = inputs.text[order] if name == WORDS else inputs.text
-    return replace(inputs, text=text, scalars=scorer.scalars(videos))
+    return inputs_of(scorer.engine, scorer.card, videos, text, inputs.image)
 
 
 def _changes(before: Predictions, after: Sequence[Predictions]) -> list[tuple[float, float]]:

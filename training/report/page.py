@@ -13,35 +13,28 @@ import sklearn
 
 from model.checkpoint.store import Checkpoint
 from training.data.dataset import Dataset
-from training.report.baselines import LABELS
-from training.report.findings import MODEL, Findings
+from training.measure.compare import COLUMNS, MODEL, NAMES
+from training.measure.metrics import Interval, MetricsRow
+from training.report.findings import Findings
 from training.report.palette import DPI, WIDTH
 from training.report.sentences import Caption
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MARKS = {"good": "✓ Good", "fair": "~ Fair", "poor": "✗ Poor"}
-COLUMNS = {
-    "auroc": "AUROC",
-    "pr_auc": "PR-AUC",
-    "f1": "F1",
-    "brier": "Brier",
-    "ece": "ECE",
-    "mae": "MAE",
-    "r2": "R2",
-    "spearman": "Spearman",
-}
 HOW = (
-    "The simple methods were fitted on the same training rows: a constant; a logistic and a ridge regression "
-    "on the logarithm of the views; the same two on every number that the model reads; and gradient boosting "
-    f"on these (scikit-learn {sklearn.__version__}, HistGradientBoosting, stopped on the validation rows).",
+    "The simple methods were fitted on the same training rows with the same inputs hidden: a constant; a "
+    "logistic and a ridge regression on the logarithm of the views; the same two on every number that the "
+    "model reads, and on these with the main components of the text; and gradient boosting on both "
+    f"(scikit-learn {sklearn.__version__}, HistGradientBoosting, stopped on the validation rows).",
     "Intervals are paired 95% bootstrap intervals over videos with all their snapshots. “Significantly” "
     "means that the whole interval lies on one side of zero.",
     "What an input adds: the same model with that input neutral (the mean title, the neutral image, the mean "
     "of every number), without retraining.",
     "What moves the score is estimated by permutation: one fact is exchanged between videos at random, its "
     "features are recomputed, and the rest stays.",
-    "Off by a factor: the mean of |log1p(predicted) - log1p(real)|, as a factor. MAE and R2 are in "
-    "log1p(views per day). F1's threshold is the best one on the validation rows.",
+    "Off by a factor: the mean of |log1p(predicted) - log1p(real)|, as a factor. MAE, R2 and nMSE (the mean "
+    "squared error divided by the variance) are in log1p(views per day). Lift: viral videos in the tenth "
+    "with the highest scores, as a multiple of chance. Coverage: the share of videos within the interval.",
 )
 
 
@@ -71,6 +64,7 @@ def render(
         viral=_viral(dataset.viral_threshold),
         summary="\n".join(_summary(name, caption) for name, caption in captions.items()),
         sections="\n".join(_section(name, caption, pictures[name]) for name, caption in captions.items()),
+        drift=_drift(findings),
         table=_table(findings),
         notes="\n".join(f"<li>{note}</li>" for note in _notes(findings, checkpoint, dataset)),
     )
@@ -108,19 +102,62 @@ def _section(name: str, caption: Caption, picture: Picture) -> str:
 
 
 def _table(findings: Findings) -> str:
-    heads = "".join(f'<th scope="col">{head}</th>' for head in COLUMNS.values())
-    names = {MODEL: "this model", **LABELS}
-    bodies = []
-    for age, title in (("with age", "age known"), ("without age", "age unknown")):
-        for name, label in names.items():
-            row = findings.rows[age][name]
-            cells = "".join(f"<td>{getattr(row, column):.3f}</td>" for column in COLUMNS)
-            bodies.append(f'<tr><th scope="row">{escape(label)}, {title}</th>{cells}</tr>')
-    return (
-        "<table><caption>Higher is better for AUROC, PR-AUC, F1, R2 and Spearman; lower for the "
-        "others.</caption>"
-        f'<thead><tr><th scope="col">model</th>{heads}</tr></thead><tbody>{"".join(bodies)}</tbody></table>'
+    report = findings.report
+    groups = [*report.by_age.items(), *report.by_pattern.items()]
+    rows = [
+        *((f"{NAMES[MODEL]}, {name}", report.rows[name], each) for name, each in report.intervals.items()),
+        *((f"{name} ({each.rows:,} rows)", each.figures, each.intervals) for name, each in groups),
+        *(
+            (f"{NAMES[name]}, {condition}", row, None)
+            for condition, comparison in findings.comparisons.items()
+            for name, row in comparison.rows.items()
+            if name != MODEL
+        ),
+    ]
+    return _rows(
+        "With inputs hidden in every video; by age; and by what is known of each. Higher is better for "
+        "AUROC, PR-AUC, R2, Spearman and lift; lower for ECE, MAE and nMSE.",
+        rows,
     )
+
+
+def _drift(findings: Findings) -> str:
+    """A section that compares checkpoints trained on older data; empty without any."""
+    if not findings.drift:
+        return ""
+    models = {NAMES[MODEL]: {name: each.rows[MODEL] for name, each in findings.comparisons.items()}}
+    rows = [
+        (f"{name}, {condition}", row, None)
+        for name, by_condition in {**models, **findings.drift}.items()
+        for condition, row in by_condition.items()
+    ]
+    table = _rows("The same test rows.", rows)
+    return f"""<section id="drift">
+<h2>What a checkpoint trained on older data does here</h2>
+<div class="wide" tabindex="0" role="region" aria-label="Older checkpoints, a table that scrolls sideways">
+{table}
+</div>
+</section>"""
+
+
+def _rows(title: str, rows: Sequence[tuple[str, MetricsRow, Mapping[str, Interval] | None]]) -> str:
+    heads = "".join(f'<th scope="col">{head}</th>' for head in COLUMNS.values())
+    bodies = []
+    for label, row, intervals in rows:
+        cells = "".join(f"<td>{_cell(row, column, intervals or {})}</td>" for column in COLUMNS)
+        bodies.append(f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>')
+    return (
+        f'<table><caption>{title}</caption><thead><tr><th scope="col">model</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(bodies)}</tbody></table>"
+    )
+
+
+def _cell(row: MetricsRow, column: str, intervals: Mapping[str, Interval]) -> str:
+    """A figure, with its interval where it is known; empty where there is no figure."""
+    value = getattr(row, column)
+    found = intervals.get(column)
+    limits = "" if found is None else f"<br><small>{found.low:.3f} to {found.high:.3f}</small>"
+    return "" if value is None else f"{value:.3f}{limits}"
 
 
 def _data_notes(dataset: Dataset) -> list[str]:

@@ -9,17 +9,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from training.metrics import Predictions
-from training.report.baselines import LABELS
-from training.report.findings import MODEL, ErrorBin, Findings
+from training.measure.compare import BOOSTING, MODEL, NAMES
+from training.measure.figures import Predictions
+from training.report.findings import ErrorBin, Findings
 from training.report.palette import Palette, new_figure
 
-DASHES = {
+LINES = {
     "constant": (0, (1, 2)),
     "log views": (0, (1, 1)),
     "linear": (0, (5, 2)),
-    "boosting": (0, (3, 1, 1, 1)),
+    BOOSTING: (0, (3, 1, 1, 1)),
 }
+"""The baselines of the curves, and their dashes."""
 MIN_ROWS = 20  # of a bin that is drawn
 BAR = 0.34  # inches
 MODALITY_LABELS = {
@@ -27,6 +28,7 @@ MODALITY_LABELS = {
     "image": "the thumbnail",
     "scalars": "all the numbers",
     "age": "of these, the age",
+    "history": "and the previous look",
 }
 
 
@@ -60,9 +62,9 @@ def precision_recall(findings: Findings, palette: Palette) -> Figure:
 
 
 def hit_rates(findings: Findings) -> tuple[float, float]:
-    """Precision and recall on test at the best threshold on val, with the age known."""
-    predictions = findings.answers["with age"][MODEL].test
-    called = predictions.viral >= findings.rows["with age"][MODEL].f1_threshold
+    """Precision and recall on test at the best threshold on val."""
+    predictions = findings.full.answers[MODEL].test
+    called = predictions.viral >= findings.full.rows[MODEL].f1_threshold
     hits = float((called & predictions.is_viral).sum())
     return hits / max(float(called.sum()), 1.0), hits / float(predictions.is_viral.sum())
 
@@ -75,27 +77,28 @@ def _curves(
 ) -> tuple[Figure, Axes]:
     figure = new_figure(5.3)
     axes = figure.add_subplot()
-    known, unknown = findings.answers["with age"], findings.answers["without age"]
-    for (name, label), colour in zip(LABELS.items(), palette.series, strict=True):
-        value = getattr(findings.rows["with age"][name], area)
+    for (name, dashes), colour in zip(LINES.items(), palette.series, strict=True):
+        value = getattr(findings.full.rows[name], area)
         axes.plot(
-            *points(known[name].test),
+            *points(findings.full.answers[name].test),
             color=colour,
-            linestyle=DASHES[name],
+            linestyle=dashes,
             linewidth=1.6,
-            label=f"{label}  {value:.3f}",
+            label=f"{NAMES[name]}  {value:.3f}",
         )
-    for answers, age, label, width in (
-        (unknown, "without age", "this model, age unknown", 1.2),
-        (known, "with age", "this model", 2.6),
-    ):
-        value = getattr(findings.rows[age][MODEL], area)
+    *others, first = reversed(findings.comparisons.items())
+    for condition, comparison in (*others, first):
+        value, known = getattr(comparison.rows[MODEL], area), comparison is findings.full
+        label = NAMES[MODEL] if known else f"knowing {condition}"
         axes.plot(
-            *points(answers[MODEL].test), color=palette.model, linewidth=width, label=f"{label}  {value:.3f}"
+            *points(comparison.answers[MODEL].test),
+            color=palette.model,
+            linewidth=2.6 if known else 1.0,
+            label=f"{label}  {value:.3f}",
         )
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
-        handles[::-1], labels[::-1], loc="outside lower center", ncols=2, title="area under the line"
+        handles[::-1], labels[::-1], loc="outside lower center", ncols=1, title="area under the line"
     )
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     _percent(axes)
@@ -108,11 +111,8 @@ def reliability(findings: Findings, palette: Palette) -> Figure:
     figure = new_figure(5.2)
     axes, counts = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     axes.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", label="exactly calibrated")
-    for age, colour, marker, label in (
-        ("without age", palette.series[3], "s", "age unknown"),
-        ("with age", palette.model, "o", "age known"),
-    ):
-        bins = findings.reliability[age]
+    colours = (palette.model, *palette.series[::-1])
+    for (condition, bins), colour, marker in zip(findings.reliability.items(), colours, "osD^", strict=False):
         means = np.array([each.share.mean for each in bins])
         low, high = (np.array([getattr(each.share, end) for each in bins]) for end in ("low", "high"))
         axes.errorbar(
@@ -123,12 +123,12 @@ def reliability(findings: Findings, palette: Palette) -> Figure:
             color=colour,
             capsize=2,
             linewidth=1.6,
-            label=label,
+            label=condition,
         )
     axes.legend(loc="upper left")
     axes.set(ylabel="share that went viral", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02))
     axes.grid(visible=True)
-    scores = findings.answers["with age"][MODEL].test.viral
+    scores = findings.full.answers[MODEL].test.viral
     counts.hist(scores, bins=20, range=(0, 1), color=palette.model)
     counts.set(xlabel="viral_score", ylabel="videos")
     _percent(axes)
@@ -138,7 +138,7 @@ def reliability(findings: Findings, palette: Palette) -> Figure:
 
 def velocity(findings: Findings, palette: Palette) -> Figure:
     """Actual against predicted views per day, both by powers of ten; darker cells hold more rows."""
-    predictions = findings.answers["with age"][MODEL].test
+    predictions = findings.full.answers[MODEL].test
     actual, predicted = (
         np.log10(np.maximum(np.expm1(values), 1))
         for values in (predictions.true_log_velocity, predictions.log_velocity)
@@ -177,6 +177,11 @@ def velocity(findings: Findings, palette: Palette) -> Figure:
         axis.set_major_formatter(FuncFormatter(lambda value, _: short(10.0**value)))
     axes.tick_params(labelsize=8.5)
     return figure
+
+
+def error_by_known(findings: Findings, palette: Palette) -> Figure:
+    """Errors by what is known of the video."""
+    return _error(findings.error_by_known, palette, "what is known")
 
 
 def error_by_age(findings: Findings, palette: Palette) -> Figure:
@@ -290,6 +295,7 @@ def _percent(axes: Axes) -> None:
 
 Plot = Callable[[Findings, Palette], Figure]
 PLOTS: dict[str, Plot] = {
+    "error-by-known": error_by_known,
     "roc": roc,
     "precision-recall": precision_recall,
     "reliability": reliability,

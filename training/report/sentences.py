@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.metrics import Interval
-from training.report.baselines import LABELS
-from training.report.findings import MODEL, ErrorBin, Findings, absolute_error
+from training.measure.compare import MAX_ECE, MODEL, NAMES
+from training.measure.metrics import Interval
+from training.report.findings import ErrorBin, Findings, absolute_error
 from training.report.plots import drawn, hit_rates
 
 GOOD, FAIR, POOR = "good", "fair", "poor"
-CALIBRATED, NEARLY_CALIBRATED = 0.03, 0.06  # expected calibration error
+CALIBRATED, NEARLY_CALIBRATED = MAX_ECE, 0.05  # expected calibration error
 UNEVEN = 1.25  # mean |error| of the worst bin, as a multiple of the best one's
 LEANS, RESTS = 0.5, 0.75  # share of all movement that one fact has
 LOWER_IS_BETTER = {"mae", "brier"}
@@ -24,6 +24,7 @@ INPUT_NAMES = {
     "image": "the thumbnail",
     "scalars": "the numbers",
     "age": "the age among them",
+    "history": "the previous look among them",
 }
 
 
@@ -40,6 +41,7 @@ class Caption:
 def captions(findings: Findings) -> dict[str, Caption]:
     """By the picture's name, in the order of the page."""
     return {
+        "error-by-known": _known(findings),
         "roc": _roc(findings),
         "precision-recall": _precision_recall(findings),
         "reliability": _reliability(findings),
@@ -52,32 +54,53 @@ def captions(findings: Findings) -> dict[str, Caption]:
 
 
 def against_the_best(findings: Findings, figure: str) -> tuple[str, str, str]:
-    """The best baseline by `figure` with the age known, the verdict, and its words."""
+    """The best baseline by `figure` with everything known, the verdict, and its words."""
     sign = -1 if figure in LOWER_IS_BETTER else 1
-    rows = findings.rows["with age"]
-    best = max(LABELS, key=lambda name: sign * float(getattr(rows[name], figure)))
-    interval = findings.gains[best][figure]
+    rows, differences = findings.full.rows, findings.full.differences
+    best = max(differences, key=lambda name: sign * float(getattr(rows[name], figure)))
+    interval = differences[best][figure]
     low = min(sign * interval.low, sign * interval.high)
     high = max(sign * interval.low, sign * interval.high)
     if low > 0:
-        return best, GOOD, f"significantly better than {LABELS[best]}, the best of the simple methods"
+        return best, GOOD, f"significantly better than {NAMES[best]}, the best of the simple methods"
     if high < 0:
-        return best, POOR, f"significantly worse than {LABELS[best]}, a simple method"
-    return best, FAIR, f"not significantly better than {LABELS[best]}, the best of the simple methods"
+        return best, POOR, f"significantly worse than {NAMES[best]}, a simple method"
+    return best, FAIR, f"not significantly better than {NAMES[best]}, the best of the simple methods"
+
+
+def _known(findings: Findings) -> Caption:
+    """Poor where boosting is significantly better under any condition; fair where another goal is missed."""
+    errors = [f"{each.label} {np.exp(each.model.mean):.1f}" for each in findings.error_by_known]
+    misses = [f"with {name}, {miss}" for name, each in findings.comparisons.items() for miss in each.misses]
+    beaten = any("significantly" in miss for miss in misses)
+    widths = []
+    for name, each in findings.comparisons.items():
+        answer = each.answers[MODEL].test
+        if answer.low is not None and answer.high is not None:
+            widths.append(f"{name} {np.exp(np.median(answer.high - answer.low)):.1f}")
+    spans = f"; the 80% interval spans a factor of: {', '.join(widths)}" if widths else ""
+    return Caption(
+        "How far off, with what you know",
+        f"Shorter bars are better: predictions are off by a factor of, knowing {', '.join(errors)}{spans}; "
+        f"{'; '.join(misses) or 'gradient boosting on the same inputs is nowhere significantly better'}.",
+        POOR if beaten else FAIR if misses else GOOD,
+        "Average factor by which predictions are off, by what is known. "
+        + "; ".join(
+            f"{each.label}: {np.exp(each.model.mean):.2f} [{np.exp(each.model.low):.2f}, "
+            f"{np.exp(each.model.high):.2f}], gradient boosting {np.exp(each.boosting):.2f}"
+            for each in findings.error_by_known
+        ),
+    )
 
 
 def _roc(findings: Findings) -> Caption:
     best, verdict, words = against_the_best(findings, "auroc")
-    rows = findings.rows
-    own, other, ageless = (
-        100 * row.auroc
-        for row in (rows["with age"][MODEL], rows["with age"][best], rows["without age"][MODEL])
-    )
+    own, other = (100 * findings.full.rows[name].auroc for name in (MODEL, best))
     return Caption(
         "Telling viral videos from others",
         "Lines closer to the upper left corner are better: of a viral and another video, this model ranks "
-        f"the viral one higher in {own:.1f} of 100 pairs ({LABELS[best]} {other:.1f}, a coin 50, this "
-        f"model without the age {ageless:.1f}), which is {words}.",
+        f"the viral one higher in {own:.1f} of 100 pairs ({NAMES[best]} {other:.1f}, a coin 50), which is "
+        f"{words}.",
         verdict,
         "ROC curves: true against false positive rate. Areas: " + _areas(findings, "auroc"),
     )
@@ -86,49 +109,50 @@ def _roc(findings: Findings) -> Caption:
 def _precision_recall(findings: Findings) -> Caption:
     _, verdict, words = against_the_best(findings, "pr_auc")
     right, found = hit_rates(findings)
-    share = 100 * float(findings.answers["with age"][MODEL].test.is_viral.mean())
+    share = 100 * float(findings.full.answers[MODEL].test.is_viral.mean())
+    lift = findings.full.rows[MODEL].lift
     return Caption(
         'When it says "viral"',
         f"Higher is better: at the dot, {100 * right:.0f} of 100 videos that it calls viral are viral "
-        f"({share:.0f} by guessing), and it finds {100 * found:.0f} of 100 viral ones, which is {words}.",
+        f"({share:.0f} by guessing), and it finds {100 * found:.0f} of 100 viral ones; its top tenth has "
+        f"{lift:.1f} times as many as a tenth by chance; this is {words}.",
         verdict,
         "Precision-recall curves. Areas: " + _areas(findings, "pr_auc"),
     )
 
 
 def _areas(findings: Findings, area: str) -> str:
-    known, unknown = findings.rows["with age"], findings.rows["without age"]
-    return "; ".join(
-        [
-            f"this model {getattr(known[MODEL], area):.3f}",
-            f"the same without the age {getattr(unknown[MODEL], area):.3f}",
-            *(f"{label} {getattr(known[name], area):.3f}" for name, label in LABELS.items()),
-        ]
-    )
+    models = [(NAMES[name], row) for name, row in findings.full.rows.items()]
+    less = [
+        (f"this model with {name}", each.rows[MODEL])
+        for name, each in findings.comparisons.items()
+        if each is not findings.full
+    ]
+    return "; ".join(f"{name} {getattr(row, area):.3f}" for name, row in [*models, *less])
 
 
 def _reliability(findings: Findings) -> Caption:
-    known, unknown = (findings.rows[age][MODEL].ece for age in ("with age", "without age"))
-    verdict = GOOD if known <= CALIBRATED else FAIR if known <= NEARLY_CALIBRATED else POOR
+    errors = {name: each.rows[MODEL].ece for name, each in findings.comparisons.items()}
+    worst = max(errors.values())
+    verdict = GOOD if worst <= CALIBRATED else FAIR if worst <= NEARLY_CALIBRATED else POOR
     trust = {GOOD: "can be trusted", FAIR: "are roughly right", POOR: "cannot be trusted"}
-    warning = "" if unknown <= CALIBRATED else " (trust those less)"
+    listed = ", ".join(f"{100 * error:.1f} with {name}" for name, error in errors.items())
     return Caption(
         "Does 70% mean 70%?",
-        "A perfectly calibrated model follows the dotted line: with the age, scores are off by "
-        f"{100 * known:.1f} points of 100 on average and {trust[verdict]}, without it by "
-        f"{100 * unknown:.1f}{warning}.",
+        "A perfectly calibrated model follows the dotted line: scores are off, in points of 100 on average, "
+        f"by {listed}; they {trust[verdict]}.",
         verdict,
-        "Reliability diagram with the age. "
+        "Reliability diagram with everything known. "
         + "; ".join(
             f"score {100 * each.mean_score:.0f}%: {100 * each.share.mean:.0f}% of {each.share.rows:,} viral"
-            for each in findings.reliability["with age"]
+            for each in next(iter(findings.reliability.values()))
         ),
     )
 
 
 def _velocity(findings: Findings) -> Caption:
     _, verdict, words = against_the_best(findings, "mae")
-    errors = absolute_error(findings.answers["with age"][MODEL].test)
+    errors = absolute_error(findings.full.answers[MODEL].test)
     typical, double = float(np.exp(np.median(errors))), 100 * float((errors <= np.log(2)).mean())
     return Caption(
         "Predicted and actual views per day",
@@ -136,7 +160,7 @@ def _velocity(findings: Findings) -> Caption:
         f"{typical:.1f} of the truth and {double:.0f} of 100 within a factor of two, which is {words}.",
         verdict,
         f"Predicted against actual views per day on logarithmic axes. {double:.0f}% of the predictions lie "
-        f"between half and twice the truth; R2 in log1p is {findings.rows['with age'][MODEL].r2:.3f}.",
+        f"between half and twice the truth; R2 in log1p is {findings.full.rows[MODEL].r2:.3f}.",
     )
 
 

@@ -10,14 +10,14 @@ from features import MILES_V2
 from model.low_rank import exact_product
 from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, texts
-from training.evaluate import predict
 from training.head.calibration import conformal_ends, fit_pattern
 from training.head.ensemble import Ensemble
 from training.head.fit import fit_head, recency_weights, untrained_checkpoint
 from training.head.knowns import hidden
 from training.head.projection import Projection
 from training.head.train import draw_hidden
-from training.metrics import metrics_row
+from training.measure.metrics import metrics_row
+from training.measure.scorer import predict
 
 CONSTANT = {
     "log_duration_seconds",
@@ -40,10 +40,11 @@ def fitted():
     return fit()
 
 
-def on_test(checkpoint, *, shuffled=False, with_age=True):
-    split = dataset(shuffled=shuffled).test
+def on_test(checkpoint, *, shuffled=False, hide=()):
+    rows = dataset(shuffled=shuffled).test
+    split = replace(rows, videos=hidden(rows.videos, hide))
     text = texts().of(split.videos)
-    return predict(TorchEngine(checkpoint), checkpoint, split, text, with_age=with_age)
+    return predict(TorchEngine(checkpoint), checkpoint, split, text)
 
 
 def test_the_head_learns_what_is_there(fitted):
@@ -85,8 +86,8 @@ def test_the_twin_reads_no_text():
 
 def test_velocity_is_finite_and_never_negative(fitted):
     """With and without age, views per day are at least zero and at most the largest that was seen."""
-    for with_age in (True, False):
-        found = on_test(fitted.checkpoint, with_age=with_age).log_velocity
+    for hide in ((), ("age",)):
+        found = on_test(fitted.checkpoint, hide=hide).log_velocity
         assert found.min() >= 0
         assert found.max() <= fitted.checkpoint.card.velocity.high + 1e-9
 

@@ -11,8 +11,8 @@ from tests.support.tiny import tiny_checkpoint
 from tests.training.synthetic import dataset
 from training.data.dataset import Split
 from training.embeddings.text import TextEmbeddings, encode_texts
+from training.measure.scorer import Scorer
 from training.report.findings import Findings, find
-from training.report.scorer import Scorer
 
 
 @cache

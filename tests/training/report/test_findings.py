@@ -10,8 +10,11 @@ from sklearn.metrics import roc_auc_score
 from features import Video
 from tests.training.report import reported
 from tests.training.synthetic import dataset
-from training.evaluate import measure, predict
-from training.report.findings import AGES, MODEL, age_bins, size_bins
+from training.measure.compare import BOOSTING, MODEL
+from training.measure.conditions import age_groups, size_groups
+from training.measure.evaluation import measure
+from training.measure.scorer import predict
+from training.report.findings import find
 from training.report.importance import FACTS, THUMBNAIL, fact_importance
 
 
@@ -20,46 +23,47 @@ def found():
     return reported.findings()
 
 
-def test_the_scores_are_those_of_the_evaluation():
-    """With the age and without it."""
-    test, text = dataset().test, reported.texts().of(dataset().test.videos)
-    for known in (True, False):
-        expected = predict(reported.engine(), reported.checkpoint(), test, text, with_age=known)
-        own = reported.scorer().predict(reported.scorer().inputs(test, with_age=known), test)
-        np.testing.assert_allclose(own.viral, expected.viral, atol=1e-6)
-        np.testing.assert_allclose(own.log_velocity, expected.log_velocity, atol=1e-5)
-
-
 def test_the_rows_are_those_of_the_evaluation(found):
     """The figures of the checkpoint, and the gain from the text, are those that training.evaluate prints."""
     expected = measure(reported.engine(), reported.checkpoint(), dataset(), reported.texts())
-    for age in AGES:
-        own = found.rows[age][MODEL].to_dict()
-        assert own == pytest.approx(expected.rows[age].to_dict(), abs=1e-5)
+    assert found.comparisons.keys() == expected.answers.keys()
+    for name, comparison in found.comparisons.items():
+        assert comparison.rows[MODEL].to_dict() == pytest.approx(expected.rows[name].to_dict(), abs=1e-5)
     text = next(each for each in found.modalities if each.modality == "text")
-    for figure, interval in expected.text_gain["with age"].items():
+    for figure, interval in expected.gains["text"][expected.first].items():
         assert text.gain[figure].to_dict() == pytest.approx(interval.to_dict(), abs=1e-5)
+
+
+def test_an_older_checkpoint_is_measured_on_the_same_rows():
+    """Its figures by condition, in the drift table."""
+    found = find(reported.scorer(), dataset(), {"old.pt": reported.scorer()})
+    assert found.drift["old.pt"] == {
+        name: comparison.rows[MODEL] for name, comparison in found.comparisons.items()
+    }
 
 
 def test_the_tenths_add_up_to_the_calibration_error(found):
     """Weighted by their rows, the distances in the reliability diagram are the calibration error."""
-    for age, bins in found.reliability.items():
+    for name, bins in found.reliability.items():
         rows = sum(each.share.rows for each in bins)
         away = sum(each.share.rows * abs(each.mean_score - each.share.mean) for each in bins) / rows
         assert rows == len(dataset().test)
-        assert away == pytest.approx(found.rows[age][MODEL].ece)
+        assert away == pytest.approx(found.comparisons[name].rows[MODEL].ece)
 
 
 def test_the_errors_of_all_groups_are_the_error(found):
-    """By age and by size alike, the groups' rows are all rows and their mean is the MAE."""
+    """By age, by size and by what is known, the groups' rows are all rows and their mean is the MAE."""
+    for name, bin_ in zip(found.comparisons, found.error_by_known, strict=True):
+        assert bin_.model.rows == len(dataset().test)
+        assert bin_.model.mean == pytest.approx(found.comparisons[name].rows[MODEL].mae)
     for bins in (found.error_by_age, found.error_by_size):
         rows = np.array([each.model.rows for each in bins])
         assert rows.sum() == len(dataset().test)
         for errors, name in (
             ([each.model.mean for each in bins], MODEL),
-            ([each.boosting for each in bins], "boosting"),
+            ([each.boosting for each in bins], BOOSTING),
         ):
-            assert np.average(errors, weights=rows) == pytest.approx(found.rows["with age"][name].mae)
+            assert np.average(errors, weights=rows) == pytest.approx(found.full.rows[name].mae)
 
 
 def test_a_video_is_in_the_group_of_its_age_and_of_its_views():
@@ -69,28 +73,27 @@ def test_a_video_is_in_the_group_of_its_age_and_of_its_views():
     ages = {0: "under 1 day", 23.9: "under 1 day", 24: "1 to 2 days", 400: "over 2 weeks", None: "unknown"}
     for hours, label in ages.items():
         published = None if hours is None else video.observed_at - timedelta(hours=hours)
-        bins, labels = age_bins(replace(split, videos=[replace(video, published_at=published)]))
+        bins, labels = age_groups(replace(split, videos=[replace(video, published_at=published)]))
         failures += [(hours, labels[bins[0]])] * (labels[bins[0]] != label)
     for views, label in {0: "under 10 k", 10_000: "10 to 100 k", 10**9: "over 10 M"}.items():
-        bins, labels = size_bins(replace(split, videos=[replace(video, view_count=views)]))
+        bins, labels = size_groups(replace(split, videos=[replace(video, view_count=views)]))
         failures += [(views, labels[bins[0]])] * (labels[bins[0]] != label)
     assert failures == []
 
 
 def test_gains_are_differences_of_the_rows(found):
     """Each paired difference is that of the two models' own figures, inside its interval."""
-    rows = found.rows["with age"]
-    for name, gain in found.gains.items():
-        for figure, interval in gain.items():
-            difference = getattr(rows[MODEL], figure) - getattr(rows[name], figure)
-            assert interval.difference == pytest.approx(difference, abs=1e-9)
-            assert interval.low <= interval.difference <= interval.high
+    for comparison in found.comparisons.values():
+        for name, gain in comparison.differences.items():
+            for figure, interval in gain.items():
+                own, other = (getattr(comparison.rows[each], figure) for each in (MODEL, name))
+                assert interval.difference == pytest.approx(own - other, abs=1e-9)
+                assert interval.low <= interval.difference <= interval.high
 
 
 def test_without_thumbnails_the_image_adds_nothing(found):
-    """Where the data has no images, removing them changes nothing, and the report has the reason."""
+    """Where the data has no images, removing them changes nothing."""
     image = next(each for each in found.modalities if each.modality == "image")
-    assert found.why_no_images == "no images in this data"
     assert {(each.low, each.difference, each.high) for each in image.gain.values()} == {(0, 0, 0)}
     assert THUMBNAIL not in {each.name for each in found.facts}
 
@@ -129,7 +132,7 @@ def test_an_exchanged_count_keeps_its_share_of_the_views():
     per_view = FACTS["likes and comments per view"]
     changed = per_view(own, other)
     assert (changed.view_count, changed.like_count, changed.comment_count) == (1000, 100, 10)
-    assert per_view(own, Video("no views")).like_count is None
+    assert per_view(own, Video("unknown")).like_count is None
 
 
 def test_only_facts_that_vary_are_listed_the_largest_first(found):

@@ -14,14 +14,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tests.support.tiny import write_tiny
 from tests.training.report import reported
 from tests.training.synthetic import dataset, rows, write_csv
-from training.metrics import Interval
-from training.report.__main__ import arguments_of, draw, draw_one, main, open_scorer
-from training.report.baselines import LABELS
-from training.report.findings import MODEL
+from training.measure.compare import MODEL, NAMES
+from training.measure.metrics import Interval
+from training.report.__main__ import arguments_of, draw, draw_one, main, why_no_images
 from training.report.importance import Importance
 from training.report.page import render
 from training.report.palette import DARK, LIGHT, PALETTES, drawing
-from training.report.plots import PLOTS, hit_rates, precision_recall, roc
+from training.report.plots import LINES, PLOTS, hit_rates, precision_recall, roc
 from training.report.sentences import FAIR, GOOD, POOR, captions
 
 # How protan, deutan and tritan eyes see linear RGB; Machado et al. 2009, severity 1.
@@ -127,8 +126,8 @@ def test_the_roc_lines_enclose_their_auroc(found):
     """The area below each drawn line, by trapezoids, is scikit-learn's AUROC of that model."""
     with drawing(LIGHT):
         figure = roc(found, LIGHT)
-    for name, label in {MODEL: "this model", **LABELS}.items():
-        answer = found.answers["with age"][name].test
+    for name, label in [(MODEL, NAMES[MODEL]), *((each, NAMES[each]) for each in LINES)]:
+        answer = found.full.answers[name].test
         area = np.trapezoid(*line(figure, label)[::-1])
         assert area == pytest.approx(roc_auc_score(answer.is_viral, answer.viral))
 
@@ -137,8 +136,8 @@ def test_the_precision_recall_lines_enclose_their_pr_auc(found):
     """The steps below each drawn line add up to scikit-learn's average precision."""
     with drawing(LIGHT):
         figure = precision_recall(found, LIGHT)
-    for name, label in {MODEL: "this model", **LABELS}.items():
-        answer = found.answers["with age"][name].test
+    for name, label in [(MODEL, NAMES[MODEL]), *((each, NAMES[each]) for each in LINES)]:
+        answer = found.full.answers[name].test
         recall, precision = line(figure, label)
         assert -np.sum(np.diff(recall) * precision[:-1]) == pytest.approx(
             average_precision_score(answer.is_viral, answer.viral)
@@ -147,7 +146,7 @@ def test_the_precision_recall_lines_enclose_their_pr_auc(found):
 
 def test_the_dot_is_at_the_threshold_from_val(found):
     """Precision and recall there, counted in plain steps."""
-    answer, row = found.answers["with age"][MODEL].test, found.rows["with age"][MODEL]
+    answer, row = found.full.answers[MODEL].test, found.full.rows[MODEL]
     right, everything = hit_rates(found)
     called = [bool(score >= row.f1_threshold) for score in answer.viral]
     hits = sum(one and other for one, other in zip(called, answer.is_viral, strict=True))
@@ -172,10 +171,17 @@ def test_the_same_findings_give_the_same_pictures(found, pictures):
     assert draw_one(PLOTS["roc"], found) == pictures["roc"]
 
 
+def with_full(found, **changes):
+    """The findings if the condition that knows most had these values."""
+    first, *others = found.comparisons.items()
+    return replace(found, comparisons=dict([(first[0], replace(first[1], **changes)), *others]))
+
+
 def against(found, figure, low, high):
     """The findings if the paired difference to each baseline had this interval."""
     interval = Interval((low + high) / 2, low, high)
-    return replace(found, gains={name: {**each, figure: interval} for name, each in found.gains.items()})
+    differences = found.full.differences.items()
+    return with_full(found, differences={name: {**each, figure: interval} for name, each in differences})
 
 
 AGAINST = [
@@ -201,19 +207,20 @@ def test_good_is_significantly_better_than_the_best_baseline(found):
 
 def test_the_comparison_is_with_the_best_baseline(found):
     """By the figure of each picture."""
-    rows = found.rows["with age"]
+    rows = found.full.rows
     for picture, figure, best in (("roc", "auroc", max), ("velocity", "mae", min)):
-        name = best(LABELS, key=lambda name, figure=figure: getattr(rows[name], figure))
-        assert LABELS[name] in captions(found)[picture].sentence
+        name = best(found.full.differences, key=lambda name, figure=figure: getattr(rows[name], figure))
+        assert NAMES[name] in captions(found)[picture].sentence
 
 
 def test_the_calibration_error_decides_whether_scores_can_be_trusted(found):
     """The sentence has it in points of 100."""
     failures = []
-    for error, verdict in ((0.01, GOOD), (0.05, FAIR), (0.2, POOR)):
-        known = {**found.rows["with age"], MODEL: replace(found.rows["with age"][MODEL], ece=error)}
-        caption = captions(replace(found, rows={**found.rows, "with age": known}))["reliability"]
-        if caption.verdict != verdict or f"off by {100 * error:.1f} points" not in caption.sentence:
+    for error, verdict in ((0.01, GOOD), (0.04, FAIR), (0.2, POOR)):
+        rows = {**found.full.rows, MODEL: replace(found.full.rows[MODEL], ece=error)}
+        one = replace(found, comparisons={"counts": replace(found.full, rows=rows)})
+        caption = captions(one)["reliability"]
+        if caption.verdict != verdict or f"by {100 * error:.1f} with counts" not in caption.sentence:
             failures.append((error, caption))
     assert failures == []
 
@@ -258,7 +265,7 @@ def test_every_input_that_adds_is_good(found):
 
 def test_an_input_that_the_data_lacks_is_not_judged(found):
     """Without images the sentence has the reason instead of a gain."""
-    caption = captions(found)["modalities"]
+    caption = captions(replace(found, why_no_images="no images in this data"))["modalities"]
     assert "no images in this data" in caption.sentence
     assert "the thumbnail +" not in caption.sentence
 
@@ -331,26 +338,20 @@ def test_the_command_writes_the_page_the_pictures_and_the_numbers(tmp_path, caps
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"index.html", "report.json", *(f"{name}.png" for name in PLOTS)}
     numbers = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert set(numbers["rows"]["with age"]) == {MODEL, *LABELS}
+    assert numbers["comparisons"]["counts and age"]["rows"].keys() == NAMES.keys()
     assert set(numbers["modalities"]) == {"text", "scalars", "age"}
     printed = capsys.readouterr().out
     assert sum(printed.count(f"{mark}: ") for mark in ("Good", "Fair", "Poor")) == len(PLOTS)
 
 
-def test_thumbnails_of_a_folder_are_scored(tmp_path):
-    """A picture that is named after a video changes the score of that video and of no other."""
+def test_a_data_file_without_thumbnails_is_reported(tmp_path):
+    """The reason why no image was scored depends on the options and on the data."""
     checkpoint, table = write_tiny(tmp_path / "tiny.pt"), write_csv(tmp_path / "a.csv", rows())
-    seen, named = dataset().test, dataset().test.video_ids[0]
-    (tmp_path / "pictures").mkdir()
-    Image.new("RGB", (64, 36), (200, 30, 90)).save(tmp_path / "pictures" / f"{named}.png")
-    common = [str(checkpoint), str(table), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
-    scores = {}
-    for source, why in ((str(tmp_path / "pictures"), ""), ("none", "thumbnails were not asked for")):
-        scorer = open_scorer(arguments_of([*common, "--thumbnails", source]))[0]
-        assert scorer.why_no_images == why
-        scores[why] = scorer.predict(scorer.inputs(seen), seen).viral
-    changed = scores[""] != scores["thumbnails were not asked for"]
-    assert changed.tolist() == [name == named for name in seen.video_ids]
+    common = [str(checkpoint), str(table), "--out", str(tmp_path / "out")]
+    reasons = {"urls": "no images in this data", "none": "thumbnails were not asked for"}
+    for source, reason in reasons.items():
+        options = arguments_of([*common, "--thumbnails", source])
+        assert why_no_images(options, reported.checkpoint(), dataset()) == reason
 
 
 def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):

@@ -30,6 +30,17 @@ class Predictions:
     low: FloatArray | None = None
     high: FloatArray | None = None
 
+    def only(self, rows: BoolArray) -> "Predictions":
+        """The predictions for some of the rows."""
+        return Predictions(
+            self.viral[rows],
+            self.log_velocity[rows],
+            self.is_viral[rows],
+            self.true_log_velocity[rows],
+            None if self.low is None else self.low[rows],
+            None if self.high is None else self.high[rows],
+        )
+
 
 Statistic = Callable[[Predictions, FloatArray], FloatArray]
 """From N predictions and (R, N) weights to R figures."""

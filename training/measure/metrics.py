@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from training.figures import FIGURES, PAIRED, BoolArray, FloatArray, Statistic, figures_of, mean
-from training.figures import Predictions as Predictions  # re-exported
+from training.measure.figures import FIGURES, PAIRED, BoolArray, FloatArray, Statistic, figures_of, mean
+from training.measure.figures import Predictions as Predictions  # re-exported
 
 RESAMPLES = 1000
 FIGURE_RESAMPLES = 200  # where every metric is computed again

@@ -1,0 +1,185 @@
+"""Refits the head on rolling origins and draws how its figures move with time.
+
+    ./miles backtest DATA --out DIR [--origins 4] [--text-encoder minilm] [--cache DIR] ...
+
+At each origin a head is trained on the videos seen before it and measured on those first seen between it and
+the next one, beside the head of the first origin, which is never refitted: the gap is what refitting gains.
+DIR gets backtest.png and backtest.json. The last line on stdout is JSON.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from model.pretrained import EncoderSourceError
+from model.torch_engine import DeviceError, TorchEngine
+from training.data.dataset import Dataset, DatasetError, read_dataset
+from training.data.rolling import windows_of
+from training.embeddings.text import encode_texts
+from training.encoders import Encoders, open_encoders
+from training.head.fit import fit_head, untrained_checkpoint
+from training.head.train import Recipe
+from training.measure.conditions import conditions_of
+from training.measure.metrics import Interval, best_f1_threshold, figure_intervals
+from training.measure.scorer import Scorer
+from training.options import (
+    add_data_options,
+    add_encoder_options,
+    add_recipe_options,
+    reading_from,
+    recipe_from,
+)
+from training.report.palette import LIGHT, Palette, drawing, new_figure, to_png
+
+MIN_ORIGINS = 4
+FIGURES = {"mae": "MAE, log1p(views per day)", "auroc": "AUROC"}
+REFITTED, FIRST = "refitted", "first head"
+
+
+@dataclass(frozen=True)
+class Window:
+    """One origin: the figures of both heads on the videos until the next one, by head and condition."""
+
+    origin: datetime
+    train_rows: int
+    test_rows: int
+    figures: dict[str, dict[str, dict[str, Interval]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "origin": self.origin.isoformat(),
+            "train_rows": self.train_rows,
+            "test_rows": self.test_rows,
+            "figures": {
+                head: {
+                    condition: {name: interval.to_dict() for name, interval in intervals.items()}
+                    for condition, intervals in by_condition.items()
+                }
+                for head, by_condition in self.figures.items()
+            },
+        }
+
+
+def backtest(
+    dataset: Dataset,
+    encoders: Encoders,
+    recipe: Recipe,
+    seed: int,
+    count: int = MIN_ORIGINS,
+    cache: Path | None = None,
+) -> list[Window]:
+    """One window for each of `count` origins. Images are not read. Raises `DatasetError`."""
+    texts, first, found = None, None, []
+    for origin, rows in windows_of(dataset, count):
+        base = untrained_checkpoint(encoders, rows, recipe, seed)
+        if texts is None:
+            texts = encode_texts(TorchEngine(base), base, dataset, cache)
+        print(f"training the head of {origin:%Y-%m-%d} on {len(rows.train):,} rows", flush=True)
+        checkpoint = fit_head(base, rows, texts, recipe, seed).checkpoint
+        first = checkpoint if first is None else first
+        heads = {REFITTED: checkpoint, FIRST: first}
+        scorers = {name: Scorer(TorchEngine(each), each, rows, texts) for name, each in heads.items()}
+        figures = {name: _figures(scorer, rows) for name, scorer in scorers.items()}
+        found.append(Window(origin, len(rows.train), len(rows.test), figures))
+    return found
+
+
+def _figures(scorer: Scorer, rows: Dataset) -> dict[str, dict[str, Interval]]:
+    figures = {}
+    for name, hide in conditions_of(rows).items():
+        answers = scorer.answers(rows, hide)
+        figures[name] = figure_intervals(answers.test, best_f1_threshold(answers.val), rows.test.video_ids)
+    return figures
+
+
+def lines_of(windows: Sequence[Window]) -> list[str]:
+    """A Markdown table: each origin, condition and head with its figures."""
+    shown = ("auroc", "pr_auc", "ece", "mae", "r2", "spearman", "coverage")
+    lines = ["| origin | known | head | " + " | ".join(shown) + " |", "| --- " * (len(shown) + 3) + "|"]
+    for window in windows:
+        for condition in window.figures[REFITTED]:
+            for head, by_condition in window.figures.items():
+                intervals = by_condition[condition]
+                cells = [f"{intervals[name].difference:.3f}" if name in intervals else "" for name in shown]
+                lines.append(f"| {window.origin:%Y-%m-%d} | {condition} | {head} | {' | '.join(cells)} |")
+    return lines
+
+
+def draw(windows: Sequence[Window], palette: Palette = LIGHT) -> Figure:
+    """Both figures by origin: solid lines are refitted at each, dashed ones are the first origin's head."""
+    figure = new_figure(6.4)
+    for axes, (name, label) in zip(
+        figure.subplots(len(FIGURES), 1, sharex=True), FIGURES.items(), strict=True
+    ):
+        colours = (palette.model, *palette.series[::-1])
+        for condition, colour in zip(windows[0].figures[REFITTED], colours, strict=False):
+            for head, line in ((REFITTED, "-"), (FIRST, "--")):
+                found = [window.figures[head][condition][name] for window in windows]
+                values = np.array([interval.difference for interval in found])
+                low, high = (np.array([getattr(each, end) for each in found]) for end in ("low", "high"))
+                axes.errorbar(
+                    np.arange(len(windows)),
+                    values,
+                    yerr=np.clip([values - low, high - values], 0, None) if head == REFITTED else None,
+                    color=colour,
+                    linestyle=line,
+                    capsize=2,
+                    label=f"{condition}" if head == REFITTED else None,
+                )
+        axes.set(ylabel=label)
+        axes.grid(visible=True)
+    axes.set_xticks(np.arange(len(windows)), [f"{window.origin:%d %b %y}" for window in windows])
+    axes.set_xlabel("trained on videos before; dashed: never refitted after the first")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=1, title="known")
+    return figure
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Refit, measure, draw and print. Returns 1 after an error, which is one message on stderr."""
+    parser = argparse.ArgumentParser(prog="./miles backtest", description=(__doc__ or "").split("\n")[0])
+    add_data_options(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--origins", type=int, default=MIN_ORIGINS, help="4 or more (%(default)s)")
+    parser.add_argument("--cache", type=Path, help="a folder for the vectors, shared with ./miles train")
+    add_encoder_options(parser)
+    add_recipe_options(parser)
+    options = parser.parse_args(arguments)
+    if options.origins < MIN_ORIGINS:
+        parser.error(f"--origins is {options.origins}, expected at least {MIN_ORIGINS}")
+    try:
+        _run(options)
+    except (DatasetError, DeviceError, EncoderSourceError, OSError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
+    dataset = read_dataset(options.data, reading_from(options))
+    windows_of(dataset, options.origins)  # its errors are reported before gigabytes of encoders are read
+    encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
+    windows = backtest(dataset, encoders, recipe_from(options), options.seed, options.origins, options.cache)
+    with drawing(LIGHT):
+        (options.out / "backtest.png").write_bytes(to_png(draw(windows)))
+    figures = {
+        "data": dataset.name,
+        "sha256": dataset.sha256,
+        "windows": [each.to_dict() for each in windows],
+    }
+    (options.out / "backtest.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(lines_of(windows)))
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

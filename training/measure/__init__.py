@@ -1,0 +1,1 @@
+"""From predictions to figures: scores of a checkpoint and of simple methods, by what is known."""

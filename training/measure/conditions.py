@@ -1,0 +1,53 @@
+"""How the test rows are divided for measuring: by what is known of a video, by its age and by its views."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.columns import age_hours
+from training.data.dataset import Dataset, Split
+from training.head.knowns import learned_groups
+
+HIDDEN_GROUPS = {
+    "counts, age and previous look": (),
+    "counts and age": ("history",),
+    "counts": ("history", "age"),
+    "title and length": ("history", "age", "views", "reactions"),
+}
+"""The groups of inputs that are hidden in every row, by what is left."""
+TITLE_ONLY = "title and length"
+# What each condition knows beyond the next one; without it in the data, the two are the same.
+_ADDED = {"counts, age and previous look": "history", "counts and age": "age", "counts": "views"}
+DAY = 24.0
+AGE_EDGES = (1 * DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY)  # hours
+AGE_LABELS = ("under 1 day", "1 to 2 days", "2 to 4 days", "4 to 7 days", "1 to 2 weeks", "over 2 weeks")
+VIEW_EDGES = (1e4, 1e5, 3e5, 1e6, 3e6, 1e7)
+VIEW_LABELS = (
+    *("under 10 k", "10 to 100 k", "100 to 300 k", "300 k to 1 M"),
+    *("1 to 3 M", "3 to 10 M", "over 10 M"),
+)
+UNKNOWN = "unknown"
+
+
+def conditions_of(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """The conditions that this data can tell apart, the one that knows most first."""
+    learned = learned_groups(dataset)
+    return {
+        name: groups
+        for name, groups in HIDDEN_GROUPS.items()
+        if name == TITLE_ONLY or _ADDED[name] in learned
+    }
+
+
+def age_groups(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Each row's group by age, and the groups' labels; rows without an age have their own group."""
+    hours = np.array([np.nan if age is None else age for age in map(age_hours, split.videos)])
+    groups = np.where(np.isnan(hours), len(AGE_EDGES) + 1, np.searchsorted(AGE_EDGES, hours, side="right"))
+    return groups.astype(np.int64), (*AGE_LABELS, UNKNOWN)
+
+
+def size_groups(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Each row's group by its views so far, and the groups' labels."""
+    counts = (video.view_count for video in split.videos)
+    views = np.array([np.nan if count is None else count for count in counts], dtype=np.float64)
+    groups = np.where(np.isnan(views), len(VIEW_EDGES) + 1, np.searchsorted(VIEW_EDGES, views, side="right"))
+    return groups.astype(np.int64), (*VIEW_LABELS, UNKNOWN)

@@ -1,0 +1,158 @@
+"""A checkpoint's figures on the test split, by what is known, by age, and without each input."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.checkpoint.store import Checkpoint
+from model.engine import Engine
+from training.data.dataset import Dataset, Split
+from training.embeddings.images import ImageEmbeddings
+from training.embeddings.text import TextEmbeddings
+from training.measure.conditions import age_groups, conditions_of
+from training.measure.figures import Predictions
+from training.measure.metrics import (
+    Interval,
+    MetricsRow,
+    best_f1_threshold,
+    figure_intervals,
+    metrics_row,
+    paired_intervals,
+)
+from training.measure.scorer import Scorer, SplitPredictions
+
+MIN_ROWS = 20  # of a group that is measured by itself
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some test rows that have an age or a pattern in common, their figures and these figures' intervals."""
+
+    rows: int
+    figures: MetricsRow
+    intervals: dict[str, Interval]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        intervals = intervals_to_dict(self.intervals)
+        return {"rows": self.rows, **self.figures.to_dict(), "intervals_95": intervals}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures by condition, the one that knows most first.
+
+    `rows` also has each condition without text and without images; `gains`, by modality, are with it minus
+    without it.
+    """
+
+    answers: dict[str, SplitPredictions]
+    rows: dict[str, MetricsRow]
+    intervals: dict[str, dict[str, Interval]]
+    gains: dict[str, dict[str, dict[str, Interval]]]
+    by_age: dict[str, Group]
+    by_pattern: dict[str, Group]
+    bfloat16_change: dict[str, float]
+
+    @property
+    def first(self) -> str:
+        """The condition that knows most."""
+        return next(iter(self.answers))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: the headline figures at the top, the others by condition."""
+        return {
+            **self.rows[self.first].to_dict(),
+            "by_condition": {name: row.to_dict() for name, row in self.rows.items()},
+            "intervals_95": {name: intervals_to_dict(each) for name, each in self.intervals.items()},
+            "by_age": {name: group.to_dict() for name, group in self.by_age.items()},
+            "by_pattern": {name: group.to_dict() for name, group in self.by_pattern.items()},
+            **{
+                f"{modality}_gain": {name: intervals_to_dict(each) for name, each in gains.items()}
+                for modality, gains in self.gains.items()
+            },
+            "viral_score_change_with_bfloat16_text": self.bfloat16_change,
+        }
+
+
+def intervals_to_dict(intervals: dict[str, Interval]) -> dict[str, dict[str, float]]:
+    """Plain values by figure."""
+    return {name: interval.to_dict() for name, interval in intervals.items()}
+
+
+def measure(
+    engine: Engine,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    texts: TextEmbeddings,
+    images: ImageEmbeddings | None = None,
+) -> Report:
+    """All figures on the test split. F1's threshold is the best one on val, for each condition by itself."""
+    return measure_scorer(Scorer(engine, checkpoint, dataset, texts, images), dataset)
+
+
+def measure_scorer(scorer: Scorer, dataset: Dataset) -> Report:
+    """All figures on the test split."""
+    modalities = ("text",) if scorer.images is None else ("text", "image")
+    conditions, ids = conditions_of(dataset), dataset.test.video_ids
+    answers = {name: scorer.answers(dataset, hide) for name, hide in conditions.items()}
+    rows = {name: _row(each) for name, each in answers.items()}
+    gains: dict[str, dict[str, dict[str, Interval]]] = {modality: {} for modality in modalities}
+    for modality in modalities:
+        for name, hide in conditions.items():
+            without = scorer.answers(dataset, hide, without=modality)
+            rows[f"{name}, without {modality}"] = _row(without)
+            gains[modality][name] = paired_intervals(answers[name].test, without.test, ids)
+    first = next(iter(answers))
+    found, threshold = answers[first].test, rows[first].f1_threshold
+    groups, labels = age_groups(dataset.test)
+    patterns = scorer.inputs(dataset.test).patterns
+    return Report(
+        answers=answers,
+        rows=rows,
+        intervals={
+            name: figure_intervals(each.test, rows[name].f1_threshold, ids) for name, each in answers.items()
+        },
+        gains=gains,
+        by_age=_by_group(found, threshold, ids, [labels[group] for group in groups], labels),
+        by_pattern=_by_group(found, threshold, ids, patterns, sorted(set(patterns))),
+        bfloat16_change=_bfloat16_change(scorer, dataset.test),
+    )
+
+
+def _row(answers: SplitPredictions) -> MetricsRow:
+    return metrics_row(answers.test, best_f1_threshold(answers.val))
+
+
+def _by_group(
+    predictions: Predictions,
+    threshold: float,
+    video_ids: Sequence[str],
+    members: Sequence[str],
+    labels: Sequence[str],
+) -> dict[str, Group]:
+    """The figures of each group with enough rows of both classes, in the order of `labels`."""
+    names, ids, groups = np.array(members), np.array(video_ids), {}
+    for label in labels:
+        rows = names == label
+        viral = int(predictions.is_viral[rows].sum())
+        if rows.sum() >= MIN_ROWS and 0 < viral < rows.sum():
+            own = predictions.only(rows)
+            groups[label] = Group(
+                len(own.viral),
+                metrics_row(own, threshold),
+                figure_intervals(own, threshold, ids[rows].tolist()),
+            )
+    return groups
+
+
+def _bfloat16_change(scorer: Scorer, split: Split) -> dict[str, float]:
+    """How far viral_score moves when the text vectors lose all but bfloat16's eight bits of mantissa."""
+    inputs = scorer.inputs(split)
+    rounded = torch.from_numpy(inputs.text).bfloat16().float().numpy()
+    scores = [scorer.predict(each, split).viral for each in (inputs, replace(inputs, text=rounded))]
+    moved = np.abs(scores[1] - scores[0])
+    return {"p99": float(np.quantile(moved, 0.99)), "max": float(moved.max())}
