@@ -53,6 +53,7 @@ class Supervisor:
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch())
+        self._watching.add_done_callback(self._on_end)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,6 +96,11 @@ class Supervisor:
         self._report(fault)
         for queue in self._queues.values():
             queue.fail(EngineFailedError("The model has stopped responding. Retry in a few seconds."))
+
+    def _on_end(self, watching: "asyncio.Task[None]") -> None:
+        """Without supervision a broken model would go unnoticed."""
+        if not watching.cancelled() and (error := watching.exception()) is not None:
+            self._report(f"supervision has ended: {error!r}")
 
     async def _probe_model(self) -> None:
         last: Exception | None = None

@@ -1,10 +1,68 @@
-"""Logging through structlog. Never a user's text, a full URL or a client's address."""
+"""Logging through structlog. Never a user's text, a full URL or a client's address.
 
+Lines are written by a thread: a pipe that is not read must not stop the service. What does not fit into the
+thread's queue is dropped and counted.
+"""
+
+import atexit
 import logging
+import os
+import queue
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
 import structlog
+
+MAX_LINES = 4096  # queued; about 1 MB
+DRAIN_S = 1.0
+STDERR = 2
+
+
+class Lines:
+    """Writes lines to standard error without making callers wait; `dropped` counts those that were lost."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._queue: queue.Queue[str] = queue.Queue(MAX_LINES)
+        self._thread: threading.Thread | None = None
+
+    def write(self, line: str) -> None:
+        """Queue a line."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+            self._thread.start()
+            atexit.register(self.drain)
+        try:
+            self._queue.put_nowait(line)
+        except queue.Full:
+            self.dropped += 1
+
+    def drain(self) -> None:
+        """Wait for the queued lines to be written, for `DRAIN_S` at most."""
+        with self._queue.all_tasks_done:
+            self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, DRAIN_S)
+
+    def _run(self) -> None:
+        while True:
+            rest = f"{self._queue.get()}\n".encode(errors="backslashreplace")
+            try:
+                while rest:
+                    rest = rest[os.write(STDERR, rest) :]
+            except OSError:  # closed, or the disk is full
+                self.dropped += 1
+            self._queue.task_done()
+
+
+LINES = Lines()
+
+
+class _LineHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            LINES.write(self.format(record))
+        except Exception:  # as every handler of the standard library does
+            self.handleError(record)
 
 
 def configure_logging(log_format: Literal["json", "console"], level: str) -> None:
@@ -19,7 +77,7 @@ def configure_logging(log_format: Literal["json", "console"], level: str) -> Non
         last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     else:
         last.append(structlog.dev.ConsoleRenderer())
-    handler = logging.StreamHandler()
+    handler = _LineHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()
     root.handlers = [handler]

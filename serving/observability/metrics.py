@@ -23,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from serving.lifecycle.predictor import HEALTHY, Predictor
+from serving.observability.logs import LINES
 from serving.observability.tracing import Tracing
 from serving.scoring.cache import VectorCache
 from serving.scoring.model import LoadedModel
@@ -145,6 +146,7 @@ class PredictorCollector(Collector):
         ready = self._predictor.status == HEALTHY
         yield GaugeMetricFamily("miles_ready", "1 if requests can be scored.", float(ready))
         yield InfoMetricFamily("miles_build", "Versions of Python and the main packages.", self._build)
+        yield CounterMetricFamily("miles_log_dropped", "Log lines that could not be written.", LINES.dropped)
         if self._predictor.shared_cache is not None:
             yield from _shared_cache(self._predictor.shared_cache)
         pipeline = self._predictor.pipeline

@@ -9,7 +9,6 @@ line on standard error.
 import argparse
 import asyncio
 import faulthandler
-import logging
 import os
 import resource
 import signal
@@ -25,7 +24,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.lifecycle.reload import Reloader
-from serving.observability.logs import configure_logging
+from serving.observability.logs import LINES, configure_logging
 from serving.process.connections import guarded
 from serving.settings import Settings, SettingsError
 
@@ -89,7 +88,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     log.info("listening", host=settings.host, port=settings.port)
     server.run(sockets=[listener])
     for line in failures:
-        print(line, file=sys.stderr)
+        LINES.write(line)
     code = 1 if failures or not server.started else 0
     if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
         _end_now(code)  # the interpreter would wait for these threads, whose results are no longer needed
@@ -142,15 +141,13 @@ class Server(uvicorn.Server):
 
 
 def _give_up() -> None:
-    print(f"shutdown did not finish within {LAST_RESORT_S} s; exiting now", file=sys.stderr)
+    LINES.write(f"shutdown did not finish within {LAST_RESORT_S} s; exiting now")
     _end_now(1)
 
 
 def _end_now(code: int) -> None:
-    """Exit although threads are running, after flushing logs and output."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Exit although threads are running, after writing the log."""
+    LINES.drain()
     os._exit(code)
 
 

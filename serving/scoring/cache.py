@@ -134,19 +134,24 @@ class VectorCache:
         for key in [key for key in self._vectors if key.startswith(owner)]:
             self.bytes -= entry_bytes(self._vectors.pop(key))
 
-    async def get(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> tuple[Vector, bool]:
+    async def get(
+        self, key: bytes, compute: Callable[[], Awaitable[Vector]], width: int = 0
+    ) -> tuple[Vector, bool]:
         """The vector of `key`, read-only, and whether it was cached; otherwise `compute` runs.
 
+        Another replica's vector has to have `width` numbers.
         Raises what the computation raised, to every caller that waited for it; errors are not cached.
         """
         vector = self.recall(key)
         if vector is not None:
             return vector, True
-        return await self._flights.run(key, partial(self._find, key, compute))
+        return await self._flights.run(key, partial(self._find, key, compute, width))
 
-    async def _find(self, key: bytes, compute: Callable[[], Awaitable[Vector]]) -> tuple[Vector, bool]:
+    async def _find(
+        self, key: bytes, compute: Callable[[], Awaitable[Vector]], width: int
+    ) -> tuple[Vector, bool]:
         self.misses += 1
-        found = await self.shared.get(key) if self.shared else None
+        found = await self.shared.get(key, width) if self.shared else None
         vector = _frozen(await compute() if found is None else found)
         self._keep(key, vector)
         if self.shared and found is None:

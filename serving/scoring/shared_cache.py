@@ -4,17 +4,17 @@ A look-up has a few hundredths of a second, after which the vector is computed a
 repeated failures the server is not asked again until it answers that quickly, which is checked in the
 background. Writes are never waited for. Concurrent look-ups travel together.
 
-A value counts only if it is complete and was stored under its key. That guards against accidents, not against
-attacks: anyone who can write to the server can change scores.
+A value counts only if it is a whole, finite vector of the tower and was stored under its key. That guards
+against accidents, not against attacks: anyone who can write to the server can change scores.
 """
 
 import asyncio
 import hashlib
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import structlog
@@ -64,7 +64,7 @@ class SharedCache:
     async def open(cls, url: str, timeout_s: float) -> AsyncIterator[Self]:
         """A cache that connects in the background."""
         cache = cls(url, timeout_s)
-        tasks = [asyncio.create_task(work()) for work in (cache._probe, cache._read, cache._write)]
+        tasks = [asyncio.create_task(cache._keep(work)) for work in (cache._probe, cache._read, cache._write)]
         try:
             yield cache
         finally:
@@ -79,8 +79,8 @@ class SharedCache:
                 async with asyncio.timeout(SERVER_TIMEOUT_S):
                     await cache._server.aclose()
 
-    async def get(self, key: bytes) -> Vector | None:
-        """The vector under `key` if the server returns it in time. Raises nothing."""
+    async def get(self, key: bytes, width: int) -> Vector | None:
+        """The vector of `width` numbers under `key` if the server returns it in time. Raises nothing."""
         if not self.is_up:
             self.lookups["skipped"] += 1
             return None
@@ -93,7 +93,7 @@ class SharedCache:
             self.lookups["late" if isinstance(exc, TimeoutError) else "failed"] += 1
             self._note_failure()
             return None
-        vector = None if value is None else unpacked(key, value)
+        vector = None if value is None else unpacked(key, value, width)
         self.lookups["hit" if vector is not None else "miss" if value is None else "corrupt"] += 1
         return vector
 
@@ -103,6 +103,16 @@ class SharedCache:
             self.writes["dropped"] += 1
         else:
             self._to_write.put_nowait((key, packed(key, vector)))
+
+    async def _keep(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` again if it fails, because a dead task would let look-ups time out for good."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("shared_cache_task_failed", task=work.__name__)
+                self.is_up = False
+                await asyncio.sleep(PROBE_INTERVAL_S)
 
     async def _probe(self) -> None:
         """While the server is down, check regularly whether it is back."""
@@ -118,7 +128,7 @@ class SharedCache:
             for seconds in (SERVER_TIMEOUT_S, self._timeout_s):
                 async with asyncio.timeout(seconds):
                     await self._server.ping()
-        except _errors():
+        except Exception:
             return False
         return True
 
@@ -132,9 +142,12 @@ class SharedCache:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     found = await self._server.mget([PREFIX + key for key, _ in batch])
-                values = cast("list[bytes | None]", found)
-            except _errors():
-                error = ConnectionError("the shared cache did not respond")
+                values = _checked(found, len(batch))
+            except Exception as exc:  # the client raises anything on a reply that is not Redis's protocol
+                error = ConnectionError(f"the shared cache did not respond: {exc!r}")
+                if not isinstance(exc, _errors()):
+                    log.warning("shared_cache_reply_invalid", error=type(exc).__name__)
+                    await self._server.connection_pool.disconnect()  # the next reply would be this one's rest
             else:
                 self._failures = max(0.0, self._failures - len(batch) / SUCCESSES_PER_FAILURE)
             for (_, answer), value in zip(batch, values, strict=True):
@@ -152,7 +165,7 @@ class SharedCache:
                     for key, value in batch:
                         pipeline.set(PREFIX + key, value, ex=TTL_S)
                     await pipeline.execute()
-            except _errors():  # not a reason to stop asking: a full server still answers look-ups
+            except Exception:  # not a reason to stop asking: a full server still answers look-ups
                 self.writes["failed"] += len(batch)
             else:
                 self.writes["stored"] += len(batch)
@@ -178,15 +191,25 @@ def packed(key: bytes, vector: Vector) -> bytes:
     return HEAD.pack(MARK, len(vector), _digest(key, numbers)) + numbers
 
 
-def unpacked(key: bytes, value: bytes) -> Vector | None:
-    """The vector that `packed` made for this key; None for anything else."""
-    if len(value) < HEAD.size:
+def unpacked(key: bytes, value: bytes, width: int) -> Vector | None:
+    """The vector of `width` finite numbers that `packed` made for this key; None for anything else."""
+    if len(value) != HEAD.size + 4 * width:
         return None
     mark, count, digest = HEAD.unpack_from(value)
     numbers = value[HEAD.size :]
-    if mark != MARK or len(numbers) != 4 * count or digest != _digest(key, numbers):
+    if mark != MARK or count != width or digest != _digest(key, numbers):
         return None
-    return np.frombuffer(numbers, "<f4").astype(np.float32)
+    vector = np.frombuffer(numbers, "<f4").astype(np.float32)
+    return vector if np.isfinite(vector).all() else None
+
+
+def _checked(found: object, count: int) -> list[bytes | None]:
+    """The reply to a look-up of `count` keys. Raises `TypeError` for anything that is not one."""
+    if not isinstance(found, list) or len(found) != count:
+        raise TypeError(f"expected {count} values, got {type(found).__name__}")
+    if not all(value is None or isinstance(value, bytes) for value in found):
+        raise TypeError("expected bytes or nil")
+    return found
 
 
 def _digest(key: bytes, numbers: bytes) -> bytes:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from features import Video
 from features.parsing import has_visible_text
-from preprocessing.decoding.pool import DecodePool
+from preprocessing.decoding.pool import DecodePool, DecoderUnavailableError
 from preprocessing.image import ImageError
 from preprocessing.text import TokenizedText
 from serving.scoring.batching import BatchingQueue
@@ -105,6 +105,8 @@ class Tower(Generic[Item]):
         self.name, self.model, self.queue = name, model, queue
         self.cache = cache
         self._fingerprint, self._sample = model.fingerprint, sample
+        config = model.card.config
+        self._width = config.text.output_dim if name == "text" else config.image_dim
 
     def key(self, *content: bytes) -> bytes:
         """The cache key of an input."""
@@ -121,7 +123,7 @@ class Tower(Generic[Item]):
         async def compute() -> Vector:
             return await self._submit(await prepare(), watch, urgent=urgent)
 
-        vector, is_cached = await self.cache.get(key, compute)
+        vector, is_cached = await self.cache.get(key, compute, self._width)
         if is_cached:
             watch.cached.append(self.name)
         return vector
@@ -278,6 +280,11 @@ class ImageEncoder:
             log.info("thumbnail_failed", reason=exc.reason, detail=str(exc))
             warning = f"The thumbnail could not be used ({exc.reason}); a neutral image was scored instead."
             return self._neutral("failed", exc.reason, warning)
+        except DecoderUnavailableError as exc:
+            log.warning("decoder_unavailable", detail=str(exc))
+            return self._neutral(
+                "failed", "unavailable", "No image decoder is available; a neutral image was scored instead."
+            )
         return Encoded(vector, ModalityReport("used"), self._warnings)
 
     async def _vector(self, url: str, decoders: DecodePool, watch: Stopwatch) -> Vector:

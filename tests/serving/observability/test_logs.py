@@ -1,14 +1,20 @@
 """What a real service writes about nasty requests: one line each, and not a word of theirs."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.service import ready_service
+from serving.observability.logs import MAX_LINES
+from tests.support.process import LIMIT_S, answers, free_port, stop, until
+from tests.support.service import ROOT, environment, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
 
 # Stands in everything that a client may write: words, paths, queries, credentials, headers, keys. The name
@@ -128,3 +134,27 @@ def test_the_level_is_a_setting(tiny_path: Path, tmp_path: Path) -> None:
         assert httpx.post(f"{service.url}/predict", json={"title": "plain"}).status_code == 200
         service.stop()
     assert "request" not in log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_log_that_is_not_read_stops_nothing(tiny_path: Path, number: int) -> None:
+    """With a full pipe for its log the service answers, counts the lines that it drops, and ends."""
+    port = free_port()
+    settings = environment(checkpoint=tiny_path, precision="f32", host="127.0.0.1", port=port)
+    unread, log = os.pipe()
+    service = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=settings, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT_S) as client:
+            until(lambda: answers(f"http://127.0.0.1:{port}/health/ready"))
+            for _ in range(MAX_LINES + 1000):
+                assert client.get("/unknown").status_code == 404
+            dropped = re.search(r"^miles_log_dropped_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
+            assert dropped
+            assert float(dropped[1]) > 0
+            assert client.post("/predict", json={"title": "x"}).status_code == 200
+        service.send_signal(number)
+        assert service.wait(LIMIT_S) == 0
+    finally:
+        stop(service)
+        os.close(log)
+        os.close(unread)

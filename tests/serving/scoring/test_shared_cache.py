@@ -3,6 +3,8 @@
 import asyncio
 import re
 import signal
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ from tests.support.thumbnail_host import ThumbnailHost
 
 KEY = bytes(range(KEY_BYTES))
 VECTOR = np.linspace(-1, 1, 64, dtype=np.float32)
+LOOKUP_S = 1.0  # an answer without delay is in time on a busy machine, too
 AT_ONCE = 12  # look-ups of one batch: all may be under way when the server stops
 
 
@@ -149,15 +152,15 @@ async def test_server_that_answers_too_late_is_left_alone(server: Server) -> Non
             await until_true(lambda: cache.is_up)
             between.seconds = 1.5
             for _ in range(4 * MAX_FAILURES):
-                assert await cache.get(KEY) is None
+                assert await cache.get(KEY, len(VECTOR)) is None
             await asyncio.sleep(1.5 * PROBE_INTERVAL_S)  # it has been asked whether it is back
             assert not cache.is_up
-            assert await cache.get(KEY) is None
+            assert await cache.get(KEY, len(VECTOR)) is None
             in_vain = cache.lookups["late"] + cache.lookups["failed"]
             assert (in_vain, cache.lookups["skipped"]) == (MAX_FAILURES, 3 * MAX_FAILURES + 1)
             between.seconds = 0.0
             await until_true(lambda: cache.is_up)
-            await cache.get(KEY)
+            await cache.get(KEY, len(VECTOR))
             assert cache.lookups["miss"] == 1
 
 
@@ -165,12 +168,12 @@ async def test_server_that_answers_too_late_is_left_alone(server: Server) -> Non
 async def test_server_that_stumbles_often_is_left_alone(server: Server) -> None:
     """Look-ups that succeed in between are no excuse: of one answer in two too late, few are waited for."""
     with slowed(server) as between:
-        async with SharedCache.open(between.url, 0.1) as cache:
+        async with SharedCache.open(between.url, LOOKUP_S) as cache:
             await until_true(lambda: cache.is_up)
             asked = 0
             while cache.is_up:
-                between.seconds = 0.0 if asked % 2 else 0.2
-                await cache.get(KEY)
+                between.seconds = 0.0 if asked % 2 else 3 * LOOKUP_S
+                await cache.get(KEY, len(VECTOR))
                 asked += 1
                 assert asked < 4 * MAX_FAILURES, "never given a rest"
             assert (
@@ -189,8 +192,8 @@ async def test_vector_comes_back_as_it_was(server: Server) -> None:
         await until_true(lambda: one.is_up and two.is_up)
         one.put(KEY, VECTOR)
         await until_true(lambda: one.writes["stored"] == 1)
-        found = await two.get(KEY)
-        assert await two.get(KEY[::-1]) is None
+        found = await two.get(KEY, len(VECTOR))
+        assert await two.get(KEY[::-1], len(VECTOR)) is None
     assert found is not None
     assert np.array_equal(found, VECTOR)
     assert (two.lookups["hit"], two.lookups["miss"]) == (1, 1)
@@ -208,7 +211,7 @@ async def test_server_that_is_full_still_answers(server: Server) -> None:
         for refused in range(1, 3 * MAX_FAILURES):
             cache.put(KEY[::-1], VECTOR)
             await until_true(lambda count=refused: cache.writes["failed"] == count)
-        assert await cache.get(KEY) is not None
+        assert await cache.get(KEY, len(VECTOR)) is not None
         assert cache.is_up
 
 
@@ -219,18 +222,96 @@ async def test_rubbish_is_a_miss(server: Server) -> None:
         other.set(PREFIX + KEY, b"rubbish")
     async with SharedCache.open(server.url, LIMIT_S) as cache:
         await until_true(lambda: cache.is_up)
-        assert await cache.get(KEY) is None
+        assert await cache.get(KEY, len(VECTOR)) is None
     assert cache.lookups["corrupt"] == 1
 
 
 def test_only_a_whole_vector_of_this_key_is_believed() -> None:
-    """One that is cut short, longer, altered in any byte, or another key's, is none."""
-    value = packed(KEY, VECTOR)
-    assert unpacked(KEY, value) is not None
+    """Not one that is cut short, longer, altered in any byte, not finite, of another tower or another key."""
+    value, width = packed(KEY, VECTOR), len(VECTOR)
+    assert unpacked(KEY, value, width) is not None
     altered = [value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :] for at in range(0, len(value), 7)]
-    for wrong in [b"", value[:-4], value[: HEAD.size], value + bytes(4), *altered]:
-        assert unpacked(KEY, wrong) is None
-    assert unpacked(KEY[::-1], value) is None
+    others = [VECTOR[:3], np.full(width, np.nan, np.float32), np.full(width, np.inf, np.float32)]
+    wrong = [
+        b"",
+        value[:-4],
+        value[: HEAD.size],
+        value + bytes(4),
+        *altered,
+        *(packed(KEY, v) for v in others),
+    ]
+    assert [each for each in wrong if unpacked(KEY, each, width) is not None] == []
+    assert unpacked(KEY[::-1], value, width) is None
+
+
+REPLIES = {
+    "too few values": b"*0\r\n",
+    "no number": b"*abc\r\n",
+    "no list": b"+OK\r\n",
+    "numbers": b"*1\r\n:5\r\n",
+    "a list in a list": b"*1\r\n*1\r\n$1\r\na\r\n",
+    "two replies": b"*1\r\n$-1\r\n*1\r\n$1\r\na\r\n",
+    "an error": b"-ERR no\r\n",
+    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a short vector": b"*1\r\n$%d\r\n%s\r\n" % (len(packed(KEY, VECTOR[:3])), packed(KEY, VECTOR[:3])),
+}
+
+
+@contextmanager
+def lying_server(replies: list[bytes]) -> Iterator[str]:
+    """A server whose look-ups are answered by the last of `replies`; its address."""
+
+    class Lie(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline():
+                words = []
+                for _ in range(int(line[1:])):
+                    length = int(self.rfile.readline()[1:])
+                    words.append(self.rfile.read(length + 2)[:-2])
+                is_lookup = words[0].upper() == b"MGET"
+                self.wfile.write(
+                    replies[-1] if is_lookup else b"+PONG\r\n" if words[0] == b"PING" else b"+OK\r\n"
+                )
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Lie) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"redis://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.anyio
+async def test_server_that_lies_is_survived() -> None:
+    """Whatever it replies, a look-up finds nothing, and the next right reply is read as ever."""
+    failures = []
+    for name, reply in REPLIES.items():
+        replies = [reply]
+        with lying_server(replies) as url:
+            async with SharedCache.open(url, LIMIT_S) as cache:
+                await until_true(lambda cache=cache: cache.is_up)
+                if await cache.get(KEY, len(VECTOR)) is not None:
+                    failures.append((name, "believed"))
+                replies.append(b"*1\r\n$-1\r\n")
+                while not cache.lookups["miss"]:
+                    await cache.get(KEY, len(VECTOR))
+                    if cache.lookups["failed"] > 3:
+                        failures.append((name, "not read again"))
+                        break
+    assert failures == []
+
+
+@pytest.mark.anyio
+async def test_background_task_that_fails_is_started_again(
+    server: Server,
+) -> None:
+    """A fault in the cache itself makes it pause, and it is back after the next probe."""
+    async with SharedCache.open(server.url, LIMIT_S) as cache:
+        await until_true(lambda: cache.is_up)
+        cache._to_read.put_nowait(None)  # type: ignore[arg-type]  # what no caller could put there
+        await until_true(lambda: not cache.is_up)
+        await until_true(lambda: cache.is_up)
+        assert await cache.get(KEY, len(VECTOR)) is None
+        assert cache.lookups["miss"] == 1
 
 
 @pytest.mark.parametrize("url", ["http://host", "redis://", "host:6379", "redis:///0"])
