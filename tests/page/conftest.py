@@ -17,12 +17,8 @@ from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 from tests.support.tiny import tiny_checkpoint, tiny_config
 
 Open = Callable[..., AbstractContextManager[Visit]]
-TRUSTED = {
-    "engine": "torch",
-    "threads": 1,
-    "thumbnail_trusted_networks": "127.0.0.0/8",
-    "thumbnail_timeout_s": 3,
-}
+TRUSTED = {"thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 20}
+TORCH = {"engine": "torch", "threads": 1}  # starts sooner than a checkpoint is compiled
 
 SCREENS = pytest.mark.parametrize(
     ("size", "dark"),
@@ -72,7 +68,7 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A ready service whose checkpoint gives images no weight."""
     folder = tmp_path_factory.mktemp("page")
     checkpoint = write_weightless(folder / "weightless.pt")
-    with ready_service(folder / "service.log", checkpoint=checkpoint, **TRUSTED) as running:
+    with ready_service(folder / "service.log", checkpoint=checkpoint, **TORCH, **TRUSTED) as running:
         yield running
 
 

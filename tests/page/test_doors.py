@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.conftest import HUB, TRUSTED, Open
+from tests.page.conftest import HUB, TORCH, TRUSTED, Open
 from tests.support.service import Service, ready_service, started_service, wait_for
 
 KEY = "a-key-of-sixteen-or-more"
@@ -17,7 +17,7 @@ PER_MINUTE = 12  # so one more every five seconds
 
 def test_a_loading_model_is_waited_for(open_page: Open, tiny_path: Path, tmp_path: Path) -> None:
     """The message that it wakes up goes away by itself, and a video sent meanwhile gets its score."""
-    with started_service(tmp_path / "log", checkpoint=tiny_path, **TRUSTED) as service:
+    with started_service(tmp_path / "log", checkpoint=tiny_path, **TORCH, **TRUSTED) as service:
         wait_for(service, "/health/live")
         with open_page(service.url) as visit:
             banner = visit.page.locator("#waking")
@@ -30,10 +30,12 @@ def test_a_loading_model_is_waited_for(open_page: Open, tiny_path: Path, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def guarded(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def guarded(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that wants a key and lets everybody have a few videos a minute."""
     log = tmp_path_factory.mktemp("log") / "service.log"
-    with ready_service(log, checkpoint=tiny_path, api_keys=KEY, rate_limit=PER_MINUTE, **TRUSTED) as running:
+    with ready_service(
+        log, checkpoint=tiny_bundle, api_keys=KEY, rate_limit=PER_MINUTE, **TRUSTED
+    ) as running:
         yield running
 
 
