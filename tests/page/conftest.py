@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 from model.checkpoint.store import write_checkpoint
-from tests.support.browser import DESKTOP, PHONE, Visit, open_browser, visiting
+from tests.support.browser import DESKTOP, PHONE, Visit, open_browser, profile, visit_in
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 from tests.support.tiny import tiny_checkpoint, tiny_config
@@ -72,13 +73,27 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
+@pytest.fixture(scope="package")
+def profiles(browser: Browser, service: Service) -> Iterator[Callable[..., BrowserContext]]:
+    """A profile for each way to look at the page; in one that has a page already another is opened sooner."""
+    with ExitStack() as stack:
+
+        @cache
+        def opened(**looks: Any) -> BrowserContext:
+            context = stack.enter_context(profile(browser, **looks))
+            context.new_page().goto(service.url)
+            return context
+
+        yield opened
+
+
 @pytest.fixture
-def open_page(browser: Browser, service: Service) -> Open:
+def open_page(profiles: Callable[..., BrowserContext], service: Service) -> Open:
     """Opens the page; whatever happens on it, its console stays free of complaints."""
 
     @contextmanager
     def opened(url: str = service.url, **looks: Any) -> Iterator[Visit]:
-        with visiting(browser, **looks) as visit:
+        with visit_in(profiles(**looks)) as visit:
             visit.page.goto(url)
             yield visit
             assert visit.complaints == []

@@ -3,16 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.system_programs import require_program
 
 ARGUMENTS = [
     "--no-sandbox",  # the sandbox needs rights that root in a container does not have; the pages are our own
-    # To Chromium a page that Playwright answers for is the internet's, which may not frame this machine's.
-    "--disable-features=LocalNetworkAccessChecks",
+    # To Chromium a page that Playwright answers for is the internet's, which may not frame this machine's. A
+    # spare process would start for a page that is never opened.
+    "--disable-features=LocalNetworkAccessChecks,SpareRendererForSitePerProcess",
 ]
 DESKTOP, PHONE = (1280, 900), (390, 844)
 PATIENCE_MS = 30_000  # the machine may be busy with other tests
@@ -58,10 +68,10 @@ class Visit:
 
 
 @contextmanager
-def visiting(
+def profile(
     browser: Browser, *, size: tuple[int, int] = DESKTOP, dark: bool = False, calm: bool = True
-) -> Iterator[Visit]:
-    """A page in a profile of its own; `calm` wishes for reduced motion."""
+) -> Iterator[BrowserContext]:
+    """A profile of its own; `calm` wishes for reduced motion."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if dark else "light",
@@ -69,6 +79,15 @@ def visiting(
         has_touch=size == PHONE,
     )
     context.set_default_timeout(PATIENCE_MS)
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+@contextmanager
+def visit_in(context: BrowserContext) -> Iterator[Visit]:
+    """A page in a tab of its own."""
     visit = Visit(context.new_page())
     visit.page.on("request", visit.note_request)
     visit.page.on("console", visit.note_console)
@@ -76,4 +95,11 @@ def visiting(
     try:
         yield visit
     finally:
-        context.close()
+        visit.page.close()
+
+
+@contextmanager
+def visiting(browser: Browser, **looks: Any) -> Iterator[Visit]:
+    """A page in a profile of its own, which looks as `profile` has it."""
+    with profile(browser, **looks) as context, visit_in(context) as visit:
+        yield visit
