@@ -124,6 +124,9 @@ def parse_time(value: Any) -> datetime | None:
     return _refuse(TIME_FORM)
 
 
+MAX_MARKS = 30  # as in Unicode's stream-safe text (UAX #15), more than any language has
+
+
 def parse_text(value: str) -> str:
     """Text in Unicode's normal form C, which titles in training and in requests share.
 
@@ -132,7 +135,17 @@ def parse_text(value: str) -> str:
     if value.isascii():
         return value
     whole = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return unicodedata.normalize("NFC", whole)
+    return unicodedata.normalize("NFC", _with_few_marks(whole))
+
+
+def _with_few_marks(text: str) -> str:
+    """Text without combining marks beyond `MAX_MARKS` in a row: normalising sorts them in quadratic time."""
+    kept, marks = [], 0
+    for each in text:
+        marks = marks + 1 if unicodedata.combining(each) else 0
+        if marks <= MAX_MARKS:
+            kept.append(each)
+    return "".join(kept)
 
 
 def has_visible_text(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Batches: each item is validated, scored and answered independently."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -42,6 +43,7 @@ async def score_each(
         if allowance is not None and index >= granted:
             yield index, _failed(allowance.refuse(), instance)
             continue
+        await asyncio.sleep(0)  # validating a whole batch at once would hold up other requests
         item = checked(video, instance, schema)
         if isinstance(item, FailedItem):
             yield index, item

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from features.parsing import OTHER_NAMES as OTHER_NAMES  # re-exported
 from features.parsing import is_unknown_cell as is_unknown_cell
 
 MAX_NAMED = 6
+MAX_LOOKED_AT = 300  # names of one request
 MAX_LENGTH = 32  # characters of a name that a warning repeats
 NESTED = {
     "statistics": ("view_count", "like_count", "comment_count"),
@@ -98,7 +100,7 @@ def is_blank(value: Any) -> bool:
 def near_names(values: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     """A warning that lists names which are not read and look like fields that are not `known`."""
     found = []
-    for name, value in values.items():
+    for name, value in islice(values.items(), MAX_LOOKED_AT):
         if name in known or is_blank(value) or isinstance(value, bool):
             continue
         fields = [field for field in _meant(name) if is_blank(known.get(field))]

@@ -44,8 +44,9 @@ EXAMPLE: JsonDict = {
 
 def _read_text(value: Any) -> Any:
     """Text as training reads it, any other value as it is."""
-    # Cut to what is longer than any text that is accepted.
-    return parse_text(value[:MAX_REPAIRED]) if isinstance(value, str) else value
+    if not isinstance(value, str) or value.isascii():  # a picture's data: URL is, and may be long
+        return value
+    return parse_text(value[:MAX_REPAIRED])  # longer than any text that is accepted
 
 
 def refusal(message: str) -> PydanticCustomError:

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import unicodedata
 from collections.abc import Sequence
 
 import pytest
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
+from features.parsing import MAX_MARKS
 from serving.errors import OverloadedError
 from serving.http.limits import (
     BODIES_AT_ONCE,
@@ -19,7 +22,9 @@ from serving.http.limits import (
     _not_json,
     parse_json,
 )
+from serving.http.names import MAX_LOOKED_AT, near_names
 from serving.http.problems import MAX_ERRORS, invalid_fields
+from serving.http.schemas import PredictRequest
 
 MANY = b",".join([b"[]"] * (MAX_VALUES + 2))
 REFUSED = {
@@ -104,6 +109,28 @@ def test_bodies_share_a_budget() -> None:
         budget.take(1, 1)
     budget.give_back(2 * limit + 1)
     budget.take(limit, limit)
+
+
+def test_texts_take_linear_time() -> None:
+    """A picture's URL is read whole; text is cut behind its limit, and has at most thirty marks in a row.
+
+    Normalising would sort them in quadratic time.
+    """
+    url = "data:image/png;base64," + "A" * 1_000_000
+    marks = "a" + "\u0315\u0300" * 5_000
+    request = PredictRequest.model_validate({"title": marks, "thumbnail_url": url})
+    assert request.thumbnail_url == url
+    assert len(request.title) <= 1 + MAX_MARKS
+    assert unicodedata.is_normalized("NFC", request.title)
+    with pytest.raises(ValidationError, match="at most 10000"):
+        PredictRequest.model_validate({"title": "\u0439" * 1_000_000})
+
+
+def test_similar_names_are_looked_for_among_a_few() -> None:
+    """Names behind the first 300 are not compared with the fields'."""
+    columns = {f"column {number}": 1 for number in range(MAX_LOOKED_AT)}
+    assert near_names({**columns, "viewCount": 1}, {}) == []
+    assert near_names({"viewCount": 1, **columns}, {}) != []
 
 
 def statuses(limits: BodyLimits, bodies: Sequence[Sequence[bytes]], *, declared: bool) -> list[int]:
