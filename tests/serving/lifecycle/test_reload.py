@@ -154,7 +154,7 @@ class Crowd:
         until(lambda: any(number > sent for number, _ in self.answers))
 
     def _repeat(self, work: Callable[[int], None]) -> None:
-        while not self._stop.wait(0.02):  # leaves the machine some time for the load
+        while not self._stop.wait(0.1):  # leaves the machine some time for the load
             self.sent += 1
             work(self.sent)
 
