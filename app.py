@@ -12,17 +12,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic.alias_generators import to_camel
 
-from serving.http.auth import KEY_DECLARED
+from serving.http.auth import KEY_DECLARED, SCORES
 from serving.http.batch import score_each
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
-from serving.http.info import MODEL_NAME, UNHEALTHY, Health, describe, health_response, prefers_html
+from serving.http.info import HOME, UNHEALTHY, Health, describe, health_response, prefers_html
 from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD, JsonRoute
 from serving.http.middleware import install_middleware
 from serving.http.page import PageFiles, home_page
-from serving.http.problems import NOT_READY, PROBLEMS, RELOAD_PROBLEMS, install_error_handlers
+from serving.http.problems import BATCH, NDJSON, NOT_READY, RELOAD_PROBLEMS, install_error_handlers
 from serving.http.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
 from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.predictor import Predictor, PredictorDep
@@ -33,11 +34,10 @@ from serving.process.server import main
 from serving.scoring.admission import Admission
 from serving.settings import Settings
 
-NDJSON = "application/x-ndjson"
 router = APIRouter(route_class=JsonRoute)
 
 
-@router.post(PREDICT, responses=PROBLEMS, dependencies=[KEY_DECLARED])
+@router.post(PREDICT, **SCORES)
 async def predict(
     body: PredictRequest, request: Request, response: Response, predictor: PredictorDep, timings: bool = False
 ) -> PredictResponse:
@@ -49,7 +49,7 @@ async def predict(
     return PredictResponse.of(prediction, timings)
 
 
-@router.post(PREDICT_BATCH, response_model=BatchResponse, responses=PROBLEMS, dependencies=[KEY_DECLARED])
+@router.post(PREDICT_BATCH, **SCORES | {"responses": BATCH}, response_model=BatchResponse)
 async def predict_batch(
     body: BatchRequest, request: Request, predictor: PredictorDep, timings: bool = False
 ) -> Any:
@@ -67,14 +67,14 @@ async def predict_batch(
     )
 
 
-@router.post(EXPLAIN, responses=PROBLEMS, dependencies=[KEY_DECLARED])
+@router.post(EXPLAIN, **SCORES)
 async def explain(body: ExplainRequest, request: Request, predictor: PredictorDep) -> ExplainResponse:
     """Score one video, explain the score, and score up to 16 variations of the video."""
     return await explain_one(body, predictor, request.scope, request.state.metrics)
 
 
 @router.head("/", include_in_schema=False)
-@router.get("/", response_model=Health, responses=UNHEALTHY)
+@router.get("/", tags=["health"], response_model=Health, responses=HOME)
 async def home(request: Request, predictor: PredictorDep) -> Response:
     """Health as JSON; the web page for browsers."""
     if prefers_html(request.headers.get("accept", "")):
@@ -82,31 +82,31 @@ async def home(request: Request, predictor: PredictorDep) -> Response:
     return health_response(predictor, {"Vary": "Accept"})
 
 
-@router.get("/model/info", responses=NOT_READY)
+@router.get("/model/info", tags=["model"], responses=NOT_READY)
 async def model_info(predictor: PredictorDep) -> dict[str, Any]:
     """Details of the model in service: everything that a score depends on."""
     return describe(predictor.require_ready(), predictor.settings)
 
 
-@router.post(RELOAD, responses=RELOAD_PROBLEMS, dependencies=[KEY_DECLARED])
+@router.post(RELOAD, tags=["model"], responses=RELOAD_PROBLEMS, dependencies=[KEY_DECLARED])
 async def reload(reloader: ReloaderDep) -> Reloaded:
     """Reload the checkpoint and switch to it without downtime; requires an API key."""
     return await reloader.reload()
 
 
-@router.get("/health/live")
+@router.get("/health/live", tags=["health"])
 async def live() -> dict[str, str]:
     """Liveness: the process responds."""
     return {"status": "alive"}
 
 
-@router.get("/health/ready", response_model=Health, responses=UNHEALTHY)
+@router.get("/health/ready", tags=["health"], response_model=Health, responses=UNHEALTHY)
 async def ready(predictor: PredictorDep) -> Response:
     """Readiness: the model is loaded and has reproduced its golden answers."""
     return health_response(predictor)
 
 
-@router.get("/metrics")
+@router.get("/metrics", tags=["health"], response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
     return Response(request.state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
@@ -130,16 +130,17 @@ def create_app(
             yield {"predictor": predictor, "metrics": metrics, "reloader": reloader}
 
     app = FastAPI(
-        title=MODEL_NAME,
+        title="Miles",
         version="1.0.0",
         description="Scores short-form videos before they take off.",
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: to_camel(route.name),
         redirect_slashes=False,  # a redirect would echo the client's Host header
         telemetry=FASTAPI_OFF,
     )
     app.include_router(router)
     app.mount("/page", PageFiles())
-    install_error_handlers(app)
+    install_error_handlers(app, router)
     install_middleware(app, settings, metrics, admission)
     return app
 

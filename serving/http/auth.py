@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import Depends
 from fastapi.security import HTTPBearer
@@ -10,12 +11,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import KeyRequiredError
 from serving.http.limits import needs_key
-from serving.http.problems import answer_to
+from serving.http.problems import PROBLEMS, answer_to
 
 # Declares the scheme in OpenAPI. `ApiKeys` checks the keys, because dependencies run after the body is read.
 KEY_DECLARED = Depends(
     HTTPBearer(scheme_name="ApiKey", description="Required if the service has API keys.", auto_error=False)
 )
+# OpenAPI: what all scoring routes share.
+SCORES: dict[str, Any] = {"tags": ["scores"], "responses": PROBLEMS, "dependencies": [KEY_DECLARED]}
 
 
 class ApiKeys:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from features import features_named
+from serving.http.problems import also_as
 from serving.http.schemas import MAX_BATCH_VIDEOS
 from serving.lifecycle.predictor import HEALTHY, Predictor
 from serving.scoring.explanation import players_of
@@ -33,6 +34,7 @@ class Health(BaseModel):
 UNHEALTHY: dict[int | str, dict[str, Any]] = {
     503: {"model": Health, "description": "The model is loading or has failed; see `status`."}
 }
+HOME = UNHEALTHY | also_as("text/html", "The web page, for browsers.")
 
 
 def health_response(predictor: Predictor, headers: Mapping[str, str] | None = None) -> JSONResponse:

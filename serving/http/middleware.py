@@ -72,6 +72,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "POST" and (path := scope["path"].removesuffix("/")) in SCORING:
+            scope["path"] = path  # a trailing slash is the same route
         request_id = scope["request_id"] = _request_id(Headers(scope=scope))
         scope["deadline"] = asyncio.get_running_loop().time() + self._timeout_s
         started, status = time.perf_counter(), 0

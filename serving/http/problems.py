@@ -1,12 +1,15 @@
 """Errors as HTTP answers: RFC 9457 problems, the status of each error, and how OpenAPI documents them."""
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -28,6 +31,7 @@ from serving.errors import (
 )
 
 PROBLEM_JSON = "application/problem+json"
+NDJSON = "application/x-ndjson"
 STATUS_BY_ERROR: dict[type[MilesError], HTTPStatus] = {
     KeyRequiredError: HTTPStatus.UNAUTHORIZED,
     KeylessError: HTTPStatus.FORBIDDEN,
@@ -166,11 +170,16 @@ def instance_of(scope: Scope) -> str:
     return f"urn:miles:request:{scope.get('request_id', 'unknown')}"
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Answer every error of `app` with a problem."""
+def install_error_handlers(app: FastAPI, router: APIRouter) -> None:
+    """Answer every error of `app` with a problem; a 404 and a 405 name routes of `router`."""
+    methods = {
+        route.path: " or ".join(sorted(route.methods or ()))
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+    }
     app.add_exception_handler(MilesError, _answer_miles_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(HTTPException, partial(_answer_http_exception, methods))
 
 
 async def _answer_miles_error(request: Request, exc: Exception) -> Response:
@@ -189,18 +198,35 @@ async def _answer_invalid_request(request: Request, exc: Exception) -> Response:
     return problem_response(status, detail, request.scope, errors)
 
 
-async def _answer_http_exception(request: Request, exc: Exception) -> Response:
+async def _answer_http_exception(methods: Mapping[str, str], request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException), "registered for HTTPException"
-    if isinstance(
-        exc.__cause__, MilesError
-    ):  # raised while FastAPI read the body, where only HTTPException passes
+    if isinstance(exc.__cause__, MilesError):  # raised while FastAPI read the body; only HTTPException passes
         return answer_to(exc.__cause__, request.scope, exc.headers or {})
-    return problem_response(exc.status_code, str(exc.detail), request.scope, headers=exc.headers)
+    detail = str(exc.detail)
+    if detail == HTTPStatus(exc.status_code).phrase:  # the router's own, which repeats the status
+        detail = _route_to_use(exc.status_code, request.scope["path"], methods) or detail
+    return problem_response(exc.status_code, detail, request.scope, headers=exc.headers)
+
+
+def _route_to_use(status: int, path: str, methods: Mapping[str, str]) -> str | None:
+    """For a 404 or a 405, the next step; `methods` has every route's."""
+    if status == HTTPStatus.METHOD_NOT_ALLOWED and path in methods:
+        return f"{path} accepts {methods[path]}."
+    if status != HTTPStatus.NOT_FOUND:
+        return None
+    near = get_close_matches(path[:100].rstrip("/").lower(), methods, n=1)
+    routes = [f"{methods[route]} {route}" for route in near or ("/predict", "/predict/batch", "/explain")]
+    return f"No such route; use {', '.join(routes)}. GET /docs lists all."
 
 
 def _documented(description: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": description, "content": {PROBLEM_JSON: {"schema": schema}}}
+
+
+def also_as(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI: another form of an answer with status 200."""
+    return {200: {"content": {media_type: {"schema": {"type": "string", "description": description}}}}}
 
 
 # OpenAPI: the errors of a scoring route.
@@ -218,6 +244,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     ),
     504: _documented("No score before the deadline."),
 }
+BATCH = PROBLEMS | also_as(NDJSON, "A line for each video as it is ready: its index and its entry.")
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
 RELOAD_PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: PROBLEMS[401],

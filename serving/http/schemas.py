@@ -39,6 +39,8 @@ EXAMPLE: JsonDict = {
     "view_count": 15000,
     "like_count": 1200,
     "comment_count": 85,
+    "published_at": "2026-03-01T12:00:00Z",
+    "observed_at": "2026-03-02T12:00:00Z",
 }
 
 

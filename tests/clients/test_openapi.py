@@ -20,6 +20,28 @@ def test_the_committed_document_is_the_apps() -> None:
     assert PATH.read_text(encoding="utf-8") == document(), "run `make openapi` and commit what it wrote"
 
 
+def test_operations_have_names_tags_and_media_types() -> None:
+    """Generators name a client's methods by the operation ids; media types are those that are sent."""
+    described = json.loads(document())
+    operations = [operation for path in described["paths"].values() for operation in path.values()]
+    assert described["info"]["title"] == "Miles"
+    assert [operation["operationId"] for operation in operations] == [
+        *("predict", "predictBatch", "explain", "home", "modelInfo"),
+        *("reload", "live", "ready", "metrics"),
+    ]
+    assert {tag for operation in operations for tag in operation["tags"]} == {"scores", "model", "health"}
+    types = {each["operationId"]: [*each["responses"]["200"]["content"]] for each in operations}
+    assert types["predictBatch"] == ["application/json", "application/x-ndjson"]
+    assert types["home"] == ["application/json", "text/html"]
+    assert types["metrics"] == ["text/plain"]
+
+
+def test_examples_say_when_a_video_was_published(schemas: dict[str, Any]) -> None:
+    """Age matters most to a score, so every example has both times."""
+    examples = [schemas[name]["examples"][0] for name in ("PredictRequest", "ExplainRequest")]
+    assert all({"published_at", "observed_at"} <= example.keys() for example in examples)
+
+
 def test_an_answer_is_described(schemas: dict[str, Any]) -> None:
     """The keys that are always there are required, and the timings, which are asked for, are not."""
     answer = schemas["PredictResponse"]
@@ -34,15 +56,10 @@ def test_a_problem_is_described(schemas: dict[str, Any]) -> None:
     assert "errors" in problem["properties"]
 
 
-@pytest.mark.parametrize("field", ["description", "view_count", "duration_seconds", "require"])
-def test_a_null_that_is_taken_is_described(field: str, schemas: dict[str, Any]) -> None:
-    """Whole database rows can be sent, so the document lets fields be null that may be null."""
-    members = schemas["PredictRequest"]["properties"][field]["anyOf"]
-    assert {"type": "null"} in members
-
-
-def test_counts_are_bounded_in_the_document(schemas: dict[str, Any]) -> None:
-    """A count says its range in the words of JSON Schema."""
+def test_nulls_and_bounds_are_described(schemas: dict[str, Any]) -> None:
+    """Whole database rows can be sent, so fields may be null; a count has its range."""
+    for field in ("description", "view_count", "duration_seconds", "require"):
+        assert {"type": "null"} in schemas["PredictRequest"]["properties"][field]["anyOf"], field
     count = schemas["PredictRequest"]["properties"]["view_count"]["anyOf"][0]
     assert count["minimum"] == 0
     assert count["maximum"] >= 2**63 - 1

@@ -15,7 +15,7 @@ export interface paths {
          * Home
          * @description Health as JSON; the web page for browsers.
          */
-        get: operations["home__get"];
+        get: operations["home"];
         put?: never;
         post?: never;
         delete?: never;
@@ -37,7 +37,7 @@ export interface paths {
          * Reload
          * @description Reload the checkpoint and switch to it without downtime; requires an API key.
          */
-        post: operations["reload_admin_reload_post"];
+        post: operations["reload"];
         delete?: never;
         options?: never;
         head?: never;
@@ -57,7 +57,7 @@ export interface paths {
          * Explain
          * @description Score one video, explain the score, and score up to 16 variations of the video.
          */
-        post: operations["explain_explain_post"];
+        post: operations["explain"];
         delete?: never;
         options?: never;
         head?: never;
@@ -75,7 +75,7 @@ export interface paths {
          * Live
          * @description Liveness: the process responds.
          */
-        get: operations["live_health_live_get"];
+        get: operations["live"];
         put?: never;
         post?: never;
         delete?: never;
@@ -95,7 +95,7 @@ export interface paths {
          * Ready
          * @description Readiness: the model is loaded and has reproduced its golden answers.
          */
-        get: operations["ready_health_ready_get"];
+        get: operations["ready"];
         put?: never;
         post?: never;
         delete?: never;
@@ -115,7 +115,7 @@ export interface paths {
          * Metrics
          * @description Prometheus metrics.
          */
-        get: operations["metrics_metrics_get"];
+        get: operations["metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -135,7 +135,7 @@ export interface paths {
          * Model Info
          * @description Details of the model in service: everything that a score depends on.
          */
-        get: operations["model_info_model_info_get"];
+        get: operations["modelInfo"];
         put?: never;
         post?: never;
         delete?: never;
@@ -157,7 +157,7 @@ export interface paths {
          * Predict
          * @description Score one video; `?timings=1` adds the time spent per stage.
          */
-        post: operations["predict_predict_post"];
+        post: operations["predict"];
         delete?: never;
         options?: never;
         head?: never;
@@ -177,7 +177,7 @@ export interface paths {
          * Predict Batch
          * @description Score up to 256 videos; `Accept: application/x-ndjson` streams each result as it is ready.
          */
-        post: operations["predict_batch_predict_batch_post"];
+        post: operations["predictBatch"];
         delete?: never;
         options?: never;
         head?: never;
@@ -270,6 +270,8 @@ export interface components {
          *       "comment_count": 85,
          *       "description": "Start your day right with these habits.",
          *       "like_count": 1200,
+         *       "observed_at": "2026-03-02T12:00:00Z",
+         *       "published_at": "2026-03-01T12:00:00Z",
          *       "thumbnail_url": "https://i.ytimg.com/vi/dQw4w9WgXcQ/hqdefault.jpg",
          *       "title": "10 Tips for Perfect Morning Routine",
          *       "view_count": 15000,
@@ -525,6 +527,8 @@ export interface components {
          *       "comment_count": 85,
          *       "description": "Start your day right with these habits.",
          *       "like_count": 1200,
+         *       "observed_at": "2026-03-02T12:00:00Z",
+         *       "published_at": "2026-03-01T12:00:00Z",
          *       "thumbnail_url": "https://i.ytimg.com/vi/dQw4w9WgXcQ/hqdefault.jpg",
          *       "title": "10 Tips for Perfect Morning Routine",
          *       "view_count": 15000
@@ -792,7 +796,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    home__get: {
+    home: {
         parameters: {
             query?: never;
             header?: never;
@@ -808,6 +812,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                    "text/html": string;
                 };
             };
             /** @description The model is loading or has failed; see `status`. */
@@ -821,7 +826,7 @@ export interface operations {
             };
         };
     };
-    reload_admin_reload_post: {
+    reload: {
         parameters: {
             query?: never;
             header?: never;
@@ -895,7 +900,7 @@ export interface operations {
             };
         };
     };
-    explain_explain_post: {
+    explain: {
         parameters: {
             query?: never;
             header?: never;
@@ -1009,7 +1014,7 @@ export interface operations {
             };
         };
     };
-    live_health_live_get: {
+    live: {
         parameters: {
             query?: never;
             header?: never;
@@ -1031,7 +1036,7 @@ export interface operations {
             };
         };
     };
-    ready_health_ready_get: {
+    ready: {
         parameters: {
             query?: never;
             header?: never;
@@ -1060,7 +1065,7 @@ export interface operations {
             };
         };
     };
-    metrics_metrics_get: {
+    metrics: {
         parameters: {
             query?: never;
             header?: never;
@@ -1075,12 +1080,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "text/plain": string;
                 };
             };
         };
     };
-    model_info_model_info_get: {
+    modelInfo: {
         parameters: {
             query?: never;
             header?: never;
@@ -1111,7 +1116,7 @@ export interface operations {
             };
         };
     };
-    predict_predict_post: {
+    predict: {
         parameters: {
             query?: {
                 timings?: boolean;
@@ -1227,7 +1232,7 @@ export interface operations {
             };
         };
     };
-    predict_batch_predict_batch_post: {
+    predictBatch: {
         parameters: {
             query?: {
                 timings?: boolean;
@@ -1249,6 +1254,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BatchResponse"];
+                    "application/x-ndjson": string;
                 };
             };
             /** @description The body is not valid JSON. */

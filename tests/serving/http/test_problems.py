@@ -48,9 +48,27 @@ def test_error_is_a_problem(client: httpx.Client, method: str, path: str, status
     assert body["instance"] == f"urn:miles:request:{response.headers['x-request-id']}"
 
 
-def test_wrong_method_names_the_right_ones(client: httpx.Client) -> None:
-    """A 405 carries Allow."""
+def test_a_wrong_route_names_the_one_to_use(client: httpx.Client) -> None:
+    """A 405 carries Allow and says the method, a 404 proposes the nearest route, or those that score."""
     assert client.get("/predict").headers["allow"] == "POST"
+    rows = {
+        ("GET", "/predict"): "/predict accepts POST.",
+        ("DELETE", "/model/info"): "/model/info accepts GET.",
+        ("GET", "/predct"): "use POST /predict. GET /docs",
+        ("GET", "/Health/Ready/"): "use GET /health/ready. GET /docs",
+        ("GET", "/xyz"): "use POST /predict, POST /predict/batch, POST /explain. GET /docs",
+    }
+    details = {row: client.request(*row).json()["detail"] for row in rows}
+    assert {row: detail for row, detail in details.items() if rows[row] not in detail} == {}
+
+
+def test_a_trailing_slash_is_the_same_route(client: httpx.Client) -> None:
+    """Scoring routes answer as without it, limits included."""
+    for path, body in (("/predict", {"title": "x"}), ("/predict/batch", {"videos": [{"title": "x"}]})):
+        answers = [client.post(f"{path}{end}", json=body) for end in ("", "/")]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].json().keys() == answers[1].json().keys()
+    assert client.post("/predict/", content=b"x").status_code == 415
 
 
 @pytest.mark.parametrize(
