@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
-"""Scores a CSV or Parquet file of videos through a running Miles, one row of results for each row.
+"""Scores a CSV, JSON Lines or Parquet file through a running Miles, one row of results for each row.
 
     python score_csv.py videos.csv                       writes videos.scored.csv
+    python score_csv.py videos.jsonl.gz                  also .csv.gz, .ndjson, .jsonl
     python score_csv.py videos.parquet scored.parquet    needs pyarrow
     python score_csv.py export.csv --map title=Headline --map view_count=Plays --thumbnails none
+    python score_csv.py export.csv --dry-run             shows what would be sent, and sends nothing
 
 Columns are matched by the names of a request's fields (title, description, thumbnail_url, view_count, ...);
-use `--map` for other names. The output has all rows and columns of the input in the same order, plus
-viral_score, predicted_velocity, confidence, model_version and error (why a row has no score).
+use `--map` for other names. The first line of output says which columns are read. A CSV's delimiter is found
+in its header. In counts "1,234" is 1234; `--na` and `--suffixes` read N/A and 1.2K.
+
+The output has all rows and columns of the input in the same order, plus viral_score, predicted_velocity, low
+and high (the interval around it), confidence, in_range (false: unlike the training data), warnings,
+model_version and error (why a row has no score).
 
 Finished rows are kept in `OUTPUT.part`. After an interruption, run the same command again: it continues where
 it stopped and scores no row twice. Neither file is ever held in memory.
@@ -21,17 +27,21 @@ not answer, run it again later; 130 and 143 stopped by SIGINT or SIGTERM, run it
 
 import argparse
 import csv
+import gzip
 import hashlib
 import itertools
 import json
 import os
+import re
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from trigger_inference import (
     DONE,
@@ -54,12 +64,38 @@ from trigger_inference import (
     shown,
 )
 
-RESULTS = ("viral_score", "predicted_velocity", "confidence", "model_version", "error")
-FIELDS = (
-    *("title", "description", "thumbnail_url", "view_count", "like_count", "comment_count"),
-    *("duration_seconds", "published_at", "upload_date", "observed_at", "scraped_at"),
-    *("share_count", "save_count", "completion_rate", "creator_avg_views"),
+# The new columns and their types in a Parquet file.
+RESULTS: dict[str, type] = {
+    **dict.fromkeys(("viral_score", "predicted_velocity", "low", "high", "confidence"), float),
+    "in_range": bool,
+    **dict.fromkeys(("warnings", "model_version", "error"), str),
+}
+NUMBERS = (
+    *("view_count", "like_count", "comment_count", "share_count", "save_count"),
+    *("duration_seconds", "completion_rate", "creator_avg_views"),
 )
+TIMES = ("published_at", "upload_date", "observed_at", "scraped_at")
+FIELDS = ("title", "description", "thumbnail_url", *NUMBERS, *TIMES)
+# Other names of fields, without signs and in lower case: they are proposed, never guessed.
+NEAR = {
+    **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
+    **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
+    **dict.fromkeys(("comments", "commentcount", "numcomments"), "comment_count"),
+    **dict.fromkeys(("shares", "sharecount"), "share_count"),
+    **dict.fromkeys(("saves", "savecount", "collectcount"), "save_count"),
+    **dict.fromkeys(("headline", "videotitle", "name"), "title"),
+    **dict.fromkeys(("desc", "caption"), "description"),
+    **dict.fromkeys(("thumbnail", "thumbnailurl", "thumb"), "thumbnail_url"),
+    **dict.fromkeys(("duration", "durationsec", "durationseconds", "lengthseconds"), "duration_seconds"),
+    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate"), "published_at"),
+    **dict.fromkeys(("observedat", "scrapedat", "crawledat"), "observed_at"),
+}
+NULLS = ("N/A", "NA", "#N/A", "NaN", "nan", "null", "NULL", "None", "-", "\\N")
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])", re.IGNORECASE)
+DAY = re.compile(r"(\d{4})(\d\d)(\d\d)")  # as yt-dlp writes it
+HOURS_ZONE = re.compile(r".+:.+[+-]\d\d")  # as PostgreSQL writes it
+FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9}
 PROGRESS_INTERVAL_S = 5.0  # between progress lines when there is no terminal
 Cells = dict[str, Any]
 
@@ -78,44 +114,96 @@ class Table(ABC):
         """Write this table with the columns `names` appended."""
 
 
+def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
+    """A text file, compressed if its name ends in .gz."""
+    if path.suffix == ".gz":
+        compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, newline="")  # noqa: SIM115
+        return compressed  # type: ignore[no-any-return]
+    return path.open(mode, encoding=encoding, newline="")
+
+
 class CsvTable(Table):
     """A CSV file; cells are passed on unchanged, empty ones as null."""
 
-    def __init__(self, path: Path, delimiter: str, encoding: str) -> None:
+    def __init__(self, path: Path, delimiter: str | None, encoding: str) -> None:
         csv.field_size_limit(2**31 - 1)  # a cell may hold a whole picture as data:
-        self._path, self._delimiter = path, delimiter
-        with path.open("rb") as start:
+        self._path = path
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as start:
             has_mark = start.read(3) == b"\xef\xbb\xbf"
         self._encoding = "utf-8-sig" if has_mark and encoding == "utf-8" else encoding
-        self.columns = next(self._lines(), [])
+        self._delimiter = delimiter or self._found_delimiter()
+        self.columns = [cell.strip() for cell in next(self._lines(), [])]
+
+    def _found_delimiter(self) -> str:
+        """The one of , ; tab and | that occurs most often in the header outside quotes."""
+        try:
+            with opened_text(self._path, "r", self._encoding) as opened:
+                header = re.sub(r'"[^"]*"', "", opened.readline())
+        except UnicodeDecodeError as exc:
+            raise self._not_text(exc) from exc
+        return max(",;\t|", key=header.count)
+
+    def _not_text(self, exc: UnicodeDecodeError) -> SettingError:
+        return SettingError(f"{self._path}: not {self._encoding} ({exc.reason}); set --encoding")
 
     def _lines(self) -> Iterator[list[str]]:
-        with self._path.open(encoding=self._encoding, newline="") as opened:
+        with opened_text(self._path, "r", self._encoding) as opened:
+            reader = csv.reader(opened, delimiter=self._delimiter, strict=True)
             try:
-                yield from (cells for cells in csv.reader(opened, delimiter=self._delimiter) if cells)
+                yield from (cells for cells in reader if cells)
             except UnicodeDecodeError as exc:
-                raise SettingError(
-                    f"{self._path}: not {self._encoding} ({exc.reason}); set --encoding"
-                ) from exc
-            except csv.Error as exc:
-                raise SettingError(f"{self._path}: {exc}") from exc
+                raise self._not_text(exc) from exc
+            except (csv.Error, EOFError, gzip.BadGzipFile) as exc:
+                raise SettingError(f"{self._path}: line {reader.line_num}: {exc}") from exc
 
     def rows(self) -> Iterator[Cells]:
         """Each line after the header; lines of the wrong length are reported, not guessed at."""
         for cells in itertools.islice(self._lines(), 1, None):
             if len(cells) == len(self.columns):
-                yield {name: cell or None for name, cell in zip(self.columns, cells, strict=True)}
+                yield {name: cell.strip() and cell for name, cell in zip(self.columns, cells, strict=True)}
             else:
                 yield {None: f"{len(cells)} cells, the header has {len(self.columns)}"}  # type: ignore[dict-item]
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Cells unchanged; short lines are padded so that results land in their columns."""
-        with path.open("w", encoding=self._encoding, newline="") as opened:
+        with opened_text(path, "w", self._encoding) as opened:
             writer = csv.writer(opened, delimiter=self._delimiter, lineterminator="\n")
             writer.writerow([*self.columns, *names])
-            lines = itertools.islice(self._lines(), 1, None)
-            for cells, result in zip(lines, results, strict=True):
+            for cells, result in zip(itertools.islice(self._lines(), 1, None), results, strict=False):
                 writer.writerow([*cells, *[""] * (len(self.columns) - len(cells)), *result])
+
+
+class JsonLines(Table):
+    """A file with a JSON object in each line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.columns = list(dict.fromkeys(name for row in self.rows() for name in row if name is not None))
+
+    def _lines(self) -> Iterator[str]:
+        try:
+            with opened_text(self._path, "r", "utf-8") as opened:
+                yield from (line for line in opened if line.strip())
+        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as exc:
+            raise SettingError(f"{self._path}: {exc}") from exc
+
+    def rows(self) -> Iterator[Cells]:
+        """Each object; another line is reported as malformed."""
+        for line in self._lines():
+            try:
+                row = json.loads(line)
+            except ValueError as exc:
+                row = f"not JSON: {exc}"
+            yield row if isinstance(row, dict) else {None: f"not an object: {row}"}  # type: ignore[dict-item]
+
+    def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
+        """Objects with the results added; a malformed line becomes an object with its error."""
+        with opened_text(path, "w", "utf-8") as opened:
+            for row, result in zip(self.rows(), results, strict=False):
+                values = map(_typed, result, RESULTS.values())
+                kept = {name: value for name, value in row.items() if name is not None}
+                whole = kept | dict(zip(names, values, strict=True))
+                opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
 
 class ParquetTable(Table):
@@ -134,29 +222,31 @@ class ParquetTable(Table):
         self.columns = list(self._file.schema_arrow.names)
 
     def rows(self) -> Iterator[Cells]:
-        """Each row; dates as ISO 8601, NaN as null."""
+        """Each row."""
         for batch in self._file.iter_batches(1000):
-            for row in batch.to_pylist():
-                yield {name: json_value(value) for name, value in row.items()}
+            yield from batch.to_pylist()
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
-        """Input columns keep their types; scores are float64, the rest is text."""
+        """Input columns keep their types; figures are float64, in_range is boolean, the rest is text."""
         arrow = self._arrow
-        kinds = [arrow.float64() if name in RESULTS[:3] else arrow.string() for name in RESULTS]
+        types = {float: arrow.float64(), bool: arrow.bool_(), str: arrow.string()}
+        kinds = [types[kind] for kind in RESULTS.values()]
         fields = [arrow.field(name, kind) for name, kind in zip(names, kinds, strict=True)]
         schema = arrow.schema([*self._file.schema_arrow, *fields])
         with arrow.parquet.ParquetWriter(path, schema) as writer:
             for batch in self._file.iter_batches(1000):
                 some = list(itertools.islice(results, batch.num_rows))
+                batch = batch.slice(0, len(some))
+                cells = zip(*some, strict=True) if some else [()] * len(kinds)
                 columns = [
-                    arrow.array([_typed(row[index], kind == arrow.float64()) for row in some], kind)
-                    for index, kind in enumerate(kinds)
+                    arrow.array([_typed(cell, kind) for cell in column], arrow_kind)
+                    for column, kind, arrow_kind in zip(cells, RESULTS.values(), kinds, strict=True)
                 ]
                 writer.write_batch(arrow.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema))
 
 
 def json_value(value: Any) -> Any:
-    """A Parquet value as a JSON value."""
+    """A value of a file as a JSON value: dates as ISO 8601, NaN as null."""
     if isinstance(value, date):  # datetime included
         return value.isoformat()
     if isinstance(value, float) and value != value:
@@ -164,10 +254,10 @@ def json_value(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-def _typed(cell: str, is_number: bool) -> float | str | None:
+def _typed(cell: str, kind: type) -> float | bool | str | None:
     if not cell:
         return None
-    return float(cell) if is_number else cell
+    return cell == "true" if kind is bool else kind(cell)
 
 
 class Finished:
@@ -270,32 +360,118 @@ class Progress:
         print(("\r\x1b[K" if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)
 
 
-def opened_table(path: Path, delimiter: str, encoding: str) -> Table:
+def kind_of(path: Path) -> str:
+    """A file's kind by its name: csv, jsonl or parquet."""
+    suffix = (path.suffixes[-2:-1] if path.suffix == ".gz" else path.suffixes[-1:] or [".csv"])[0]
+    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(suffix, "csv")
+
+
+def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
     """Open the file; raises `SettingError` when it is not a readable table."""
     if not path.is_file():
         raise SettingError(f"{path}: no such file")
-    table = ParquetTable(path) if path.suffix == ".parquet" else CsvTable(path, delimiter, encoding)
-    if not table.columns or len(set(table.columns)) < len(table.columns):
+    kind = kind_of(path)
+    table: Table
+    if kind == "parquet":
+        table = ParquetTable(path)
+    else:
+        table = JsonLines(path) if kind == "jsonl" else CsvTable(path, delimiter, encoding)
+    named = [name for name in table.columns if name]  # a spreadsheet's empty columns have no name
+    if not named or len(set(named)) < len(named):
         raise SettingError(f"{path}: the header is empty or repeats a column: {shown(table.columns, 300)}")
     return table
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Which column each request field is read from, and how cells are read."""
+
+    fields: Mapping[str, str]
+    nulls: Sequence[str] = ()
+    suffixes: bool = False
+
+    def video(self, row: Cells) -> Cells:
+        """The request for a row, without nulls; raises `ValueError` for a cell that cannot be read."""
+        cells = {field: row.get(column) for field, column in self.fields.items()}
+        video = {field: self._value(field, cell) for field, cell in cells.items()}
+        return {field: value for field, value in video.items() if value is not None and value != ""}
+
+    def _value(self, field: str, cell: Any) -> Any:
+        if not isinstance(cell, str):
+            return json_value(cell)
+        text = cell.strip()
+        if field != "title" and text in self.nulls:
+            return None
+        if field in TIMES:
+            day = DAY.fullmatch(text)
+            return "-".join(day.groups()) if day else text + ":00" * bool(HOURS_ZONE.fullmatch(text))
+        if field not in NUMBERS:
+            return cell
+        if text in NULLS:
+            raise ValueError(f"{field}: {text!r} is not a number; add --na to read it as missing")
+        if THOUSANDS.fullmatch(text):
+            return text.replace(",", "")
+        if (found := SUFFIXED.fullmatch(text)) is None:
+            return text
+        if not self.suffixes:
+            raise ValueError(f"{field}: {text!r} is rounded; add --suffixes to read it as a number")
+        return round(float(found[1]) * FACTORS[found[2].upper()])
+
+
 def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str, str]:
-    """Map request fields to columns; raises `SettingError` for an unknown field or column."""
+    """Map request fields to columns; raises `SettingError` for an unknown field or column.
+
+    It does so, too, if there is no view count but a column that looks like one: all rows would have 0 views.
+    """
     found = {field: field for field in FIELDS if field in table.columns}
+    without = set()
     for pair in named:
         field, _, column = pair.partition("=")
-        if field not in FIELDS or column not in table.columns:
+        if field not in FIELDS or (column and column not in table.columns):
             raise SettingError(
                 f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(FIELDS)} "
                 f"and a column of {shown(table.columns, 300)}"
             )
-        found[field] = column
+        if column:
+            found[field] = column
+        else:
+            found.pop(field, None)
+            without.add(field)
+    maps = " ".join(f"--map {field}={column}" for field, column in near(table, found).items())
     if "title" not in found:
-        raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add --map title=COLUMN")
+        proposed = maps if "--map title=" in maps else f"--map title=COLUMN {maps}".strip()
+        raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add {proposed}")
+    if "view_count" not in found and "--map view_count=" in maps and "view_count" not in without:
+        raise SettingError(
+            f"no column `view_count` in {shown(table.columns, 300)}; add {maps}, "
+            "or --map view_count= to score without views"
+        )
     if not thumbnails:
         found.pop("thumbnail_url", None)
     return found
+
+
+def near(table: Table, found: Mapping[str, str]) -> dict[str, str]:
+    """Columns that look like fields which are not read, by field."""
+    looks = {NEAR.get(re.sub(r"[\W_]", "", name.lower())): name for name in table.columns}
+    return {
+        field: name
+        for field, name in looks.items()
+        if field and field not in found and name not in found.values()
+    }
+
+
+def overview(table: Table, found: Mapping[str, str]) -> str:
+    """Which columns are read and which are not, with the options that would read them."""
+    read = [field if field == column else f"{field} (from {column})" for field, column in found.items()]
+    rest = [name for name in table.columns if name and name not in found.values()]
+    absent = [field for field in FIELDS[:6] if field not in found]
+    maps = [f"--map {field}={column}" for field, column in near(table, found).items()]
+    parts = [f"reads {', '.join(read)}"]
+    parts += [f"not in the file: {', '.join(absent)}"] if absent else []
+    parts += [f"not read: {shown(', '.join(rest), 300)}"] if rest else []
+    parts += [f"to read them: {' '.join(maps)}"] if maps else []
+    return "; ".join(parts)
 
 
 def sha256_of(path: Path) -> str:
@@ -307,26 +483,42 @@ def sha256_of(path: Path) -> str:
 def result_of(outcome: Score | Refusal) -> list[str]:
     """The result cells of a row, in the order of `RESULTS`."""
     if isinstance(outcome, Refusal):
-        return ["", "", "", "", outcome.reason]
+        return [*[""] * (len(RESULTS) - 1), outcome.reason]
     said = outcome.answer
-    figures = [str(outcome.viral_score), str(outcome.predicted_velocity), str(said.get("confidence", ""))]
-    return [*figures, str(said.get("model_version", "")), ""]
+    interval = said.get("velocity_interval") or {}
+    values: dict[str, Any] = {
+        "viral_score": outcome.viral_score,
+        "predicted_velocity": outcome.predicted_velocity,
+        "low": interval.get("low"),
+        "high": interval.get("high"),
+        "in_range": {True: "true", False: "false"}.get(said.get("in_range")),  # type: ignore[arg-type]
+        "warnings": " | ".join(map(str, said.get("warnings") or ())),
+        "error": "",
+    }
+    cells = [values.get(name, said.get(name)) for name in RESULTS]
+    return ["" if cell is None else str(cell) for cell in cells]
+
+
+def requests_of(rows: Iterable[Cells], columns: Columns) -> Iterator[Cells | Refusal]:
+    """Each row's request, or why there is none."""
+    for row in rows:
+        try:
+            wrong: Any = row.get(None)  # type: ignore[call-overload]
+            yield Refusal(wrong) if wrong else columns.video(row)
+        except ValueError as exc:
+            yield Refusal(str(exc))
 
 
 def score_rest(
-    table: Table, fields: Mapping[str, str], finished: Finished, scoring: Scoring, size: int
+    table: Table, columns: Columns, finished: Finished, scoring: Scoring, size: int, total: int
 ) -> Iterator[int]:
-    """Score the remaining rows; yields the number of rows finished by each call."""
-    rest = itertools.islice(table.rows(), finished.count, None)
+    """Score the remaining rows up to `total`; yields the number of rows finished by each call."""
+    rest = itertools.islice(table.rows(), finished.count, total)
     while some := list(itertools.islice(rest, size)):
-        malformed: list[Any] = [row.get(None) for row in some]  # type: ignore[call-overload]
-        videos = [
-            {field: row[column] for field, column in fields.items() if row[column] is not None}
-            for row in some
-            if None not in row
-        ]
-        scores = iter(scoring(videos))
-        finished.add(result_of(Refusal(wrong) if wrong else next(scores)) for wrong in malformed)
+        requests = list(requests_of(some, columns))
+        scores = iter(scoring([video for video in requests if not isinstance(video, Refusal)]))
+        outcomes = (video if isinstance(video, Refusal) else next(scores) for video in requests)
+        finished.add(result_of(outcome) for outcome in outcomes)
         yield len(some)
 
 
@@ -335,20 +527,31 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", type=Path, help="a .csv or .parquet file")
-    parser.add_argument(
-        "output", type=Path, nargs="?", help="default: INPUT.scored.csv or INPUT.scored.parquet"
-    )
+    parser.add_argument("input", type=Path, help="a .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet file")
+    parser.add_argument("output", type=Path, nargs="?", help="default: INPUT.scored with the input's ending")
     parser.add_argument("--url", help="the service's URL; overrides INFERENCE_API_URL")
     parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="may be repeated")
     parser.add_argument(
         "--thumbnails", choices=["use", "none"], default="use", help="none: score without thumbnails"
     )
-    parser.add_argument("--prefix", default="", help="prefix of the five new columns")
+    parser.add_argument("--prefix", default="", help="prefix of the new columns")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the file, print the first row's request, send nothing"
+    )
+    parser.add_argument(
+        "--na",
+        nargs="?",
+        const=",".join(NULLS),
+        default="",
+        metavar="TEXTS",
+        help="cells that are read as missing, separated by commas (without TEXTS: %(const)s)",
+    )
+    parser.add_argument("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
     parser.add_argument(
         "--batch", type=int, default=64, choices=range(1, 257), metavar="1..256", help="rows per call"
     )
-    parser.add_argument("--delimiter", default=",", help="CSV delimiter (,)")
+    parser.add_argument("--delimiter", help="CSV delimiter (default: found in the header)")
     parser.add_argument("--encoding", default="utf-8", help="CSV encoding (utf-8)")
     parser.add_argument("--timeout", type=float, default=60.0, help="timeout of a call in seconds (60)")
     parser.add_argument(
@@ -366,40 +569,67 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
-    """Score the whole file; returns the exit code."""
+def target_of(options: argparse.Namespace) -> Path:
+    """The output's path; raises `SettingError` if it exists or has another type than the input."""
     source: Path = options.input
-    target: Path = options.output or source.with_suffix(f".scored{source.suffix}")
+    ending = "".join(source.suffixes[-2:] if source.suffix == ".gz" else source.suffixes[-1:])
+    target: Path = options.output or source.with_name(f"{source.name.removesuffix(ending)}.scored{ending}")
     if target.exists():
         raise SettingError(f"{target} already exists: remove it or choose another output")
-    if (target.suffix == ".parquet") != (source.suffix == ".parquet"):
-        raise SettingError(f"{target}: the output must have the type of the input ({source.suffix})")
+    if kind_of(target) != kind_of(source):
+        raise SettingError(f"{target}: the output must have the type of the input ({ending})")
+    return target
+
+
+def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
+    """Score the whole file; returns the exit code."""
+    source, target = options.input, target_of(options)
     table = opened_table(source, options.delimiter, options.encoding)
     fields = mapping(table, options.map, thumbnails=options.thumbnails == "use")
     names = [options.prefix + name for name in RESULTS]
     if taken := [name for name in names if name in table.columns]:
         raise SettingError(f"{source} already has the columns {', '.join(taken)}: add --prefix miles_")
+    columns = Columns(fields, options.na.split(",") if options.na else (), options.suffixes)
+    # Reads everything once, so that a broken file fails before an hour of work.
+    total = sum(1 for _ in itertools.islice(table.rows(), options.limit))
+    print(f"{source}: {overview(table, fields)}", file=sys.stderr)
+    if options.dry_run:
+        for request in requests_of(itertools.islice(table.rows(), 1), columns):
+            said = request.reason if isinstance(request, Refusal) else json.dumps(request, ensure_ascii=False)
+            print(f"{total} rows; the first one's request: {said}")
+        return DONE
     known = settings(os.environ, [Path.cwd() / ".env", Path(__file__).parent / ".env"])
     service = opened_service(
         known | ({"INFERENCE_API_URL": options.url} if options.url else {}), options.timeout
     )
-    total = sum(
-        1 for _ in table.rows()
-    )  # reads everything once, so that a broken file fails before an hour of work
-    finished = Finished(
-        target.with_name(target.name + ".part"), {"input": sha256_of(source), "fields": fields}
-    )
+    purpose = {"input": sha256_of(source), "fields": fields, "results": names}
+    purpose |= {"na": options.na, "suffixes": options.suffixes, "limit": options.limit}
+    finished = Finished(target.with_name(target.name + ".part"), purpose)
     progress = Progress(total, finished.count)
     scoring = Scoring(service, Patience(options.patience, options.waits), stop, progress)
-    for rows in score_rest(table, fields, finished, scoring, options.batch):
+    for rows in score_rest(table, columns, finished, scoring, options.batch, total):
         progress.advance(rows)
-    unfinished = target.with_name(target.name + ".writing")
+    unfinished = target.with_name(f"unfinished-{target.name}")
     table.write(unfinished, names, finished.results())
-    wrong = sum(1 for result in finished.results() if result[-1])
+    lines, wrong = closing(finished.results())
     unfinished.replace(target)
     finished.path.unlink()
-    progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error")
+    progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")
     return ROWS_LEFT if wrong else DONE
+
+
+def closing(results: Iterator[list[str]]) -> tuple[str, int]:
+    """How many rows have warnings, lie outside the training data, or have which error; the errors' number."""
+    counts, errors = Counter[str](), Counter[str]()
+    for result in results:
+        row = dict(zip(RESULTS, result, strict=True))
+        counts["with warnings"] += bool(row["warnings"])
+        counts["outside the range of the training data"] += row["in_range"] == "false"
+        if row["error"]:
+            errors[re.sub(r"'[^']*'", "...", row["error"])[:60]] += 1
+    parts = [f"{count} {kind}" for kind, count in counts.items() if count]
+    lines = [f"\n  {count} rows: {error}" for error, count in errors.most_common(10)]
+    return "".join([f"; {', '.join(parts)}" if parts else "", *lines]), errors.total()
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Scores the rows of `candidates` that have no score yet; the scraper runs it after each scrape.
 
-    python trigger_inference.py                 at most 50 rows
-    python trigger_inference.py --dry-run       score and print without writing
-    python trigger_inference.py --watch         repeat every minute until stopped
+    python trigger_inference.py                     at most 50 rows
+    python trigger_inference.py --dry-run           score and print without writing
+    python trigger_inference.py --watch             repeat every minute until stopped
+    python trigger_inference.py --rescore-after 24  also rows scored a day ago whose counts have changed
+    python trigger_inference.py --table public.videos --column id=video_id --column miles_score=score
 
 A single file by design, so that it can be copied next to a scraper. It needs requests, and psycopg 3 for
 DATABASE_URL. Settings come from the environment or from a `.env` file, here or next to this file:
@@ -19,11 +21,15 @@ locks: a score is written only where `analyzed_at` is still null, so each row is
 loses nothing, but two concurrent runs may both request a score for the same row.
 
 A row that can't be scored keeps its nulls and is reported with the reason. It doesn't count towards --limit,
-so it never blocks the rows behind it.
+so it never blocks the rows behind it. A row whose score the database does not take (row-level security, a
+trigger) is tried once in a run and reported.
+
+--rescore-after needs DATABASE_URL and the table of snapshots in clients/snapshots.sql, which records every
+change of a row's counts.
 
 Exit codes: 0 all rows found were scored; 1 some rows were skipped (see the output); 2 invalid setting; 3 the
-service did not answer; 4 the database did not answer; 130 and 143 stopped by SIGINT or SIGTERM after writing
-the scores received so far.
+service did not answer; 4 the database did not answer or did not take scores; 130 and 143 stopped by SIGINT or
+SIGTERM after writing the scores received so far.
 """
 
 import argparse
@@ -56,6 +62,9 @@ FIELDS = (
     *("title", "description", "thumbnail_url", "view_count", "like_count", "comment_count"),
     *("duration_seconds", "upload_date"),
 )
+COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_score", "predicted_velocity")
+EXPECTED = "the table in clients/schema.sql; use --table and --column for other names"
+KEPT = "the database keeps it unscored: row-level security or a trigger?"
 REFUSED = (400, 413, 415, 422)  # retrying the same video cannot help
 NO_SUCH_ROUTE = (404, 405, 501)
 Row = dict[str, Any]
@@ -324,22 +333,45 @@ class Patience:
 
 
 @dataclass(frozen=True)
+class Names:
+    """The table and its columns, where they differ from clients/schema.sql."""
+
+    table: str = "candidates"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> str:
+        """The table's name for one of `COLUMNS`."""
+        return self.columns.get(name, name)
+
+    def row(self, found: Row) -> Row:
+        """A row by the names of `COLUMNS`; its id as text, whatever its type."""
+        row = {name: found.get(self.column(name)) for name in COLUMNS}
+        return row | {"id": str(row["id"])}
+
+
+@dataclass(frozen=True)
 class Claim:
     """Rows to score, and a function that writes their scores: {id: score} -> {id: outcome}."""
 
     rows: list[Row]
     write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
-    """None where another run was faster, a `Refusal` where the database rejects the score."""
+    """None where nothing was updated, a `Refusal` where the database rejects the score."""
 
 
 class Store(Protocol):
     """A database of rows to score."""
 
     def pending(self) -> int:
-        """The number of rows without a score."""
+        """The number of rows to score."""
 
     def claim(self, count: int, skip: set[str]) -> AbstractContextManager[Claim]:
         """At most `count` of them, oldest first, without those in `skip`."""
+
+    def kept(self, count: int, skip: set[str]) -> list[Row]:
+        """At most `count` rows that can be read but not claimed, although no other run holds them."""
+
+    def unscored(self, rows: Sequence[Row]) -> set[str]:
+        """The ids of those `rows` that are still without a new score."""
 
 
 class Postgres:
@@ -350,29 +382,36 @@ class Postgres:
     is then rejected by the service for that row only, and does not fail the whole query.
     """
 
-    def __init__(self, url: str, timeout_s: float, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        *,
+        read_only: bool,
+        names: Names = Names(),
+        rescore_after_h: float | None = None,
+    ) -> None:
         self._url = without_foreign_options(url)
         self._idle_ms = int((timeout_s + 2 * HOLD_S) * 1000)
-        self._read_only = read_only
+        self._read_only, self._names, self._rescore_after_h = read_only, names, rescore_after_h
         self._open: Any = None
+        self._id_type = ""
         try:
             import psycopg
+            from psycopg import sql
         except ImportError as exc:
             raise SettingError('DATABASE_URL needs psycopg 3: pip install "psycopg[binary]"') from exc
-        self._psycopg = psycopg
+        self._psycopg, self._sql = psycopg, sql
 
     def pending(self) -> int:
-        """The number of rows without a score."""
+        """The number of rows to score."""
         with self._connection() as connection:
-            (count,) = connection.execute(
-                "SELECT count(*) FROM candidates WHERE analyzed_at IS NULL"
-            ).fetchone()
-            return int(count)
+            found = connection.execute(self._statement("SELECT count(*) FROM {table} c WHERE {due}"))
+            return int(found.fetchone()[0])
 
     @contextmanager
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
         """Rows that no other run holds; committed when the block ends, released when it fails."""
-        lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
         with self._connection() as connection, connection.transaction():
             if self._read_only:
                 connection.execute("SET TRANSACTION READ ONLY")
@@ -380,12 +419,75 @@ class Postgres:
             connection.execute(
                 "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [str(self._idle_ms)]
             )
-            found = connection.execute(
-                "SELECT to_jsonb(c) FROM candidates c WHERE analyzed_at IS NULL AND id <> ALL(%s::uuid[]) "  # noqa: S608
-                f"ORDER BY created_at NULLS LAST, id LIMIT %s {lock}",
-                [sorted(skip), count],
+            lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
+            rows = self._due(connection, count, skip, lock)
+            yield Claim(rows, lambda scores: self._write(connection, scores))
+
+    def kept(self, count: int, skip: set[str]) -> list[Row]:
+        """Rows that row-level security shows but does not let this role lock."""
+        kept = []
+        with self._connection() as connection, connection.transaction():
+            for row in self._due(connection, count, skip, ""):
+                try:
+                    with connection.transaction():
+                        statement = "SELECT 1 FROM {table} c WHERE {id} = %s::{id_type} FOR UPDATE NOWAIT"
+                        locked = connection.execute(self._statement(statement), [row["id"]]).fetchone()
+                except self._psycopg.errors.LockNotAvailable:
+                    continue  # another run has it
+                if locked is None:
+                    kept.append(row)
+        return kept
+
+    def unscored(self, rows: Sequence[Row]) -> set[str]:
+        """Those whose `analyzed_at` is what it was."""
+        statement = (
+            "SELECT {id}::text, to_jsonb({analyzed_at}) FROM {table} c WHERE {id} = ANY(%s::{id_type}[])"
+        )
+        with self._connection() as connection:
+            found = connection.execute(self._statement(statement), [[row["id"] for row in rows]])
+            now = dict(found.fetchall())
+        return {row["id"] for row in rows if row["id"] in now and now[row["id"]] == row["analyzed_at"]}
+
+    def _due(self, connection: Any, count: int, skip: set[str], lock: str) -> list[Row]:
+        if not self._id_type:
+            self._id_type = self._type_of_id(connection)
+        statement = (
+            "SELECT to_jsonb(c) FROM {table} c WHERE {due} AND {id} <> ALL(%s::{id_type}[]) "
+            "ORDER BY {created_at} NULLS LAST, {id} LIMIT %s "
+        )
+        found = connection.execute(self._statement(statement + lock), [sorted(skip), count])
+        return [self._names.row(row) for (row,) in found]
+
+    def _type_of_id(self, connection: Any) -> str:
+        table = self._sql.Identifier(*self._names.table.split(".")).as_string(connection)
+        found = connection.execute(
+            "SELECT format_type(atttypid, NULL) FROM pg_attribute "
+            "WHERE attrelid = %s::regclass AND attname = %s",
+            [table, self._names.column("id")],
+        ).fetchone()
+        if found is None:
+            column = self._names.column("id")
+            raise DatabaseError(f"{self._names.table} has no column {column}; add --column id=COLUMN")
+        return str(found[0])
+
+    def _statement(self, text: str) -> Any:
+        """Fill in the table, its columns (`new_` to set one), the id's type and which rows are due."""
+        sql = self._sql
+        columns = {name: sql.Identifier("c", self._names.column(name)) for name in COLUMNS}
+        columns |= {f"new_{name}": sql.Identifier(self._names.column(name)) for name in COLUMNS}
+        due = "{analyzed_at} IS NULL"
+        if self._rescore_after_h is not None:
+            due = (
+                "({analyzed_at} IS NULL OR {analyzed_at} < now() - make_interval(secs => {age}) AND EXISTS ("
+                "SELECT 1 FROM snapshots s WHERE s.candidate_id = {id}::text AND s.taken_at > {analyzed_at}))"
             )
-            yield Claim([row for (row,) in found], lambda scores: self._write(connection, scores))
+        age = sql.Literal(3600 * (self._rescore_after_h or 0))
+        return sql.SQL(text).format(
+            table=sql.Identifier(*self._names.table.split(".")),
+            id_type=sql.SQL(self._id_type),
+            due=sql.SQL(due).format(age=age, **columns),
+            **columns,
+        )
 
     def _write(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
         try:
@@ -397,13 +499,14 @@ class Postgres:
         each = [self._write(connection, {row: score}) for row, score in scores.items()]
         return {row: outcome for one in each for row, outcome in one.items()}
 
-    @staticmethod
-    def _update(connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+    def _update(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        statement = (
+            "UPDATE {table} c SET {new_miles_score} = s.score, {new_predicted_velocity} = s.velocity, "
+            "{new_analyzed_at} = now() FROM unnest(%s::{id_type}[], %s::float8[], %s::float8[]) "
+            "AS s(id, score, velocity) WHERE {id} = s.id RETURNING {id}::text"
+        )
         found = connection.execute(
-            "UPDATE candidates c "
-            "SET miles_score = s.score, predicted_velocity = s.velocity, analyzed_at = now() "
-            "FROM unnest(%s::uuid[], %s::float8[], %s::float8[]) AS s(id, score, velocity) "
-            "WHERE c.id = s.id AND c.analyzed_at IS NULL RETURNING c.id::text",
+            self._statement(statement),
             [
                 list(scores),
                 [score.viral_score for score in scores.values()],
@@ -430,10 +533,11 @@ class Postgres:
         errors, said = self._psycopg.errors, first_line(exc)
         passing = (self._psycopg.OperationalError, self._psycopg.InterfaceError)
         if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn):
-            return DatabaseError(f"{said}; expected the table in clients/schema.sql")
+            return DatabaseError(f"{said}; expected {EXPECTED}")
         # libpq gives these no code of their own, and retrying cannot help.
-        lasting = any(words in said for words in ("authentication failed", "does not exist", "Servname"))
-        if isinstance(exc, (*passing, errors.IdleInTransactionSessionTimeout)) and not lasting:
+        lasting = ("authentication failed", "no password supplied", "does not exist", "Servname")
+        is_lasting = any(words in said for words in lasting)
+        if isinstance(exc, (*passing, errors.IdleInTransactionSessionTimeout)) and not is_lasting:
             return DatabaseLost(f"DATABASE_URL: {said}")
         return DatabaseError(f"DATABASE_URL: {said}")
 
@@ -469,7 +573,7 @@ def first_line(exc: Exception) -> str:
 class PostgREST:
     """Rows over Supabase's HTTP API, without locks: see the top of this file."""
 
-    def __init__(self, url: str, key: str, timeout_s: float) -> None:
+    def __init__(self, url: str, key: str, timeout_s: float, names: Names = Names()) -> None:
         root = url.strip().rstrip("/").removesuffix("/rest/v1")
         if urlsplit(root).scheme not in ("http", "https"):
             raise SettingError(f"SUPABASE_URL: {url!r} is not a URL such as https://abcd.supabase.co")
@@ -477,15 +581,19 @@ class PostgREST:
             raise SettingError(
                 "SUPABASE_SERVICE_KEY: this is the public key, which cannot read rows; use the secret key"
             )
-        self._table, self._timeout_s = f"{root}/rest/v1/candidates", timeout_s
+        schema, _, table = names.table.rpartition(".")
+        self._table, self._timeout_s, self._names = f"{root}/rest/v1/{table}", timeout_s, names
+        self._id, self._analyzed_at = names.column("id"), names.column("analyzed_at")
         self._session = requests.Session()
         self._session.headers["apikey"] = key
+        if schema:
+            self._session.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
         # Keys of the new kind (sb_secret_...) are rejected as bearer tokens.
         self._session.auth = _bearer(key if role_of(key) else None)
 
     def pending(self) -> int:
         """The number of rows without a score."""
-        only = {"select": "id", "analyzed_at": "is.null", "limit": "1"}
+        only = {"select": self._id, self._analyzed_at: "is.null", "limit": "1"}
         answer = self._ask("GET", only, prefer="count=exact")
         return int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
 
@@ -493,31 +601,42 @@ class PostgREST:
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
         """The oldest rows that are not in `skip`, without a lock."""
         size = count + min(len(skip), 200)  # a long list of ids does not fit into a URL
+        order = f"{self._names.column('created_at')}.asc.nullslast,{self._id}.asc"
         rows: list[Row] = []
         position = 0
         while not rows:
-            page = self._ask("GET", self._page(size, position)).json()
+            only = {self._analyzed_at: "is.null", "order": order, "limit": str(size), "offset": str(position)}
+            page = [self._names.row(row) for row in self._ask("GET", only).json()]
             if not page:
                 break
             rows = [row for row in page if row["id"] not in skip][:count]
             position += len(page)
         yield Claim(rows, self._write)
 
-    @staticmethod
-    def _page(size: int, position: int) -> dict[str, str]:
-        order = "created_at.asc.nullslast,id.asc"
-        return {"analyzed_at": "is.null", "order": order, "limit": str(size), "offset": str(position)}
+    def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
+        """None: without locks a row is found to be kept when its score is written."""
+        return []
+
+    def unscored(self, rows: Sequence[Row]) -> set[str]:
+        """Those whose `analyzed_at` is still null."""
+        found: set[str] = set()
+        for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
+            ids = {row["id"] for row in rows[first : first + 50]}
+            quoted = ",".join(json.dumps(name, ensure_ascii=False) for name in ids)
+            only = {self._id: f"in.({quoted})", self._analyzed_at: "is.null", "select": self._id}
+            found |= ids & {str(row[self._id]) for row in self._ask("GET", only).json()}
+        return found
 
     def _write(self, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
         return {row: self._write_one(row, score) for row, score in scores.items()}
 
     def _write_one(self, row: str, score: Score) -> Outcome | None:
         values = {
-            "miles_score": score.viral_score,
-            "predicted_velocity": score.predicted_velocity,
-            "analyzed_at": datetime.now(UTC).isoformat(),
+            self._names.column("miles_score"): score.viral_score,
+            self._names.column("predicted_velocity"): score.predicted_velocity,
+            self._analyzed_at: datetime.now(UTC).isoformat(),
         }
-        only = {"id": f"eq.{row}", "analyzed_at": "is.null", "select": "id"}
+        only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": self._id}
         answer = self._ask("PATCH", only, values, prefer="return=representation", may_refuse=True)
         if answer.status_code >= 400:
             return Refusal(f"the database rejects it: {reason_of(json_of(answer), answer.status_code)}")
@@ -544,7 +663,7 @@ class PostgREST:
         if status == 429 or status >= 500:
             raise DatabaseLost(f"SUPABASE_URL: {reason}")
         if status == 404 or (status >= 300 and not may_refuse):
-            raise DatabaseError(f"{self._table}: {reason}; expected the table in clients/schema.sql")
+            raise DatabaseError(f"{self._table}: {reason}; expected {EXPECTED}")
         return answer
 
 
@@ -663,6 +782,8 @@ class Run:
     def __post_init__(self) -> None:
         self.scored = self.elsewhere = 0
         self.left: dict[str, str] = {}  # skipped rows, with the reason
+        self.kept: set[str] = set()  # rows whose scores the database does not take
+        self.warned = 0  # rows scored with warnings
         self._later: set[str] = set()  # rows without an answer, retried after all others
         self._tries: dict[str, int] = {}
         self._dry: set[str] = set()  # rows that a dry run has scored
@@ -671,18 +792,29 @@ class Run:
     def until_done(self) -> int:
         """Run to the end and return the exit code; raises what ends the run early."""
         self.report.start(min(self.limit, self._retried(self.store.pending)))
-        while self.scored < self.limit and self.stop.number is None:
+        while not self._is_full() and self.stop.number is None:
             trouble = self._retried(self._next_rows)
             if trouble is not None:
                 wait = self.patience.wait_s(trouble)
                 self.report.note(f"waiting {wait:.0f} s for the service: {trouble}")
                 self.stop.sleep(wait)
             elif not self._found and not self._later:
+                if not self.dry_run:
+                    self._keep(self._retried(lambda: self.store.kept(self.limit, self._skipped())))
                 break
             elif not self._found:
                 self.service.ask_singly(len(self._later))
                 self._later.clear()
+        if self.kept:
+            return NO_DATABASE
         return ROWS_LEFT if self.left else DONE
+
+    def _is_full(self) -> bool:
+        """Whether the limit is reached; a database that takes no score at all reaches it, too."""
+        return self.scored >= self.limit or (not self.scored and len(self.kept) >= self.limit)
+
+    def _skipped(self) -> set[str]:
+        return self._later | self._dry | self.kept | self.left.keys()
 
     def summary(self) -> str:
         """A one-line summary."""
@@ -692,6 +824,10 @@ class Run:
             parts.append(f"{len(self._later)} without an answer")
         if self.elsewhere:
             parts.append(f"{self.elsewhere} scored by another run")
+        if self.kept:
+            parts.append(f"{len(self.kept)} kept unscored by the database")
+        if self.warned:
+            parts.append(f"{self.warned} with warnings")
         return ", ".join(parts)
 
     def _retried(self, work: Callable[[], Any]) -> Any:
@@ -709,7 +845,7 @@ class Run:
     def _next_rows(self) -> Unavailable | None:
         """Score one call's worth of rows; returns why the service did not answer, if so."""
         size = min(self.batch, self.limit - self.scored)
-        with self.store.claim(size, self._later | self._dry | self.left.keys()) as claim:
+        with self.store.claim(size, self._skipped()) as claim:
             outcomes, trouble = self._ask(claim.rows)
             scores = {row: outcome for row, outcome in outcomes.items() if isinstance(outcome, Score)}
             written = dict(scores) if self.dry_run else claim.write(scores) if scores else {}
@@ -717,9 +853,19 @@ class Run:
         for row in claim.rows:  # reported only after the commit
             if row["id"] in outcomes:
                 self._settle(row, written.get(row["id"]) if row["id"] in scores else outcomes[row["id"]])
+        self._keep([row for row in claim.rows if row["id"] in scores and not written.get(row["id"])])
         if scores:
             self.patience.reset()
         return trouble
+
+    def _keep(self, rows: Sequence[Row]) -> None:
+        """Look again at rows that were not updated: scored by another run, or kept by the database."""
+        unscored = self._retried(lambda: self.store.unscored(rows)) if rows else set()
+        self.elsewhere += len(rows) - len(unscored)
+        for row in rows:
+            if row["id"] in unscored:
+                self.kept.add(row["id"])
+                self.report.left(row, KEPT)
 
     def _ask(self, rows: Sequence[Row]) -> tuple[dict[str, Outcome], Unavailable | None]:
         outcomes: dict[str, Outcome] = {}
@@ -741,9 +887,10 @@ class Run:
         name = row["id"]
         match outcome:
             case None:
-                self.elsewhere += 1
+                self._later.discard(name)  # `_keep` looks at it again
             case Score():
                 self.scored += 1
+                self.warned += bool(outcome.answer.get("warnings"))
                 self._dry |= {name} if self.dry_run else set()
                 self._later.discard(name)
                 self.report.scored(row, outcome)
@@ -795,12 +942,23 @@ def read_env(text: str) -> dict[str, str]:
     return values
 
 
-def opened_store(known: Mapping[str, str], timeout_s: float, *, dry_run: bool) -> Store:
+def opened_store(known: Mapping[str, str], options: argparse.Namespace) -> Store:
     """The configured database; DATABASE_URL first, because it has locks."""
+    names = Names(options.table, dict(options.column))
     if "DATABASE_URL" in known:
-        return Postgres(known["DATABASE_URL"], timeout_s, read_only=dry_run)
+        return Postgres(
+            known["DATABASE_URL"],
+            options.timeout,
+            read_only=options.dry_run,
+            names=names,
+            rescore_after_h=options.rescore_after,
+        )
     if "SUPABASE_URL" in known and "SUPABASE_SERVICE_KEY" in known:
-        return PostgREST(known["SUPABASE_URL"], known["SUPABASE_SERVICE_KEY"], timeout_s)
+        if options.rescore_after is not None:
+            raise SettingError(
+                "--rescore-after needs DATABASE_URL: PostgREST cannot compare rows with snapshots"
+            )
+        return PostgREST(known["SUPABASE_URL"], known["SUPABASE_SERVICE_KEY"], options.timeout, names)
     raise SettingError("set DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_KEY, here or in .env")
 
 
@@ -820,6 +978,21 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--limit", type=_positive(int), default=50, help="maximum number of rows (50)")
     parser.add_argument("--dry-run", action="store_true", help="score and print without writing")
+    parser.add_argument("--table", default="candidates", help="the table, or SCHEMA.TABLE (candidates)")
+    parser.add_argument(
+        "--column",
+        type=_column,
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN",
+        help=f"the table's name for a column; may be repeated; NAME is one of {', '.join(COLUMNS)}",
+    )
+    parser.add_argument(
+        "--rescore-after",
+        type=_positive(float),
+        metavar="HOURS",
+        help="also score rows again whose score is that old, if their counts have changed since",
+    )
     parser.add_argument(
         "--watch",
         type=_positive(float),
@@ -845,6 +1018,15 @@ def arguments() -> argparse.ArgumentParser:
         help="seconds between tries (5,15,30,60)",
     )
     return parser
+
+
+def _column(text: str) -> tuple[str, str]:
+    name, _, column = text.partition("=")
+    if name not in COLUMNS or not column:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected NAME=COLUMN with a NAME of {', '.join(COLUMNS)}"
+        )
+    return name, column
 
 
 def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
@@ -882,7 +1064,7 @@ def main(words: Sequence[str] | None = None) -> int:
     stop.install()
     try:
         known = settings(os.environ, [Path.cwd() / ".env", Path(__file__).parent / ".env"])
-        store = opened_store(known, options.timeout, dry_run=options.dry_run)
+        store = opened_store(known, options)
         service = opened_service(known, options.timeout)
         while True:
             patience = Patience(options.patience, options.waits)

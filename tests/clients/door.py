@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
+from tests.support.process import LIMIT_S
 from tests.support.web import Asked, Reply, web_host
 
-LIMIT_S = 60
 WAKING_PAGE = b"<!DOCTYPE html><title>Space</title><p>Your Space is waking up"
 # They concern one connection, so they are not passed on.
 OWN_HEADERS = {"connection", "content-length", "transfer-encoding", "host", "date", "server", "keep-alive"}

@@ -9,6 +9,7 @@ from tests.clients.door import Door, Hold
 from tests.clients.scraped import scraped
 from tests.support.pgbouncer import pooled
 from tests.support.postgres import Candidates
+from tests.support.process import LIMIT_S
 
 SCRIPT = "trigger_inference.py"
 
@@ -25,8 +26,8 @@ def test_rows_are_locked_and_scored_once_through_a_pooler(
         runs = [
             pool.submit(ran, SCRIPT, *FAST, "--batch", "3", folder=tmp_path, **settings) for _ in range(2)
         ]
-        assert first.reached.wait(30)
-        assert second.reached.wait(30)
+        assert first.reached.wait(LIMIT_S)
+        assert second.reached.wait(LIMIT_S)
         first.release.set()
         second.release.set()
         outputs = [run.result() for run in runs]

@@ -10,8 +10,7 @@ from tests.clients.command import CLIENTS, FAST, environment
 from tests.clients.door import Door
 from tests.clients.scraped import scraped
 from tests.support.postgres import Candidates
-
-LIMIT_S = 60
+from tests.support.process import LIMIT_S
 
 
 def on_a_terminal(folder: Path, words: list[str], settings: dict[str, str]) -> str:

@@ -1,6 +1,7 @@
 """clients/score_csv.py against a real service."""
 
 import csv
+import gzip
 import io
 import json
 import signal
@@ -17,11 +18,15 @@ from tests.clients.command import FAST, ran, running
 from tests.clients.door import WAKING_PAGE, Door, Hold, open_door
 from tests.clients.scraped import scraped
 from tests.support.faulty_service import RAISE, cue
+from tests.support.process import LIMIT_S
 from tests.support.service import Service, started_service, wait_for
 from tests.support.web import Reply
 
 SCRIPT = "score_csv.py"
-ADDED = ["viral_score", "predicted_velocity", "confidence", "model_version", "error"]
+ADDED = (
+    *("viral_score", "predicted_velocity", "low", "high", "confidence", "in_range", "warnings"),
+    *("model_version", "error"),
+)
 COLUMNS = ("title", "description", "view_count", "like_count", "upload_date", "scraped_at", "channel_name")
 
 
@@ -75,6 +80,10 @@ def test_each_row_gets_the_services_own_score_in_its_place(
         assert float(row["viral_score"]) == answer["viral_score"]
         assert float(row["predicted_velocity"]) == answer["predicted_velocity"]
         assert (row["error"], row["model_version"]) == ("", answer["model_version"])
+        assert row["warnings"] == " | ".join(answer["warnings"])
+        assert row["in_range"] == str(answer["in_range"]).lower()
+        interval = answer["velocity_interval"] or {"low": "", "high": ""}
+        assert [row["low"], row["high"]] == [str(interval[end]) for end in ("low", "high")]
     assert not (tmp_path / "videos.scored.csv.part").exists()
 
 
@@ -104,9 +113,9 @@ def test_an_interrupted_run_goes_on_where_it_was(
     door.plan += [None, None, hold]
     settings = {"INFERENCE_API_URL": door.url}
     with running(SCRIPT, *FAST, "videos.csv", "--batch", "4", folder=tmp_path, **settings) as process:
-        assert hold.reached.wait(30)
+        assert hold.reached.wait(LIMIT_S)
         process.send_signal(number)
-        assert process.wait(30) == (-9 if number == signal.SIGKILL else 143)
+        assert process.wait(LIMIT_S) == (-9 if number == signal.SIGKILL else 143)
     hold.release.set()
     part = tmp_path / "videos.scored.csv.part"
     part.write_bytes(part.read_bytes() + b"0.12,3")
@@ -136,10 +145,10 @@ def test_columns_may_be_called_otherwise(score: Score, door: Door, tmp_path: Pat
     """`--map` names them, semicolons separate them, and the output is written in the same way."""
     (tmp_path / "v.csv").write_bytes("\ufeffHeadline;Plays;Art\nÉté à Paris;7;http://x.test/1.jpg\n".encode())
     mapped = [f"--map={pair}" for pair in ("title=Headline", "view_count=Plays", "thumbnail_url=Art")]
-    assert score("v.csv", "--delimiter", ";", *mapped, "--thumbnails", "none").returncode == 0
+    assert score("v.csv", *mapped, "--thumbnails", "none").returncode == 0
     assert door.calls[0].body == {"title": "Été à Paris", "view_count": "7"}
     header = (tmp_path / "v.scored.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == "\ufeffHeadline;Plays;Art;viral_score;predicted_velocity;confidence;model_version;error"
+    assert header == ";".join(["\ufeffHeadline;Plays;Art", *ADDED])
 
 
 def test_thumbnails_are_used_unless_said_otherwise(score: Score, door: Door, tmp_path: Path) -> None:
@@ -215,31 +224,118 @@ def test_a_rate_limit_is_never_a_rows_fault(score: Score, door: Door, tmp_path: 
     assert (done.returncode, "3 rows scored, 0 with" in done.stderr) == (0, True), done.stderr
 
 
-@pytest.mark.parametrize(
-    ("content", "words", "said"),
-    [
-        ("name,views\nx,1\n", [], "--map title=COLUMN"),
-        ("title,views\nx,1\n", ["--map", "view_count=plays"], "--map view_count=plays"),
-        ("title,error\nx,1\n", [], "--prefix"),
-        ("", [], "header"),
-        ("title,title\nx,y\n", [], "repeats a column"),
-        ("title\ncaf\u00e9\n", ["--encoding", "ascii"], "--encoding"),
-        ("title\nx\n", ["v.csv"], "exists"),
-    ],
-)
-def test_a_file_that_cannot_be_scored_is_one_line(
-    score: Score, door: Door, tmp_path: Path, content: str, words: list[str], said: str
-) -> None:
+UNUSABLE: list[tuple[str, list[str], str]] = [
+    ("name,views\nx,1\n", [], "--map title=name --map view_count=views"),
+    ("title,viewCount,likes\nx,1,2\n", [], "--map view_count=viewCount --map like_count=likes"),
+    ("title,views\nx,1\n", ["--map", "view_count=plays"], "--map view_count=plays"),
+    ("title,error\nx,1\n", [], "--prefix"),
+    ("", [], "header"),
+    ("title,title\nx,y\n", [], "repeats a column"),
+    ("title\ncaf\u00e9\n", ["--encoding", "ascii"], "--encoding"),
+    ("title\nx\n", ["v.csv"], "exists"),
+    ('title,view_count\ngood,1\n"open"x,2\n', [], "line 3"),
+    ('title,view_count\n"never closed,1\n', [], "line 2"),
+]
+
+
+def test_a_file_that_cannot_be_scored_is_one_line(score: Score, door: Door, tmp_path: Path) -> None:
     """Exit code 2 and the next step, before the service is asked for anything."""
-    (tmp_path / "v.csv").write_text(content, encoding="utf-8")
-    done = score("v.csv", *words)
-    assert (done.returncode, len(done.stderr.splitlines()), door.calls) == (2, 1, []), done.stderr
-    assert said in done.stderr
+    failures = []
+    for content, words, said in UNUSABLE:
+        (tmp_path / "v.csv").write_text(content, encoding="utf-8")
+        done = score("v.csv", *words)
+        if (done.returncode, len(done.stderr.splitlines())) != (2, 1) or said not in done.stderr:
+            failures.append(f"{content!r}: {done.returncode} {done.stderr}")
+    assert (failures, door.calls) == ([], [])
+
+
+def test_the_first_line_says_what_is_read(score: Score, door: Door, tmp_path: Path) -> None:
+    """Columns read, missing and ignored, with the options for them; without views only if asked."""
+    (tmp_path / "v.csv").write_text("title;plays;Comments;channel;;\na;5;6;b;;\n")
+    assert score("v.csv").returncode == 2
+    done = score("v.csv", "--map", "view_count=")
+    assert done.stderr.splitlines()[0] == (
+        "v.csv: reads title; not in the file: description, thumbnail_url, view_count, like_count, "
+        "comment_count; not read: plays, Comments, channel; "
+        "to read them: --map view_count=plays --map comment_count=Comments"
+    )
+    assert door.calls[0].body == {"title": "a"}
+
+
+CELLS = [
+    ("120,000", [], "120000"),
+    ("1,234,567", [], "1234567"),
+    ("12,34", [], "12,34"),
+    ("1.2K", [], "add --suffixes"),
+    ("1.2K", ["--suffixes"], 1200),
+    ("3 M", ["--suffixes"], 3_000_000),
+    ("N/A", [], "add --na"),
+    ("-", ["--na"], None),
+    ("missing", ["--na", "missing,?"], None),
+    (" ", [], None),
+]
+
+
+def test_cells_are_read_as_numbers_or_refused_with_the_option(
+    score: Score, door: Door, tmp_path: Path
+) -> None:
+    """Thousands, rounded counts and marks for missing values; the title keeps its text."""
+    failures = []
+    for number, (cell, words, expected) in enumerate(CELLS):
+        path = tmp_path / f"{number}.csv"
+        write_csv(path, [{"title": "NA", "view_count": cell}], ("title", "view_count"))
+        door.calls.clear()
+        score(path.name, *words)
+        error = read_csv(tmp_path / f"{number}.scored.csv")[0]["error"]
+        sent = door.calls[0].body if door.calls else {}
+        if (sent.get("view_count") != expected and str(expected) not in error) or sent.get(
+            "title", "NA"
+        ) != "NA":
+            failures.append(f"{cell} {words}: {sent} {error}")
+    assert failures == []
+
+
+def test_compressed_files_and_json_lines_are_read_and_written(score: Score, tmp_path: Path) -> None:
+    """The output has the input's type; a line that is no object has an error."""
+    lines = [json.dumps(row) for row in scraped(3)]
+    (tmp_path / "v.jsonl").write_text("\n".join([*lines, "[1]"]), encoding="utf-8")
+    with gzip.open(tmp_path / "v.csv.gz", "wt", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, list(scraped(1)[0]))
+        writer.writeheader()
+        writer.writerows(scraped(3))
+    assert score("v.jsonl").returncode == 1
+    assert score("v.csv.gz").returncode == 0
+    objects = [json.loads(line) for line in (tmp_path / "v.scored.jsonl").read_text().splitlines()]
+    with gzip.open(tmp_path / "v.scored.csv.gz", "rt", encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [str(row["viral_score"]) for row in objects[:3]] == [row["viral_score"] for row in rows]
+    assert [row["tags"] for row in objects[:3]] == [row["tags"] for row in scraped(3)]
+    assert (objects[3]["viral_score"], objects[3]["error"]) == (None, "not an object: [1]")
+
+
+def test_a_part_of_a_file_can_be_tried(score: Score, door: Door, tmp_path: Path) -> None:
+    """`--dry-run` shows a request and sends nothing, `--limit` scores the first rows."""
+    write_csv(tmp_path / "v.csv", scraped(9))
+    done = score("v.csv", "--dry-run")
+    assert done.stdout.startswith('9 rows; the first one\'s request: {"title": "Video 0: five')
+    assert (door.calls, list(tmp_path.glob("v.scored*"))) == ([], [])
+    assert "2 rows scored, 0 with" in score("v.csv", "--limit", "2").stderr
+    assert [row["title"] for row in read_csv(tmp_path / "v.scored.csv")] == [r["title"] for r in scraped(2)]
+
+
+def test_the_summary_counts_warnings_and_errors(score: Score, tmp_path: Path) -> None:
+    """A line for each kind of error, the most frequent first."""
+    (tmp_path / "v.csv").write_text("title,view_count\na,\n,1\n,2\nb,many\n")
+    last = score("v.csv").stderr.partition("v.scored.csv: ")[2].splitlines()
+    assert last[0].startswith("1 rows scored, 3 with an error; 1 with warnings")
+    assert last[1] == "  2 rows: 422: title: Field required"
+    assert last[2].startswith("  1 rows: 422: view_count: ")
 
 
 def test_progress_moves_no_cursor_where_there_is_no_terminal(score: Score, tmp_path: Path) -> None:
-    """A short file is one line, the summary."""
+    """A short file is two lines, the columns and the summary."""
     write_csv(tmp_path / "v.csv", scraped(3))
     done = score("v.csv")
-    assert done.stderr.splitlines() == ["v.scored.csv: 3 rows scored, 0 with an error"]
+    assert len(done.stderr.splitlines()) == 2
+    assert "v.scored.csv: 3 rows scored, 0 with an error" in done.stderr
     assert "\x1b" not in done.stderr

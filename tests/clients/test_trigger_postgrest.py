@@ -11,8 +11,9 @@ from deploy.demo.database import Database
 from tests.clients.command import FAST, ran
 from tests.clients.door import Door, Hold, open_door
 from tests.clients.scraped import scraped, with_nulls
-from tests.support.postgres import Candidates, separate
+from tests.support.postgres import Candidates, create_roles, separate
 from tests.support.postgrest import postgrest, token
+from tests.support.process import LIMIT_S
 from tests.support.web import Reply
 
 SCRIPT = "trigger_inference.py"
@@ -22,14 +23,13 @@ NEW_KEY = "sb_secret_abc"  # pragma: allowlist secret
 @pytest.fixture(scope="module")
 def rest(database: Database) -> Iterator[tuple[Candidates, Door]]:
     """The table in a database of its own with Supabase's two roles, and PostgREST under /rest/v1."""
-    first = Candidates(database.url)
-    first.run("CREATE ROLE anon")
-    first.run("CREATE ROLE service_role BYPASSRLS")
+    create_roles(database)
     table = Candidates(separate(database))
     table.create()
     table.run("ALTER TABLE candidates ENABLE ROW LEVEL SECURITY")
     table.run("GRANT SELECT, UPDATE ON candidates TO anon, service_role")
     table.run("GRANT INSERT ON writes TO service_role")
+    table.create_owners()
     with postgrest(table.url) as url, open_door(url, strip="/rest/v1") as front:
         yield table, front
 
@@ -88,8 +88,8 @@ def test_two_runs_at_once_write_each_row_once(
     door.plan += [first, second]
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(trigger, supabase, door, tmp_path, "--batch", "4") for _ in range(2)]
-        assert first.reached.wait(30)
-        assert second.reached.wait(30)
+        assert first.reached.wait(LIMIT_S)
+        assert second.reached.wait(LIMIT_S)
         first.release.set()
         second.release.set()
         outputs = [run.result() for run in runs]
@@ -162,3 +162,22 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(
     done = trigger(supabase, door, tmp_path)
     assert "for the database: SUPABASE_URL: 503: no connection" in done.stdout
     assert len(candidates.scored()) == 1
+
+
+def test_rows_that_policies_keep_are_tried_once(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """A PATCH that changes nothing is looked at again; the run says why and ends with exit code 4."""
+    candidates.run(
+        "INSERT INTO owner.candidates (video_id, title) "
+        "SELECT 'v' || n, 'Video ' || n FROM generate_series(1, 5) n"
+    )
+    table = ("--table", "owner.candidates")
+    done = trigger(supabase, door, tmp_path, *table, "--batch", "2", key="reader")
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert done.stdout.count("the database keeps it unscored: row-level security or a trigger?") == 5
+    assert "0 scored, 0 skipped, 5 kept unscored by the database" in done.stdout
+    assert len(door.titles()) == len(set(door.titles())) == 5
+    done = trigger(supabase, door, tmp_path, *table)
+    assert (done.returncode, "5 scored, 0 skipped" in done.stdout) == (0, True), done.stdout + done.stderr
+    candidates.run("TRUNCATE owner.candidates")

@@ -32,6 +32,14 @@ def separate(database: Database) -> str:
     return database.url.removesuffix("postgres") + name
 
 
+def create_roles(database: Database) -> None:
+    """Supabase's roles, and `reader`, which may log in and to which row-level security applies."""
+    for role in ("anon", "service_role BYPASSRLS", "reader LOGIN PASSWORD 'reader'"):
+        name = role.partition(" ")[0]
+        if not Candidates(database.url).run("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]):
+            Candidates(database.url).run(sql.SQL(f"CREATE ROLE {role}"))  # type: ignore[arg-type]
+
+
 class Candidates:
     """The scraper's table, as its owner sees it; every call is a connection of its own."""
 
@@ -52,6 +60,15 @@ class Candidates:
                 "CREATE TRIGGER counted AFTER UPDATE ON candidates "
                 "FOR EACH ROW EXECUTE FUNCTION count_write()"
             )
+
+    def create_owners(self) -> None:
+        """An empty table `owner.candidates` with the policies in use; `reader` may update it but for them."""
+        with self._connection() as connection:
+            connection.execute("DROP SCHEMA IF EXISTS owner CASCADE; CREATE SCHEMA owner")
+            connection.execute("SET search_path = owner")
+            connection.execute((ROOT / "tests" / "clients" / "owner.sql").read_bytes())
+            connection.execute("GRANT USAGE ON SCHEMA owner, auth TO reader, service_role")
+            connection.execute("GRANT SELECT, UPDATE ON candidates TO reader, service_role")
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows, one second apart in `created_at` unless they say otherwise."""

@@ -29,11 +29,11 @@ SECRET = "of-these-tests-alone-and-of-32-bytes"  # noqa: S105  # pragma: allowli
 
 @contextmanager
 def postgrest(database_url: str) -> Iterator[str]:
-    """Its address while it serves the schema `public`; the roles anon and service_role must exist."""
+    """Its address while it serves the schemas `public` and `owner` to the roles of `create_roles`."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     settings = {
         "PGRST_DB_URI": database_url,
-        "PGRST_DB_SCHEMAS": "public",
+        "PGRST_DB_SCHEMAS": "public,owner",
         "PGRST_DB_ANON_ROLE": "anon",
         "PGRST_JWT_SECRET": SECRET,
         "PGRST_SERVER_HOST": "127.0.0.1",

@@ -1,0 +1,150 @@
+"""clients/trigger_inference.py on other tables and roles: policies, triggers, ids, names, changed counts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import LiteralString
+
+import pytest
+from psycopg import sql
+
+from deploy.demo.database import Database
+from tests.clients.command import FAST, ran
+from tests.clients.door import Door
+from tests.clients.scraped import scraped
+from tests.support.postgres import Candidates, create_roles, separate
+from tests.support.service import ROOT
+
+SCRIPT = "trigger_inference.py"
+KEPT = "the database keeps it unscored: row-level security or a trigger?"
+Trigger = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def url(database: Database) -> str:
+    """A database of these tests."""
+    create_roles(database)
+    return separate(database)
+
+
+@pytest.fixture
+def table(url: str) -> Candidates:
+    """The scraper's table, empty, and the owner's."""
+    table = Candidates(url)
+    table.create()
+    table.create_owners()
+    return table
+
+
+@pytest.fixture
+def trigger(table: Candidates, door: Door, tmp_path: Path) -> Trigger:
+    """The command, to its end."""
+
+    def run(*words: str, url: str = table.url) -> CompletedProcess[str]:
+        return ran(SCRIPT, *FAST, *words, folder=tmp_path, DATABASE_URL=url, INFERENCE_API_URL=door.url)
+
+    return run
+
+
+def test_rows_that_policies_keep_are_not_scored(table: Candidates, door: Door, trigger: Trigger) -> None:
+    """Rows that a role may read and not lock are reported without a score; those of another run are not."""
+    table.run(
+        "INSERT INTO owner.candidates (video_id, title) "
+        "SELECT 'v' || n, 'Video ' || n FROM generate_series(1, 12) n"
+    )
+    address = "postgresql://reader:reader@" + table.url.partition("@")[2]  # pragma: allowlist secret
+    done = trigger("--table", "owner.candidates", url=address)
+    assert (done.returncode, done.stdout.count(KEPT), door.calls) == (4, 12, []), done.stdout + done.stderr
+    assert "12 kept unscored by the database" in done.stdout
+    done = trigger("--table", "owner.candidates", url=address.replace("reader:reader", "reader"))
+    assert (done.returncode, "waiting" in done.stdout) == (4, False), "a role without its password"
+    assert trigger("--table", "owner.candidates").returncode == 0
+
+
+def test_rows_that_a_trigger_keeps_are_tried_once(table: Candidates, door: Door, trigger: Trigger) -> None:
+    """An update that a trigger cancels is looked at again and reported; the other rows are scored."""
+    table.add(scraped(9))
+    table.run(
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RETURN CASE WHEN NEW.view_count > 3000 THEN NULL ELSE NEW END; END $$"
+    )
+    table.run("CREATE TRIGGER refuse BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION refuse()")
+    done = trigger("--batch", "4")
+    assert (done.returncode, done.stdout.count(KEPT)) == (4, 6), done.stdout + done.stderr
+    assert "3 scored, 0 skipped, 6 kept unscored by the database" in done.stdout
+    assert sorted(door.titles()) == sorted(row["title"] for row in scraped(9))
+
+
+def test_a_database_that_takes_no_score_ends_the_run(table: Candidates, door: Door, trigger: Trigger) -> None:
+    """After `--limit` rows of which none could be written."""
+    table.add(scraped(20))
+    table.run("CREATE OR REPLACE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END;'")
+    table.run("CREATE TRIGGER no BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION no()")
+    assert trigger("--limit", "5").returncode == 4
+    assert len(door.titles()) == 5
+
+
+def test_ids_and_names_may_be_others(table: Candidates, trigger: Trigger) -> None:
+    """Supabase's bigint ids, texts with quotes, another schema, other names of columns."""
+    failures = {}
+    kinds: dict[LiteralString, LiteralString] = {
+        "bigint": "1, 9007199254740993",
+        "text": "'a \"b\", c', 'it''s'",
+    }
+    for kind, ids in kinds.items():
+        table.run("DROP SCHEMA IF EXISTS odd CASCADE")
+        table.run("CREATE SCHEMA odd")
+        create: LiteralString = 'CREATE TABLE odd."Videos" (key {} PRIMARY KEY, headline text, plays bigint, '
+        create += "seen timestamptz, at timestamptz DEFAULT now(), done_at timestamptz, "
+        create += "score float8, velocity float8)"
+        table.run(sql.SQL(create).format(sql.SQL(kind)))
+        insert = "INSERT INTO odd.\"Videos\" SELECT unnest(ARRAY[{}]), 'Video', 7"
+        table.run(sql.SQL(insert).format(sql.SQL(ids)))
+        names = {"id": "key", "title": "headline", "view_count": "plays", "scraped_at": "seen"}
+        names |= {"created_at": "at", "analyzed_at": "done_at"}
+        names |= {"miles_score": "score", "predicted_velocity": "velocity"}
+        columns = [f"--column={name}={column}" for name, column in names.items()]
+        done = trigger("--table", "odd.Videos", *columns)
+        scored = table.run('SELECT count(score * velocity) FROM odd."Videos" WHERE done_at IS NOT NULL')
+        if done.returncode or scored != [(2,)]:
+            failures[kind] = done.stdout + done.stderr
+    assert failures == {}
+
+
+def test_a_name_that_is_not_there_says_how_to_map_it(table: Candidates, trigger: Trigger) -> None:
+    """A missing column names --column, an unknown NAME lists the known ones."""
+    table.add(scraped(1))
+    for words, code, said in (
+        (["--column", "id=number"], 4, "--column id=COLUMN"),
+        (["--column", "miles_score=score"], 4, "--table and --column"),
+        (["--column", "views=plays"], 2, "a NAME of id, title"),
+    ):
+        done = trigger(*words)
+        assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+
+
+def test_rows_whose_counts_have_changed_are_scored_again(table: Candidates, trigger: Trigger) -> None:
+    """The trigger of clients/snapshots.sql keeps every change of counts; other rows keep their scores."""
+    snapshots = (ROOT / "clients" / "snapshots.sql").read_text(encoding="utf-8")
+    for _ in range(2):
+        table.run(snapshots)  # type: ignore[arg-type]
+    table.add(scraped(6))
+    assert "6 scored" in trigger().stdout
+    before = {row["title"]: row["miles_score"] for row in table.rows()}
+    table.run("UPDATE candidates SET view_count = 40 * view_count WHERE view_count IN (2000, 4000)")
+    table.run("UPDATE candidates SET view_count = view_count, platform = 'other'")
+    assert "0 scored" in trigger().stdout
+    assert "0 scored" in trigger("--rescore-after", "24").stdout
+    done = trigger("--rescore-after", "0.0000001")
+    assert "2 scored" in done.stdout, done.stdout + done.stderr
+    changed = [row["title"] for row in table.rows() if row["miles_score"] != before[row["title"]]]
+    assert changed == [scraped(6)[1]["title"], scraped(6)[3]["title"]]
+    assert table.run("SELECT count(*) FROM snapshots") == [(8,)]
+    table.run("DROP TABLE snapshots CASCADE")
+
+
+def test_rows_scored_with_warnings_are_counted(table: Candidates, trigger: Trigger) -> None:
+    """The summary has their number."""
+    table.add([*scraped(2), {**scraped(1)[0], "view_count": None}])
+    assert "3 scored, 0 skipped, " in (said := trigger().stdout)
+    assert " with warnings; " in said
