@@ -175,7 +175,8 @@ _MILES_V0 = (
         label="creator's average view count",
     ),
     Feature(
-        *("publish_dayofweek", "weekday of published_at, UTC, Monday 0", "day", 0, 6, lambda c: c.weekday),
+        *("publish_dayofweek", "weekday of published_at, UTC, coded as in training", "day", 0, 6),
+        lambda c: c.weekday,
         *(Group.SCHEDULE, "weekday of publication", None),
     ),
 )

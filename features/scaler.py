@@ -11,6 +11,9 @@ FloatArray = NDArray[np.float64]
 # So far from the training rows no answer means anything, and a little further float32 overflows. It only
 # binds where no range was learned: a constant feature, or statistics from elsewhere.
 FARTHEST = 1e6
+# Of Monday to Sunday. The first trained file coded their English names with scikit-learn's LabelEncoder,
+# which sorts: Friday 0, Monday 1, Saturday 2, Sunday 3, Thursday 4, Tuesday 5, Wednesday 6.
+DEFAULT_CODES = {"publish_dayofweek": (1, 5, 6, 4, 0, 2, 3)}
 
 
 class FeatureScaler:
@@ -21,11 +24,17 @@ class FeatureScaler:
     the region it was trained on: a ReLU network extrapolates linearly and without doubt.
     """
 
+    codes: Mapping[str, FloatArray]
+    """What training replaced a feature's values 0, 1, ... with, such as weekdays with a LabelEncoder's."""
     feature_names_in_: tuple[str, ...]
     mean_: FloatArray
     scale_: FloatArray
     low_: FloatArray
     high_: FloatArray
+
+    def __init__(self, codes: Mapping[str, FloatArray] | None = None) -> None:
+        """`codes` has the code of each value of a coded feature from 0 on, NaN for one that did not occur."""
+        self.codes = codes or {}
 
     def fit(self, rows: ArrayLike, names: Sequence[str]) -> Self:
         """Learn mean, standard deviation and range from (N, F) training rows; NaN means missing.
@@ -39,6 +48,7 @@ class FeatureScaler:
             )
         if np.isinf(values).any():
             raise ValueError("rows hold infinite values")
+        values = self._coded(values, names)
         known = ~np.isnan(values)
         count = np.maximum(known.sum(axis=0), 1)
         self.feature_names_in_ = tuple(names)
@@ -61,17 +71,28 @@ class FeatureScaler:
         values = np.asarray(rows, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(self.feature_names_in_):
             raise ValueError(f"rows are {values.shape}, fitted on (N, {len(self.feature_names_in_)})")
-        clipped = np.clip(values, self.low_, self.high_)
+        clipped = np.clip(self._coded(values, self.feature_names_in_), self.low_, self.high_)
         with np.errstate(over="ignore"):  # infinite is beyond FARTHEST, too
             standard = np.clip((clipped - self.mean_) / self.scale_, -FARTHEST, FARTHEST)
         return np.where(np.isnan(standard), 0.0, standard).astype(np.float32)
+
+    def _coded(self, values: FloatArray, names: Sequence[str]) -> FloatArray:
+        """(N, F) raw features with the coded ones replaced by their codes."""
+        if not self.codes:
+            return values
+        values = values.copy()
+        for name, codes in self.codes.items():
+            column = values[:, list(names).index(name)]
+            known = ~np.isnan(column)
+            column[known] = codes[column[known].astype(np.int64)]
+        return values
 
     @property
     def is_constant_(self) -> NDArray[np.bool_]:
         """(F,) True for features that did not vary in the training rows: scale 1 and no range."""
         return np.asarray(np.isinf(self.low_) & np.isinf(self.high_) & (self.scale_ == 1.0))
 
-    def to_stats(self) -> dict[str, dict[str, float | None]]:
+    def to_stats(self) -> dict[str, dict[str, Any]]:
         """What was learned as plain values, per feature: the checkpoint's `feature_stats`."""
         bounds = zip(self.low_.tolist(), self.high_.tolist(), strict=True)
         moments = zip(self.mean_.tolist(), self.scale_.tolist(), strict=True)
@@ -81,21 +102,30 @@ class FeatureScaler:
                 "scale": scale,
                 "low": low if np.isfinite(low) else None,
                 "high": high if np.isfinite(high) else None,
+                **self._codes_of(name),
             }
             for name, (mean, scale), (low, high) in zip(self.feature_names_in_, moments, bounds, strict=True)
         }
+
+    def _codes_of(self, name: str) -> dict[str, list[float | None]]:
+        if name not in self.codes:
+            return {}
+        return {"codes": [None if np.isnan(code) else code for code in self.codes[name].tolist()]}
 
     @classmethod
     def from_stats(cls, stats: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Self:
         """The scaler that `stats` describes, its columns in the order of `names`.
 
         `mean` and `scale` are required, `low` and `high` may be missing or null: then nothing is clipped.
+        `codes` has the code of each of the feature's values; without it, `DEFAULT_CODES` are those.
         Raises `ValueError` naming the feature whose statistics are missing or unusable.
         """
         missing = [name for name in names if name not in stats]
         if missing:
             raise ValueError(f"no statistics for {', '.join(missing)}")
-        scaler = cls()
+        scaler = cls(
+            {name: _codes(name, stats[name].get("codes")) for name in names if name in DEFAULT_CODES}
+        )
         scaler.feature_names_in_ = tuple(names)
         scaler.mean_ = _column(stats, names, "mean", None)
         scaler.scale_ = _column(stats, names, "scale", None)
@@ -120,6 +150,15 @@ def _column(
         value = stats[name].get(key)
         column.append(default if value is None and default is not None else _finite(name, key, value))
     return np.array(column, dtype=np.float64)
+
+
+def _codes(name: str, given: Any) -> FloatArray:
+    """The code of each value of a coded feature. Raises `ValueError`."""
+    default = DEFAULT_CODES[name]
+    codes = default if given is None else given
+    if not isinstance(codes, list | tuple) or len(codes) != len(default):
+        raise ValueError(f"{name}: codes are {codes!r}, expected {len(default)} numbers")
+    return np.array([np.nan if code is None else _finite(name, "codes", code) for code in codes])
 
 
 def _finite(name: str, key: str, value: Any) -> float:

@@ -26,6 +26,7 @@ from model.patterns import Calibration, Pattern, complete
 from model.values import Number, short_repr, to_plain
 from model.velocity import Velocity
 
+TextCleaning = Literal["none", "words"]
 TEXT_FIELDS = (("title",), ("title", "description"))
 MIN_TOKENS, MAX_TOKENS = 8, 128
 
@@ -37,7 +38,7 @@ def _plain(value: Any) -> Any:
         raise ValueError("is nested without end, expected plain values") from exc
 
 
-def _moments(stats: dict[str, float | None]) -> dict[str, float | None]:
+def _moments(stats: dict[str, Any]) -> dict[str, Any]:
     mean, scale = stats.get("mean"), stats.get("scale")
     if mean is None or scale is None or scale <= 0:
         raise ValueError(f"has mean {mean} and scale {scale}, expected numbers and a scale above 0")
@@ -46,7 +47,7 @@ def _moments(stats: dict[str, float | None]) -> dict[str, float | None]:
 
 Plain = BeforeValidator(_plain)
 Record = Annotated[dict[str, Any], Plain]
-Moments = Annotated[dict[str, Number | None], AfterValidator(_moments)]
+Moments = Annotated[dict[str, Number | list[Number | None] | None], AfterValidator(_moments)]
 
 
 class Titles(BaseModel):
@@ -107,8 +108,7 @@ class ModelCard(BaseModel):
     meaningful_difference: MeaningfulDifference | None = None
     """The smallest difference between two texts that means something; None where texts have no effect."""
     text_fields: tuple[str, ...] = Field(
-        # A file without the key was trained before there was a choice: on titles only if it reads no image.
-        default_factory=lambda known: TEXT_FIELDS[1] if known["config"].vision else TEXT_FIELDS[0],
+        TEXT_FIELDS[0],  # a file without the key was trained before there was a choice
         validation_alias=AliasChoices("text_fields", AliasPath("text", "fields")),
     )
     max_tokens: Annotated[int, Field(strict=True, ge=MIN_TOKENS), Plain] = Field(
@@ -119,6 +119,12 @@ class ModelCard(BaseModel):
         None, validation_alias=AliasChoices("text_encoder", AliasPath("text", "encoder"))
     )
     """None in a file that does not say."""
+    text_cleaning: TextCleaning = Field(
+        # The first trained file read cleaned titles, and does not say so.
+        default_factory=lambda known: "words" if "shares" in known.get("scalar_features", ()) else "none",
+        validation_alias=AliasChoices("text_cleaning", AliasPath("text", "cleaning")),
+    )
+    """What was removed from texts before they were tokenised; see `preprocessing.text.CLEANING`."""
     parameters: dict[str, int] = Field(default_factory=dict)
     """Number of learned weights: `total`, `trainable` (the head) and `frozen` (the encoders)."""
     zero_weight_modalities: tuple[str, ...] = ()
@@ -197,6 +203,7 @@ class ModelCard(BaseModel):
                 "fields": list(self.text_fields),
                 "max_tokens": self.max_tokens,
                 "encoder": self.text_encoder and self.text_encoder.model_dump(),
+                "cleaning": self.text_cleaning,
             },
             "golden": self.golden,
             "provenance": self.provenance,

@@ -7,7 +7,7 @@ known inputs has its own calibration of the probability and its own interval of 
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ class Calibration:
         self,
         patterns: Mapping[str, Pattern],
         names: Sequence[str],
-        stats: Mapping[str, Mapping[str, float | None]],
+        stats: Mapping[str, Mapping[str, Any]],
     ) -> None:
         """`patterns` are complete; `stats` has the mean and scale of each name."""
         found = [fitted(pattern, patterns) for pattern in PATTERNS]

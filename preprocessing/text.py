@@ -4,6 +4,7 @@ Ids equal those of transformers' `BertTokenizerFast` for the same vocabulary, wi
 meant: "[SEP]" or "[MASK]" typed by a user is text, never a special token.
 """
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 BERT_VOCABULARY = Path(__file__).parent.parent / "models" / "bert-base-uncased" / "vocab.txt"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXT_FIELDS = ("title", "description")
+# The cleaning `words`, of the first trained file: addresses, and what is no letter, digit, space, # or @.
+ADDRESS = re.compile(r"(?:http|www.)\S+")
+NO_WORD = re.compile(r"[^\w\s#@]")
+CLEANING = ("none", "words")
 BEGINNING = 200  # characters that decide the script of a text and whether its words are known
 # Japanese mixes all three, and Chinese shares the first.
 SCRIPT_NAMES = dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA"), "Chinese or Japanese")
@@ -40,8 +45,12 @@ class TextSpec:
 
     fields: tuple[str, ...] = TEXT_FIELDS
     max_tokens: int = 128
+    cleaning: str = "none"
+    """What is removed before tokenising: nothing, or what `words` removes."""
 
     def __post_init__(self) -> None:
+        if self.cleaning not in CLEANING:
+            raise ValueError(f"text cleaning is {self.cleaning!r}, expected one of {', '.join(CLEANING)}")
         if self.fields not in (TEXT_FIELDS[:1], TEXT_FIELDS):
             raise ValueError(f"text fields are {self.fields}, expected ('title',) or {TEXT_FIELDS}")
         if self.max_tokens < 8:
@@ -124,7 +133,8 @@ class BertTextTokenizer:
         return sum(known) / len(known) if known else None
 
     def _pieces(self, text: str) -> list[int]:
-        ids: list[int] = self._words.encode(clean(text), add_special_tokens=False).ids
+        text = clean(text) if self.spec.cleaning == "none" else words_of(clean(text))
+        ids: list[int] = self._words.encode(text, add_special_tokens=False).ids
         return ids
 
 
@@ -151,6 +161,11 @@ def clean(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def words_of(text: str) -> str:
+    """`text` in lower case without addresses, emoji and punctuation other than # and @."""
+    return " ".join(NO_WORD.sub("", ADDRESS.sub("", text)).lower().split())
 
 
 def main_script(text: str) -> str | None:

@@ -32,7 +32,7 @@ GROUPS = {
     "clients/test_nextjs.py": "nextjs",
     "clients/test_demo.py": "nextjs",
     "page/": "page",
-    "e2e/": "first file",
+    "owner/": "first file",
     "clients/test_t": "trigger",
     "clients/": "clients",
     "serving/lifecycle/test_reload.py": "reload",

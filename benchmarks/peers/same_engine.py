@@ -57,7 +57,9 @@ class Scorer:
         engine.warm_up()
         return cls(
             engine,
-            BertTextTokenizer.from_vocabulary(spec=TextSpec(card.text_fields, card.max_tokens)),
+            BertTextTokenizer.from_vocabulary(
+                spec=TextSpec(card.text_fields, card.max_tokens, card.text_cleaning)
+            ),
             FeatureScaler.from_stats(card.feature_stats, card.scalar_features),
             ImageSpec(card.config.vision.height, card.config.vision.width),
         )

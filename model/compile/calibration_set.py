@@ -108,7 +108,7 @@ def read_texts(path: Path, card: ModelCard) -> Texts:
 
     A line is a title, or a title, a tab and a description. Raises `TitlesError`.
     """
-    texts = _tokenised(path, TextSpec(card.text_fields, card.max_tokens))
+    texts = _tokenised(path, TextSpec(card.text_fields, card.max_tokens, card.text_cleaning))
     words = max(max(ids) for ids in texts.input_ids) + 1
     if words > card.config.text.vocab_size:
         raise TitlesError(
@@ -164,7 +164,7 @@ def draw_scalars(card: ModelCard, count: int) -> Vectors:
     return drawn.astype(np.float32)
 
 
-def _standard_range(stats: dict[str, float | None]) -> tuple[float, float]:
+def _standard_range(stats: dict[str, Any]) -> tuple[float, float]:
     """A feature's training range in standardised units; infinite where it has no bound."""
     mean, scale = stats["mean"], stats["scale"]
     assert mean is not None and scale is not None, "the card has both"  # noqa: PT018

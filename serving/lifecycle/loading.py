@@ -176,7 +176,7 @@ def _build_mean_text(card: ModelCard) -> NDArray[np.float32] | None:
 def _build_tokenizer(card: ModelCard) -> BertTextTokenizer:
     """The tokenizer, checked against the size of the model's embeddings."""
     try:
-        spec = TextSpec(card.text_fields, card.max_tokens)
+        spec = TextSpec(card.text_fields, card.max_tokens, card.text_cleaning)
         tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)
     except (ValueError, VocabularyError) as exc:
         raise CheckpointError(f"{card.name}: {exc}. Correct its `text`, or train it again.") from exc

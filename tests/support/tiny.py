@@ -112,6 +112,7 @@ def _tiny_checkpoint(with_vision: bool) -> Checkpoint:
         feature_stats=tiny_scaler().to_stats(),
         velocity=LogVelocity(mean=9.0, scale=2.0, high=18.0),
         temperature=TEMPERATURE,
+        text_fields=("title", "description"),
         test_metrics={"auroc": 0.5},
         distributions=_tiny_distributions(),
         provenance={

@@ -35,7 +35,8 @@ def text_key(video: Video) -> str:
 
 def tokenizer_for(checkpoint: Checkpoint) -> BertTextTokenizer:
     """The same tokenizer as in the service, with the checkpoint's fields and token limit."""
-    spec = TextSpec(fields=checkpoint.card.text_fields, max_tokens=checkpoint.card.max_tokens)
+    card = checkpoint.card
+    spec = TextSpec(card.text_fields, card.max_tokens, card.text_cleaning)
     return BertTextTokenizer.from_vocabulary(spec=spec)
 
 

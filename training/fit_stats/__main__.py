@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.distribution import Distribution, fit_distributions
-from features.registry import UnknownFeatureError, features_named
+from features.registry import MILES_V0, UnknownFeatureError, features_named
 from features.scaler import FeatureScaler
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError
 from training.data.cells import listed
@@ -28,6 +28,7 @@ from training.data.table import DatasetError
 from training.fit_stats.agreement import disagreements
 from training.fit_stats.feature_rows import FeatureRows, Reading, read_feature_rows
 from training.fit_stats.saved_columns import read_saved_columns
+from training.fit_stats.weekdays import CODES
 from training.title_words import word_statistics
 
 CHECKPOINT = Path("models/model_full.pt")
@@ -46,20 +47,21 @@ class Fitted:
     distributions: dict[str, Distribution]
     titles: dict[str, Any]
     """Statistics of the titles' words; empty without titles."""
+    cleaning: str
+    """What training removed from texts, `none` or `words`."""
 
 
-def fit(table: FeatureRows, names: Sequence[str], split_seed: int | None) -> Fitted:
+def fit(table: FeatureRows, names: Sequence[str], split_seed: int | None, cleaning: str) -> Fitted:
     """Statistics of all rows, or of the training part of the split. Raises `DatasetError`.
 
     The range that the service clips requests to is that of all rows, with a seed too: training did not clip,
     so a row of val or test must keep the score that it had then.
     """
     rows = np.arange(len(table.values)) if split_seed is None else training_rows(table, split_seed)
-    scaler = FeatureScaler().fit(table.values[rows], names)
+    scaler = FeatureScaler(table.codes).fit(table.values[rows], names)
     constant = [name for name, is_constant in zip(names, scaler.is_constant_, strict=True) if is_constant]
-    lowest, highest = table.values.min(axis=0), table.values.max(axis=0)
-    scaler.low_ = np.where(highest > lowest, lowest, -np.inf)
-    scaler.high_ = np.where(highest > lowest, highest, np.inf)
+    whole = FeatureScaler(table.codes).fit(table.values, names)
+    scaler.low_, scaler.high_ = whole.low_, whole.high_
     low, high = float(table.velocity[rows].min()), float(table.velocity[rows].max())
     if not max(low, 0.0) < high:
         raise DatasetError(
@@ -75,6 +77,7 @@ def fit(table: FeatureRows, names: Sequence[str], split_seed: int | None) -> Fit
         constant=constant,
         distributions=fit_distributions(table.values[rows], names),
         titles=word_statistics([titles[row] for row in rows]) if titles else {},
+        cleaning=cleaning,
     )
 
 
@@ -109,6 +112,7 @@ def write_sidecar(path: Path, names: Sequence[str], fitted: Fitted) -> list[str]
         "distributions": {name: known.to_plain() for name, known in fitted.distributions.items()},
         **({"titles": fitted.titles} if fitted.titles else {}),
         **kept,
+        "text": {**kept.get("text", {}), "cleaning": fitted.cleaning},
     }
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -189,9 +193,18 @@ def _run(options: argparse.Namespace) -> None:
         language=options.language_column,
         english_only=options.english_only,
         skip_bad_rows=options.skip_bad_rows,
+        weekday_codes=options.weekday_codes,
     )
     table = read_feature_rows(options.training, reading)
-    fitted = fit(table, saved.names, options.split_seed)
+    assumed = list(table.assumptions)
+    cleaning = "words" if options.clean_text else "none"
+    if options.clean_text is None and set(saved.names) == set(MILES_V0):
+        cleaning = "words"
+        assumed.append(
+            "titles were cleaned before tokenising (addresses, emoji and punctuation removed), as for the "
+            "first trained file; otherwise give --no-clean-text"
+        )
+    fitted = fit(table, saved.names, options.split_seed, cleaning)
     kept = write_sidecar(out, saved.names, fitted)
     if not saved.are_listed:
         print(
@@ -200,6 +213,8 @@ def _run(options: argparse.Namespace) -> None:
             "so the first list of features is used"
         )
     print("\n".join(report(table, fitted, options.split_seed)))
+    for sentence in assumed:
+        print(f"LOOK: {sentence}")
     for sentence in disagreements(table, saved.names, fitted.scaler.scale_):
         print(f"WARNING: {sentence}")
     print(f"{out}: written" + (f"; {listed(kept)} kept from the older file" if kept else ""))
@@ -221,6 +236,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--velocity-column", metavar="NAME", help="views per day; default: view_velocity")
     parser.add_argument("--label-column", metavar="NAME", help="viral or not; default: is_viral")
+    parser.add_argument(
+        "--weekday-codes",
+        choices=CODES,
+        help="numbers that training gave weekdays: names (LabelEncoder's, Friday 0, Monday 1, ...), monday "
+        "or sunday (0 is that day); default: from the column's names or from is_weekend",
+    )
+    parser.add_argument(
+        "--clean-text",
+        action=argparse.BooleanOptionalAction,
+        help="whether training removed addresses, emoji and punctuation from titles; default: yes for the "
+        "first list of features, else no",
+    )
     parser.add_argument("--language-column", metavar="NAME", help="default: language")
     parser.add_argument(
         "--skip-bad-rows", action="store_true", help="leave out and report rows that cannot be used"

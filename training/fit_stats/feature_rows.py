@@ -13,15 +13,14 @@ from features.registry import features_named
 from training.data.cells import flag, listed, number, shown
 from training.data.rows import BadRowError, BadRows, check_width
 from training.data.table import DatasetError, Table, read_table
+from training.fit_stats.weekdays import WEEKDAY, WEEKEND, coded_days, weekday
 
 FloatArray = NDArray[np.float64]
-VELOCITIES = ("view_velocity", "velocity", "views_per_day")
+VELOCITIES = ("view_velocity", "velocity", "views_per_day", "engagement_velocity")
 LABELS = ("is_viral", "viral", "viral_label", "label")
+VIRAL_QUANTILE = 0.8
 LANGUAGES = ("language", "lang")
 TITLE = "title"
-WEEKDAY = "publish_dayofweek"
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-MIN_DAY_LETTERS = 3  # Mon, Tues, Thurs
 FLAG_UNIT = "0 or 1"
 
 Parse = Callable[[str], float]
@@ -38,6 +37,7 @@ class Reading:
     language: str | None = None
     english_only: bool = False
     skip_bad_rows: bool = False
+    weekday_codes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class FeatureRows:
     other_languages: dict[str, int]
     """Number of rows that are not in English, by reason; empty if every language was asked for."""
     bad: BadRows
+    codes: dict[str, FloatArray]
+    """The codes that training gave a feature's values, by feature."""
+    assumptions: list[str]
+    """A sentence for each thing that the file does not state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +103,52 @@ def read_feature_rows(path: Path, reading: Reading) -> FeatureRows:
         raise DatasetError(f"{path}: none of its {total} rows can be used ({reasons})")
     values = np.array(kept, dtype=np.float64)
     width = len(reading.features)
+    codes, assumptions = _decode_weekdays(path, values, reading)
+    velocity = values[:, width]
+    if velocity.max() <= 1:
+        assumptions.append(
+            f"{columns.velocity} is {velocity.min():g} to {velocity.max():g}, which looks scaled: an "
+            "answer's velocity will be such a share, not views per day. Name the unscaled column with "
+            "--velocity-column."
+        )
+    labels, label = (values[:, width + 1], columns.label) if columns.label else (None, None)
+    if labels is None and reading.needs_label:
+        above = np.quantile(velocity, VIRAL_QUANTILE)
+        labels, label = (velocity > above).astype(np.float64), f"{columns.velocity} > {above:g}"
+        assumptions.append(
+            f"there is no label column ({' or '.join(LABELS)}): viral is taken as {label}, the "
+            f"{VIRAL_QUANTILE:.0%} quantile"
+        )
     return FeatureRows(
         path=path,
         values=values[:, :width],
         velocity=values[:, width],
-        labels=values[:, width + 1] if columns.label else None,
+        labels=labels,
         titles=titles if columns.title is not None else None,
         row_numbers=np.array(numbers),
         velocity_column=columns.velocity,
-        label_column=columns.label,
+        label_column=label,
         total=total,
         other_languages=other_languages,
         bad=bad,
+        codes=codes,
+        assumptions=assumptions,
     )
+
+
+def _decode_weekdays(
+    path: Path, values: FloatArray, reading: Reading
+) -> tuple[dict[str, FloatArray], list[str]]:
+    """Replace the weekday's column by days, Monday 0, in place; returns its codes and a sentence."""
+    if WEEKDAY not in reading.features:
+        return {}, []
+    column = reading.features.index(WEEKDAY)
+    weekend = values[:, reading.features.index(WEEKEND)] if WEEKEND in reading.features else None
+    try:
+        values[:, column], codes, sentence = coded_days(values[:, column], weekend, reading.weekday_codes)
+    except DatasetError as exc:
+        raise DatasetError(f"{path}: {exc}") from exc
+    return {WEEKDAY: codes}, [sentence]
 
 
 def _find_columns(table: Table, reading: Reading) -> _Columns:
@@ -129,7 +166,7 @@ def _find_columns(table: Table, reading: Reading) -> _Columns:
     velocity = _column(table, reading.velocity, VELOCITIES, "velocity", "views per day")
     parsers[velocity] = (table.position(velocity), number)
     label, language = None, None
-    if reading.needs_label:
+    if reading.needs_label and (reading.label or not set(LABELS).isdisjoint(table.columns)):
         label = _column(table, reading.label, LABELS, "label", "the viral label")
         parsers[label] = (table.position(label), flag)
     if reading.english_only:
@@ -172,7 +209,10 @@ def _value(name: str, cells: Sequence[str], columns: _Columns) -> float:
 
 def parser_of(feature: Feature) -> Parse:
     """The parser of a feature's cells, which also checks its range. It raises `ValueError`."""
-    read = weekday if feature.name == WEEKDAY else flag if feature.unit == FLAG_UNIT else number
+    read = flag if feature.unit == FLAG_UNIT else number
+
+    if feature.name == WEEKDAY:
+        return weekday
 
     def parse(cell: str) -> float:
         value = read(cell)
@@ -181,22 +221,6 @@ def parser_of(feature: Feature) -> Parse:
         return value
 
     return parse
-
-
-def weekday(cell: str) -> float:
-    """Monday 0 to Sunday 6, from the day's name, its first letters or its number. Raises `ValueError`."""
-    word = cell.strip().lower()
-    if len(word) >= MIN_DAY_LETTERS and word.isalpha():
-        for day, name in enumerate(DAYS):
-            if name.startswith(word.removesuffix("s") if word == "weds" else word):
-                return float(day)
-    try:
-        value = number(cell)
-    except ValueError:
-        value = math.nan
-    if value not in range(len(DAYS)):
-        raise ValueError(f"is {shown(cell)}, expected a weekday's name, or Monday 0 to Sunday 6")
-    return value
 
 
 def _range(feature: Feature) -> str:

@@ -252,6 +252,11 @@ def test_a_file_without_image_weights_is_text_only(load):
     assert torch.equal(answers(checkpoint), answers(small_checkpoint()))
 
 
+def test_a_multimodal_file_that_does_not_say_reads_titles(load):
+    """Images do not decide the text: a file without the key `text` was trained on the title."""
+    assert load(owners(state())).card.text_fields == ("title",)
+
+
 STRANGERS = {
     "another network": (
         lambda: {

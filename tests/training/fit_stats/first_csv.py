@@ -12,6 +12,16 @@ import numpy as np
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WORDS = ("pasta", "goal", "cat", "trailer", "news", "song", "routine")
+# What the owner's training removed from titles before it tokenised them, and what it kept.
+ENDINGS = (
+    "",
+    "",
+    " #fyp @friend",
+    " https://example.com/x?y=1",
+    " www.example.com",
+    "?! (100%)",
+    " — naïve, Ünïcödé",
+)
 LANGUAGES = ("en", "English", "en-US", "de", "")
 VIRAL_VELOCITY = 30_000
 
@@ -27,6 +37,7 @@ def _row(draw: np.random.Generator, index: int) -> dict[str, Any]:
     likes, comments, shares, saves = (int(views * draw.uniform(0, most)) for most in (0.2, 0.02, 0.05, 0.04))
     day = int(draw.integers(0, 7))
     title = f"{draw.choice(WORDS)}, {draw.choice(WORDS)} {index}" + (" 🔥" if draw.random() < 0.3 else "")
+    title += str(draw.choice(ENDINGS))
     velocity = round(views * float(draw.uniform(0.05, 0.5)), 2)
     return {
         "row_id": index,

@@ -46,9 +46,20 @@ def checkpoint(tmp_path):
     return owners_file(tmp_path / "model_full.pt")
 
 
+WEEKDAY = "publish_dayofweek"
+CODED = sorted(DAYS)  # Friday 0, Monday 1, Saturday 2, ...
+
+
+def raw_matrix(rows):
+    """The same with weekdays as the service counts them, Monday 0."""
+    columns = matrix(rows)
+    columns[:, MILES_V0.index(WEEKDAY)] = [DAYS.index(row[WEEKDAY]) for row in rows]
+    return columns
+
+
 def matrix(rows):
-    """The eighteen columns as numbers, read by hand."""
-    numbers = [{**row, "publish_dayofweek": DAYS.index(row["publish_dayofweek"])} for row in rows]
+    """The eighteen columns as numbers, read by hand; weekdays as scikit-learn's LabelEncoder codes them."""
+    numbers = [{**row, "publish_dayofweek": CODED.index(row["publish_dayofweek"])} for row in rows]
     return np.array([[float(row[name]) for name in MILES_V0] for row in numbers])
 
 
@@ -120,7 +131,7 @@ def test_the_sidecar_has_the_rows_distributions(tmp_path, checkpoint):
     train, _ = train_test_split(
         np.arange(len(rows)), test_size=0.3, random_state=42, stratify=[row["is_viral"] for row in rows]
     )
-    columns = matrix(rows)[train]
+    columns = raw_matrix(rows)[train]
     assert sidecar["distributions"].keys() == set(MILES_V0)
     for name, column in zip(MILES_V0, columns.T, strict=True):
         known = Distribution.from_plain(sidecar["distributions"][name])
@@ -129,17 +140,50 @@ def test_the_sidecar_has_the_rows_distributions(tmp_path, checkpoint):
     assert sidecar["titles"]["scripts"] == pytest.approx({"Latin": 1 - cyrillic, "Cyrillic": cyrillic})
 
 
-def test_weekdays_may_be_names_or_numbers(tmp_path, checkpoint):
-    """Monday, monday, Mon, MONDAY and 0 are one day."""
-    expected = matrix(first_rows(40))[:, MILES_V0.index("publish_dayofweek")].mean()
+SUNDAY_FIRST = (*DAYS[-1:], *DAYS[:-1])
+# How a column writes a day, and the code of Monday to Sunday in training, or why it cannot be known.
+WEEKDAYS = {
+    "names": (str, [], [1, 5, 6, 4, 0, 2, 3]),
+    "lower case": (str.lower, [], [1, 5, 6, 4, 0, 2, 3]),
+    "three letters": (lambda day: day[:3], [], [1, 5, 6, 4, 0, 2, 3]),
+    "names coded by hand": (str, ["--weekday-codes", "monday"], [0, 1, 2, 3, 4, 5, 6]),
+    "LabelEncoder's numbers": (CODED.index, [], [1, 5, 6, 4, 0, 2, 3]),
+    "numbers from Monday": (DAYS.index, [], [0, 1, 2, 3, 4, 5, 6]),
+    "numbers from Sunday": (SUNDAY_FIRST.index, [], [1, 2, 3, 4, 5, 6, 0]),
+}
+
+
+def test_the_codes_of_weekdays_follow_from_names_or_weekends(tmp_path, checkpoint):
+    """Whatever a column holds, its statistics are those of its codes, and the service knows each day's."""
     failures = []
-    for write in (str.lower, lambda day: day[:3], DAYS.index, str.upper):
-        rows = [{**row, "publish_dayofweek": write(row["publish_dayofweek"])} for row in first_rows(40)]
-        code, sidecar = run(tmp_path, checkpoint, rows)
-        mean = sidecar["feature_stats"]["publish_dayofweek"]["mean"]
-        if code or not math.isclose(mean, expected):
-            failures.append((rows[0]["publish_dayofweek"], code, mean))
+    for case, (write, options, codes) in WEEKDAYS.items():
+        rows = [{**row, WEEKDAY: write(row[WEEKDAY])} for row in first_rows(60)]
+        _, sidecar = run(tmp_path, checkpoint, rows, *options)
+        expected = np.mean([codes[DAYS.index(row[WEEKDAY])] for row in first_rows(60)])
+        stats = sidecar["feature_stats"][WEEKDAY]
+        if stats["codes"] != codes or not math.isclose(stats["mean"], expected):
+            failures.append((case, stats))
     assert failures == []
+
+
+def test_a_day_that_training_never_had_has_no_code(tmp_path, checkpoint):
+    """LabelEncoder numbers only the names that occur."""
+    rows = [row for row in first_rows(60) if row[WEEKDAY] != "Monday"]
+    _, sidecar = run(tmp_path, checkpoint, rows)
+    assert sidecar["feature_stats"][WEEKDAY]["codes"] == [None, 4, 5, 3, 0, 1, 2]
+
+
+def test_what_the_file_does_not_state_is_said(tmp_path, checkpoint, capsys):
+    """Codes and cleaning that are assumed, a label that is derived and a scaled velocity are LOOK lines."""
+    rows = [row | {"engagement_velocity": row["view_velocity"] / 1e6} for row in first_rows(60)]
+    for row in rows:
+        del row["view_velocity"], row["is_viral"]
+    code, sidecar = run(tmp_path, checkpoint, rows, "--split-seed", "42")
+    looks = [line for line in capsys.readouterr().out.splitlines() if line.startswith("LOOK: ")]
+    assert code == 0
+    assert sidecar["text"] == {"cleaning": "words"}
+    assert [look.split()[1] for look in looks] == [WEEKDAY, "engagement_velocity", "there", "titles"]
+    assert "viral is taken as engagement_velocity > " in looks[2]
 
 
 BAD = {
@@ -201,7 +245,21 @@ REFUSED = {
         ["--velocity-column", "speed"],
         "has no column speed; name the column",
     ),
-    "no label to split by": (without("is_viral"), ["--split-seed", "1"], "with --label-column"),
+    "a label that is not there": (
+        first_rows(20),
+        ["--split-seed", "1", "--label-column", "hit"],
+        "with --label-column",
+    ),
+    "weekdays in a coding of their own": (
+        [row | {WEEKDAY: (DAYS.index(row[WEEKDAY]) + 2) % 7} for row in first_rows(40)],
+        [],
+        "publish_dayofweek holds numbers, and no known coding fit is_weekend. Name the coding",
+    ),
+    "weekdays as names and numbers": (
+        [row | {WEEKDAY: 3 if index == 4 else row[WEEKDAY]} for index, row in enumerate(first_rows(20))],
+        [],
+        "publish_dayofweek has 1 numbers and 19 names, expected one kind",
+    ),
     "no language": (without("language"), ["--english-only"], "with --language-column"),
     "one viral video": (
         [row | {"is_viral": index == 3} for index, row in enumerate(first_rows(20))],
