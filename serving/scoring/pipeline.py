@@ -37,7 +37,14 @@ from serving.scoring.towers import (
     image_tower,
     text_tower,
 )
-from serving.scoring.warnings import DriftWindow, RangeCheck, imputed, video_warnings
+from serving.scoring.warnings import (
+    DriftWindow,
+    RangeCheck,
+    imputed,
+    video_warnings,
+    weightless_fields,
+    weightless_warning,
+)
 from serving.settings import Settings
 
 PREVIOUS_LOOK = {"previous_view_count", "previous_observed_at"}
@@ -96,6 +103,7 @@ class Pipeline:
         self._range_check = RangeCheck(
             model.scaler, model.distributions, model.scripts, model.card.provenance
         )
+        self._weightless = weightless_fields(model.scaler, model.card.text_fields)
         image = image_tower(model, cache, executors["image"], max_batch_size)
         text = text_tower(model, cache, executors["text"], max_batch_size, image)
         self._text = TextEncoder(text, workers)
@@ -150,7 +158,7 @@ class Pipeline:
                 explanation = await self._explainer.explain(row, (viral, velocity))
         video = request.video
         in_range, about_range = self._range_check.check(raw[0], self._text_of(video), video.observed_at)
-        about_video = video_warnings(video) + about_range
+        about_video = video_warnings(video) + about_range + weightless_warning(video, self._weightless)
         watch.stop()
         self.drift.observe(raw[0], viral)
         warnings = (*request.warnings, *text.warnings, *image.warnings, *about_video)

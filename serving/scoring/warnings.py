@@ -63,6 +63,21 @@ def video_warnings(video: Video) -> list[str]:
     return found
 
 
+def weightless_fields(scaler: FeatureScaler, text_fields: Sequence[str]) -> frozenset[str]:
+    """The fields of a video that change no score: no text, and read by no feature that varied in training."""
+    features = zip(features_named(scaler.feature_names_in_), scaler.is_constant_, strict=True)
+    used = {name for feature, is_constant in features if not is_constant for name in feature.reads}
+    return frozenset(VIDEO_FIELDS) - used - {*text_fields, "observed_at"}  # observed_at is always there
+
+
+def weightless_warning(video: Video, weightless: frozenset[str]) -> list[str]:
+    """A warning that names the given fields of a video that change no score."""
+    given = [name for name in VIDEO_FIELDS if name in weightless and getattr(video, name) not in (None, "")]
+    if not given:
+        return []
+    return [f"This checkpoint gives no weight to {' and '.join(given)}: its training data taught it nothing."]
+
+
 def word_warning(letters_per_piece: float | None, minimum: float) -> str | None:
     """A warning when a text has no words that the text encoder knows; `minimum` is the checkpoint's."""
     if letters_per_piece is None:

@@ -230,16 +230,12 @@ def test_required_scalars_that_are_imputed_are_422(client: httpx.Client) -> None
     assert "published_at" in response.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    "unread", [{"share_count": 5, "save_count": 2, "completion_rate": 0.5, "creator_avg_views": 900.5}]
-)
-def test_fields_of_another_list_change_nothing(client: httpx.Client, unread: dict[str, float]) -> None:
-    """A checkpoint that does not read shares, saves, completion and creator ignores them without a word."""
-    plain, with_them, with_nulls = (
-        score(client),
-        score(client, **unread),
-        score(client, **dict.fromkeys(unread)),
-    )
-    for answer in (with_them, with_nulls):
-        for key in ("viral_score", "predicted_velocity", "modalities", "warnings"):
-            assert answer[key] == plain[key]
+def test_fields_of_another_list_change_no_score_and_are_named(client: httpx.Client) -> None:
+    """A checkpoint that does not read shares, saves, completion and creator warns about them."""
+    unread = {"share_count": 5, "save_count": 2, "completion_rate": 0.5, "creator_avg_views": 900.5}
+    plain, with_them = score(client), score(client, **unread)
+    for key in ("viral_score", "predicted_velocity", "modalities"):
+        assert with_them[key] == plain[key]
+    (warning,) = [each for each in with_them["warnings"] if each not in plain["warnings"]]
+    assert warning.startswith(f"This checkpoint gives no weight to {' and '.join(unread)}:")
+    assert score(client, **dict.fromkeys(unread))["warnings"] == plain["warnings"]

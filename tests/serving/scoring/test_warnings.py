@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from features import MILES_V0, MILES_V1, MILES_V2, FeatureScaler, Video, compute_features, fit_distributions
-from serving.scoring.warnings import RangeCheck, imputed, video_warnings
+from serving.scoring.warnings import (
+    RangeCheck,
+    imputed,
+    video_warnings,
+    weightless_fields,
+    weightless_warning,
+)
 from tests.support.tiny import FIRST_DAY
 
 TRENDING = "videos that were already trending"
@@ -265,3 +271,20 @@ def test_values_that_say_less_than_they_seem_to_are_warned_about() -> None:
         if [sentence[: len(expected or "")] for sentence in found] != ([expected] if expected else []):
             failures.append((changes, found))
     assert failures == []
+
+
+def test_given_fields_without_weight_are_named_once() -> None:
+    """A description that is not read, a length that never varied, and fields of another list of features."""
+    constant = compute_features(
+        [replace(video, duration_seconds=30.0) for video in training_videos(50)], MILES_V1
+    )
+    weightless = weightless_fields(FeatureScaler().fit(constant, MILES_V1), ("title",))
+    video = replace(ORDINARY, description="A recipe.", share_count=3)
+    assert weightless_warning(video, weightless) == [
+        "This checkpoint gives no weight to description and duration_seconds and share_count: its training "
+        "data taught it nothing."
+    ]
+    assert weightless_warning(replace(ORDINARY, duration_seconds=None), weightless) == []
+    assert "description" not in weightless_fields(
+        FeatureScaler().fit(constant, MILES_V1), ("title", "description")
+    )
