@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving.http.names import OTHER_NAMES
+from serving.http.names import OTHER_NAMES, is_unknown_cell
 from serving.http.schemas import PredictRequest
 
 OBSERVED = ("observed_at", "scraped_at")
+TEXTS = {"title", "description", "thumbnail_url", "thumbnail"}
 NOT_COLUMNS = {"require", "explain"}
 
 
@@ -80,10 +81,16 @@ class Job:
 
     def video(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The request for a row."""
-        video = {field: row[column] for field, column in self.fields.items() if row[column] is not None}
+        cells = {field: row[column] for field, column in self.fields.items()}
+        video = {field: cell for field, cell in cells.items() if not _is_unknown(field, cell)}
         if not any(video.get(name) for name in OBSERVED):
             video[OBSERVED[0]] = self.observed_at
         return video | {"require": list(self.require)}
+
+
+def _is_unknown(field: str, cell: object) -> bool:
+    """Whether a cell says nothing; N/A and the like may be a title."""
+    return cell is None or (field not in TEXTS and isinstance(cell, str) and is_unknown_cell(cell))
 
 
 def fields_of(columns: Sequence[str], mapped: Sequence[str], *, thumbnails: bool) -> dict[str, str]:

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy.score_dataset.job import JobError, Part, digest_of
-from serving.http.names import is_unknown_cell
 
 MAX_CELL_BYTES = 16 * 1024 * 1024  # the service's largest request; limits what an unclosed quote can read
 Cells = dict[str, Any]
@@ -80,7 +79,7 @@ class Files(Table):
 
 
 class CsvTable(Files):
-    """CSV in UTF-8 with a header; empty cells, N/A and the like are null. One pass finds the parts."""
+    """CSV in UTF-8 with a header; an empty cell is null. One pass finds the parts."""
 
     suffix = ".csv"
 
@@ -94,9 +93,7 @@ class CsvTable(Files):
                 yield Malformed("not UTF-8")
             else:
                 pairs = zip(self.schema.names, cells, strict=True)
-                yield {
-                    name: None if is_unknown_cell(cell) else cell for name, cell in pairs if name in wanted
-                }
+                yield {name: cell or None for name, cell in pairs if name in wanted}
 
     def _schema_of(self, path: Path) -> pa.Schema:
         header, _ = next(_lines(path, 0, None), ([], 0))

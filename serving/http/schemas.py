@@ -252,11 +252,15 @@ class Contribution(BaseModel):
     """What one group of inputs added to the score, or subtracted from it."""
 
     group: str = Field(description="`text`, `image`, or a group of features.")
-    label: str = Field(description="A readable name of the group.")
+    label: str = Field(description="A readable name of the group, and what of it is not known.")
     modality: Modality
     features: list[str] = Field(description="The group's features; empty for text and image.")
     viral_score: float = Field(ge=-1, le=1)
     predicted_velocity: float = Field(description="Views per day.")
+    unknown: list[str] = Field(
+        description="The request's fields of the group that are unknown. If they all are, the group adds "
+        "only what not knowing them adds."
+    )
 
 
 class Explanation(BaseModel):
@@ -284,6 +288,7 @@ class Explanation(BaseModel):
                     features=list(part.features),
                     viral_score=part_viral,
                     predicted_velocity=part_velocity,
+                    unknown=list(part.unknown),
                 )
                 for part, part_viral, part_velocity in zip(parts, virals, velocities, strict=True)
             ],

@@ -5,13 +5,14 @@ The players are the blocks of the fusion's input: the text vector, the image vec
 the others: scalars at the training mean, the neutral image, and the mean vector of the training titles or,
 where the checkpoint does not have it, the vector of an empty text. Groups act on standardised columns: a
 column derived from two quantities (views per hour) moves only with its own group, so some rows describe no
-possible video. The towers run no more than for the score itself; n players cost at most 2^n rows of the
-fusion. A block that equals its baseline, or that the fusion gives no weight, contributes exactly 0 and is
-left out of the coalitions.
+possible video. What is unknown is at the training mean, so a group adds only what not knowing it adds.
+The towers run no more than for the score itself; n players cost at most 2^n rows of the fusion. A block that
+equals its baseline, or that the fusion gives no weight, contributes exactly 0 and is left out of the
+coalitions.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import factorial
 from typing import Literal
@@ -19,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from features import groups_of
+from features import features_named, groups_of
 from serving.scoring.model import LoadedModel
 from serving.scoring.towers import Modality, Vector
 
@@ -53,6 +54,8 @@ class Contribution:
     features: tuple[str, ...]
     viral_score: float
     velocity: float
+    unknown: tuple[str, ...] = ()
+    """The request's fields of the block that are unknown; what it added is what not knowing them adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Player:
     modality: Modality
     columns: tuple[int, ...] = ()
     features: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    """The fields of a video that the block's features read and no earlier block's do."""
 
 
 class Explainer:
@@ -91,14 +96,17 @@ class Explainer:
         self._players = players_of(model)
         self._baseline: Row | None = None
 
-    async def explain(self, row: Row, score: Score) -> Explanation:
-        """What moved `score`, that of `row`. Raises what the forward raised."""
+    async def explain(self, row: Row, score: Score, unknown: Collection[str] = ()) -> Explanation:
+        """What moved `score`, that of `row`, in which the fields `unknown` were imputed.
+
+        Raises what the forward raised.
+        """
         async with self._turn:
             baseline = await self._absent()
             moving = [player for player in self._players if self._moves(player, row, baseline)]
             worth = await self._worth(row, baseline, moving, score)
         values = dict(zip(moving, shapley_values(worth), strict=True))
-        contributions = [_contribution(player, values.get(player)) for player in self._players]
+        contributions = [_contribution(player, values.get(player), unknown) for player in self._players]
         contributions.sort(key=lambda part: -abs(part.viral_score))
         viral, velocity = worth[0].tolist()
         return Explanation((viral, velocity), tuple(contributions))
@@ -140,9 +148,13 @@ def players_of(model: LoadedModel) -> list[Player]:
     players = [Player("text", label, "text")]
     if model.card.config.vision:
         players.append(Player("image", LABELS["image"], "image"))
+    described, taken = features_named(names), {"observed_at"}  # which is now if it is unknown
     for group, columns in groups_of(names):
         features = tuple(names[column] for column in columns)
-        players.append(Player(group.value, group.label, "scalars", tuple(columns), features))
+        read = dict.fromkeys(field for column in columns for field in described[column].reads)
+        fields = tuple(field for field in read if field not in taken)
+        taken.update(fields)
+        players.append(Player(group.value, group.label, "scalars", tuple(columns), features, fields))
     return players
 
 
@@ -182,6 +194,12 @@ def _row(coalition: int, players: Sequence[Player], row: Row, baseline: Row) -> 
     return Row(text, image, scalars)
 
 
-def _contribution(player: Player, value: NDArray[np.float64] | None) -> Contribution:
+def _contribution(
+    player: Player, value: NDArray[np.float64] | None, unknown: Collection[str]
+) -> Contribution:
     viral, velocity = (0.0, 0.0) if value is None else value.tolist()
-    return Contribution(player.group, player.label, player.modality, player.features, viral, velocity)
+    imputed = tuple(field for field in player.fields if field in unknown)
+    label = player.label
+    if imputed:
+        label += " (not known)" if imputed == player.fields else f" ({', '.join(imputed)} not known)"
+    return Contribution(player.group, label, player.modality, player.features, viral, velocity, imputed)

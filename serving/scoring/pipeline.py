@@ -155,7 +155,9 @@ class Pipeline:
         explanation = None
         if request.explain:
             with watch.measure("explanation"):
-                explanation = await self._explainer.explain(row, (viral, velocity))
+                explanation = await self._explainer.explain(
+                    row, (viral, velocity), reports["scalars"].imputed
+                )
         video = request.video
         in_range, about_range = self._range_check.check(raw[0], self._text_of(video), video.observed_at)
         about_video = video_warnings(video) + about_range + weightless_warning(video, self._weightless)

@@ -12,7 +12,7 @@ export function Fields() {
     <>
       <label>
         Title
-        <input name="title" required maxLength={500} autoComplete="off" placeholder="10 Tips for a Perfect Morning" />
+        <input name="title" required maxLength={10000} autoComplete="off" placeholder="10 Tips for a Perfect Morning" />
       </label>
       <label>
         Description
@@ -26,7 +26,7 @@ export function Fields() {
         {COUNTS.map(([name, label]) => (
           <label key={name}>
             {label}
-            <input name={name} type="number" min={0} step={1} inputMode="numeric" placeholder="0" />
+            <input name={name} type="number" min={0} step={1} inputMode="numeric" placeholder="not known" />
           </label>
         ))}
       </div>

@@ -247,7 +247,7 @@ export interface components {
             group: string;
             /**
              * Label
-             * @description A readable name of the group.
+             * @description A readable name of the group, and what of it is not known.
              */
             label: string;
             /**
@@ -260,6 +260,11 @@ export interface components {
              * @description Views per day.
              */
             predicted_velocity: number;
+            /**
+             * Unknown
+             * @description The request's fields of the group that are unknown. If they all are, the group adds only what not knowing them adds.
+             */
+            unknown: string[];
             /** Viral Score */
             viral_score: number;
         };
@@ -728,7 +733,7 @@ export interface components {
             imputed: string[];
             /**
              * Reason
-             * @description A short reason when the state is not `used`.
+             * @description A short reason when the state is not `used`; `unknown_words` for a title without words that the text encoder knows.
              */
             reason: string | null;
             /**

@@ -51,7 +51,7 @@ export class Comparison {
   add({ title = "", url = "", note = "" }, focus = false) {
     if (this.versions.length === MAX_VERSIONS) return null;
     const version = { result: el("div", { class: "outcome" }), error: el("p", { class: "error", role: "alert" }) };
-    version.title = el("input", { maxlength: "500", autocomplete: "off", value: title });
+    version.title = el("input", { maxlength: "10000", autocomplete: "off", value: title });
     made += 1;
     version.heading = el("h3", { id: `version-${made}` });
     version.picture = pictureField({ onchange: () => { this.touched = true; this.forget(); } });

@@ -1,6 +1,7 @@
 // The form: its fields are the request's fields.
 import { byId, el } from "./dom.js";
 
+const TIMES = new Set(["published_at", "previous_observed_at"]);
 const NUMBERS = /_count$|_seconds$|_rate$|_views$/;
 
 /** The form as a request, without its empty fields. */
@@ -8,7 +9,7 @@ export function toRequest(form, thumbnail) {
   const request = {};
   for (const [name, value] of new FormData(form)) {
     if (typeof value !== "string" || value.trim() === "" || name === "thumbnail_url") continue;
-    if (name === "published_at") request[name] = new Date(value).toISOString();
+    if (TIMES.has(name)) request[name] = new Date(value).toISOString();
     else request[name] = NUMBERS.test(name) ? Number(value) : value;
   }
   if (thumbnail) request.thumbnail_url = thumbnail;
@@ -63,8 +64,9 @@ export function clearErrors(form) {
   form.querySelectorAll("p.error[id]").forEach((message) => message.remove());
 }
 
-/** Show the fields that only older checkpoints read, if the checkpoint in service reads them. */
+/** Show the fields that only some checkpoints read, if the checkpoint in service reads them. */
 export function offerMore(features) {
+  byId("history").hidden = !features.some(({ group }) => group === "history");
   const asked = { share_count: /^share/, save_count: /^save/, completion_rate: /^completion/, creator_avg_views: /^creator/ };
   byId("more").hidden = !features.some(({ name }) => Object.values(asked).some((pattern) => pattern.test(name)));
 }

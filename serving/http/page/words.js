@@ -74,20 +74,28 @@ export function pace(perDay) {
 export const certainty = ({ viral_score: score, in_range: inRange }) => (inRange ? `That it ${score < 0.5 ? "won't" : "will"} go viral.` : "The score is an extrapolation.");
 
 /** How one modality was used, as a sentence; `model` is /model/info's answer or null. */
-export function account(name, { state, reason }, model) {
+export function account(name, { state, reason, imputed = [] }, model) {
   if (state === "used" && model?.modalities_without_weight.includes(name)) {
     return "This checkpoint gives it no weight, so it does not change the score.";
   }
+  if (reason === "no_visible_text") return "The title has no visible characters.";
   if (reason === "unknown_words") return "The text encoder knows none of its words.";
   if (state === "used") {
-    return { text: "Read in full.", image: "Used.", scalars: "All known." }[name] ?? "Used.";
+    const scalars = imputed.length ? `Known, except ${listed(imputed)}.` : "All known.";
+    return { text: "Read in full.", image: "Used.", scalars }[name] ?? "Used.";
   }
   if (state === "truncated") return `Too long: ${reason}.`;
-  if (state === "imputed") return `Unknown: ${reason.split(", ").map((feature) => labelOf(feature, model)).join(", ")}. The average of the training data is used instead.`;
+  if (state === "imputed") return `Not known: ${listed(imputed)}. The average of the training data is used instead.`;
   return IMAGE[reason] ?? `${STATES[state] ?? state}: ${reason}.`;
 }
 
 /** A number of seconds in words. */
 export const seconds = (number) => (number === 1 ? "1 second" : `${number} seconds`);
 
-const labelOf = (name, model) => model?.features.find((feature) => feature.name === name)?.label ?? name;
+const FIELDS = {
+  view_count: "views", like_count: "likes", comment_count: "comments", share_count: "shares", save_count: "saves",
+  duration_seconds: "length", published_at: "time of publication", previous_view_count: "views at an earlier look",
+  completion_rate: "fraction watched", creator_avg_views: "creator's average views",
+};
+/** The imputed fields in words; a look is its views and its time. */
+const listed = (imputed) => imputed.filter((name) => name !== "previous_observed_at").map((name) => FIELDS[name] ?? name).join(", ");

@@ -206,3 +206,16 @@ def test_the_route_is_guarded_and_counted_like_the_others(guarded: httpx.Client)
     assert values[("miles_requests_total", "/explain", "200", "POST")] == 1
     assert values[("miles_stage_seconds_count", "explanation")] == 1
     assert values[("miles_viral_score_count",)] == 5
+
+
+def test_what_is_not_known_gets_no_credit_but_its_own(client: httpx.Client) -> None:
+    """A group whose fields are unknown is labelled so, and adds nothing if the model has no flag for it."""
+    answer = explain(client, like_count=None, comment_count="", duration_seconds=None)
+    parts = {part["group"]: part for part in answer["explanation"]["contributions"]}
+    found = {name: (part["label"], part["unknown"]) for name, part in parts.items()}
+    assert found["reaction"] == ("Likes, comments and shares (not known)", ["like_count", "comment_count"])
+    assert found["duration"] == ("Length of the video (not known)", ["duration_seconds"])
+    assert found["size"] == ("Views so far", [])
+    assert parts["reaction"]["viral_score"] == parts["duration"]["viral_score"] == 0
+    labels = [part["label"] for part in explain(client, comment_count=None)["explanation"]["contributions"]]
+    assert "Likes, comments and shares (comment_count not known)" in labels
