@@ -2,7 +2,7 @@
 
 import pytest
 
-from preprocessing.text import main_script, script_shares
+from preprocessing.text import BertTextTokenizer, main_script, script_shares
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,21 @@ def test_shares_are_of_texts_with_letters():
 def test_no_texts_have_no_scripts():
     """Nothing is said where there is no text."""
     assert script_shares([]) == {}
+
+
+def test_letters_per_piece_are_counted() -> None:
+    """Letters over word pieces; what the vocabulary cannot spell is a piece of no letters."""
+    tokenizer = BertTextTokenizer.from_vocabulary()
+    rows = {
+        "hello world": 5.0,
+        "Hello, WORLD 24/7!": 5.0,
+        "zyzzyva": 7 / 4,  # zy ##zzy ##v ##a
+        "да": 1.0,  # д ##а
+        "\U00020bb7 hello": 2.5,  # a rare character: [UNK] hello
+        "hello 😂😂": 5.0,
+        "123 😂 !": None,
+        "": None,
+        "hello " * 33 + "  x y z": 5.0,  # beyond the beginning nothing counts
+    }
+    found = {text: tokenizer.letters_per_piece(text) for text in rows}
+    assert [(text, found[text], rows[text]) for text in rows if found[text] != rows[text]] == []
