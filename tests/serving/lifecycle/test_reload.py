@@ -43,7 +43,7 @@ class Switchable:
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {KEY}"}
-        self.client = httpx.Client(base_url=self.service.url, headers=headers, timeout=LIMIT_S)
+        self.client = httpx.Client(base_url=self.service.url, headers=headers, timeout=2 * LIMIT_S)
 
     def put(self, name: str) -> None:
         """Put a checkpoint in place in one step, as the guide says."""

@@ -73,6 +73,7 @@ def written(
         "engine": "torch",
         "threads": 1,
         "thumbnail_trusted_networks": "127.0.0.0/8,::1/128",
+        "thumbnail_timeout_s": 6,  # a good answer takes a while on a busy machine, too
     }
     with (
         ready_service(log, **settings) as service,

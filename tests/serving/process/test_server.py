@@ -79,7 +79,7 @@ def test_app_is_imported_without_torch() -> None:
 def test_text_only_checkpoint_is_served(tmp_path: Path) -> None:
     """A checkpoint without an image tower scores, and says that it reads no images."""
     path = write_tiny(tmp_path / "text_only.pt", with_vision=False)
-    with ready_service(tmp_path / "log", checkpoint=path, precision="f32", threads=1) as service:
+    with ready_service(tmp_path / "log", checkpoint=path, engine="torch", threads=1) as service:
         answer = httpx.post(
             f"{service.url}/predict", json={"title": "x", "thumbnail_url": "https://x.y/z.jpg"}
         ).json()
