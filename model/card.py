@@ -85,6 +85,20 @@ class TextEncoderInfo(BaseModel):
     """Whether it was trained on language. A random encoder tells words apart and knows no meaning."""
 
 
+class ImageReading(BaseModel):
+    """How the image files of the training rows were read; the defaults are those of older files."""
+
+    model_config = ConfigDict(frozen=True)
+
+    orientation: Literal["stored", "exif"] = "stored"
+    background: Literal["ignored", "white"] = "ignored"
+    """What is behind transparent pixels."""
+    depth: Literal["clipped", "scaled"] = "clipped"
+    """What becomes of 16-bit grey levels."""
+    bars: Literal["kept", "cut"] = "kept"
+    """What becomes of black bars at both sides."""
+
+
 class ModelCard(BaseModel):
     """One model's description. `sha256` is its checkpoint's, in a bundle too."""
 
@@ -125,6 +139,7 @@ class ModelCard(BaseModel):
         validation_alias=AliasChoices("text_cleaning", AliasPath("text", "cleaning")),
     )
     """What was removed from texts before they were tokenised; see `preprocessing.text.CLEANING`."""
+    image: Annotated[ImageReading, Plain] = Field(default_factory=ImageReading)
     parameters: dict[str, int] = Field(default_factory=dict)
     """Number of learned weights: `total`, `trainable` (the head) and `frozen` (the encoders)."""
     zero_weight_modalities: tuple[str, ...] = ()
@@ -205,6 +220,7 @@ class ModelCard(BaseModel):
                 "encoder": self.text_encoder and self.text_encoder.model_dump(),
                 "cleaning": self.text_cleaning,
             },
+            "image": self.image.model_dump(),
             "golden": self.golden,
             "provenance": self.provenance,
             "distributions": self.distributions,

@@ -1,46 +1,47 @@
-"""A picture file, or the `data:` URL that holds one, to the pixels that the image tower was trained on.
+"""What a picture is to the service: its errors, its limits, how its file is read, and the `data:` URL.
 
-Bit-identical to `convert("RGB")` followed by torchvision's `Resize` on a PIL image (bilinear, the whole
-image, no crop). EXIF rotation and alpha are left alone, because training left them alone. Scaling to
-[0, 1] and normalising are the network's first step, not this module's.
-
-Imports Pillow and the standard library only: each decoding process costs what it imports
-(`preprocessing.decoding.worker`).
+Imports the standard library only: each decoding process costs what it imports.
 """
 
 import base64
-import io
+import hashlib
 import re
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
-
-from PIL import Image, WebPImagePlugin
+from enum import IntFlag
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Imported because Pillow loads all of its plugins when it is asked for one outside its first five.
-assert WebPImagePlugin
-
-# Damaged EXIF and odd palettes only warn, once per process; `catch_warnings` is not safe between threads.
-warnings.filterwarnings("ignore", module=r"PIL\..*")
-
-ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-# Of a WebP, Pillow holds the canvas four times; of the others at most twice.
-COUNTED_TWICE = "WEBP"
-_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE | re.ASCII)
+DIGEST_BYTES = 32
+# The same picture at this many places is not a picture of one video.
+MANY_PLACES = 8
+EMPTY_REASONS = ("tiny", "blank", "repeated")
+"""Those of a picture that shows nothing of its video."""
+REPEATED = ("repeated", "The host serves the same picture for other videos too, probably a placeholder.")
+# Of these, Pillow holds the canvas four times; of the others at most twice.
+COUNTED_TWICE = ("WEBP", "AVIF")
+_DATA_URL = re.compile(
+    r"data:(image/[a-z0-9.+-]+|application/octet-stream)(;[a-z0-9-]+=[^;,]*)*;base64,",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class ImageError(ValueError):
     """A picture that cannot be had or used. The root of what fetching and decoding one raise.
 
-    The text is for the log and names a host at most, never what it resolved to. `reason` is the word a client
-    sees; a more detailed answer would reveal which internal hosts and ports exist.
+    A client sees `reason`, one word, and the text. It names a host at most, never what it resolved to, which
+    would reveal which internal hosts and ports exist.
     """
 
-    reason: ClassVar[str]
+    reason = "not_an_image"
+
+    def __init__(self, text: str, reason: str | None = None) -> None:
+        super().__init__(text)
+        if reason is not None:
+            self.reason = reason
 
 
 class BadUrlError(ImageError):
@@ -50,28 +51,61 @@ class BadUrlError(ImageError):
 
 
 class NotAnImageError(ImageError):
-    """Not a JPEG, PNG, WebP or GIF, or a damaged one."""
-
-    reason = "not_an_image"
+    """Another kind of file (`unsupported_format`), or a damaged one (`truncated`, `not_an_image`)."""
 
 
 class ImageTooLargeError(ImageError):
-    """More bytes or pixels than the limits allow, or than there is memory for."""
+    """More bytes or pixels (`too_many_pixels`) than the limits allow, or than there is memory for."""
 
     reason = "too_large"
 
 
+class Trait(IntFlag):
+    """What is unusual about a picture."""
+
+    TURNED = 1
+    """Its EXIF data asks for another orientation."""
+    TRANSPARENT = 2
+    DEEP = 4
+    """16 bits of grey."""
+    BARRED = 8
+    """Black bars at both sides."""
+    TINY = 16
+    BLANK = 32
+    """Hardly any difference between its pixels."""
+    CUT_OFF = 64
+    """Its end is missing, its rows are all there."""
+
+
+NO_TRAITS = Trait(0)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReading:
+    """How files are read that a viewer shows differently from what they store."""
+
+    orientation: Literal["stored", "exif"] = "stored"
+    background: Literal["ignored", "white"] = "ignored"
+    depth: Literal["clipped", "scaled"] = "clipped"
+    bars: Literal["kept", "cut"] = "kept"
+
+
+AS_STORED = ImageReading()
+AS_SEEN = ImageReading("exif", "white", "scaled", "cut")
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """The size that a checkpoint's image tower takes, in pixels."""
+    """The input of a checkpoint's image tower: its size in pixels, and how files are read."""
 
     height: int = 224
     width: int = 224
+    reading: ImageReading = AS_STORED
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused before any pixel is decoded. Of a WebP, half of `max_pixels` is the limit."""
+    """What is refused before any pixel is decoded. Of a WebP or AVIF, half of `max_pixels` is the limit."""
 
     max_bytes: int = 8 * 1024 * 1024
     max_pixels: int = 25_000_000
@@ -81,11 +115,45 @@ class ImageLimits:
         if len(encoded) > self.max_bytes:
             raise ImageTooLargeError(f"{len(encoded)} bytes, the limit is {self.max_bytes}")
 
-    def check_pixels(self, width: int, height: int, kind: str | None) -> None:
-        """Raises `ImageTooLargeError` for a picture of this format that has more pixels than these limits."""
-        limit = self.max_pixels // 2 if kind == COUNTED_TWICE else self.max_pixels
+    def check_pixels(self, width: int, height: int, kind: str | None, factor: int = 1) -> None:
+        """Raises `ImageTooLargeError` for more pixels than `factor` times the limit of this format."""
+        limit = (self.max_pixels // 2 if kind in COUNTED_TWICE else self.max_pixels) * factor
         if width * height > limit:
-            raise ImageTooLargeError(f"{width}x{height} pixels, the limit of a {kind} is {limit}")
+            text = f"{width}x{height} = {width * height} pixels, the limit of a {kind} is {limit}"
+            raise ImageTooLargeError(text, "too_many_pixels")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """`spec.height` rows of `spec.width` RGB triples, and the size and traits of the file they are from."""
+
+    rgb: bytes | memoryview
+    spec: ImageSpec
+    width: int
+    height: int
+    traits: Trait = NO_TRAITS
+
+    @property
+    def pixels(self) -> "NDArray[np.uint8]":
+        """(height, width, 3)."""
+        import numpy as np  # the decoding processes do without
+
+        return np.frombuffer(self.rgb, dtype=np.uint8).reshape(self.spec.height, self.spec.width, 3)
+
+
+def emptiness(traits: Trait, width: int, height: int) -> tuple[str, str] | None:
+    """A reason and a sentence for a picture that shows nothing of a video; None for others."""
+    size = f"{width}x{height} pixels"
+    if traits & Trait.TINY:
+        return "tiny", f"The thumbnail is tiny ({size} with hardly any detail), probably a placeholder."
+    if traits & Trait.BLANK:
+        return "blank", f"The thumbnail has hardly any detail ({size}, one colour), probably a placeholder."
+    return None
+
+
+def digest_of(content: bytes) -> bytes:
+    """What stands for a picture's content, `DIGEST_BYTES` long."""
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def is_data_url(url: str) -> bool:
@@ -94,19 +162,15 @@ def is_data_url(url: str) -> bool:
 
 
 def decode_data_url(url: str, max_bytes: int) -> bytes:
-    """The bytes of `data:image/...;base64,...`.
+    """The bytes of `data:image/...;base64,...`, read as leniently as browsers do.
 
-    Raises `BadUrlError` for any other kind of `data:` and `ImageTooLargeError` beyond `max_bytes`.
+    White space, missing padding, percent-encoding and parameters are accepted. Raises `BadUrlError` for any
+    other kind of `data:` and `ImageTooLargeError` beyond `max_bytes`.
     """
     head = _DATA_URL.match(url)
     if head is None:
-        raise BadUrlError("a data: URL of another kind than data:image/...;base64,")
-    if (len(url) - head.end()) // 4 * 3 > max_bytes + 2:  # padding hides up to two bytes
-        raise ImageTooLargeError(f"a data: URL of {len(url)} characters, the limit is {max_bytes} bytes")
-    try:
-        decoded = base64.b64decode(url[head.end() :], validate=True)
-    except ValueError as exc:
-        raise BadUrlError("a data: URL whose payload is not base64") from exc
+        raise BadUrlError("a data: URL of another kind; expected data:image/...;base64,")
+    decoded = _lenient_base64(url[head.end() :], max_bytes)
     if not decoded:
         raise BadUrlError("a data: URL without a payload")
     if len(decoded) > max_bytes:
@@ -114,45 +178,18 @@ def decode_data_url(url: str, max_bytes: int) -> bytes:
     return decoded
 
 
-def decode_image(
-    encoded: bytes, spec: ImageSpec | None = None, limits: ImageLimits | None = None
-) -> "NDArray[np.uint8]":
-    """The first frame of a JPEG, PNG, WebP or GIF as (height, width, 3) uint8.
-
-    Raises `ImageTooLargeError` for too many bytes or pixels and `NotAnImageError` for everything else
-    that does not decode.
-    """
-    import numpy as np  # the decoding processes do without
-
-    spec = spec or ImageSpec()
-    rgb = read_rgb(encoded, spec, limits or ImageLimits())
-    return np.frombuffer(rgb, dtype=np.uint8).reshape(spec.height, spec.width, 3)
-
-
-def read_rgb(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> bytes:
-    """The first frame of a JPEG, PNG, WebP or GIF as spec.height rows of spec.width RGB triples.
-
-    Raises `ImageTooLargeError` for too many bytes or pixels and `NotAnImageError` for everything else
-    that does not decode.
-    """
-    limits.check_bytes(encoded)
+def _lenient_base64(text: str, max_bytes: int) -> bytes:
     try:
-        with Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as image:
-            limits.check_pixels(*image.size, image.format)
-            image.load()
-            # What is RGB already would only be copied, a hundred megabytes of the largest picture.
-            rgb = image if image.mode == "RGB" else image.convert("RGB")
-            return rgb.resize((spec.width, spec.height), Image.Resampling.BILINEAR).tobytes()
+        payload = text.encode("ascii")
+        if len(payload) % 4 or re.search(rb"[%\s]", payload):
+            payload = b"".join(unquote_to_bytes(payload).split())
+            payload += b"=" * (-len(payload) % 4 if not payload.endswith(b"=") else 0)
+        if len(payload) // 4 * 3 > max_bytes + 2:  # padding hides up to two bytes
+            raise ImageTooLargeError(
+                f"a data: URL of {len(payload)} characters, the limit is {max_bytes} bytes"
+            )
+        return base64.b64decode(payload, validate=True)
     except ImageError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        # The warning arrives as an exception where the operator turned warnings into errors.
-        raise ImageTooLargeError(str(exc)) from exc
-    except MemoryError as exc:
-        raise ImageTooLargeError(f"{len(encoded)} bytes need more memory than is available") from exc
-    except Exception as exc:
-        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more on damaged
-        # files; any exception means that the bytes are at fault.
-        raise NotAnImageError(
-            f"not a readable JPEG, PNG, WebP or GIF ({len(encoded)} bytes, {type(exc).__name__})"
-        ) from exc
+    except ValueError as exc:
+        raise BadUrlError("a data: URL whose payload is not base64") from exc

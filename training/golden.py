@@ -13,7 +13,8 @@ from PIL import Image
 from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
-from preprocessing.image import ImageSpec, decode_image
+from preprocessing.image import AS_SEEN, ImageSpec
+from preprocessing.pixels import decode_image
 from training.embeddings.text import tokenizer_for
 
 WIDTH, HEIGHT = 64, 48
@@ -106,6 +107,6 @@ def _image(engine: Engine, checkpoint: Checkpoint, encoded: str | None) -> Vecto
     vision = checkpoint.card.config.vision
     if encoded is None or vision is None:
         return engine.neutral_image
-    pixels = decode_image(base64.b64decode(encoded), ImageSpec(vision.height, vision.width))
+    pixels = decode_image(base64.b64decode(encoded), ImageSpec(vision.height, vision.width, AS_SEEN))
     vector: Vectors = engine.encode_image(pixels[None])[0]
     return vector

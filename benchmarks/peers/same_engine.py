@@ -18,7 +18,8 @@ from features import FeatureScaler, Video, compute_features
 from model.compiled.bundle import read_bundle
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Engine
-from preprocessing.image import ImageSpec, decode_image
+from preprocessing.image import ImageReading, ImageSpec
+from preprocessing.pixels import decode_image
 from preprocessing.text import BertTextTokenizer, TextSpec, TokenizedText
 
 BUNDLE = "BENCH_BUNDLE"
@@ -61,7 +62,9 @@ class Scorer:
                 spec=TextSpec(card.text_fields, card.max_tokens, card.text_cleaning)
             ),
             FeatureScaler.from_stats(card.feature_stats, card.scalar_features),
-            ImageSpec(card.config.vision.height, card.config.vision.width),
+            ImageSpec(
+                card.config.vision.height, card.config.vision.width, ImageReading(**card.image.model_dump())
+            ),
         )
 
     def fetch_and_prepare(self, request: Mapping[str, Any]) -> Prepared:

@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import uvicorn
-from numpy.typing import NDArray
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import create_app
-from preprocessing.image import ImageLimits, ImageSpec, decode_image
+from preprocessing.image import Decoded, ImageLimits, ImageSpec
+from preprocessing.pixels import read_picture
 from serving.observability.logs import configure_logging
 from serving.observability.metrics import Metrics
 from serving.scoring import pipeline
@@ -47,10 +46,10 @@ class DecodeThreads:
     async def ready(self) -> None:
         """Threads need no start."""
 
-    async def decode(self, encoded: bytes) -> NDArray[np.uint8]:
-        """What `decode_image` gives for this file, and its errors."""
+    async def decode(self, encoded: bytes) -> Decoded:
+        """What `read_picture` gives for this file, and its errors."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, decode_image, encoded, self._spec, self._limits)
+        return await loop.run_in_executor(self._threads, read_picture, encoded, self._spec, self._limits)
 
 
 class Deadline:

@@ -6,19 +6,17 @@ malicious file may have taken over the decoder.
 """
 
 import asyncio
+import logging
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from preprocessing.decoding import worker
 from preprocessing.decoding.worker import (
@@ -27,11 +25,22 @@ from preprocessing.decoding.worker import (
     READY,
     REPLY,
     REQUEST,
+    SEEN,
     SENTENCE_BYTES,
     TOO_LARGE,
+    UNCONFINED,
 )
-from preprocessing.image import ImageError, ImageLimits, ImageSpec, ImageTooLargeError, NotAnImageError
+from preprocessing.image import (
+    Decoded,
+    ImageError,
+    ImageLimits,
+    ImageSpec,
+    ImageTooLargeError,
+    NotAnImageError,
+    Trait,
+)
 
+log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 MEBIBYTE = 1024 * 1024
 # glibc gives memory above its threshold back to Linux after each picture and gets it back page by page, which
@@ -45,6 +54,7 @@ START_LIMIT_S = 20.0
 START_ATTEMPTS = 2
 # A progressive JPEG takes the most: six bytes of coefficients and four of pixels. The file is there thrice.
 BYTES_PER_PIXEL = 10
+REASONS = ("not_an_image", "unsupported_format", "truncated", "too_large", "too_many_pixels")
 ERRORS: Mapping[int, type[ImageError]] = {NOT_AN_IMAGE: NotAnImageError, TOO_LARGE: ImageTooLargeError}
 
 
@@ -68,10 +78,11 @@ class WorkerLimits:
 class DecodeProcess:
     """A worker that has been started; `rgb_bytes` is how long its pixels are."""
 
-    def __init__(self, numbers: tuple[int, ...], rgb_bytes: int) -> None:
+    def __init__(self, arguments: tuple[int | str, ...], rgb_bytes: int) -> None:
         """Start it with the worker's arguments. Raises `OSError` when the system refuses another process."""
-        command = [sys.executable, "-m", worker.__name__, *map(str, numbers)]
-        self._longest = {READY: 0, PIXELS: rgb_bytes, NOT_AN_IMAGE: SENTENCE_BYTES, TOO_LARGE: SENTENCE_BYTES}
+        command = [sys.executable, "-m", worker.__name__, *map(str, arguments)]
+        self._longest = dict.fromkeys((READY, UNCONFINED), 0) | dict.fromkeys(ERRORS, SENTENCE_BYTES)
+        self._longest[PIXELS] = SEEN.size + rgb_bytes
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         with theirs:
@@ -90,7 +101,9 @@ class DecodeProcess:
 
     async def ready(self) -> None:
         """Return once it takes pictures. Raises `OSError` when it ends before."""
-        await self._reply(READY)
+        outcome, _ = await self._reply(READY, UNCONFINED)
+        if outcome == UNCONFINED:
+            log.warning("decoder_not_confined: this system has no filter of system calls for decoders")
 
     async def exchange(self, encoded: bytes) -> tuple[int, bytearray]:
         """One picture and its outcome. Raises `OSError` when the process ends before it has answered."""
@@ -165,8 +178,8 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
         """How many workers hung and were killed, or ended by themselves."""
         return sum(slot.lost for slot in self._slots)
 
-    async def decode(self, encoded: bytes) -> NDArray[np.uint8]:
-        """What `decode_image` gives for this file, and its errors.
+    async def decode(self, encoded: bytes) -> Decoded:
+        """What `read_picture` gives for this file, and its errors.
 
         A file that takes a worker too long, or ends it, is a `NotAnImageError`. Raises
         `DecoderUnavailableError` where it is not the file's fault.
@@ -176,14 +189,16 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
             raise DecoderUnavailableError("the decoder pool is not running")
         job = _Job(encoded, asyncio.get_running_loop().create_future())
         self._jobs.put_nowait(job)
-        return np.frombuffer(await job.rgb, dtype=np.uint8).reshape(self._spec.height, self._spec.width, 3)
+        answer = memoryview(await job.answer)
+        traits, width, height = SEEN.unpack(answer[: SEEN.size])
+        return Decoded(answer[SEEN.size :], self._spec, width, height, Trait(traits))
 
     def _start(self) -> DecodeProcess:
         spec, limits, worker = self._spec, self._limits, self._worker_limits
         largest = BYTES_PER_PIXEL * limits.max_pixels + 3 * limits.max_bytes + 16 * MEBIBYTE
         memory = largest if worker.memory_bytes is None else worker.memory_bytes
         numbers = (spec.height, spec.width, limits.max_bytes, limits.max_pixels, memory, worker.cpu_s)
-        return DecodeProcess(numbers, rgb_bytes=3 * spec.height * spec.width)
+        return DecodeProcess((*numbers, *astuple(spec.reading)), rgb_bytes=3 * spec.height * spec.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +206,15 @@ class _Job:
     """A picture and the place where its pixels are waited for."""
 
     encoded: bytes
-    rgb: asyncio.Future[bytearray]
+    answer: asyncio.Future[bytearray]
 
-    def answer(self, rgb: bytearray) -> None:
-        if not self.rgb.done():  # its client may have left meanwhile
-            self.rgb.set_result(rgb)
+    def accept(self, answer: bytearray) -> None:
+        if not self.answer.done():  # its client may have left meanwhile
+            self.answer.set_result(answer)
 
     def refuse(self, exc: Exception) -> None:
-        if not self.rgb.done():
-            self.rgb.set_exception(exc)
+        if not self.answer.done():
+            self.answer.set_exception(exc)
 
 
 class _Slot:
@@ -219,7 +234,7 @@ class _Slot:
             self.is_up.set()
             while True:
                 job = await jobs.get()
-                if not job.rgb.done():
+                if not job.answer.done():
                     await self._answer(job)
         finally:
             if job is not None:
@@ -245,9 +260,9 @@ class _Slot:
             await self._started()
         else:
             if outcome == PIXELS:
-                job.answer(payload)
+                job.accept(payload)
             else:
-                job.refuse(ERRORS[outcome](payload.decode(errors="replace")))
+                job.refuse(_error(outcome, payload))
 
     async def _started(self) -> DecodeProcess | None:
         """The worker that runs, a new one where it has ended; None where none can be started."""
@@ -274,6 +289,13 @@ class _Slot:
         self.lost += 1
         worker.kill()
         return await asyncio.to_thread(worker.process.wait)
+
+
+def _error(outcome: int, payload: bytearray) -> ImageError:
+    """The error that a worker reports; a reason that it does not know is a worker's that was taken over."""
+    reason, _, text = payload.decode(errors="replace").partition("\0")
+    known = text.isprintable() and reason in REASONS
+    return ERRORS[outcome](text, reason) if known else NotAnImageError("the decoder gave no reason")
 
 
 def _environment() -> dict[str, str]:

@@ -58,11 +58,17 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
     """The network as the HTTP library sees it: names in, connections to vetted addresses out."""
 
     def __init__(
-        self, policy: ThumbnailPolicy, resolve: Resolve, network: httpcore2.AsyncNetworkBackend
+        self,
+        policy: ThumbnailPolicy,
+        resolve: Resolve,
+        network: httpcore2.AsyncNetworkBackend,
+        before_dial: Callable[[str, str], Awaitable[None]],
     ) -> None:
+        """`before_dial` is called with host:port and the address, and may wait."""
         self._policy = policy
         self._resolve = resolve
         self._network = network
+        self._before_dial = before_dial
 
     async def connect_tcp(
         self,
@@ -76,6 +82,7 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
         limit = DIAL_TIMEOUT_S if timeout is None else min(timeout, DIAL_TIMEOUT_S)
         failure: Exception | None = None
         for address in worth_trying(await self._vetted_addresses(host, port)):
+            await self._before_dial(f"{host}:{port}", str(address))
             try:
                 stream = await self._network.connect_tcp(
                     str(address), port, limit, local_address, socket_options
@@ -84,7 +91,11 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
                 failure = exc
             else:
                 return _DialledStream(stream)
-        raise UnreachableError(f"cannot connect to {host}:{port}") from failure
+        is_late = isinstance(failure, httpcore2.ConnectTimeout)
+        why = f"timed out after {limit:g} s" if is_late else "refused"
+        raise UnreachableError(
+            f"connection to {host}:{port} {why}", "timeout" if is_late else None
+        ) from failure
 
     async def _vetted_addresses(self, host: str, port: int) -> list[Address]:
         literal = _parse(host)
@@ -94,26 +105,24 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
         # One bad address refuses the whole name: it is how a rebinding or a split answer begins.
         addresses = [_parse(text) for text in await self._look_up(host, port)]
         vetted = [address for address in addresses if address is not None]
+        # One text for all that may follow, because a client could find internal names by the difference.
+        refusal = UnreachableError(f"{host} does not resolve to an address that is allowed on port {port}")
         if not vetted or len(vetted) < len(addresses):
-            raise UnreachableError(f"{host} resolved to no address, or to an invalid one")
+            raise refusal
         try:
             for address in vetted:
                 vet_endpoint(address, port, self._policy.trusted_networks)
         except ForbiddenUrlError as exc:
-            # The address stays out of the message, which must not reveal what a private name resolves to.
-            raise UnreachableError(
-                f"{host} resolves to an address that is not allowed on port {port}"
-            ) from exc
+            raise refusal from exc
         return vetted
 
     async def _look_up(self, host: str, port: int) -> Sequence[str]:
+        """The answers of the resolver; none after an error or `RESOLVE_TIMEOUT_S`."""
         try:
             with anyio.fail_after(RESOLVE_TIMEOUT_S):
                 return await self._resolve(host, port)
-        except TimeoutError as exc:
-            raise UnreachableError(f"{host} did not resolve within {RESOLVE_TIMEOUT_S} s") from exc
-        except (OSError, UnicodeError) as exc:
-            raise UnreachableError(f"{host} does not resolve ({type(exc).__name__})") from exc
+        except (OSError, UnicodeError):  # TimeoutError is one
+            return []
 
 
 class _DialledStream(httpcore2.AsyncNetworkStream):

@@ -11,13 +11,14 @@ all four unless told. httpx rests on httpcore 1, and neither moves since 2025; h
 """
 
 import re
-from collections.abc import AsyncGenerator, Iterable
+import zlib
+from collections.abc import AsyncGenerator, Hashable, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
-from ssl import SSLContext
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from ssl import SSLContext, SSLError
 from types import TracebackType
 from typing import Self
-from weakref import WeakValueDictionary
 
 import anyio
 import httpcore2
@@ -25,26 +26,31 @@ import httpcore2
 from preprocessing.image import ImageError, ImageTooLargeError, NotAnImageError, decode_data_url, is_data_url
 from preprocessing.thumbnails.connect import Resolve, SystemResolver, VettingBackend
 from preprocessing.thumbnails.policy import ThumbnailPolicy, UnreachableError
+from preprocessing.thumbnails.turns import Breaker, Turns, TurnsByKey
 from preprocessing.thumbnails.urls import VettedUrl, vet_redirect, vet_url
+from preprocessing.thumbnails.youtube import smaller_pictures
 
-MAX_REDIRECTS = 3
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 KEEPALIVE_S = 5.0
 # Pictures are small. Of bodies beyond this size only a few are taken at once, the others wait for them within
 # their deadline: 64 servers that each stop one byte below the cap would else hold half a gigabyte.
 LARGE_BYTES = 512 * 1024
 MAX_LARGE = 8
+# How long to wait before the one retry, in seconds, unless the host says so (RFC 9110, Retry-After).
+IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF")
+RETRY_AFTER_S = {429: 1.0, 502: 0.2, 503: 0.2, 504: 0.2}
+MAX_ADDRESSES = 10_000
 HEADERS = (
-    ("User-Agent", "Miles/1.0"),
-    # Formats that `decode_image` reads; a server that negotiates would else send AVIF.
+    # JPEG, PNG, WebP and GIF are what models have seen; a server that negotiates would else send AVIF.
     ("Accept", "image/jpeg, image/png, image/webp, image/gif"),
-    # A compressed body could unfold to more than the cap, and no image gets smaller by it.
+    # No image gets smaller by compression.
     ("Accept-Encoding", "identity"),
 )
 
 _ONE_TYPE = re.compile(rb"[^\s,;]*\s*(;[^,]*)?")
 _ETAG = re.compile(rb'(W/)?"[\x21\x23-\x7e]{0,256}"')
 _HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
+_SECONDS = re.compile(rb"[0-9]{1,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +80,27 @@ class Validators:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A picture's bytes; `validators` is None after a redirect, because they are another URL's."""
+    """A picture's bytes; `validators` is None after a redirect, because they are another URL's.
+
+    `notes` are sentences about what was read in place of what the URL says.
+    """
 
     body: bytes
     validators: Validators | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """One fetch: who it is for, the addresses whose turns it holds, and whether it has dialled."""
+
+    party: Hashable
+    turns: AsyncExitStack
+    addresses: set[str] = field(default_factory=set)
+    has_dialled: bool = False
+
+
+_current: ContextVar[_Fetch] = ContextVar("_current")
 
 
 class ThumbnailFetcher:
@@ -96,21 +119,25 @@ class ThumbnailFetcher:
         ssl_context: SSLContext | None = None,
     ) -> None:
         self.policy = policy or ThumbnailPolicy()
-        # A turn is waited for before the deadline starts: a batch of 256 is queued, not timed out.
-        self._turns = anyio.Semaphore(self.policy.max_connections)
+        # Turns are waited for before the deadline starts; a caller that may not wait sets a limit of its own.
+        self._turns = Turns(self.policy.max_connections)
+        self._turns_by_host = TurnsByKey(self.policy.max_connections_per_host)
+        self._turns_by_address = TurnsByKey(self.policy.max_connections_per_host)
         self._large_turns = anyio.Semaphore(MAX_LARGE)
-        # A host's semaphore lives as long as somebody holds or awaits it.
-        self._turns_by_host: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
+        self._breaker = Breaker()
+        self._addresses: dict[str, str] = {}
+        """The address last dialled for a host and port."""
         self._system_resolver = SystemResolver()
-        backend = VettingBackend(
-            self.policy, resolve or self._system_resolver, network or httpcore2.AnyIOBackend()
-        )
+        network = network or httpcore2.AnyIOBackend()
+        vetting = VettingBackend(self.policy, resolve or self._system_resolver, network, self._before_dial)
         self._pool = httpcore2.AsyncConnectionPool(
             # Given here, because the library would read the certificates again for every connection.
             ssl_context=ssl_context or httpcore2.default_ssl_context(),
             max_connections=self.policy.max_connections,
             keepalive_expiry=KEEPALIVE_S,
-            network_backend=backend,
+            proxy=httpcore2.Proxy(self.policy.proxy) if self.policy.proxy else None,
+            # A proxy is the operator's own, and resolves and dials itself.
+            network_backend=network if self.policy.proxy else vetting,
         )
 
     async def __aenter__(self) -> Self:
@@ -128,40 +155,85 @@ class ThumbnailFetcher:
             return decode_data_url(url, self.policy.max_bytes)
         return (await self.download(url)).body
 
-    async def download(self, url: str) -> Download:
-        """The bytes behind an http or https URL, and how to ask for a change. Raises `ImageError`."""
-        download = await self._within_deadline(url, None)
+    async def download(self, url: str, party: Hashable = None) -> Download:
+        """The bytes behind an http or https URL, and how to ask for a change. Raises `ImageError`.
+
+        Turns are shared fairly between parties, such as the requests of a service.
+        """
+        download = await self._read(vet_url(url, self.policy), None, party)
         assert download is not None, "_follow takes a 304 only where validators were sent"
         return download
 
-    async def download_if_changed(self, url: str, validators: Validators) -> Download | None:
+    async def download_if_changed(
+        self, url: str, validators: Validators, party: Hashable = None
+    ) -> Download | None:
         """The same, or None where the server says that nothing has changed. Raises `ImageError`."""
-        return await self._within_deadline(url, validators)
+        return await self._read(vet_url(url, self.policy), validators, party)
 
-    async def _within_deadline(self, url: str, validators: Validators | None) -> Download | None:
-        vetted = vet_url(url, self.policy)
-        async with self._turns_at(vetted.host), self._turns:
+    async def _read(self, url: VettedUrl, validators: Validators | None, party: Hashable) -> Download | None:
+        try:
+            found = await self._within_deadline(url, validators, party)
+        except UnreachableError as exc:
+            if exc.reason != "http_404":
+                raise
+            found = await self._smaller(url, party, exc)
+        return found and replace(found, notes=(*url.notes, *found.notes))
+
+    async def _smaller(self, url: VettedUrl, party: Hashable, missing: UnreachableError) -> Download:
+        """A smaller picture of the same YouTube video. Raises `missing` where there is none."""
+        for target in smaller_pictures(url.host, url.target):
             try:
-                with anyio.fail_after(self.policy.timeout_s):
-                    return await self._follow(vetted, validators)
+                found = await self._within_deadline(replace(url, target=target), None, party)
+            except UnreachableError as exc:
+                if exc.reason != "http_404":
+                    raise
+            else:
+                assert found is not None, "no validators were sent"
+                names = (url.target.partition("?")[0].rpartition("/")[2], target.rpartition("/")[2])
+                note = f"YouTube has no {names[0]} of this video (HTTP 404); {names[1]} was read."
+                # Its validators are another URL's.
+                return replace(found, validators=None, notes=(note,))
+        raise missing
+
+    async def _within_deadline(
+        self, url: VettedUrl, validators: Validators | None, party: Hashable
+    ) -> Download | None:
+        arrived, place = self._breaker.now(), f"{url.host}:{url.port}"
+        async with AsyncExitStack() as turns:
+            await turns.enter_async_context(self._turns_by_host.turn(url.host, party))
+            await turns.enter_async_context(self._turns.turn(party))
+            fetch = _Fetch(party, turns)
+            _current.set(fetch)
+            try:
+                with self._breaker.watch(place, arrived), anyio.fail_after(self.policy.timeout_s):
+                    return await self._try_twice(url, validators, fetch)
             except TimeoutError as exc:
                 raise UnreachableError(
-                    f"{vetted.host} did not send a complete response within {self.policy.timeout_s} s"
+                    f"{url.host} did not send a complete response within {self.policy.timeout_s:g} s",
+                    "timeout",
                 ) from exc
 
-    def _turns_at(self, host: str) -> anyio.Semaphore:
-        """One host gets a part of the connections, so that a slow one leaves some for the others."""
-        turns = self._turns_by_host.get(host)
-        if turns is None:
-            turns = anyio.Semaphore(self.policy.max_connections_per_host)
-            self._turns_by_host[host] = turns
-        return turns
+    async def _try_twice(
+        self, url: VettedUrl, validators: Validators | None, fetch: _Fetch
+    ) -> Download | None:
+        """Ask again once where that may help, and as often as it takes to find a connection that is open."""
+        has_retried = False
+        while True:
+            fetch.has_dialled = False
+            try:
+                return await self._follow(url, validators, fetch)
+            except UnreachableError as exc:
+                left = anyio.current_effective_deadline() - anyio.current_time()
+                if exc.retry_s is None or exc.retry_s >= left or (has_retried and fetch.has_dialled):
+                    raise
+                has_retried |= fetch.has_dialled
+                await anyio.sleep(exc.retry_s)
 
-    async def _follow(self, url: VettedUrl, validators: Validators | None) -> Download | None:
+    async def _follow(self, url: VettedUrl, validators: Validators | None, fetch: _Fetch) -> Download | None:
         """What `url` leads to; None for a 304 to `validators`, which no other URL gets to see."""
-        for redirects in range(MAX_REDIRECTS + 1):
+        for redirects in range(self.policy.max_redirects + 1):
             sent = validators if redirects == 0 else None
-            async with self._open(url, sent) as response:
+            async with self._open(url, sent, fetch) as response:
                 if response.status == 304 and sent is not None:
                     await response.aread()  # nothing, by definition; the connection can be used again
                     return None
@@ -172,7 +244,7 @@ class ThumbnailFetcher:
             if len(locations) != 1:
                 raise UnreachableError(f"{url.host} sent {len(locations)} Location headers, expected 1")
             url = vet_redirect(url, locations[0], self.policy)
-        raise UnreachableError(f"more than {MAX_REDIRECTS} redirects, the last to {url.host}")
+        raise UnreachableError(f"more than {self.policy.max_redirects} redirects, the last to {url.host}")
 
     async def _read_body(self, response: httpcore2.Response, host: str) -> bytes:
         max_bytes = self.policy.max_bytes
@@ -189,44 +261,104 @@ class ThumbnailFetcher:
                     is_large = True
                     await stack.enter_async_context(self._large_turns)
             if not body:
-                raise UnreachableError(f"{host} answered 200 without a body")
-            return bytes(body)
+                raise UnreachableError(f"{host} answered 200 without a body", "empty")
+            return _unpacked(bytes(body), _header(response, b"content-encoding"), host, max_bytes)
 
     @asynccontextmanager
     async def _open(
-        self, url: VettedUrl, validators: Validators | None
+        self, url: VettedUrl, validators: Validators | None, fetch: _Fetch
     ) -> AsyncGenerator[httpcore2.Response]:
         request = httpcore2.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
-        headers = [("Host", url.authority), *HEADERS, *(validators.conditions if validators else ())]
+        headers = [("Host", url.authority), ("User-Agent", self.policy.user_agent), *HEADERS]
+        headers += self.policy.headers_for(url.host)
+        conditions = validators.conditions if validators else []
+        known = self._addresses.get(f"{url.host}:{url.port}")
+        if known is not None:
+            await self._take_address(known, fetch)
         try:
-            async with self._pool.stream("GET", request, headers=headers) as response:
+            async with self._pool.stream("GET", request, headers=[*headers, *conditions]) as response:
                 yield response
         except ImageError:
             raise
         except Exception as exc:
             # The library, its HTTP parser and TLS each have errors of their own, and not all are translated
             # on the way; any exception about this response means that the server is at fault.
-            raise UnreachableError(f"{url.host} sent no valid HTTP response ({type(exc).__name__})") from exc
+            raise _broken(url.host, exc) from exc
+
+    async def _before_dial(self, place: str, address: str) -> None:
+        fetch = _current.get()
+        fetch.has_dialled = True
+        await self._take_address(address, fetch)
+        self._addresses.pop(place, None)
+        self._addresses[place] = address
+        if len(self._addresses) > MAX_ADDRESSES:
+            del self._addresses[next(iter(self._addresses))]
+
+    async def _take_address(self, address: str, fetch: _Fetch) -> None:
+        """A turn at the address, so that many names for one server are no more than one name."""
+        if address not in fetch.addresses:
+            await fetch.turns.enter_async_context(self._turns_by_address.turn(address, fetch.party))
+            fetch.addresses.add(address)
 
 
 def _vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
     # The status first: YouTube answers 404 with a valid JPEG.
-    if response.status != 200:
-        raise UnreachableError(f"{host} answered {response.status}, expected 200")
-    if any(
-        coding.strip().lower() not in (b"", b"identity") for coding in _header(response, b"content-encoding")
-    ):
-        raise UnreachableError(f"{host} sent a compressed body, expected Content-Encoding: identity")
+    status = response.status
+    if status != 200:
+        delay = RETRY_AFTER_S.get(status)
+        told = _single(_header(response, b"retry-after"), _SECONDS)
+        if delay is not None and told is not None:
+            delay = float(told)
+        raise UnreachableError(f"{host} answered {status}, expected 200", f"http_{status}", delay)
     lengths = _header(response, b"content-length")
     if lengths and _header(response, b"transfer-encoding"):
         raise UnreachableError(f"{host} sent both Content-Length and Transfer-Encoding")
     for length in lengths:  # digits, or the parser had refused it
         if int(length) > max_bytes:
             raise ImageTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
-    types = _header(response, b"content-type")
+    types = set(_header(response, b"content-type"))
     # Which one type is claimed does not matter, the bytes are looked at; many hosts send a wrong one.
     if len(types) > 1 or not all(_ONE_TYPE.fullmatch(each) for each in types):
         raise NotAnImageError(f"{host} sent more than one Content-Type")
+
+
+def _unpacked(body: bytes, codings: list[bytes], host: str, max_bytes: int) -> bytes:
+    """The body without its Content-Encoding.
+
+    Hosts send wrong ones, and Amazon S3 leaves `aws-chunked` behind; what is not compressed is taken as is.
+    """
+    names = [name.strip().lower() for line in codings for name in line.split(b",")]
+    if b"gzip" in names or b"x-gzip" in names:
+        while body.startswith(b"\x1f\x8b"):
+            unpacking = zlib.decompressobj(wbits=31)
+            try:
+                body = unpacking.decompress(body, max_bytes + 1)
+            except zlib.error as exc:
+                raise NotAnImageError(f"{host} sent a damaged gzip encoding") from exc
+            if len(body) > max_bytes:
+                raise ImageTooLargeError(f"{host} sent more than {max_bytes} bytes in gzip encoding")
+            if not unpacking.eof:
+                raise NotAnImageError(f"{host} sent a gzip encoding that is cut off", "truncated")
+    for name in (b"br", b"zstd", b"deflate", b"compress"):
+        if name in names and not body.startswith(IMAGE_STARTS):
+            raise NotAnImageError(
+                f"{host} sent Content-Encoding: {name.decode()}, expected identity or gzip",
+                "unsupported_format",
+            )
+    return body
+
+
+def _broken(host: str, exc: Exception) -> UnreachableError:
+    """What a failed exchange of HTTP means, and whether another one may succeed."""
+    if isinstance(exc, httpcore2.TimeoutException):
+        return UnreachableError(f"{host} timed out ({type(exc).__name__})", "timeout")
+    if "complete message body" in str(exc) or "incomplete chunked read" in str(exc):
+        return UnreachableError(f"{host} cut the body off before its end", "truncated", 0.0)
+    if isinstance(exc.__cause__, SSLError) or isinstance(exc, SSLError):
+        return UnreachableError(f"TLS with {host} failed ({getattr(exc.__cause__, 'reason', exc)})")
+    is_reset = isinstance(exc, httpcore2.NetworkError | httpcore2.RemoteProtocolError)
+    text = f"{host} sent no valid HTTP response ({type(exc).__name__})"
+    return UnreachableError(text, retry_s=0.0 if is_reset else None)
 
 
 def _header(response: httpcore2.Response, name: bytes) -> list[bytes]:

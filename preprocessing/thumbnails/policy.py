@@ -7,7 +7,7 @@ So IPv4 is everything outside a list of blocks, and IPv6 is nothing outside one 
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -71,9 +71,17 @@ class ForbiddenUrlError(ImageError):
 
 
 class UnreachableError(ImageError):
-    """A host that does not resolve to public addresses, or does not answer 200 with a body in time."""
+    """A host that does not resolve to public addresses, or does not answer 200 with a body in time.
+
+    Its reason is `unreachable`, `timeout`, `truncated` (a body), or the status, such as `http_404`.
+    `retry_s` is how long to wait before another attempt may help; None if it will not.
+    """
 
     reason = "unreachable"
+
+    def __init__(self, text: str, reason: str | None = None, retry_s: float | None = None) -> None:
+        super().__init__(text, reason)
+        self.retry_s = retry_s
 
 
 def own_hosts() -> tuple[str, ...]:
@@ -98,12 +106,20 @@ class ThumbnailPolicy:
     trusted_networks: tuple[Network, ...] = ()
     max_connections: int = 64
     max_connections_per_host: int = 16
+    max_redirects: int = 5
+    user_agent: str = "Miles/1.0"
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More headers by host or ".suffix" pattern."""
+    proxy: str | None = None
+    """http(s) proxy that is asked instead of the hosts; it resolves names, so `allowed_hosts` must be set."""
 
     def __post_init__(self) -> None:
         for name in ("timeout_s", "max_bytes", "max_connections", "max_connections_per_host"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for pattern in (*self.allowed_hosts, *self.refused_hosts):
+        if self.proxy is not None and not self.allowed_hosts:
+            raise ValueError("a proxy resolves names itself, so it needs an allow-list of hosts")
+        for pattern in (*self.allowed_hosts, *self.refused_hosts, *self.headers):
             if not _HOST_PATTERN.fullmatch(pattern):
                 raise ValueError(
                     f"{pattern!r} is not a host pattern; expected a lower-case host such as 'i.ytimg.com', "
@@ -115,6 +131,12 @@ class ThumbnailPolicy:
         if _matches(host, self.refused_hosts):
             return False
         return not self.allowed_hosts or _matches(host, self.allowed_hosts)
+
+    def headers_for(self, host: str) -> list[tuple[str, str]]:
+        """The headers that the policy adds for a host."""
+        return [
+            pair for each, extra in self.headers.items() if _matches(host, (each,)) for pair in extra.items()
+        ]
 
 
 def _matches(host: str, patterns: Collection[str]) -> bool:

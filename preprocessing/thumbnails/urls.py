@@ -1,14 +1,17 @@
 """Vets the text of a thumbnail URL before anything is looked up or dialled.
 
-Strict on purpose: two parsers that read one text differently are how requests get smuggled to a private
-host. So a text that needs repair (white space, a backslash, `0x7f.1`) is refused rather than repaired, and
-what is requested is rebuilt from the parts that were vetted.
+What every browser repairs the same way is repaired: outer white space, a space in the path, a missing
+scheme before //, a host outside ASCII, `&amp;`. Two parsers that read one text differently are how requests
+get smuggled to a private host, so any other oddity (a backslash, `0x7f.1`) is refused, and what is requested
+is rebuilt from the parts that were vetted.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+import idna
 
 from preprocessing.image import BadUrlError
 from preprocessing.thumbnails.policy import (
@@ -19,18 +22,20 @@ from preprocessing.thumbnails.policy import (
     UnreachableError,
     vet_endpoint,
 )
+from preprocessing.thumbnails.youtube import picture_of_page
 
-MAX_URL_LENGTH = 2048
-MAX_NAME_LENGTH = 253
+MAX_URL_LENGTH = 8192
+MAX_NAME_LENGTH, MAX_LABEL_LENGTH = 253, 63
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names of hosts nearby, which serve no public thumbnails. A single label is one of them too.
 LOCAL_SUFFIXES = (".localhost", ".local", ".localdomain", ".internal", ".home.arpa")
 # Names of other networks, which must not reach the DNS (RFC 7686).
 OVERLAY_SUFFIXES = (".onion", ".i2p")
 
-# White space, control characters, backslashes, and lone surrogates, which have no UTF-8 form, or what a
-# repair has put in their place.
-_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff\ufffd]")
+WHITE_SPACE = " \t\n\r\f\v"
+# Control characters, backslashes, and lone surrogates, which have no UTF-8 form, or what a repair has put in
+# their place.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffd]")
 _SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE | re.ASCII)
 _ABSOLUTE = re.compile(r"[^/?#]*:")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
@@ -48,6 +53,8 @@ class VettedUrl:
     port: int
     target: str
     literal: Address | None
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What was repaired that the caller should know of, in sentences."""
 
     @property
     def authority(self) -> str:
@@ -62,26 +69,36 @@ class VettedUrl:
 def vet_url(url: str, policy: ThumbnailPolicy) -> VettedUrl:
     """The parts of an http(s) URL that may be requested as far as its text goes; a name is not resolved.
 
-    Raises `BadUrlError` for syntax and `ForbiddenUrlError` for a scheme, user, host or port.
+    The page of a YouTube video is read as its picture's URL. Raises `BadUrlError` for syntax and
+    `ForbiddenUrlError` for a scheme, user, host or port.
     """
+    url = url.strip(WHITE_SPACE)
     _vet_characters(url)
+    if url.startswith("//"):
+        url = f"https:{url}"
     scheme = _vet_scheme(url)
     parts = _split(url)
     host, literal, port = _vet_authority(parts.netloc, DEFAULT_PORTS[scheme])
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    picture = picture_of_page(host, target)
+    if picture is not None:
+        note = f"thumbnail_url is a YouTube page; its picture {picture} was read."
+        return replace(vet_url(picture, policy), notes=(note,))
     if not policy.allows_host(host):
         raise ForbiddenUrlError(f"{host} is not among the hosts that the policy allows")
     if literal is not None:
         vet_endpoint(literal, port, policy.trusted_networks)
     else:
         _vet_name(host, port, policy)
-    query = f"?{parts.query}" if parts.query else ""
-    return VettedUrl(scheme, host, port, quote((parts.path or "/") + query, safe=_KEPT), literal)
+    notes = ("`&amp;` in thumbnail_url was read as `&`.",) if "&amp;" in target else ()
+    target = quote(target.replace("&amp;", "&"), safe=_KEPT)
+    return VettedUrl(scheme, host, port, target, literal, notes)
 
 
 def vet_redirect(current: VettedUrl, location: bytes, policy: ThumbnailPolicy) -> VettedUrl:
     """Where a redirect leads, vetted like the first URL. Raises `UnreachableError`: the client's was fine."""
     try:
-        text = location.decode("ascii")
+        text = location.decode("utf-8")
         _vet_characters(text)  # before joining, which would drop what must be refused
         target = vet_url(_absolute(current, text), policy)
     except (BadUrlError, ForbiddenUrlError, ValueError) as exc:
@@ -101,14 +118,15 @@ def _absolute(current: VettedUrl, location: str) -> str:
 def _vet_characters(text: str) -> None:
     if len(text) > MAX_URL_LENGTH:
         raise BadUrlError(f"a URL of {len(text)} characters, the limit is {MAX_URL_LENGTH}")
-    if _UNSAFE.search(text):
-        raise BadUrlError("a URL with white space, a control character, a backslash or a lone surrogate")
+    unsafe = _UNSAFE.search(text)
+    if unsafe:
+        raise BadUrlError(f"a URL with an unsafe character, {unsafe[0]!a}; percent-encode it")
 
 
 def _vet_scheme(url: str) -> str:
     scheme, colon, rest = url.partition(":")
     if not colon or not _SCHEME.fullmatch(scheme):
-        raise BadUrlError("no scheme; expected http:// or https://")
+        raise BadUrlError("a text without a scheme; expected http://, https:// or data:image/...;base64,")
     if scheme.lower() not in DEFAULT_PORTS:
         raise ForbiddenUrlError("a scheme other than http and https")
     if not rest.startswith("//"):
@@ -124,10 +142,12 @@ def _split(url: str) -> SplitResult:
 
 
 def _vet_authority(authority: str, default_port: int) -> tuple[str, Address | None, int]:
+    if " " in authority:
+        raise BadUrlError("white space in the host")
     if "@" in authority:
         raise ForbiddenUrlError("a user or password before the host")
     if not authority.isascii():  # before lower-casing, which turns a Kelvin sign into a k
-        raise BadUrlError("a host outside ASCII; write it in punycode (xn--...)")
+        authority = _to_ascii(authority)
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         raise BadUrlError("no host, or one that is neither a name nor an address, or an invalid port")
@@ -137,6 +157,29 @@ def _vet_authority(authority: str, default_port: int) -> tuple[str, Address | No
     literal = _literal(match[1].lower())
     host = _vet_labels(match[1].lower()) if literal is None else str(literal)
     return host, literal, port
+
+
+def _to_ascii(authority: str) -> str:
+    """An internationalised host in punycode.
+
+    Each label that is not ASCII must become an xn-- label: a full-width digit or a circled letter that turns
+    into plain ASCII spells a host that a person does not see.
+    """
+    host, colon, port = authority.partition(":")
+    labels = [label if label.isascii() else _punycode(label) for label in host.split(".")]
+    if not port.isascii():
+        raise BadUrlError("an invalid port")
+    return ".".join(labels) + colon + port
+
+
+def _punycode(label: str) -> str:
+    try:
+        encoded = idna.encode(label[:MAX_LABEL_LENGTH], uts46=True).decode("ascii")
+    except UnicodeError as exc:
+        raise BadUrlError("a host outside ASCII that is not a valid international name") from exc
+    if len(label) > MAX_LABEL_LENGTH or "." in encoded or not encoded.startswith("xn--"):
+        raise BadUrlError("a host outside ASCII that is not a valid international name")
+    return encoded
 
 
 def _literal(host: str) -> Address | None:

@@ -103,8 +103,8 @@ class PredictRequest(BaseModel):
     description: Annotated[Description, Text, _or("", Description)] = ""
     thumbnail_url: Annotated[str | None, Text, BeforeValidator(_none_if_blank)] = Field(
         None,
-        description="http, https or data:image/...;base64. Null or empty means no thumbnail. Also accepted "
-        "as thumbnail.",
+        description="http, https or data:image/...;base64, or a YouTube page. Null or empty means no "
+        "thumbnail. Also accepted as thumbnail.",
     )
     view_count: Annotated[Count, _read_by(PARSERS["view_count"])] = Field(
         None, description=COUNT, examples=[15000]
@@ -190,14 +190,15 @@ class ModalityState(BaseModel):
 
     state: Literal["used", "missing", "failed", "truncated", "imputed"]
     reason: str | None = Field(
-        description="A short reason when the state is not `used`; `unknown_words` for a title without words "
-        "that the text encoder knows."
+        description="One word for what is unusual, such as `http_404`, `timeout`, `truncated` or `blank`; "
+        "`unknown_words` for a title without words that the text encoder knows."
     )
+    detail: str | None = Field(None, exclude_if=_is_none, description="The reason in a sentence.")
 
     @classmethod
     def of(cls, report: ModalityReport) -> Self:
         """The report as an answer has it."""
-        return cls(state=report.state, reason=report.reason)
+        return cls(state=report.state, reason=report.reason, detail=report.detail)
 
 
 class ScalarsState(ModalityState):

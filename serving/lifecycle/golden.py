@@ -12,7 +12,7 @@ import numpy as np
 
 from features import Video, compute_features
 from model.checkpoint.file import CheckpointError
-from preprocessing.image import decode_image
+from preprocessing.pixels import decode_image
 from serving.scoring.model import LoadedModel
 
 SCALAR_TOLERANCE = 1e-5

@@ -18,7 +18,7 @@ from model.checkpoint.metadata import changed_keys
 from model.compiled.bundle import Bundle, bundle_directory, current_bundle, is_bundle, origin_of, read_bundle
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Engine
-from preprocessing.image import ImageSpec
+from preprocessing.image import ImageReading, ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 from serving.cpu import usable_cpus
 from serving.scoring.model import LoadedModel
@@ -54,7 +54,7 @@ def load_model(settings: Settings, engine_factory: EngineFactory = in_process_en
     `CheckpointError`: `NotCompiledError` if compiling would help.
     """
     card, engine, bundle = _load_engine(settings, engine_factory)
-    vision = card.config.vision
+    vision, reading = card.config.vision, ImageReading(**card.image.model_dump())
     return LoadedModel(
         card=card,
         engine=engine,
@@ -62,7 +62,7 @@ def load_model(settings: Settings, engine_factory: EngineFactory = in_process_en
         scaler=_build_scaler(card),
         fidelity=bundle.report if bundle else None,
         bundle_sha256=bundle.sha256 if bundle else None,
-        image_spec=ImageSpec(vision.height, vision.width) if vision else None,
+        image_spec=ImageSpec(vision.height, vision.width, reading) if vision else None,
         distributions=_build_distributions(card),
         mean_text=_build_mean_text(card),
         scripts=card.titles.scripts or {},

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -25,9 +25,12 @@ from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.scoring.shared_cache import SharedCache
 from serving.scoring.thumbnails import ThumbnailCache
+from serving.scoring.towers import PictureBudget
 from serving.settings import Settings
 
 HEALTHY = "healthy"
+# The part of a request's time that a picture leaves to the scoring of its video.
+SCORING_SHARE = 0.25
 log = structlog.get_logger()
 
 
@@ -142,7 +145,7 @@ class Predictor:
 
     async def predict(self, request: ScoringRequest, deadline: float | None = None) -> Prediction:
         """Score one video by `deadline`, in the event loop's time. Raises a `MilesError`."""
-        return await self._predict(self._ready(), request, deadline)
+        return await self._predict(self._ready(), request, deadline, object())
 
     async def predict_each(
         self, requests: Sequence[ScoringRequest], deadline: float | None = None
@@ -155,9 +158,11 @@ class Predictor:
                 yield index, exc
             return
 
+        party = object()
+
         async def outcome(index: int, request: ScoringRequest) -> tuple[int, Prediction | MilesError]:
             try:
-                return index, await self._predict(instance, request, deadline)
+                return index, await self._predict(instance, request, deadline, party)
             except MilesError as exc:
                 return index, exc
 
@@ -177,13 +182,16 @@ class Predictor:
         return self._instance
 
     async def _predict(
-        self, instance: ModelInstance, request: ScoringRequest, deadline: float | None
+        self, instance: ModelInstance, request: ScoringRequest, deadline: float | None, party: Hashable
     ) -> Prediction:
+        """`party` is what shares the turns of thumbnails: the videos of one HTTP request."""
         timeout_s = self.settings.request_timeout_s
         with self.admission.slot(), instance as pipeline:
+            ends = deadline or asyncio.get_running_loop().time() + timeout_s
+            budget = PictureBudget(ends - SCORING_SHARE * timeout_s, party)
             try:
-                async with asyncio.timeout_at(deadline or asyncio.get_running_loop().time() + timeout_s):
-                    return await pipeline.score(request)
+                async with asyncio.timeout_at(ends):
+                    return await pipeline.score(request, budget)
             except TimeoutError as exc:
                 raise PredictTimeoutError(
                     f"No score within {timeout_s:g} s. Retry, or send fewer videos at once."

@@ -126,8 +126,8 @@ class Metrics:
 
 
 def _outcome(image: ModalityReport) -> str:
-    """`used`, `missing`, or the reason why the thumbnail failed."""
-    return image.reason or "failed" if image.state == "failed" else image.state
+    """`used`, `missing`, or the reason why the thumbnail failed or shows nothing of the video."""
+    return image.reason or image.state if image.state in ("failed", "used") else image.state
 
 
 class PredictorCollector(Collector):

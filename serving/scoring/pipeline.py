@@ -31,6 +31,7 @@ from serving.scoring.towers import (
     ImageEncoder,
     Modality,
     ModalityReport,
+    PictureBudget,
     Stopwatch,
     TextEncoder,
     Vector,
@@ -107,7 +108,7 @@ class Pipeline:
         image = image_tower(model, cache, executors["image"], max_batch_size)
         text = text_tower(model, cache, executors["text"], max_batch_size, image)
         self._text = TextEncoder(text, workers)
-        self._image = ImageEncoder(image, thumbnails, self._decoders)
+        self._image = ImageEncoder(image, thumbnails, self._decoders, settings.thumbnail_max_bytes)
         self._fusion = BatchingQueue[Row, tuple[float, float]](
             self._run_fusion, executors["fusion"], max_batch_size
         )
@@ -129,19 +130,19 @@ class Pipeline:
         """Run every step once, past the cache. Raises what a forward raised."""
         text, image = await asyncio.gather(self._text.tower.probe(), self._image.tower.probe())
         scalars = np.zeros(len(self.model.scaler.feature_names_in_), dtype=np.float32)
-        await self._fuse(Row(text, image, scalars), Stopwatch())
+        await self._fuse(Row(text, image[: len(self.model.engine.neutral_image)], scalars), Stopwatch())
 
     @property
     def queues(self) -> dict[str, BatchingQueue[Any, Any]]:
         """The queue of each step."""
         return {"text": self._text.tower.queue, "image": self._image.tower.queue, "fusion": self._fusion}
 
-    async def score(self, request: ScoringRequest) -> Prediction:
+    async def score(self, request: ScoringRequest, budget: PictureBudget | None = None) -> Prediction:
         """Raises `ModalityRequiredError`, and whatever a forward raised."""
         watch = Stopwatch()
         text, image = await asyncio.gather(
             self._text.encode(request.video, watch, urgent=request.thumbnail_url is None),
-            self._image.encode(request.thumbnail_url, watch),
+            self._image.encode(request.thumbnail_url, watch, budget or PictureBudget()),
         )
         raw = compute_features([request.video], self.model.scaler.feature_names_in_)  # (1, F)
         reports: dict[Modality, ModalityReport] = {
@@ -209,7 +210,7 @@ class Pipeline:
         # Most videos have no previous look, and a client that requires the scalars does not mean it.
         if PREVIOUS_LOOK.issuperset(names):
             return ModalityReport("used", imputed=names)
-        return ModalityReport("imputed", ", ".join(names), names)
+        return ModalityReport("imputed", ", ".join(names), imputed=names)
 
     def _run_fusion(self, rows: Sequence[Row]) -> list[tuple[float, float]]:
         text, image = np.stack([row.text for row in rows]), np.stack([row.image for row in rows])
@@ -220,7 +221,7 @@ class Pipeline:
 def _check_required(require: frozenset[Modality], reports: dict[Modality, ModalityReport]) -> None:
     lacking = [name for name, report in reports.items() if name in require and not report.satisfies]
     if lacking:
-        states = ", ".join(f"{name} ({reports[name].state}: {reports[name].reason})" for name in lacking)
+        states = ", ".join(f"{name} ({reports[name].words})" for name in lacking)
         raise ModalityRequiredError(f"Required modality unavailable: {states}.")
 
 

@@ -10,18 +10,16 @@ The TTL is the operator's; Cache-Control is not read. An error is not remembered
 request, and the policy's deadline and number of connections bound what a dead URL costs.
 """
 
-import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import urlsplit
 
-from preprocessing.image import decode_data_url, is_data_url
+from preprocessing.image import MANY_PLACES, digest_of
 from preprocessing.thumbnails.fetcher import Download, ThumbnailFetcher, Validators
 from serving.scoring.cache import SingleFlight
-
-DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,10 @@ class Content:
 
     digest: bytes
     body: bytes | None
+    notes: tuple[str, ...] = ()
+    """Sentences about what was read in place of what the URL says."""
+    is_repeated: bool = False
+    """Whether the host serves the same picture under many other paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class _Remembered:
     digest: bytes
     validators: Validators | None
     asked_at: float
+    notes: tuple[str, ...]
 
 
 class ThumbnailCache:
@@ -69,6 +72,8 @@ class ThumbnailCache:
         self._max_entries = max_entries
         self._clock = clock
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._paths: OrderedDict[tuple[str, bytes], set[bytes]] = OrderedDict()
+        """The paths of a host under which a picture was seen, at most `MANY_PLACES`."""
         self._identifying = SingleFlight[Content]()
         self._downloading = SingleFlight[Picture]()
         self.fresh = 0
@@ -85,52 +90,61 @@ class ThumbnailCache:
         """How many calls waited for a request that another had begun."""
         return self._identifying.collapsed + self._downloading.collapsed
 
-    async def identify(self, url: str) -> Content:
-        """What the URL holds, for the least work. Raises `ImageError`."""
-        if is_data_url(url):
-            return await self.download(url)
-        key = _digest(url.encode("utf-8", "surrogatepass"))  # half a character is for the fetcher to refuse
+    async def identify(self, url: str, party: Hashable = None) -> Content:
+        """What the URL holds, for the least work; `party` is who shares its turns. Raises `ImageError`."""
+        key = digest_of(url.encode("utf-8", "surrogatepass"))  # half a character is for the fetcher to refuse
         known = self._recall(key)
         if known is None:
-            return await self._download_once(key, url)
+            return await self._download_once(key, url, party)
         if self._clock() - known.asked_at < self._ttl_s:
             self.fresh += 1
-            return Content(known.digest, None)
+            return Content(known.digest, None, known.notes, self._is_repeated(url, known.digest))
         if known.validators is None:
-            return await self._download_once(key, url)
-        return await self._identifying.run(key, partial(self._revalidate, key, url, known, known.validators))
+            return await self._download_once(key, url, party)
+        work = partial(self._revalidate, key, url, party, known, known.validators)
+        return await self._identifying.run(key, work)
 
-    async def download(self, url: str) -> Picture:
+    async def download(self, url: str, party: Hashable = None) -> Picture:
         """The bytes that the URL holds now, perhaps other ones than `identify` spoke of.
 
         Raises `ImageError`.
         """
-        if is_data_url(url):
-            body = decode_data_url(url, self._fetcher.policy.max_bytes)
-            return Picture(_digest(body), body)
-        return await self._download_once(_digest(url.encode("utf-8", "surrogatepass")), url)
+        return await self._download_once(digest_of(url.encode("utf-8", "surrogatepass")), url, party)
 
-    async def _download_once(self, key: bytes, url: str) -> Picture:
-        return await self._downloading.run(key, partial(self._download, key, url))
+    async def _download_once(self, key: bytes, url: str, party: Hashable) -> Picture:
+        return await self._downloading.run(key, partial(self._download, key, url, party))
 
-    async def _download(self, key: bytes, url: str) -> Picture:
+    async def _download(self, key: bytes, url: str, party: Hashable) -> Picture:
         asked_at = self._clock()  # before the request: a change that it may have missed ages with it
-        return self._keep(key, await self._fetcher.download(url), asked_at)
+        return self._keep(key, url, await self._fetcher.download(url, party), asked_at)
 
-    async def _revalidate(self, key: bytes, url: str, known: _Remembered, validators: Validators) -> Content:
+    async def _revalidate(
+        self, key: bytes, url: str, party: Hashable, known: _Remembered, validators: Validators
+    ) -> Content:
         asked_at = self._clock()
-        download = await self._fetcher.download_if_changed(url, validators)
+        download = await self._fetcher.download_if_changed(url, validators, party)
         if download is not None:
-            return self._keep(key, download, asked_at)
+            return self._keep(key, url, download, asked_at)
         self.unchanged += 1
         self._remember(key, replace(known, asked_at=asked_at))
-        return Content(known.digest, None)
+        return Content(known.digest, None, known.notes, self._is_repeated(url, known.digest))
 
-    def _keep(self, key: bytes, download: Download, asked_at: float) -> Picture:
+    def _keep(self, key: bytes, url: str, download: Download, asked_at: float) -> Picture:
         self.downloads += 1
-        picture = Picture(_digest(download.body), download.body)
-        self._remember(key, _Remembered(picture.digest, download.validators, asked_at))
-        return picture
+        digest = digest_of(download.body)
+        self._remember(key, _Remembered(digest, download.validators, asked_at, download.notes))
+        return Picture(digest, download.body, download.notes, self._is_repeated(url, digest))
+
+    def _is_repeated(self, url: str, digest: bytes) -> bool:
+        """Whether this picture was seen under many paths of the host; signatures differ in the query only."""
+        parts = urlsplit(url.strip())
+        paths = self._paths.setdefault((parts.netloc, digest), set())
+        self._paths.move_to_end((parts.netloc, digest))
+        if len(paths) < MANY_PLACES:
+            paths.add(digest_of(parts.path.encode("utf-8", "surrogatepass")))
+        if len(self._paths) > self._max_entries:
+            self._paths.popitem(last=False)
+        return len(paths) >= MANY_PLACES
 
     def _recall(self, key: bytes) -> _Remembered | None:
         known = self._remembered.get(key)
@@ -146,7 +160,3 @@ class ThumbnailCache:
         self._remembered.move_to_end(key)
         if len(self._remembered) > self._max_entries:
             self._remembered.popitem(last=False)
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()

@@ -7,9 +7,9 @@ other videos of a batch.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, get_args
 
@@ -20,13 +20,23 @@ from numpy.typing import NDArray
 from features import Video
 from features.parsing import has_visible_text
 from preprocessing.decoding.pool import DecodePool, DecoderUnavailableError
-from preprocessing.image import ImageError
+from preprocessing.image import (
+    EMPTY_REASONS,
+    REPEATED,
+    Decoded,
+    ImageError,
+    Trait,
+    decode_data_url,
+    digest_of,
+    emptiness,
+    is_data_url,
+)
 from preprocessing.text import TokenizedText
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key
 from serving.scoring.model import LoadedModel
-from serving.scoring.thumbnails import ThumbnailCache
-from serving.scoring.warnings import word_warning
+from serving.scoring.thumbnails import Content, ThumbnailCache
+from serving.scoring.warnings import picture_warnings, word_warning
 
 TowerName = Literal["text", "image"]
 Modality = Literal["text", "image", "scalars"]
@@ -34,7 +44,6 @@ State = Literal["used", "missing", "failed", "truncated", "imputed"]
 Stage = Literal["queue", "download", "decode", "tokenise", "text", "image", "fusion", "explanation", "total"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Vector = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 TokenIds = tuple[Sequence[int], Sequence[int]]
 """One text: its token ids, and their token types."""
 Item = TypeVar("Item")
@@ -43,6 +52,8 @@ MAX_INLINE_CHARACTERS = 1000
 GREY = 128
 # The reason of a text that was used but has no words that the encoder knows.
 UNKNOWN_WORDS = "unknown_words"
+FACTS = 3
+"""The traits, the width and the height of a picture, behind its vector."""
 log = structlog.get_logger()
 
 
@@ -149,7 +160,7 @@ def text_tower(
     cache: VectorCache,
     executor: Executor,
     max_batch_size: int,
-    image: Tower[Pixels] | None = None,
+    image: Tower[Decoded] | None = None,
 ) -> Tower[TokenIds]:
     """The tower of token ids; `image` is the slower one that the same requests wait for."""
     engine = model.engine
@@ -168,16 +179,24 @@ def text_tower(
 
 def image_tower(
     model: LoadedModel, cache: VectorCache, executor: Executor, max_batch_size: int
-) -> Tower[Pixels]:
-    """The tower of decoded pictures."""
+) -> Tower[Decoded]:
+    """The tower of decoded pictures; behind a vector are `FACTS` about its picture."""
     engine, spec = model.engine, model.image_spec
 
-    def run(images: Sequence[Pixels]) -> list[Vector]:
-        return list(engine.encode_image(np.stack(images)))
+    def run(pictures: Sequence[Decoded]) -> list[Vector]:
+        vectors = engine.encode_image(np.stack([picture.pixels for picture in pictures]))
+        return [_with_facts(vector, picture) for vector, picture in zip(vectors, pictures, strict=True)]
 
-    queue = BatchingQueue[Pixels, Vector](run, executor, max_batch_size, at_once=engine.at_once)
-    grey = np.full((spec.height, spec.width, 3), GREY, dtype=np.uint8) if spec else None
+    queue = BatchingQueue[Decoded, Vector](run, executor, max_batch_size, at_once=engine.at_once)
+    grey = None
+    if spec is not None:
+        grey = Decoded(bytes([GREY]) * (3 * spec.height * spec.width), spec, spec.width, spec.height)
     return Tower("image", model, cache, queue, grey)
+
+
+def _with_facts(vector: Vector, picture: Decoded) -> Vector:
+    """Facts about the file go with the vector through every cache: where it is known, nothing is decoded."""
+    return np.append(vector, np.array([picture.traits, picture.width, picture.height], vector.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +205,20 @@ class ModalityReport:
 
     state: State
     reason: str | None = None
+    detail: str | None = None
+    """The reason in a sentence."""
     imputed: tuple[str, ...] = ()
     """The request's fields that are unknown and took the training mean; of the scalars only."""
 
     @property
+    def words(self) -> str:
+        """The state and the reason, as far as there is one."""
+        return ": ".join(filter(None, (self.state, self.reason, self.detail)))
+
+    @property
     def satisfies(self) -> bool:
         """Whether it counts for a client that requires this modality."""
-        return self.state in ("used", "truncated")
+        return self.state in ("used", "truncated") and self.reason not in EMPTY_REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,54 +283,107 @@ class TextEncoder:
         return await loop.run_in_executor(self._workers, encode, video.title, video.description)
 
 
+@dataclass(frozen=True, slots=True)
+class PictureBudget:
+    """When a picture is given up, in the event loop's time, and who shares the turns of its download."""
+
+    give_up_at: float | None = None
+    party: Hashable = None
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Raises `ImageError` where the context does not end in time, waiting for turns included."""
+        try:
+            async with asyncio.timeout_at(self.give_up_at):
+                yield
+        except TimeoutError as exc:
+            raise ImageError("the request's time for its picture was used up", "timeout") from exc
+
+
 class ImageEncoder:
     """A thumbnail's URL to the image vector; a thumbnail that cannot be used becomes the neutral image."""
 
-    def __init__(self, tower: Tower[Pixels], thumbnails: ThumbnailCache, decoders: DecodePool | None) -> None:
-        """`decoders` is None if the model has no image tower."""
+    def __init__(
+        self,
+        tower: Tower[Decoded],
+        thumbnails: ThumbnailCache,
+        decoders: DecodePool | None,
+        max_bytes: int,
+    ) -> None:
+        """`decoders` is None if the model has no image tower; `max_bytes` is of a picture in the request."""
         self.tower = tower
-        self._thumbnails, self._decoders = thumbnails, decoders
+        self._thumbnails, self._decoders, self._max_bytes = thumbnails, decoders, max_bytes
         self._warnings: tuple[str, ...] = ()
         if "image" in tower.model.card.zero_weight_modalities:
             self._warnings = ("This checkpoint gives images no weight: its training data has none.",)
 
-    async def encode(self, url: str | None, watch: Stopwatch) -> Encoded:
+    async def encode(self, url: str | None, watch: Stopwatch, budget: PictureBudget) -> Encoded:
         """The vector of a thumbnail, or of the neutral image. Raises what the forward raised."""
         if self._decoders is None:
-            return self._neutral("missing", "no_image_tower")
+            return self._neutral(ModalityReport("missing", "no_image_tower"))
         if url is None:
-            return self._neutral("missing", "no_thumbnail")
+            return self._neutral(ModalityReport("missing", "no_thumbnail"))
         try:
-            vector = await self._vector(url, self._decoders, watch)
+            content, vector = await self._vector(url.strip(), self._decoders, watch, budget)
         except ImageError as exc:
-            log.info("thumbnail_failed", reason=exc.reason, detail=str(exc))
-            warning = f"The thumbnail could not be used ({exc.reason}); a neutral image was scored instead."
-            return self._neutral("failed", exc.reason, warning)
+            cause = type(exc.__cause__).__name__ if exc.__cause__ else None
+            log.info("thumbnail_failed", reason=exc.reason, detail=str(exc), cause=cause)
+            text = (
+                f"The thumbnail could not be used ({exc.reason}): {exc}. A neutral image was scored instead."
+            )
+            return self._neutral(ModalityReport("failed", exc.reason, str(exc)), text)
         except DecoderUnavailableError as exc:
             log.warning("decoder_unavailable", detail=str(exc))
-            return self._neutral(
-                "failed", "unavailable", "No image decoder is available; a neutral image was scored instead."
-            )
-        return Encoded(vector, ModalityReport("used"), self._warnings)
+            text = "No image decoder is available"
+            report = ModalityReport("failed", "unavailable", text)
+            return self._neutral(report, f"{text}. A neutral image was scored instead.")
+        return self._used(content, vector)
 
-    async def _vector(self, url: str, decoders: DecodePool, watch: Stopwatch) -> Vector:
-        with watch.measure("download"):
-            content = await self._thumbnails.identify(url)
-        body = content.body
-        if body is None:  # a known picture
+    def _used(self, content: Content, vector: Vector) -> Encoded:
+        spec = self.tower.model.image_spec
+        assert spec is not None, "only an image tower has vectors"
+        traits, width, height = map(int, vector[-FACTS:])
+        warnings = picture_warnings(Trait(traits), spec.reading)
+        empty = emptiness(Trait(traits), width, height) or (REPEATED if content.is_repeated else None)
+        report = ModalityReport("used", *empty) if empty else ModalityReport("used")
+        warnings += [empty[1]] if empty else []
+        return Encoded(vector[:-FACTS], report, (*self._warnings, *content.notes, *warnings))
+
+    async def _vector(
+        self, url: str, decoders: DecodePool, watch: Stopwatch, budget: PictureBudget
+    ) -> tuple[Content, Vector]:
+        """What a URL holds, and its vector with the facts behind it. Raises `ImageError`."""
+        content = await self._read(url, self._thumbnails.identify, watch, budget)
+        if content.body is None:  # a known picture
             vector = self.tower.cache.recall(self.tower.key(content.digest))
             if vector is not None:
                 watch.cached.append("image")
-                return vector
-            with watch.measure("download"):  # its vector was evicted
-                content = await self._thumbnails.download(url)
-            body = content.body
+                return content, vector
+            # Its vector was evicted.
+            content = await self._read(url, self._thumbnails.download, watch, budget)
+        body = content.body
+        assert body is not None, "what was downloaded has a body"
 
-        async def prepare() -> Pixels:
+        async def prepare() -> Decoded:
             with watch.measure("decode"):
-                return await decoders.decode(body)
+                async with budget.limit():
+                    return await decoders.decode(body)
 
-        return await self.tower.encode(self.tower.key(content.digest), prepare, watch)
+        return content, await self.tower.encode(self.tower.key(content.digest), prepare, watch)
 
-    def _neutral(self, state: State, reason: str, *warnings: str) -> Encoded:
-        return Encoded(self.tower.model.engine.neutral_image, ModalityReport(state, reason), warnings)
+    async def _read(
+        self,
+        url: str,
+        ask: Callable[[str, Hashable], Awaitable[Content]],
+        watch: Stopwatch,
+        budget: PictureBudget,
+    ) -> Content:
+        with watch.measure("download"):
+            if is_data_url(url):
+                body = decode_data_url(url, self._max_bytes)
+                return Content(digest_of(body), body)
+            async with budget.limit():
+                return await ask(url, budget.party)
+
+    def _neutral(self, report: ModalityReport, *warnings: str) -> Encoded:
+        return Encoded(self.tower.model.engine.neutral_image, report, warnings)

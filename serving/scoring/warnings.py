@@ -13,6 +13,7 @@ from features import Distribution, Feature, FeatureScaler, Video, features_named
 from features.columns import age_hours
 from features.feature import VIDEO_FIELDS
 from features.wording import percent
+from preprocessing.image import ImageReading, Trait
 from preprocessing.text import main_script
 
 # Rounding in a checkpoint's statistics must not put the training data's own extremes out of range.
@@ -85,6 +86,23 @@ def word_warning(letters_per_piece: float | None, minimum: float) -> str | None:
     if letters_per_piece < minimum:
         return "The text encoder does not know the words of this title; what they add is unreliable."
     return None
+
+
+def picture_warnings(traits: Trait, reading: ImageReading) -> list[str]:
+    """Warnings where a viewer shows a picture differently from how the checkpoint reads it."""
+    ignored = {
+        Trait.TURNED: reading.orientation == "stored" and "its EXIF orientation was ignored",
+        Trait.TRANSPARENT: reading.background == "ignored" and "its transparency was ignored",
+        Trait.DEEP: reading.depth == "clipped" and "its 16-bit grey levels were clipped to 8 bits",
+        Trait.BARRED: reading.bars == "kept" and "its black bars were kept",
+    }
+    texts = [text for trait, text in ignored.items() if text and traits & trait]
+    found = []
+    if texts:
+        found.append(f"The thumbnail was read as this checkpoint was trained to: {', '.join(texts)}.")
+    if traits & Trait.CUT_OFF:
+        found.append("The thumbnail's file is truncated, but all of its rows are there.")
+    return found
 
 
 class RangeCheck:

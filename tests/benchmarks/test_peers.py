@@ -18,7 +18,7 @@ from benchmarks.peers.threaded import create_app as create_threaded
 from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint
 from model.torch_engine import TorchEngine
-from preprocessing.image import decode_image
+from preprocessing.pixels import decode_image
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.support.tiny import tiny_checkpoint
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import atheris  # type: ignore[import-not-found, unused-ignore]
 
 with atheris.instrument_imports(include=["PIL", "preprocessing"]):
-    from preprocessing.image import ImageError, ImageLimits, ImageSpec, decode_data_url, is_data_url, read_rgb
+    from preprocessing.image import ImageError, ImageLimits, ImageSpec, decode_data_url, is_data_url
+    from preprocessing.pixels import read_rgb
     from preprocessing.thumbnails.policy import ThumbnailPolicy, vet_endpoint
     from preprocessing.thumbnails.urls import VettedUrl, vet_redirect, vet_url
 

@@ -9,6 +9,7 @@ from tests.preprocessing.thumbnails.test_addresses import (
     test_trusted_networks_are_exempt,
 )
 from tests.preprocessing.thumbnails.test_urls import (
+    test_a_repair_that_may_surprise_is_noted,
     test_a_vetted_url_passes_unchanged,
     test_allowed_hosts,
     test_bad_urls_are_refused,
@@ -24,6 +25,7 @@ from tests.preprocessing.thumbnails.test_urls import (
 )
 
 __all__ = [
+    "test_a_repair_that_may_surprise_is_noted",
     "test_a_vetted_url_passes_unchanged",
     "test_allowed_hosts",
     "test_bad_urls_are_refused",

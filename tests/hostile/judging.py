@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from preprocessing.image import ImageError, decode_image
+from preprocessing.image import ImageError
+from preprocessing.pixels import decode_image
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from tests.hostile.sites import Talk, answering, whole
 from tests.support.pictures import encoded, picture

@@ -15,7 +15,8 @@ from PIL import Image
 
 from preprocessing.decoding import worker
 from preprocessing.decoding.pool import DecodePool, WorkerLimits
-from preprocessing.image import ImageLimits, ImageSpec, decode_image
+from preprocessing.image import ImageLimits, ImageSpec
+from preprocessing.pixels import decode_image
 from tests.hostile.conftest import Record
 from tests.hostile.picture_outcomes import outcome, told, word_for
 from tests.preprocessing.decoding.slow_jpeg import slow_jpeg

@@ -23,6 +23,7 @@ BESIDE = (
     "preprocessing/__init__.py",
     "preprocessing/thumbnails/__init__.py",
     "preprocessing/image.py",
+    "preprocessing/thumbnails/youtube.py",
     "tests/__init__.py",
     "tests/preprocessing/__init__.py",
     "tests/preprocessing/thumbnails/__init__.py",

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from preprocessing.decoding.pool import DecodePool, WorkerLimits
-from preprocessing.image import ALLOWED_FORMATS, ImageLimits, ImageSpec, decode_image
+from preprocessing.image import ImageLimits, ImageSpec
+from preprocessing.pixels import ALLOWED_FORMATS, decode_image
 from tests.hostile.conftest import Record
 from tests.hostile.picture_files import HUNGRY, KNOWN, gif
 from tests.hostile.picture_outcomes import outcome, told, word_for

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from preprocessing.decoding.pool import DecodePool
-from preprocessing.image import ImageLimits, ImageSpec
+from preprocessing.image import AS_SEEN, MANY_PLACES, ImageLimits, ImageSpec
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from training.data.dataset import SPLITS, Dataset, Split
 from training.embeddings.cache import EmbeddingCache, folder_of, key_of, progress_bar
@@ -92,10 +92,12 @@ def encode_thumbnails(
     if not places or vision is None:
         return None
     folder = folder_of(checkpoint, "image", cache)
+    # Vectors of files that were read in another way are others.
+    folder = folder.with_name(f"{folder.name}-seen") if folder else None
     run = _Encoding(
         engine=engine,
         source=source,
-        spec=ImageSpec(vision.height, vision.width),
+        spec=ImageSpec(vision.height, vision.width, AS_SEEN),
         vectors=EmbeddingCache(folder),
         contents=EmbeddingCache(folder / "urls" if folder else None),
     )
@@ -135,6 +137,14 @@ class _Encoding:
                     await self._encode_batch(thumbnails, pool)
                     bar.update(len(batch))
                 await pending
+        self._drop_repeated()
+
+    def _drop_repeated(self) -> None:
+        """A picture that stands at many places shows none of their videos."""
+        times = Counter(self.keys.values())
+        for place in [place for place, key in self.keys.items() if times[key] >= MANY_PLACES]:
+            number = times[self.keys.pop(place)]
+            self.problems[place] = f"repeated: the same picture for {number} videos, probably a placeholder"
 
     def _start(
         self, batches: Sequence[Sequence[str]], fetcher: ThumbnailFetcher

@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 
 from preprocessing.decoding.pool import DecodePool
-from preprocessing.image import ImageError
+from preprocessing.image import ImageError, emptiness
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 from training.data.dataset import DatasetError, Split
 
-KINDS = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+KINDS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif")
 
 
 @dataclass(frozen=True)
 class ThumbnailSource:
-    """A folder with VIDEO_ID.jpg, .png, .webp or .gif files, or None for the rows' URLs."""
+    """A folder with VIDEO_ID.jpg, .png, .webp, .gif or .avif files, or None for the rows' URLs."""
 
     folder: Path | None = None
     policy: ThumbnailPolicy = field(default_factory=ThumbnailPolicy)
@@ -81,13 +81,15 @@ async def _load(place: str, source: ThumbnailSource, fetcher: ThumbnailFetcher) 
 
 
 async def decode(thumbnails: Sequence[LoadedThumbnail], pool: DecodePool) -> list[object]:
-    """The pixels of each thumbnail, or a sentence with the reason for not having them."""
+    """The pixels of each thumbnail, or a reason and a sentence for not having or not using them."""
     return list(await asyncio.gather(*(_decode(thumbnail, pool) for thumbnail in thumbnails)))
 
 
 async def _decode(thumbnail: LoadedThumbnail, pool: DecodePool) -> object:
     assert thumbnail.encoded is not None, "only what was loaded is decoded"
     try:
-        return await pool.decode(thumbnail.encoded)
+        decoded = await pool.decode(thumbnail.encoded)
+        empty = emptiness(decoded.traits, decoded.width, decoded.height)
+        return ": ".join(empty) if empty else decoded.pixels
     except ImageError as exc:
         return f"{exc.reason}: {exc}"

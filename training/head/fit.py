@@ -1,17 +1,18 @@
 """Fits a head on the encoders' vectors: from a dataset to a calibrated checkpoint."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from features import MILES_V2, FeatureScaler, compute_features
-from model.card import ModelCard
+from model.card import ImageReading, ModelCard
 from model.checkpoint.store import Checkpoint
 from model.low_rank import LowRankHead
 from model.patterns import Pattern, groups_in
 from model.velocity import LogVelocity
+from preprocessing.image import AS_SEEN
 from training.data.dataset import Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
@@ -48,6 +49,7 @@ def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, s
         text_fields=dataset.text_fields,
         max_tokens=min(MAX_TOKENS, config.text.max_positions),
         text_encoder=encoders.text,
+        image=ImageReading(**asdict(AS_SEEN)),
     )
     return Checkpoint(card, {**encoders.state_dict, **_zero_head(encoders, len(MILES_V2))})
 

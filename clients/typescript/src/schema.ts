@@ -374,7 +374,7 @@ export interface components {
             share_count?: number | null;
             /**
              * Thumbnail Url
-             * @description http, https or data:image/...;base64. Null or empty means no thumbnail. Also accepted as thumbnail.
+             * @description http, https or data:image/...;base64, or a YouTube page. Null or empty means no thumbnail. Also accepted as thumbnail.
              */
             thumbnail_url?: string | null;
             /** Title */
@@ -515,8 +515,13 @@ export interface components {
          */
         ModalityState: {
             /**
+             * Detail
+             * @description The reason in a sentence.
+             */
+            detail?: string | null;
+            /**
              * Reason
-             * @description A short reason when the state is not `used`; `unknown_words` for a title without words that the text encoder knows.
+             * @description One word for what is unusual, such as `http_404`, `timeout`, `truncated` or `blank`; `unknown_words` for a title without words that the text encoder knows.
              */
             reason: string | null;
             /**
@@ -622,7 +627,7 @@ export interface components {
             share_count?: number | null;
             /**
              * Thumbnail Url
-             * @description http, https or data:image/...;base64. Null or empty means no thumbnail. Also accepted as thumbnail.
+             * @description http, https or data:image/...;base64, or a YouTube page. Null or empty means no thumbnail. Also accepted as thumbnail.
              */
             thumbnail_url?: string | null;
             /** Title */
@@ -727,13 +732,18 @@ export interface components {
          */
         ScalarsState: {
             /**
+             * Detail
+             * @description The reason in a sentence.
+             */
+            detail?: string | null;
+            /**
              * Imputed
              * @description The request's fields that are unknown; the training data's average was used instead.
              */
             imputed: string[];
             /**
              * Reason
-             * @description A short reason when the state is not `used`; `unknown_words` for a title without words that the text encoder knows.
+             * @description One word for what is unusual, such as `http_404`, `timeout`, `truncated` or `blank`; `unknown_words` for a title without words that the text encoder knows.
              */
             reason: string | null;
             /**

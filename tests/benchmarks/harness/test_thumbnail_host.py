@@ -4,7 +4,7 @@ import httpx
 import numpy as np
 
 from benchmarks.harness.thumbnail_host import SIZES, Pictures
-from preprocessing.image import decode_image
+from preprocessing.pixels import decode_image
 
 
 def test_a_picture_is_a_jpeg_that_decodes(host: str) -> None:

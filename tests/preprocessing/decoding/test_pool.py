@@ -1,6 +1,7 @@
 """The decoder pool gives the same pixels as this process, and survives workers that hang, die or lie."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
@@ -14,13 +15,14 @@ from PIL import Image
 
 from preprocessing.decoding.pool import DecodePool, DecoderUnavailableError, WorkerLimits
 from preprocessing.image import (
+    AS_SEEN,
     ImageError,
     ImageLimits,
     ImageSpec,
     ImageTooLargeError,
     NotAnImageError,
-    decode_image,
 )
+from preprocessing.pixels import decode_image, read_picture
 from tests.preprocessing.decoding.slow_jpeg import slow_jpeg
 from tests.preprocessing.test_image import BOMBS, FILES, NOT_IMAGES
 from tests.support.house import ROOT
@@ -41,7 +43,8 @@ def pool(workers: int = 1, deadline_s: float = LONG_S, **limits: int) -> DecodeP
 async def outcome(of: DecodePool, file: bytes) -> object:
     """The pixels' bytes, or the error's type and text."""
     try:
-        return (await of.decode(file)).tobytes()
+        decoded = await of.decode(file)
+        return decoded.pixels.tobytes(), decoded.traits, decoded.width, decoded.height
     except ImageError as exc:
         return type(exc), str(exc)
 
@@ -49,7 +52,8 @@ async def outcome(of: DecodePool, file: bytes) -> object:
 def outcome_here(file: bytes) -> object:
     """The same from this process."""
     try:
-        return decode_image(file).tobytes()
+        decoded = read_picture(file, ImageSpec(reading=AS_SEEN), ImageLimits())
+        return decoded.pixels.tobytes(), decoded.traits, decoded.width, decoded.height
     except ImageError as exc:
         return type(exc), str(exc)
 
@@ -57,7 +61,7 @@ def outcome_here(file: bytes) -> object:
 async def test_a_worker_answers_as_this_process_does() -> None:
     """Every kind of file gives the same pixels or the same error, though it may open no file."""
     files = {name: make() for name, make in (FILES | NOT_IMAGES | BOMBS).items()}
-    async with pool(workers=2) as decoders:
+    async with DecodePool(ImageSpec(reading=AS_SEEN), ImageLimits(), 2, WorkerLimits(LONG_S)) as decoders:
         outcomes = await asyncio.gather(*(outcome(decoders, file) for file in files.values()))
         assert decoders.lost == 0
     here = {name: outcome_here(file) for name, file in files.items()}
@@ -74,7 +78,7 @@ async def test_bytes_over_the_limit_never_reach_a_worker() -> None:
 async def test_the_spec_sets_the_size() -> None:
     """Pixels come in the checkpoint's size, height first."""
     async with DecodePool(ImageSpec(32, 48), ImageLimits(), workers=1) as decoders:
-        assert np.array_equal(await decoders.decode(GOOD), decode_image(GOOD, ImageSpec(32, 48)))
+        assert np.array_equal((await decoders.decode(GOOD)).pixels, decode_image(GOOD, ImageSpec(32, 48)))
 
 
 async def stopped(decoders: DecodePool) -> int:
@@ -100,7 +104,7 @@ async def test_a_worker_that_dies_costs_the_picture_in_its_hands() -> None:
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(NotAnImageError, match=r"crashed the decoder \(exit status -9\)"):
             await first
-        assert np.array_equal(await second, PIXELS)
+        assert np.array_equal((await second).pixels, PIXELS)
         assert worker not in decoders.process_ids
         assert decoders.lost == 1
 
@@ -129,7 +133,7 @@ async def test_other_workers_go_on_while_one_hangs() -> None:
             while sum(task.done() for task in tasks) < 8:  # noqa: ASYNC110  any eight of them
                 await asyncio.sleep(0.01)
         os.kill(held, signal.SIGCONT)
-        assert all(np.array_equal(pixels, PIXELS) for pixels in await asyncio.gather(*tasks))
+        assert all(np.array_equal(each.pixels, PIXELS) for each in await asyncio.gather(*tasks))
 
 
 async def test_a_picture_that_takes_too_much_work_ends_its_worker() -> None:
@@ -137,7 +141,7 @@ async def test_a_picture_that_takes_too_much_work_ends_its_worker() -> None:
     async with pool(cpu_s=0) as decoders:
         with pytest.raises(NotAnImageError, match=f"status -{signal.SIGXCPU}"):
             await decoders.decode(slow_jpeg())
-        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert np.array_equal((await decoders.decode(GOOD)).pixels, PIXELS)
 
 
 async def test_a_picture_that_takes_too_much_memory_is_too_large() -> None:
@@ -146,7 +150,7 @@ async def test_a_picture_that_takes_too_much_memory_is_too_large() -> None:
     async with pool(memory_bytes=24_000_000) as decoders:
         with pytest.raises(ImageTooLargeError, match="more memory than is available"):
             await decoders.decode(large)
-        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert np.array_equal((await decoders.decode(GOOD)).pixels, PIXELS)
         assert decoders.lost == 0
 
 
@@ -157,7 +161,7 @@ async def test_a_worker_that_ended_while_idle_costs_no_picture() -> None:
         (worker,) = decoders.process_ids
         os.kill(worker, signal.SIGKILL)
         os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222  returns at once after SIGKILL
-        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert np.array_equal((await decoders.decode(GOOD)).pixels, PIXELS)
         assert decoders.process_ids != [worker]
 
 
@@ -169,7 +173,7 @@ async def test_a_client_that_disconnects_affects_no_other() -> None:
         await sent()
         gone.cancel()
         os.kill(worker, signal.SIGCONT)
-        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert np.array_equal((await decoders.decode(GOOD)).pixels, PIXELS)
         assert (decoders.process_ids, decoders.lost) == ([worker], 0)
 
 
@@ -182,7 +186,7 @@ async def test_an_abandoned_picture_is_not_decoded() -> None:
         left.cancel()
         os.kill(worker, signal.SIGCONT)
         await held
-        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+        assert np.array_equal((await decoders.decode(GOOD)).pixels, PIXELS)
         assert decoders.lost == 0
 
 
@@ -217,30 +221,75 @@ def imposter(path: Path, script: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("script", ["exit 3", "printf '\\001\\0\\0\\0\\0' >&0; sleep 60"])
 async def test_no_worker_is_no_verdict_on_the_picture(
-    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no process can be started, or it begins with nonsense, the picture is not called bad."""
-    monkeypatch.setattr(sys, "executable", imposter(tmp_path / "python", script))
-    async with pool() as decoders:
-        with pytest.raises(DecoderUnavailableError, match="cannot start a decoder process"):
-            await decoders.decode(GOOD)
-        monkeypatch.undo()
-        assert np.array_equal(await decoders.decode(GOOD), PIXELS)
+    """A picture is not called bad where no process can be started, or one begins with an invalid reply."""
+    for script in ("exit 3", "printf '\\002\\0\\0\\0\\0' >&0; sleep 60"):
+        monkeypatch.setattr(sys, "executable", imposter(tmp_path / "python", script))
+        async with pool() as decoders:
+            with pytest.raises(DecoderUnavailableError, match="cannot start a decoder process"):
+                await decoders.decode(GOOD)
+            monkeypatch.undo()
+            assert np.array_equal((await decoders.decode(GOOD)).pixels, PIXELS)
 
 
-@pytest.mark.parametrize("claim", ["\\001\\0\\0\\0\\001", "\\002\\377\\377\\377\\377", "\\011\\0\\0\\0\\0"])
 async def test_a_worker_that_was_taken_over_is_not_believed(
-    claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One pixel, four gigabytes of error or an unknown outcome end the worker, and are not read."""
-    script = f"printf '\\0\\0\\0\\0\\0{claim}' >&0; exec sleep 60"
-    monkeypatch.setattr(sys, "executable", imposter(tmp_path / "python", script))
-    async with pool() as decoders:
-        with pytest.raises(NotAnImageError, match="crashed the decoder"):
-            await decoders.decode(GOOD)
-        assert decoders.lost == 1
+    """One pixel, 4 GB of error or an unknown outcome end the worker; an unknown reason is dropped."""
+    crashed, unknown = "crashed the decoder", "gave no reason"
+    claims = (("\\002\\0\\0\\0\\001", crashed), ("\\003\\377\\377\\377\\377", crashed))
+    claims += (("\\011\\0\\0\\0\\0", crashed), ("\\003\\0\\0\\0\\003a\\0b", unknown))
+    for claim, error in claims:
+        script = f"printf '\\0\\0\\0\\0\\0{claim}' >&0; exec sleep 60"
+        monkeypatch.setattr(sys, "executable", imposter(tmp_path / "python", script))
+        async with pool() as decoders:
+            with pytest.raises(NotAnImageError, match=error):
+                await decoders.decode(GOOD)
+            assert decoders.lost == (error == crashed)
+
+
+TAKEOVER = """
+import ctypes, os, resource, socket, sys
+from preprocessing.decoding.worker import lock_down
+parent, out = os.getppid(), os.dup(1)
+class Part(ctypes.Structure):
+    _fields_ = [("address", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+mine, libc = ctypes.create_string_buffer(8), ctypes.CDLL(None, use_errno=True)
+here, there = Part(ctypes.addressof(mine), 8), Part(int(sys.argv[1]), 8)
+def foreign(call):
+    if call(parent, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+doors = {
+    "read memory": lambda: foreign(libc.process_vm_readv),
+    "write memory": lambda: foreign(libc.process_vm_writev),
+    "signal": lambda: os.kill(parent, 0),
+    "limits": lambda: resource.prlimit(parent, resource.RLIMIT_CPU),
+    "fork": os.fork,
+    "socket": socket.socket,
+    "open": lambda: os.open("/etc/passwd", os.O_RDONLY),
+    "mkdir": lambda: os.mkdir(sys.argv[2]),
+    "truncate": lambda: os.truncate(sys.argv[2], 0),
+    "exec": lambda: os.execv("/bin/true", ["true"]),
+}
+assert lock_down(300 << 20)
+for name, door in doors.items():
+    try:
+        door()
+        os.write(out, f"{name} ".encode())
+    except OSError:
+        pass
+os.write(out, b"done")
+"""
+
+
+def test_a_worker_that_was_taken_over_reaches_nothing(tmp_path: Path) -> None:
+    """It can neither read or write its parent's memory, nor signal it, nor start or open anything."""
+    secret = ctypes.create_string_buffer(b"s3cret!!")
+    command = [sys.executable, "-c", TAKEOVER, str(ctypes.addressof(secret)), str(tmp_path / "made")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False)
+    assert (done.stdout, secret.value, list(tmp_path.iterdir())) == ("done", b"s3cret!!", [])
 
 
 async def test_a_worker_holds_no_secret_and_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

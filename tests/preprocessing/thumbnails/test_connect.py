@@ -103,7 +103,7 @@ async def test_a_resolver_that_hangs_is_given_up() -> None:
         return []
 
     async with ThumbnailFetcher(ThumbnailPolicy(timeout_s=PATIENCE_S), resolve=hang) as fetcher:
-        with pytest.raises(UnreachableError, match="did not resolve within"):
+        with pytest.raises(UnreachableError, match="does not resolve"):
             await fetcher.fetch("http://pictures.example/")
 
 
@@ -113,7 +113,7 @@ async def test_at_most_two_addresses_are_dialled() -> None:
     async with serving(raw(ok(b"jpeg"))) as site:
         network = Detour(site, dead=answers)
         async with ThumbnailFetcher(resolve=Names(answers), network=network) as fetcher:
-            with pytest.raises(UnreachableError, match="cannot connect to"):
+            with pytest.raises(UnreachableError, match=r"connection to .* refused"):
                 await fetcher.fetch("http://pictures.example/")
     assert network.dials == [("93.184.216.0", 80), (PUBLIC_IPV6, 80)]
 

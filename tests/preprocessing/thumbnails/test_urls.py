@@ -42,7 +42,16 @@ PASSING = [
     *[(f"http://a.{name}/", "http", f"a.{name}", 80, "/") for name in ALMOST_LOCAL],
     ("http://" + LONGEST_NAME + "/", "http", LONGEST_NAME, 80, "/"),
     ("http://" + LONGEST_NAME + "./", "http", LONGEST_NAME, 80, "/"),
-    ("http://example.com/" + "a" * 2029, "http", "example.com", 80, "/" + "a" * 2029),
+    ("http://example.com/" + "a" * 8173, "http", "example.com", 80, "/" + "a" * 8173),
+    (" http://example.com/a.jpg\r\n", "http", "example.com", 80, "/a.jpg"),
+    ("http://example.com/a b.jpg?c d", "http", "example.com", 80, "/a%20b.jpg?c%20d"),
+    ("//example.com/a.jpg", "https", "example.com", 443, "/a.jpg"),
+    ("http://bücher.example:80/", "http", "xn--bcher-kva.example", 80, "/"),
+    ("http://BÜCHER.日本.example/", "http", "xn--bcher-kva.xn--wgv71a.example", 80, "/"),
+    ("http://example.com/?a=1&amp;b=2", "http", "example.com", 80, "/?a=1&b=2"),
+    ("https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=1", "https", "i.ytimg.com", 443,
+     "/vi/dQw4w9WgXcQ/hqdefault.jpg"),
+    ("http://youtube.com/watch?t=1", "http", "youtube.com", 80, "/watch?t=1"),
 ]  # fmt: skip
 
 
@@ -68,7 +77,17 @@ def test_plain_urls_pass() -> None:
 def test_a_vetted_url_passes_unchanged() -> None:
     """A second reading never differs from the first."""
     written = {str(vetted): vetted for vetted in (vet_url(url, OPEN) for url, *_ in PASSING)}
-    assert [url for url, vetted in written.items() if len(url) <= 2048 and vet_url(url, OPEN) != vetted] == []
+    assert [url for url, vetted in written.items() if len(url) <= 8192 and vet_url(url, OPEN) != vetted] == []
+
+
+def test_a_repair_that_may_surprise_is_noted() -> None:
+    """White space and the like are repaired without a note."""
+    notes = [vet_url(url, OPEN).notes for url, *_ in PASSING]
+    assert [note for each in notes for note in each] == [
+        "`&amp;` in thumbnail_url was read as `&`.",
+        "thumbnail_url is a YouTube page; its picture "
+        "https://i.ytimg.com/vi/dQw4w9WgXcQ/hqdefault.jpg was read.",
+    ]
 
 
 def test_bad_urls_are_refused() -> None:
@@ -161,13 +180,14 @@ REDIRECTS = [
     (b"?a:b", "https://example.com/dir/a.jpg?a:b"),
     (b"../b.jpg", "https://example.com/b.jpg"),
     (b"", "https://example.com/dir/a.jpg"),
+    ("/ü b".encode(), "https://example.com/%C3%BC%20b"),
 ]
 REFUSED_REDIRECTS = [
     b"http://example.com/b", b"//169.254.169.254/", b"https://[::1]/", b"https://user:p@127.0.0.1/",
     b"https://e.com:6379/",
     b"file:///etc/passwd", b"data:image/png;base64,aGk=", b"gopher://127.0.0.1/", b"https://localhost/",
     b"\\\\1.1.1.1\\a",
-    b"/a\r\nX: y", b"/a\x00", b"/a b", "/ü".encode(), b"\xff", b"/" + b"a" * 70_000, b"https://[",
+    b"/a\r\nX: y", b"/a\x00", b"\xff", b"/" + b"a" * 70_000, b"https://[",
     b"ht\ttps://127.0.0.1/", b"https://0x7f.1/",
     b"https:///b.jpg", b"https:b.jpg", b"https:/1.1.1.1/", b"///1.1.1.1/", b"//", b":", b"a:b.jpg", b"1:b",
     b"/a\tb.jpg", b"\x0b/b.jpg", b"/b.jpg\n",

@@ -39,7 +39,7 @@ def test_bad_item_spares_its_neighbours(client: httpx.Client, host: ThumbnailHos
     assert invalid["error"]["errors"][0]["field"] == "title"
     assert absurd["error"]["status"] == 422
     assert lacking["error"]["status"] == 422
-    assert degraded["modalities"]["image"]["reason"] == "not_an_image"
+    assert degraded["modalities"]["image"]["reason"] == "unsupported_format"
 
 
 @pytest.mark.parametrize("count", [0, 257])

@@ -1,10 +1,13 @@
 """POST /predict over real HTTP."""
 
+import base64
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
+from tests.support.pictures import encoded, picture
 from tests.support.thumbnail_host import ThumbnailHost
 
 ANSWER_KEYS = {
@@ -168,43 +171,69 @@ def test_absent_thumbnail_is_missing(client: httpx.Client, url: str | None) -> N
     }
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("/missing.jpg", "unreachable"),
-        ("/page.html", "not_an_image"),
-        ("/huge.jpg", "too_large"),
-        ("/slow.jpg", "unreachable"),
-    ],
-)
-def test_bad_thumbnail_is_failed_with_its_reason(
-    client: httpx.Client, host: ThumbnailHost, path: str, reason: str
-) -> None:
-    """A thumbnail that cannot be had leaves a score for the neutral image, and says why."""
-    answer = score(client, thumbnail_url=host.url + path, observed_at="2026-01-01")
-    assert answer["modalities"]["image"] == {"state": "failed", "reason": reason}
-    assert any(reason in warning for warning in answer["warnings"])
-    assert answer["viral_score"] == score(client, observed_at="2026-01-01")["viral_score"]
+def test_bad_thumbnail_is_failed_with_its_reason(client: httpx.Client, host: ThumbnailHost) -> None:
+    """A thumbnail that cannot be had leaves a score for the neutral image, and the answer says why."""
+    neutral = score(client, observed_at="2026-01-01")["viral_score"]
+    expected = {
+        "/missing.jpg": ("http_404", "answered 404"),
+        "/page.html": ("unsupported_format", "an HTML page, expected JPEG"),
+        "/huge.jpg": ("too_large", "the limit is"),
+        "/slow.jpg": ("timeout", "did not send a complete response"),
+    }
+    for path, (reason, detail) in expected.items():
+        answer = score(client, thumbnail_url=host.url + path, observed_at="2026-01-01")
+        image = answer["modalities"]["image"]
+        assert (image["state"], image["reason"]) == ("failed", reason)
+        assert detail in image["detail"]
+        assert any(image["detail"] in warning for warning in answer["warnings"])
+        assert answer["viral_score"] == neutral
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("null", "bad_url"),
-        ("not a url", "bad_url"),
-        ("file:///etc/passwd", "forbidden"),
-        ("http://169.254.169.254/latest/meta-data", "forbidden"),
-        ("data:text/html;base64,AAAA", "bad_url"),
-        ("http://\ud800.example/a.jpg", "bad_url"),
-        ("http://example.com/" + "a" * 70_000, "bad_url"),
-    ],
-)
-def test_hostile_url_is_refused_with_its_reason(client: httpx.Client, url: str, reason: str) -> None:
-    """A URL that must not be fetched fails the image alone."""
-    body = '{{"title": "x", "thumbnail_url": "{}"}}'.format(url.encode("ascii", "backslashreplace").decode())
-    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
-    assert response.status_code == 200, response.text
-    assert response.json()["modalities"]["image"] == {"state": "failed", "reason": reason}
+def test_hostile_url_is_refused_with_its_reason(client: httpx.Client) -> None:
+    """A URL that must not be fetched fails the image only."""
+    urls = {
+        "null": "bad_url",
+        "not a url": "bad_url",
+        "file:///etc/passwd": "forbidden",
+        "http://169.254.169.254/latest/meta-data": "forbidden",
+        "data:text/html;base64,AAAA": "bad_url",
+        "http://\ud800.example/a.jpg": "bad_url",
+        "http://example.com/" + "a" * 70_000: "bad_url",
+    }
+    reasons = {}
+    for url in urls:
+        escaped = url.encode("ascii", "backslashreplace").decode()
+        body = f'{{"title": "x", "thumbnail_url": "{escaped}"}}'
+        response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+        reasons[url] = response.json()["modalities"]["image"]["reason"]
+    assert reasons == urls
+
+
+def test_a_picture_that_shows_nothing_is_used_and_not_enough(client: httpx.Client) -> None:
+    """A placeholder is scored with a warning; where the image is required it is refused."""
+    pixel = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+    answer = score(client, thumbnail_url=pixel)
+    image = answer["modalities"]["image"]
+    assert (image["state"], image["reason"], image["detail"] in answer["warnings"]) == ("used", "tiny", True)
+    response = client.post("/predict", json={"title": "x", "thumbnail_url": pixel, "require": ["image"]})
+    assert response.status_code == 422
+    assert "image (used: tiny: The thumbnail is tiny (1x1 pixels" in response.json()["detail"]
+
+
+def test_what_an_older_checkpoint_ignores_of_a_picture_is_said(client: httpx.Client) -> None:
+    """Its pixels are those that it was trained with."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(picture(), "JPEG", exif=exif)
+    answer = score(client, thumbnail_url="data:image/jpeg;base64," + base64.b64encode(turned).decode())
+    assert answer["modalities"]["image"] == {"state": "used", "reason": None}
+    text = "The thumbnail was read as this checkpoint was trained to: its EXIF orientation was ignored."
+    assert text in answer["warnings"]
+
+
+def test_a_row_of_yt_dlp_has_its_thumbnail(client: httpx.Client, host: ThumbnailHost) -> None:
+    """`thumbnail` is another name of thumbnail_url."""
+    assert score(client, thumbnail=host.thumbnail(1))["modalities"]["image"]["state"] == "used"
 
 
 def test_required_image_that_fails_is_422(client: httpx.Client, host: ThumbnailHost) -> None:
@@ -212,7 +241,10 @@ def test_required_image_that_fails_is_422(client: httpx.Client, host: ThumbnailH
     body = {"title": "x", "thumbnail_url": host.url + "/missing.jpg", "require": ["image"]}
     response = client.post("/predict", json=body)
     assert response.status_code == 422
-    assert "Required modality unavailable: image (failed: unreachable)." in response.json()["detail"]
+    assert (
+        "Required modality unavailable: image (failed: http_404: 127.0.0.1 answered 404"
+        in response.json()["detail"]
+    )
 
 
 def test_required_image_that_is_there_is_scored(client: httpx.Client, host: ThumbnailHost) -> None:

@@ -121,7 +121,15 @@ def test_each_request_has_one_line_with_its_id(written: tuple[int, list[str]]) -
 def test_a_failed_thumbnail_says_why_under_its_request(written: tuple[int, list[str]]) -> None:
     """The reason is one of the few that the answer may give, and the request's id is beside it."""
     failed = [line for line in lines(written) if line["event"] == "thumbnail_failed"]
-    known = {"bad_url", "forbidden", "unreachable", "not_an_image", "too_large"}
+    known = {
+        "bad_url",
+        "forbidden",
+        "http_404",
+        "unreachable",
+        "unsupported_format",
+        "not_an_image",
+        "too_large",
+    }
     assert {line["reason"] for line in failed} == known
     assert {line["request_id"] for line in failed} <= {
         line["request_id"] for line in lines(written) if line["event"] == "request"

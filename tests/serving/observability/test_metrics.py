@@ -83,7 +83,7 @@ def test_batches_add_up_to_the_videos_that_they_held(client: httpx.Client) -> No
         (None, "missing"),
         ("http://", "bad_url"),
         ("http://10.1.2.3/x.jpg", "forbidden"),
-        ("{host}/missing.jpg", "unreachable"),
+        ("{host}/missing.jpg", "http_404"),
         ("{host}/huge.jpg", "too_large"),
         ("data:image/png;base64,AAAA", "not_an_image"),
     ],

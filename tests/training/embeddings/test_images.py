@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from model.torch_engine import TorchEngine
-from preprocessing.image import ImageSpec, decode_image
+from preprocessing.image import ImageSpec
+from preprocessing.pixels import decode_image
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 from tests.support.thumbnail_host import picture, thumbnail_host
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
@@ -59,10 +60,10 @@ def test_files_are_found_by_video_and_encoded_as_served(base, folder):
 def test_a_damaged_file_is_told_and_counts_as_missing(base, folder):
     """Its row takes the neutral image, and the account says how many and which."""
     found = encode_thumbnails(TorchEngine(base), base, dataset(), ThumbnailSource(folder))
-    assert found.counts(dataset())["val"]["not_an_image"] == dataset().val.video_ids.count("val-0")
+    assert found.counts(dataset())["val"]["truncated"] == dataset().val.video_ids.count("val-0")
     lines = "\n".join(found.problem_lines())
-    assert "not_an_image: 1 thumbnails, treated as missing" in lines
-    assert "val-0.jpg: not_an_image: " in lines
+    assert "truncated: 1 thumbnails, treated as missing" in lines
+    assert "val-0.jpg: truncated: " in lines
     assert not found.known(dataset().val).any()
 
 
@@ -80,8 +81,8 @@ def test_urls_are_fetched_by_the_services_own_fetcher(base):
         found = encode_thumbnails(TorchEngine(base), base, data, ThumbnailSource(policy=LOOPBACK))
     assert found.known(data.train)[:6].tolist() == [True, True, False, False, False, False]
     states = found.counts(data)["train"]
-    assert {"used": 2, "not_an_image": 1}.items() <= states.items()
-    assert states["unreachable"] + states["forbidden"] + states.get("bad_url", 0) == 3
+    assert {"used": 2, "unsupported_format": 1, "http_404": 1}.items() <= states.items()
+    assert states["forbidden"] == 2
     assert sum(states.values()) == len(data.train)
 
 

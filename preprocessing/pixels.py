@@ -1,0 +1,247 @@
+"""A picture file to RGB bytes of a fixed size, within limits.
+
+Read `AS_STORED`, the pixels are bit-identical to `convert("RGB")` followed by torchvision's `Resize` on a PIL
+image (bilinear, the whole image, no crop). `AS_SEEN` differs where a viewer shows something else: EXIF
+orientation, transparency, 16 bits of grey, black bars. Scaling to [0, 1] and normalising are the network's
+first step, not this module's.
+
+Imports Pillow and the standard library only: each decoding process costs what it imports.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from PIL import AvifImagePlugin, Image, ImageFile, ImageStat, WebPImagePlugin
+
+from preprocessing.image import (
+    Decoded,
+    ImageError,
+    ImageLimits,
+    ImageReading,
+    ImageSpec,
+    ImageTooLargeError,
+    NotAnImageError,
+    Trait,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Imported because Pillow loads all of its plugins when it is asked for one outside its first five.
+assert WebPImagePlugin
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a decoding process may start no thread
+# Damaged EXIF and odd palettes only warn, once per process; `catch_warnings` is not safe between threads.
+warnings.filterwarnings("ignore", module=r"PIL\..*")
+
+ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+# A JPEG decodes at down to an eighth of its size, so a photo of this many times the limit fits the memory.
+MAX_SHRINKING = 4
+ORIENTATION = 0x0112
+TRANSPOSITIONS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's numbers to Pillow's
+STRIP_ROWS = 64
+JPEG_END, MISSING_BYTES = b"\xff\xd9", 64
+# Of a black bar, in grey levels: its brightest pixel, which JPEG lifts at the edge, and its brightest row.
+BAR_PEAK, BAR_MEAN = 40, 12
+# Shares of a side: the least of a bar, the least of what is between two, the most by which they differ.
+MIN_BAR, MIN_BETWEEN, MAX_DIFFERENCE = 0.03, 0.2, 0.02
+# In pixels; a picture of YouTube's smallest size is a placeholder if its grey levels hardly differ.
+ICON_SIDE, SMALL_SIZE = 32, (120, 90)
+MIN_SPREAD, MIN_SMALL_SPREAD = 3.0, 25.0  # standard deviations of the grey levels
+# How other files begin.
+SIGNATURES = (
+    (rb"\s*(<\?xml.{,500})?(<!--.{,500})?(<!doctype svg|<svg)", "an SVG image"),
+    (rb"\s*(<!--.{,500})?<(!doctype html|html|head|body|script)", "an HTML page"),
+    (rb"\s*<\?xml", "an XML document"),
+    (rb"\s*[{\[]", "JSON"),
+    (rb".{4}ftyp(hei|hev|mif1|msf1)", "a HEIC image"),
+    (rb".{4}ftyp(?!avi)", "a video"),
+    (rb"bm.{4}\0\0\0\0", "a BMP image"),
+    (rb"ii\*\0|mm\0\*", "a TIFF image"),
+    (rb"\xff\x0a|\0\0\0\x0cjxl ", "a JPEG XL image"),
+    (rb"\0\0\0\x0cjp {2}", "a JPEG 2000 image"),
+    (rb"\0\0[\1\2]\0", "an icon"),
+    (rb"%pdf", "a PDF document"),
+)
+# How the files that are read begin, and whether one is complete.
+ENDS: dict[bytes, Callable[[bytes], bool]] = {
+    b"\xff\xd8": lambda file: file.rstrip(b"\0").endswith(b"\xff\xd9"),
+    b"\x89PNG": lambda file: b"IEND" in file[-32:],
+    b"GIF8": lambda file: file.endswith(b";"),
+    b"RIFF": lambda file: int.from_bytes(file[4:8], "little") + 8 <= len(file),
+}
+
+
+def decode_image(
+    encoded: bytes, spec: ImageSpec | None = None, limits: ImageLimits | None = None
+) -> "NDArray[np.uint8]":
+    """The first frame of a JPEG, PNG, WebP, GIF or AVIF as (height, width, 3) uint8.
+
+    Raises `ImageTooLargeError` for too many bytes or pixels and `NotAnImageError` for everything else
+    that does not decode.
+    """
+    return read_picture(encoded, spec or ImageSpec(), limits or ImageLimits()).pixels
+
+
+def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decoded:
+    """The first frame of a JPEG, PNG, WebP, GIF or AVIF in the size of `spec`.
+
+    Raises `ImageTooLargeError` for too many bytes or pixels and `NotAnImageError` for everything else
+    that does not decode.
+    """
+    limits.check_bytes(encoded)
+    try:
+        with Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as image:
+            width, height = image.size
+            _shrink(image, spec, limits)
+            loaded, traits = _loaded(image, encoded)
+            rgb, found = _as_rgb(loaded, spec.reading)
+            resized = rgb.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+        traits |= found | _emptiness(resized, width, height)
+        return Decoded(resized.tobytes(), spec, width, height, traits)
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+        # The warning arrives as an exception where the operator turned warnings into errors.
+        number = re.search(r"[0-9]+", str(exc))
+        text = f"{number[0] if number else 'too many'} pixels, the limit is {limits.max_pixels}"
+        raise ImageTooLargeError(text, "too_many_pixels") from exc
+    except MemoryError as exc:
+        raise ImageTooLargeError(f"{len(encoded)} bytes need more memory than is available") from exc
+    except Exception as exc:
+        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more on damaged
+        # files; any exception means that the bytes are at fault.
+        raise _refusal(encoded, exc) from exc
+
+
+def _shrink(image: ImageFile.ImageFile, spec: ImageSpec, limits: ImageLimits) -> None:
+    """Have a JPEG beyond the limits decode at a fraction of its size. Raises `ImageTooLargeError`."""
+    if image.format == "JPEG":
+        limits.check_pixels(*image.size, image.format, MAX_SHRINKING)
+        if image.width * image.height > limits.max_pixels:
+            image.draft(None, (2 * spec.width, 2 * spec.height))
+    limits.check_pixels(*image.size, image.format)
+
+
+def _loaded(image: ImageFile.ImageFile, encoded: bytes) -> tuple[Image.Image, Trait]:
+    """The decoded picture. Of a JPEG whose end is missing, all rows must be there; else raises `OSError`."""
+    try:
+        image.load()
+    except OSError:
+        if image.format != "JPEG":
+            raise
+        # What follows complete data is not read, so two different ends make the same picture.
+        one, other = (_opened(encoded + end * MISSING_BYTES + JPEG_END) for end in (b"\x55", b"\xaa"))
+        if one.size != image.size or one.tobytes() != other.tobytes():
+            raise
+        return one, Trait.CUT_OFF
+    return image, Trait(0)
+
+
+def _opened(encoded: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as image:
+        image.load()
+        return image
+
+
+def _as_rgb(image: Image.Image, reading: ImageReading) -> tuple[Image.Image, Trait]:
+    """The picture in RGB as it is to be read, and what a viewer shows differently."""
+    traits = Trait(0)
+    turn = TRANSPOSITIONS.get(_orientation(image))
+    if image.mode.startswith("I"):
+        traits |= Trait.DEEP
+        if reading.depth == "scaled":
+            image = Image.frombytes("L", image.size, image.convert("I;16").tobytes()[1::2])
+    if image.has_transparency_data:
+        over_white = _over_white(image)
+        if over_white is not None:
+            traits |= Trait.TRANSPARENT
+            image = over_white if reading.background == "white" else image
+    # What is RGB already would only be copied, a hundred megabytes of the largest picture.
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if turn is not None:
+        traits |= Trait.TURNED
+        if reading.orientation == "exif":
+            rgb = rgb.transpose(Image.Transpose(turn))
+    between = _between_bars(rgb)
+    if between is not None:
+        traits |= Trait.BARRED
+        if reading.bars == "cut":
+            rgb = rgb.crop(between)
+    return rgb, traits
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged EXIF data raises all kinds of errors; the picture itself may be fine
+        return 1
+
+
+def _over_white(image: Image.Image) -> Image.Image | None:
+    """The picture over white, strip by strip because each step copies; None if no pixel is transparent."""
+    base, is_transparent = Image.new("RGB", image.size), False
+    for top in range(0, image.height, STRIP_ROWS):
+        box = (0, top, image.width, min(top + STRIP_ROWS, image.height))
+        strip = image.crop(box).convert("RGBA")
+        is_transparent |= min(strip.getchannel("A").tobytes()) < 255
+        base.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), box)
+    return base if is_transparent else None
+
+
+def _between_bars(rgb: Image.Image) -> tuple[int, int, int, int] | None:
+    """The part between black bars at the top and bottom, or left and right; None without them."""
+    width, height = rgb.size
+    ends = (
+        (0, 0, width, 1),
+        (0, height - 1, width, height),
+        (0, 0, 1, height),
+        (width - 1, 0, width, height),
+    )
+    dark = [max(rgb.crop(end).tobytes()) <= BAR_PEAK for end in ends]
+    if not all(dark[:2]) and not all(dark[2:]):
+        return None
+    grey = rgb.convert("L")
+    content = grey.point(lambda level: 255 * (level > BAR_PEAK)).getbbox()
+    if content is None:
+        return None
+    top, bottom = _inner(grey.resize((1, height), Image.Resampling.BOX), content[1], content[3])
+    left, right = _inner(grey.resize((width, 1), Image.Resampling.BOX), content[0], content[2])
+    return None if (left, top, right, bottom) == (0, 0, *rgb.size) else (left, top, right, bottom)
+
+
+def _inner(means: Image.Image, start: int, end: int) -> tuple[int, int]:
+    """Where the content of a side starts and ends, from its line means; the whole side without bars."""
+    levels = means.tobytes()
+    size = len(levels)
+    bright = [index for index, level in enumerate(levels) if level > BAR_MEAN] or [0]
+    start, end = min(start, bright[0]), max(end, bright[-1] + 1)
+    bars = (start, size - end)
+    if min(bars) < MIN_BAR * size or end - start < MIN_BETWEEN * size:
+        return 0, size
+    return (start, end) if abs(bars[0] - bars[1]) <= max(2, MAX_DIFFERENCE * size) else (0, size)
+
+
+def _emptiness(pixels: Image.Image, width: int, height: int) -> Trait:
+    """Whether a picture of this size that looks like `pixels` is too small or too plain to show a video."""
+    spread = ImageStat.Stat(pixels.convert("L")).stddev[0]
+    is_small = width <= SMALL_SIZE[0] and height <= SMALL_SIZE[1] and spread < MIN_SMALL_SPREAD
+    traits = Trait.TINY if is_small or max(width, height) <= ICON_SIDE else Trait(0)
+    return traits | Trait.BLANK if spread < MIN_SPREAD else traits
+
+
+def _refusal(encoded: bytes, exc: Exception) -> NotAnImageError:
+    """Why Pillow cannot read a file, as far as it can be told."""
+    expected = "expected JPEG, PNG, WebP, GIF or AVIF"
+    for start, is_complete in ENDS.items():
+        if encoded.startswith(start):
+            if "truncated" in str(exc) or not is_complete(encoded):
+                return NotAnImageError(f"the file is cut off after {len(encoded)} bytes", "truncated")
+            return NotAnImageError(f"a damaged file of {len(encoded)} bytes ({type(exc).__name__})")
+    for pattern, kind in SIGNATURES:
+        if re.match(pattern, encoded[:2000], re.IGNORECASE | re.DOTALL):
+            return NotAnImageError(f"{kind}, {expected}", "unsupported_format")
+    return NotAnImageError(f"{len(encoded)} bytes of an unknown kind, {expected}")

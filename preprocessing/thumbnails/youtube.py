@@ -1,0 +1,38 @@
+"""YouTube's addresses: from a video's page to its picture, and from a missing picture to a smaller one.
+
+About a tenth of all videos have no maxresdefault, and some no sddefault; every video has hqdefault.
+"""
+
+import re
+from urllib.parse import parse_qs
+
+PAGE_HOST = re.compile(r"((www|m|music)\.)?youtube\.com|(www\.)?(youtube-nocookie\.com|youtu\.be)")
+PICTURE_HOST = re.compile(r"i[0-9]?\.ytimg\.com|img\.youtube\.com")
+SIZES = ("maxresdefault", "sddefault", "hqdefault")
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_PATH = re.compile(r"/(?:shorts|embed|live|v|e)/([A-Za-z0-9_-]{11})/?")
+_PICTURE = re.compile(rf"(/vi(?:_webp)?/[A-Za-z0-9_-]{{11}}/)({'|'.join(SIZES)})(\.(?:jpg|webp))(?:\?.*)?")
+
+
+def picture_of_page(host: str, target: str) -> str | None:
+    """The URL of the picture of a video's page; None for anything else."""
+    if not PAGE_HOST.fullmatch(host):
+        return None
+    path, _, query = target.partition("?")
+    if host.endswith("youtu.be"):
+        found = path.strip("/")
+    elif path.rstrip("/") == "/watch":
+        found = parse_qs(query).get("v", [""])[0]
+    else:
+        match = _PATH.fullmatch(path)
+        found = match[1] if match else ""
+    return f"https://i.ytimg.com/vi/{found}/hqdefault.jpg" if _VIDEO_ID.fullmatch(found) else None
+
+
+def smaller_pictures(host: str, target: str) -> list[str]:
+    """The targets to ask for, in order, where YouTube has no picture at this one."""
+    match = _PICTURE.fullmatch(target) if PICTURE_HOST.fullmatch(host) else None
+    if match is None:
+        return []
+    folder, size, ending = match.groups()
+    return [f"{folder}{smaller}{ending}" for smaller in SIZES[SIZES.index(size) + 1 :]]
