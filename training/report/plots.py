@@ -21,6 +21,8 @@ LINES = {
     BOOSTING: (0, (3, 1, 1, 1)),
 }
 """The baselines of the curves, and their dashes."""
+LESS_KNOWN = ("-", "-", "--", ":")
+"""The line of each condition, the one that knows most first."""
 MIN_ROWS = 20  # of a bin that is drawn
 BAR = 0.34  # inches
 MODALITY_LABELS = {
@@ -86,14 +88,15 @@ def _curves(
             linewidth=1.6,
             label=f"{NAMES[name]}  {value:.3f}",
         )
-    *others, first = reversed(findings.comparisons.items())
-    for condition, comparison in (*others, first):
+    styles = zip(findings.comparisons.items(), LESS_KNOWN, strict=False)
+    for (condition, comparison), style in reversed(list(styles)):
         value, known = getattr(comparison.rows[MODEL], area), comparison is findings.full
-        label = NAMES[MODEL] if known else f"knowing {condition}"
+        label = NAMES[MODEL] if known else f"this model with {condition}"
         axes.plot(
             *points(comparison.answers[MODEL].test),
             color=palette.model,
-            linewidth=2.6 if known else 1.0,
+            linestyle=style,
+            linewidth=2.6 if known else 1.1,
             label=f"{label}  {value:.3f}",
         )
     handles, labels = axes.get_legend_handles_labels()

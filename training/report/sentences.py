@@ -70,19 +70,24 @@ def against_the_best(findings: Findings, figure: str) -> tuple[str, str, str]:
 
 def _known(findings: Findings) -> Caption:
     """Poor where boosting is significantly better under any condition; fair where another goal is missed."""
-    errors = [f"{each.label} {np.exp(each.model.mean):.1f}" for each in findings.error_by_known]
-    misses = [f"with {name}, {miss}" for name, each in findings.comparisons.items() for miss in each.misses]
+    compared = findings.comparisons
+    errors = [f"{np.exp(each.model.mean):.1f} with {each.label}" for each in findings.error_by_known]
+    widths = [
+        f"{np.exp(np.median(answer.high - answer.low)):.1f} with {name}"
+        for name, answer in ((name, each.answers[MODEL].test) for name, each in compared.items())
+        if answer.low is not None and answer.high is not None
+    ]
+    misses = [f"with {name}, {' and '.join(each.misses)}" for name, each in compared.items() if each.misses]
     beaten = any("significantly" in miss for miss in misses)
-    widths = []
-    for name, each in findings.comparisons.items():
-        answer = each.answers[MODEL].test
-        if answer.low is not None and answer.high is not None:
-            widths.append(f"{name} {np.exp(np.median(answer.high - answer.low)):.1f}")
-    spans = f"; the 80% interval spans a factor of: {', '.join(widths)}" if widths else ""
+    ends = f" The ends of the 80% interval are a factor of {'; '.join(widths)} apart." if widths else ""
     return Caption(
         "How far off, with what you know",
-        f"Shorter bars are better: predictions are off by a factor of, knowing {', '.join(errors)}{spans}; "
-        f"{'; '.join(misses) or 'gradient boosting on the same inputs is nowhere significantly better'}.",
+        f"Shorter bars are better: predictions are off by a factor of {'; '.join(errors)}.{ends} "
+        + (
+            f"{_upper('; '.join(misses))}."
+            if misses
+            else "Gradient boosting on the same inputs is never significantly better."
+        ),
         POOR if beaten else FAIR if misses else GOOD,
         "Average factor by which predictions are off, by what is known. "
         + "; ".join(
@@ -91,6 +96,10 @@ def _known(findings: Findings) -> Caption:
             for each in findings.error_by_known
         ),
     )
+
+
+def _upper(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _roc(findings: Findings) -> Caption:
