@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tests.support.tiny import write_tiny
 from tests.training.report import reported
 from tests.training.synthetic import dataset, rows, write_csv
-from training.measure.compare import MODEL, NAMES
+from training.measure.compare import BOOSTING, MODEL, NAMES
 from training.measure.metrics import Interval
 from training.report.__main__ import arguments_of, draw, draw_one, main, why_no_images
 from training.report.importance import Importance
@@ -203,6 +203,32 @@ def test_good_is_significantly_better_than_the_best_baseline(found):
         for picture, figure, low, high, _ in AGAINST
     ]
     assert verdicts == AGAINST
+
+
+def test_what_is_known_comes_first_and_is_poor_where_boosting_is_better(found):
+    """Fair where only the calibration or the coverage misses its goal, good where nothing does."""
+    goals = replace(found.full.rows[MODEL], ece=0.01, coverage=0.8)
+    failures = []
+    for high, ece, verdict in ((0.1, 0.01, GOOD), (0.1, 0.05, FAIR), (-0.1, 0.01, POOR)):
+        same = dict.fromkeys(("auroc", "mae"), Interval(0.0, -0.2, 0.1))
+        beside = {**same, "auroc": Interval(-0.15, -0.2, high)}
+        rows = {**found.full.rows, MODEL: replace(goals, ece=ece)}
+        one = replace(found.full, rows=rows, differences={**found.full.differences, BOOSTING: beside})
+        caption = captions(replace(found, comparisons={"counts": one}))["error-by-known"]
+        failures += [(high, ece, caption)] * (caption.verdict != verdict)
+    assert failures == []
+    assert next(iter(PLOTS)) == next(iter(captions(found))) == "error-by-known"
+
+
+def test_older_checkpoints_have_a_table(found, pictures):
+    """By condition, beside this model, and only where some were named."""
+    rows = {name: each.rows[MODEL] for name, each in found.comparisons.items()}
+    drifted = replace(found, drift={"old.pt": rows})
+    text = render(drifted, captions(found), pictures, reported.checkpoint(), dataset())
+    assert "old.pt, counts and age" in text
+    assert "trained on older data" not in render(
+        found, captions(found), pictures, reported.checkpoint(), dataset()
+    )
 
 
 def test_the_comparison_is_with_the_best_baseline(found):
