@@ -120,7 +120,7 @@ def fit(
         ),
         titles=titles,
         meaningful_difference=meaningful_difference(checkpoint, dataset, texts, mean_text),
-        provenance=provenance(dataset, encoders, recipe, seed, images),
+        provenance=provenance(dataset, encoders, _recipe_of(chosen, recipe), seed, images),
     )
     results = phase1_results(checkpoint, dataset, images, reports[chosen].to_dict()["intervals_95"])
     return Fit(checkpoint, candidates[chosen].head, results)
@@ -140,11 +140,16 @@ def _train_candidates(
         if (image and images is None) or (text and not recipe.text_dims):
             continue
         print(f"training the head on {name}", flush=True)
-        own = replace(
-            recipe, text_dims=recipe.text_dims if text else 0, image_dims=recipe.image_dims if image else 0
-        )
-        candidates[name] = fit_head(base, dataset, texts, own, seed, images)
+        candidates[name] = fit_head(base, dataset, texts, _recipe_of(name, recipe), seed, images)
     return candidates
+
+
+def _recipe_of(name: str, recipe: Recipe) -> Recipe:
+    """The recipe of one candidate."""
+    text, image = CANDIDATES[name]
+    return replace(
+        recipe, text_dims=recipe.text_dims if text else 0, image_dims=recipe.image_dims if image else 0
+    )
 
 
 def _print_choice(candidates: dict[str, Trained], chosen: str) -> None:

@@ -16,7 +16,6 @@ from training.head.train import Recipe
 CODE_VERSION = "1.0.0"
 TRAINED = "trained with training.fit"
 NO_IMAGES = "The data has no images, so the image weights are zero: a thumbnail does not change a score."
-TITLES_OF_KNOWN = "Only titles are read, because only one month of the data has descriptions."
 TITLES = "Only titles are read, not descriptions."
 NO_TEXT = "The words of a title have no weight in this checkpoint; only its form counts, such as its length."
 READ_TEXT = "Titles are read by {name}, which was trained on language, most of it English."
@@ -33,13 +32,25 @@ KNOWN_DATA = {
         "population": "videos that were already trending on YouTube in the US, November 2017 to June 2018",
         "note": "Trained on videos from YouTube's US trending list, November 2017 to June 2018; its "
         "probabilities do not transfer to ordinary uploads.",
-    }
+        "titles": "Only titles are read, because only one month of the data has descriptions.",
+    },
+    "6acd908a0047c1e33bba554c2b73e057a86eb5083ab47d50eb1d2ed81d0ea36b": {
+        "name": "Short videos on YouTube's most popular lists of 110 countries "
+        "(github.com/sheb1lmsp/youtube-trending-analytics)",
+        "licence": "MIT",
+        "population": "videos of at most 180 seconds that were already on YouTube's most popular lists, "
+        "December 2025 to August 2026",
+        "note": "Trained on short videos that were on YouTube's most popular lists, December 2025 to August "
+        "2026; its probabilities do not transfer to ordinary uploads.",
+        "titles": "Only titles are read, because the data has no descriptions.",
+    },
 }
 UNKNOWN_DATA = {
     "name": "not stated",
     "licence": "not stated",
     "population": None,
     "note": "The origin of the training data is not stated.",
+    "titles": TITLES,
 }
 
 
@@ -53,7 +64,7 @@ def provenance(
         "source": SOURCE if encoders.are_composable and is_known else TRAINED,
         "encoders": encoders.provenance,
         "data": {
-            **{name: text for name, text in known.items() if name != "note"},
+            **{name: text for name, text in known.items() if name not in ("note", "titles")},
             "file": dataset.name,
             "sha256": dataset.sha256,
             "split": "by video and time, from the file's column" if is_known else dataset.split_method,
@@ -84,12 +95,12 @@ def observed(split: Split) -> str:
 
 
 def _notes(dataset: Dataset, encoders: Encoders, images: ImageEmbeddings | None) -> list[str]:
-    is_known = dataset.sha256 in KNOWN_DATA
+    known = KNOWN_DATA.get(dataset.sha256, UNKNOWN_DATA)
     notes = [NO_IMAGES] if images is None else []
     notes += left_out(dataset)
     if "description" not in dataset.text_fields:
-        notes.append(TITLES_OF_KNOWN if is_known else TITLES)
-    notes.append(str(KNOWN_DATA.get(dataset.sha256, UNKNOWN_DATA)["note"]))
+        notes.append(str(known["titles"]))
+    notes.append(str(known["note"]))
     if images is not None and "seed" in encoders.provenance["image"]:
         notes.append(RANDOM_IMAGE)
     return notes
