@@ -31,8 +31,8 @@ class Recipe:
     weight_decay: float = 0.02
     dropout: float = 0.0
     scalar_noise: float = 0.005
-    # Nearly as large as the text coordinates' deviation: the head becomes robust to an int8 encoder's noise, and
-    # looks at a title little where the views say more.
+    # Nearly as large as the text coordinates' deviation: the head becomes robust to an int8 encoder's noise,
+    # and looks at a title little where the views say more.
     text_noise: float = 0.8
     text_noise_without_views: float = 0.4
     image_dims: int = 24
