@@ -5,7 +5,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+
+from deploy.demo.processes import free_port
 
 START_LIMIT_S = 60
 STOP_LIMIT_S = 20
@@ -52,7 +53,7 @@ def started_database(programs: Path) -> Iterator[Database]:
 @contextmanager
 def _running(programs: Path, folder: Path) -> Iterator[Database]:
     owner = _owner()
-    password, port = secrets.token_hex(16), _free_port()
+    password, port = secrets.token_hex(16), free_port(0)
     secret = folder / "password"
     secret.write_text(password)
     if owner:
@@ -132,10 +133,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGQUIT)  # immediate shutdown, including its child processes
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

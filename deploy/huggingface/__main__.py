@@ -38,7 +38,11 @@ def main(arguments: Sequence[str]) -> int:
         if chosen.dry_run:
             print(f"commit {sha[:12]} would be uploaded to the Space {chosen.space}; nothing was sent")
             return 0
-        print(f"uploaded: {_publish(chosen, files, f'Miles at {sha}', secrets, variables)}")
+        # Imported here, so that --dry-run works before huggingface_hub is installed.
+        from deploy.huggingface.publish import publish
+
+        options = {"secrets": secrets, "variables": variables, "create": chosen.create}
+        print(f"uploaded: {publish(chosen.space, files, f'Miles at {sha}', **options)}")
     except SpaceError as exc:
         print(f"deploy: {exc}", file=sys.stderr)
         return 1
@@ -81,19 +85,6 @@ def _from_environment(names: Sequence[str]) -> dict[str, str]:
 def _say_settings(kind: str, values: dict[str, str]) -> None:
     for name, value in values.items():
         print(f"{kind} {name}: {len(value)} characters from the environment")
-
-
-def _publish(
-    chosen: argparse.Namespace,
-    files: dict[str, bytes],
-    message: str,
-    secrets: dict[str, str],
-    variables: dict[str, str],
-) -> str:
-    # Imported here, so that --dry-run works before huggingface_hub is installed.
-    from deploy.huggingface.publish import SpaceSettings, publish
-
-    return publish(chosen.space, files, message, SpaceSettings(secrets, variables), chosen.create)
 
 
 if __name__ == "__main__":

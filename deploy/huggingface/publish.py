@@ -5,7 +5,6 @@ huggingface_hub finds the token: that of a trusted publisher (`HF_OIDC_RESOURCE`
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import httpx2  # huggingface_hub's HTTP client, whose errors it does not wrap
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -22,26 +21,27 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True)
-class SpaceSettings:
-    """Values by name, set before the files are uploaded because variables are build arguments."""
-
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-
 def publish(
-    space: str, files: Mapping[str, bytes], message: str, settings: SpaceSettings, create: bool
+    space: str,
+    files: Mapping[str, bytes],
+    message: str,
+    *,
+    secrets: Mapping[str, str],
+    variables: Mapping[str, str],
+    create: bool,
 ) -> str:
-    """Make `files` the content of the Space and return the commit's URL. Raises `SpaceError`."""
+    """Make `files` the content of the Space and return the commit's URL. Raises `SpaceError`.
+
+    Settings are set before the files are uploaded, because variables are build arguments.
+    """
     api = HfApi()
     try:
         if create:
             api.create_repo(space, repo_type="space", space_sdk="docker", exist_ok=True)
         there = {file.rfilename for file in api.space_info(space).siblings or ()}
-        for name, value in settings.variables.items():
+        for name, value in variables.items():
             api.add_space_variable(space, name, value)
-        for name, value in settings.secrets.items():
+        for name, value in secrets.items():
             api.add_space_secret(space, name, value)
         commit = api.create_commit(
             space,

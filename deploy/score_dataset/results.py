@@ -13,12 +13,13 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy.score_dataset.job import JobError, Part, write_atomically
+from deploy.score_dataset.postgres import TableOut
 
 SCORE = {
     "viral_score": pa.float64(),
@@ -38,17 +39,10 @@ ROW = "row"
 Result = dict[str, Any]
 
 
-class Into(Protocol):
-    """Where scores are written besides the folder."""
-
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write all rows or none; writing them again changes nothing."""
-
-
 class Results:
     """The output folder of a job."""
 
-    def __init__(self, folder: Path, kept: pa.Schema, into: Into | None = None) -> None:
+    def __init__(self, folder: Path, kept: pa.Schema, into: TableOut | None = None) -> None:
         self.folder, self._kept, self._into = folder, kept, into
         for name in kept.names:
             if name in (ROW, *SCORE, *REJECTED):

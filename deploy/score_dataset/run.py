@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def score(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         parts = list(table.parts(job.part_rows))
         rest = [part for part in parts if part.number not in finished]
         total = sum(part.rows for part in parts)
-        counts, cores = Counts(), 0
+        scored = cores = 0
         if rest:
             with _cluster(options.address):
                 workers = _workers(options, len(rest))
@@ -60,7 +60,7 @@ def score(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 per_host = max(1, options.per_host // workers)
                 work = Work(job, table, results, settings, options.threads, per_host, uuid.uuid4().hex)
                 started = time.monotonic()
-                counts = _run(work, rest, workers, total)
+                scored = _run(work, rest, workers, total)
                 spent_s = time.monotonic() - started
         held, rejected = results.close()
     if held + rejected != total:
@@ -68,10 +68,10 @@ def score(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             f"{output}: contains {held} scores and {rejected} rejected rows, expected {total} in all; "
             "please report this bug"
         )
-    rate = counts.scored / spent_s / cores if rest else None
+    rate = scored / spent_s / cores if rest else None
     return {
         "rows": total,
-        "scored_now": counts.scored,
+        "scored_now": scored,
         "rejected": rejected,
         "cores": cores,
         "seconds": round(time.monotonic() - began, 1),
@@ -177,16 +177,8 @@ def _workers(options: argparse.Namespace, parts: int) -> int:
     return min(wanted, parts)
 
 
-@dataclass
-class Counts:
-    """Rows that this run has scored and rejected."""
-
-    scored: int = 0
-    rejected: int = 0
-
-
-def _run(work: Work, parts: list[Part], workers: int, total: int) -> Counts:
-    """Finish `parts`. Raises `JobError`."""
+def _run(work: Work, parts: list[Part], workers: int, total: int) -> int:
+    """Finish `parts`; the number of rows that were scored or rejected. Raises `JobError`."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -199,25 +191,23 @@ def _run(work: Work, parts: list[Part], workers: int, total: int) -> Counts:
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=work.threads,
     )
-    counts = Counts()
+    scored = rejected = 0
     done = total - sum(part.rows for part in parts)
     began = reported = time.monotonic()
     _progress(f"{total} rows, {done} already finished; {workers} processes of {work.threads} cores")
     try:
         for part in results.iter_rows():
-            counts.scored += part["scored"]
-            counts.rejected += part["rejected"]
+            scored += part["scored"]
+            rejected += part["rejected"]
             done += part["rows"]
             if time.monotonic() - reported >= PROGRESS_S or done == total:
                 reported = time.monotonic()
-                rate = counts.scored / (reported - began)
+                rate = scored / (reported - began)
                 left_min = (total - done) / max(rate, 1e-9) / 60
-                _progress(
-                    f"{done}/{total} rows, {counts.rejected} rejected, {rate:.1f}/s, {left_min:.0f} min left"
-                )
+                _progress(f"{done}/{total} rows, {rejected} rejected, {rate:.1f}/s, {left_min:.0f} min left")
     except ray.exceptions.RayError as exc:
         raise JobError(_cause(exc)) from exc
-    return counts
+    return scored
 
 
 def _cause(exc: BaseException) -> str:
