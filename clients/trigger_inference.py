@@ -778,6 +778,8 @@ class Run:
     limit: int
     batch: int
     dry_run: bool
+    kept_before: frozenset[str] = frozenset()
+    """Rows whose scores the database did not take in earlier rounds of --watch."""
 
     def __post_init__(self) -> None:
         self.scored = self.elsewhere = 0
@@ -814,7 +816,7 @@ class Run:
         return self.scored >= self.limit or (not self.scored and len(self.kept) >= self.limit)
 
     def _skipped(self) -> set[str]:
-        return self._later | self._dry | self.kept | self.left.keys()
+        return self._later | self._dry | self.kept | self.kept_before | self.left.keys()
 
     def summary(self) -> str:
         """A one-line summary."""
@@ -1066,6 +1068,7 @@ def main(words: Sequence[str] | None = None) -> int:
         known = settings(os.environ, [Path.cwd() / ".env", Path(__file__).parent / ".env"])
         store = opened_store(known, options)
         service = opened_service(known, options.timeout)
+        kept: frozenset[str] = frozenset()
         while True:
             patience = Patience(options.patience, options.waits)
             run = Run(
@@ -1077,8 +1080,10 @@ def main(words: Sequence[str] | None = None) -> int:
                 options.limit,
                 min(options.batch, 256),
                 options.dry_run,
+                kept,
             )
             code = run_once(run)
+            kept |= run.kept
             if options.watch and stop.number is None:
                 with stopped_quietly():
                     stop.sleep(options.watch)

@@ -96,7 +96,7 @@ def test_a_row_that_cannot_be_scored_says_why(score: Score, tmp_path: Path) -> N
     assert [bool(row["viral_score"]) for row in rows] == [True, False, False, False, True]
     assert [row["error"][:17] for row in rows] == [
         "",
-        "422: title: Field",
+        "422: title: is re",
         "422: view_count: ",
         "1 cells, the head",
         "",
@@ -209,7 +209,6 @@ def test_rows_beyond_a_rate_limit_are_asked_for_again(tiny_bundle: Path, tmp_pat
         wait_for(service, "/health/ready")
         done = ran(SCRIPT, *FAST, "v.csv", "--url", service.url, folder=tmp_path)
     assert (done.returncode, "124 rows scored, 0 with" in done.stderr) == (0, True), done.stderr
-    assert "waiting" in done.stderr
 
 
 def test_a_rate_limit_is_never_a_rows_fault(score: Score, door: Door, tmp_path: Path) -> None:
@@ -328,7 +327,7 @@ def test_the_summary_counts_warnings_and_errors(score: Score, tmp_path: Path) ->
     (tmp_path / "v.csv").write_text("title,view_count\na,\n,1\n,2\nb,many\n")
     last = score("v.csv").stderr.partition("v.scored.csv: ")[2].splitlines()
     assert last[0].startswith("1 rows scored, 3 with an error; 1 with warnings")
-    assert last[1] == "  2 rows: 422: title: Field required"
+    assert last[1] == "  2 rows: 422: title: is required"
     assert last[2].startswith("  1 rows: 422: view_count: ")
 
 

@@ -82,7 +82,7 @@ def test_a_row_without_title_is_named_with_its_reason_and_left(
     assert "8 scored, 1 skipped" in done.stdout
     (left,) = [row for row in candidates.rows() if row["analyzed_at"] is None]
     assert (left["miles_score"], left["predicted_velocity"]) == (None, None)
-    assert f"skipped {left['id']}  422: title: Field required" in done.stdout
+    assert f"skipped {left['id']}  422: title: is required" in done.stdout
 
 
 def test_rows_that_cannot_be_scored_never_stand_before_the_others(
@@ -102,7 +102,7 @@ def test_a_value_that_json_or_python_cannot_hold_costs_its_own_row_alone(
     candidates.add([{**scraped(1)[0], "upload_date": "infinity"}, *scraped(3)])
     done = trigger()
     assert "3 scored, 1 skipped" in done.stdout
-    assert "422: upload_date" in done.stdout
+    assert "422: published_at" in done.stdout
 
 
 def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
@@ -420,7 +420,7 @@ def test_watch_finds_rows_that_come_later(door: Door, candidates: Candidates, tm
         read_until(process, "1 scored, 1 skipped")
         candidates.add([{**scraped(1)[0], "title": "later"}])
         seen = read_until(process, "later") + read_until(process, "1 scored, 1 skipped")
-        assert "Field required" not in seen
+        assert "is required" not in seen
         process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT_S) == 143
     assert len(candidates.scored()) == 2

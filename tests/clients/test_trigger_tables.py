@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from deploy.demo.database import Database
-from tests.clients.command import FAST, ran
+from tests.clients.command import FAST, ran, read_until, running
 from tests.clients.door import Door
 from tests.clients.scraped import scraped
 from tests.support.postgres import Candidates, create_roles, separate
@@ -82,6 +82,24 @@ def test_a_database_that_takes_no_score_ends_the_run(table: Candidates, door: Do
     table.run("CREATE TRIGGER no BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION no()")
     assert trigger("--limit", "5").returncode == 4
     assert len(door.titles()) == 5
+
+
+def test_watching_does_not_try_kept_rows_again(table: Candidates, door: Door, tmp_path: Path) -> None:
+    """What the database has kept in one round is not scored in the next; new rows are."""
+    table.add(scraped(2))
+    table.run(
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RETURN CASE WHEN NEW.view_count < 3000 THEN NULL ELSE NEW END; END $$"
+    )
+    table.run("CREATE TRIGGER refuse BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION refuse()")
+    settings = {"DATABASE_URL": table.url, "INFERENCE_API_URL": door.url}
+    with running(SCRIPT, *FAST, "--watch", "0.1", folder=tmp_path, **settings) as process:
+        read_until(process, "2 kept unscored by the database")
+        read_until(process, "0 scored, 0 skipped; ")
+        table.add([{**scraped(3)[2], "title": "later"}])
+        read_until(process, "1 scored, 0 skipped")
+    titles = door.titles()
+    assert sorted(titles) == sorted([*(row["title"] for row in scraped(2)), "later"])
 
 
 def test_ids_and_names_may_be_others(table: Candidates, trigger: Trigger) -> None:

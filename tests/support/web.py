@@ -34,8 +34,10 @@ def web_host(answer: Callable[[Asked], Reply | None]) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
 
         def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            reply = answer(Asked(self.command, self.path, self.headers, body))
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            asked = Asked(self.command, self.path, self.headers, body)
+            reply = answer(asked) if len(body) == length else None  # else the client was killed
             if reply is None:
                 self.close_connection = True
                 return
