@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import structlog
 from fastapi import FastAPI
@@ -23,10 +24,13 @@ from serving.http.problems import problem_response
 from serving.http.rate_limit import RateLimit, RateLimiter
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import install_tracing
-from serving.scoring.admission import Admission
+from serving.scoring.admission import CLIENT, Admission
 from serving.settings import Settings
 
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# A subscriber has at least a /64 (RFC 6177) and may use a new address of it for every request.
+IPV6_PREFIX = 64
+Network = IPv4Network | IPv6Network
 log = structlog.get_logger()
 
 
@@ -37,10 +41,11 @@ def install_middleware(app: FastAPI, settings: Settings, metrics: Metrics, admis
     app.add_middleware(LoadShedding, admission=admission)
     if settings.rate_limit:
         limiter = RateLimiter(settings.rate_limit, metrics.registry)
-        app.add_middleware(RateLimit, limiter=limiter, trusted=settings.trusted_proxies)
+        app.add_middleware(RateLimit, limiter=limiter)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in settings.api_keys])
-    app.add_middleware(RequestContext, metrics=metrics, timeout_s=settings.request_timeout_s)
+    timeout_s, trusted = settings.request_timeout_s, settings.trusted_proxies
+    app.add_middleware(RequestContext, metrics=metrics, timeout_s=timeout_s, trusted=trusted)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin for origin in settings.cors_origins if "*" not in origin or origin == "*"],
@@ -63,10 +68,12 @@ def _wildcards(origins: Sequence[str]) -> str | None:
 class RequestContext:
     """Sets a request's id and deadline, logs and counts its response, and answers unhandled errors."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, timeout_s: float) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._timeout_s = timeout_s
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, timeout_s: float, trusted: Sequence[Network] = ()
+    ) -> None:
+        """`trusted` are the networks of proxies whose X-Forwarded-For is believed."""
+        self._app, self._metrics = app, metrics
+        self._timeout_s, self._trusted = timeout_s, trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,6 +82,7 @@ class RequestContext:
         if scope["method"] == "POST" and (path := scope["path"].removesuffix("/")) in SCORING:
             scope["path"] = path  # a trailing slash is the same route
         request_id = scope["request_id"] = _request_id(Headers(scope=scope))
+        CLIENT.set(client_of(scope, self._trusted))
         scope["deadline"] = asyncio.get_running_loop().time() + self._timeout_s
         started, status = time.perf_counter(), 0
 
@@ -199,3 +207,44 @@ def _route(scope: Scope) -> str:
 def _method(scope: Scope) -> str:
     method = scope["method"]
     return method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+
+
+def client_of(scope: Scope, trusted: Sequence[Network]) -> str:
+    """The client's address, for IPv6 its /64; `unknown` if the server does not know the peer.
+
+    Each proxy appends the address that called it to `X-Forwarded-For`: the client is the first from the right
+    that is not a `trusted` proxy, and everything left of it could have been forged. Never logged.
+    """
+    peer = _address(scope["client"][0]) if scope.get("client") else None
+    if peer is None:
+        return "unknown"
+    if trusted:
+        hops = [
+            hop for name, value in scope["headers"] if name == b"x-forwarded-for" for hop in value.split(b",")
+        ]
+        while hops and any(peer in network for network in trusted):
+            before = _address(hops.pop().decode("latin-1"))
+            if before is None:  # unreadable: the proxy itself counts as the client
+                break
+            peer = before
+    return _block(peer)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """Parse `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]` or `[::1]:5`; an IPv4-mapped address is IPv4."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _block(address: IPv4Address | IPv6Address) -> str:
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(IPv6Address(int(address) >> IPV6_PREFIX << IPV6_PREFIX))

@@ -2,17 +2,12 @@
 
 The generic cell rate algorithm (ITU-T I.371): one number per client, the time at which its allowance is full
 again. A client that stayed below the limit for a minute is never refused, and the allowance refills evenly.
-
-The client is the peer's address, or the one that a trusted proxy names. Each proxy appends the address that
-called it to `X-Forwarded-For`, so the list is read from its right end: the first address that is not a
-trusted proxy is the client's; everything left of it could have been forged. Addresses are never logged.
 """
 
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.datastructures import MutableHeaders
@@ -21,13 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.errors import RateLimitedError
 from serving.http.limits import is_scoring
 from serving.http.problems import answer_to
+from serving.scoring.admission import CLIENT
 
 WINDOW_S = 60
 # A forgotten client starts with a full allowance; it takes this many more recent clients to be forgotten.
 MAX_CLIENTS = 100_000
-Network = IPv4Network | IPv6Network
-# A subscriber has at least a /64 (RFC 6177) and may use a new address of it for every request.
-IPV6_PREFIX = 64
 
 
 class RateLimiter:
@@ -115,15 +108,14 @@ class RateLimit:
     The batch route takes the others from `scope["allowance"]`.
     """
 
-    def __init__(self, app: ASGIApp, limiter: RateLimiter, trusted: Sequence[Network]) -> None:
-        """`trusted` are the networks of proxies whose X-Forwarded-For is believed."""
-        self._app, self._limiter, self._trusted = app, limiter, trusted
+    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+        self._app, self._limiter = app, limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not is_scoring(scope):
             await self._app(scope, receive, send)
             return
-        client = client_of(scope, self._trusted)
+        client = CLIENT.get()
 
         async def send_with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -135,40 +127,3 @@ class RateLimit:
             return
         scope["allowance"] = Allowance(self._limiter, client)
         await self._app(scope, receive, send_with_fields)
-
-
-def client_of(scope: Scope, trusted: Sequence[Network]) -> str:
-    """The client's address, for IPv6 its /64; `unknown` if the server does not know the peer."""
-    peer = _address(scope["client"][0]) if scope.get("client") else None
-    if peer is None:
-        return "unknown"
-    if trusted:
-        hops = [
-            hop for name, value in scope["headers"] if name == b"x-forwarded-for" for hop in value.split(b",")
-        ]
-        while hops and any(peer in network for network in trusted):
-            before = _address(hops.pop().decode("latin-1"))
-            if before is None:  # unreadable: the proxy itself counts as the client
-                break
-            peer = before
-    return _block(peer)
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """Parse `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]` or `[::1]:5`; an IPv4-mapped address is IPv4."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
-def _block(address: IPv4Address | IPv6Address) -> str:
-    if isinstance(address, IPv4Address):
-        return str(address)
-    return str(IPv6Address(int(address) >> IPV6_PREFIX << IPV6_PREFIX))

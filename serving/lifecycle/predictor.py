@@ -12,6 +12,7 @@ import structlog
 from fastapi import Depends, Request
 
 from model.checkpoint.file import CheckpointError, LocationError
+from preprocessing.image import is_data_url
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 from serving.cpu import usable_cpus
@@ -186,7 +187,8 @@ class Predictor:
     ) -> Prediction:
         """`party` is what shares the turns of thumbnails: the videos of one HTTP request."""
         timeout_s = self.settings.request_timeout_s
-        with self.admission.slot(), instance as pipeline:
+        waits = request.thumbnail_url is not None and not is_data_url(request.thumbnail_url)
+        with self.admission.slot(waits=waits), instance as pipeline:
             ends = deadline or asyncio.get_running_loop().time() + timeout_s
             budget = PictureBudget(ends - SCORING_SHARE * timeout_s, party)
             try:

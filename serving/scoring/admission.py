@@ -2,18 +2,27 @@
 
 Counted in videos, not in requests: a batch of 256 is 256. A video takes a slot only after its request has
 been read, so that a slow sender takes none.
+
+A client may hold `SHARE` times as many slots as are free, so that one client gets 256 of 320 and the next one
+always finds some (Choudhury and Hahne, Dynamic queue length thresholds, IEEE/ACM ToN 6, 1998).
 """
 
 import asyncio
 import math
 import time
+from collections import Counter as Counts
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from serving.errors import OverloadedError, PredictTimeoutError
 
+CLIENT: ContextVar[str] = ContextVar("client", default="")
+"""Who asks: an API key's digest or an address, in the context of a request."""
+WAITING = " waiting"
+SHARE = 4
 # Assumed before anything was measured, in videos per second: two cores, one video after another.
 INITIAL_RATE = 20.0
 # The time constant of the rate's exponential average, in seconds of work.
@@ -70,6 +79,7 @@ class Admission:
         assert capacity >= 1, "a service without capacity answers nothing"
         self.capacity = capacity
         self.taken = 0
+        self._held: Counts[str] = Counts()
         self._rate = DrainRate(clock)
         for name, description, value in (
             ("miles_queue_videos", "Videos admitted and not yet answered.", lambda: self.taken),
@@ -89,18 +99,28 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next video would be refused."""
-        return self.taken >= self.capacity
+        """Whether the next video of this client would be refused."""
+        return self._held[CLIENT.get()] >= SHARE * (self.capacity - self.taken)
 
-    def slot(self) -> "Admission":
-        """A slot for one video, held within the context."""
+    def slot(self, *, waits: bool = False) -> "Admission":
+        """A slot for one video, held within the context.
+
+        Videos that wait for a thumbnail count apart from their client's others, which such a wait, of up to
+        seconds, must not keep out.
+        """
+        if waits and not CLIENT.get().endswith(WAITING):
+            CLIENT.set(CLIENT.get() + WAITING)
         return self
 
     def refuse(self) -> OverloadedError:
         """The refusal of one video, counted."""
         self.shed.inc()
         wait_s = min(max(1, math.ceil(self.taken / self._rate.per_second)), MAX_RETRY_AFTER_S)
-        return OverloadedError(f"At capacity: {self.taken} videos queued. Retry in {wait_s} s.", wait_s)
+        held = self._held[CLIENT.get()]
+        share = "" if held in (0, self.taken) else f", {held} of them from this client"
+        return OverloadedError(
+            f"At capacity: {self.taken} videos queued{share}. Retry in {wait_s} s.", wait_s
+        )
 
     def __enter__(self) -> None:
         if self.is_full:
@@ -108,6 +128,7 @@ class Admission:
         if not self.taken:
             self._rate.begin()
         self.taken += 1
+        self._held[CLIENT.get()] += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -119,5 +140,9 @@ class Admission:
         else:
             self._rate.finish()
         self.taken -= 1
+        client = CLIENT.get()
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
         if not self.taken:
             self._rate.rest()

@@ -3,7 +3,9 @@
 There is no wait window: when the step is free, up to `max_batch_size` queued items of similar length are the
 next batch. A queue may have a partner that the same requests wait for: while the partner runs a
 batch, a batch that is not full waits for it to end, since a larger batch costs less per item and its requests
-could not continue sooner. Every accepted item gets its result, its batch's error, or `QueueClosedError`.
+could not continue sooner. Clients take turns: an item's turn is the work that its client has queued before
+it (start-time fair queuing, Goyal et al., 1996). Every accepted item gets its result, its batch's error, or
+`QueueClosedError`.
 """
 
 import asyncio
@@ -14,6 +16,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
+from serving.scoring.admission import CLIENT
+
+LOOK_AHEAD = 8  # batches among which items of similar length are sought
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -37,6 +42,7 @@ class _Waiter(Generic[Item, Result]):
     answer: "asyncio.Future[Ran[Result]]"
     arrived: float
     urgent: bool
+    turn: float
 
 
 class BatchingQueue(Generic[Item, Result]):
@@ -64,6 +70,8 @@ class BatchingQueue(Generic[Item, Result]):
         self._waiters: list[_Waiter[Item, Result]] = []
         self._running: dict[int, list[_Waiter[Item, Result]]] = {}
         self._number = 0
+        self._turn = 0.0
+        self._next_turns: dict[str, float] = {}
         self._arrived = asyncio.Event()
         self._may_start = asyncio.Event()
         self._partner = partner
@@ -105,12 +113,22 @@ class BatchingQueue(Generic[Item, Result]):
         if not self.is_served:
             raise QueueClosedError("the queue is not served")
         answer = asyncio.get_running_loop().create_future()
-        self._waiters.append(_Waiter[Item, Result](item, answer, time.perf_counter(), urgent))
+        turn = self._turn_of(item)
+        self._waiters.append(_Waiter[Item, Result](item, answer, time.perf_counter(), urgent, turn))
         self._arrived.set()
         if urgent or len(self._waiters) >= self._max_batch_size:
             self._may_start.set()
         ran: Ran[Result] = await answer
         return ran
+
+    def _turn_of(self, item: Item) -> float:
+        """When the item's client is due, in units of length."""
+        if not self._waiters:
+            self._next_turns.clear()
+        client = CLIENT.get()
+        turn = max(self._turn, self._next_turns.get(client, 0.0))
+        self._next_turns[client] = turn + self._length(item)
+        return turn
 
     def fail(self, error: Exception) -> None:
         """Fail all items with `error`, those in a running batch included, and accept no more."""
@@ -167,13 +185,15 @@ class BatchingQueue(Generic[Item, Result]):
             await self._may_start.wait()
 
     def _take(self) -> list[_Waiter[Item, Result]]:
-        """The next batch: the oldest item and those nearest to it in length, shortest first."""
+        """The next batch: the item whose turn it is and those nearest to it in length, shortest first."""
         present = [waiter for waiter in self._waiters if not waiter.answer.done()]  # others are cancelled
         self._waiters = present
         if not present:
             return []
-        oldest = self._length(present[0].item)
-        by_distance = sorted(present, key=lambda waiter: abs(self._length(waiter.item) - oldest))
+        next_ones = sorted(present, key=lambda waiter: waiter.turn)[: LOOK_AHEAD * self._max_batch_size]
+        self._turn = next_ones[0].turn
+        first = self._length(next_ones[0].item)
+        by_distance = sorted(next_ones, key=lambda waiter: abs(self._length(waiter.item) - first))
         batch = by_distance[: self._max_batch_size]
         chosen = {id(waiter) for waiter in batch}
         self._waiters = [waiter for waiter in present if id(waiter) not in chosen]

@@ -5,7 +5,9 @@ from ipaddress import ip_network
 import pytest
 from prometheus_client import CollectorRegistry
 
-from serving.http.rate_limit import RateLimit, RateLimiter, client_of
+from serving.http.middleware import client_of
+from serving.http.rate_limit import RateLimit, RateLimiter
+from serving.scoring.admission import CLIENT
 from tests.serving.http.asgi import ask, scored
 
 
@@ -90,7 +92,7 @@ def test_clients_are_forgotten_the_oldest_first() -> None:
 @pytest.mark.anyio
 async def test_answers_tell_what_is_left_and_429_when_nothing_is() -> None:
     """Every answer about scores carries both fields; the one too many is a problem with Retry-After."""
-    app = RateLimit(scored, limiter_of(Clock(), 2), [])
+    app = RateLimit(scored, limiter_of(Clock(), 2))
     first, second, third = [await ask(app) for _ in range(3)]
     assert first.headers["ratelimit-policy"] == '"videos";q=2;w=60'
     assert [answer.headers["ratelimit"] for answer in (first, second, third)] == [
@@ -102,8 +104,9 @@ async def test_answers_tell_what_is_left_and_429_when_nothing_is() -> None:
     assert third.headers["retry-after"] == "30"
     assert third.json()["type"] == "urn:miles:problem:rate-limited"
     assert third.headers["content-type"] == "application/problem+json"
-    assert (await ask(app, client="203.0.113.8")).status_code == 200
     assert (await ask(app, "/", "GET")).status_code == 200
+    CLIENT.set("203.0.113.8")
+    assert (await ask(app)).status_code == 200
 
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]

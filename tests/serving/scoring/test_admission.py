@@ -1,23 +1,30 @@
 """Slots for videos: how many are held, which are refused, and when to retry."""
 
 import asyncio
+import contextlib
+from contextvars import copy_context
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from serving.errors import EngineFailedError, OverloadedError, PredictTimeoutError
 from serving.http.middleware import LoadShedding
-from serving.scoring.admission import Admission, DrainRate
+from serving.scoring.admission import CLIENT, Admission, DrainRate
 from tests.serving.http.asgi import ask, scored
 from tests.serving.http.test_rate_limit import Clock
 
 
 def admission_of(capacity: int, taken: int = 0) -> tuple[Admission, CollectorRegistry]:
-    """An admission with some slots taken, and its metrics."""
+    """An admission with some slots taken, each by another client, and its metrics."""
     registry = CollectorRegistry()
     admission = Admission(capacity, registry, Clock())
-    for _ in range(taken):
+
+    def enter(client: str) -> None:
+        CLIENT.set(client)
         admission.slot().__enter__()
+
+    for number in range(taken):
+        copy_context().run(enter, str(number))
     return admission, registry
 
 
@@ -50,6 +57,51 @@ def test_rate_follows_a_change() -> None:
         clock.now += 0.5
         rate.finish()
     assert rate.per_second == pytest.approx(2, rel=0.25)
+
+
+def fill(admission: Admission, client: str) -> int:
+    """How many slots a client gets."""
+    CLIENT.set(client)
+    before = admission.taken
+    while not admission.is_full:
+        admission.__enter__()
+    with pytest.raises(OverloadedError, match=f"{admission.taken} videos queued"):
+        admission.__enter__()
+    return admission.taken - before
+
+
+def free(admission: Admission, client: str, slots: int) -> None:
+    """Give slots of a client back."""
+    CLIENT.set(client)
+    for _ in range(slots):
+        admission.__exit__(None, None, None)
+
+
+def test_a_client_leaves_slots_to_others() -> None:
+    """Of 320 slots one client gets a full batch of 256, and others some of the rest; then all are free."""
+    admission, _ = admission_of(320)
+    held = {name: copy_context().run(fill, admission, name) for name in ("flood", "second", "third")}
+    assert held["flood"] == 256
+    assert held["second"] > held["third"] > 0
+    for name, slots in held.items():
+        copy_context().run(free, admission, name, slots)
+    assert admission.taken == 0
+    assert copy_context().run(fill, admission, "second") == 256
+
+
+def test_waiting_for_thumbnails_keeps_nothing_else_out() -> None:
+    """Videos whose thumbnails stall take a client's share, and its other videos still find slots."""
+    admission, _ = admission_of(320)
+
+    def stall() -> None:
+        CLIENT.set("one")
+        with contextlib.suppress(OverloadedError):
+            while True:
+                admission.slot(waits=True).__enter__()
+
+    copy_context().run(stall)
+    assert admission.taken == 256
+    assert copy_context().run(fill, admission, "one") > 40
 
 
 def test_retry_after_is_the_backlog_over_the_rate() -> None:

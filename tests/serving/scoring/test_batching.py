@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from serving.scoring.admission import CLIENT
 from serving.scoring.batching import BatchingQueue, QueueClosedError, Ran
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +55,27 @@ async def served(
         queue = Queue(step, executor, max_batch_size, lambda number: number, partner, at_once)
         async with queue:
             yield queue
+
+
+async def test_clients_take_turns() -> None:
+    """An item of a new client is in the next batch, whatever another client has queued before it."""
+    squares, order = Squares(), list[int]()
+
+    async def ask(client: str, number: int) -> None:
+        CLIENT.set(client)
+        await queue.submit(number)
+        order.append(number)
+
+    with ThreadPoolExecutor(1) as executor:
+        async with queue_of(squares, executor, max_batch_size=2) as queue:
+            squares.gate.clear()
+            flood = [asyncio.create_task(ask("flood", number)) for number in range(20, 60)]
+            await until(lambda: queue.running is not None and queue.depth >= 38)
+            other = asyncio.create_task(ask("other", 3))
+            await until(lambda: queue.depth >= 39)
+            squares.gate.set()
+            await asyncio.gather(other, *flood)
+    assert order.index(3) < 6
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
