@@ -20,7 +20,11 @@ MEBIBYTE = 1024 * 1024
 MIN_KEY_LENGTH = 16  # shorter keys could be guessed over the network
 TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{MIN_KEY_LENGTH},}}=*")  # RFC 6750, 2.1
 ORIGIN = re.compile(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")  # goes into a header, so no ;
-SECRETS = ("api_keys", "shared_cache_url")
+HEADER_VALUE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+# What the fetcher itself sends, or what would change how a response is framed.
+OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent")
+SECRETS = ("api_keys", "shared_cache_url", "thumbnail_headers", "thumbnail_proxy")
 
 
 class SettingsError(Exception):
@@ -104,6 +108,25 @@ class Settings(BaseSettings):
     thumbnail_trusted_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), description="Private networks (CIDR) that thumbnails may be fetched from."
     )
+    thumbnail_connections_per_host: int = Field(
+        16, ge=1, le=64, description="Maximum number of connections to one image host, or to one address."
+    )
+    thumbnail_redirects: int = Field(
+        5, ge=0, le=20, description="Maximum number of redirects of a thumbnail."
+    )
+    thumbnail_user_agent: str = Field(
+        "Miles/1.0", pattern=HEADER_VALUE, description="User-Agent of requests for thumbnails."
+    )
+    thumbnail_headers: dict[str, dict[str, str]] = Field(
+        {},
+        description="More headers by host or `.suffix`, as JSON: "
+        '`{".tiktokcdn.com": {"Referer": "https://www.tiktok.com/"}}`.',
+    )
+    thumbnail_proxy: SecretStr | None = Field(
+        None,
+        description="Proxy that thumbnails are fetched through, http(s)://[user:password@]host[:port]. It "
+        "resolves the names, so it requires MILES_THUMBNAIL_ALLOWED_HOSTS.",
+    )
     thumbnail_ttl_s: float = Field(
         300.0, ge=0, le=86_400, description="How long a thumbnail is cached before it is revalidated."
     )
@@ -157,6 +180,26 @@ class Settings(BaseSettings):
         ThumbnailPolicy(allowed_hosts=hosts)  # raises ValueError for an invalid host pattern
         return hosts
 
+    @field_validator("thumbnail_headers")
+    @classmethod
+    def _check_headers(cls, headers: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        ThumbnailPolicy(headers=headers)  # raises ValueError for an invalid host pattern
+        for name, value in (pair for extra in headers.values() for pair in extra.items()):
+            if not HEADER_NAME.fullmatch(name) or not re.fullmatch(HEADER_VALUE, value):
+                raise ValueError(f"header {name!r} has characters that HTTP does not allow")
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"header {name!r} is set by the service itself")
+        return headers
+
+    @field_validator("thumbnail_proxy")
+    @classmethod
+    def _check_proxy(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parts = urlsplit(url.get_secret_value())
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("expected http://host or https://host, optionally with user and port")
+        return url
+
     @field_validator("frame_ancestors")
     @classmethod
     def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -191,6 +234,10 @@ class Settings(BaseSettings):
         if self.engine == "torch" and self.precision == "int8":
             raise ValueError(
                 "MILES_PRECISION=int8 requires MILES_ENGINE=openvino; torch supports f32 and bf16"
+            )
+        if self.thumbnail_proxy is not None and not self.thumbnail_allowed_hosts:
+            raise ValueError(
+                "MILES_THUMBNAIL_PROXY requires MILES_THUMBNAIL_ALLOWED_HOSTS: the proxy resolves names"
             )
         if self.engine == "openvino" and self.device == "cuda":
             raise ValueError("MILES_DEVICE=cuda requires MILES_ENGINE=torch; openvino runs on the CPU")

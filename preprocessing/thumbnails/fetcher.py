@@ -356,7 +356,7 @@ def _broken(host: str, exc: Exception) -> UnreachableError:
         return UnreachableError(f"{host} cut the body off before its end", "truncated", 0.0)
     if isinstance(exc.__cause__, SSLError) or isinstance(exc, SSLError):
         return UnreachableError(f"TLS with {host} failed ({getattr(exc.__cause__, 'reason', exc)})")
-    is_reset = isinstance(exc, httpcore2.NetworkError | httpcore2.RemoteProtocolError)
+    is_reset = isinstance(exc, httpcore2.NetworkError) or "disconnected" in str(exc)
     text = f"{host} sent no valid HTTP response ({type(exc).__name__})"
     return UnreachableError(text, retry_s=0.0 if is_reset else None)
 

@@ -20,8 +20,9 @@ MAX_HOSTS = 10_000
 class Turns:
     """At most `limit` holders at once, and of one party at most `MAX_SHARE` of them.
 
-    A party is whatever shares a request. Waiting parties are served in rotation, so a single picture waits
-    behind one picture of a batch, not behind all of them. For one event loop.
+    A party is whatever shares a request; None is limited like all parties together. Waiting parties are
+    served in rotation, so a single picture waits behind one picture of a batch, not behind all of them. For
+    one event loop.
     """
 
     def __init__(self, limit: int) -> None:
@@ -62,7 +63,7 @@ class Turns:
             queue = self._waiting[party]
             while queue and queue[0].done():  # its caller has left
                 queue.popleft()
-            if queue and self._held[party] < self._party_limit:
+            if queue and self._held[party] < (self._limit if party is None else self._party_limit):
                 self._held[party] += 1
                 queue.popleft().set_result(None)
                 self._waiting.move_to_end(party)

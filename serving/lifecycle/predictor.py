@@ -37,11 +37,17 @@ log = structlog.get_logger()
 
 def thumbnail_policy(settings: Settings) -> ThumbnailPolicy:
     """The fetcher's limits from the settings."""
+    proxy = settings.thumbnail_proxy
     return ThumbnailPolicy(
         timeout_s=settings.thumbnail_timeout_s,
         max_bytes=settings.thumbnail_max_bytes,
         allowed_hosts=settings.thumbnail_allowed_hosts,
         trusted_networks=settings.thumbnail_trusted_networks,
+        max_connections_per_host=settings.thumbnail_connections_per_host,
+        max_redirects=settings.thumbnail_redirects,
+        user_agent=settings.thumbnail_user_agent,
+        headers=settings.thumbnail_headers,
+        proxy=proxy.get_secret_value() if proxy else None,
     )
 
 

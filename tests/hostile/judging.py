@@ -19,8 +19,13 @@ async def judged(fetcher: ThumbnailFetcher, url: str) -> str:
     try:
         decode_image(await fetcher.fetch(url))
     except ImageError as exc:
-        return exc.reason
+        return kind_of(exc)
     return "used"
+
+
+def kind_of(exc: ImageError) -> str:
+    """The word for a whole class of errors; the finer reasons have tests in tests/preprocessing."""
+    return type(exc).reason
 
 
 def wrong(ends: Ends, wanted: dict[str, list[Any]]) -> Ends:

@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageError
+from tests.hostile.judging import kind_of
 
 
 async def outcome(decoders: DecodePool, file: bytes) -> str | NDArray[np.uint8]:
     """Pixels, or the word that a client sees."""
     try:
-        return await decoders.decode(file)
+        return (await decoders.decode(file)).pixels
     except ImageError as exc:
-        return exc.reason
+        return kind_of(exc)
 
 
 def word_for(entry: dict[str, object]) -> str:

@@ -25,7 +25,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "DNS hangs": ("20 in parallel: unreachable at 2 s, other requests unaffected",),
     "stalls": ("12 stall points, each answered at the deadline +- 0.3 s",),
-    "redirects": ("every hop vetted, 3 ok and 4 refused, none from https to http, none inward",),
+    "redirects": ("every hop vetted, 5 ok and 6 refused, none from https to http, none inward",),
     "broken HTTP": ("one coarse reason in time, and the next answer is right",),
     "TLS faults": ("expired, self-signed, wrong host, TLS 1.0: unreachable, no request sent",),
     "content types": ("the bytes decide, two types are none",),

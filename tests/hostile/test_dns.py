@@ -11,6 +11,7 @@ import pytest
 from preprocessing.image import ImageError
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from tests.hostile.conftest import Record
+from tests.hostile.judging import kind_of
 from tests.hostile.name_server import (
     AAAA,
     CNAME,
@@ -54,7 +55,7 @@ async def outcome(fetcher: ThumbnailFetcher, url: str) -> tuple[str, float]:
     try:
         await fetcher.fetch(url)
     except ImageError as exc:
-        return exc.reason, time.monotonic() - began
+        return kind_of(exc), time.monotonic() - began
     return "fetched", time.monotonic() - began
 
 

@@ -74,7 +74,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "chunked twice": (ok(b"0\r\n\r\n", CHUNKED, CHUNKED), "unreachable"),
     "transfer gzip": (ok(b"hello", b"Transfer-Encoding: gzip, chunked"), "unreachable"),
     **{
-        f"coded {text!r}": (whole(200, JPEG, b"Content-Encoding: " + text), "unreachable")
+        f"coded {text!r}": (whole(200, JPEG, b"Content-Encoding: " + text), "used")
         for text in ENCODED
     },
     "101": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "unreachable"),
@@ -113,7 +113,7 @@ TYPES: dict[str, tuple[bytes | None, bytes, str]] = {
     },
     "PSD": (b"image/jpeg", PSD, "not_an_image"),
     "FITS": (b"image/jpeg", b"SIMPLE  =                    T".ljust(2880), "not_an_image"),
-    "AVIF": (b"image/jpeg", encoded(picture(), "AVIF"), "not_an_image"),
+    "AVIF": (b"image/jpeg", encoded(picture(), "AVIF"), "used"),
     "script before a picture": (b"image/gif", b"#!/bin/sh\n" + GIF, "not_an_image"),
     "HTML before a picture": (b"image/jpeg", b"<html><!--" + JPEG, "not_an_image"),
     "GIFAR": (b"image/gif", GIF + b"PK\3\4" + bytes(30), "used"),  # a sound picture; what follows is not read

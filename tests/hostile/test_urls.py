@@ -86,7 +86,8 @@ async def ask(url: str, client: httpx.AsyncClient) -> list[Any]:
     answer = await client.post("/predict", content=json.dumps(video), headers=headers)
     video |= {"require": ["image"]}
     strict = await client.post("/predict", content=json.dumps(video), headers=headers)
-    return [answer.status_code, answer.json().get("modalities", {}).get("image"), strict.status_code]
+    image = answer.json().get("modalities", {}).get("image", {})
+    return [answer.status_code, {name: image.get(name) for name in ("state", "reason")}, strict.status_code]
 
 
 async def ask_service() -> dict[str, Any]:

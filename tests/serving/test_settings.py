@@ -50,6 +50,31 @@ def test_unusable_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failures == []
 
 
+def test_unusable_thumbnail_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers and the proxy may hold secrets, so their values are hidden."""
+    table = [
+        (
+            "MILES_THUMBNAIL_HEADERS",
+            '{"a.example": {"X": "s3cret\\n"}}',
+            "characters that HTTP does not allow",
+        ),
+        ("MILES_THUMBNAIL_HEADERS", '{"a.example": {"Host": "s3cret"}}', "set by the service itself"),
+        ("MILES_THUMBNAIL_HEADERS", '{"*.example": {"X": "s3cret"}}', "not a host pattern"),
+        ("MILES_THUMBNAIL_PROXY", "ftp://s3cret.example", "expected http://host"),
+        ("MILES_THUMBNAIL_PROXY", "http://s3cret.example", "requires MILES_THUMBNAIL_ALLOWED_HOSTS"),
+    ]
+    failures = []
+    for name, value, text in table:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(SettingsError) as error:
+                Settings.from_environment()
+        line = str(error.value)
+        if name not in line or text not in line or "s3cret" in line:
+            failures.append((name, value, line))
+    assert failures == []
+
+
 def test_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A MILES_ variable that is no setting is an error that names the nearest one."""
     monkeypatch.setenv("MILES_PROT", "80")
