@@ -9,7 +9,7 @@
 
 Columns are matched by the names of a request's fields (title, description, thumbnail_url, view_count, ...);
 use `--map` for other names. The first line of output says which columns are read. A CSV's delimiter is found
-in its header. In counts "1,234" is 1234; `--na` and `--suffixes` read N/A and 1.2K.
+in its header. N/A, null and - are unknown in numbers and times; `--suffixes` reads 1.2K.
 
 The output has all rows and columns of the input in the same order, plus viral_score, predicted_velocity, low
 and high (the interval around it), confidence, in_range (false: unlike the training data), warnings,
@@ -72,10 +72,11 @@ RESULTS: dict[str, type] = {
 }
 NUMBERS = (
     *("view_count", "like_count", "comment_count", "share_count", "save_count"),
-    *("duration_seconds", "completion_rate", "creator_avg_views"),
+    *("previous_view_count", "duration_seconds", "duration", "completion_rate", "creator_avg_views"),
 )
-TIMES = ("published_at", "upload_date", "observed_at", "scraped_at")
-FIELDS = ("title", "description", "thumbnail_url", *NUMBERS, *TIMES)
+TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
+TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
+FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
 # Other names of fields, without signs and in lower case: they are proposed, never guessed.
 NEAR = {
     **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
@@ -85,16 +86,15 @@ NEAR = {
     **dict.fromkeys(("saves", "savecount", "collectcount"), "save_count"),
     **dict.fromkeys(("headline", "videotitle", "name"), "title"),
     **dict.fromkeys(("desc", "caption"), "description"),
-    **dict.fromkeys(("thumbnail", "thumbnailurl", "thumb"), "thumbnail_url"),
-    **dict.fromkeys(("duration", "durationsec", "durationseconds", "lengthseconds"), "duration_seconds"),
-    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate"), "published_at"),
+    **dict.fromkeys(("thumbnailurl", "thumb", "thumbnails", "cover"), "thumbnail_url"),
+    **dict.fromkeys(("durationsec", "durationseconds", "lengthseconds", "length"), "duration_seconds"),
+    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate", "timestamp"), "published_at"),
     **dict.fromkeys(("observedat", "scrapedat", "crawledat"), "observed_at"),
+    **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
+    **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
 }
-NULLS = ("N/A", "NA", "#N/A", "NaN", "nan", "null", "NULL", "None", "-", "\\N")
-THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
-SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])", re.IGNORECASE)
-DAY = re.compile(r"(\d{4})(\d\d)(\d\d)")  # as yt-dlp writes it
-HOURS_ZONE = re.compile(r".+:.+[+-]\d\d")  # as PostgreSQL writes it
+NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
+SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])(?:\s+[a-z]+)?", re.IGNORECASE)
 FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9}
 PROGRESS_INTERVAL_S = 5.0  # between progress lines when there is no terminal
 Cells = dict[str, Any]
@@ -400,19 +400,12 @@ class Columns:
         if not isinstance(cell, str):
             return json_value(cell)
         text = cell.strip()
-        if field != "title" and text in self.nulls:
+        if field in TEXTS:
+            return None if field != "title" and text in self.nulls else cell
+        if text in self.nulls or text.lower() in NULLS:
             return None
-        if field in TIMES:
-            day = DAY.fullmatch(text)
-            return "-".join(day.groups()) if day else text + ":00" * bool(HOURS_ZONE.fullmatch(text))
-        if field not in NUMBERS:
-            return cell
-        if text in NULLS:
-            raise ValueError(f"{field}: {text!r} is not a number; add --na to read it as missing")
-        if THOUSANDS.fullmatch(text):
-            return text.replace(",", "")
-        if (found := SUFFIXED.fullmatch(text)) is None:
-            return text
+        if field not in NUMBERS or (found := SUFFIXED.fullmatch(text)) is None:
+            return text  # which the service reads
         if not self.suffixes:
             raise ValueError(f"{field}: {text!r} is rounded; add --suffixes to read it as a number")
         return round(float(found[1]) * FACTORS[found[2].upper()])
@@ -447,7 +440,7 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
             "or --map view_count= to score without views"
         )
     if not thumbnails:
-        found.pop("thumbnail_url", None)
+        found = {field: column for field, column in found.items() if not field.startswith("thumbnail")}
     return found
 
 
@@ -541,11 +534,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--na",
-        nargs="?",
-        const=",".join(NULLS),
         default="",
         metavar="TEXTS",
-        help="cells that are read as missing, separated by commas (without TEXTS: %(const)s)",
+        help=f"more cells that are read as unknown, separated by commas, besides {' '.join(NULLS)}",
     )
     parser.add_argument("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
     parser.add_argument(
