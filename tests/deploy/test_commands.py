@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from huggingface_hub.cli.hf import app as hub_commands
 
-from tests.e2e.first_pipeline import SMALL, save, untrained
+from tests.owner.pipeline import SMALL, save, untrained
 from tests.scale.ray_here import needs_ray
 from tests.support.process import answers, completed, free_port, started
 from tests.support.service import ROOT, environment

@@ -35,7 +35,7 @@ def disagreements(table: FeatureRows, names: Sequence[str], scale: FloatArray) -
     if set(names) != set(MILES_V0):
         return []
     column = {name: table.values[:, index] for index, name in enumerate(names)}
-    raw = _raw_columns(column, table.titles)
+    raw = raw_columns(column, table.titles)
     found = []
     for feature in features_named(names):
         if feature.name not in DERIVED or (table.titles is None and feature.name in FROM_TITLE):
@@ -54,7 +54,7 @@ def disagreements(table: FeatureRows, names: Sequence[str], scale: FloatArray) -
     return found
 
 
-def _raw_columns(column: dict[str, FloatArray], titles: list[str] | None) -> Columns:
+def raw_columns(column: dict[str, FloatArray], titles: list[str] | None) -> Columns:
     """The formulas' inputs, from the columns that hold them."""
     unknown = np.full(len(column["views"]), np.nan)
     texts = titles if titles is not None else [""] * len(unknown)

@@ -1,0 +1,174 @@
+"""Scores training rows as the service does, and compares with the outputs that the training wrote.
+
+    ./miles replay models/model_full.pt TRAINING.csv --expected outputs.csv
+
+`outputs.csv` has a row for each of the first rows of TRAINING.csv, with `viral_score` and, if it was written,
+`predicted_velocity` in views per day. Where they differ, each column of the file and each way of reading
+titles and weekdays is tried in place of the service's, so that the report names the one that explains it.
+For checkpoints with the first list of features; others carry golden answers.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from features import MILES_V0, FeatureScaler
+from features.columns import FloatArray
+from features.registry import features_named
+from model.checkpoint.store import CheckpointError, read_checkpoint
+from model.torch_engine import TorchEngine
+from preprocessing.text import CLEANING, BertTextTokenizer
+from training.data.table import DatasetError
+from training.embeddings.text import tokenizer_for
+from training.fit_stats.agreement import raw_columns
+from training.fit_stats.feature_rows import FeatureRows, Reading, read_feature_rows
+from training.fit_stats.weekdays import CODES, WEEKDAY
+
+TOLERANCE = 1e-4
+SCORE, VELOCITY = "viral_score", "predicted_velocity"
+BATCH_SIZE = 16
+
+
+class Replay:
+    """A checkpoint's scores of a training file's rows, with the service's inputs or with others."""
+
+    def __init__(self, path: Path, table: FeatureRows, rows: int) -> None:
+        """The first `rows` of the file. Raises `CheckpointError`, and `DatasetError` without titles."""
+        checkpoint = read_checkpoint(path)
+        card = checkpoint.card
+        if table.titles is None:
+            raise DatasetError(f"{table.path}: has no column title, which the checkpoint reads")
+        self.names = list(card.scalar_features)
+        self.scaler = FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
+        self.given = table.values[:rows]  # (N, F), as the file has them
+        columns = {name: self.given[:, index] for index, name in enumerate(self.names)}
+        raw = raw_columns(columns, table.titles[:rows])
+        self.computed = np.stack([feature.compute(raw) for feature in features_named(self.names)], axis=1)
+        self._titles = table.titles[:rows]
+        self._engine = TorchEngine(checkpoint)
+        self._tokenizer = tokenizer_for(checkpoint)
+        self.text = self._encode(self._tokenizer)
+
+    def _encode(self, tokenizer: BertTextTokenizer) -> FloatArray:
+        texts = [tokenizer.encode(title) for title in self._titles]
+        batches = [texts[start : start + BATCH_SIZE] for start in range(0, len(texts), BATCH_SIZE)]
+        encoded = [
+            self._engine.encode_text([t.input_ids for t in batch], [t.token_type_ids for t in batch])
+            for batch in batches
+        ]
+        return np.concatenate(encoded)
+
+    def scores(
+        self, raw: FloatArray, scaler: FeatureScaler | None = None, text: FloatArray | None = None
+    ) -> FloatArray:
+        """(N, 2) probability and velocity for features (N, F)."""
+        image = np.repeat(self._engine.neutral_image[None], len(raw), axis=0)
+        scalars = (scaler or self.scaler).transform(raw)
+        scored = self._engine.score((self.text if text is None else text).astype(np.float32), image, scalars)
+        return np.stack([scored.viral, scored.velocity], axis=1)
+
+    def alternatives(self) -> Iterator[tuple[str, FloatArray]]:
+        """Each other way to make the inputs, with its scores (N, 2)."""
+        for index, name in enumerate(self.names):
+            if not np.allclose(self.given[:, index], self.computed[:, index], rtol=1e-9, equal_nan=True):
+                changed = self.computed.copy()
+                changed[:, index] = self.given[:, index]
+                yield f"{name} from the file", self.scores(changed)
+        for cleaning in CLEANING:
+            if cleaning != self._tokenizer.spec.cleaning:
+                spec = replace(self._tokenizer.spec, cleaning=cleaning)
+                text = self._encode(BertTextTokenizer.from_vocabulary(spec=spec))
+                yield f"text cleaning {cleaning}", self.scores(self.computed, text=text)
+        for name, codes in CODES.items():
+            table = np.array(codes, dtype=np.float64)
+            if WEEKDAY in self.scaler.codes and not np.array_equal(table, self.scaler.codes[WEEKDAY]):
+                stats = self.scaler.to_stats()
+                stats[WEEKDAY] |= {"codes": list(codes)}
+                scaler = FeatureScaler.from_stats(stats, self.names)
+                yield f"weekday codes {name}", self.scores(self.computed, scaler)
+
+
+def read_expected(path: Path) -> list[dict[str, float]]:
+    """The training's outputs, one a row, from a CSV or a JSON list. Raises `DatasetError`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
+        return [{name: float(row[name]) for name in (SCORE, VELOCITY) if name in row} for row in rows]
+    except (OSError, ValueError, TypeError) as exc:
+        raise DatasetError(f"{path}: cannot be read as outputs ({exc})") from exc
+
+
+def compare(replay: Replay, expected: FloatArray, tolerance: float) -> tuple[list[str], bool]:
+    """Lines of a report, and whether every score is within `tolerance` of the training's.
+
+    `expected` is (N, 2); a velocity that the training did not write is NaN. Differences of velocities are
+    shares of the largest.
+    """
+    difference = _difference(replay.scores(replay.computed), expected)
+    lines = [
+        f"{len(expected):,} rows: difference from the training's outputs",
+        _line("as served", difference),
+    ]
+    if difference.max() <= tolerance:
+        return [*lines, f"equal within {tolerance:g}"], True
+    tried = [(what, _difference(scores, expected)) for what, scores in replay.alternatives()]
+    tried.sort(key=lambda each: each[1].mean())
+    lines += [_line(what, each) for what, each in tried]
+    best = tried[0] if tried else None
+    if best and best[1].mean() < difference.mean():
+        lines.append(f"explained best by: {best[0]}")
+    else:
+        lines.append("no column, cleaning or weekday coding explains it: compare network and statistics")
+    return lines, False
+
+
+def _difference(scores: FloatArray, expected: FloatArray) -> FloatArray:
+    """(N,) the larger of the probability's difference and the velocity's, as a share of the largest."""
+    viral, velocity = np.abs(scores - expected).T
+    return np.asarray(np.fmax(viral, velocity / np.nanmax(expected[:, 1], initial=1.0)))
+
+
+def _line(what: str, difference: FloatArray) -> str:
+    worst, row = difference.max(), difference.argmax() + 2  # the header is row 1
+    return f"  {what:<36} mean {difference.mean():.2e}  worst {worst:.2e} (row {row})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 where every score agrees; 1 where one does not, or after an error, which goes to stderr."""
+    parser = argparse.ArgumentParser(prog="./miles replay", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint with the first list of features")
+    parser.add_argument("rows", type=Path, help="the CSV or Parquet file that it was trained on")
+    parser.add_argument(
+        "--expected", type=Path, required=True, help="the training's outputs for the first rows, CSV or JSON"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=TOLERANCE, help="largest difference that passes (%(default)s)"
+    )
+    parser.add_argument("--weekday-codes", choices=CODES, help="as for ./miles fit-stats")
+    options = parser.parse_args(arguments)
+    try:
+        outputs = read_expected(options.expected)
+        reading = Reading(features=MILES_V0, weekday_codes=options.weekday_codes)
+        table = read_feature_rows(options.rows, reading)
+        if not 0 < len(outputs) <= len(table.values) or any(SCORE not in row for row in outputs):
+            raise DatasetError(
+                f"{options.expected}: has {len(outputs):,} rows, expected {SCORE} for at most the "
+                f"{len(table.values):,} rows of {options.rows}"
+            )
+        expected = np.array([[row[SCORE], row.get(VELOCITY, np.nan)] for row in outputs])
+        lines, agrees = compare(Replay(options.checkpoint, table, len(outputs)), expected, options.tolerance)
+    except (CheckpointError, DatasetError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
+    return 0 if agrees else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
