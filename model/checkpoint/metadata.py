@@ -19,7 +19,7 @@ from model.checkpoint.inert import Inert, Unpickler, find_records, plain
 MAX_INSTRUCTIONS = 1_000_000
 LEGACY_PICKLES = 4  # magic number, version, machine and contents, in a row
 CARD_KEYS = (
-    *("config", "scalar_features", "feature_stats", "velocity", "calibration", "text"),
+    *("config", "scalar_features", "feature_stats", "velocity", "calibration", "text", "image"),
     *("test_metrics", "golden", "provenance", "distributions", "titles"),
     *("patterns", "interval_coverage", "meaningful_difference"),
 )

@@ -57,7 +57,7 @@ def compile_checkpoint(
     """
     origin = origin_of(checkpoint, precision) | {"calibration_sha256": calibration_sha256(titles)}
     target = out or bundle_directory(checkpoint, origin["checkpoint_sha256"])
-    found = current_bundle(target, origin)
+    found = current_bundle(target, origin, checkpoint)
     if found is not None:
         _print(f"{target}: is up to date ({summary(found)})")
         return found

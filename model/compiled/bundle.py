@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 
 from model.card import ModelCard, Record
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError, check_file
+from model.checkpoint.metadata import changed_keys
 from model.values import Number, problem
 
 FORMAT = 2
@@ -165,13 +166,23 @@ def origin_of(checkpoint: Path, precision: str) -> dict[str, Any]:
     }
 
 
-def current_bundle(directory: Path, origin: dict[str, Any]) -> Bundle | None:
-    """The bundle in `directory` if it is intact and has all of `origin`."""
+def current_bundle(directory: Path, origin: dict[str, Any], checkpoint: Path) -> Bundle | None:
+    """The bundle in `directory` if it is intact, has all of `origin` and the card of `checkpoint`."""
     try:
         bundle = read_bundle(directory)
+        check_card(bundle, checkpoint)
     except BundleError:
         return None
     return bundle if origin.items() <= bundle.report.get("origin", {}).items() else None
+
+
+def check_card(bundle: Bundle, checkpoint: Path) -> None:
+    """Raises `BundleError` for a bundle whose card has other values than the checkpoint it was made from."""
+    changed = changed_keys(checkpoint, bundle.card)
+    if changed:
+        raise BundleError(
+            f"{bundle.directory}: its {MANIFEST} differs from {checkpoint} in {', '.join(changed)}. {AGAIN}"
+        )
 
 
 def processor() -> str:

@@ -8,14 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
 from model.card import ModelCard
 from model.checkpoint.file import CheckpointError, check_file, locate_checkpoint
-from model.checkpoint.metadata import changed_keys
-from model.compiled.bundle import Bundle, bundle_directory, current_bundle, is_bundle, origin_of, read_bundle
+from model.compiled.bundle import (
+    Bundle,
+    bundle_directory,
+    check_card,
+    current_bundle,
+    is_bundle,
+    origin_of,
+    read_bundle,
+)
 from model.compiled.engine import OpenVinoEngine
 from model.engine import Engine
 from preprocessing.image import ImageReading, ImageSpec
@@ -27,9 +33,6 @@ from serving.settings import Settings
 
 EngineFactory = Callable[[Bundle, int], Engine]
 """Makes the engine that runs a bundle, with this number of threads."""
-
-
-log = structlog.get_logger()
 
 
 class NotCompiledError(CheckpointError):
@@ -121,21 +124,15 @@ def _bundle_of(path: Path, settings: Settings) -> Bundle:
         check_file(path, settings.checkpoint_sha256)
     origin = origin_of(path, settings.precision)
     directory = bundle_directory(path, origin["checkpoint_sha256"])
-    bundle = current_bundle(directory, origin)
-    changed = changed_keys(path, bundle.card) if bundle else []
-    if bundle is not None and not changed:
+    bundle = current_bundle(directory, origin, path)
+    if bundle is not None:
         return bundle
-    if changed:
-        log.warning("bundle_differs", checkpoint=path.name, keys=changed)
     if importlib.util.find_spec("torch") is not None:
         raise NotCompiledError(path)
-    if changed:
-        raise CheckpointError(
-            f"{directory}: its bundle.json differs from {path} in {', '.join(changed)}. Run "
-            "`./miles compile` where requirements.txt is installed, and copy models/compiled here."
-        )
     if is_bundle(directory):  # compiled for another processor, but valid
-        return _given_bundle(directory, settings)
+        given = _given_bundle(directory, settings)
+        check_card(given, path)
+        return given
     raise CheckpointError(
         f"{path}: is not compiled, and compiling needs torch, which is not installed. Run "
         "`./miles compile` where requirements.txt is installed, and copy models/compiled here."

@@ -54,6 +54,12 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "2,000 schemathesis and 100 fixed payloads: no 5xx, every status documented, "
         "every error a problem with a request id and CORS",
     ),
+    "one request": (
+        "beside any of it /health/live answers within 100 ms at p99",
+        "4 heads of 50 MB and 60 bodies of 16 MB that do not end: RSS rise under 300 MB",
+        "raw HTTP with and without Upgrade: as many answers as requests, none executed from a body",
+        "two batches of stalled thumbnails: 20 of 20 videos without one are scored",
+    ),
     "burst of 50": ("50 x 200, in order of seconds, nothing shed",),
     "overload: 500 clients for 60 s": (
         "only 200 and 503 with Retry-After; / under 250 ms at p99; memory flat; back to normal in 5 s",

@@ -1,0 +1,192 @@
+"""One small anonymous request costs a bounded moment: of the event loop, of memory, and of other clients."""
+
+import asyncio
+import json
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.conftest import Record
+from tests.hostile.crowd import Visitor, percentile, resident_bytes
+from tests.serving.process.test_connections import CASES, UPGRADES, with_upgrade
+from tests.support.service import Service, ready_service
+
+pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
+MEBIBYTE = 1024 * 1024
+PROMPT_S = 0.1
+STALLED = 160  # videos of one batch
+
+
+def post(path: str, body: bytes, media_type: str = "application/json") -> bytes:
+    """A whole request."""
+    fields = f"Host: miles\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}"
+    return f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body
+
+
+def what_if(fields: bytes) -> bytes:
+    """A video with one variation."""
+    return b'{"title":"x","what_if":[{' + fields + b"}]}"
+
+
+LISTS = b"[" + b"[]," * 80_000 + b"0]"
+MARKS = json.dumps("a" + "\u0315\u0300" * 4_999).encode()
+COSTLY: dict[str, bytes] = {
+    "a media type of 30 kB": post("/predict", b"{}", "application/json" + ";" * 30_000),
+    "40,000 wrong modalities": post("/predict", b'{"title":"x","require":[' + b"0," * 40_000 + b"0]}"),
+    "the same in a batch": post(
+        "/predict/batch", b'{"videos":[{"title":"x","require":[' + b"0," * 40_000 + b"0]}]}"
+    ),
+    "16,000 wrong changes": post("/explain", what_if(b",".join(b'"%x":{}' % n for n in range(16_000)))),
+    "40,000 unknown changes": post("/explain", what_if(b",".join(b'"%x":1' % n for n in range(40_000)))),
+    "40,000 unknown fields": post(
+        "/predict", b'{"title":"x",' + b",".join(b'"v%x":1' % n for n in range(40_000)) + b"}"
+    ),
+    "240 kB of lists": post("/predict", b'{"title":"x","a":' + LISTS + b"}"),
+    "15 MB of lists": post("/predict", b'{"title":"x","a":[' + b"[]," * 5_000_000 + b"0]}"),
+    "15 MB of numbers": post("/predict", b'{"title":"x","a":[' + (b"9" * 4_299 + b",") * 3_500 + b"0]}"),
+    "15 MB of one title": post("/predict", b'{"title":"' + b"a" * 15_000_000 + b'"}'),
+    "15 MB of escapes": post("/predict", b'{"title":"' + rb"\n" * 7_500_000 + b'"}'),
+    "45,000 levels": post("/predict", b"[" * 45_000),
+    "marks out of order": post("/predict", b'{"title":' + MARKS + b"}"),
+    "a batch of them": post(
+        "/predict/batch", b'{"videos":[' + b",".join([b'{"title":' + MARKS + b"}"] * 256) + b"]}"
+    ),
+    "300 requests at once": b"GET /health/ready HTTP/1.1\r\nHost: miles\r\n\r\n" * 300,
+}
+
+
+@pytest.fixture(scope="module")
+def service(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The demo, which may fetch thumbnails from this machine."""
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    with ready_service(
+        log, checkpoint=demo_bundle, thumbnail_trusted_networks="127.0.0.0/8", receive_timeout_s=5
+    ) as running:
+        yield running
+
+
+async def probe(service: Service, times: list[float]) -> None:
+    """Ask whether the process lives, until cancelled."""
+    async with Visitor(service) as visitor:
+        while True:
+            times.append((await visitor.get("/health/live")).seconds)
+            await asyncio.sleep(0.005)
+
+
+async def beside(service: Service, message: bytes | None) -> list[float]:
+    """The probes' answer times while a message is answered, or for a second."""
+    times: list[float] = []
+    probing = asyncio.create_task(probe(service, times))
+    await asyncio.sleep(0.1)
+    if message is None:
+        await asyncio.sleep(1)
+    else:
+        async with Visitor(service) as visitor:
+            answer = await visitor.ask(message)
+            assert answer.status < 500, answer
+    await asyncio.sleep(0.05)
+    probing.cancel()
+    await asyncio.gather(probing, return_exceptions=True)
+    return times
+
+
+async def test_the_event_loop_is_free(service: Service, promise: Record) -> None:
+    """Whatever is sent, other requests are answered meanwhile."""
+    idle = max(await beside(service, None))
+    longest, every = {}, []
+    for name, message in COSTLY.items():
+        times = await beside(service, message)
+        every += times
+        longest[name] = max(times)
+    worst = max(longest, key=lambda name: longest[name])
+    p99 = percentile(every, 0.99)
+    promise(
+        "one request",
+        wanted="beside any of it /health/live answers within 100 ms at p99",
+        figure=f"{len(COSTLY)} payloads, {len(every)} probes: p99 {p99 * 1e3:.0f} ms, longest "
+        f"{longest[worst] * 1e3:.0f} ms ({worst}), {longest[worst] / idle:.1f} times the longest idle one",
+        kept=p99 < PROMPT_S,
+    )
+
+
+async def test_memory_before_admission(service: Service, promise: Record) -> None:
+    """Heads and bodies that never end take a bounded amount of memory."""
+    before, size = resident_bytes(service), 16 * MEBIBYTE
+    port = int(service.url.rsplit(":", 1)[1])
+
+    async def send(head: bytes, block: bytes, blocks: int) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(head)
+            for _ in range(blocks):
+                writer.write(block)
+                await writer.drain()
+            return int((await reader.readuntil(b"\r\n")).split()[1])
+        except (OSError, asyncio.IncompleteReadError):
+            return 0  # closed, having heard enough
+        finally:
+            writer.close()
+
+    endless = b"GET / HTTP/1.1\r\nHost: miles\r\nX: "
+    body = post("/predict", b"").replace(b"Length: 0", b"Length: %d" % size)
+    heads = await asyncio.gather(*(send(endless, bytes(b"a" * 65_536), 800) for _ in range(4)))
+    bodies = await asyncio.gather(*(send(body, b" " * 65_535, 256) for _ in range(60)))
+    rise = resident_bytes(service) - before
+    promise(
+        "one request",
+        wanted="4 heads of 50 MB and 60 bodies of 16 MB that do not end: RSS rise under 300 MB",
+        figure=f"heads {dict(Counter(heads))}, bodies {dict(Counter(bodies))}, "
+        f"RSS rose by {rise / 1e6:.0f} MB to {resident_bytes(service) / 1e6:.0f} MB",
+        kept=rise < 300e6 and set(heads) <= {431, 0} and set(bodies) <= {503, 408, 0},
+    )
+
+
+def statuses(port: int, sent: bytes) -> list[int]:
+    """The answers' statuses, until the service closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(sent)
+        received = b"".join(iter(lambda: connection.recv(65_536), b""))
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", received) if status != b"100"]
+
+
+def test_requests_are_read_by_their_framing(service: Service, promise: Record) -> None:
+    """On the wire a refusal stays a refusal, and a good request good, with Upgrade and without."""
+    port, wrong, count = int(service.url.rsplit(":", 1)[1]), [], 0
+    for name, (sent, expected) in CASES.items():
+        refused = [each for each in expected if isinstance(each, int)]
+        for way in (sent, *(with_upgrade(sent, upgrade) for upgrade in UPGRADES)):
+            count += 1
+            answers = statuses(port, way)
+            if len(answers) != len(expected) or [each for each in answers if each in (400, 431)] != refused:
+                wrong.append((name, answers[:3]))
+    promise(
+        "one request",
+        wanted="raw HTTP with and without Upgrade: as many answers as requests, none executed from a body",
+        figure=f"{count - len(wrong)} of {count} as wanted {wrong[:2]}",
+        kept=not wrong,
+    )
+
+
+async def test_stalled_thumbnails_keep_nothing_else_out(service: Service, promise: Record) -> None:
+    """While two batches wait for thumbnails that never come, videos without one are scored."""
+    async with await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        urls = [f"http://127.{1 + n % 200}.0.1:{port}/{n}.jpg" for n in range(2 * STALLED)]
+        videos = [{"title": f"stalled {n}", "thumbnail_url": url} for n, url in enumerate(urls)]
+        parts = [json.dumps({"videos": part}).encode() for part in (videos[::2], videos[1::2])]
+        batches = [post("/predict/batch", part) for part in parts]
+        async with Visitor(service) as one, Visitor(service) as two, Visitor(service) as other:
+            stalled = [asyncio.create_task(one.ask(batches[0])), asyncio.create_task(two.ask(batches[1]))]
+            await asyncio.sleep(1)
+            seen = Counter([(await other.score()).status for _ in range(20)])
+            await asyncio.gather(*stalled)
+    promise(
+        "one request",
+        wanted="two batches of stalled thumbnails: 20 of 20 videos without one are scored",
+        figure=f"{dict(seen)}",
+        kept=seen == {200: 20},
+    )
