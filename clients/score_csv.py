@@ -12,8 +12,9 @@ use `--map` for other names. The first line of output says which columns are rea
 in its header. N/A, null and - are unknown in numbers and times; `--suffixes` reads 1.2K.
 
 The output has all rows and columns of the input in the same order, plus viral_score, predicted_velocity, low
-and high (the interval around it), confidence, in_range (false: unlike the training data), warnings,
-model_version and error (why a row has no score).
+and high (the interval around it), confidence, in_range (false: unlike the training data), image (used,
+missing or failed), image_reason (such as http_404), warnings, model_version and error (why a row has no
+score).
 
 Finished rows are kept in `OUTPUT.part`. After an interruption, run the same command again: it continues where
 it stopped and scores no row twice. Neither file is ever held in memory.
@@ -37,9 +38,10 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,8 +70,10 @@ from trigger_inference import (
 RESULTS: dict[str, type] = {
     **dict.fromkeys(("viral_score", "predicted_velocity", "low", "high", "confidence"), float),
     "in_range": bool,
-    **dict.fromkeys(("warnings", "model_version", "error"), str),
+    **dict.fromkeys(("image", "image_reason", "warnings", "model_version", "error"), str),
 }
+# Reasons for a missing thumbnail that may be over a minute later.
+PASSING = re.compile(r"timeout|unreachable|truncated|unavailable|http_(429|5\d\d)")
 NUMBERS = (
     *("view_count", "like_count", "comment_count", "share_count", "save_count"),
     *("previous_view_count", "duration_seconds", "duration", "completion_rate", "creator_avg_views"),
@@ -473,6 +477,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def image_of(outcome: Score | Refusal) -> Mapping[str, Any]:
+    """What became of a row's thumbnail: `state` and `reason`."""
+    answer = outcome.answer if isinstance(outcome, Score) else {}
+    return (answer.get("modalities") or {}).get("image") or {}
+
+
 def result_of(outcome: Score | Refusal) -> list[str]:
     """The result cells of a row, in the order of `RESULTS`."""
     if isinstance(outcome, Refusal):
@@ -484,6 +494,8 @@ def result_of(outcome: Score | Refusal) -> list[str]:
         "predicted_velocity": outcome.predicted_velocity,
         "low": interval.get("low"),
         "high": interval.get("high"),
+        "image": image_of(outcome).get("state"),
+        "image_reason": image_of(outcome).get("reason"),
         "in_range": {True: "true", False: "false"}.get(said.get("in_range")),  # type: ignore[arg-type]
         "warnings": " | ".join(map(str, said.get("warnings") or ())),
         "error": "",
@@ -502,14 +514,57 @@ def requests_of(rows: Iterable[Cells], columns: Columns) -> Iterator[Cells | Ref
             yield Refusal(str(exc))
 
 
+@dataclass(frozen=True)
+class ImageRules:
+    """How often rows are scored again whose thumbnail may come later, and whether one is required."""
+
+    retries: int
+    wait_s: float
+    is_required: bool
+
+
+def with_images(
+    scoring: Scoring, videos: Sequence[Cells], rules: ImageRules, stop: StopSignals
+) -> list[Score | Refusal]:
+    """The outcome of each video, those with a thumbnail that may come later scored again after a wait."""
+    outcomes = scoring(videos)
+    for attempt in range(rules.retries):
+        again = [
+            index
+            for index, outcome in enumerate(outcomes)
+            if image_of(outcome).get("state") == "failed"
+            and PASSING.fullmatch(str(image_of(outcome).get("reason")))
+        ]
+        if not again:
+            break
+        stop.sleep(rules.wait_s * 2**attempt)
+        for index, outcome in zip(again, scoring([videos[index] for index in again]), strict=True):
+            outcomes[index] = outcome if isinstance(outcome, Score) else outcomes[index]
+    if not rules.is_required:
+        return outcomes
+    return [_required(outcome) for outcome in outcomes]
+
+
+def _required(outcome: Score | Refusal) -> Score | Refusal:
+    image = image_of(outcome)
+    if isinstance(outcome, Refusal) or (image.get("state") == "used" and not image.get("reason")):
+        return outcome
+    return Refusal(f"no usable thumbnail: {image.get('reason') or image.get('state')}")
+
+
 def score_rest(
-    table: Table, columns: Columns, finished: Finished, scoring: Scoring, size: int, total: int
+    table: Table,
+    columns: Columns,
+    finished: Finished,
+    score: Callable[[Sequence[Cells]], Sequence[Score | Refusal]],
+    size: int,
+    total: int,
 ) -> Iterator[int]:
     """Score the remaining rows up to `total`; yields the number of rows finished by each call."""
     rest = itertools.islice(table.rows(), finished.count, total)
     while some := list(itertools.islice(rest, size)):
         requests = list(requests_of(some, columns))
-        scores = iter(scoring([video for video in requests if not isinstance(video, Refusal)]))
+        scores = iter(score([video for video in requests if not isinstance(video, Refusal)]))
         outcomes = (video if isinstance(video, Refusal) else next(scores) for video in requests)
         finished.add(result_of(outcome) for outcome in outcomes)
         yield len(some)
@@ -526,6 +581,16 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="may be repeated")
     parser.add_argument(
         "--thumbnails", choices=["use", "none"], default="use", help="none: score without thumbnails"
+    )
+    parser.add_argument(
+        "--require", choices=["image"], help="image: a row without a usable thumbnail gets an error, no score"
+    )
+    parser.add_argument(
+        "--retry-images",
+        type=int,
+        default=0,
+        metavar="N",
+        help="score rows up to N times more whose thumbnail timed out or was refused for now (HTTP 429, 5xx)",
     )
     parser.add_argument("--prefix", default="", help="prefix of the new columns")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
@@ -595,10 +660,13 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     )
     purpose = {"input": sha256_of(source), "fields": fields, "results": names}
     purpose |= {"na": options.na, "suffixes": options.suffixes, "limit": options.limit}
+    purpose |= {"require": options.require}
     finished = Finished(target.with_name(target.name + ".part"), purpose)
     progress = Progress(total, finished.count)
     scoring = Scoring(service, Patience(options.patience, options.waits), stop, progress)
-    for rows in score_rest(table, columns, finished, scoring, options.batch, total):
+    rules = ImageRules(options.retry_images, options.waits[0], options.require == "image")
+    score = partial(with_images, scoring, rules=rules, stop=stop)
+    for rows in score_rest(table, columns, finished, score, options.batch, total):
         progress.advance(rows)
     unfinished = target.with_name(f"unfinished-{target.name}")
     table.write(unfinished, names, finished.results())
@@ -610,16 +678,23 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
 
 
 def closing(results: Iterator[list[str]]) -> tuple[str, int]:
-    """How many rows have warnings, lie outside the training data, or have which error; the errors' number."""
-    counts, errors = Counter[str](), Counter[str]()
+    """How many rows have warnings, lie outside the training data, lack their thumbnail or have which error.
+
+    Also the number of errors.
+    """
+    counts, errors, images = Counter[str](), Counter[str](), Counter[str]()
     for result in results:
         row = dict(zip(RESULTS, result, strict=True))
         counts["with warnings"] += bool(row["warnings"])
         counts["outside the range of the training data"] += row["in_range"] == "false"
+        if row["image_reason"] not in ("", "no_thumbnail", "no_image_tower"):
+            images[row["image_reason"]] += 1
         if row["error"]:
             errors[re.sub(r"'[^']*'", "...", row["error"])[:60]] += 1
     parts = [f"{count} {kind}" for kind, count in counts.items() if count]
-    lines = [f"\n  {count} rows: {error}" for error, count in errors.most_common(10)]
+    reasons = ", ".join(f"{count} {reason}" for reason, count in images.most_common(10))
+    lines = [f"\n  {images.total()} of the thumbnails were not usable: {reasons}"] if images else []
+    lines += [f"\n  {count} rows: {error}" for error, count in errors.most_common(10)]
     return "".join([f"; {', '.join(parts)}" if parts else "", *lines]), errors.total()
 
 

@@ -25,7 +25,7 @@ from preprocessing.thumbnails.policy import (
 from preprocessing.thumbnails.youtube import picture_of_page
 
 MAX_URL_LENGTH = 8192
-MAX_NAME_LENGTH, MAX_LABEL_LENGTH = 253, 63
+MAX_NAME_LENGTH = 253
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names of hosts nearby, which serve no public thumbnails. A single label is one of them too.
 LOCAL_SUFFIXES = (".localhost", ".local", ".localdomain", ".internal", ".home.arpa")
@@ -174,10 +174,10 @@ def _to_ascii(authority: str) -> str:
 
 def _punycode(label: str) -> str:
     try:
-        encoded = idna.encode(label[:MAX_LABEL_LENGTH], uts46=True).decode("ascii")
+        encoded = idna.encode(label, uts46=True).decode("ascii")
     except UnicodeError as exc:
         raise BadUrlError("a host outside ASCII that is not a valid international name") from exc
-    if len(label) > MAX_LABEL_LENGTH or "." in encoded or not encoded.startswith("xn--"):
+    if "." in encoded or not encoded.startswith("xn--"):
         raise BadUrlError("a host outside ASCII that is not a valid international name")
     return encoded
 

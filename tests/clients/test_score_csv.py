@@ -24,8 +24,8 @@ from tests.support.web import Reply
 
 SCRIPT = "score_csv.py"
 ADDED = (
-    *("viral_score", "predicted_velocity", "low", "high", "confidence", "in_range", "warnings"),
-    *("model_version", "error"),
+    *("viral_score", "predicted_velocity", "low", "high", "confidence", "in_range", "image"),
+    *("image_reason", "warnings", "model_version", "error"),
 )
 COLUMNS = ("title", "description", "view_count", "like_count", "upload_date", "scraped_at", "channel_name")
 
@@ -81,6 +81,7 @@ def test_each_row_gets_the_services_own_score_in_its_place(
         assert float(row["predicted_velocity"]) == answer["predicted_velocity"]
         assert (row["error"], row["model_version"]) == ("", answer["model_version"])
         assert row["warnings"] == " | ".join(answer["warnings"])
+        assert row["image"] == answer["modalities"]["image"]["state"]
         assert row["in_range"] == str(answer["in_range"]).lower()
         interval = answer["velocity_interval"] or {"low": "", "high": ""}
         assert [row["low"], row["high"]] == [str(interval[end]) for end in ("low", "high")]
@@ -101,6 +102,40 @@ def test_a_row_that_cannot_be_scored_says_why(score: Score, tmp_path: Path) -> N
         "1 cells, the head",
         "",
     ]
+
+
+PICTURES = """title,thumbnail_url
+none,
+tiny,"data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+bad,"data:image/png;base64,AAAA"
+gone,https://nowhere.invalid/a.jpg
+"""
+
+
+def test_what_became_of_each_thumbnail_is_kept_and_counted(score: Score, tmp_path: Path) -> None:
+    """The state and the reason of each row, and the number of each reason at the end."""
+    (tmp_path / "v.csv").write_text(PICTURES)
+    done = score("v.csv")
+    assert done.returncode == 0, done.stderr
+    found = [(row["image"], row["image_reason"]) for row in read_csv(tmp_path / "v.scored.csv")]
+    assert found == [
+        ("missing", "no_thumbnail"), ("used", "tiny"), ("failed", "not_an_image"), ("failed", "unreachable"),
+    ]  # fmt: skip
+    assert "3 of the thumbnails were not usable: 1 tiny, 1 not_an_image, 1 unreachable" in done.stderr
+
+
+def test_a_required_thumbnail_is_an_error_where_it_is_not_usable(
+    score: Score, door: Door, tmp_path: Path
+) -> None:
+    """After rows whose thumbnail may come later were scored again, as often as asked for."""
+    (tmp_path / "v.csv").write_text(PICTURES)
+    done = score("v.csv", "--require", "image", "--retry-images", "2")
+    assert done.returncode == 1
+    errors = [
+        row["error"].removeprefix("no usable thumbnail: ") for row in read_csv(tmp_path / "v.scored.csv")
+    ]
+    assert errors == ["no_thumbnail", "tiny", "not_an_image", "unreachable"]
+    assert door.titles() == ["none", "tiny", "bad", "gone", "gone", "gone"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

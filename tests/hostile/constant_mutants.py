@@ -26,7 +26,7 @@ VERDICTS = "tests.hostile.guard_verdicts"
 _AUTHORITY = r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?"
 # Changes after which no text has another verdict, as what they leave, and why.
 EQUIVALENT = {
-    r"[\00-\x20\x7f-\x9f\\\ud800-\udfff\ufffd]": "\\00 and \\x00 are one character",
+    r"[\00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffd]": "\\00 and \\x00 are one character",
     _AUTHORITY.replace(r"(\[", "([", 1): "what then passes as a host is no name and no address",
     _AUTHORITY.replace("0-9a-f", "0-a-f", 1): "what stands in brackets is read by IPv6Address",
     _AUTHORITY.replace(r"+\]", "+]", 1): "a closing bracket needs no backslash there",
