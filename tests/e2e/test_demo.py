@@ -152,7 +152,7 @@ def transcribe(demo: Path) -> Callable[[Sequence[Any]], Any]:
     network = Transcription(
         checkpoint.state_dict,
         heads=12,
-        velocity=vars_of(checkpoint.card.velocity),
+        velocity={name: getattr(checkpoint.card.velocity, name) for name in ("mean", "scale", "high")},
         temperature=checkpoint.card.temperature or 1.0,
         full_size=True,
     )
@@ -171,11 +171,6 @@ def transcribe(demo: Path) -> Callable[[Sequence[Any]], Any]:
         return network.score(list(tokens.input_ids), list(tokens.token_type_ids), image, scalars)
 
     return lambda requests: np.array([score(RECORDED.index(recorded)) for recorded in requests])
-
-
-def vars_of(velocity: Any) -> dict[str, float]:
-    """The numbers of a velocity transform."""
-    return {name: getattr(velocity, name) for name in ("mean", "scale", "high")}
 
 
 def answers_of(client: httpx.Client, requests: Sequence[Any]) -> Any:

@@ -51,10 +51,6 @@ def owners(weights, **changes):
     return {key: whole[key] for key in OWNER_KEYS} | changes
 
 
-def ids_buffer():
-    return {"text_encoder.bert.embeddings.position_ids": torch.arange(64)[None]}
-
-
 def pickled_module():
     return small_checkpoint(with_vision=True).build_model()
 
@@ -93,7 +89,9 @@ LAYOUTS = {
     "no batch counters": lambda: owners(
         {name: value for name, value in state().items() if not name.endswith("num_batches_tracked")}
     ),
-    "an old transformers' position_ids": lambda: owners(state() | ids_buffer()),
+    "an old transformers' position_ids": lambda: owners(
+        state() | {"text_encoder.bert.embeddings.position_ids": torch.arange(64)[None]}
+    ),
     "no config": lambda: owners(state(), config=None),
     "a config in other words": lambda: owners(state(), config={"text": "bert", "vision": "resnet", "dim": 9}),
     "NumPy's metrics": lambda: owners(state(), test_metrics={"auroc": np.float64(0.5), "n": np.int64(3)}),
