@@ -1,32 +1,65 @@
 """The page where the service does not simply answer: it loads, wants a key, has had enough. And in frames."""
 
 import re
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.conftest import HUB, TORCH, TRUSTED, Open
-from tests.support.service import Service, ready_service, started_service, wait_for
+from app import create_app
+from model.compiled.bundle import Bundle
+from model.compiled.engine import OpenVinoEngine
+from serving.lifecycle.loading import in_process_engine
+from serving.settings import Settings
+from tests.page.conftest import HUB, TRUSTED, Open
+from tests.support.process import LIMIT_S, answers, until
+from tests.support.service import Service, ready_service
 
 KEY = "a-key-of-sixteen-or-more"
 PER_MINUTE = 12  # so one more every five seconds
 
 
-def test_a_loading_model_is_waited_for(open_page: Open, tiny_path: Path, tmp_path: Path) -> None:
+@contextmanager
+def held_loading(bundle: Path) -> Iterator[tuple[str, threading.Event]]:
+    """A service whose model is loaded once the event is set, and its address."""
+    may_load = threading.Event()
+
+    def engine(bundle: Bundle, threads: int) -> OpenVinoEngine:
+        may_load.wait()
+        return in_process_engine(bundle, threads)
+
+    app = create_app(Settings(checkpoint=str(bundle)), engine_factory=engine)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            until(lambda: answers(f"{url}/health/live"))
+            yield url, may_load
+        finally:
+            may_load.set()
+            server.should_exit = True
+            thread.join(LIMIT_S)
+
+
+def test_a_loading_model_is_waited_for(open_page: Open, tiny_bundle: Path) -> None:
     """The message that it wakes up goes away by itself, and a video sent meanwhile gets its score."""
-    with started_service(tmp_path / "log", checkpoint=tiny_path, **TORCH, **TRUSTED) as service:
-        wait_for(service, "/health/live")
-        with open_page(service.url) as visit:
-            banner = visit.page.locator("#waking")
-            expect(banner).to_contain_text("Miles is waking up.")
-            assert httpx.get(service.url + "/health/ready").status_code == 503
-            visit.page.get_by_role("button", name="Steady").click()
-            expect(visit.page.locator("#result")).to_contain_text("Scoring")
-            expect(visit.page.locator("#result .gauge-number")).to_be_visible(timeout=120_000)
-            expect(banner).to_be_hidden()
+    with held_loading(tiny_bundle) as (url, may_load), open_page(url) as visit:
+        banner = visit.page.locator("#waking")
+        expect(banner).to_contain_text("Miles is waking up.")
+        assert httpx.get(f"{url}/health/ready").status_code == 503
+        visit.page.get_by_role("button", name="Steady").click()
+        expect(visit.page.locator("#result")).to_contain_text("Scoring")
+        may_load.set()
+        expect(visit.page.locator("#result .gauge-number")).to_be_visible(timeout=120_000)
+        expect(banner).to_be_hidden()
 
 
 @pytest.fixture(scope="module")

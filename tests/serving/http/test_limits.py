@@ -32,8 +32,8 @@ def small(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         thumbnail_trusted_networks="127.0.0.0/8",
         thumbnail_timeout_s=20,
         max_queue_size=PLACES,
-        receive_timeout_s=1,
-        request_timeout_s=3,
+        receive_timeout_s=3,  # several tests wait for it, and others must send within it on a busy machine
+        request_timeout_s=10,
         api_keys=KEY["Authorization"].removeprefix("Bearer "),
         rate_limit=20,
         trusted_proxies="127.0.0.0/8",
@@ -253,10 +253,11 @@ def test_body_that_trickles_is_408_all_the_same(caller: Caller) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-@pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_head_that_does_not_come_ends_the_connection(caller: Caller, sent: bytes) -> None:
+def test_head_that_does_not_come_ends_the_connection(caller: Caller) -> None:
     """A connection without a whole request is closed when its time is up."""
-    assert read_all(caller.raw(sent)) == b""
+    starts = [b"", b"\r\n", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "]
+    connections = [caller.raw(sent) for sent in starts]
+    assert [read_all(connection) for connection in connections] == [b""] * len(starts)
 
 
 def test_second_head_that_does_not_come_ends_the_connection(caller: Caller) -> None:

@@ -79,7 +79,7 @@ async def test_one_hung_forward_of_several_is_detected() -> None:
             waiting = asyncio.create_task(queue.submit(2))
             await until(lambda: queue.running is not None)
             beside = asyncio.create_task(ask_on())
-            await until(lambda: len(squares.batches) > 1)
+            await until(lambda: len(squares.batches) > 2)
             async with supervisor_of(queue, faults):
                 with pytest.raises(EngineFailedError):
                     await waiting
