@@ -77,8 +77,6 @@ ELSEWHERE = {
     "make hostile": MINUTES,
     "make scale-setup": "make test has run it",
     ".venv/bin/serve run": "takes port 8000; tests/scale/test_ray_serve.py serves the same",
-    "make check": "ruff and mypy are run for every commit",
-    "make bench": MINUTES,
     "make demo": "runs until it is stopped; tests/clients/test_demo.py runs it with --once",
     "./miles train videos.csv": "takes minutes on the encoders' full size; tests/training has small ones",
     "make container-test": NO_ENGINE,
