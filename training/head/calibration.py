@@ -13,17 +13,18 @@ from model.patterns import Pattern
 
 FloatArray = NDArray[np.float64]
 COVERAGE = 0.8
+CONFIDENCE = 1.2816  # standard errors: 90%, one-sided
 # Far beyond what a head with some skill needs; without limits, a few separable rows have no optimum.
 MAX_LOG_TEMPERATURE = 3.0
 MAX_BIAS = 20.0
 
 
-def fit_pattern(logits: FloatArray, is_viral: NDArray[np.bool_], errors: FloatArray) -> Pattern:
-    """The calibration of N held-out rows.
+def fit_pattern(logits: FloatArray, is_viral: NDArray[np.bool_], errors: FloatArray, videos: int) -> Pattern:
+    """The calibration of N held-out rows of so many videos.
 
     `logits` are the differences of the two logits, `errors` log1p(views per day) minus its prediction. The
     temperature and the bias minimise the log loss (Guo et al. 2017, with a bias as in Platt 1999). The
-    interval leaves a tenth of the errors out at each end (split-conformal quantiles, Romano et al. 2019).
+    interval leaves about a tenth of the errors out at each end (split-conformal, Romano et al. 2019).
     """
     found = minimize(
         lambda x: _log_loss((logits + x[1]) / np.exp(x[0]), is_viral),
@@ -31,7 +32,7 @@ def fit_pattern(logits: FloatArray, is_viral: NDArray[np.bool_], errors: FloatAr
         method="L-BFGS-B",
         bounds=[(-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE), (-MAX_BIAS, MAX_BIAS)],
     )
-    low, high = conformal_ends(errors)
+    low, high = conformal_ends(errors, videos)
     return Pattern(
         temperature=float(np.exp(found.x[0])),
         bias=float(found.x[1]),
@@ -41,13 +42,16 @@ def fit_pattern(logits: FloatArray, is_viral: NDArray[np.bool_], errors: FloatAr
     )
 
 
-def conformal_ends(errors: FloatArray, coverage: float = COVERAGE) -> tuple[float, float]:
-    """The ends between which the next error lies with probability `coverage`, given N exchangeable ones.
+def conformal_ends(errors: FloatArray, videos: int, coverage: float = COVERAGE) -> tuple[float, float]:
+    """The ends between which at least the share `coverage` of new errors lies, with 90% confidence.
 
-    The k-th smallest and the k-th largest, k = floor((N + 1) (1 - coverage) / 2), at least the extremes.
+    `errors` are N of held-out rows. The k-th smallest and the k-th largest, k = floor((N + 1) a / 2). The
+    share outside, a, is 1 - coverage less its margin of chance (Vovk 2012, training-conditional validity).
+    Rows of one video are nearly one observation, so that margin depends on the number of videos.
     """
+    margin = CONFIDENCE * np.sqrt(coverage * (1 - coverage) / videos)
     ordered = np.sort(errors)
-    k = max(int((len(errors) + 1) * (1 - coverage) / 2), 1)
+    k = max(int((len(errors) + 1) * (1 - coverage - margin) / 2), 1)
     return float(ordered[k - 1]), float(ordered[-k])
 
 

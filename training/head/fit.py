@@ -125,14 +125,15 @@ def fit_head(
 @torch.no_grad()
 def _calibrated(trained: Ensemble, val: Rows, scale: float) -> dict[str, Pattern]:
     """Each pattern that has rows, fitted on the val rows that know at least its groups."""
-    patterns = {}
+    patterns, ids = {}, np.array(val.video_ids)
     for name, groups in val.patterns.items():
         rows = np.ones(len(val), dtype=np.bool_)
         for group in groups_in(name):
             rows &= val.known[group].numpy()
         outputs = trained(val.without(groups)[rows]).mean(dim=0).double().numpy()  # (N, 3)
         errors = (val.target.double().numpy()[rows] - outputs[:, 2]) * scale
-        patterns[name] = fit_pattern(outputs[:, 1] - outputs[:, 0], val.is_viral.numpy()[rows] == 1, errors)
+        logits, is_viral = outputs[:, 1] - outputs[:, 0], val.is_viral.numpy()[rows] == 1
+        patterns[name] = fit_pattern(logits, is_viral, errors, len(set(ids[rows])))
     return patterns
 
 

@@ -79,6 +79,7 @@ class HeadInputs:
             weights=torch.from_numpy(weights.astype(np.float32)),
             known=dict(zip(KNOWN, torch.from_numpy(known).T, strict=True)),
             patterns=patterns_in(self.groups),
+            video_ids=split.video_ids,
         )
 
     def _matrix(self, split: Split, videos: Sequence[Video], *, with_image: bool = True) -> Vectors:

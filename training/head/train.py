@@ -84,6 +84,7 @@ class Rows:
     weights: Tensor
     known: dict[str, Tensor]  # bool (N,)
     patterns: dict[str, tuple[str, ...]]
+    video_ids: list[str]
 
     def __len__(self) -> int:
         return len(self.inputs)

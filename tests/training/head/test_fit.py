@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from features import MILES_V2
 from model.low_rank import exact_product
@@ -139,24 +140,34 @@ def test_a_pattern_recovers_the_shift_and_the_scale_that_were_made():
     draw = np.random.default_rng(0)
     logits = draw.normal(0, 2, 20000)
     truth = draw.random(20000) < 1 / (1 + np.exp(-logits))
-    found = fit_pattern(2 * logits + 1, truth, np.zeros(20000))
+    found = fit_pattern(2 * logits + 1, truth, np.zeros(20000), 20000)
     assert found.temperature == pytest.approx(2, rel=0.05)
     assert found.bias == pytest.approx(-1, abs=0.1)
 
 
 def test_a_pattern_is_finite_where_scores_separate_the_rows():
     """With few rows that are ranked without an error, the sharpest scores are the best, within limits."""
-    found = fit_pattern(np.array([-1.0, -2.0, 3.0]), np.array([False, False, True]), np.zeros(3))
+    found = fit_pattern(np.array([-1.0, -2.0, 3.0]), np.array([False, False, True]), np.zeros(3), 3)
     assert (0.01 <= found.temperature <= 100, abs(found.bias) <= 100) == (True, True)
 
 
 def test_an_interval_covers_as_many_new_errors_as_it_says():
-    """Errors that lean to one side: a tenth of new ones lies below the interval, a tenth above."""
+    """Errors that lean to one side: about a tenth of new ones lies below the interval, a tenth above."""
     draw = np.random.default_rng(1)
-    low, high = conformal_ends(draw.exponential(size=4000))
+    low, high = conformal_ends(draw.exponential(size=4000), 4000)
     new = draw.exponential(size=40000)
     assert (new < low).mean() == pytest.approx(0.1, abs=0.02)
     assert (new > high).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_nine_of_ten_intervals_hold_what_they_say():
+    """At least 80% of new errors, where the rows of each of 150 videos are alike."""
+    draw = np.random.default_rng(2)
+    covered = []
+    for _ in range(300):
+        low, high = conformal_ends(np.repeat(draw.normal(size=150), 10), 150)
+        covered.append(norm.cdf(high) - norm.cdf(low))
+    assert np.mean(np.array(covered) >= 0.8) == pytest.approx(0.9, abs=0.07)
 
 
 def test_each_pattern_of_the_data_is_calibrated(fitted):
