@@ -211,7 +211,8 @@ async def _answer_http_exception(methods: Mapping[str, str], request: Request, e
 def _route_to_use(status: int, path: str, methods: Mapping[str, str]) -> str | None:
     """For a 404 or a 405, the next step; `methods` has every route's."""
     if status == HTTPStatus.METHOD_NOT_ALLOWED and path in methods:
-        return f"{path} accepts {methods[path]}."
+        scoring = " Videos are scored by POST /predict." if path == "/" else ""
+        return f"{path} accepts {methods[path]}.{scoring}"
     if status != HTTPStatus.NOT_FOUND:
         return None
     near = get_close_matches(path[:100].rstrip("/").lower(), methods, n=1)
