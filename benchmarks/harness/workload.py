@@ -22,7 +22,7 @@ TITLE_TOKENS = (7, 9, 10, 11, 12, 14, 15, 17, 19, 23)
 MEDIAN_TITLE = 13
 SPECIAL_TOKENS = 2
 KNOWN_VIDEOS = 16
-FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
+FIRST_DAY = datetime(2025, 1, 1, 0, 30, tzinfo=UTC)  # not midnight, which would be a day
 Request = dict[str, Any]
 
 

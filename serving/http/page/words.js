@@ -19,7 +19,10 @@ const IMAGE = {
   forbidden: "Miles may not fetch from that address; a neutral image is used instead.",
   unreachable: "The image could not be downloaded; a neutral image is used instead.",
   not_an_image: "Not an image that Miles can read; a neutral image is used instead.",
+  unsupported_format: "Not an image that Miles can read; a neutral image is used instead.",
+  truncated: "The image is incomplete; a neutral image is used instead.",
   too_large: "The image is too large; a neutral image is used instead.",
+  too_many_pixels: "The image has too many pixels; a neutral image is used instead.",
 };
 
 export const NAMES = { text: "Text", image: "Thumbnail", scalars: "Numbers" };

@@ -196,3 +196,12 @@ def test_a_title_has_one_normal_form(client: httpx.Client) -> None:
     """A decomposed title has the length and the score of the composed one."""
     composed, decomposed = answers(client, [changed({"title": each}) for each in ("caf\u00e9", "cafe\u0301")])
     assert composed["viral_score"] == decomposed["viral_score"]
+
+
+def test_a_post_to_the_root_is_told_where_videos_are_scored(client: httpx.Client) -> None:
+    """A client whose base address lacks the route."""
+    response = client.post("/", json=VIDEO)
+    assert (response.status_code, response.json()["detail"]) == (
+        405,
+        "/ accepts GET. Videos are scored by POST /predict.",
+    )
