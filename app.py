@@ -22,7 +22,7 @@ from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
 from serving.http.info import HOME, UNHEALTHY, Health, describe, health_response, prefers_html
 from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD, JsonRoute
 from serving.http.middleware import install_middleware
-from serving.http.page import PageFiles, home_page
+from serving.http.page import home_page, install_pages
 from serving.http.problems import BATCH, NDJSON, NOT_READY, RELOAD_PROBLEMS, install_error_handlers
 from serving.http.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
 from serving.lifecycle.loading import EngineFactory, in_process_engine
@@ -136,10 +136,10 @@ def create_app(
         lifespan=lifespan,
         generate_unique_id_function=lambda route: to_camel(route.name),
         redirect_slashes=False,  # a redirect would echo the client's Host header
-        telemetry=FASTAPI_OFF,
+        **FASTAPI_OFF,
     )
     app.include_router(router)
-    app.mount("/page", PageFiles())
+    install_pages(app)
     install_error_handlers(app, router)
     install_middleware(app, settings, metrics, admission)
     return app

@@ -28,7 +28,7 @@ RATE = 250
 VIDEOS_PER_S = 200
 # Checked for each function of a sample, the innermost first; the first match names the activity.
 ACTIVITIES = (
-    ("download", r"httpcore2|preprocessing/(thumbnails|single)"),
+    ("download", r"httpcore2|(preprocessing|serving/scoring)/thumbnails"),
     ("hand pictures to decoders", r"preprocessing/decoding"),
     ("logs and metrics", r"structlog|logging/|prometheus_client|serving/observability"),
     ("tokenise", r"preprocessing/text"),

@@ -19,7 +19,7 @@ from serving.lifecycle.loading import EngineFactory, load_model
 from serving.lifecycle.supervision import Supervisor
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache
-from serving.scoring.towers import Tower, TowerName, image_tower, text_tower
+from serving.scoring.towers import FACTS, Tower, TowerName, decoded_of, image_tower, text_tower
 from serving.settings import Settings, SettingsError
 
 
@@ -59,6 +59,9 @@ class TowerServer:
         """
         if fingerprint != self.tower.model.fingerprint:
             return None
+        spec = self.tower.model.image_spec if self.tower.name == "image" else None
+        if spec is not None:
+            items = decoded_of(items, spec)
         try:
             ran = await asyncio.gather(*map(self.tower.queue.submit, items))
         except QueueClosedError:
@@ -67,6 +70,8 @@ class TowerServer:
             self._supervisor.report_failure()
             raise
         vectors = np.stack([each.result for each in ran])
+        if spec is not None:
+            vectors = vectors[:, :-FACTS]  # the caller has read the files and knows the facts
         if not np.isfinite(vectors).all():
             self._supervisor.report_failure()  # the caller rejects the row
         return vectors

@@ -208,10 +208,9 @@ class ThumbnailFetcher:
                 with self._breaker.watch(place, arrived), anyio.fail_after(self.policy.timeout_s):
                     return await self._try_twice(url, validators, fetch)
             except TimeoutError as exc:
-                raise UnreachableError(
-                    f"{url.host} did not send a complete response within {self.policy.timeout_s:g} s",
-                    "timeout",
-                ) from exc
+                host, limit_s = f"{url.scheme}://{url.host}", self.policy.timeout_s
+                text = f"{host} did not send a complete response within {limit_s:g} s"
+                raise UnreachableError(text, "timeout") from exc
 
     async def _try_twice(
         self, url: VettedUrl, validators: Validators | None, fetch: _Fetch

@@ -223,7 +223,10 @@ def _not_json(headers: Headers) -> tuple[HTTPStatus, str] | None:
         return unsupported, "Compressed bodies are not supported; send the body without Content-Encoding."
     media_type, *parameters = headers.get("content-type", "")[: MAX_MEDIA_TYPE + 1].lower().split(";")
     if media_type.strip() != "application/json" or len(headers.get("content-type", "")) > MAX_MEDIA_TYPE:
-        return unsupported, "The body must be JSON; send `Content-Type: application/json`."
+        return unsupported, (
+            "The body must be JSON; send `Content-Type: application/json`, and a picture as thumbnail_url: "
+            "an https: URL or data:image/jpeg;base64,..."
+        )
     named = dict(parameter.strip().partition("=")[::2] for parameter in parameters)
     if named.get("charset", "utf-8").strip('"') not in ("utf-8", "utf8", "us-ascii"):
         return unsupported, "JSON must be UTF-8; send it without another charset."

@@ -7,7 +7,7 @@ installed. FastAPI's own spans are off because they contain the path and query a
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 from fastapi import FastAPI
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-# Left on, it reads the environment three times per request to see whether a tracer is installed.
-FASTAPI_OFF = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+# Left on, telemetry reads the environment three times per request to see whether a tracer is installed, and
+# the API reference loads its scripts from a CDN; `serving.http.page` serves it.
+FASTAPI_OFF: dict[str, Any] = {
+    "telemetry": TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False),
+    "docs_url": None,
+    "redoc_url": None,
+}
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 QUIET = ("/health/live", "/health/ready", "/metrics")  # probes would be most of the spans
 # Waiting shows as the gap before a stage, and the total as the enclosing span.

@@ -25,6 +25,7 @@ from preprocessing.image import (
     REPEATED,
     Decoded,
     ImageError,
+    ImageSpec,
     Trait,
     decode_data_url,
     digest_of,
@@ -192,6 +193,11 @@ def image_tower(
     if spec is not None:
         grey = Decoded(bytes([GREY]) * (3 * spec.height * spec.width), spec, spec.width, spec.height)
     return Tower("image", model, cache, queue, grey)
+
+
+def decoded_of(pixels: Sequence[NDArray[np.uint8]], spec: ImageSpec) -> list[Decoded]:
+    """Pictures of pixels (height, width, 3) whose files another process has read."""
+    return [Decoded(each.tobytes(), spec, spec.width, spec.height) for each in pixels]
 
 
 def _with_facts(vector: Vector, picture: Decoded) -> Vector:

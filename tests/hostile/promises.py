@@ -25,6 +25,9 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "DNS hangs": ("20 in parallel: unreachable at 2 s, other requests unaffected",),
     "stalls": ("12 stall points, each answered at the deadline +- 0.3 s",),
+    "slow image hosts": (
+        "0 of 1,000 scores lost to dead, slow, limiting and resetting hosts; a good picture waits under 8 s",
+    ),
     "redirects": ("every hop vetted, 5 ok and 6 refused, none from https to http, none inward",),
     "broken HTTP": ("one coarse reason in time, and the next answer is right",),
     "TLS faults": ("expired, self-signed, wrong host, TLS 1.0: unreachable, no request sent",),

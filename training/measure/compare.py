@@ -7,7 +7,14 @@ from typing import Any
 from training.data.dataset import Dataset
 from training.measure.baselines import LABELS, WITH_TEXT, baseline_predictions
 from training.measure.conditions import conditions_of
-from training.measure.metrics import Interval, MetricsRow, best_f1_threshold, metrics_row, paired_intervals
+from training.measure.metrics import (
+    Interval,
+    MetricsRow,
+    best_f1_threshold,
+    difference,
+    metrics_row,
+    paired_samples,
+)
 from training.measure.scorer import Scorer, SplitPredictions
 
 MODEL = "model"
@@ -73,13 +80,12 @@ def compare(
     for condition, hide in conditions_of(dataset).items():
         print(f"fitting baselines on {condition}", flush=True)
         found = {MODEL: answers[condition], **baseline_predictions(dataset, names, hide, scorer.texts)}
+        samples = {name: paired_samples(each.test, ids) for name, each in found.items()}
         comparisons[condition] = Comparison(
             answers=found,
             rows={name: metrics_row(each.test, best_f1_threshold(each.val)) for name, each in found.items()},
             differences={
-                name: paired_intervals(found[MODEL].test, each.test, ids)
-                for name, each in found.items()
-                if name != MODEL
+                name: difference(samples[MODEL], each) for name, each in samples.items() if name != MODEL
             },
         )
     return comparisons

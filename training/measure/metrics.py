@@ -5,6 +5,7 @@ Rows of one video depend on each other, so the bootstrap draws videos, not rows.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,40 +76,57 @@ class Interval:
         return asdict(self)
 
 
-def bootstrap(
+Samples = dict[str, FloatArray]
+"""By figure (1 + R,) values: the figure itself, then those of R bootstrap samples."""
+
+
+def resample(
     statistics: Mapping[str, Callable[[FloatArray], FloatArray]],
     groups: Sequence[str],
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> dict[str, Interval]:
-    """Each function of (R, N) row weights with its interval; draws videos (`groups`) with replacement."""
+) -> Samples:
+    """Values of each function of (R, N) row weights, by drawing `groups` (videos) with replacement.
+
+    The same groups and seed give the same draws, so values of two models are paired.
+    """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     generator = np.random.default_rng(seed)
-    samples: dict[str, list[FloatArray]] = {name: [] for name in statistics}
+    once = np.ones((1, len(index)))
+    samples = {name: [statistic(once)] for name, statistic in statistics.items()}
     for start in range(0, resamples, CHUNK):
         count = min(CHUNK, resamples - start)
         drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)
         weights = drawn[:, index].astype(np.float64)  # (R, N)
         for name, statistic in statistics.items():
             samples[name].append(statistic(weights))
-    once = np.ones((1, len(index)))
-    return {
-        name: Interval(
-            float(statistic(once)[0]), *map(float, np.nanquantile(np.concatenate(samples[name]), LIMITS))
-        )
-        for name, statistic in statistics.items()
-    }
+    return {name: np.concatenate(values) for name, values in samples.items()}
+
+
+def intervals_of(samples: Samples) -> dict[str, Interval]:
+    """The 95% interval of each figure."""
+    limits = {name: np.nanquantile(values[1:], LIMITS) for name, values in samples.items()}
+    return {name: Interval(float(values[0]), *map(float, limits[name])) for name, values in samples.items()}
+
+
+def paired_samples(
+    predictions: Predictions, groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
+) -> Samples:
+    """AUROC, PR-AUC, Brier and MAE, to be subtracted from those of other predictions for the same rows."""
+    return resample(_bound(predictions, {name: FIGURES[name] for name in PAIRED}), groups, seed, resamples)
+
+
+def difference(first: Samples, second: Samples) -> dict[str, Interval]:
+    """`first` minus `second`, paired."""
+    return intervals_of({name: values - second[name] for name, values in first.items()})
 
 
 def paired_intervals(
     first: Predictions, second: Predictions, groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Interval]:
     """AUROC, PR-AUC, Brier and MAE of `first` minus `second` on the same rows, by video."""
-
-    def difference(statistic: Statistic) -> Callable[[FloatArray], FloatArray]:
-        return lambda weights: statistic(first, weights) - statistic(second, weights)
-
-    return bootstrap({name: difference(FIGURES[name]) for name in PAIRED}, groups, seed, resamples)
+    one, other = (paired_samples(each, groups, seed, resamples) for each in (first, second))
+    return difference(one, other)
 
 
 def figure_intervals(
@@ -119,14 +137,14 @@ def figure_intervals(
     resamples: int = FIGURE_RESAMPLES,
 ) -> dict[str, Interval]:
     """Every figure with its 95% interval by video; `difference` is the figure itself."""
+    statistics = _bound(predictions, figures_of(predictions, f1_threshold))
+    return intervals_of(resample(statistics, groups, seed, resamples))
 
-    def figure(statistic: Statistic) -> Callable[[FloatArray], FloatArray]:
-        return lambda weights: statistic(predictions, weights)
 
-    statistics = figures_of(predictions, f1_threshold)
-    return bootstrap(
-        {name: figure(statistic) for name, statistic in statistics.items()}, groups, seed, resamples
-    )
+def _bound(
+    predictions: Predictions, statistics: Mapping[str, Statistic]
+) -> dict[str, Callable[[FloatArray], FloatArray]]:
+    return {name: partial(statistic, predictions) for name, statistic in statistics.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +166,7 @@ def binned_means(
         return lambda weights: mean(values[inside], weights[:, inside])
 
     found = {str(each): of_bin(bins == each) for each in np.unique(bins)}
-    intervals = {int(each): interval for each, interval in bootstrap(found, groups).items()}
+    intervals = {int(each): interval for each, interval in intervals_of(resample(found, groups)).items()}
     rows = np.bincount(bins, minlength=count)
     return [
         BinnedMean(interval.difference, interval.low, interval.high, int(rows[each]))

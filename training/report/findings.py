@@ -19,8 +19,9 @@ from training.measure.metrics import (
     MetricsRow,
     best_f1_threshold,
     binned_means,
+    difference,
     metrics_row,
-    paired_intervals,
+    paired_samples,
 )
 from training.measure.scorer import Scorer, SplitPredictions
 from training.report.importance import Importance, fact_importance
@@ -160,8 +161,9 @@ def _modality_gains(scorer: Scorer, dataset: Dataset, whole: Predictions) -> lis
     without = {modality: scorer.without(inputs, modality) for modality in scorer.card.config.modalities}
     learned = learned_groups(dataset)
     without |= {name: scorer.inputs(test, (name,)) for name in PARTS_OF_NUMBERS if name in learned}
+    own = paired_samples(whole, test.video_ids)
     return [
-        ModalityGain(name, paired_intervals(whole, scorer.predict(other, test), test.video_ids))
+        ModalityGain(name, difference(own, paired_samples(scorer.predict(other, test), test.video_ids)))
         for name, other in without.items()
     ]
 

@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
+from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -29,6 +32,30 @@ POLICY = "; ".join(
         "require-trusted-types-for 'script'",
     ]
 )
+
+
+# The API reference: its libraries set styles on elements, and ReDoc searches in a worker.
+REFERENCE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
+    "img-src 'self' data:; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def install_pages(app: FastAPI) -> None:
+    """Serve the page's files, and the API reference at `/docs` and `/redoc` without a CDN."""
+    package = find_spec("fastapi_offline")
+    assert package is not None, "requirements/serve.txt is installed"
+    assert package.origin is not None, "a package has a file"
+    app.mount("/page", PageFiles())
+    app.mount("/docs/assets", StaticFiles(directory=Path(package.origin).parent / "static"))
+    for name in ("docs", "redoc"):
+        app.add_api_route(f"/{name}", partial(_reference, name), include_in_schema=False, response_model=None)
+
+
+async def _reference(name: str) -> FileResponse:
+    return FileResponse(
+        PAGE / f"{name}.html", headers={**HEADERS, "Content-Security-Policy": REFERENCE_POLICY}
+    )
 
 
 def home_page(frame_ancestors: Sequence[str]) -> FileResponse:

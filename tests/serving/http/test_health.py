@@ -1,5 +1,7 @@
 """What pollers, browsers and Prometheus read."""
 
+import re
+
 import httpx
 
 from serving.http.info import prefers_html
@@ -55,9 +57,14 @@ def test_live_and_ready_are_200(client: httpx.Client) -> None:
     assert client.get("/health/ready").json()["status"] == "healthy"
 
 
-def test_docs_are_there(client: httpx.Client) -> None:
-    """The interactive documentation is served."""
-    assert client.get("/docs").status_code == 200
+def test_the_api_reference_needs_no_internet(client: httpx.Client) -> None:
+    """Both references load only our own files, under a policy that allows no others."""
+    for path in ("/docs", "/redoc"):
+        page = client.get(path)
+        assert "script-src 'self';" in page.headers["content-security-policy"]
+        assets = re.findall(r'(?:src|href|spec-url)="([^"]+)"', page.text)
+        assert len(assets) >= 3
+        assert {asset: client.get(f"/{asset}").status_code for asset in assets} == dict.fromkeys(assets, 200)
 
 
 def test_metrics_count_answers_and_modalities(client: httpx.Client) -> None:

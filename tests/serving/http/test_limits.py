@@ -172,25 +172,6 @@ def test_batch_takes_the_places_that_are_left(caller: Caller, stalled: Stalled) 
     assert [entry["error"]["type"] for entry in entries[1:]] == ["urn:miles:problem:overloaded"] * 2
 
 
-def test_late_score_is_504_and_counted(caller: Caller, stalled: Stalled) -> None:
-    """At the deadline a video without a score is a problem, its place is free, and it is counted."""
-    late = caller.metric("miles_deadline_missed_total")
-    with caller.holding(2, stalled) as answers:
-        until(lambda: len(answers) == 2)
-    assert [answer.status_code for answer in answers] == [504, 504]
-    assert answers[0].headers["content-type"] == "application/problem+json"
-    assert caller.metric("miles_deadline_missed_total") == late + 2
-    assert caller.metric("miles_queue_videos") == 0
-
-
-def test_late_item_leaves_the_others_their_scores(caller: Caller, stalled: Stalled) -> None:
-    """A batch answers at the deadline with what is finished; the rest is 504, item by item."""
-    videos = [TITLE, TITLE | {"thumbnail_url": stalled.url}]
-    first, second = caller.post({"videos": videos}, "/predict/batch").json()["predictions"]
-    assert "viral_score" in first
-    assert second["error"]["status"] == 504
-
-
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
 def test_client_that_leaves_takes_its_work_along(caller: Caller, stalled: Stalled, path: str) -> None:
     """When a client hangs up its videos give their places back before their deadline, and are counted."""

@@ -53,6 +53,7 @@ def test_a_wrong_route_names_the_one_to_use(client: httpx.Client) -> None:
     assert client.get("/predict").headers["allow"] == "POST"
     rows = {
         ("GET", "/predict"): "/predict accepts POST.",
+        ("POST", "/"): "/ accepts GET. Videos are scored by POST /predict.",
         ("DELETE", "/model/info"): "/model/info accepts GET.",
         ("GET", "/predct"): "use POST /predict. GET /docs",
         ("GET", "/Health/Ready/"): "use GET /health/ready. GET /docs",

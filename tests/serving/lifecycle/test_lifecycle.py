@@ -72,6 +72,20 @@ def test_engine_faults_are_503_and_a_hang_ends_the_process(tiny_path: Path, tmp_
     assert "a forward of the text step did not finish within 5 s" in service.log.read_text().splitlines()[-1]
 
 
+def test_late_score_is_504_and_counted(tiny_path: Path, tmp_path: Path) -> None:
+    """At the deadline a video without a score is a problem, its place is free, and it is counted."""
+    faulty = ["-m", "tests.support.faulty_service"]
+    limits = {"request_timeout_s": 3, "forward_timeout_s": 600}
+    with started_service(
+        tmp_path / "log", faulty, checkpoint=tiny_path, precision="f32", **limits
+    ) as service:
+        wait_for(service, "/health/ready")
+        late = post(service, cue(HANG))
+        assert (late.status_code, late.headers["content-type"]) == (504, "application/problem+json")
+        counts = httpx.get(f"{service.url}/metrics").text.splitlines()
+        assert {"miles_deadline_missed_total 1.0", "miles_queue_videos 0.0"} <= set(counts)
+
+
 def test_model_that_fails_on_everything_ends_the_process(tiny_path: Path, tmp_path: Path) -> None:
     """Any number of failing requests is tolerated while a probe succeeds; a broken engine is not."""
     faulty = ["-m", "tests.support.faulty_service"]

@@ -13,6 +13,7 @@ from preprocessing.image import MANY_PLACES, BadUrlError, ImageError, digest_of
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher, Validators
 from preprocessing.thumbnails.policy import UnreachableError
 from serving.scoring.thumbnails import Content, ThumbnailCache
+from serving.scoring.towers import PictureBudget
 from tests.support.process import LIMIT_S
 from tests.support.site import Site, raw, response, serving, trusting
 
@@ -411,6 +412,16 @@ async def test_remembered_urls_are_bounded() -> None:
     async with opened(Clock(), max_entries=0) as (gallery, cache):
         assert (await cache.identify(gallery.site.url())).body is not None
         assert (await cache.identify(gallery.site.url())).body is not None
+
+
+async def test_a_picture_is_given_up_when_its_time_is_used_up() -> None:
+    """Whatever is waited for, so that its video can still be scored; without a limit it is waited for."""
+    with pytest.raises(ImageError, match="time for its picture was used up") as late:
+        async with PictureBudget(asyncio.get_running_loop().time()).limit():
+            await asyncio.Event().wait()
+    assert late.value.reason == "timeout"
+    async with PictureBudget().limit():
+        await asyncio.sleep(0)
 
 
 STEPS = st.one_of(
