@@ -142,7 +142,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request's last byte."""
-        self._is_in_head = True
+        self._is_in_head, self._head_bytes = True, 0
         if not self._is_replaying:
             super().on_message_complete()
 

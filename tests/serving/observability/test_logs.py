@@ -111,8 +111,10 @@ def test_no_address_of_a_client_is_in_the_log(written: tuple[int, list[str]]) ->
 
 def test_each_request_has_one_line_with_its_id(written: tuple[int, list[str]]) -> None:
     """Method, route, status and seconds, under an id that no other request has."""
-    mine = [line for line in lines(written) if line["event"] == "request"]
-    assert len(mine) == written[0]
+    # A thread writes the log, so the last readiness probe may be among the lines.
+    found = [line for line in lines(written) if line["event"] == "request"]
+    mine = [line for line in found if line["route"] not in ("/", "/health/ready")]
+    assert len(mine) == written[0], [(line["method"], line["route"], line["status"]) for line in mine]
     assert len({line["request_id"] for line in mine}) == len(mine)
     for line in mine:
         assert {"method", "route", "status", "seconds"} <= line.keys()
