@@ -118,7 +118,7 @@ class Tower(Generic[Item]):
         self.cache = cache
         self._fingerprint, self._sample = model.fingerprint, sample
         config = model.card.config
-        self._width = config.text.output_dim if name == "text" else config.image_dim
+        self._width = config.text.output_dim if name == "text" else config.image_dim + FACTS
 
     def key(self, *content: bytes) -> bytes:
         """The cache key of an input."""
