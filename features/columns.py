@@ -78,8 +78,8 @@ def hours_since_previous(video: Video) -> float | None:
 
 
 def upload_hour(video: Video) -> int | None:
-    """The hour of publication, 0 to 23 in UTC; None when unknown."""
-    hours = None if video.published_day else _published_hours(video)
+    """The hour of publication, 0 to 23 in UTC; None when unknown. A day is taken as its midnight."""
+    hours = _published_hours(video)
     return None if hours is None else hours % 24
 
 

@@ -4,6 +4,7 @@ A checkpoint, its sidecar `model_full.stats.json`, the demo's `demo.json` and a 
 read as a `ModelCard`. Imports no torch.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
@@ -38,6 +39,18 @@ def _plain(value: Any) -> Any:
         raise ValueError("is nested without end, expected plain values") from exc
 
 
+def _statistic(value: Any) -> Any:
+    """A finite number, None, or the codes of a feature's values."""
+    if isinstance(value, list):
+        return [_statistic(code) for code in value]
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"is {short_repr(value)}, expected a finite number")
+    return float(value)
+
+
 def _moments(stats: dict[str, Any]) -> dict[str, Any]:
     mean, scale = stats.get("mean"), stats.get("scale")
     if mean is None or scale is None or scale <= 0:
@@ -47,7 +60,10 @@ def _moments(stats: dict[str, Any]) -> dict[str, Any]:
 
 Plain = BeforeValidator(_plain)
 Record = Annotated[dict[str, Any], Plain]
-Moments = Annotated[dict[str, Number | list[Number | None] | None], AfterValidator(_moments)]
+Moments = Annotated[
+    dict[str, Annotated[Any, AfterValidator(_statistic)]],
+    AfterValidator(_moments),
+]
 
 
 class Titles(BaseModel):

@@ -49,7 +49,7 @@ def test_rates_of_the_first_list_count_shares_and_exceed_one() -> None:
 
 
 def test_the_weekend_of_the_first_list_begins_on_friday() -> None:
-    """Friday, Saturday and Sunday are its weekend; Monday is day 0. A day has no hour."""
+    """Friday, Saturday and Sunday are its weekend; Monday is day 0. A day has the hour of its midnight."""
     names = ["publish_dayofweek", "is_weekend", "upload_hour"]
     found = {
         day: compute_features([Video("a", published_at=datetime(2024, 5, day, 12, tzinfo=UTC))], names)[0]
@@ -60,7 +60,7 @@ def test_the_weekend_of_the_first_list_begins_on_friday() -> None:
     }
     of_day = features_of(replace(FULL, published_at=datetime(2024, 5, 3, tzinfo=UTC)), names)
     assert of_day["publish_dayofweek"] == 4
-    assert np.isnan(of_day["upload_hour"])
+    assert of_day["upload_hour"] == 0
 
 
 @example(EARLIEST)

@@ -110,7 +110,7 @@ def test_a_whole_request_scores_as_in_training(client: httpx.Client, fitted: Fir
     rows = fitted.rows[:SCORED]
     answers = [client.post("/predict", json=asked(row)).json() for row in rows]
     assert_scored(answers, [fitted.score(row) for row in rows])
-    assert all(answer["modalities"]["scalars"] == {"state": "used", "reason": None} for answer in answers)
+    assert {answer["modalities"]["scalars"]["state"] for answer in answers} == {"used"}
 
 
 def test_what_is_not_said_takes_the_training_mean(client: httpx.Client, fitted: FirstPipeline) -> None:
@@ -124,5 +124,5 @@ def test_what_is_not_said_takes_the_training_mean(client: httpx.Client, fitted: 
         rest = {} if index % 2 else dict.fromkeys(whole.keys() - set(always))
         answers.append(client.post("/predict", json=known | rest).json())
     assert_scored(answers, [fitted.score(row, UNSAID) for row in rows])
-    expected = {"state": "imputed", "reason": ", ".join(UNSAID_FIELDS)}
-    assert all(answer["modalities"]["scalars"] == expected for answer in answers)
+    imputed = [answer["modalities"]["scalars"]["imputed"] for answer in answers]
+    assert all(set(names) == set(UNSAID_FIELDS) for names in imputed)
