@@ -49,7 +49,7 @@ export function videoIn(form: FormData): Video {
     title: text("title") ?? "",
     description: text("description"),
     thumbnail_url: text("thumbnail_url"),
-    ...Object.fromEntries(COUNTS.map(([name]) => [name, Number(text(name) ?? 0)])),
+    ...Object.fromEntries(COUNTS.flatMap(([name]) => (text(name) ? [[name, Number(text(name))]] : []))),
     published_at: publishedAt && new Date(publishedAt).toISOString(),
   };
 }
