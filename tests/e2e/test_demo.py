@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from features import MILES_V1, FeatureScaler, Video, compute_features
+from features import MILES_V2, FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint
 from model.compiled.bundle import capabilities, read_bundle
+from model.patterns import fitted, pattern_of
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.e2e.conftest import Loaded
 from tests.model.test_parity import REQUESTS as RECORDED
@@ -65,14 +66,14 @@ def test_more_and_younger_views_score_higher(client: httpx.Client) -> None:
 def test_model_info_describes_the_fixed_network(client: httpx.Client) -> None:
     """18 named features, 2834 -> 1024 -> 256, 136 M parameters with 3.2 M trained, honest provenance."""
     info = client.get("/model/info").json()
-    assert [feature["name"] for feature in info["features"]] == list(MILES_V1)
+    assert [feature["name"] for feature in info["features"]] == list(MILES_V2)
     assert info["architecture"]["fusion"] == "2834 -> 1024 -> 256"
     assert info["parameters"]["total"] == pytest.approx(136e6, rel=0.01)
     assert info["parameters"]["trainable"] == pytest.approx(3.2e6, rel=0.03)
     assert info["modalities_without_weight"] == ["image"]
     assert info["training"]["metrics"]["auroc"] >= 0.953
-    assert info["training"]["provenance"]["data"]["licence"].startswith("CC0")
-    assert info["golden_answers"] == 6
+    assert info["training"]["provenance"]["data"]["licence"] == "MIT"
+    assert info["golden_answers"] == 7
 
 
 def test_fifty_videos_in_one_call_are_scored(client: httpx.Client, host: ThumbnailHost) -> None:
@@ -100,13 +101,15 @@ def test_compiled_service_has_no_torch(client: httpx.Client, service: Service) -
 
 
 @pytest.mark.skipif("INT8" not in capabilities(), reason="this processor does not compute in int8")
-def test_int8_passes_with_room_for_another_processor(bundle: Path) -> None:
-    """Both of the demo's towers in int8 move scores by three quarters of what the gate allows at most."""
+def test_images_pass_in_int8_with_room_for_another_processor(bundle: Path) -> None:
+    """The demo's image tower in int8 moves scores by three quarters of what the gate allows at most.
+
+    Its text tower does not pass: a title decides more of this head's score than int8 keeps.
+    """
     report = read_bundle(bundle).report
-    for tower in report["towers"].values():
-        int8 = tower["candidates"]["int8"]
-        assert int8["passed"]
-        assert all(int8[name] <= 0.75 * limit for name, limit in report["limits"]["at_most"].items())
+    int8 = report["towers"]["image"]["candidates"]["int8"]
+    assert int8["passed"]
+    assert all(int8[name] <= 0.75 * limit for name, limit in report["limits"]["at_most"].items())
 
 
 def test_known_video_with_new_counts_costs_the_fusion_alone(
@@ -153,8 +156,9 @@ def transcribe(demo: Path) -> Callable[[Sequence[Any]], Any]:
         checkpoint.state_dict,
         heads=12,
         velocity={name: getattr(checkpoint.card.velocity, name) for name in ("mean", "scale", "high")},
-        temperature=checkpoint.card.temperature or 1.0,
+        temperature=1.0,
         full_size=True,
+        pooling=checkpoint.card.config.text.pooling,
     )
     spec = TextSpec(checkpoint.card.text_fields, checkpoint.card.max_tokens)
     tokenizer = BertTextTokenizer.from_vocabulary(spec=spec)
@@ -165,10 +169,16 @@ def transcribe(demo: Path) -> Callable[[Sequence[Any]], Any]:
         recorded = RECORDED[index]
         video = Video.from_plain(to_wire(recorded))
         tokens = tokenizer.encode(video.title, video.description)
-        scalars = torch.from_numpy(scaler.transform(compute_features([video], MILES_V1))[0])
+        raw = compute_features([video], checkpoint.card.scalar_features)
+        scalars = torch.from_numpy(scaler.transform(raw)[0])
+        known = pattern_of(raw[0], checkpoint.card.scalar_features)
+        pattern = fitted(known, checkpoint.card.patterns)
+        assert pattern is not None, "the demo has every pattern"
+        network.temperature = pattern.temperature
         seed = recorded["image_seed"]
         image = None if seed is None else torch.from_numpy(recorded_pixels(seed))
-        return network.score(list(tokens.input_ids), list(tokens.token_type_ids), image, scalars)
+        ids, types = list(tokens.input_ids), list(tokens.token_type_ids)
+        return network.score(ids, types, image, scalars, pattern.bias)
 
     return lambda requests: np.array([score(RECORDED.index(recorded)) for recorded in requests])
 

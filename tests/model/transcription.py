@@ -32,7 +32,9 @@ class Transcription:
         velocity: dict[str, float],
         temperature: float,
         full_size: bool = False,
+        pooling: str = "pooler",
     ):
+        self.pooling = pooling
         self.state, self.velocity, self.temperature = state, velocity, temperature
         tiny = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
         shape = {} if full_size else tiny  # transformers' own defaults are bert-base-uncased
@@ -60,23 +62,29 @@ class Transcription:
 
     @torch.no_grad()
     def score(
-        self, ids: list[int], types: list[int], pixels: Tensor | None, scalars: Tensor
+        self, ids: list[int], types: list[int], pixels: Tensor | None, scalars: Tensor, bias: float = 0.0
     ) -> tuple[float, float]:
-        """P(viral) and views per day of one video; `pixels` is (224, 224, 3) uint8 or None."""
+        """P(viral) and views per day of one video; `pixels` is (224, 224, 3) uint8 or None.
+
+        The probability is sigmoid((z + bias) / temperature) of the difference z of the logits.
+        """
         padding = [0] * (MAX_TOKENS - len(ids))
-        text = self.bert(
+        encoded = self.bert(
             input_ids=torch.tensor([ids + padding]),
             token_type_ids=torch.tensor([types + padding]),
             attention_mask=torch.tensor([[1] * len(ids) + padding]),
-        ).pooler_output
+        )
+        is_mean = self.pooling == "mean"
+        text = encoded.last_hidden_state[:, : len(ids)].mean(dim=1) if is_mean else encoded.pooler_output
         image = self.neutral if pixels is None else self._image(pixels)
         fused = torch.cat([text, image, scalars[None]], dim=1)
         wide = torch.relu(self._linear("fusion.0", fused))
         narrow = torch.relu(self._linear("fusion.3", wide))
-        not_viral, viral = (self._linear("classifier", narrow)[0] / self.temperature).tolist()
+        not_viral, viral = self._linear("classifier", narrow)[0].tolist()
         log = self._linear("regressor", narrow).item() * self.velocity["scale"] + self.velocity["mean"]
         log = min(max(log, 0.0), self.velocity["high"])
-        return 1 / (1 + math.exp(not_viral - viral)), math.exp(log) - 1
+        z = (viral - not_viral + bias) / self.temperature
+        return 1 / (1 + math.exp(-z)), math.exp(log) - 1
 
     def _linear(self, name: str, value: Tensor) -> Tensor:
         return functional.linear(value, self.state[f"{name}.weight"], self.state[f"{name}.bias"])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features import MILES_V1, Distribution, FeatureScaler, Video, compute_features, fit_distributions
-from model.card import ModelCard
+from model.card import MeaningfulDifference, ModelCard
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.config import FusionConfig, TextConfig, VisionConfig
 from model.network import MultimodalViralityPredictor
@@ -112,7 +112,8 @@ def _tiny_checkpoint(with_vision: bool) -> Checkpoint:
         feature_stats=tiny_scaler().to_stats(),
         velocity=LogVelocity(mean=9.0, scale=2.0, high=18.0),
         temperature=TEMPERATURE,
-        text_fields=("title", "description"),
+        text_fields=("title", "description") if with_vision else ("title",),
+        meaningful_difference=MeaningfulDifference(viral_score=0.01, velocity=1.05),
         test_metrics={"auroc": 0.5},
         distributions=_tiny_distributions(),
         provenance={
