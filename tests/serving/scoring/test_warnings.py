@@ -226,13 +226,13 @@ IMPUTED: list[tuple[dict[str, Any], tuple[str, ...], list[str]]] = [
     (
         {},
         MILES_V0,
-        ["published_at", "share_count", "save_count", "completion_rate", "creator_avg_views"],
+        ["share_count", "save_count", "completion_rate", "creator_avg_views"],
     ),
 ]
 
 
 def test_fields_that_are_unknown_are_named() -> None:
-    """Only fields that the list of features reads, and a day where an hour is needed."""
+    """Only fields that the list of features reads, and a day where an age in hours is needed."""
     failures = []
     for changes, names, expected in IMPUTED:
         video = replace(ORDINARY, **changes)
