@@ -14,8 +14,8 @@ import pytest
 from deploy.demo.database import Database
 from tests.support.postgres import postgres
 
-# Torch computes in one thread, here and in the processes that tests start, unless it is told otherwise: on
-# tiny networks several threads mostly wait for each other. Waiting threads sleep: those that spin take cores
+# By default torch computes in one thread, here and in the processes that tests start: on tiny networks
+# several threads mostly wait for each other. Waiting threads sleep: those that spin take cores
 # from other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -10,7 +10,7 @@ from deploy.demo import site
 from tests.support.node import NODE, install, node_environment
 from tests.support.process import answers, free_port, started
 
-DEFAULT_PORT = 3000  # whose origin the service lets in unless it is told otherwise
+DEFAULT_PORT = 3000  # whose origin the service allows by default
 
 
 def build(log: Path) -> None:

@@ -329,7 +329,7 @@ def test_cells_are_read_as_numbers_or_refused_with_the_option(
 
 
 def test_compressed_files_and_json_lines_are_read_and_written(score: Score, tmp_path: Path) -> None:
-    """The output has the input's type; a line that is no object has an error."""
+    """The output has the input's type; a line that is not an object has an error."""
     lines = [json.dumps(row) for row in scraped(3)]
     (tmp_path / "v.jsonl").write_text("\n".join([*lines, "[1]"]), encoding="utf-8")
     with gzip.open(tmp_path / "v.csv.gz", "wt", encoding="utf-8", newline="") as opened:

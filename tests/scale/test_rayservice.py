@@ -1,4 +1,4 @@
-"""The files of deploy/ray against Ray itself: what Ray is told, and how long it takes to stop."""
+"""The files of deploy/ray against Ray itself: the settings that Ray gets, and how long it takes to stop."""
 
 import pytest
 import yaml

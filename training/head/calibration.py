@@ -20,7 +20,7 @@ MAX_BIAS = 20.0
 
 
 def fit_pattern(logits: FloatArray, is_viral: NDArray[np.bool_], errors: FloatArray, videos: int) -> Pattern:
-    """The calibration of N held-out rows of so many videos.
+    """The calibration of N held-out rows of a given number of videos.
 
     `logits` are the differences of the two logits, `errors` log1p(views per day) minus its prediction. The
     temperature and the bias minimise the log loss (Guo et al. 2017, with a bias as in Platt 1999). The

@@ -50,7 +50,7 @@ CASES: dict[str, tuple[bytes, list[int | tuple[str, bytes]]]] = {
     "a good request before garbage": (WHOLE + b"garbage\r\n\r\n", [("/predict", BODY), 400]),
     "a refused request before a good one": (WHOLE.replace(b"Host: x\r\n", b"") + LAST, [400]),
     "CONNECT": (b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n", [400]),
-    "a target that is no path": (b"GET \xff HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+    "a target that is not a path": (b"GET \xff HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
     "no host in HTTP/1.0": (b"GET /old HTTP/1.0\r\n\r\n", [("/old", b"")]),
     "one long header": (GET[:-2] + b"X: " + b"a" * 10 * MAX_HEAD, [431]),
     "many headers": (GET[:-2] + b"X: a\r\n" * MAX_HEAD, [431]),

@@ -183,7 +183,7 @@ def test_the_same_snapshot_twice_counts_once(tmp_path, table):
 
 
 def test_empty_cells_are_unknown(tmp_path, table):
-    """As in a request, and how many there were is told."""
+    """As in a request, and the report counts them."""
     table[0].update(like_count="", published_at="")
     found = read(tmp_path, table)
     assert (found.train.videos[0].like_count, found.train.videos[0].published_at) == (None, None)
