@@ -16,9 +16,11 @@ from serving.process.connections import MAX_HEAD, MAX_PIPELINED, guarded
 from tests.support.process import LIMIT_S
 
 BODY = b'{"title":"edge"}'
+LARGE = b"a" * 4 * MAX_HEAD
 CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+WHOLE_LARGE = HEAD + b"Content-Length: %d\r\n\r\n" % len(LARGE) + LARGE
 GET = b"GET /get HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 UPGRADES = (
@@ -31,6 +33,10 @@ CASES: dict[str, tuple[bytes, list[int | tuple[str, bytes]]]] = {
     "chunks": (
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKED + LAST,
         [("/predict", BODY), ("/last", b"")],
+    ),
+    "a body larger than any head": (
+        WHOLE_LARGE + LAST,
+        [("/predict", LARGE), ("/last", b"")],
     ),
     "no body": (GET + LAST, [("/get", b""), ("/last", b"")]),
     "a body that looks like a request": (
@@ -163,6 +169,7 @@ def test_client_that_only_ends_its_side_is_answered(port: int) -> None:
     failures = []
     for sent, expected in (
         (WHOLE, [("/predict", BODY)]),
+        (WHOLE_LARGE, [("/predict", LARGE)]),
         (GET, [("/get", b"")]),
         (GET + WHOLE, [("/get", b""), ("/predict", BODY)]),
         (WHOLE[:-1], [400]),
