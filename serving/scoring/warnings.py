@@ -154,7 +154,8 @@ class RangeCheck:
         )
         found += about_script + about_time
         if found and self._population:
-            found.append(f"The model was trained on {self._population}; this score is an extrapolation.")
+            end = "." if in_range else "; this score is an extrapolation."
+            found.append(f"The model was trained on {self._population}{end}")
         return in_range, found
 
     def _about_numbers(self, raw: NDArray[np.float64], is_outside: NDArray[np.bool_]) -> list[str]:

@@ -288,3 +288,11 @@ def test_given_fields_without_weight_are_named_once() -> None:
     assert "description" not in weightless_fields(
         FeatureScaler().fit(constant, MILES_V1), ("title", "description")
     )
+
+
+def test_only_a_video_out_of_range_is_called_an_extrapolation() -> None:
+    """Both warnings name the population; an unusual video within the range of the training data is scored."""
+    unusual = replace(ORDINARY, view_count=10_100, like_count=300, comment_count=30)
+    assert about(unusual)[-1] == f"The model was trained on {TRENDING}."
+    beyond = replace(ORDINARY, view_count=10**12)
+    assert about(beyond)[-1] == f"The model was trained on {TRENDING}; this score is an extrapolation."
