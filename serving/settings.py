@@ -152,8 +152,9 @@ class Settings(BaseSettings):
         ("https://huggingface.co",),
         description="Other origins whose pages may embed this one in a frame; `*` allows any.",
     )
-    log_format: Literal["json", "console"] = Field(
-        "json", description="One JSON object per line, or readable text."
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto",
+        description="One JSON object per line, or short text; `auto` is text on a terminal, JSON elsewhere.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum log level; the line per request is `info`."
@@ -242,6 +243,12 @@ class Settings(BaseSettings):
         if self.engine == "openvino" and self.device == "cuda":
             raise ValueError("MILES_DEVICE=cuda requires MILES_ENGINE=torch; openvino runs on the CPU")
         return self
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the service."""
+        host = "localhost" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

@@ -243,9 +243,13 @@ class Predictor:
         if loading.cancelled():
             return
         error = loading.exception()
-        if isinstance(error, CheckpointError | LocationError):
+        if error is None:
+            model = loading.result()
+            name = "demo model" if model.card.provenance.get("source") == "demo" else self.settings.checkpoint
+            log.info("ready", url=self.settings.url, model=name, precision=model.engine.precision)
+        elif isinstance(error, CheckpointError | LocationError):
             self._fail(str(error))
-        elif error is not None:
+        else:
             log.error("load_failed", exc_info=error)
             self._fail(f"{type(error).__name__} while loading {self.settings.checkpoint}")
 

@@ -8,8 +8,9 @@ import atexit
 import logging
 import os
 import queue
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, Literal
 
 import structlog
@@ -17,6 +18,14 @@ import structlog
 MAX_LINES = 4096  # queued; about 1 MB
 DRAIN_S = 1.0
 STDERR = 2
+# What a person at a terminal reads in place of an event's name and the values in it.
+SENTENCES = {
+    "listening": "Listening on {url}, loading the model",
+    "compiling": "Compiling {checkpoint} for this processor, which takes minutes, once",
+    "ready": "Miles is ready: {url} ({model}, {precision})",
+    "request": "{method} {route} {status} in {seconds:.3f} s",
+}
+ONLY_FOR_MACHINES = {"model_loaded"}
 
 
 class Lines:
@@ -65,18 +74,37 @@ class _LineHandler(logging.Handler):
             self.handleError(record)
 
 
-def configure_logging(log_format: Literal["json", "console"], level: str) -> None:
-    """Route structlog and the standard library's loggers through one renderer, to standard error."""
+def as_sentence(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The event as a sentence if it has one, and its level if it is not `info`.
+
+    Raises `structlog.DropEvent` for what only a machine reads.
+    """
+    name = event["event"]
+    if name in ONLY_FOR_MACHINES:
+        raise structlog.DropEvent
+    if name in SENTENCES:
+        event = {"event": SENTENCES[name].format_map(event), "timestamp": event["timestamp"]}
+    return {key: value for key, value in event.items() if (key, value) != ("level", "info")}
+
+
+def configure_logging(log_format: Literal["auto", "json", "console"], level: str) -> None:
+    """Route structlog and the standard library's loggers through one renderer, to standard error.
+
+    `auto` is short coloured lines on a terminal and JSON elsewhere.
+    """
+    is_terminal = sys.stderr.isatty()
+    is_json = log_format == "json" or (log_format == "auto" and not is_terminal)
     shared: list[Callable[..., Any]] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper("iso" if is_json else "%H:%M:%S", utc=is_json),
     ]
     last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if log_format == "json":
+    if is_json:
         last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     else:
-        last.append(structlog.dev.ConsoleRenderer())
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # ours tell of the start and the stop
+        last += [as_sentence, structlog.dev.ConsoleRenderer(colors=is_terminal, pad_event_to=0)]
     handler = _LineHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()

@@ -85,7 +85,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
         signal.signal(number, lambda *_: None)
     if server.hears_hangups:
         signal.signal(signal.SIGHUP, lambda *_: None)  # until startup is complete
-    log.info("listening", host=settings.host, port=settings.port)
+    log.info("listening", host=settings.host, port=settings.port, url=settings.url)
     server.run(sockets=[listener])
     for line in failures:
         LINES.write(line)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -169,3 +170,27 @@ def test_a_log_that_is_not_read_stops_nothing(tiny_path: Path, number: int) -> N
         stop(service)
         os.close(log)
         os.close(unread)
+
+
+def test_a_terminal_shows_sentences_and_a_pipe_json(tiny_path: Path) -> None:
+    """On a terminal the log is short text that says where the service is ready; elsewhere it is JSON."""
+    port = free_port()
+    settings = environment(checkpoint=tiny_path, precision="f32", host="127.0.0.1", port=port)
+    ours, terminal = pty.openpty()
+    service = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=settings, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/health/ready"))
+        assert httpx.post(f"http://127.0.0.1:{port}/predict", json={"title": "x"}).status_code == 200
+        while b"POST /predict" not in shown:
+            shown += os.read(ours, 65_536)
+    finally:
+        stop(service)
+        os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+    ready = f"Miles is ready: http://127.0.0.1:{port} ({tiny_path}, text f32, image f32, fusion f32)"
+    assert ready in text, text
+    assert re.search(r"^\d\d:\d\d:\d\d .*POST /predict 200 in \d+\.\d{3} s", text, re.MULTILINE), text
+    assert "{" not in text
+    assert "info" not in text
