@@ -11,7 +11,7 @@ REQUIREMENTS := requirements.txt $(wildcard requirements/*.txt)
 PIP_FAILED := { echo "pip failed: check the network and the free disk space (about 3 GB), then run make again" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test constraints lock \
+.PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test space-test constraints lock \
   scale-setup scale-test audit-venv audit sbom openapi demo screenshots
 
 USERS := serve demo setup doctor model test
@@ -111,6 +111,9 @@ container-test: venv ## build the image with docker, podman or buildah and test 
 	@exec $(PY) -m tests.container $(ARGS)
 
 # Direct requirements are pinned by hand; this resolves the rest in a clean environment.
+space-test: setup model ## start a Gradio Space's files in a new environment as uid 1000; needs root
+	@exec $(PY) -m tests.container.space $(ARGS)
+
 constraints: ## rewrite requirements/constraints.txt from the requirements files, and requirements/serve.lock from both
 	@exec deploy/refresh-constraints
 

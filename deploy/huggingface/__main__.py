@@ -2,7 +2,8 @@
 
     ./miles upload-space OWNER/SPACE --dry-run     list the files to upload; no token, no network
     ./miles upload-space OWNER/SPACE               upload them; the Space rebuilds
-    ./miles upload-space OWNER/SPACE --create      create the Docker Space first
+    ./miles upload-space OWNER/SPACE --create      create the Space first
+    ./miles upload-space OWNER/SPACE --sdk gradio  a Space for free accounts, with a compiled bundle
     ./miles upload-space OWNER/SPACE --secret MILES_API_KEYS --variable MILES_RATE_LIMIT
                                                            also set these from the environment
 
@@ -16,7 +17,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.huggingface.contents import SpaceError, commit_of, files_of_the_space, listing, uncommitted
+from deploy.huggingface.contents import (
+    SDKS,
+    SpaceError,
+    commit_of,
+    compiled_bundle,
+    files_of_the_space,
+    listing,
+    uncommitted,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 SPACE = re.compile(r"[\w.-]+/[\w.-]+")
@@ -28,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = _parse(arguments)
     try:
         secrets, variables = _from_environment(chosen.secret), _from_environment(chosen.variable)
-        files = files_of_the_space(ROOT)
+        files = files_of_the_space(ROOT, chosen.sdk, chosen.bundle or compiled_bundle(ROOT))
         sha = commit_of(ROOT)
         print(listing(files))
         for path in sorted(files.keys() & set(uncommitted(ROOT))):
@@ -41,8 +50,15 @@ def main(arguments: Sequence[str]) -> int:
         # Imported here, so that --dry-run works before huggingface_hub is installed.
         from deploy.huggingface.publish import publish
 
-        options = {"secrets": secrets, "variables": variables, "create": chosen.create}
-        print(f"uploaded: {publish(chosen.space, files, f'Miles at {sha}', **options)}")
+        url = publish(
+            chosen.space,
+            files,
+            f"Miles at {sha}",
+            secrets=secrets,
+            variables=variables,
+            create_with=chosen.sdk if chosen.create else None,
+        )
+        print(f"uploaded: {url}")
     except SpaceError as exc:
         print(f"deploy: {exc}", file=sys.stderr)
         return 1
@@ -55,7 +71,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("space", metavar="OWNER/SPACE")
     parser.add_argument("--dry-run", action="store_true", help="list the files and upload nothing")
-    parser.add_argument("--create", action="store_true", help="create the Docker Space if it does not exist")
+    parser.add_argument("--create", action="store_true", help="create the Space if it does not exist")
+    parser.add_argument(
+        "--sdk",
+        choices=SDKS,
+        default=SDKS[0],
+        help="docker builds the image; gradio needs no paid plan and runs a compiled bundle (%(default)s)",
+    )
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="the bundle for gradio (the newest in models/compiled)"
+    )
     parser.add_argument(
         "--secret", action="append", default=[], metavar="NAME", help="set a secret from the environment"
     )

@@ -1,14 +1,23 @@
-"""The files to upload: those of the last commit that the Dockerfile copies, and the README's pictures."""
+"""The files to upload: what serves of the last commit, the README's pictures and, for Gradio, a bundle."""
 
 import io
 import re
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-# Needed by a Space besides the files that the Dockerfile copies.
-ALWAYS = ("Dockerfile", ".dockerignore", "README.md", "LICENSE")
+SDKS = ("docker", "gradio")
+ALWAYS = ("README.md", "LICENSE")
+# Needed by a Docker Space besides the files that the Dockerfile copies.
+DOCKER = ("Dockerfile", ".dockerignore")
+# A Gradio Space may run any server on port 7860. It has no torch, so the bundle is compiled before.
+GRADIO = ("app.py", "features", "model", "preprocessing", "serving", "models/bert-base-uncased")
+LOCK, START = "requirements/serve.lock", "deploy/huggingface/start.py"
+BUNDLE = "models/bundle"
+UV = "uv==0.13.9"  # all that the hub installs; start.py installs the rest, apart from Gradio's packages
+SETTINGS = f"sdk: gradio\nsdk_version: 6.31.0\npython_version: '3.11'\napp_file: {Path(START).name}"
+DOCKER_SETTINGS = re.compile(r"^sdk: docker(\napp_port: \d+)?$", re.MULTILINE)
 COPIED = re.compile(r"^COPY (?!--)(.+) \S+$", re.MULTILINE)
 PICTURE = re.compile(r"!\[[^\]]*\]\(([\w./-]+)\)|<img [^>]*src=\"([\w./-]+)\"")
 SECRET_NAMES = re.compile(r"(^|/)(\.env(\..*)?|id_[a-z0-9]+|.*\.(pem|key|p12))$")
@@ -23,13 +32,28 @@ class SpaceError(Exception):
     """A Space cannot be created or updated; the message gives the reason and the next step."""
 
 
-def files_of_the_space(root: Path) -> dict[str, bytes]:
-    """Content by path of every file to upload, from the last commit. Raises `SpaceError`."""
-    dockerfile = _git(root, "show", "HEAD:Dockerfile").decode()
+def files_of_the_space(root: Path, sdk: str = "docker", bundle: Path | None = None) -> dict[str, bytes]:
+    """Content by path of every file to upload: the last commit's, and for Gradio those of `bundle`.
+
+    Raises `SpaceError`.
+    """
     readme = _git(root, "show", "HEAD:README.md").decode()
-    copied = [name for line in COPIED.findall(dockerfile) for name in line.split()]
     shown = [path for match in PICTURE.findall(readme) for path in match if path]
-    archive = _git(root, "archive", "--format=tar", "HEAD", "--", *{*ALWAYS, *copied, *shown})
+    if sdk == "docker":
+        dockerfile = _git(root, "show", "HEAD:Dockerfile").decode()
+        copied = [name for line in COPIED.findall(dockerfile) for name in line.split()]
+        found = _committed(root, {*ALWAYS, *DOCKER, *copied, *shown})
+    else:
+        found = _committed(root, {*ALWAYS, *GRADIO, LOCK, START, *shown}) | _bundle_files(bundle)
+        found[Path(START).name] = found.pop(START)
+        found["requirements.txt"] = f"{UV}\n".encode()
+        found["README.md"] = DOCKER_SETTINGS.sub(SETTINGS, readme, count=1).encode()
+    refuse_secrets(found)
+    return dict(sorted(found.items()))
+
+
+def _committed(root: Path, names: Iterable[str]) -> dict[str, bytes]:
+    archive = _git(root, "archive", "--format=tar", "HEAD", "--", *names)
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         members = [member for member in tar if not member.isdir()]
         links = [member.name for member in members if not member.isfile()]
@@ -37,9 +61,21 @@ def files_of_the_space(root: Path) -> dict[str, bytes]:
             raise SpaceError(
                 f"{', '.join(links)}: symbolic links cannot be uploaded; commit the files themselves"
             )
-        found = {member.name: file.read() for member in members if (file := tar.extractfile(member))}
-    refuse_secrets(found)
-    return dict(sorted(found.items()))
+        return {member.name: file.read() for member in members if (file := tar.extractfile(member))}
+
+
+def _bundle_files(bundle: Path | None) -> dict[str, bytes]:
+    if bundle is None or not (bundle / "bundle.json").is_file():
+        raise SpaceError(
+            f"{bundle or 'models/compiled'}: no compiled bundle; run `make model`, or name one with --bundle"
+        )
+    return {f"{BUNDLE}/{file.name}": file.read_bytes() for file in bundle.iterdir() if file.is_file()}
+
+
+def compiled_bundle(root: Path) -> Path | None:
+    """The newest bundle that was compiled here, if there is one."""
+    found = (root / "models" / "compiled").glob("*/bundle.json")
+    return max((each.parent for each in found), key=lambda each: each.stat().st_mtime, default=None)
 
 
 def refuse_secrets(files: Mapping[str, bytes]) -> None:

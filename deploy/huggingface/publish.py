@@ -15,7 +15,7 @@ from deploy.huggingface.contents import SpaceError
 KEPT = {".gitattributes"}  # maintained by the hub
 REASONS = {
     401: "invalid token: set HF_TOKEN, or run hf auth login",
-    402: "creating a Docker Space needs a paid plan (DEPLOYMENT_GUIDE.md has the alternatives)",
+    402: "creating a Docker Space needs a paid plan; --sdk gradio makes one that does not",
     403: "the token needs write access to the Space; creating one may need a paid plan",
     404: "no such Space, or the token has no access to it; --create creates it",
 }
@@ -28,16 +28,17 @@ def publish(
     *,
     secrets: Mapping[str, str],
     variables: Mapping[str, str],
-    create: bool,
+    create_with: str | None,
 ) -> str:
     """Make `files` the content of the Space and return the commit's URL. Raises `SpaceError`.
 
+    `create_with` is the SDK of a Space that may not exist yet.
     Settings are set before the files are uploaded, because variables are build arguments.
     """
     api = HfApi()
     try:
-        if create:
-            api.create_repo(space, repo_type="space", space_sdk="docker", exist_ok=True)
+        if create_with:
+            api.create_repo(space, repo_type="space", space_sdk=create_with, exist_ok=True)
         there = {file.rfilename for file in api.space_info(space).siblings or ()}
         for name, value in variables.items():
             api.add_space_variable(space, name, value)

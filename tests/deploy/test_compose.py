@@ -1,4 +1,4 @@
-"""deploy/compose.yaml and deploy/miles.service: valid by their own tools, locked down, and whole."""
+"""compose.yaml and deploy/miles.service: valid by their own tools, locked down, and whole."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.support.service import ROOT
 from tests.support.system_programs import require_program
 
 DEPLOY = ROOT / "deploy"
-COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 UNIT = (DEPLOY / "miles.service").read_text(encoding="utf-8")
 
@@ -27,14 +27,14 @@ def fits_the_schema(file: Path) -> subprocess.CompletedProcess[str]:
 
 def test_compose_accepts_the_file() -> None:
     """Every key and value is the specification's."""
-    done = fits_the_schema(DEPLOY / "compose.yaml")
+    done = fits_the_schema(ROOT / "compose.yaml")
     assert done.returncode == 0, done.stdout
 
 
 def test_a_misspelt_key_is_found(tmp_path: Path) -> None:
     """The schema rejects what it does not know."""
     broken = tmp_path / "compose.yaml"
-    broken.write_text((DEPLOY / "compose.yaml").read_text(encoding="utf-8").replace("cap_drop", "cap_drops"))
+    broken.write_text((ROOT / "compose.yaml").read_text(encoding="utf-8").replace("cap_drop", "cap_drops"))
     assert fits_the_schema(broken).returncode == 1
 
 
@@ -53,7 +53,7 @@ def test_what_is_mounted_is_there_and_read_only() -> None:
         source, target, *mode = volume.split(":")
         assert Path(target).is_absolute(), volume
         if source.startswith("."):
-            assert (DEPLOY / source).exists(), volume
+            assert (ROOT / source).exists(), volume
             assert mode == ["ro"], volume
         else:
             assert source in COMPOSE["volumes"], volume
@@ -79,7 +79,7 @@ def test_miles_gets_settings_that_exist_and_time_to_stop() -> None:
     guide = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert [name for name in miles["environment"] if f"| `{name}` |" not in guide] == []
     assert int(miles["stop_grace_period"].removesuffix("s")) >= 25
-    assert (DEPLOY / miles["build"] / "Dockerfile").is_file()
+    assert (ROOT / miles["build"] / "Dockerfile").is_file()
 
 
 def test_prometheus_finds_miles_in_compose() -> None:
@@ -106,7 +106,7 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home.startswith(provider["options"]["path"] + "/")
     mounts = dict(volume.split(":")[:2][::-1] for volume in SERVICES["grafana"]["volumes"])
-    assert json.loads((DEPLOY / mounts[home]).read_text(encoding="utf-8"))["title"] == "Miles"
+    assert json.loads((ROOT / mounts[home]).read_text(encoding="utf-8"))["title"] == "Miles"
 
 
 def systemd(unit: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

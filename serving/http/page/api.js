@@ -1,6 +1,7 @@
 // Every call to the service. Every failure is a Problem: a kind, and a sentence for the user.
+const KEY = "miles-key";
 const LIMIT_MS = 60_000;
-let enteredKey = "";
+let rememberedKey = "";
 
 /** `kind` is offline, asleep, key, fields, busy or refused. */
 export class Problem extends Error {
@@ -10,13 +11,21 @@ export class Problem extends Error {
   }
 }
 
-/** Never stored: other scripts of this origin, such as those of /docs, could read it. */
+/** Frames without storage keep the key only while the page is open. */
 export function setKey(key) {
-  enteredKey = key;
+  rememberedKey = key;
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch { /* a third-party frame may have no storage; the variable is enough */ }
 }
 
 export function key() {
-  return enteredKey;
+  if (rememberedKey) return rememberedKey;
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
 }
 
 /** One video's answer, with explanation and timings. */

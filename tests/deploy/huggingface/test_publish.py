@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.huggingface.contents import SpaceError, files_of_the_space, refuse_secrets
 from tests.deploy.huggingface.hub import Hub, running_hub
@@ -27,6 +28,11 @@ SMALL = {
     "docs/notes.md": "not shown\n",
     "tests/test_app.py": "assert True\n",
     ".env": "TOKEN=1\n",
+    "features/a.py": "",
+    "model/a.py": "",
+    "preprocessing/a.py": "",
+    "models/bert-base-uncased/vocab.txt": "[PAD]\n",
+    "requirements/serve.lock": "fastapi==1\n",
 }
 GOES_UP = {".dockerignore", "Dockerfile", "LICENSE", "README.md", "app.py", "docs/page.png"} | {
     "serving/http/page/index.html"
@@ -121,6 +127,33 @@ def test_our_own_space_holds_what_the_image_needs() -> None:
     assert not tops & {"tests", "clients", "benchmarks", ".github", "training"}
     assert "models/demo/head.safetensors" in files
     assert max(map(len, files.values())) < 10_000_000  # beyond that the hub wants git-xet or LFS
+
+
+def test_a_gradio_space_starts_our_server_without_torch(tiny_bundle: Path) -> None:
+    """Its README names the SDK and start.py, requirements.txt has no torch, and the bundle is with it."""
+    files = files_of_the_space(ROOT, "gradio", tiny_bundle)
+    matter = yaml.safe_load(files["README.md"].decode().split("---\n")[1])
+    assert (matter["sdk"], matter["python_version"], matter["app_file"]) == ("gradio", "3.11", "start.py")
+    assert "app_port" not in matter
+    assert {"start.py", "app.py", "requirements/serve.lock", "models/bundle/bundle.json"} <= files.keys()
+    assert b"torch" not in files["requirements.txt"] + files["requirements/serve.lock"]
+    assert not {"Dockerfile", "deploy/huggingface/start.py"} & files.keys()
+
+
+def test_a_gradio_space_needs_a_bundle(small: Path) -> None:
+    """Without one nothing is uploaded, and the message says how to get it."""
+    done = deploy(small, "--dry-run", "--sdk", "gradio")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no compiled bundle; run `make model`" in done.stderr
+
+
+def test_a_gradio_space_is_created_as_one(small: Path, tiny_bundle: Path) -> None:
+    """`--create --sdk gradio` asks the hub for that kind of Space."""
+    with running_hub(Hub("me/miles")) as hub:
+        done = publish(small, hub, ["--create", "--sdk", "gradio", "--bundle", str(tiny_bundle)])
+    assert done.returncode == 0, done.stderr
+    assert [(request["type"], request["sdk"]) for request in hub.created] == [("space", "gradio")]
+    assert hub.added["models/bundle/bundle.json"] == (tiny_bundle / "bundle.json").read_bytes()
 
 
 def publish(
