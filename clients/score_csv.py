@@ -19,12 +19,15 @@ score).
 Finished rows are kept in `OUTPUT.part`. After an interruption, run the same command again: it continues where
 it stopped and scores no row twice. Neither file is ever held in memory.
 
-Needs requests and, in the same folder, trigger_inference.py, whose client it uses. INFERENCE_API_URL (or
---url) and MILES_API_KEY come from the environment or `.env`.
+A single file, so that it can be copied; `pip install miles-client` installs it as miles-score-file. It
+needs httpx. INFERENCE_API_URL (or --url) and MILES_API_KEY come from the environment or `.env`.
 
 Exit codes: 0 all rows scored; 1 some rows have an error instead; 2 invalid setting or file; 3 the service did
 not answer, run it again later; 130 and 143 stopped by SIGINT or SIGTERM, run it again to continue.
 """
+
+
+# Written by `python -m deploy.single_files` from the modules in clients/python: edit those.
 
 import argparse
 import csv
@@ -32,39 +35,441 @@ import gzip
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
+from urllib.parse import urlsplit
 
-from trigger_inference import (
-    DONE,
-    NO_SERVICE,
-    ROWS_LEFT,
-    TRIES,
-    WAITS_S,
-    WRONG_SETTING,
-    NoAnswer,
-    Patience,
-    Refusal,
-    Score,
-    Service,
-    SettingError,
-    Stopped,
-    StopSignals,
-    Unavailable,
-    opened_service,
-    settings,
-    shown,
-)
+import httpx
+
+# miles_client.errors
+
+
+REFUSED = (400, 413, 415, 422)
+PASSING = (408, 425, 429, 502, 503, 504)
+
+
+class MilesError(Exception):
+    """Any error of this package; its text ends with the next step where there is one."""
+
+    is_passing = False
+    """Whether a later try may succeed."""
+
+
+class UnreachableError(MilesError):
+    """There was no connection, or it broke."""
+
+    is_passing = True
+
+
+class AnswerTimeoutError(MilesError):
+    """There was no answer in time."""
+
+    is_passing = True
+
+
+class IncompleteBatchError(MilesError):
+    """A stream ended before each video had its entry; `missing` has the indices of those without."""
+
+    def __init__(self, missing: Sequence[int]) -> None:
+        super().__init__(f"the stream ended before {len(missing)} videos had an answer: send them again")
+        self.missing = list(missing)
+
+
+class AnswerError(MilesError):
+    """An answer that is not a score."""
+
+    def __init__(
+        self, text: str, status: int, retry_after_s: float | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(text)
+        self.status, self.retry_after_s, self.request_id = status, retry_after_s, request_id
+
+
+class AsleepError(AnswerError):
+    """A host answered in the service's place: the service sleeps or starts."""
+
+    is_passing = True
+
+
+class UnexpectedAnswerError(AnswerError):
+    """Not an answer of Miles; the address is probably another service's."""
+
+
+class ProblemError(AnswerError):
+    """The service's problem details; `detail` says what is wrong and what to do."""
+
+    next_step = ""
+
+    def __init__(
+        self,
+        problem: Mapping[str, Any],
+        status: int,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.type = str(problem.get("type") or "about:blank")
+        self.title = str(problem.get("title") or "")
+        self.detail = str(problem.get("detail") or problem.get("message") or self.title)
+        self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
+        text = (f"{status}: {self.detail}" if self.detail else f"status {status}") + self.next_step
+        super().__init__(text, status, retry_after_s, request_id)
+        self.is_passing = status in PASSING
+
+
+class RefusedError(ProblemError):
+    """The request cannot be scored as it is."""
+
+
+class KeyRefusedError(ProblemError):
+    """The service requires an API key, or does not know this one."""
+
+    next_step = "; set api_key (for a command, MILES_API_KEY) to a key of the service"
+
+
+class BusyError(ProblemError):
+    """The service is overloaded, or this client has exceeded its rate limit."""
+
+
+def problem_error(
+    problem: Mapping[str, Any],
+    status: int,
+    retry_after_s: float | None = None,
+    request_id: str | None = None,
+) -> ProblemError:
+    """The problem as its class."""
+    kind = ProblemError
+    if status in REFUSED:
+        kind = RefusedError
+    elif status in (401, 403):
+        kind = KeyRefusedError
+    elif status == 429 or "overloaded" in str(problem.get("type")):
+        kind = BusyError
+    return kind(problem, status, retry_after_s, request_id)
+
+
+# miles_client.settings
+
+
+DONE, ROWS_LEFT, WRONG_SETTING, NO_SERVICE, NO_DATABASE = range(5)
+WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a sleeping Space is up within one or two minutes
+
+
+class SettingError(Exception):
+    """A setting is wrong, here or on the other side; the message says what to change."""
+
+
+def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
+    """The environment, then the first of the .env `files` that exists; empty values count as absent."""
+    found = {name: value.strip() for name, value in environment.items() if value.strip()}
+    for path in files:
+        if path.is_file():
+            return read_env(path.read_text(encoding="utf-8-sig")) | found
+    return found
+
+
+def read_env(text: str) -> dict[str, str]:
+    """Parse NAME=value lines, with or without `export` and quotes; `#` begins a comment."""
+    values = {}
+    for line in text.splitlines():
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        value = value.strip()
+        if not separator or name.startswith("#"):
+            continue
+        if value[:1] in ("'", '"') and value[0] in value[1:]:
+            value = value[1 : value.index(value[0], 1)]
+        else:
+            value = value.partition(" #")[0].strip()
+        if value:
+            values[name.strip()] = value
+    return values
+
+
+def shown(text: Any, length: int = 60) -> str:
+    """Anything as one short line without control characters."""
+    line = "".join(letter if letter.isprintable() else " " for letter in str("" if text is None else text))
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+# miles_client.wire
+
+
+CONNECT_TIMEOUT_S = 10
+HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
+JSON = "application/json"
+WAKING = "got a web page instead of scores: the Space is waking up"
+
+
+def service_root(url: str) -> str:
+    """The service's base URL without a route; raises `ValueError` for an invalid one."""
+    root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
+    parts = urlsplit(root)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http or https URL such as http://localhost:7860")
+    if parts.hostname == "huggingface.co":
+        raise ValueError(f"{url!r} is the Space's page; the service is https://OWNER-NAME.hf.space")
+    try:
+        httpx.URL(root)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
+    return root
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """What every request carries."""
+    found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
+    return found | ({"Authorization": f"Bearer {key}"} if key else {})
+
+
+def limits(timeout_s: float) -> httpx.Timeout:
+    """`timeout_s` for the answer, less for the connection."""
+    return httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+
+
+def encoded(payload: Any) -> bytes:
+    """The payload as JSON in ASCII, which carries half a surrogate pair, too."""
+    return json.dumps(payload, allow_nan=False).encode("ascii")
+
+
+@contextmanager
+def translated(timeout_s: float) -> Iterator[None]:
+    """Raise what httpx raises as errors of this package."""
+    try:
+        yield
+    except httpx.TimeoutException as exc:
+        raise AnswerTimeoutError(f"no answer within {timeout_s:g} s") from exc
+    except httpx.HTTPError as exc:
+        raise UnreachableError(f"no connection ({type(exc).__name__})") from exc
+
+
+def read(response: httpx.Response) -> Any:
+    """The JSON of an answer with status 200; raises an `AnswerError` for any other."""
+    status, body = response.status_code, json_in(response)
+    if status == 200 and body is not None:
+        return body
+    after = retry_after_s(response.headers.get("Retry-After"))
+    request_id = response.headers.get("X-Request-ID")
+    if status >= 400 and isinstance(body, Mapping):
+        raise problem_error(body, status, after, request_id)
+    if status == 200:
+        raise AsleepError(WAKING, status, after, request_id)
+    if response.has_redirect_location:
+        target = response.headers["Location"]
+        raise UnexpectedAnswerError(f"{response.url} redirects to {target}: use that address", status)
+    kind = AsleepError if status in HOST_STATUSES else UnexpectedAnswerError
+    raise kind(f"status {status}", status, after, request_id)
+
+
+def json_in(response: httpx.Response) -> Any:
+    """The answer's JSON, or None for anything else, such as a hosting provider's page."""
+    if "json" not in response.headers.get("Content-Type", ""):
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+
+
+# miles_client.service
+
+
+HOLD_S = 60  # the longest that rows stay locked while they are scored one by one
+TRIES = 3  # for a row that gets no answer while others do
+NO_SUCH_ROUTE = (404, 405, 501)
+Row = dict[str, Any]
+
+
+class Unavailable(Exception):  # noqa: N818  a state that passes
+    """The service returned no score; a retry may help.
+
+    `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float | None = None, *, suspect: bool = True) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        self.suspect = suspect
+
+
+@dataclass(frozen=True)
+class Score:
+    """A video's score; `answer` is the whole response."""
+
+    viral_score: float
+    predicted_velocity: float
+    answer: Mapping[str, Any] = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The service or the database rejects this row."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """No score this time; `suspect` means that the row itself may be the cause."""
+
+    reason: str
+    suspect: bool = True
+
+
+Outcome = Score | Refusal | NoAnswer
+
+
+class Service:
+    """A client of a running Miles; uses the batch route where there is one."""
+
+    def __init__(self, url: str, key: str | None = None, timeout_s: float = 60) -> None:
+        try:
+            self.url = service_root(url)
+        except ValueError as exc:
+            raise SettingError(f"INFERENCE_API_URL: {exc}") from exc
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(headers=headers(key), timeout=limits(timeout_s))
+        self._has_batch = True
+        self._singly = 0
+        """How many of the next videos to send one by one, to find the one that breaks its batch."""
+
+    def score(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
+        """Yield (index, outcome) for `videos`; stops early after `HOLD_S`.
+
+        Raises `Unavailable` when the service does not answer, `SettingError` when a retry cannot help.
+        """
+        if len(videos) == 1 or self._singly > 0 or not self._has_batch:
+            yield from self._one_by_one(videos)
+            return
+        try:
+            body = self._post("/predict/batch", {"videos": list(videos)})
+        except Unavailable as exc:
+            self._singly = len(videos) if exc.suspect else 0
+            raise
+        except AnswerError as exc:  # the batch was refused as a whole; single videos may still be accepted
+            self._has_batch = exc.status not in NO_SUCH_ROUTE
+            yield from self._one_by_one(videos)
+            return
+        entries = body.get("predictions") if isinstance(body, dict) else None
+        if not isinstance(entries, list) or len(entries) != len(videos):
+            received = len(entries) if isinstance(entries, list) else "no list"
+            raise SettingError(
+                f"{self.url}/predict/batch: expected {len(videos)} predictions, got {received}"
+            )
+        yield from enumerate(self._outcome(entry) for entry in entries)
+
+    def ask_singly(self, count: int) -> None:
+        """Send the next `count` videos one by one: one of them may have failed the others."""
+        self._singly = count
+
+    def _one_by_one(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
+        until = time.monotonic() + HOLD_S
+        for index, video in enumerate(videos):
+            self._singly -= 1
+            try:
+                yield index, self._outcome(self._post("/predict", video))
+            except Unavailable as exc:
+                if exc.suspect:
+                    yield index, NoAnswer(str(exc))
+                raise
+            except AnswerError as exc:
+                if exc.status in NO_SUCH_ROUTE:
+                    raise SettingError(
+                        f"{self.url}/predict: {exc.status}, not a Miles service; see INFERENCE_API_URL"
+                    ) from exc
+                yield index, Refusal(shown(exc, 300))
+            if time.monotonic() > until:
+                return
+
+    def _post(self, route: str, payload: Any) -> Any:
+        """The answer's JSON. Raises `AnswerError` for one that a retry would not change."""
+        try:
+            with translated(self._timeout_s):
+                response = self._http.post(self.url + route, content=encoded(payload))
+            return read(response)
+        except AnswerError as exc:
+            self._judge(exc, route)
+            raise
+        except MilesError as exc:
+            raise Unavailable(str(exc)) from exc
+
+    def _judge(self, exc: AnswerError, route: str) -> None:
+        """Raise what the whole run must know; return for an answer about these videos only."""
+        status, reason = exc.status, shown(exc, 300)
+        if 300 <= status < 400:
+            raise SettingError(f"{reason} as INFERENCE_API_URL") from exc
+        if status in (401, 403):
+            raise SettingError(f"{self.url}{route}: {reason}") from exc
+        if status in (*REFUSED, *NO_SUCH_ROUTE):
+            return
+        if exc.is_passing or status >= 500:
+            waking = isinstance(exc, AsleepError) and status == 503
+            suspect = not waking and not isinstance(exc, BusyError)
+            raise Unavailable(reason, exc.retry_after_s, suspect=suspect) from exc
+        raise SettingError(f"{self.url}{route}: {reason}; is INFERENCE_API_URL a Miles service?") from exc
+
+    def _outcome(self, entry: Any) -> Outcome:
+        """The outcome of one video's entry; raises `SettingError` unless it holds valid scores."""
+        error = entry.get("error") if isinstance(entry, dict) else None
+        if isinstance(error, dict):
+            status = error.get("status")
+            problem = problem_error(error, status if isinstance(status, int) else 500)
+            reason = shown(problem, 300)
+            if problem.status in REFUSED:
+                return Refusal(reason)
+            return NoAnswer(reason, not isinstance(problem, BusyError))
+        said: Any = entry if isinstance(entry, dict) else {}
+        score, velocity = said.get("viral_score"), said.get("predicted_velocity")
+        if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):
+            raise SettingError(
+                f"{self.url}: viral_score {score!r}, predicted_velocity {velocity!r}: not valid Miles scores"
+            )
+        return Score(float(score), float(velocity), said)
+
+
+def opened_service(known: Mapping[str, str], timeout_s: float) -> Service:
+    """The configured service."""
+    if "INFERENCE_API_URL" not in known:
+        raise SettingError(
+            "set INFERENCE_API_URL to the service's URL, for example https://owner-miles.hf.space"
+        )
+    return Service(known["INFERENCE_API_URL"], known.get("MILES_API_KEY"), timeout_s)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# miles_client.files.results
+
 
 # The new columns and their types in a Parquet file.
 RESULTS: dict[str, type] = {
@@ -72,35 +477,65 @@ RESULTS: dict[str, type] = {
     "in_range": bool,
     **dict.fromkeys(("image", "image_reason", "warnings", "model_version", "error"), str),
 }
-# Reasons for a missing thumbnail that may be over a minute later.
-PASSING = re.compile(r"timeout|unreachable|truncated|unavailable|http_(429|5\d\d)")
-NUMBERS = (
-    *("view_count", "like_count", "comment_count", "share_count", "save_count"),
-    *("previous_view_count", "duration_seconds", "duration", "completion_rate", "creator_avg_views"),
-)
-TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
-TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
-FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
-# Other names of fields, without signs and in lower case: they are proposed, never guessed.
-NEAR = {
-    **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
-    **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
-    **dict.fromkeys(("comments", "commentcount", "numcomments"), "comment_count"),
-    **dict.fromkeys(("shares", "sharecount"), "share_count"),
-    **dict.fromkeys(("saves", "savecount", "collectcount"), "save_count"),
-    **dict.fromkeys(("headline", "videotitle", "name"), "title"),
-    **dict.fromkeys(("desc", "caption"), "description"),
-    **dict.fromkeys(("thumbnailurl", "thumb", "thumbnails", "cover"), "thumbnail_url"),
-    **dict.fromkeys(("durationsec", "durationseconds", "lengthseconds", "length"), "duration_seconds"),
-    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate", "timestamp"), "published_at"),
-    **dict.fromkeys(("observedat", "scrapedat", "crawledat"), "observed_at"),
-    **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
-    **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
-}
-NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
-SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])(?:\s+[a-z]+)?", re.IGNORECASE)
-FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9}
-PROGRESS_INTERVAL_S = 5.0  # between progress lines when there is no terminal
+
+
+def typed(cell: str, kind: type) -> float | bool | str | None:
+    if not cell:
+        return None
+    return cell == "true" if kind is bool else kind(cell)
+
+
+def image_of(outcome: Score | Refusal) -> Mapping[str, Any]:
+    """What became of a row's thumbnail: `state` and `reason`."""
+    answer = outcome.answer if isinstance(outcome, Score) else {}
+    return (answer.get("modalities") or {}).get("image") or {}
+
+
+def result_of(outcome: Score | Refusal) -> list[str]:
+    """The result cells of a row, in the order of `RESULTS`."""
+    if isinstance(outcome, Refusal):
+        return [*[""] * (len(RESULTS) - 1), outcome.reason]
+    said = outcome.answer
+    interval = said.get("velocity_interval") or {}
+    values: dict[str, Any] = {
+        "viral_score": outcome.viral_score,
+        "predicted_velocity": outcome.predicted_velocity,
+        "low": interval.get("low"),
+        "high": interval.get("high"),
+        "image": image_of(outcome).get("state"),
+        "image_reason": image_of(outcome).get("reason"),
+        "in_range": {True: "true", False: "false"}.get(said.get("in_range")),  # type: ignore[arg-type]
+        "warnings": " | ".join(map(str, said.get("warnings") or ())),
+        "error": "",
+    }
+    cells = [values.get(name, said.get(name)) for name in RESULTS]
+    return ["" if cell is None else str(cell) for cell in cells]
+
+
+def closing(results: Iterator[list[str]]) -> tuple[str, int]:
+    """How many rows have warnings, lie outside the training data, lack their thumbnail or have which error.
+
+    Also the number of errors.
+    """
+    counts, errors, images = Counter[str](), Counter[str](), Counter[str]()
+    for result in results:
+        row = dict(zip(RESULTS, result, strict=True))
+        counts["with warnings"] += bool(row["warnings"])
+        counts["outside the range of the training data"] += row["in_range"] == "false"
+        if row["image_reason"] not in ("", "no_thumbnail", "no_image_tower"):
+            images[row["image_reason"]] += 1
+        if row["error"]:
+            errors[re.sub(r"'[^']*'", "...", row["error"])[:60]] += 1
+    parts = [f"{count} {kind}" for kind, count in counts.items() if count]
+    reasons = ", ".join(f"{count} {reason}" for reason, count in images.most_common(10))
+    lines = [f"\n  {images.total()} of the thumbnails were not usable: {reasons}"] if images else []
+    lines += [f"\n  {count} rows: {error}" for error, count in errors.most_common(10)]
+    return "".join([f"; {', '.join(parts)}" if parts else "", *lines]), errors.total()
+
+
+# miles_client.files.tables
+
+
 Cells = dict[str, Any]
 
 
@@ -204,7 +639,7 @@ class JsonLines(Table):
         """Objects with the results added; a malformed line becomes an object with its error."""
         with opened_text(path, "w", "utf-8") as opened:
             for row, result in zip(self.rows(), results, strict=False):
-                values = map(_typed, result, RESULTS.values())
+                values = map(typed, result, RESULTS.values())
                 kept = {name: value for name, value in row.items() if name is not None}
                 whole = kept | dict(zip(names, values, strict=True))
                 opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
@@ -243,7 +678,7 @@ class ParquetTable(Table):
                 batch = batch.slice(0, len(some))
                 cells = zip(*some, strict=True) if some else [()] * len(kinds)
                 columns = [
-                    arrow.array([_typed(cell, kind) for cell in column], arrow_kind)
+                    arrow.array([typed(cell, kind) for cell in column], arrow_kind)
                     for column, kind, arrow_kind in zip(cells, RESULTS.values(), kinds, strict=True)
                 ]
                 writer.write_batch(arrow.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema))
@@ -253,115 +688,9 @@ def json_value(value: Any) -> Any:
     """A value of a file as a JSON value: dates as ISO 8601, NaN as null."""
     if isinstance(value, date):  # datetime included
         return value.isoformat()
-    if isinstance(value, float) and value != value:
-        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)  # which the service refuses, in this row only
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
-
-
-def _typed(cell: str, kind: type) -> float | bool | str | None:
-    if not cell:
-        return None
-    return cell == "true" if kind is bool else kind(cell)
-
-
-class Finished:
-    """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results."""
-
-    def __init__(self, path: Path, purpose: Mapping[str, Any]) -> None:
-        self.path, first = path, json.dumps(purpose, sort_keys=True).encode() + b"\n"
-        if not path.exists():
-            path.write_bytes(first)
-        with path.open("r+b") as opened:
-            if opened.readline() != first:
-                raise SettingError(
-                    f"{path} belongs to another input or to other options: remove it to start over"
-                )
-            whole = len(first)
-            self.count = 0
-            for line in opened:
-                if line.endswith(b"\n"):  # the last one may have been cut off
-                    whole += len(line)
-                    self.count += 1
-            opened.truncate(whole)
-
-    def add(self, results: Iterable[Sequence[str]]) -> None:
-        """Append finished rows; they are on disk when this returns."""
-        with self.path.open("a", encoding="utf-8", newline="") as opened:
-            csv.writer(opened, lineterminator="\n").writerows(results)
-            opened.flush()
-            os.fsync(opened.fileno())
-
-    def results(self) -> Iterator[list[str]]:
-        """All of them, in the input's order."""
-        with self.path.open(encoding="utf-8", newline="") as opened:
-            yield from itertools.islice(csv.reader(opened), 1, None)
-
-
-class Scoring:
-    """Scores each video of a batch, or finds out why it can't be scored, retrying as needed."""
-
-    def __init__(self, service: Service, patience: Patience, stop: StopSignals, progress: "Progress") -> None:
-        self._service, self._patience, self._stop, self._progress = service, patience, stop, progress
-        self._scored = False
-
-    def __call__(self, videos: Sequence[Cells]) -> list[Score | Refusal]:
-        """Outcomes in the order of `videos`. Raises `Unavailable`, or `Stopped` on a signal."""
-        settled: dict[int, Score | Refusal] = {}
-        tries = dict.fromkeys(range(len(videos)), 0)
-        while waiting := sorted(tries.keys() - settled.keys(), key=lambda index: (tries[index], index)):
-            before, trouble = len(settled), None
-            try:
-                with self._stop.interruptible():
-                    for position, outcome in self._service.score([videos[index] for index in waiting]):
-                        index = waiting[position]
-                        tries[index] += not isinstance(outcome, NoAnswer) or outcome.suspect
-                        if not isinstance(outcome, NoAnswer):
-                            settled[index] = outcome
-                            self._scored |= isinstance(outcome, Score)
-                        elif tries[index] >= TRIES and self._scored:
-                            settled[index] = Refusal(f"no answer in {TRIES} tries; {outcome.reason}")
-                        else:
-                            trouble = Unavailable(outcome.reason, suspect=outcome.suspect)
-            except Unavailable as exc:
-                trouble = exc
-            if len(settled) > before:
-                self._patience.reset()
-            if trouble is not None:
-                self._service.ask_singly(len(videos) if trouble.suspect else 0)
-                wait = self._patience.wait_s(trouble)
-                self._progress.note(f"waiting {wait:.0f} s for the service: {trouble}")
-                self._stop.sleep(wait)
-        return [settled[index] for index in range(len(videos))]
-
-
-class Progress:
-    """Progress and remaining time: a bar on a terminal, an occasional line elsewhere."""
-
-    def __init__(self, total: int, done: int) -> None:
-        self._total, self._done, self._first = total, done, done
-        self._is_terminal = sys.stderr.isatty()
-        self._begun = self._said = time.monotonic()
-        if done:
-            self.note(f"{done} of {total} rows were already finished")
-
-    def advance(self, rows: int) -> None:
-        """Add finished rows."""
-        self._done += rows
-        now = time.monotonic()
-        if self._is_terminal or now - self._said >= PROGRESS_INTERVAL_S:
-            self._said = now
-            rate = (self._done - self._first) / max(now - self._begun, 1e-9)
-            left = (self._total - self._done) / max(rate, 1e-9)
-            text = (
-                f"{self._done}/{self._total} rows, {rate:.1f}/s, {left // 60:.0f} min {left % 60:.0f} s left"
-            )
-            filled = 30 * self._done // max(self._total, 1)
-            bar = f"\r\x1b[K[{'#' * filled}{'.' * (30 - filled)}] " if self._is_terminal else ""
-            print(bar + text, end="" if self._is_terminal else "\n", file=sys.stderr, flush=True)
-
-    def note(self, sentence: str) -> None:
-        """Print a line."""
-        print(("\r\x1b[K" if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)
 
 
 def kind_of(path: Path) -> str:
@@ -384,6 +713,37 @@ def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
     if not named or len(set(named)) < len(named):
         raise SettingError(f"{path}: the header is empty or repeats a column: {shown(table.columns, 300)}")
     return table
+
+
+# miles_client.files.columns
+
+
+NUMBERS = (
+    *("view_count", "like_count", "comment_count", "share_count", "save_count"),
+    *("previous_view_count", "duration_seconds", "duration", "completion_rate", "creator_avg_views"),
+)
+TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
+TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
+FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
+# Other names of fields, without signs and in lower case: they are proposed, never guessed.
+NEAR = {
+    **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
+    **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
+    **dict.fromkeys(("comments", "commentcount", "numcomments"), "comment_count"),
+    **dict.fromkeys(("shares", "sharecount"), "share_count"),
+    **dict.fromkeys(("saves", "savecount", "collectcount"), "save_count"),
+    **dict.fromkeys(("headline", "videotitle", "name"), "title"),
+    **dict.fromkeys(("desc", "caption"), "description"),
+    **dict.fromkeys(("thumbnailurl", "thumb", "thumbnails", "cover"), "thumbnail_url"),
+    **dict.fromkeys(("durationsec", "durationseconds", "lengthseconds", "length"), "duration_seconds"),
+    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate", "timestamp"), "published_at"),
+    **dict.fromkeys(("observedat", "scrapedat", "crawledat"), "observed_at"),
+    **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
+    **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
+}
+NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
+SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])(?:\s+[a-z]+)?", re.IGNORECASE)
+FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 
 @dataclass(frozen=True)
@@ -471,39 +831,6 @@ def overview(table: Table, found: Mapping[str, str]) -> str:
     return "; ".join(parts)
 
 
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def image_of(outcome: Score | Refusal) -> Mapping[str, Any]:
-    """What became of a row's thumbnail: `state` and `reason`."""
-    answer = outcome.answer if isinstance(outcome, Score) else {}
-    return (answer.get("modalities") or {}).get("image") or {}
-
-
-def result_of(outcome: Score | Refusal) -> list[str]:
-    """The result cells of a row, in the order of `RESULTS`."""
-    if isinstance(outcome, Refusal):
-        return [*[""] * (len(RESULTS) - 1), outcome.reason]
-    said = outcome.answer
-    interval = said.get("velocity_interval") or {}
-    values: dict[str, Any] = {
-        "viral_score": outcome.viral_score,
-        "predicted_velocity": outcome.predicted_velocity,
-        "low": interval.get("low"),
-        "high": interval.get("high"),
-        "image": image_of(outcome).get("state"),
-        "image_reason": image_of(outcome).get("reason"),
-        "in_range": {True: "true", False: "false"}.get(said.get("in_range")),  # type: ignore[arg-type]
-        "warnings": " | ".join(map(str, said.get("warnings") or ())),
-        "error": "",
-    }
-    cells = [values.get(name, said.get(name)) for name in RESULTS]
-    return ["" if cell is None else str(cell) for cell in cells]
-
-
 def requests_of(rows: Iterable[Cells], columns: Columns) -> Iterator[Cells | Refusal]:
     """Each row's request, or why there is none."""
     for row in rows:
@@ -512,6 +839,206 @@ def requests_of(rows: Iterable[Cells], columns: Columns) -> Iterator[Cells | Ref
             yield Refusal(wrong) if wrong else columns.video(row)
         except ValueError as exc:
             yield Refusal(str(exc))
+
+
+# miles_client.files.finished
+
+
+class Finished:
+    """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results."""
+
+    def __init__(self, path: Path, purpose: Mapping[str, Any]) -> None:
+        self.path, first = path, json.dumps(purpose, sort_keys=True).encode() + b"\n"
+        if not path.exists():
+            path.write_bytes(first)
+        with path.open("r+b") as opened:
+            if opened.readline() != first:
+                raise SettingError(
+                    f"{path} belongs to another input or to other options: remove it to start over"
+                )
+            whole = len(first)
+            self.count = 0
+            for line in opened:
+                if line.endswith(b"\n"):  # the last one may have been cut off
+                    whole += len(line)
+                    self.count += 1
+            opened.truncate(whole)
+
+    def add(self, results: Iterable[Sequence[str]]) -> None:
+        """Append finished rows; they are on disk when this returns."""
+        with self.path.open("a", encoding="utf-8", newline="") as opened:
+            csv.writer(opened, lineterminator="\n").writerows(results)
+            opened.flush()
+            os.fsync(opened.fileno())
+
+    def results(self) -> Iterator[list[str]]:
+        """All of them, in the input's order."""
+        with self.path.open(encoding="utf-8", newline="") as opened:
+            yield from itertools.islice(csv.reader(opened), 1, None)
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+# miles_client.files.progress
+
+
+PROGRESS_INTERVAL_S = 5.0  # between progress lines when there is no terminal
+
+
+class Progress:
+    """Progress and remaining time: a bar on a terminal, an occasional line elsewhere."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self._total, self._done, self._first = total, done, done
+        self._is_terminal = sys.stderr.isatty()
+        self._begun = self._said = time.monotonic()
+        if done:
+            self.note(f"{done} of {total} rows were already finished")
+
+    def advance(self, rows: int) -> None:
+        """Add finished rows."""
+        self._done += rows
+        now = time.monotonic()
+        if self._is_terminal or now - self._said >= PROGRESS_INTERVAL_S:
+            self._said = now
+            rate = (self._done - self._first) / max(now - self._begun, 1e-9)
+            left = (self._total - self._done) / max(rate, 1e-9)
+            text = (
+                f"{self._done}/{self._total} rows, {rate:.1f}/s, {left // 60:.0f} min {left % 60:.0f} s left"
+            )
+            filled = 30 * self._done // max(self._total, 1)
+            bar = f"\r\x1b[K[{'#' * filled}{'.' * (30 - filled)}] " if self._is_terminal else ""
+            print(bar + text, end="" if self._is_terminal else "\n", file=sys.stderr, flush=True)
+
+    def note(self, sentence: str) -> None:
+        """Print a line."""
+        print(("\r\x1b[K" if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)
+
+
+# miles_client.patience
+
+
+class Patience:
+    """Waits between retries: 5, 15, 30, 60, 60, ... s, or what Retry-After asks for."""
+
+    def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
+        self._total_s, self.waits_s = total_s, waits_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Start over: the service answered."""
+        self._tries, self._since = 0, time.monotonic()
+
+    def wait_s(self, trouble: Unavailable) -> float:
+        """Seconds until the next try; raises `trouble` when the total would exceed the limit."""
+        if self._tries == 0:
+            self._since = time.monotonic()
+        planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
+        wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
+        self._tries += 1
+        if time.monotonic() - self._since + wait > self._total_s:
+            raise trouble
+        return wait
+
+
+# miles_client.stop
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived while nothing was being written."""
+
+
+class StopSignals:
+    """Makes SIGINT and SIGTERM stop the run between two writes; a second signal stops it at once."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._waiting = False
+        self._wake = threading.Event()
+
+    def install(self) -> None:
+        """Register the handlers."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+        signal.signal(number, signal.SIG_DFL)
+        if self._waiting:
+            raise Stopped
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A block that a signal may end with `Stopped`."""
+        self._waiting = True
+        try:
+            if self.number:
+                raise Stopped
+            yield
+        finally:
+            self._waiting = False
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or raise `Stopped`."""
+        with self.interruptible():
+            self._wake.wait(seconds)
+
+
+@contextmanager
+def stopped_quietly() -> Iterator[None]:
+    """Suppress `Stopped`: a signal that ends a wait is not an error."""
+    try:
+        yield
+    except Stopped:
+        return
+
+
+# miles_client.files.scoring
+
+
+# Reasons for a missing thumbnail that may be over a minute later.
+PASSING_REASON = re.compile(r"timeout|unreachable|truncated|unavailable|http_(429|5\d\d)")
+
+
+class Scoring:
+    """Scores each video of a batch, or finds out why it can't be scored, retrying as needed."""
+
+    def __init__(self, service: Service, patience: Patience, stop: StopSignals, progress: "Progress") -> None:
+        self._service, self._patience, self._stop, self._progress = service, patience, stop, progress
+        self._scored = False
+
+    def __call__(self, videos: Sequence[Cells]) -> list[Score | Refusal]:
+        """Outcomes in the order of `videos`. Raises `Unavailable`, or `Stopped` on a signal."""
+        settled: dict[int, Score | Refusal] = {}
+        tries = dict.fromkeys(range(len(videos)), 0)
+        while waiting := sorted(tries.keys() - settled.keys(), key=lambda index: (tries[index], index)):
+            before, trouble = len(settled), None
+            try:
+                with self._stop.interruptible():
+                    for position, outcome in self._service.score([videos[index] for index in waiting]):
+                        index = waiting[position]
+                        tries[index] += not isinstance(outcome, NoAnswer) or outcome.suspect
+                        if not isinstance(outcome, NoAnswer):
+                            settled[index] = outcome
+                            self._scored |= isinstance(outcome, Score)
+                        elif tries[index] >= TRIES and self._scored:
+                            settled[index] = Refusal(f"no answer in {TRIES} tries; {outcome.reason}")
+                        else:
+                            trouble = Unavailable(outcome.reason, suspect=outcome.suspect)
+            except Unavailable as exc:
+                trouble = exc
+            if len(settled) > before:
+                self._patience.reset()
+            if trouble is not None:
+                self._service.ask_singly(len(videos) if trouble.suspect else 0)
+                wait = self._patience.wait_s(trouble)
+                self._progress.note(f"waiting {wait:.0f} s for the service: {trouble}")
+                self._stop.sleep(wait)
+        return [settled[index] for index in range(len(videos))]
 
 
 @dataclass(frozen=True)
@@ -533,7 +1060,7 @@ def with_images(
             index
             for index, outcome in enumerate(outcomes)
             if image_of(outcome).get("state") == "failed"
-            and PASSING.fullmatch(str(image_of(outcome).get("reason")))
+            and PASSING_REASON.fullmatch(str(image_of(outcome).get("reason")))
         ]
         if not again:
             break
@@ -568,6 +1095,9 @@ def score_rest(
         outcomes = (video if isinstance(video, Refusal) else next(scores) for video in requests)
         finished.add(result_of(outcome) for outcome in outcomes)
         yield len(some)
+
+
+# miles_client.files.__main__
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -654,7 +1184,7 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
             said = request.reason if isinstance(request, Refusal) else json.dumps(request, ensure_ascii=False)
             print(f"{total} rows; the first one's request: {said}")
         return DONE
-    known = settings(os.environ, [Path.cwd() / ".env", Path(__file__).parent / ".env"])
+    known = settings(os.environ, [Path.cwd() / ".env", Path(sys.argv[0]).parent / ".env"])
     service = opened_service(
         known | ({"INFERENCE_API_URL": options.url} if options.url else {}), options.timeout
     )
@@ -675,27 +1205,6 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     finished.path.unlink()
     progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")
     return ROWS_LEFT if wrong else DONE
-
-
-def closing(results: Iterator[list[str]]) -> tuple[str, int]:
-    """How many rows have warnings, lie outside the training data, lack their thumbnail or have which error.
-
-    Also the number of errors.
-    """
-    counts, errors, images = Counter[str](), Counter[str](), Counter[str]()
-    for result in results:
-        row = dict(zip(RESULTS, result, strict=True))
-        counts["with warnings"] += bool(row["warnings"])
-        counts["outside the range of the training data"] += row["in_range"] == "false"
-        if row["image_reason"] not in ("", "no_thumbnail", "no_image_tower"):
-            images[row["image_reason"]] += 1
-        if row["error"]:
-            errors[re.sub(r"'[^']*'", "...", row["error"])[:60]] += 1
-    parts = [f"{count} {kind}" for kind, count in counts.items() if count]
-    reasons = ", ".join(f"{count} {reason}" for reason, count in images.most_common(10))
-    lines = [f"\n  {images.total()} of the thumbnails were not usable: {reasons}"] if images else []
-    lines += [f"\n  {count} rows: {error}" for error, count in errors.most_common(10)]
-    return "".join([f"; {', '.join(parts)}" if parts else "", *lines]), errors.total()
 
 
 def main(words: Sequence[str] | None = None) -> int:

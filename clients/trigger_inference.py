@@ -7,8 +7,9 @@
     python trigger_inference.py --rescore-after 24  also rows scored a day ago whose counts have changed
     python trigger_inference.py --table public.videos --column id=video_id --column miles_score=score
 
-A single file by design, so that it can be copied next to a scraper. It needs requests, and psycopg 3 for
-DATABASE_URL. Settings come from the environment or from a `.env` file, here or next to this file:
+A single file, so that it can be copied next to a scraper; `pip install miles-client` installs it as
+miles-score-table. It needs httpx, and psycopg 3 for DATABASE_URL. Settings come from the environment or
+from a `.env` file, here or next to this file:
 
     INFERENCE_API_URL       the service, with or without /predict
     DATABASE_URL            PostgreSQL; a pooler in transaction mode (Supabase's, PgBouncer) works
@@ -32,6 +33,9 @@ service did not answer; 4 the database did not answer or did not take scores; 13
 SIGTERM after writing the scores received so far.
 """
 
+
+# Written by `python -m deploy.single_files` from the modules in clients/python: edit those.
+
 import argparse
 import base64
 import json
@@ -51,35 +55,257 @@ from types import FrameType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import requests
+import httpx
+
+# miles_client.errors
+
+
+REFUSED = (400, 413, 415, 422)
+PASSING = (408, 425, 429, 502, 503, 504)
+
+
+class MilesError(Exception):
+    """Any error of this package; its text ends with the next step where there is one."""
+
+    is_passing = False
+    """Whether a later try may succeed."""
+
+
+class UnreachableError(MilesError):
+    """There was no connection, or it broke."""
+
+    is_passing = True
+
+
+class AnswerTimeoutError(MilesError):
+    """There was no answer in time."""
+
+    is_passing = True
+
+
+class IncompleteBatchError(MilesError):
+    """A stream ended before each video had its entry; `missing` has the indices of those without."""
+
+    def __init__(self, missing: Sequence[int]) -> None:
+        super().__init__(f"the stream ended before {len(missing)} videos had an answer: send them again")
+        self.missing = list(missing)
+
+
+class AnswerError(MilesError):
+    """An answer that is not a score."""
+
+    def __init__(
+        self, text: str, status: int, retry_after_s: float | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(text)
+        self.status, self.retry_after_s, self.request_id = status, retry_after_s, request_id
+
+
+class AsleepError(AnswerError):
+    """A host answered in the service's place: the service sleeps or starts."""
+
+    is_passing = True
+
+
+class UnexpectedAnswerError(AnswerError):
+    """Not an answer of Miles; the address is probably another service's."""
+
+
+class ProblemError(AnswerError):
+    """The service's problem details; `detail` says what is wrong and what to do."""
+
+    next_step = ""
+
+    def __init__(
+        self,
+        problem: Mapping[str, Any],
+        status: int,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.type = str(problem.get("type") or "about:blank")
+        self.title = str(problem.get("title") or "")
+        self.detail = str(problem.get("detail") or problem.get("message") or self.title)
+        self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
+        text = (f"{status}: {self.detail}" if self.detail else f"status {status}") + self.next_step
+        super().__init__(text, status, retry_after_s, request_id)
+        self.is_passing = status in PASSING
+
+
+class RefusedError(ProblemError):
+    """The request cannot be scored as it is."""
+
+
+class KeyRefusedError(ProblemError):
+    """The service requires an API key, or does not know this one."""
+
+    next_step = "; set api_key (for a command, MILES_API_KEY) to a key of the service"
+
+
+class BusyError(ProblemError):
+    """The service is overloaded, or this client has exceeded its rate limit."""
+
+
+def problem_error(
+    problem: Mapping[str, Any],
+    status: int,
+    retry_after_s: float | None = None,
+    request_id: str | None = None,
+) -> ProblemError:
+    """The problem as its class."""
+    kind = ProblemError
+    if status in REFUSED:
+        kind = RefusedError
+    elif status in (401, 403):
+        kind = KeyRefusedError
+    elif status == 429 or "overloaded" in str(problem.get("type")):
+        kind = BusyError
+    return kind(problem, status, retry_after_s, request_id)
+
+
+# miles_client.settings
+
 
 DONE, ROWS_LEFT, WRONG_SETTING, NO_SERVICE, NO_DATABASE = range(5)
 WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a sleeping Space is up within one or two minutes
-CONNECT_TIMEOUT_S = 10
-HOLD_S = 60  # the longest that rows stay locked while they are scored one by one
-TRIES = 3  # for a row that gets no answer while others do
-FIELDS = (
-    *("title", "description", "thumbnail_url", "view_count", "like_count", "comment_count"),
-    *("duration_seconds", "upload_date"),
-)
-COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_score", "predicted_velocity")
-EXPECTED = "the table in clients/schema.sql; use --table and --column for other names"
-KEPT = "the database keeps it unscored: row-level security or a trigger?"
-REFUSED = (400, 413, 415, 422)  # retrying the same video cannot help
-NO_SUCH_ROUTE = (404, 405, 501)
-Row = dict[str, Any]
 
 
 class SettingError(Exception):
     """A setting is wrong, here or on the other side; the message says what to change."""
 
 
-class DatabaseError(Exception):
-    """The database cannot be used; the message says why."""
+def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
+    """The environment, then the first of the .env `files` that exists; empty values count as absent."""
+    found = {name: value.strip() for name, value in environment.items() if value.strip()}
+    for path in files:
+        if path.is_file():
+            return read_env(path.read_text(encoding="utf-8-sig")) | found
+    return found
 
 
-class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
-    """The database did not answer; a retry may help."""
+def read_env(text: str) -> dict[str, str]:
+    """Parse NAME=value lines, with or without `export` and quotes; `#` begins a comment."""
+    values = {}
+    for line in text.splitlines():
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        value = value.strip()
+        if not separator or name.startswith("#"):
+            continue
+        if value[:1] in ("'", '"') and value[0] in value[1:]:
+            value = value[1 : value.index(value[0], 1)]
+        else:
+            value = value.partition(" #")[0].strip()
+        if value:
+            values[name.strip()] = value
+    return values
+
+
+def shown(text: Any, length: int = 60) -> str:
+    """Anything as one short line without control characters."""
+    line = "".join(letter if letter.isprintable() else " " for letter in str("" if text is None else text))
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+# miles_client.wire
+
+
+CONNECT_TIMEOUT_S = 10
+HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
+JSON = "application/json"
+WAKING = "got a web page instead of scores: the Space is waking up"
+
+
+def service_root(url: str) -> str:
+    """The service's base URL without a route; raises `ValueError` for an invalid one."""
+    root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
+    parts = urlsplit(root)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http or https URL such as http://localhost:7860")
+    if parts.hostname == "huggingface.co":
+        raise ValueError(f"{url!r} is the Space's page; the service is https://OWNER-NAME.hf.space")
+    try:
+        httpx.URL(root)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
+    return root
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """What every request carries."""
+    found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
+    return found | ({"Authorization": f"Bearer {key}"} if key else {})
+
+
+def limits(timeout_s: float) -> httpx.Timeout:
+    """`timeout_s` for the answer, less for the connection."""
+    return httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+
+
+def encoded(payload: Any) -> bytes:
+    """The payload as JSON in ASCII, which carries half a surrogate pair, too."""
+    return json.dumps(payload, allow_nan=False).encode("ascii")
+
+
+@contextmanager
+def translated(timeout_s: float) -> Iterator[None]:
+    """Raise what httpx raises as errors of this package."""
+    try:
+        yield
+    except httpx.TimeoutException as exc:
+        raise AnswerTimeoutError(f"no answer within {timeout_s:g} s") from exc
+    except httpx.HTTPError as exc:
+        raise UnreachableError(f"no connection ({type(exc).__name__})") from exc
+
+
+def read(response: httpx.Response) -> Any:
+    """The JSON of an answer with status 200; raises an `AnswerError` for any other."""
+    status, body = response.status_code, json_in(response)
+    if status == 200 and body is not None:
+        return body
+    after = retry_after_s(response.headers.get("Retry-After"))
+    request_id = response.headers.get("X-Request-ID")
+    if status >= 400 and isinstance(body, Mapping):
+        raise problem_error(body, status, after, request_id)
+    if status == 200:
+        raise AsleepError(WAKING, status, after, request_id)
+    if response.has_redirect_location:
+        target = response.headers["Location"]
+        raise UnexpectedAnswerError(f"{response.url} redirects to {target}: use that address", status)
+    kind = AsleepError if status in HOST_STATUSES else UnexpectedAnswerError
+    raise kind(f"status {status}", status, after, request_id)
+
+
+def json_in(response: httpx.Response) -> Any:
+    """The answer's JSON, or None for anything else, such as a hosting provider's page."""
+    if "json" not in response.headers.get("Content-Type", ""):
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+
+
+# miles_client.service
+
+
+HOLD_S = 60  # the longest that rows stay locked while they are scored one by one
+TRIES = 3  # for a row that gets no answer while others do
+NO_SUCH_ROUTE = (404, 405, 501)
+Row = dict[str, Any]
 
 
 class Unavailable(Exception):  # noqa: N818  a state that passes
@@ -92,10 +318,6 @@ class Unavailable(Exception):  # noqa: N818  a state that passes
         super().__init__(reason)
         self.retry_after_s = retry_after_s
         self.suspect = suspect
-
-
-class Stopped(BaseException):
-    """SIGINT or SIGTERM arrived while nothing was being written."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +351,15 @@ class Service:
     """A client of a running Miles; uses the batch route where there is one."""
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 60) -> None:
-        self.url = service_root(url)
+        try:
+            self.url = service_root(url)
+        except ValueError as exc:
+            raise SettingError(f"INFERENCE_API_URL: {exc}") from exc
         self._timeout_s = timeout_s
-        self._session = requests.Session()
-        # As `auth`, because requests would override a plain header with a password from ~/.netrc.
-        self._session.auth = _bearer(key)
+        self._http = httpx.Client(headers=headers(key), timeout=limits(timeout_s))
         self._has_batch = True
-        self._singly = (
-            0  # how many of the next videos to send one by one, to find the one that breaks its batch
-        )
+        self._singly = 0
+        """How many of the next videos to send one by one, to find the one that breaks its batch."""
 
     def score(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
         """Yield (index, outcome) for `videos`; stops early after `HOLD_S`.
@@ -148,13 +370,12 @@ class Service:
             yield from self._one_by_one(videos)
             return
         try:
-            status, body = self._post("/predict/batch", {"videos": list(videos)})
+            body = self._post("/predict/batch", {"videos": list(videos)})
         except Unavailable as exc:
             self._singly = len(videos) if exc.suspect else 0
             raise
-        if status in NO_SUCH_ROUTE:
-            self._has_batch = False
-        if status != 200:  # the batch was refused as a whole; single videos may still be accepted
+        except AnswerError as exc:  # the batch was refused as a whole; single videos may still be accepted
+            self._has_batch = exc.status not in NO_SUCH_ROUTE
             yield from self._one_by_one(videos)
             return
         entries = body.get("predictions") if isinstance(body, dict) else None
@@ -174,67 +395,57 @@ class Service:
         for index, video in enumerate(videos):
             self._singly -= 1
             try:
-                status, body = self._post("/predict", video)
+                yield index, self._outcome(self._post("/predict", video))
             except Unavailable as exc:
                 if exc.suspect:
                     yield index, NoAnswer(str(exc))
                 raise
-            if status in NO_SUCH_ROUTE:
-                raise SettingError(
-                    f"{self.url}/predict: {status}, not a Miles service; see INFERENCE_API_URL"
-                )
-            yield index, self._outcome(body) if status == 200 else Refusal(reason_of(body, status))
+            except AnswerError as exc:
+                if exc.status in NO_SUCH_ROUTE:
+                    raise SettingError(
+                        f"{self.url}/predict: {exc.status}, not a Miles service; see INFERENCE_API_URL"
+                    ) from exc
+                yield index, Refusal(shown(exc, 300))
             if time.monotonic() > until:
                 return
 
-    def _post(self, route: str, payload: Any) -> tuple[int, Any]:
-        """Status and JSON of a final answer, one that a retry would not change."""
+    def _post(self, route: str, payload: Any) -> Any:
+        """The answer's JSON. Raises `AnswerError` for one that a retry would not change."""
         try:
-            answer = self._session.post(
-                self.url + route,
-                json=payload,
-                headers={"Accept": "application/json"},
-                timeout=(CONNECT_TIMEOUT_S, self._timeout_s),
-                allow_redirects=False,
-            )
-        except requests.Timeout as exc:
-            raise Unavailable(f"no answer within {self._timeout_s:g} s") from exc
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as exc:
-            raise SettingError(f"INFERENCE_API_URL: {self.url} is not a valid URL ({exc})") from exc
-        except requests.RequestException as exc:
-            raise Unavailable(f"no connection ({type(exc).__name__})") from exc
-        return self._judge(answer)
+            with translated(self._timeout_s):
+                response = self._http.post(self.url + route, content=encoded(payload))
+            return read(response)
+        except AnswerError as exc:
+            self._judge(exc, route)
+            raise
+        except MilesError as exc:
+            raise Unavailable(str(exc)) from exc
 
-    def _judge(self, answer: requests.Response) -> tuple[int, Any]:
-        status, body = answer.status_code, json_of(answer)
-        if answer.is_redirect:
-            raise SettingError(
-                f"{answer.url} redirects to {answer.headers['Location']}: set INFERENCE_API_URL to that"
-            )
+    def _judge(self, exc: AnswerError, route: str) -> None:
+        """Raise what the whole run must know; return for an answer about these videos only."""
+        status, reason = exc.status, shown(exc, 300)
+        if 300 <= status < 400:
+            raise SettingError(f"{reason} as INFERENCE_API_URL") from exc
         if status in (401, 403):
-            raise SettingError(
-                f"{answer.url}: {reason_of(body, status)}; set MILES_API_KEY to a key of the service"
-            )
-        if status == 200 and body is None:
-            raise Unavailable("got a web page instead of scores: the Space is waking up")
-        if status == 200 or status in (*REFUSED, *NO_SUCH_ROUTE):
-            return status, body
-        if status == 429 or status >= 500 or status in (408, 425):
-            waking = status == 503 and body is None
-            asked = retry_after_s(answer.headers.get("Retry-After"))
-            raise Unavailable(
-                reason_of(body, status), asked, suspect=not is_busy(status, body) and not waking
-            )
-        raise SettingError(f"{answer.url}: {reason_of(body, status)}; is INFERENCE_API_URL a Miles service?")
+            raise SettingError(f"{self.url}{route}: {reason}") from exc
+        if status in (*REFUSED, *NO_SUCH_ROUTE):
+            return
+        if exc.is_passing or status >= 500:
+            waking = isinstance(exc, AsleepError) and status == 503
+            suspect = not waking and not isinstance(exc, BusyError)
+            raise Unavailable(reason, exc.retry_after_s, suspect=suspect) from exc
+        raise SettingError(f"{self.url}{route}: {reason}; is INFERENCE_API_URL a Miles service?") from exc
 
     def _outcome(self, entry: Any) -> Outcome:
         """The outcome of one video's entry; raises `SettingError` unless it holds valid scores."""
         error = entry.get("error") if isinstance(entry, dict) else None
         if isinstance(error, dict):
             status = error.get("status")
-            known = status if isinstance(status, int) else 500
-            reason = reason_of(error, known)
-            return Refusal(reason) if known in REFUSED else NoAnswer(reason, not is_busy(known, error))
+            problem = problem_error(error, status if isinstance(status, int) else 500)
+            reason = shown(problem, 300)
+            if problem.status in REFUSED:
+                return Refusal(reason)
+            return NoAnswer(reason, not isinstance(problem, BusyError))
         said: Any = entry if isinstance(entry, dict) else {}
         score, velocity = said.get("viral_score"), said.get("predicted_velocity")
         if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):
@@ -244,69 +455,20 @@ class Service:
         return Score(float(score), float(velocity), said)
 
 
-def service_root(url: str) -> str:
-    """The service's base URL without a route; raises `SettingError` for an invalid one."""
-    root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
-    parts = urlsplit(root)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+def opened_service(known: Mapping[str, str], timeout_s: float) -> Service:
+    """The configured service."""
+    if "INFERENCE_API_URL" not in known:
         raise SettingError(
-            f"INFERENCE_API_URL: {url!r} is not an http or https URL such as http://localhost:7860"
+            "set INFERENCE_API_URL to the service's URL, for example https://owner-miles.hf.space"
         )
-    if parts.hostname == "huggingface.co":
-        raise SettingError(
-            f"INFERENCE_API_URL: {url!r} is the Space's page; the service is https://OWNER-NAME.hf.space"
-        )
-    return root
-
-
-def _bearer(key: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if key:
-            request.headers["Authorization"] = f"Bearer {key}"
-        return request
-
-    return sign
-
-
-def retry_after_s(value: str | None) -> float | None:
-    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
-    if value is None:
-        return None
-    if value.strip().isascii() and value.strip().isdigit():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
-
-
-def json_of(answer: requests.Response) -> Any:
-    """The answer's JSON, or None for anything else, such as a hosting provider's page."""
-    if "json" not in answer.headers.get("Content-Type", ""):
-        return None
-    try:
-        return answer.json()
-    except ValueError:
-        return None
-
-
-def reason_of(body: Any, status: int) -> str:
-    """The problem's own description, or its status."""
-    said = (
-        (body.get("detail") or body.get("message") or body.get("title")) if isinstance(body, dict) else None
-    )
-    return f"{status}: {shown(said, 300)}" if said else f"status {status}"
-
-
-def is_busy(status: int, body: Any) -> bool:
-    """Whether the service is overloaded or this client is rate limited: not caused by a video."""
-    return status == 429 or (isinstance(body, dict) and "overloaded" in str(body.get("type")))
+    return Service(known["INFERENCE_API_URL"], known.get("MILES_API_KEY"), timeout_s)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# miles_client.patience
 
 
 class Patience:
@@ -330,6 +492,78 @@ class Patience:
         if time.monotonic() - self._since + wait > self._total_s:
             raise trouble
         return wait
+
+
+# miles_client.stop
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived while nothing was being written."""
+
+
+class StopSignals:
+    """Makes SIGINT and SIGTERM stop the run between two writes; a second signal stops it at once."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._waiting = False
+        self._wake = threading.Event()
+
+    def install(self) -> None:
+        """Register the handlers."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+        signal.signal(number, signal.SIG_DFL)
+        if self._waiting:
+            raise Stopped
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A block that a signal may end with `Stopped`."""
+        self._waiting = True
+        try:
+            if self.number:
+                raise Stopped
+            yield
+        finally:
+            self._waiting = False
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or raise `Stopped`."""
+        with self.interruptible():
+            self._wake.wait(seconds)
+
+
+@contextmanager
+def stopped_quietly() -> Iterator[None]:
+    """Suppress `Stopped`: a signal that ends a wait is not an error."""
+    try:
+        yield
+    except Stopped:
+        return
+
+
+# miles_client.table.store
+
+
+FIELDS = (
+    *("title", "description", "thumbnail_url", "view_count", "like_count", "comment_count"),
+    *("duration_seconds", "upload_date"),
+)
+COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_score", "predicted_velocity")
+EXPECTED = "the table in clients/schema.sql; use --table and --column for other names"
+KEPT = "the database keeps it unscored: row-level security or a trigger?"
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the message says why."""
+
+
+class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
+    """The database did not answer; a retry may help."""
 
 
 @dataclass(frozen=True)
@@ -374,6 +608,16 @@ class Store(Protocol):
         """The ids of those `rows` that are still without a new score."""
 
 
+def video_of(row: Row) -> Row:
+    """The request for a row, without nulls; the counts are as old as the row."""
+    video = {name: row[name] for name in FIELDS if row.get(name) is not None}
+    seen = row.get("scraped_at") or row.get("created_at")
+    return video | ({"scraped_at": seen} if seen else {})
+
+
+# miles_client.table.postgres
+
+
 class Postgres:
     """Rows through psycopg, locked while they are scored.
 
@@ -388,7 +632,7 @@ class Postgres:
         timeout_s: float,
         *,
         read_only: bool,
-        names: Names = Names(),
+        names: Names,
         rescore_after_h: float | None = None,
     ) -> None:
         self._url = without_foreign_options(url)
@@ -570,10 +814,13 @@ def first_line(exc: Exception) -> str:
     return shown(str(exc).strip().partition("\n")[0], 300) or type(exc).__name__
 
 
+# miles_client.table.postgrest
+
+
 class PostgREST:
     """Rows over Supabase's HTTP API, without locks: see the top of this file."""
 
-    def __init__(self, url: str, key: str, timeout_s: float, names: Names = Names()) -> None:
+    def __init__(self, url: str, key: str, timeout_s: float, names: Names) -> None:
         root = url.strip().rstrip("/").removesuffix("/rest/v1")
         if urlsplit(root).scheme not in ("http", "https"):
             raise SettingError(f"SUPABASE_URL: {url!r} is not a URL such as https://abcd.supabase.co")
@@ -582,14 +829,13 @@ class PostgREST:
                 "SUPABASE_SERVICE_KEY: this is the public key, which cannot read rows; use the secret key"
             )
         schema, _, table = names.table.rpartition(".")
-        self._table, self._timeout_s, self._names = f"{root}/rest/v1/{table}", timeout_s, names
+        self._table, self._names = f"{root}/rest/v1/{table}", names
         self._id, self._analyzed_at = names.column("id"), names.column("analyzed_at")
-        self._session = requests.Session()
-        self._session.headers["apikey"] = key
+        self._http = httpx.Client(headers={"apikey": key}, timeout=limits(timeout_s))
         if schema:
-            self._session.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
-        # Keys of the new kind (sb_secret_...) are rejected as bearer tokens.
-        self._session.auth = _bearer(key if role_of(key) else None)
+            self._http.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
+        if role_of(key):  # keys of the new kind (sb_secret_...) are rejected as bearer tokens
+            self._http.headers["Authorization"] = f"Bearer {key}"
 
     def pending(self) -> int:
         """The number of rows without a score."""
@@ -639,25 +885,23 @@ class PostgREST:
         only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": self._id}
         answer = self._ask("PATCH", only, values, prefer="return=representation", may_refuse=True)
         if answer.status_code >= 400:
-            return Refusal(f"the database rejects it: {reason_of(json_of(answer), answer.status_code)}")
+            return Refusal(f"the database rejects it: {reason_of(answer)}")
         return score if answer.json() else None
 
     def _ask(
         self, method: str, only: Row, values: Row | None = None, *, prefer: str = "", may_refuse: bool = False
-    ) -> requests.Response:
+    ) -> httpx.Response:
         try:
-            answer = self._session.request(
+            answer = self._http.request(
                 method,
                 self._table,
                 params=only,
                 json=values,
                 headers={"Prefer": prefer} if prefer else {},
-                timeout=(CONNECT_TIMEOUT_S, self._timeout_s),
-                allow_redirects=False,
             )
-        except requests.RequestException as exc:
+        except httpx.HTTPError as exc:
             raise DatabaseLost(f"SUPABASE_URL: no connection ({type(exc).__name__})") from exc
-        status, reason = answer.status_code, reason_of(json_of(answer), answer.status_code)
+        status, reason = answer.status_code, reason_of(answer)
         if status in (401, 403):
             raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
         if status == 429 or status >= 500:
@@ -665,6 +909,12 @@ class PostgREST:
         if status == 404 or (status >= 300 and not may_refuse):
             raise DatabaseError(f"{self._table}: {reason}; expected {EXPECTED}")
         return answer
+
+
+def reason_of(answer: httpx.Response) -> str:
+    """The database's own words, or the status."""
+    body = json_in(answer)
+    return shown(problem_error(body if isinstance(body, dict) else {}, answer.status_code), 300)
 
 
 def role_of(key: str) -> str | None:
@@ -677,40 +927,7 @@ def role_of(key: str) -> str | None:
         return None
 
 
-class StopSignals:
-    """Makes SIGINT and SIGTERM stop the run between two writes; a second signal stops it at once."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._waiting = False
-        self._wake = threading.Event()
-
-    def install(self) -> None:
-        """Register the handlers."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.number = number
-        signal.signal(number, signal.SIG_DFL)
-        if self._waiting:
-            raise Stopped
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """A block that a signal may end with `Stopped`."""
-        self._waiting = True
-        try:
-            if self.number:
-                raise Stopped
-            yield
-        finally:
-            self._waiting = False
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, or raise `Stopped`."""
-        with self.interruptible():
-            self._wake.wait(seconds)
+# miles_client.table.report
 
 
 class Report:
@@ -760,10 +977,7 @@ class Report:
             print(f"\r\x1b[K[{bar}] {self._done}/{self._total}", end="", flush=True)
 
 
-def shown(text: Any, length: int = 60) -> str:
-    """Anything as one short line without control characters."""
-    line = "".join(letter if letter.isprintable() else " " for letter in str("" if text is None else text))
-    return line if len(line) <= length else line[: length - 1] + "…"
+# miles_client.table.run
 
 
 @dataclass
@@ -911,37 +1125,7 @@ class Run:
         self.report.left(row, reason)
 
 
-def video_of(row: Row) -> Row:
-    """The request for a row, without nulls; the counts are as old as the row."""
-    video = {name: row[name] for name in FIELDS if row.get(name) is not None}
-    seen = row.get("scraped_at") or row.get("created_at")
-    return video | ({"scraped_at": seen} if seen else {})
-
-
-def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
-    """The environment, then the first of the .env `files` that exists; empty values count as absent."""
-    found = {name: value.strip() for name, value in environment.items() if value.strip()}
-    for path in files:
-        if path.is_file():
-            return read_env(path.read_text(encoding="utf-8-sig")) | found
-    return found
-
-
-def read_env(text: str) -> dict[str, str]:
-    """Parse NAME=value lines, with or without `export` and quotes; `#` begins a comment."""
-    values = {}
-    for line in text.splitlines():
-        name, separator, value = line.strip().removeprefix("export ").partition("=")
-        value = value.strip()
-        if not separator or name.startswith("#"):
-            continue
-        if value[:1] in ("'", '"') and value[0] in value[1:]:
-            value = value[1 : value.index(value[0], 1)]
-        else:
-            value = value.partition(" #")[0].strip()
-        if value:
-            values[name.strip()] = value
-    return values
+# miles_client.table.__main__
 
 
 def opened_store(known: Mapping[str, str], options: argparse.Namespace) -> Store:
@@ -962,15 +1146,6 @@ def opened_store(known: Mapping[str, str], options: argparse.Namespace) -> Store
             )
         return PostgREST(known["SUPABASE_URL"], known["SUPABASE_SERVICE_KEY"], options.timeout, names)
     raise SettingError("set DATABASE_URL, or SUPABASE_URL and SUPABASE_SERVICE_KEY, here or in .env")
-
-
-def opened_service(known: Mapping[str, str], timeout_s: float) -> Service:
-    """The configured service."""
-    if "INFERENCE_API_URL" not in known:
-        raise SettingError(
-            "set INFERENCE_API_URL to the service's URL, for example https://owner-miles.hf.space"
-        )
-    return Service(known["INFERENCE_API_URL"], known.get("MILES_API_KEY"), timeout_s)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -1065,7 +1240,7 @@ def main(words: Sequence[str] | None = None) -> int:
     stop, report = StopSignals(), Report("would" if options.dry_run else "scored")
     stop.install()
     try:
-        known = settings(os.environ, [Path.cwd() / ".env", Path(__file__).parent / ".env"])
+        known = settings(os.environ, [Path.cwd() / ".env", Path(sys.argv[0]).parent / ".env"])
         store = opened_store(known, options)
         service = opened_service(known, options.timeout)
         kept: frozenset[str] = frozenset()
@@ -1097,15 +1272,6 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output is gone; everything reported so far is committed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ROWS_LEFT
-
-
-@contextmanager
-def stopped_quietly() -> Iterator[None]:
-    """Suppress `Stopped`: a signal that ends a wait is not an error."""
-    try:
-        yield
-    except Stopped:
-        return
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """A picture file to RGB bytes of a fixed size, within limits.
 
-Read `AS_STORED`, the pixels are bit-identical to `convert("RGB")` followed by torchvision's `Resize` on a PIL
-image (bilinear, the whole image, no crop). `AS_SEEN` differs where a viewer shows something else: EXIF
-orientation, transparency, 16 bits of grey, black bars. Scaling to [0, 1] and normalising are the network's
-first step, not this module's.
+Read `AS_STORED`, the pixels are within one step of 255 of `convert("RGB")` followed by torchvision's `Resize`
+on a PIL image (bilinear, the whole image, no crop), in training and serving alike. `AS_SEEN` differs where a
+viewer shows something else: EXIF orientation, transparency, 16 bits of grey, black bars. Scaling to [0, 1]
+and normalising are the network's first step, not this module's.
 
-Imports Pillow and the standard library only: each decoding process costs what it imports.
+Imports Pillow, its resizer and the standard library only: each decoding process costs what it imports.
 """
 
 import io
@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import AvifImagePlugin, Image, ImageFile, ImageStat, WebPImagePlugin
 
 from preprocessing.image import (
@@ -42,6 +43,7 @@ ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 MAX_SHRINKING = 4
 ORIENTATION = 0x0112
 TRANSPOSITIONS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's numbers to Pillow's
+BILINEAR = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear))
 STRIP_ROWS = 64
 JPEG_END, MISSING_BYTES = b"\xff\xd9", 64
 # Of a black bar, in grey levels: its brightest pixel, which JPEG lifts at the edge, and its brightest row.
@@ -99,7 +101,7 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
             _shrink(image, spec, limits)
             loaded, traits = _loaded(image, encoded)
             rgb, found = _as_rgb(loaded, spec.reading)
-            resized = rgb.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+            resized = _resized(rgb, spec)
         traits |= found | _emptiness(resized, width, height)
         return Decoded(resized.tobytes(), spec, width, height, traits)
     except ImageError:
@@ -172,6 +174,14 @@ def _as_rgb(image: Image.Image, reading: ImageReading) -> tuple[Image.Image, Tra
         if reading.bars == "cut":
             rgb = rgb.crop(between)
     return rgb, traits
+
+
+def _resized(rgb: Image.Image, spec: ImageSpec) -> Image.Image:
+    """Bilinear with antialiasing as Pillow's own, in a fifth of the time."""
+    resized = Image.new("RGB", (spec.width, spec.height))
+    # A resizer keeps buffers and is not safe between threads; a new one costs a few microseconds.
+    Resizer().resize_pil(rgb, resized, BILINEAR)
+    return resized
 
 
 def _orientation(image: Image.Image) -> int:

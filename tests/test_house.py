@@ -61,7 +61,7 @@ PERMITTED = [
     ("serving", "from . import settings"),
     ("training", "import torch, features, preprocessing.text, model.network"),
     ("model", "from model.network import TextEncoder\nimport torchvision"),
-    ("clients", "import requests"),
+    ("clients", "import httpx"),
 ]
 CLIMBING = [
     ("serving.scoring.towers", "from serving.lifecycle.loading import load_model"),

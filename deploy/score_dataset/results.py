@@ -137,19 +137,27 @@ class Journal:
 
     def record_attempt(self, run: str) -> int:
         """Record that a worker of `run` starts the part; the number of earlier attempts of that run."""
-        path = self._path.with_suffix(".attempts")
-        before = path.read_text(encoding="utf-8").split() if path.exists() else []
-        path.write_text(" ".join([*before, run]), encoding="utf-8")
+        before = self._read(".attempts")
+        self._path.with_suffix(".attempts").write_text(" ".join([*before, run]), encoding="utf-8")
         return before.count(run)
 
-    def forget_attempts(self) -> None:
-        """Count attempts from zero again."""
-        self._path.with_suffix(".attempts").unlink(missing_ok=True)
+    def suspects(self) -> list[int]:
+        """The rows that were under way when workers died again and again, in order."""
+        return [int(number) for number in self._read(".suspects")]
+
+    def suspect(self, indices: Sequence[int], run: str) -> None:
+        """Record that a worker of `run` scores these rows one at a time; earlier attempts no longer count."""
+        self._path.with_suffix(".suspects").write_text(" ".join(map(str, indices)), encoding="utf-8")
+        self._path.with_suffix(".attempts").write_text(run, encoding="utf-8")
 
     def remove(self) -> None:
         """Delete the journal of a finished part."""
-        self._path.unlink(missing_ok=True)
-        self.forget_attempts()
+        for suffix in (self._path.suffix, ".attempts", ".suspects"):
+            self._path.with_suffix(suffix).unlink(missing_ok=True)
+
+    def _read(self, suffix: str) -> list[str]:
+        path = self._path.with_suffix(suffix)
+        return path.read_text(encoding="utf-8").split() if path.exists() else []
 
 
 def _count(paths: Iterator[Path]) -> int:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.cores import take_cores
 from deploy.score_dataset.job import Job, JobError, Part
-from deploy.score_dataset.results import Result, Results
+from deploy.score_dataset.results import Journal, Result, Results
 from deploy.score_dataset.sources import Cells, Malformed, Table, as_json
 from serving.errors import MilesError, ModalityRequiredError
 from serving.http.batch import checked
@@ -25,6 +25,7 @@ from serving.settings import Settings
 
 AT_ONCE = 64  # concurrent rows of a process: enough to fill the batches of both towers
 TRIES = 3
+FATAL = "its process died while it scored only this row"
 TIMEOUT_S = 600.0  # a row may have to wait for all others of the same slow thumbnail host
 
 
@@ -114,24 +115,39 @@ class Worker:
             journal.add(index, done[index])
 
         with journal:
-            if (died := journal.record_attempt(self._work.run)) >= TRIES:
-                for index in first_unfinished(len(rows), done):
-                    row = rows[index]
-                    content = "" if isinstance(row, Malformed) else as_json(row)
-                    done[index] = {"reason": f"its process died {died} times", "content": content}
-                    journal.add(index, done[index])
-                journal.forget_attempts()
+            for index in self._alone(journal, rows, done):
+                await settle(index)
             await concurrently(settle, [index for index in range(len(rows)) if index not in done])
         merged = {index: _kept(rows[index], job.keep) | result for index, result in done.items()}
         rejected = results.commit(part, merged)
         journal.remove()
         return len(rows) - before, rejected
 
+    def _alone(
+        self, journal: Journal, rows: Sequence[Cells | Malformed], done: dict[int, Result]
+    ) -> list[int]:
+        """The rows to score one at a time: those under way when a process died for the third time.
+
+        If a process dies while it scores one of them, that row is rejected.
+        """
+        died = journal.record_attempt(self._work.run)
+        alone = [index for index in journal.suspects() if index not in done]
+        if alone and died:
+            fatal = alone.pop(0)
+            done[fatal] = _rejected(FATAL, rows[fatal])
+            journal.add(fatal, done[fatal])
+        elif not alone and died >= TRIES:
+            alone = first_unfinished(len(rows), done)
+        else:
+            return alone
+        journal.suspect(alone, self._work.run)
+        return alone
+
     async def _result(self, row: Cells | Malformed) -> Result:
         if isinstance(row, Malformed):
-            return {"reason": str(row), "content": ""}
+            return _rejected(str(row), row)
         answer = await self._scoring.answer(self._work.job.video(row))
-        return {"reason": answer, "content": as_json(row)} if isinstance(answer, str) else _flat(answer)
+        return _rejected(answer, row) if isinstance(answer, str) else _flat(answer)
 
 
 class Scoring:
@@ -180,6 +196,10 @@ async def concurrently(settle: Callable[[int], Awaitable[None]], indices: Iterab
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
             group.create_task(work())
+
+
+def _rejected(reason: str, row: Cells | Malformed) -> Result:
+    return {"reason": reason, "content": "" if isinstance(row, Malformed) else as_json(row)}
 
 
 def _kept(row: Cells | Malformed, keep: Sequence[str]) -> Result:

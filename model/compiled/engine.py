@@ -12,8 +12,11 @@ request.
 import ctypes
 import mmap
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import openvino as ov
@@ -53,17 +56,27 @@ class OpenVinoEngine:
         self.precision = ", ".join(f"{tower} {name}" for tower, name in bundle.precision.items())
         self.neutral_image: Vectors = bundle.neutral_image
         core = ov.Core()
-        self._requests = {
-            step: compile_graph(core, bundle.graph(step), bundle.precision[step], shares[step])
-            for step in steps
-        }
+        with ExitStack() as stack:
+            self._graphs = own_copies(bundle, steps, stack)
+            if self._graphs is None:
+                core.set_property({"ENABLE_MMAP": "NO"})
+            self._requests = {
+                step: compile_graph(
+                    core,
+                    (self._graphs or bundle.directory) / f"{step}.xml",
+                    bundle.precision[step],
+                    shares[step],
+                )
+                for step in steps
+            }
 
     def warm_up(self) -> None:
         """Run every shape once, then free the memory of the mapped graph files."""
         warm_ups = {"text": self._warm_text, "image": self._warm_image, "fusion": self._warm_fusion}
         for step in self._requests:
             warm_ups[step]()
-        release_mapped_pages(self._bundle.directory)
+        if self._graphs is not None:
+            release_mapped_pages(self._graphs)
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences of any lengths to (B, text_dim)."""
@@ -106,6 +119,22 @@ class OpenVinoEngine:
             text = np.zeros((size, config.text.output_dim), dtype=np.float32)
             image = np.repeat(self.neutral_image[None], size, axis=0)
             self.score(text, image, np.zeros((size, config.scalars), dtype=np.float32))
+
+
+def own_copies(bundle: Bundle, steps: Sequence[str], stack: ExitStack) -> Path | None:
+    """A folder with copies of the graphs, deleted by `stack`; None if no disk has the space for them.
+
+    OpenVINO maps a graph's file: if a mapped file is truncated in place, reading it ends the process. Files
+    without a name can't be truncated, and stay as long as they are mapped. Without a disk the graphs must be
+    read into memory, which takes as much of it as they are large.
+    """
+    try:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="miles-", ignore_cleanup_errors=True)))
+        for name in [f"{step}{suffix}" for step in steps for suffix in (".xml", ".bin")]:
+            shutil.copyfile(bundle.directory / name, folder / name)
+    except OSError:
+        return None
+    return folder
 
 
 def threads_by_tower(threads: int, processors: int, steps: Sequence[str] = TOWERS) -> dict[str, int]:

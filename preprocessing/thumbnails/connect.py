@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -32,6 +33,7 @@ RESOLVER_THREADS = 64
 # The C library gives up when we do, so that a hung look-up frees its thread instead of keeping it for 10 s
 # and more, which would also hold up the process's exit. What the operator has set stays.
 RESOLVER_OPTIONS = f"timeout:{RESOLVE_TIMEOUT_S / 2:.0f} attempts:2"
+HOSTS = Path("/etc/hosts")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -45,7 +47,7 @@ class SystemResolver:
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """The addresses of a name, as text, in the order in which they are best tried."""
-        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        look_up = partial(_look_up, host, port)
         answers = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         return [str(answer[4][0]) for answer in answers]
 
@@ -166,6 +168,26 @@ def worth_trying(addresses: Sequence[Address]) -> list[Address]:
     first, rest = unique[0], unique[1:]
     rest.sort(key=lambda address: address.version == first.version)
     return [first, *rest[:1]]
+
+
+def _look_up(host: str, port: int) -> list[Any]:
+    """The system's answers for an absolute name: `pictures` must not become `pictures.ours.internal`.
+
+    The C library finds only names without a final dot in /etc/hosts, so that file is read first.
+    """
+    name = host.rstrip(".")
+    if _parse(host) is None and name.lower() not in _known_here():
+        name += "."
+    return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+
+
+def _known_here() -> set[str]:
+    """The names in /etc/hosts."""
+    try:
+        lines = HOSTS.read_text(encoding="utf-8", errors="replace").lower().splitlines()
+    except OSError:
+        return set()
+    return {name for line in lines for name in line.partition("#")[0].split()[1:]}
 
 
 def _parse(text: str) -> Address | None:

@@ -10,22 +10,21 @@ anyway. aiohttp would need two hooks (its resolver never sees a literal, its soc
 all four unless told. httpx rests on httpcore 1, and neither moves since 2025; httpx2 adds the four to this.
 """
 
-import re
-import zlib
-from collections.abc import AsyncGenerator, Hashable, Iterable
+from collections.abc import AsyncGenerator, Hashable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from ssl import SSLContext, SSLError
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
 import anyio
 import httpcore2
 
-from preprocessing.image import ImageError, ImageTooLargeError, NotAnImageError, decode_data_url, is_data_url
+from preprocessing.image import ImageError, ImageTooLargeError, decode_data_url, is_data_url
 from preprocessing.thumbnails.connect import Resolve, SystemResolver, VettingBackend
 from preprocessing.thumbnails.policy import ThumbnailPolicy, UnreachableError
+from preprocessing.thumbnails.response import Validators, broken, codings_of, header, unpacked, vet_head
 from preprocessing.thumbnails.turns import Breaker, Turns, TurnsByKey
 from preprocessing.thumbnails.urls import VettedUrl, vet_redirect, vet_url
 from preprocessing.thumbnails.youtube import smaller_pictures
@@ -36,9 +35,6 @@ KEEPALIVE_S = 5.0
 # their deadline: 64 servers that each stop one byte below the cap would else hold half a gigabyte.
 LARGE_BYTES = 512 * 1024
 MAX_LARGE = 8
-# How long to wait before the one retry, in seconds, unless the host says so (RFC 9110, Retry-After).
-IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF")
-RETRY_AFTER_S = {429: 1.0, 502: 0.2, 503: 0.2, 504: 0.2}
 MAX_ADDRESSES = 10_000
 HEADERS = (
     # JPEG, PNG, WebP and GIF are what models have seen; a server that negotiates would else send AVIF.
@@ -46,36 +42,6 @@ HEADERS = (
     # No image gets smaller by compression.
     ("Accept-Encoding", "identity"),
 )
-
-_ONE_TYPE = re.compile(rb"[^\s,;]*\s*(;[^,]*)?")
-_ETAG = re.compile(rb'(W/)?"[\x21\x23-\x7e]{0,256}"')
-_HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
-_SECONDS = re.compile(rb"[0-9]{1,4}")
-
-
-@dataclass(frozen=True, slots=True)
-class Validators:
-    """An ETag, a Last-Modified, or both, to ask the server later whether its picture has changed.
-
-    They are untrusted text that is sent back, so only the forms of RFC 9110 are kept, at a bounded length.
-    """
-
-    etag: bytes | None = None
-    last_modified: bytes | None = None
-
-    @classmethod
-    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> Self | None:
-        """The validators among a response's headers; None where there are none that can be sent back."""
-        lines = [(name.lower(), value) for name, value in headers]
-        etag = _single([value for name, value in lines if name == b"etag"], _ETAG)
-        last_modified = _single([value for name, value in lines if name == b"last-modified"], _HTTP_DATE)
-        return cls(etag, last_modified) if etag or last_modified else None
-
-    @property
-    def conditions(self) -> list[tuple[bytes, bytes]]:
-        """The headers that make a request conditional."""
-        named = ((b"If-None-Match", self.etag), (b"If-Modified-Since", self.last_modified))
-        return [(name, value) for name, value in named if value is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +205,7 @@ class ThumbnailFetcher:
                 if response.status not in REDIRECT_STATUSES:
                     body = await self._read_body(response, url.host)
                     return Download(body, Validators.of(response.headers) if redirects == 0 else None)
-            locations = _header(response, b"location")
+            locations = header(response, b"location")
             if len(locations) != 1:
                 raise UnreachableError(f"{url.host} sent {len(locations)} Location headers, expected 1")
             url = vet_redirect(url, locations[0], self.policy)
@@ -247,7 +213,7 @@ class ThumbnailFetcher:
 
     async def _read_body(self, response: httpcore2.Response, host: str) -> bytes:
         max_bytes = self.policy.max_bytes
-        _vet_head(response, host, max_bytes)
+        vet_head(response, host, max_bytes)
         body = bytearray()
         async with AsyncExitStack() as stack:
             chunks = await stack.enter_async_context(aclosing(response.aiter_stream()))
@@ -261,7 +227,10 @@ class ThumbnailFetcher:
                     await stack.enter_async_context(self._large_turns)
             if not body:
                 raise UnreachableError(f"{host} answered 200 without a body", "empty")
-            return _unpacked(bytes(body), _header(response, b"content-encoding"), host, max_bytes)
+            codings = codings_of(response)
+            if not codings:
+                return bytes(body)
+            return await anyio.to_thread.run_sync(unpacked, bytes(body), codings, host, max_bytes)
 
     @asynccontextmanager
     async def _open(
@@ -282,7 +251,7 @@ class ThumbnailFetcher:
         except Exception as exc:
             # The library, its HTTP parser and TLS each have errors of their own, and not all are translated
             # on the way; any exception about this response means that the server is at fault.
-            raise _broken(url.host, exc) from exc
+            raise broken(url.host, exc) from exc
 
     async def _before_dial(self, place: str, address: str) -> None:
         fetch = _current.get()
@@ -298,72 +267,3 @@ class ThumbnailFetcher:
         if address not in fetch.addresses:
             await fetch.turns.enter_async_context(self._turns_by_address.turn(address, fetch.party))
             fetch.addresses.add(address)
-
-
-def _vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
-    # The status first: YouTube answers 404 with a valid JPEG.
-    status = response.status
-    if status != 200:
-        delay = RETRY_AFTER_S.get(status)
-        told = _single(_header(response, b"retry-after"), _SECONDS)
-        if delay is not None and told is not None:
-            delay = float(told)
-        raise UnreachableError(f"{host} answered {status}, expected 200", f"http_{status}", delay)
-    lengths = _header(response, b"content-length")
-    if lengths and _header(response, b"transfer-encoding"):
-        raise UnreachableError(f"{host} sent both Content-Length and Transfer-Encoding")
-    for length in lengths:  # digits, or the parser had refused it
-        if int(length) > max_bytes:
-            raise ImageTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
-    types = set(_header(response, b"content-type"))
-    # Which one type is claimed does not matter, the bytes are looked at; many hosts send a wrong one.
-    if len(types) > 1 or not all(_ONE_TYPE.fullmatch(each) for each in types):
-        raise NotAnImageError(f"{host} sent more than one Content-Type")
-
-
-def _unpacked(body: bytes, codings: list[bytes], host: str, max_bytes: int) -> bytes:
-    """The body without its Content-Encoding.
-
-    Hosts send wrong ones, and Amazon S3 leaves `aws-chunked` behind; what is not compressed is taken as is.
-    """
-    names = [name.strip().lower() for line in codings for name in line.split(b",")]
-    if b"gzip" in names or b"x-gzip" in names:
-        while body.startswith(b"\x1f\x8b"):
-            unpacking = zlib.decompressobj(wbits=31)
-            try:
-                body = unpacking.decompress(body, max_bytes + 1)
-            except zlib.error as exc:
-                raise NotAnImageError(f"{host} sent a damaged gzip encoding") from exc
-            if len(body) > max_bytes:
-                raise ImageTooLargeError(f"{host} sent more than {max_bytes} bytes in gzip encoding")
-            if not unpacking.eof:
-                raise NotAnImageError(f"{host} sent a gzip encoding that is cut off", "truncated")
-    for name in (b"br", b"zstd", b"deflate", b"compress"):
-        if name in names and not body.startswith(IMAGE_STARTS):
-            raise NotAnImageError(
-                f"{host} sent Content-Encoding: {name.decode()}, expected identity or gzip",
-                "unsupported_format",
-            )
-    return body
-
-
-def _broken(host: str, exc: Exception) -> UnreachableError:
-    """What a failed exchange of HTTP means, and whether another one may succeed."""
-    if isinstance(exc, httpcore2.TimeoutException):
-        return UnreachableError(f"{host} timed out ({type(exc).__name__})", "timeout")
-    if "complete message body" in str(exc) or "incomplete chunked read" in str(exc):
-        return UnreachableError(f"{host} cut the body off before its end", "truncated", 0.0)
-    if isinstance(exc.__cause__, SSLError) or isinstance(exc, SSLError):
-        return UnreachableError(f"TLS with {host} failed ({getattr(exc.__cause__, 'reason', exc)})")
-    is_reset = isinstance(exc, httpcore2.NetworkError) or "disconnected" in str(exc)
-    text = f"{host} sent no valid HTTP response ({type(exc).__name__})"
-    return UnreachableError(text, retry_s=0.0 if is_reset else None)
-
-
-def _header(response: httpcore2.Response, name: bytes) -> list[bytes]:
-    return [value for key, value in response.headers if key.lower() == name]
-
-
-def _single(values: list[bytes], form: re.Pattern[bytes]) -> bytes | None:
-    """A header that was sent once and in its form."""
-    return values[0] if len(values) == 1 and form.fullmatch(values[0]) else None

@@ -51,7 +51,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     except SettingsError as exc:
         print(exc, file=sys.stderr)
         return 2
-    faulthandler.enable(all_threads=False)  # a bundle's file that is truncated in place is SIGBUS
+    faulthandler.enable(all_threads=False)  # a crash of a native library says where
     configure_logging(settings.log_format, settings.log_level)
     failures: list[str] = []
 

@@ -18,7 +18,8 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from preprocessing.image import MANY_PLACES, digest_of
-from preprocessing.thumbnails.fetcher import Download, ThumbnailFetcher, Validators
+from preprocessing.thumbnails.fetcher import Download, ThumbnailFetcher
+from preprocessing.thumbnails.response import Validators
 from serving.scoring.cache import SingleFlight
 
 

@@ -132,9 +132,9 @@ def test_the_audit_looks_at_all_that_is_shipped_and_pinned() -> None:
 
 
 def test_the_scrapers_step_is_one_file_with_the_tested_packages() -> None:
-    """It imports the standard library, requests and psycopg; clients/requirements.txt has our pins."""
+    """It imports the standard library, httpx and psycopg; clients/requirements.txt has our pins."""
     step = ast.parse((ROOT / "clients" / "trigger_inference.py").read_text(encoding="utf-8"))
-    assert {name for _, name in imported_packages(step)} - sys.stdlib_module_names == {"requests", "psycopg"}
+    assert {name for _, name in imported_packages(step)} - sys.stdlib_module_names == {"httpx", "psycopg"}
     wanted = versions("clients/requirements.txt")
     assert wanted == {name: CONSTRAINTS[name] for name in wanted}
     assert closure(ROOT / "clients/requirements.txt") == [ROOT / "clients/requirements.txt"]

@@ -23,6 +23,7 @@ from tests.support.house import ROOT
 
 Scenario = Callable[[], Awaitable[Any]]
 NAME_SERVER = "9.9.9.53"
+SEARCHED = "internal.example"
 # Addresses that must never be asked are given to this machine too, so that asking them would succeed.
 ADDRESSES = ("9.9.9.9/24", "10.0.0.1/8", "169.254.169.254/32", "2620:fe::fe/128", "fd00::1/128")
 PROBE = "ip link set lo up && mount --bind /etc/hosts /etc/hosts"
@@ -71,7 +72,7 @@ def set_up() -> None:
         subprocess.run(["ip", "addr", "add", address, "dev", "lo"], check="." in address, capture_output=True)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in (
-            ("resolv.conf", f"nameserver {NAME_SERVER}\n"),
+            ("resolv.conf", f"nameserver {NAME_SERVER}\nsearch {SEARCHED}\n"),
             ("nsswitch.conf", "hosts: files dns\n"),
             ("hosts", "127.0.0.1 localhost\n"),
         ):

@@ -27,7 +27,7 @@ from tests.hostile.name_server import (
     naming,
     spelled,
 )
-from tests.hostile.namespace import NAME_SERVER, in_namespace, opened_connections
+from tests.hostile.namespace import NAME_SERVER, SEARCHED, in_namespace, opened_connections
 from tests.hostile.sites import answering, canaries, listening, whole
 from tests.support.site import trusting
 
@@ -150,6 +150,7 @@ RULES: dict[str, tuple[Rule, str, int]] = {  # rule, expected reason, connection
     "thousand-one-bad.example": (always(*CLOSED, "192.168.0.1"), "unreachable", 0),
     "empty.example": (always(), "unreachable", 0),
     "no-such-name.example": (lambda *_: 3, "unreachable", 0),
+    "relative.example": (lambda *_: 3, "unreachable", 0),
     "servfail.example": (lambda *_: SERVFAIL, "unreachable", 0),
     "refused.example": (lambda *_: REFUSED, "unreachable", 0),
     "itself.example": (lambda name, *_: [(name, CNAME, spelled(name))], "unreachable", 0),
@@ -162,9 +163,9 @@ async def lie() -> dict[str, Any]:
     """Each kind of answer in turn: what became of the fetch, and how many connections it began."""
     ends: dict[str, Any] = {}
     async with AsyncExitStack() as stack:
-        names = await stack.enter_async_context(
-            naming(NAME_SERVER, {name: rule for name, (rule, *_) in RULES.items()})
-        )
+        rules = {name: rule for name, (rule, *_) in RULES.items()}
+        rules[f"relative.example.{SEARCHED}"] = always(PUBLIC)  # what a search list would find
+        names = await stack.enter_async_context(naming(NAME_SERVER, rules))
         await stack.enter_async_context(listening(PUBLIC, 80, answering(lambda _: whole(200, b"jpeg"))))
         inward = await stack.enter_async_context(canaries())
         fetcher = await stack.enter_async_context(ThumbnailFetcher())

@@ -9,7 +9,6 @@ import pytest
 
 from deploy.score_dataset.job import fields_of
 from deploy.score_dataset.sources import opened_table
-from deploy.score_dataset.worker import AT_ONCE
 from serving.http.batch import score_each
 from serving.http.schemas import PredictResponse
 from serving.lifecycle.predictor import Predictor
@@ -17,7 +16,7 @@ from serving.observability.metrics import Metrics
 from serving.scoring.admission import Admission
 from serving.settings import Settings
 from tests.scale.dataset import COLUMNS, LIMIT_S, finish, kill_when, rejected, scores, start, write_csv
-from tests.scale.one_worker import OBSERVED, PART_ROWS, forward_sizes, in_a_process, prepared
+from tests.scale.one_worker import OBSERVED, PART_ROWS, forward_sizes, in_a_process, killed_when, prepared
 from tests.scale.ray_here import needs_ray
 from tests.support.thumbnail_host import picture
 from tests.support.web import Asked, Reply, web_host
@@ -104,17 +103,30 @@ def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: P
     assert {row["image"] for row in scores(output)} == {"used"}
 
 
-def test_rows_that_end_their_worker_again_and_again_are_set_aside(tmp_path: Path, model: Path) -> None:
-    """After three deaths in one run those under way have that reason, the others of the part their scores."""
-    source, output = write_csv(tmp_path / "in.csv", 80), tmp_path / "out"
-    work = prepared(source, output, model)
-    (part,) = work.table.parts(PART_ROWS)
-    for run in ("stopped by hand", *["this"] * 3):
-        work.results.journal(part).record_attempt(run)
-    in_a_process(work)
-    reasons = [row["reason"] for row in rejected(output)]
-    assert reasons.count("its process died 3 times") == AT_ONCE
-    assert [row["row"] for row in scores(output)] == list(range(AT_ONCE, 80))
+def test_a_row_that_ends_its_worker_is_set_aside(tmp_path: Path, model: Path) -> None:
+    """After three deaths the rows under way are scored one at a time, and only the fatal one is rejected."""
+    fatal, is_asked, is_over = 3, threading.Event(), threading.Event()
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path == f"/{fatal}.jpg":
+            is_asked.set()
+            is_over.wait(LIMIT_S)
+        return Reply(200, picture(1))
+
+    with web_host(answer) as url:
+        pictures = tuple(f"{url}/{number}.jpg" for number in range(80))
+        source, output = write_csv(tmp_path / "in.csv", 80, pictures), tmp_path / "out"
+        work = prepared(source, output, model)
+        (part,) = work.table.parts(PART_ROWS)
+        for run in ("stopped by hand", *["this"] * 3):
+            work.results.journal(part).record_attempt(run)
+        killed_when(work, is_asked.is_set)
+        in_a_process(work)
+        is_over.set()
+    reasons = {row["row"]: row["reason"] for row in rejected(output)}
+    assert reasons.pop(fatal) == "its process died while it scored only this row"
+    assert set(reasons) == {0, 50, 80}, "the rows that can't be scored"
+    assert {row["row"] for row in scores(output)} == set(range(81)) - {fatal, *reasons}
     assert not list((output / "_journal").iterdir())
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import ip_network
 from typing import Any
 
 import httpcore2
 
+from preprocessing.image import ImageError
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -172,3 +174,20 @@ class Names:
 def trusting(**limits: Any) -> ThumbnailPolicy:
     """A policy that trusts this machine, as an operator's tests would."""
     return ThumbnailPolicy(trusted_networks=LOOPBACK, **limits)
+
+
+async def outcome(fetcher: ThumbnailFetcher, url: str) -> str:
+    """`fetched`, or the reason and the text of the error."""
+    try:
+        await fetcher.fetch(url)
+    except ImageError as exc:
+        return f"{exc.reason}: {exc}"
+    return "fetched"
+
+
+async def outcomes(answers: Mapping[str, Answer], **limits: Any) -> dict[str, str]:
+    """What becomes of a picture for each answer; each is another site's."""
+    async with AsyncExitStack() as stack:
+        fetcher = await stack.enter_async_context(ThumbnailFetcher(trusting(**limits)))
+        sites = {name: await stack.enter_async_context(serving(answer)) for name, answer in answers.items()}
+        return {name: await outcome(fetcher, site.url()) for name, site in sites.items()}

@@ -1,7 +1,6 @@
 // Every call to the service. Every failure is a Problem: a kind, and a sentence for the user.
-const KEY = "miles-key";
 const LIMIT_MS = 60_000;
-let rememberedKey = "";
+let enteredKey = "";
 
 /** `kind` is offline, asleep, key, fields, busy or refused. */
 export class Problem extends Error {
@@ -11,21 +10,13 @@ export class Problem extends Error {
   }
 }
 
-/** Frames without storage keep the key only while the page is open. */
+/** Never stored: other scripts of this origin, such as those of /docs, could read it. */
 export function setKey(key) {
-  rememberedKey = key;
-  try {
-    sessionStorage.setItem(KEY, key);
-  } catch { /* a third-party frame may have no storage; the variable is enough */ }
+  enteredKey = key;
 }
 
 export function key() {
-  if (rememberedKey) return rememberedKey;
-  try {
-    return sessionStorage.getItem(KEY) ?? "";
-  } catch {
-    return "";
-  }
+  return enteredKey;
 }
 
 /** One video's answer, with explanation and timings. */

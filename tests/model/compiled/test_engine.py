@@ -1,7 +1,9 @@
 """The serving engine: rows in are rows out, in every precision, whatever shapes it pads to."""
 
+import os
 import re
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,14 +141,15 @@ def test_warming_up_runs_every_tower(engine):
     np.testing.assert_array_equal(engine.encode_text(ids, types), before)
 
 
-def test_weights_are_not_held_twice(text_only, tmp_path):
+def test_weights_are_not_held_twice(text_only, tmp_path, monkeypatch):
     """After warming up, next to nothing of the graphs' files is resident, and answers are what they were."""
-    own = replace(text_only, directory=Path(shutil.copytree(text_only.directory, tmp_path / "bundle")))
-    engine = OpenVinoEngine(own, 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    engine = OpenVinoEngine(text_only, 1)
     ids, types = texts([12])
-    before, held = engine.encode_text(ids, types), resident_kb(own.directory)
+    before, held = engine.encode_text(ids, types), resident_kb(tmp_path)
     engine.warm_up()
-    assert resident_kb(own.directory) < 0.2 * held
+    assert resident_kb(tmp_path) < 0.2 * held
+    assert not list(tmp_path.iterdir())
     np.testing.assert_array_equal(engine.encode_text(ids, types), before)
 
 
@@ -159,6 +162,20 @@ def resident_kb(directory):
         elif inside and line.startswith("Rss:"):
             total += int(line.split()[1])
     return total
+
+
+def test_files_cut_in_service_change_no_answer(text_only, tmp_path, monkeypatch):
+    """Graphs that are truncated in place are not read again, with a disk for copies and without."""
+    ids, types = texts([12])
+    for name, scratch in {"disk": str(tmp_path), "no disk": "/proc"}.items():
+        monkeypatch.setattr(tempfile, "tempdir", scratch)
+        own = replace(text_only, directory=Path(shutil.copytree(text_only.directory, tmp_path / name)))
+        engine = OpenVinoEngine(own, 1)
+        engine.warm_up()
+        before = engine.encode_text(ids, types)
+        for path in own.directory.iterdir():
+            os.truncate(path, 0)
+        np.testing.assert_array_equal(engine.encode_text(ids, types), before)
 
 
 def test_a_text_only_bundle_scores_without_images(text_only):

@@ -157,10 +157,11 @@ async def test_a_port_is_asked_where_every_address_is_trusted() -> None:
 
 
 async def test_the_system_resolver_knows_this_machine() -> None:
-    """The operating system's resolver answers with addresses as text."""
+    """The operating system's resolver answers with addresses as text, also for names in /etc/hosts."""
     resolver = SystemResolver()
     try:
-        assert "127.0.0.1" in await resolver("127.0.0.1", 80)
+        for name in ("127.0.0.1", "localhost", "LOCALHOST."):
+            assert "127.0.0.1" in await resolver(name, 80)
     finally:
         resolver.close()
 

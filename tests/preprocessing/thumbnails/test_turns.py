@@ -1,14 +1,21 @@
 """Turns are shared fairly, and hosts that time out are left alone."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import cycle
+from typing import Any
 
 import pytest
 
+from preprocessing.thumbnails.fetcher import LARGE_BYTES, MAX_LARGE, ThumbnailFetcher
 from preprocessing.thumbnails.policy import UnreachableError
 from preprocessing.thumbnails.turns import MAX_TIMEOUTS, PAUSE_S, Breaker, Turns, TurnsByKey
+from tests.support.pictures import encoded, picture
+from tests.support.site import PATIENCE_S, Names, Site, ok, serving, trusting
 
 pytestmark = pytest.mark.anyio
+JPEG = encoded(picture(), "JPEG")
 
 
 class Holders:
@@ -156,3 +163,69 @@ def test_one_answer_in_between_counts_from_the_start() -> None:
     with suppress(asyncio.CancelledError), breaker.watch("host", clock.now):
         raise asyncio.CancelledError
     assert is_asked(breaker, clock.now)
+
+
+async def test_few_large_bodies_are_taken_at_once() -> None:
+    """Of twelve bodies that stop beyond half a megabyte eight are read on; a small one passes them all."""
+    read_on: list[str] = []
+    eight, ninth = asyncio.Event(), asyncio.Event()
+
+    async def stop_late(path: str, writer: asyncio.StreamWriter) -> None:
+        if path == "/small":
+            writer.write(ok(JPEG))
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 * LARGE_BYTES))
+        for _ in range(31):  # more than the kernel's buffers take from a body that is not read on
+            writer.write(bytes(LARGE_BYTES))
+            await writer.drain()
+        read_on.append(path)
+        if len(read_on) >= MAX_LARGE:
+            (eight if len(read_on) == MAX_LARGE else ninth).set()
+
+    limits = trusting(timeout_s=PATIENCE_S, max_bytes=32 * LARGE_BYTES, max_connections_per_host=20)
+    async with serving(stop_late) as site, ThumbnailFetcher(limits) as fetcher:
+        hanging = [asyncio.create_task(fetcher.fetch(site.url(f"/{number}"))) for number in range(12)]
+        async with asyncio.timeout(PATIENCE_S):
+            await eight.wait()
+            assert await fetcher.fetch(site.url("/small")) == JPEG
+            assert not ninth.is_set()
+            hanging[int(read_on[0].strip("/"))].cancel()  # whoever leaves makes room
+            await ninth.wait()
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def most_at_once(urls: Callable[[Site], list[str]], parties: Sequence[object], **policy: Any) -> int:
+    """The largest number of requests that a site has at once when its URLs are fetched for these parties."""
+    now, most = 0, 0
+
+    async def answer(_: str, writer: asyncio.StreamWriter) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        for _ in range(50):  # turns of the event loop in which others may come
+            await asyncio.sleep(0)
+        now -= 1
+        writer.write(ok(JPEG))
+
+    async with serving(answer) as site:
+        names = Names(["127.0.0.1"])
+        async with ThumbnailFetcher(trusting(**policy), resolve=names) as fetcher:
+            asked = zip(urls(site), cycle(parties), strict=False)
+            await asyncio.gather(*(fetcher.download(url, party) for url, party in asked))
+    return most
+
+
+async def test_one_host_gets_a_part_of_the_connections() -> None:
+    """For one request three quarters of a host's share, for several all of it; under many names too."""
+
+    def paths(site: Site) -> list[str]:
+        return [site.url(f"/{index}.jpg") for index in range(40)]
+
+    def names(site: Site) -> list[str]:
+        return [f"http://{index}.example:{site.port}/" for index in range(40)]
+
+    assert await most_at_once(paths, ["one"], max_connections_per_host=4) == 3
+    assert await most_at_once(paths, ["one", "two"], max_connections_per_host=4) == 4
+    assert await most_at_once(names, ["one", "two"], max_connections_per_host=4) == 4

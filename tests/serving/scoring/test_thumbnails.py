@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.image import MANY_PLACES, BadUrlError, ImageError, digest_of
-from preprocessing.thumbnails.fetcher import ThumbnailFetcher, Validators
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import UnreachableError
+from preprocessing.thumbnails.response import Validators
 from serving.scoring.thumbnails import Content, ThumbnailCache
 from serving.scoring.towers import PictureBudget
 from tests.support.process import LIMIT_S

@@ -1,0 +1,162 @@
+"""The routes as calls, for both clients: what is sent, and how the answer is read."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+from tenacity import RetryCallState, retry_if_exception, stop_before_delay
+
+from miles_client.errors import AnswerError, IncompleteBatchError, MilesError, UnexpectedAnswerError
+from miles_client.models import AnyVideo, Entry, Health, Prediction, Problem
+from miles_client.settings import WAITS_S
+from miles_client.wire import encoded, json_in, read
+
+MAX_BATCH_VIDEOS = 256
+NDJSON = "application/x-ndjson"
+Answer = TypeVar("Answer")
+OnWait = Callable[[float, MilesError], None]
+"""Called with the seconds of a wait that begins and with the reason for it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request of the service."""
+
+    method: str
+    path: str
+    payload: Any = None
+
+    @property
+    def content(self) -> bytes | None:
+        """The body."""
+        return None if self.payload is None else encoded(self.payload)
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How long a call waits for a service that sleeps or is busy, in seconds.
+
+    Tries are `waits_s` apart, the last one repeated, or as long as Retry-After asks for. When the next try
+    would begin more than `patience_s` after the first, its error is raised.
+    """
+
+    patience_s: float = 300
+    waits_s: Sequence[float] = WAITS_S
+    on_wait: OnWait | None = None
+
+    def options(self) -> dict[str, Any]:
+        """For tenacity."""
+        return {
+            "retry": retry_if_exception(lambda error: isinstance(error, MilesError) and error.is_passing),
+            "wait": self._wait_s,
+            "stop": stop_before_delay(self.patience_s),
+            "before_sleep": self._announce,
+            "reraise": True,
+        }
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        planned = self.waits_s[min(state.attempt_number, len(self.waits_s)) - 1]
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after_s if isinstance(error, AnswerError) else None
+        return planned if not asked else max(asked, min(1.0, planned))
+
+    def _announce(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if self.on_wait and state.next_action and isinstance(error, MilesError):
+            self.on_wait(state.next_action.sleep, error)
+
+
+def plain(video: AnyVideo) -> Any:
+    """A video as JSON values: times as ISO 8601, ids and decimals as text."""
+    return msgspec.to_builtins(video, enc_hook=str)
+
+
+def predict(video: AnyVideo, timings: bool) -> Call:
+    """One video."""
+    return Call("POST", "/predict" + _query(timings), plain(video))
+
+
+def batch(videos: Sequence[AnyVideo], timings: bool) -> Call:
+    """Up to `MAX_BATCH_VIDEOS` videos."""
+    return Call("POST", "/predict/batch" + _query(timings), {"videos": [plain(video) for video in videos]})
+
+
+def explain(video: AnyVideo, what_if: Sequence[Mapping[str, Any]]) -> Call:
+    """One video and changes of it."""
+    return Call("POST", "/explain", plain(video) | {"what_if": [plain(changes) for changes in what_if]})
+
+
+MODEL_INFO = Call("GET", "/model/info")
+READY = Call("GET", "/health/ready")
+
+
+def _query(timings: bool) -> str:
+    return "?timings=1" if timings else ""
+
+
+def parsed(body: Any, kind: type[Answer]) -> Answer:
+    """The answer as its type; raises `UnexpectedAnswerError` for another shape."""
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as exc:
+        raise UnexpectedAnswerError(f"not an answer of Miles ({exc}): check the URL", 200) from exc
+
+
+def health_in(response: httpx.Response) -> Health:
+    """The service's health, which comes with a 503, too."""
+    body = json_in(response)
+    if response.status_code == 503 and isinstance(body, dict) and "model_loaded" in body:
+        return parsed(body, Health)
+    return parsed(read(response), Health)
+
+
+def entries_in(body: Any, first: int, count: int) -> list[Entry]:
+    """The entries of a batch of `count` videos, of which the first has the index `first`."""
+    entries = body.get("predictions") if isinstance(body, dict) else None
+    if not isinstance(entries, list) or len(entries) != count:
+        raise UnexpectedAnswerError(f"expected {count} predictions: check the URL", 200)
+    return [entry_of(entry, first + index) for index, entry in enumerate(entries)]
+
+
+def entry_of(body: Any, index: int) -> Entry:
+    """One entry of a batch."""
+    if isinstance(body, dict) and "error" in body:
+        return Entry(index, error=parsed(body["error"], Problem))
+    return Entry(index, prediction=parsed(body, Prediction))
+
+
+def parts(videos: Sequence[AnyVideo]) -> Iterator[tuple[int, Sequence[AnyVideo]]]:
+    """The videos in batches that the service takes, each with the index of its first."""
+    for first in range(0, len(videos), MAX_BATCH_VIDEOS):
+        yield first, videos[first : first + MAX_BATCH_VIDEOS]
+
+
+class Lines:
+    """Reads the lines of a stream, and knows which videos still lack theirs."""
+
+    def __init__(self, first: int, count: int) -> None:
+        self._first = first
+        self._missing = set(range(first, first + count))
+
+    @property
+    def missing(self) -> list[int]:
+        """The indices of videos without an entry."""
+        return sorted(self._missing)
+
+    def entry(self, line: str) -> Entry:
+        """One line's entry."""
+        try:
+            body = json.loads(line)
+            index = self._first + body.pop("index")
+        except (ValueError, KeyError, AttributeError, TypeError) as exc:
+            raise IncompleteBatchError(self.missing) from exc
+        self._missing.discard(index)
+        return entry_of(body, index)
+
+    def end(self) -> None:
+        """Raise `IncompleteBatchError` if a video has no entry."""
+        if self._missing:
+            raise IncompleteBatchError(self.missing)

@@ -1,0 +1,181 @@
+"""Scores a CSV, JSON Lines or Parquet file through a running Miles, one row of results for each row.
+
+    python score_csv.py videos.csv                       writes videos.scored.csv
+    python score_csv.py videos.jsonl.gz                  also .csv.gz, .ndjson, .jsonl
+    python score_csv.py videos.parquet scored.parquet    needs pyarrow
+    python score_csv.py export.csv --map title=Headline --map view_count=Plays --thumbnails none
+    python score_csv.py export.csv --dry-run             shows what would be sent, and sends nothing
+
+Columns are matched by the names of a request's fields (title, description, thumbnail_url, view_count, ...);
+use `--map` for other names. The first line of output says which columns are read. A CSV's delimiter is found
+in its header. N/A, null and - are unknown in numbers and times; `--suffixes` reads 1.2K.
+
+The output has all rows and columns of the input in the same order, plus viral_score, predicted_velocity, low
+and high (the interval around it), confidence, in_range (false: unlike the training data), image (used,
+missing or failed), image_reason (such as http_404), warnings, model_version and error (why a row has no
+score).
+
+Finished rows are kept in `OUTPUT.part`. After an interruption, run the same command again: it continues where
+it stopped and scores no row twice. Neither file is ever held in memory.
+
+A single file, so that it can be copied; `pip install miles-client` installs it as miles-score-file. It
+needs httpx. INFERENCE_API_URL (or --url) and MILES_API_KEY come from the environment or `.env`.
+
+Exit codes: 0 all rows scored; 1 some rows have an error instead; 2 invalid setting or file; 3 the service did
+not answer, run it again later; 130 and 143 stopped by SIGINT or SIGTERM, run it again to continue.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from miles_client.files.columns import NULLS, Columns, mapping, overview, requests_of
+from miles_client.files.finished import Finished, sha256_of
+from miles_client.files.progress import Progress
+from miles_client.files.results import RESULTS, closing
+from miles_client.files.scoring import ImageRules, Scoring, score_rest, with_images
+from miles_client.files.tables import kind_of, opened_table
+from miles_client.patience import Patience
+from miles_client.service import Refusal, Unavailable, opened_service
+from miles_client.settings import DONE, NO_SERVICE, ROWS_LEFT, WAITS_S, WRONG_SETTING, SettingError, settings
+from miles_client.stop import Stopped, StopSignals
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input", type=Path, help="a .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet file")
+    parser.add_argument("output", type=Path, nargs="?", help="default: INPUT.scored with the input's ending")
+    parser.add_argument("--url", help="the service's URL; overrides INFERENCE_API_URL")
+    parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="may be repeated")
+    parser.add_argument(
+        "--thumbnails", choices=["use", "none"], default="use", help="none: score without thumbnails"
+    )
+    parser.add_argument(
+        "--require", choices=["image"], help="image: a row without a usable thumbnail gets an error, no score"
+    )
+    parser.add_argument(
+        "--retry-images",
+        type=int,
+        default=0,
+        metavar="N",
+        help="score rows up to N times more whose thumbnail timed out or was refused for now (HTTP 429, 5xx)",
+    )
+    parser.add_argument("--prefix", default="", help="prefix of the new columns")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the file, print the first row's request, send nothing"
+    )
+    parser.add_argument(
+        "--na",
+        default="",
+        metavar="TEXTS",
+        help=f"more cells that are read as unknown, separated by commas, besides {' '.join(NULLS)}",
+    )
+    parser.add_argument("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
+    parser.add_argument(
+        "--batch", type=int, default=64, choices=range(1, 257), metavar="1..256", help="rows per call"
+    )
+    parser.add_argument("--delimiter", help="CSV delimiter (default: found in the header)")
+    parser.add_argument("--encoding", default="utf-8", help="CSV encoding (utf-8)")
+    parser.add_argument("--timeout", type=float, default=60.0, help="timeout of a call in seconds (60)")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=300.0,
+        help="how long to wait for a sleeping service, in seconds (300)",
+    )
+    parser.add_argument(
+        "--waits",
+        type=lambda text: [float(part) for part in text.split(",")],
+        default=list(WAITS_S),
+        help="seconds between tries (5,15,30,60)",
+    )
+    return parser
+
+
+def target_of(options: argparse.Namespace) -> Path:
+    """The output's path; raises `SettingError` if it exists or has another type than the input."""
+    source: Path = options.input
+    ending = "".join(source.suffixes[-2:] if source.suffix == ".gz" else source.suffixes[-1:])
+    target: Path = options.output or source.with_name(f"{source.name.removesuffix(ending)}.scored{ending}")
+    if target.exists():
+        raise SettingError(f"{target} already exists: remove it or choose another output")
+    if kind_of(target) != kind_of(source):
+        raise SettingError(f"{target}: the output must have the type of the input ({ending})")
+    return target
+
+
+def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
+    """Score the whole file; returns the exit code."""
+    source, target = options.input, target_of(options)
+    table = opened_table(source, options.delimiter, options.encoding)
+    fields = mapping(table, options.map, thumbnails=options.thumbnails == "use")
+    names = [options.prefix + name for name in RESULTS]
+    if taken := [name for name in names if name in table.columns]:
+        raise SettingError(f"{source} already has the columns {', '.join(taken)}: add --prefix miles_")
+    columns = Columns(fields, options.na.split(",") if options.na else (), options.suffixes)
+    # Reads everything once, so that a broken file fails before an hour of work.
+    total = sum(1 for _ in itertools.islice(table.rows(), options.limit))
+    print(f"{source}: {overview(table, fields)}", file=sys.stderr)
+    if options.dry_run:
+        for request in requests_of(itertools.islice(table.rows(), 1), columns):
+            said = request.reason if isinstance(request, Refusal) else json.dumps(request, ensure_ascii=False)
+            print(f"{total} rows; the first one's request: {said}")
+        return DONE
+    known = settings(os.environ, [Path.cwd() / ".env", Path(sys.argv[0]).parent / ".env"])
+    service = opened_service(
+        known | ({"INFERENCE_API_URL": options.url} if options.url else {}), options.timeout
+    )
+    purpose = {"input": sha256_of(source), "fields": fields, "results": names}
+    purpose |= {"na": options.na, "suffixes": options.suffixes, "limit": options.limit}
+    purpose |= {"require": options.require}
+    finished = Finished(target.with_name(target.name + ".part"), purpose)
+    progress = Progress(total, finished.count)
+    scoring = Scoring(service, Patience(options.patience, options.waits), stop, progress)
+    rules = ImageRules(options.retry_images, options.waits[0], options.require == "image")
+    score = partial(with_images, scoring, rules=rules, stop=stop)
+    for rows in score_rest(table, columns, finished, score, options.batch, total):
+        progress.advance(rows)
+    unfinished = target.with_name(f"unfinished-{target.name}")
+    table.write(unfinished, names, finished.results())
+    lines, wrong = closing(finished.results())
+    unfinished.replace(target)
+    finished.path.unlink()
+    progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")
+    return ROWS_LEFT if wrong else DONE
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = arguments().parse_args(words)
+    stop = StopSignals()
+    stop.install()
+    try:
+        return score_file(options, stop)
+    except SettingError as exc:
+        print(f"score_csv: {exc}", file=sys.stderr)
+        return WRONG_SETTING
+    except OSError as exc:
+        print(f"score_csv: {exc.filename}: {exc.strerror}", file=sys.stderr)
+        return WRONG_SETTING
+    except Unavailable as exc:
+        print(
+            f"score_csv: the service did not answer: {exc}; run the command again to continue",
+            file=sys.stderr,
+        )
+        return NO_SERVICE
+    except Stopped:
+        print("score_csv: stopped; run the command again to continue", file=sys.stderr)
+        return 128 + (stop.number or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Files of rows: CSV, JSON Lines and Parquet, read from the front as often as needed."""
+
+import csv
+import gzip
+import itertools
+import json
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import IO, Any
+
+from miles_client.files.results import RESULTS, typed
+from miles_client.settings import SettingError, shown
+
+Cells = dict[str, Any]
+
+
+class Table(ABC):
+    """A file of rows, read from the front as often as needed."""
+
+    columns: list[str]
+
+    @abstractmethod
+    def rows(self) -> Iterator[Cells]:
+        """Each row by column name; a malformed row has one key, None, with the reason."""
+
+    @abstractmethod
+    def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
+        """Write this table with the columns `names` appended."""
+
+
+def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
+    """A text file, compressed if its name ends in .gz."""
+    if path.suffix == ".gz":
+        compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, newline="")  # noqa: SIM115
+        return compressed  # type: ignore[no-any-return]
+    return path.open(mode, encoding=encoding, newline="")
+
+
+class CsvTable(Table):
+    """A CSV file; cells are passed on unchanged, empty ones as null."""
+
+    def __init__(self, path: Path, delimiter: str | None, encoding: str) -> None:
+        csv.field_size_limit(2**31 - 1)  # a cell may hold a whole picture as data:
+        self._path = path
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as start:
+            has_mark = start.read(3) == b"\xef\xbb\xbf"
+        self._encoding = "utf-8-sig" if has_mark and encoding == "utf-8" else encoding
+        self._delimiter = delimiter or self._found_delimiter()
+        self.columns = [cell.strip() for cell in next(self._lines(), [])]
+
+    def _found_delimiter(self) -> str:
+        """The one of , ; tab and | that occurs most often in the header outside quotes."""
+        try:
+            with opened_text(self._path, "r", self._encoding) as opened:
+                header = re.sub(r'"[^"]*"', "", opened.readline())
+        except UnicodeDecodeError as exc:
+            raise self._not_text(exc) from exc
+        return max(",;\t|", key=header.count)
+
+    def _not_text(self, exc: UnicodeDecodeError) -> SettingError:
+        return SettingError(f"{self._path}: not {self._encoding} ({exc.reason}); set --encoding")
+
+    def _lines(self) -> Iterator[list[str]]:
+        with opened_text(self._path, "r", self._encoding) as opened:
+            reader = csv.reader(opened, delimiter=self._delimiter, strict=True)
+            try:
+                yield from (cells for cells in reader if cells)
+            except UnicodeDecodeError as exc:
+                raise self._not_text(exc) from exc
+            except (csv.Error, EOFError, gzip.BadGzipFile) as exc:
+                raise SettingError(f"{self._path}: line {reader.line_num}: {exc}") from exc
+
+    def rows(self) -> Iterator[Cells]:
+        """Each line after the header; lines of the wrong length are reported, not guessed at."""
+        for cells in itertools.islice(self._lines(), 1, None):
+            if len(cells) == len(self.columns):
+                yield {name: cell.strip() and cell for name, cell in zip(self.columns, cells, strict=True)}
+            else:
+                yield {None: f"{len(cells)} cells, the header has {len(self.columns)}"}  # type: ignore[dict-item]
+
+    def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
+        """Cells unchanged; short lines are padded so that results land in their columns."""
+        with opened_text(path, "w", self._encoding) as opened:
+            writer = csv.writer(opened, delimiter=self._delimiter, lineterminator="\n")
+            writer.writerow([*self.columns, *names])
+            for cells, result in zip(itertools.islice(self._lines(), 1, None), results, strict=False):
+                writer.writerow([*cells, *[""] * (len(self.columns) - len(cells)), *result])
+
+
+class JsonLines(Table):
+    """A file with a JSON object in each line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.columns = list(dict.fromkeys(name for row in self.rows() for name in row if name is not None))
+
+    def _lines(self) -> Iterator[str]:
+        try:
+            with opened_text(self._path, "r", "utf-8") as opened:
+                yield from (line for line in opened if line.strip())
+        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as exc:
+            raise SettingError(f"{self._path}: {exc}") from exc
+
+    def rows(self) -> Iterator[Cells]:
+        """Each object; another line is reported as malformed."""
+        for line in self._lines():
+            try:
+                row = json.loads(line)
+            except ValueError as exc:
+                row = f"not JSON: {exc}"
+            yield row if isinstance(row, dict) else {None: f"not an object: {row}"}  # type: ignore[dict-item]
+
+    def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
+        """Objects with the results added; a malformed line becomes an object with its error."""
+        with opened_text(path, "w", "utf-8") as opened:
+            for row, result in zip(self.rows(), results, strict=False):
+                values = map(typed, result, RESULTS.values())
+                kept = {name: value for name, value in row.items() if name is not None}
+                whole = kept | dict(zip(names, values, strict=True))
+                opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
+
+
+class ParquetTable(Table):
+    """A Parquet file, a thousand rows at a time."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import pyarrow.parquet
+        except ImportError as exc:
+            raise SettingError(f"{path}: Parquet needs pyarrow: pip install pyarrow") from exc
+        self._arrow = pyarrow
+        try:
+            self._file = pyarrow.parquet.ParquetFile(path)
+        except pyarrow.ArrowException as exc:
+            raise SettingError(f"{path}: {exc}") from exc
+        self.columns = list(self._file.schema_arrow.names)
+
+    def rows(self) -> Iterator[Cells]:
+        """Each row."""
+        for batch in self._file.iter_batches(1000):
+            yield from batch.to_pylist()
+
+    def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
+        """Input columns keep their types; figures are float64, in_range is boolean, the rest is text."""
+        arrow = self._arrow
+        types = {float: arrow.float64(), bool: arrow.bool_(), str: arrow.string()}
+        kinds = [types[kind] for kind in RESULTS.values()]
+        fields = [arrow.field(name, kind) for name, kind in zip(names, kinds, strict=True)]
+        schema = arrow.schema([*self._file.schema_arrow, *fields])
+        with arrow.parquet.ParquetWriter(path, schema) as writer:
+            for batch in self._file.iter_batches(1000):
+                some = list(itertools.islice(results, batch.num_rows))
+                batch = batch.slice(0, len(some))
+                cells = zip(*some, strict=True) if some else [()] * len(kinds)
+                columns = [
+                    arrow.array([typed(cell, kind) for cell in column], arrow_kind)
+                    for column, kind, arrow_kind in zip(cells, RESULTS.values(), kinds, strict=True)
+                ]
+                writer.write_batch(arrow.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema))
+
+
+def json_value(value: Any) -> Any:
+    """A value of a file as a JSON value: dates as ISO 8601, NaN as null."""
+    if isinstance(value, date):  # datetime included
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)  # which the service refuses, in this row only
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def kind_of(path: Path) -> str:
+    """A file's kind by its name: csv, jsonl or parquet."""
+    suffix = (path.suffixes[-2:-1] if path.suffix == ".gz" else path.suffixes[-1:] or [".csv"])[0]
+    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(suffix, "csv")
+
+
+def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
+    """Open the file; raises `SettingError` when it is not a readable table."""
+    if not path.is_file():
+        raise SettingError(f"{path}: no such file")
+    kind = kind_of(path)
+    table: Table
+    if kind == "parquet":
+        table = ParquetTable(path)
+    else:
+        table = JsonLines(path) if kind == "jsonl" else CsvTable(path, delimiter, encoding)
+    named = [name for name in table.columns if name]  # a spreadsheet's empty columns have no name
+    if not named or len(set(named)) < len(named):
+        raise SettingError(f"{path}: the header is empty or repeats a column: {shown(table.columns, 300)}")
+    return table

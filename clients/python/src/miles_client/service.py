@@ -1,0 +1,185 @@
+"""Scores videos in batches, and says of each what became of it: a score, a refusal, or no answer yet."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from miles_client.errors import (
+    REFUSED,
+    AnswerError,
+    AsleepError,
+    BusyError,
+    MilesError,
+    problem_error,
+)
+from miles_client.settings import SettingError, shown
+from miles_client.wire import encoded, headers, limits, read, service_root, translated
+
+HOLD_S = 60  # the longest that rows stay locked while they are scored one by one
+TRIES = 3  # for a row that gets no answer while others do
+NO_SUCH_ROUTE = (404, 405, 501)
+Row = dict[str, Any]
+
+
+class Unavailable(Exception):  # noqa: N818  a state that passes
+    """The service returned no score; a retry may help.
+
+    `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float | None = None, *, suspect: bool = True) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        self.suspect = suspect
+
+
+@dataclass(frozen=True)
+class Score:
+    """A video's score; `answer` is the whole response."""
+
+    viral_score: float
+    predicted_velocity: float
+    answer: Mapping[str, Any] = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The service or the database rejects this row."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """No score this time; `suspect` means that the row itself may be the cause."""
+
+    reason: str
+    suspect: bool = True
+
+
+Outcome = Score | Refusal | NoAnswer
+
+
+class Service:
+    """A client of a running Miles; uses the batch route where there is one."""
+
+    def __init__(self, url: str, key: str | None = None, timeout_s: float = 60) -> None:
+        try:
+            self.url = service_root(url)
+        except ValueError as exc:
+            raise SettingError(f"INFERENCE_API_URL: {exc}") from exc
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(headers=headers(key), timeout=limits(timeout_s))
+        self._has_batch = True
+        self._singly = 0
+        """How many of the next videos to send one by one, to find the one that breaks its batch."""
+
+    def score(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
+        """Yield (index, outcome) for `videos`; stops early after `HOLD_S`.
+
+        Raises `Unavailable` when the service does not answer, `SettingError` when a retry cannot help.
+        """
+        if len(videos) == 1 or self._singly > 0 or not self._has_batch:
+            yield from self._one_by_one(videos)
+            return
+        try:
+            body = self._post("/predict/batch", {"videos": list(videos)})
+        except Unavailable as exc:
+            self._singly = len(videos) if exc.suspect else 0
+            raise
+        except AnswerError as exc:  # the batch was refused as a whole; single videos may still be accepted
+            self._has_batch = exc.status not in NO_SUCH_ROUTE
+            yield from self._one_by_one(videos)
+            return
+        entries = body.get("predictions") if isinstance(body, dict) else None
+        if not isinstance(entries, list) or len(entries) != len(videos):
+            received = len(entries) if isinstance(entries, list) else "no list"
+            raise SettingError(
+                f"{self.url}/predict/batch: expected {len(videos)} predictions, got {received}"
+            )
+        yield from enumerate(self._outcome(entry) for entry in entries)
+
+    def ask_singly(self, count: int) -> None:
+        """Send the next `count` videos one by one: one of them may have failed the others."""
+        self._singly = count
+
+    def _one_by_one(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
+        until = time.monotonic() + HOLD_S
+        for index, video in enumerate(videos):
+            self._singly -= 1
+            try:
+                yield index, self._outcome(self._post("/predict", video))
+            except Unavailable as exc:
+                if exc.suspect:
+                    yield index, NoAnswer(str(exc))
+                raise
+            except AnswerError as exc:
+                if exc.status in NO_SUCH_ROUTE:
+                    raise SettingError(
+                        f"{self.url}/predict: {exc.status}, not a Miles service; see INFERENCE_API_URL"
+                    ) from exc
+                yield index, Refusal(shown(exc, 300))
+            if time.monotonic() > until:
+                return
+
+    def _post(self, route: str, payload: Any) -> Any:
+        """The answer's JSON. Raises `AnswerError` for one that a retry would not change."""
+        try:
+            with translated(self._timeout_s):
+                response = self._http.post(self.url + route, content=encoded(payload))
+            return read(response)
+        except AnswerError as exc:
+            self._judge(exc, route)
+            raise
+        except MilesError as exc:
+            raise Unavailable(str(exc)) from exc
+
+    def _judge(self, exc: AnswerError, route: str) -> None:
+        """Raise what the whole run must know; return for an answer about these videos only."""
+        status, reason = exc.status, shown(exc, 300)
+        if 300 <= status < 400:
+            raise SettingError(f"{reason} as INFERENCE_API_URL") from exc
+        if status in (401, 403):
+            raise SettingError(f"{self.url}{route}: {reason}") from exc
+        if status in (*REFUSED, *NO_SUCH_ROUTE):
+            return
+        if exc.is_passing or status >= 500:
+            waking = isinstance(exc, AsleepError) and status == 503
+            suspect = not waking and not isinstance(exc, BusyError)
+            raise Unavailable(reason, exc.retry_after_s, suspect=suspect) from exc
+        raise SettingError(f"{self.url}{route}: {reason}; is INFERENCE_API_URL a Miles service?") from exc
+
+    def _outcome(self, entry: Any) -> Outcome:
+        """The outcome of one video's entry; raises `SettingError` unless it holds valid scores."""
+        error = entry.get("error") if isinstance(entry, dict) else None
+        if isinstance(error, dict):
+            status = error.get("status")
+            problem = problem_error(error, status if isinstance(status, int) else 500)
+            reason = shown(problem, 300)
+            if problem.status in REFUSED:
+                return Refusal(reason)
+            return NoAnswer(reason, not isinstance(problem, BusyError))
+        said: Any = entry if isinstance(entry, dict) else {}
+        score, velocity = said.get("viral_score"), said.get("predicted_velocity")
+        if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):
+            raise SettingError(
+                f"{self.url}: viral_score {score!r}, predicted_velocity {velocity!r}: not valid Miles scores"
+            )
+        return Score(float(score), float(velocity), said)
+
+
+def opened_service(known: Mapping[str, str], timeout_s: float) -> Service:
+    """The configured service."""
+    if "INFERENCE_API_URL" not in known:
+        raise SettingError(
+            "set INFERENCE_API_URL to the service's URL, for example https://owner-miles.hf.space"
+        )
+    return Service(known["INFERENCE_API_URL"], known.get("MILES_API_KEY"), timeout_s)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,205 @@
+"""Rows in PostgreSQL, through psycopg."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from miles_client.service import HOLD_S, Outcome, Refusal, Row, Score
+from miles_client.settings import SettingError, shown
+from miles_client.table.store import COLUMNS, EXPECTED, Claim, DatabaseError, DatabaseLost, Names
+
+
+class Postgres:
+    """Rows through psycopg, locked while they are scored.
+
+    Nothing outlives a transaction (no prepared statements, session settings or session locks), so a pooler in
+    transaction mode works. Rows arrive as JSON built by PostgreSQL: a date or number that Python cannot hold
+    is then rejected by the service for that row only, and does not fail the whole query.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        *,
+        read_only: bool,
+        names: Names,
+        rescore_after_h: float | None = None,
+    ) -> None:
+        self._url = without_foreign_options(url)
+        self._idle_ms = int((timeout_s + 2 * HOLD_S) * 1000)
+        self._read_only, self._names, self._rescore_after_h = read_only, names, rescore_after_h
+        self._open: Any = None
+        self._id_type = ""
+        try:
+            import psycopg
+            from psycopg import sql
+        except ImportError as exc:
+            raise SettingError('DATABASE_URL needs psycopg 3: pip install "psycopg[binary]"') from exc
+        self._psycopg, self._sql = psycopg, sql
+
+    def pending(self) -> int:
+        """The number of rows to score."""
+        with self._connection() as connection:
+            found = connection.execute(self._statement("SELECT count(*) FROM {table} c WHERE {due}"))
+            return int(found.fetchone()[0])
+
+    @contextmanager
+    def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
+        """Rows that no other run holds; committed when the block ends, released when it fails."""
+        with self._connection() as connection, connection.transaction():
+            if self._read_only:
+                connection.execute("SET TRANSACTION READ ONLY")
+            # A machine that loses power holds its rows no longer than this.
+            connection.execute(
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [str(self._idle_ms)]
+            )
+            lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
+            rows = self._due(connection, count, skip, lock)
+            yield Claim(rows, lambda scores: self._write(connection, scores))
+
+    def kept(self, count: int, skip: set[str]) -> list[Row]:
+        """Rows that row-level security shows but does not let this role lock."""
+        kept = []
+        with self._connection() as connection, connection.transaction():
+            for row in self._due(connection, count, skip, ""):
+                try:
+                    with connection.transaction():
+                        statement = "SELECT 1 FROM {table} c WHERE {id} = %s::{id_type} FOR UPDATE NOWAIT"
+                        locked = connection.execute(self._statement(statement), [row["id"]]).fetchone()
+                except self._psycopg.errors.LockNotAvailable:
+                    continue  # another run has it
+                if locked is None:
+                    kept.append(row)
+        return kept
+
+    def unscored(self, rows: Sequence[Row]) -> set[str]:
+        """Those whose `analyzed_at` is what it was."""
+        statement = (
+            "SELECT {id}::text, to_jsonb({analyzed_at}) FROM {table} c WHERE {id} = ANY(%s::{id_type}[])"
+        )
+        with self._connection() as connection:
+            found = connection.execute(self._statement(statement), [[row["id"] for row in rows]])
+            now = dict(found.fetchall())
+        return {row["id"] for row in rows if row["id"] in now and now[row["id"]] == row["analyzed_at"]}
+
+    def _due(self, connection: Any, count: int, skip: set[str], lock: str) -> list[Row]:
+        if not self._id_type:
+            self._id_type = self._type_of_id(connection)
+        statement = (
+            "SELECT to_jsonb(c) FROM {table} c WHERE {due} AND {id} <> ALL(%s::{id_type}[]) "
+            "ORDER BY {created_at} NULLS LAST, {id} LIMIT %s "
+        )
+        found = connection.execute(self._statement(statement + lock), [sorted(skip), count])
+        return [self._names.row(row) for (row,) in found]
+
+    def _type_of_id(self, connection: Any) -> str:
+        table = self._sql.Identifier(*self._names.table.split(".")).as_string(connection)
+        found = connection.execute(
+            "SELECT format_type(atttypid, NULL) FROM pg_attribute "
+            "WHERE attrelid = %s::regclass AND attname = %s",
+            [table, self._names.column("id")],
+        ).fetchone()
+        if found is None:
+            column = self._names.column("id")
+            raise DatabaseError(f"{self._names.table} has no column {column}; add --column id=COLUMN")
+        return str(found[0])
+
+    def _statement(self, text: str) -> Any:
+        """Fill in the table, its columns (`new_` to set one), the id's type and which rows are due."""
+        sql = self._sql
+        columns = {name: sql.Identifier("c", self._names.column(name)) for name in COLUMNS}
+        columns |= {f"new_{name}": sql.Identifier(self._names.column(name)) for name in COLUMNS}
+        due = "{analyzed_at} IS NULL"
+        if self._rescore_after_h is not None:
+            due = (
+                "({analyzed_at} IS NULL OR {analyzed_at} < now() - make_interval(secs => {age}) AND EXISTS ("
+                "SELECT 1 FROM snapshots s WHERE s.candidate_id = {id}::text AND s.taken_at > {analyzed_at}))"
+            )
+        age = sql.Literal(3600 * (self._rescore_after_h or 0))
+        return sql.SQL(text).format(
+            table=sql.Identifier(*self._names.table.split(".")),
+            id_type=sql.SQL(self._id_type),
+            due=sql.SQL(due).format(age=age, **columns),
+            **columns,
+        )
+
+    def _write(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        try:
+            with connection.transaction():
+                return self._update(connection, scores)
+        except (self._psycopg.DataError, self._psycopg.IntegrityError) as exc:
+            if len(scores) == 1:
+                return dict.fromkeys(scores, Refusal(f"the database rejects it: {first_line(exc)}"))
+        each = [self._write(connection, {row: score}) for row, score in scores.items()]
+        return {row: outcome for one in each for row, outcome in one.items()}
+
+    def _update(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        statement = (
+            "UPDATE {table} c SET {new_miles_score} = s.score, {new_predicted_velocity} = s.velocity, "
+            "{new_analyzed_at} = now() FROM unnest(%s::{id_type}[], %s::float8[], %s::float8[]) "
+            "AS s(id, score, velocity) WHERE {id} = s.id RETURNING {id}::text"
+        )
+        found = connection.execute(
+            self._statement(statement),
+            [
+                list(scores),
+                [score.viral_score for score in scores.values()],
+                [score.predicted_velocity for score in scores.values()],
+            ],
+        )
+        written = {row for (row,) in found}
+        return {row: score if row in written else None for row, score in scores.items()}
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """The open connection, or a new one after an error."""
+        try:
+            if self._open is None:
+                self._open = self._connect()
+            yield self._open
+        except self._psycopg.Error as exc:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+            raise self._translated(exc) from exc
+
+    def _translated(self, exc: Exception) -> DatabaseError:
+        errors, said = self._psycopg.errors, first_line(exc)
+        passing = (self._psycopg.OperationalError, self._psycopg.InterfaceError)
+        if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn):
+            return DatabaseError(f"{said}; expected {EXPECTED}")
+        # libpq gives these no code of their own, and retrying cannot help.
+        lasting = ("authentication failed", "no password supplied", "does not exist", "Servname")
+        is_lasting = any(words in said for words in lasting)
+        if isinstance(exc, (*passing, errors.IdleInTransactionSessionTimeout)) and not is_lasting:
+            return DatabaseLost(f"DATABASE_URL: {said}")
+        return DatabaseError(f"DATABASE_URL: {said}")
+
+    def _connect(self) -> Any:
+        wanted: dict[str, Any] = {
+            "connect_timeout": "15",
+            "application_name": "miles",
+            "keepalives_idle": "30",
+        }
+        try:
+            given = self._psycopg.conninfo.conninfo_to_dict(self._url)
+        except self._psycopg.ProgrammingError as exc:  # its text may hold the password
+            raise SettingError(
+                "DATABASE_URL: not a PostgreSQL URL such as postgresql://user@host/db"
+            ) from exc
+        return self._psycopg.connect(**(wanted | given), autocommit=True, prepare_threshold=None)
+
+
+def without_foreign_options(url: str) -> str:
+    """`url` in libpq's form, without SQLAlchemy's driver and the options of Prisma and Vercel."""
+    scheme, separator, rest = url.strip().partition("://")
+    address, _, query = rest.partition("?")
+    foreign = {"pgbouncer", "connection_limit", "pool_timeout", "schema", "supa"}
+    kept = "&".join(part for part in query.split("&") if part.partition("=")[0] not in foreign)
+    return scheme.partition("+")[0] + separator + address + (f"?{kept}" if kept else "")
+
+
+def first_line(exc: Exception) -> str:
+    """An error's first line, or its type."""
+    return shown(str(exc).strip().partition("\n")[0], 300) or type(exc).__name__

@@ -1,0 +1,126 @@
+"""Rows over Supabase's HTTP API (PostgREST)."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import httpx
+
+from miles_client.errors import problem_error
+from miles_client.service import Outcome, Refusal, Row, Score
+from miles_client.settings import SettingError, shown
+from miles_client.table.store import EXPECTED, Claim, DatabaseError, DatabaseLost, Names
+from miles_client.wire import json_in, limits
+
+
+class PostgREST:
+    """Rows over Supabase's HTTP API, without locks: see the top of this file."""
+
+    def __init__(self, url: str, key: str, timeout_s: float, names: Names) -> None:
+        root = url.strip().rstrip("/").removesuffix("/rest/v1")
+        if urlsplit(root).scheme not in ("http", "https"):
+            raise SettingError(f"SUPABASE_URL: {url!r} is not a URL such as https://abcd.supabase.co")
+        if key.startswith("sb_publishable_") or role_of(key) == "anon":
+            raise SettingError(
+                "SUPABASE_SERVICE_KEY: this is the public key, which cannot read rows; use the secret key"
+            )
+        schema, _, table = names.table.rpartition(".")
+        self._table, self._names = f"{root}/rest/v1/{table}", names
+        self._id, self._analyzed_at = names.column("id"), names.column("analyzed_at")
+        self._http = httpx.Client(headers={"apikey": key}, timeout=limits(timeout_s))
+        if schema:
+            self._http.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
+        if role_of(key):  # keys of the new kind (sb_secret_...) are rejected as bearer tokens
+            self._http.headers["Authorization"] = f"Bearer {key}"
+
+    def pending(self) -> int:
+        """The number of rows without a score."""
+        only = {"select": self._id, self._analyzed_at: "is.null", "limit": "1"}
+        answer = self._ask("GET", only, prefer="count=exact")
+        return int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
+
+    @contextmanager
+    def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
+        """The oldest rows that are not in `skip`, without a lock."""
+        size = count + min(len(skip), 200)  # a long list of ids does not fit into a URL
+        order = f"{self._names.column('created_at')}.asc.nullslast,{self._id}.asc"
+        rows: list[Row] = []
+        position = 0
+        while not rows:
+            only = {self._analyzed_at: "is.null", "order": order, "limit": str(size), "offset": str(position)}
+            page = [self._names.row(row) for row in self._ask("GET", only).json()]
+            if not page:
+                break
+            rows = [row for row in page if row["id"] not in skip][:count]
+            position += len(page)
+        yield Claim(rows, self._write)
+
+    def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
+        """None: without locks a row is found to be kept when its score is written."""
+        return []
+
+    def unscored(self, rows: Sequence[Row]) -> set[str]:
+        """Those whose `analyzed_at` is still null."""
+        found: set[str] = set()
+        for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
+            ids = {row["id"] for row in rows[first : first + 50]}
+            quoted = ",".join(json.dumps(name, ensure_ascii=False) for name in ids)
+            only = {self._id: f"in.({quoted})", self._analyzed_at: "is.null", "select": self._id}
+            found |= ids & {str(row[self._id]) for row in self._ask("GET", only).json()}
+        return found
+
+    def _write(self, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        return {row: self._write_one(row, score) for row, score in scores.items()}
+
+    def _write_one(self, row: str, score: Score) -> Outcome | None:
+        values = {
+            self._names.column("miles_score"): score.viral_score,
+            self._names.column("predicted_velocity"): score.predicted_velocity,
+            self._analyzed_at: datetime.now(UTC).isoformat(),
+        }
+        only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": self._id}
+        answer = self._ask("PATCH", only, values, prefer="return=representation", may_refuse=True)
+        if answer.status_code >= 400:
+            return Refusal(f"the database rejects it: {reason_of(answer)}")
+        return score if answer.json() else None
+
+    def _ask(
+        self, method: str, only: Row, values: Row | None = None, *, prefer: str = "", may_refuse: bool = False
+    ) -> httpx.Response:
+        try:
+            answer = self._http.request(
+                method,
+                self._table,
+                params=only,
+                json=values,
+                headers={"Prefer": prefer} if prefer else {},
+            )
+        except httpx.HTTPError as exc:
+            raise DatabaseLost(f"SUPABASE_URL: no connection ({type(exc).__name__})") from exc
+        status, reason = answer.status_code, reason_of(answer)
+        if status in (401, 403):
+            raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
+        if status == 429 or status >= 500:
+            raise DatabaseLost(f"SUPABASE_URL: {reason}")
+        if status == 404 or (status >= 300 and not may_refuse):
+            raise DatabaseError(f"{self._table}: {reason}; expected {EXPECTED}")
+        return answer
+
+
+def reason_of(answer: httpx.Response) -> str:
+    """The database's own words, or the status."""
+    body = json_in(answer)
+    return shown(problem_error(body if isinstance(body, dict) else {}, answer.status_code), 300)
+
+
+def role_of(key: str) -> str | None:
+    """The role in a JWT, which is not verified; None for anything else."""
+    try:
+        payload = key.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["role"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None

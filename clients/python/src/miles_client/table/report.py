@@ -1,0 +1,53 @@
+"""The output of a run: a progress bar on a terminal, one line per row elsewhere."""
+
+import sys
+
+from miles_client.service import Row, Score
+from miles_client.settings import shown
+
+
+class Report:
+    """The output: a progress bar on a terminal, one line per row elsewhere."""
+
+    def __init__(self, verb: str = "scored") -> None:
+        self._verb, self._is_terminal = verb, sys.stdout.isatty()
+        self._total = self._done = 0
+        self._said: dict[str, str] = {}
+
+    def start(self, total: int) -> None:
+        """A run of at most `total` rows begins."""
+        self._total, self._done = total, 0
+        self._draw()
+
+    def scored(self, row: Row, score: Score) -> None:
+        """A row has its score."""
+        self._done += 1
+        if not self._is_terminal:
+            figures = f"{score.viral_score:.6f}  {score.predicted_velocity:12.2f} views/day"
+            self._line(f"{self._verb}  {row['id']}  {figures}  {shown(row.get('title'))}")
+        self._draw()
+
+    def left(self, row: Row, reason: str) -> None:
+        """A row was skipped; printed once per reason, even with --watch."""
+        if self._said.get(row["id"]) != reason:
+            self._said[row["id"]] = reason
+            self._line(f"skipped {row['id']}  {reason}  {shown(row.get('title'))}")
+        self._draw()
+
+    def note(self, sentence: str) -> None:
+        """A line about the run as a whole."""
+        self._line(sentence)
+        self._draw()
+
+    def end(self, sentence: str) -> None:
+        """The summary."""
+        self._line(sentence)
+
+    def _line(self, text: str) -> None:
+        print(("\r\x1b[K" if self._is_terminal else "") + text, flush=True)
+
+    def _draw(self) -> None:
+        if self._is_terminal and self._total:
+            filled = 30 * self._done // self._total
+            bar = "#" * filled + "." * (30 - filled)
+            print(f"\r\x1b[K[{bar}] {self._done}/{self._total}", end="", flush=True)

@@ -1,0 +1,108 @@
+"""One try: what is sent, and what an answer means. Retries are decided elsewhere."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from miles_client.errors import (
+    AnswerTimeoutError,
+    AsleepError,
+    UnexpectedAnswerError,
+    UnreachableError,
+    problem_error,
+)
+
+CONNECT_TIMEOUT_S = 10
+HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
+JSON = "application/json"
+WAKING = "got a web page instead of scores: the Space is waking up"
+
+
+def service_root(url: str) -> str:
+    """The service's base URL without a route; raises `ValueError` for an invalid one."""
+    root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
+    parts = urlsplit(root)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http or https URL such as http://localhost:7860")
+    if parts.hostname == "huggingface.co":
+        raise ValueError(f"{url!r} is the Space's page; the service is https://OWNER-NAME.hf.space")
+    try:
+        httpx.URL(root)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
+    return root
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """What every request carries."""
+    found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
+    return found | ({"Authorization": f"Bearer {key}"} if key else {})
+
+
+def limits(timeout_s: float) -> httpx.Timeout:
+    """`timeout_s` for the answer, less for the connection."""
+    return httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+
+
+def encoded(payload: Any) -> bytes:
+    """The payload as JSON in ASCII, which carries half a surrogate pair, too."""
+    return json.dumps(payload, allow_nan=False).encode("ascii")
+
+
+@contextmanager
+def translated(timeout_s: float) -> Iterator[None]:
+    """Raise what httpx raises as errors of this package."""
+    try:
+        yield
+    except httpx.TimeoutException as exc:
+        raise AnswerTimeoutError(f"no answer within {timeout_s:g} s") from exc
+    except httpx.HTTPError as exc:
+        raise UnreachableError(f"no connection ({type(exc).__name__})") from exc
+
+
+def read(response: httpx.Response) -> Any:
+    """The JSON of an answer with status 200; raises an `AnswerError` for any other."""
+    status, body = response.status_code, json_in(response)
+    if status == 200 and body is not None:
+        return body
+    after = retry_after_s(response.headers.get("Retry-After"))
+    request_id = response.headers.get("X-Request-ID")
+    if status >= 400 and isinstance(body, Mapping):
+        raise problem_error(body, status, after, request_id)
+    if status == 200:
+        raise AsleepError(WAKING, status, after, request_id)
+    if response.has_redirect_location:
+        target = response.headers["Location"]
+        raise UnexpectedAnswerError(f"{response.url} redirects to {target}: use that address", status)
+    kind = AsleepError if status in HOST_STATUSES else UnexpectedAnswerError
+    raise kind(f"status {status}", status, after, request_id)
+
+
+def json_in(response: httpx.Response) -> Any:
+    """The answer's JSON, or None for anything else, such as a hosting provider's page."""
+    if "json" not in response.headers.get("Content-Type", ""):
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())

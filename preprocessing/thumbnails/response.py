@@ -1,0 +1,158 @@
+"""What a host's response says: its head, its body's encoding, and what a broken exchange means."""
+
+import re
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from ssl import SSLError
+from typing import Self
+
+import brotli
+import httpcore2
+
+from preprocessing.image import ImageTooLargeError, NotAnImageError
+from preprocessing.thumbnails.policy import UnreachableError
+
+# How long to wait before the one retry, in seconds, unless the host says so (RFC 9110, Retry-After).
+RETRY_AFTER_S = {429: 1.0, 502: 0.2, 503: 0.2, 504: 0.2}
+MAX_CODINGS = 3
+UNSUPPORTED_CODINGS = (b"zstd", b"compress")
+GZIP_START = b"\x1f\x8b"
+IMAGE_START = re.compile(rb"\xff\xd8|\x89PNG|GIF8|RIFF|.{4}ftypavi", re.DOTALL)
+
+_ONE_TYPE = re.compile(rb"[^\s,;]*\s*(;[^,]*)?")
+_ETAG = re.compile(rb'(W/)?"[\x21\x23-\x7e]{0,256}"')
+_HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
+_SECONDS = re.compile(rb"[0-9]{1,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """An ETag, a Last-Modified, or both, to ask the server later whether its picture has changed.
+
+    They are untrusted text that is sent back, so only the forms of RFC 9110 are kept, at a bounded length.
+    """
+
+    etag: bytes | None = None
+    last_modified: bytes | None = None
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> Self | None:
+        """The validators among a response's headers; None where there are none that can be sent back."""
+        lines = [(name.lower(), value) for name, value in headers]
+        etag = _single([value for name, value in lines if name == b"etag"], _ETAG)
+        last_modified = _single([value for name, value in lines if name == b"last-modified"], _HTTP_DATE)
+        return cls(etag, last_modified) if etag or last_modified else None
+
+    @property
+    def conditions(self) -> list[tuple[bytes, bytes]]:
+        """The headers that make a request conditional."""
+        named = ((b"If-None-Match", self.etag), (b"If-Modified-Since", self.last_modified))
+        return [(name, value) for name, value in named if value is not None]
+
+
+def vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
+    """Raises `ImageError` for a response whose status or headers promise no picture."""
+    # The status first: YouTube answers 404 with a valid JPEG.
+    status = response.status
+    if status != 200:
+        delay = RETRY_AFTER_S.get(status)
+        told = _single(header(response, b"retry-after"), _SECONDS)
+        if delay is not None and told is not None:
+            delay = float(told)
+        raise UnreachableError(f"{host} answered {status}, expected 200", f"http_{status}", delay)
+    lengths = header(response, b"content-length")
+    if lengths and header(response, b"transfer-encoding"):
+        raise UnreachableError(f"{host} sent both Content-Length and Transfer-Encoding")
+    for length in lengths:  # digits, or the parser had refused it
+        if int(length) > max_bytes:
+            raise ImageTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
+    types = set(header(response, b"content-type"))
+    # Which one type is claimed does not matter, the bytes are looked at; many hosts send a wrong one.
+    if len(types) > 1 or not all(_ONE_TYPE.fullmatch(each) for each in types):
+        raise NotAnImageError(f"{host} sent more than one Content-Type")
+
+
+def codings_of(response: httpcore2.Response) -> list[bytes]:
+    """The names in Content-Encoding, in the order in which they were applied to the body."""
+    lines = header(response, b"content-encoding")
+    return [name.strip().lower().removeprefix(b"x-") for line in lines for name in line.split(b",")]
+
+
+def unpacked(body: bytes, codings: Sequence[bytes], host: str, max_bytes: int) -> bytes:
+    """The body without its content codings, at most `MAX_CODINGS` of them. Raises `ImageError`.
+
+    Hosts send wrong ones, and Amazon S3 leaves `aws-chunked` behind; what is not compressed is taken as is.
+    """
+    names = [name for name in codings if name in UNPACKERS or name in UNSUPPORTED_CODINGS]
+    if (
+        b"gzip" in names
+    ):  # it can be told by its start, so a body that was compressed twice for one name can be read
+        names += [b"gzip"] * (MAX_CODINGS - len(names))
+    if len(names) > MAX_CODINGS:
+        raise NotAnImageError(f"{host} sent {len(names)} content codings, the limit is {MAX_CODINGS}")
+    for name in reversed(names):
+        if IMAGE_START.match(body) or (name == b"gzip" and not body.startswith(GZIP_START)):
+            continue
+        coding = name.decode()
+        if name in UNSUPPORTED_CODINGS:
+            expected = "expected identity, gzip, deflate or br"
+            raise NotAnImageError(f"{host} sent Content-Encoding: {coding}, {expected}", "unsupported_format")
+        try:
+            body, is_whole = UNPACKERS[name](body, max_bytes + 1)
+        except (zlib.error, brotli.error) as exc:
+            raise NotAnImageError(f"{host} sent a damaged {coding} encoding") from exc
+        if len(body) > max_bytes:
+            raise ImageTooLargeError(f"{host} sent more than {max_bytes} bytes in {coding} encoding")
+        if not is_whole:
+            raise NotAnImageError(f"{host} sent a {coding} encoding that is cut off", "truncated")
+    return body
+
+
+def _inflated(body: bytes, max_length: int, wbits: int) -> tuple[bytes, bool]:
+    unpacking = zlib.decompressobj(wbits=wbits)
+    return unpacking.decompress(body, max_length), unpacking.eof
+
+
+def _deflate(body: bytes, max_length: int) -> tuple[bytes, bool]:
+    try:
+        return _inflated(body, max_length, zlib.MAX_WBITS)
+    except zlib.error:  # many hosts leave out the two bytes of zlib's header
+        return _inflated(body, max_length, -zlib.MAX_WBITS)
+
+
+def _brotli(body: bytes, max_length: int) -> tuple[bytes, bool]:
+    unpacking = brotli.Decompressor()
+    return unpacking.process(body, output_buffer_limit=max_length), unpacking.is_finished()
+
+
+# Each gives about as many bytes as asked for at most, and whether the end was reached.
+UNPACKERS: dict[bytes, Callable[[bytes, int], tuple[bytes, bool]]] = {
+    b"gzip": partial(_inflated, wbits=16 + zlib.MAX_WBITS),
+    b"deflate": _deflate,
+    b"br": _brotli,
+}
+
+
+def broken(host: str, exc: Exception) -> UnreachableError:
+    """What a failed exchange of HTTP means, and whether another one may succeed."""
+    if isinstance(exc, httpcore2.TimeoutException):
+        return UnreachableError(f"{host} timed out ({type(exc).__name__})", "timeout")
+    if "complete message body" in str(exc) or "incomplete chunked read" in str(exc):
+        return UnreachableError(f"{host} cut the body off before its end", "truncated", 0.0)
+    if isinstance(exc.__cause__, SSLError) or isinstance(exc, SSLError):
+        return UnreachableError(f"TLS with {host} failed ({getattr(exc.__cause__, 'reason', exc)})")
+    is_reset = isinstance(exc, httpcore2.NetworkError) or "disconnected" in str(exc)
+    text = f"{host} sent no valid HTTP response ({type(exc).__name__})"
+    return UnreachableError(text, retry_s=0.0 if is_reset else None)
+
+
+def header(response: httpcore2.Response, name: bytes) -> list[bytes]:
+    """The values of a header, one a line."""
+    return [value for key, value in response.headers if key.lower() == name]
+
+
+def _single(values: list[bytes], form: re.Pattern[bytes]) -> bytes | None:
+    """A header that was sent once and in its form."""
+    return values[0] if len(values) == 1 and form.fullmatch(values[0]) else None

@@ -1,0 +1,99 @@
+"""What is asked for once more, and which connections are used again."""
+
+import asyncio
+import socket
+import struct
+from itertools import count
+
+import pytest
+
+from preprocessing.image import ImageTooLargeError
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
+from tests.support.pictures import encoded, picture
+from tests.support.site import Answer, ok, outcomes, raw, raw_then_close, response, serving, trusting
+
+pytestmark = pytest.mark.anyio
+JPEG = encoded(picture(), "JPEG")
+
+
+def failing_once(broken: Answer) -> Answer:
+    """Fails the first request, and answers the others with a picture."""
+    asked = count()
+
+    async def answer(path: str, writer: asyncio.StreamWriter) -> None:
+        await (raw(ok(JPEG)) if next(asked) else broken)(path, writer)
+
+    return answer
+
+
+async def reset(_path: str, writer: asyncio.StreamWriter) -> None:
+    """Half an answer, then a reset."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nhello")
+    await writer.drain()
+    linger = struct.pack("ii", 1, 0)  # close with RST
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
+PASSING_FAULTS: dict[str, Answer] = {
+    "reset": reset,
+    "hung up": raw_then_close(b""),
+    "cut off": raw_then_close(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello"),
+    "429": raw(response(429, b"", b"Retry-After: 0")),
+    **{str(status): raw(response(status)) for status in (502, 503, 504)},
+}
+
+
+async def test_what_may_pass_is_tried_once_more() -> None:
+    """A reset, and the statuses of a busy host; a second failure is the end."""
+    once = {name: failing_once(fault) for name, fault in PASSING_FAULTS.items()}
+    assert await outcomes(once) == dict.fromkeys(once, "fetched")
+    ends = await outcomes(PASSING_FAULTS)
+    assert {name: end.partition(":")[0] for name, end in ends.items()} == {
+        "reset": "unreachable", "hung up": "unreachable", "cut off": "truncated",
+        "429": "http_429", "502": "http_502", "503": "http_503", "504": "http_504",
+    }  # fmt: skip
+    assert (await outcomes({"404": failing_once(raw(response(404)))}))["404"].startswith("http_404")
+
+
+async def test_a_retry_later_than_the_deadline_is_none() -> None:
+    """A host that asks for more time than is left is given up at once."""
+    answer = failing_once(raw(response(429, b"", b"Retry-After: 999")))
+    assert (await outcomes({"later": answer}))["later"].startswith("http_429")
+
+
+async def test_connections_that_the_host_has_closed_cost_no_picture() -> None:
+    """Each idle connection that proves to be closed is replaced, however many there are."""
+    seen: set[int] = set()
+
+    async def once(path: str, writer: asyncio.StreamWriter) -> None:
+        if id(writer) in seen:
+            await reset(path, writer)
+        else:
+            seen.add(id(writer))
+            writer.write(ok(JPEG))
+
+    async with serving(once) as site, ThumbnailFetcher(trusting()) as fetcher:
+        for _ in range(3):
+            urls = [site.url(f"/{number}") for number in range(8)]
+            assert await asyncio.gather(*map(fetcher.fetch, urls)) == [JPEG] * 8
+
+
+async def test_a_connection_serves_again_after_a_whole_body() -> None:
+    """Two pictures of one host come over one connection."""
+    async with serving(raw(ok(JPEG))) as site, ThumbnailFetcher(trusting()) as fetcher:
+        assert [await fetcher.fetch(site.url()) for _ in range(2)] == [JPEG, JPEG]
+    assert site.connections == 1
+
+
+async def test_a_connection_is_not_reused_after_an_aborted_body() -> None:
+    """What is left of a body that was cut off can never be read as the next answer."""
+
+    async def answer(path: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(bytes(5000) + ok(b"smuggled") if path == "/large" else b"honest"))
+
+    async with serving(answer) as site, ThumbnailFetcher(trusting(max_bytes=1000)) as fetcher:
+        with pytest.raises(ImageTooLargeError):
+            await fetcher.fetch(site.url("/large"))
+        assert await fetcher.fetch(site.url("/small")) == b"honest"
+    assert site.connections == 2
