@@ -7,7 +7,10 @@
 # models/model_full.pt from the build context, or downloads CHECKPOINT=hf://owner/repo/file, or else creates the demo
 # checkpoint. Stages are ordered by how often they change.
 
-FROM docker.io/library/python:3.11-slim AS base
+# A release names the base by its digest (.github/workflows/release.yml).
+ARG BASE=docker.io/library/python:3.11-slim
+
+FROM $BASE AS base
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PATH=/venv/bin:$PATH
@@ -18,7 +21,8 @@ RUN python -m venv /venv
 COPY requirements/serve.lock /build/requirements/
 # Each file is checked against the lock's sha256, and no package runs build code. pip and setuptools are not needed
 # at run time.
-RUN python -m pip --quiet install --no-cache-dir --require-hashes --only-binary :all: \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip --quiet install --require-hashes --only-binary :all: \
         -r /build/requirements/serve.lock \
     && python -m pip --quiet uninstall --yes pip setuptools
 
@@ -30,7 +34,8 @@ RUN python -m venv /venv
 COPY requirements.txt /build/
 COPY requirements/serve.txt requirements/constraints.txt /build/requirements/
 COPY deploy/install-torch /build/deploy/
-RUN export PIP_NO_CACHE_DIR=1 && sh /build/deploy/install-torch python /build/requirements.txt \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    sh /build/deploy/install-torch python /build/requirements.txt \
     && python -m pip --quiet install -r /build/requirements.txt
 
 
@@ -80,7 +85,7 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 CMD ["py
 CMD ["python", "app.py"]
 
 # Last, because the revision changes with every commit and would make every layer after it anew.
-ARG VERSION=1.0.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Miles" \
       org.opencontainers.image.description="Scores short-form videos before they take off." \

@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from serving.http.auth import KEY_DECLARED, SCORES
 from serving.http.batch import score_each
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
-from serving.http.info import HOME, UNHEALTHY, Health, describe, health_response, prefers_html
+from serving.http.info import ABOUT, HOME, UNHEALTHY, Health, describe, health_response, prefers_html
 from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD, JsonRoute
 from serving.http.middleware import install_middleware
 from serving.http.page import home_page, install_pages
@@ -130,9 +130,7 @@ def create_app(
             yield {"predictor": predictor, "metrics": metrics, "reloader": reloader}
 
     app = FastAPI(
-        title="Miles",
-        version="1.0.0",
-        description="Scores short-form videos before they take off.",
+        **ABOUT,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: to_camel(route.name),
         redirect_slashes=False,  # a redirect would echo the client's Host header

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from math import isnan
 from typing import Any
 
+from model import VERSION
 from model.checkpoint.store import Checkpoint
 from model.demo import SOURCE
 from training.data.dataset import SPLITS, Dataset, Split
@@ -13,7 +14,6 @@ from training.encoders import Encoders
 from training.head.knowns import left_out
 from training.head.train import Recipe
 
-CODE_VERSION = "1.0.0"
 TRAINED = "trained with training.fit"
 NO_IMAGES = "The data has no images, so the image weights are zero: a thumbnail does not change a score."
 TITLES = "Only titles are read, not descriptions."
@@ -77,7 +77,7 @@ def provenance(
             **({} if images is None else {"thumbnails": images.counts(dataset)}),
         },
         "recipe": {**asdict(recipe), "seed": seed},
-        "code_version": CODE_VERSION,
+        "code_version": VERSION,
         "created": datetime.now(UTC).date().isoformat(),
         "notes": [*_notes(dataset, encoders, images), *_text_notes(encoders, recipe)],
     }

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from features import features_named
+from model import VERSION
 from serving.http.problems import also_as
 from serving.http.schemas import MAX_BATCH_VIDEOS
 from serving.lifecycle.predictor import HEALTHY, Predictor
@@ -15,7 +16,12 @@ from serving.scoring.model import RELEASE, LoadedModel
 from serving.scoring.warnings import FEWEST_ROWS, SCORE, WINDOW_ROWS
 from serving.settings import Settings
 
-MODEL_NAME = "Miles v1.0"
+ABOUT: dict[str, Any] = {
+    "title": "Miles",
+    "version": VERSION,
+    "description": "Scores short-form videos before they take off.",
+}
+MODEL_NAME = f"Miles v{VERSION.rpartition('.')[0]}"
 
 
 class Health(BaseModel):

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Distribution, FeatureScaler
+from model import VERSION
 from model.card import ModelCard
 from model.engine import Engine
 from preprocessing.image import ImageSpec
 from preprocessing.text import BertTextTokenizer
 
-RELEASE = "miles-v1.0"
+RELEASE = f"miles-v{VERSION.rpartition('.')[0]}"
 
 
 @dataclass(frozen=True)

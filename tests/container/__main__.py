@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.error import HTTPError
 
+from model import VERSION
 from tests.container.buildah import Buildah
 from tests.container.docker import Docker
 from tests.container.engine import ContainerError, Engine, attempt
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--with", choices=["ray"], dest="beside", help="also test IMAGE-ray, which adds Ray")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that we clean up
-    label = ["--build-arg", f"REVISION={revision()}"]
+    label = ["--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={revision()}"]
     images = [Image(options.image, "Dockerfile", label, try_image)]
     if options.beside == "ray":
         derived = ["--build-arg", f"MILES={options.image}"]

@@ -16,12 +16,17 @@ from tests.support.process import completed
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DEPLOY = "deploy-space.yml"
 SCORE = "score-candidates.yml"
+RELEASE = "release.yml"
 # What a workflow runs that is no target of the Makefile, and why.
 OTHER_COMMANDS = {
     'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "the container's user is another one",
     "python -m pip install --constraint requirements/constraints.txt huggingface_hub": "for uploading",
     'python -m deploy.huggingface "$HF_SPACE"': "test_publish.py runs it",
     "python -m pip install --requirement clients/requirements.txt": "pinned there",
+    'deploy/publish-image "$ARCHITECTURE"': "needs GitHub's registry; test_release.py runs what comes before",
+    "deploy/publish-image index": "needs GitHub's registry",
+    "deploy/publish-client python": "needs GitHub's identity",
+    "deploy/publish-client typescript": "needs GitHub's identity",
     "python clients/trigger_inference.py --limit 200": "tests/clients run it on a real database",
 }
 
@@ -54,12 +59,14 @@ def test_every_action_is_pinned_by_commit() -> None:
 
 
 def test_a_workflow_may_only_read() -> None:
-    """The token that GitHub lends it cannot write; the Space's upload may also prove its identity."""
+    """The token that GitHub lends it cannot write but an image; uploads may also prove their identity."""
     given = {name: [workflow["permissions"]] for name, workflow in READ.items()}
     for name, workflow in READ.items():
         given[name] += [job["permissions"] for job in workflow["jobs"].values() if "permissions" in job]
     expected = {name: [{"contents": "read"}] for name in ("tests.yml", "supply-chain.yml", SCORE, DEPLOY)}
     expected[DEPLOY].append({"contents": "read", "id-token": "write"})
+    writes, proves = {"contents": "read", "packages": "write"}, {"contents": "read", "id-token": "write"}
+    expected[RELEASE] = [{"contents": "read"}, writes, writes, proves, proves]
     assert given == expected
 
 
