@@ -65,7 +65,7 @@ def measure(seconds: int) -> dict[str, Any]:
     """Measure one replica: everything that benchmarks/capacity.json holds."""
     bundle = compiled(CHECKPOINT)
     config = read_bundle(bundle).card.config
-    vectors = (np.zeros(length, dtype=np.float32) for length in (config.text.output_dim, config.image_dim))
+    vectors = (np.zeros(length, dtype=np.float32) for length in (config.text_dim, config.image_dim))
     pictures = Pictures()
     with (
         tempfile.TemporaryDirectory(prefix="miles-capacity-") as name,

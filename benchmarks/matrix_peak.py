@@ -21,6 +21,7 @@ RESNET50_OPERATIONS = 2 * 4.09e9  # torchvision's count of multiply-adds for 224
 def operations_per_video(config: FusionConfig, tokens: int = MEDIAN_TITLE) -> float:
     """Multiplications and additions for one video with a title of `tokens` tokens."""
     text = config.text
+    assert text is not None, "a benchmark reads texts"
     weights = 4 * text.hidden_size**2 + 2 * text.hidden_size * text.intermediate_size
     attention = 2 * tokens * text.hidden_size  # scores, and their weighted sum
     bert = 2 * text.layers * tokens * (weights + attention)

@@ -142,7 +142,7 @@ class ModelCard(BaseModel):
         validation_alias=AliasChoices("text_fields", AliasPath("text", "fields")),
     )
     max_tokens: Annotated[int, Field(strict=True, ge=MIN_TOKENS), Plain] = Field(
-        default_factory=lambda known: min(MAX_TOKENS, known["config"].text.max_positions),
+        default_factory=lambda known: min(MAX_TOKENS, _positions(known["config"])),
         validation_alias=AliasChoices("max_tokens", AliasPath("text", "max_tokens")),
     )
     text_encoder: Annotated[TextEncoderInfo | None, Plain] = Field(
@@ -205,7 +205,7 @@ class ModelCard(BaseModel):
     @field_validator("max_tokens")
     @classmethod
     def _tokens_with_a_position(cls, tokens: int, info: ValidationInfo) -> int:
-        limit = _config(info).text.max_positions
+        limit = _positions(_config(info))
         if tokens > limit:
             raise ValueError(f"is {tokens}, the text encoder takes {MIN_TOKENS} to {limit} tokens")
         return tokens
@@ -213,7 +213,7 @@ class ModelCard(BaseModel):
     @field_validator("titles")
     @classmethod
     def _mean_as_wide_as_a_text(cls, titles: Titles, info: ValidationInfo) -> Titles:
-        width = _config(info).text.output_dim
+        width = _config(info).text_dim
         if titles.mean_vector is not None and len(titles.mean_vector) != width:
             raise ValueError(f"has a mean_vector of {len(titles.mean_vector)} numbers, expected {width}")
         return titles
@@ -252,6 +252,11 @@ class ModelCard(BaseModel):
     def changed(self, **values: Any) -> Self:
         """The same card with other values, validated like those of a file."""
         return type(self).model_validate({**dict(self), **values})
+
+
+def _positions(config: FusionConfig) -> int:
+    """The most tokens that the text encoder takes; a network without one reads none."""
+    return config.text.max_positions if config.text else MAX_TOKENS
 
 
 def _config(info: ValidationInfo) -> FusionConfig:

@@ -58,13 +58,18 @@ class VisionConfig:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """The architecture as plain values. A checkpoint without image weights has `vision` None."""
+    """The architecture as plain values. `text` or `vision` is None in a checkpoint without such weights."""
 
-    text: TextConfig = field(default_factory=TextConfig)
+    text: TextConfig | None = field(default_factory=TextConfig)
     vision: VisionConfig | None = field(default_factory=VisionConfig)
     scalars: int = 18
     hidden: tuple[int, int] = (1024, 256)
     dropout: tuple[float, float] = (0.3, 0.2)
+
+    @property
+    def text_dim(self) -> int:
+        """Length of the text vector, 0 without a text tower."""
+        return self.text.output_dim if self.text else 0
 
     @property
     def image_dim(self) -> int:
@@ -74,12 +79,13 @@ class FusionConfig:
     @property
     def fused_dim(self) -> int:
         """Inputs of the fusion: 768 + 2048 + 18 = 2834 at full size."""
-        return self.text.output_dim + self.image_dim + self.scalars
+        return self.text_dim + self.image_dim + self.scalars
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The inputs of the network."""
-        return ("text", "image", "scalars") if self.vision else ("text", "scalars")
+        towers = {"text": self.text, "image": self.vision}
+        return (*(name for name, tower in towers.items() if tower), "scalars")
 
     def with_scalars(self, scalars: int) -> "FusionConfig":
         """The same architecture over another number of scalar features."""

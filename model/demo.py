@@ -117,7 +117,7 @@ def _compose(demo: Demo, encoder_folder: Path) -> Checkpoint:
         }
     )
     text, vision = card.config.text, card.config.vision
-    assert vision is not None, "the demo has every modality"
+    assert text is not None and vision is not None, "the demo has every modality"  # noqa: PT018
     state_dict = {
         **prefixed("text_encoder.", _text_state(demo, text, encoder_folder)),
         **prefixed("vision_encoder.", random_vision_state(vision, encoders["image"]["seed"])),

@@ -108,7 +108,7 @@ class MultimodalViralityPredictor(nn.Module):
         super().__init__()
         self.config = config
         wide, narrow = config.hidden
-        self.text_encoder = TextEncoder(config.text)
+        self.text_encoder = TextEncoder(config.text) if config.text else None
         self.vision_encoder = VisionEncoder(config.vision) if config.vision else None
         self.fusion = nn.Sequential(
             nn.Linear(config.fused_dim, wide),
@@ -123,9 +123,9 @@ class MultimodalViralityPredictor(nn.Module):
 
     def fill_buffers(self) -> None:
         """Compute the encoders' buffers, after a construction on the meta device."""
-        self.text_encoder.fill_buffers()
-        if self.vision_encoder is not None:
-            self.vision_encoder.fill_buffers()
+        for encoder in (self.text_encoder, self.vision_encoder):
+            if encoder is not None:
+                encoder.fill_buffers()
 
     def forward(
         self,
@@ -136,9 +136,16 @@ class MultimodalViralityPredictor(nn.Module):
         scalars: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, 2) and the transformed velocity (B, 1); `pixel_values` None is the neutral image."""
-        text = self.text_encoder(input_ids, token_type_ids, attention_mask)  # (B, 768)
+        text = self.encode_text(input_ids, token_type_ids, attention_mask)  # (B, 768)
         image = self.encode_image(pixel_values, len(text))  # (B, 2048)
         return self.score(text, image, scalars)
+
+    def encode_text(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T) ids, types and mask to (B, 768); (B, 0) without a text tower."""
+        if self.text_encoder is None:
+            return torch.zeros(len(input_ids), 0, device=self.classifier.weight.device)
+        encoded: Tensor = self.text_encoder(input_ids, token_type_ids, attention_mask)
+        return encoded
 
     def encode_image(self, pixel_values: Tensor | None, batch_size: int) -> Tensor:
         """(B, 3, H, W) normalised pixels to (B, 2048); None is zeros, the ImageNet mean."""

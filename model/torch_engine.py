@@ -52,14 +52,14 @@ class TorchEngine:
             self.neutral_image: Vectors = _numpy(self._model.encode_image(None, 1))[0]
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-        """B token sequences of any lengths to (B, text_dim)."""
+        """B token sequences of any lengths to (B, text_dim); without a text tower, (B, 0)."""
         longest = max(len(ids) for ids in input_ids)
         ids = np.zeros((len(input_ids), longest), dtype=np.int64)  # (B, T), [PAD] is 0
         types, mask = np.zeros_like(ids), np.zeros_like(ids)
         for row, (tokens, kinds) in enumerate(zip(input_ids, token_type_ids, strict=True)):
             ids[row, : len(tokens)], types[row, : len(tokens)], mask[row, : len(tokens)] = tokens, kinds, 1
         with self._towers():
-            pooled = self._model.text_encoder(*(self._tensor(array) for array in (ids, types, mask)))
+            pooled = self._model.encode_text(*(self._tensor(array) for array in (ids, types, mask)))
             return _numpy(pooled)  # (B, 768)
 
     def encode_image(self, pixels: Pixels) -> Vectors:

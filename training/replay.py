@@ -21,9 +21,10 @@ import numpy as np
 from features import MILES_V0, FeatureScaler
 from features.columns import FloatArray
 from features.registry import features_named
-from model.checkpoint.store import CheckpointError, read_checkpoint
+from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
 from preprocessing.text import CLEANING, BertTextTokenizer
+from training.data.cells import listed
 from training.data.table import DatasetError
 from training.embeddings.text import tokenizer_for
 from training.fit_stats.agreement import raw_columns
@@ -38,9 +39,8 @@ BATCH_SIZE = 16
 class Replay:
     """A checkpoint's scores of a training file's rows, with the service's inputs or with others."""
 
-    def __init__(self, path: Path, table: FeatureRows, rows: int) -> None:
-        """The first `rows` of the file. Raises `CheckpointError`, and `DatasetError` without titles."""
-        checkpoint = read_checkpoint(path)
+    def __init__(self, checkpoint: Checkpoint, table: FeatureRows, rows: int) -> None:
+        """The first `rows` of the file. Raises `DatasetError` without titles."""
         card = checkpoint.card
         if table.titles is None:
             raise DatasetError(f"{table.path}: has no column title, which the checkpoint reads")
@@ -154,7 +154,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         outputs = read_expected(options.expected)
-        reading = Reading(features=MILES_V0, weekday_codes=options.weekday_codes)
+        checkpoint = read_checkpoint(options.checkpoint)
+        names = checkpoint.card.scalar_features
+        if not set(names) <= set(MILES_V0):
+            raise DatasetError(
+                f"{options.checkpoint}: reads {listed(sorted(set(names) - set(MILES_V0)))}, which a training "
+                "file of the first list does not have. Its golden answers are checked when it is served."
+            )
+        reading = Reading(features=names, weekday_codes=options.weekday_codes)
         table = read_feature_rows(options.rows, reading)
         if not 0 < len(outputs) <= len(table.values) or any(SCORE not in row for row in outputs):
             raise DatasetError(
@@ -162,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{len(table.values):,} rows of {options.rows}"
             )
         expected = np.array([[row[SCORE], row.get(VELOCITY, np.nan)] for row in outputs])
-        lines, agrees = compare(Replay(options.checkpoint, table, len(outputs)), expected, options.tolerance)
+        lines, agrees = compare(Replay(checkpoint, table, len(outputs)), expected, options.tolerance)
     except (CheckpointError, DatasetError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1

@@ -62,7 +62,7 @@ class TowersEngine:
         self.precision: str = fusion.precision
         self.neutral_image: Vectors = fusion.neutral_image
         self.score = fusion.score
-        self._vision = bundle.card.config.vision
+        self._text, self._vision = bundle.card.config.text, bundle.card.config.vision
         self._fingerprint = fingerprint_of(bundle.card, fusion, bundle.report)
         self._towers = towers
         self._timeout_s = timeout_s
@@ -72,7 +72,8 @@ class TowersEngine:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                self.encode_text([[0]], [[0]])
+                if self._text:
+                    self.encode_text([[0]], [[0]])
                 if self._vision:
                     pixels = np.zeros((1, self._vision.height, self._vision.width, 3), dtype=np.uint8)
                     self.encode_image(pixels)
@@ -86,6 +87,8 @@ class TowersEngine:
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences to (B, text_dim). Raises `MilesError`, or what a forward raised."""
+        if self._text is None:
+            return np.zeros((len(input_ids), 0), dtype=np.float32)
         return self._encode("text", list(zip(input_ids, token_type_ids, strict=True)))
 
     def encode_image(self, pixels: Pixels) -> Vectors:

@@ -1,4 +1,4 @@
-"""The checkpoint file before it is read: its location, whether it is complete, its sha256."""
+"""The checkpoint file before it is read: its location, its format, whether it is complete, its sha256."""
 
 import hashlib
 from contextlib import suppress
@@ -6,7 +6,18 @@ from pathlib import Path, PurePosixPath
 
 HUB = "hf://"
 SIDECAR_SUFFIX = ".stats.json"
-LFS_MAGIC = b"version https://git-lfs"
+HEAD_BYTES = 512
+TAIL_BYTES = 2**20
+TORCH_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch's format before zips
+RESAVE = 'torch.save({"model_state_dict": model.state_dict()}, "model_full.pt")'
+# What other files begin with (at an offset), what they are, and the next step.
+OTHER_FORMATS = (
+    (0, b"version https://git-lfs", "is a Git LFS pointer, not the weights. Run `git lfs pull`."),
+    (0, b"\x1f\x8b", "is compressed by gzip. Unpack it with gunzip."),
+    (257, b"ustar", "is a tar archive. Unpack it, and name the .pt file in it."),
+    (0, b"\x89HDF", f"is an HDF5 file, as Keras writes. Save the PyTorch model: {RESAVE}."),
+    (2, b"\x12\x07pytorch", f"is an ONNX graph. Save the PyTorch model that it was exported from: {RESAVE}."),
+)
 
 
 class CheckpointError(Exception):
@@ -20,27 +31,60 @@ def check_file(path: Path, expected_sha256: str | None) -> str:
     """The sha256 of a file that may be a checkpoint. Raises `CheckpointError` for anything else."""
     try:
         if path.is_dir():
-            raise CheckpointError(f"{path}: is a directory, expected a file; name the .pt file in it")
+            raise CheckpointError(f"{path}: is a directory, {_directory(path)}")
         if not path.exists():
             raise CheckpointError(f"{path}: no such file. Run `make model` for the demo, or bring your own.")
         if not path.is_file():
             raise CheckpointError(f"{path}: is a device or a pipe, expected a file; name the .pt file")
         with path.open("rb") as file:
-            head = file.read(len(LFS_MAGIC))
+            head = file.read(HEAD_BYTES)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as exc:
         raise CheckpointError(f"{path}: cannot be read ({exc.strerror}); check its permissions") from exc
     if not head:
         raise CheckpointError(f"{path}: is empty (0 bytes). Download or train it again.")
-    if head == LFS_MAGIC:
-        raise CheckpointError(f"{path}: is a Git LFS pointer, not the weights. Run `git lfs pull`.")
+    check_format(path, head)
     if expected_sha256 and digest != expected_sha256.lower():
         raise CheckpointError(
             f"{path}: sha256 is {digest}, expected {expected_sha256}. Download it again, or correct "
             "MILES_CHECKPOINT_SHA256."
         )
     return digest
+
+
+def check_format(path: Path, head: bytes) -> None:
+    """Raises `CheckpointError` for a file of another format than torch.save's, by its first bytes."""
+    for offset, magic, what in OTHER_FORMATS:
+        if head[offset:].startswith(magic):
+            raise CheckpointError(f"{path}: {what}")
+    if head[:1] == b"\x80" and not head.startswith(TORCH_PICKLE):
+        raise CheckpointError(
+            f"{path}: is not a torch.save file but another pickle, which only code could read, and a file's "
+            f"code is never run. Load it where it was written, and save the network: {RESAVE}."
+        )
+    if head[:2] == b"PK" and _is_torchscript(path):
+        raise CheckpointError(
+            f"{path}: is a TorchScript archive, whose weights belong to compiled code. Save them: "
+            f"model = torch.jit.load({path.name!r}), then {RESAVE}."
+        )
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether a zip file, which ends with the names of its members, was written by torch.jit.save."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - TAIL_BYTES, 0))
+        return b"/constants.pkl" in file.read()
+
+
+def _directory(path: Path) -> str:
+    """What to do with a directory, in words."""
+    if (path / "config.json").exists():
+        return (
+            "a Hugging Face model, which is an encoder without the trained head; name the .pt file, or train "
+            f"a head on it with `./miles train DATA --text-encoder {path}`"
+        )
+    return "expected a file; name the .pt file in it"
 
 
 class LocationError(Exception):

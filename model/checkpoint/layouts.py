@@ -13,37 +13,27 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from model.checkpoint.heads import usual_head
 from model.checkpoint.inert import Inert
+from model.checkpoint.names import BERT, FEATURES, STATE_KEYS, LayoutError, own_name
 from model.config import FusionConfig
 from model.values import problem, short_repr
 
-STATE_KEYS = ("model_state_dict", "state_dict", "model", "network", "net", "ema", "ema_state_dict")
-# Prefixes of DataParallel, torch.compile and a Lightning module's attribute.
-WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.|model\.|network\.|net\.)+")
-AVERAGED = "n_averaged"  # the counter of torch's AveragedModel
-RESNET = "vision_encoder.resnet."
-FEATURES = "vision_encoder.feature_extractor."
-BERT = "text_encoder.bert."
-# torchvision's ResNet attributes and their positions in the Sequential.
-RESNET_CHILDREN = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
-# Buffers that older releases of transformers saved; they are computed, not learned.
-COMPUTED = ("text_encoder.bert.embeddings.position_ids", "text_encoder.bert.embeddings.token_type_ids")
 COUNTER = ".num_batches_tracked"
+AVERAGED = "n_averaged"  # the counter of torch's AveragedModel
 # Of Google's BERTs from tiny to large; other families differ (MiniLM: 32).
 HEAD_SIZE = 64
 KNOWN_HIDDEN_SIZES = (128, 256, 512, 768, 1024)
+MAX_SCALARS = 100  # more inputs than that come from an encoder
 MAX_GROUPS = 5  # of names, in an error
 MAX_NAME = 40
 EXPECTED = (
-    "text_encoder.bert.*, fusion.0.weight (1024 x inputs), fusion.3.weight (256 x 1024), classifier.weight "
-    "(2 x 256), regressor.weight (1 x 256), and vision_encoder.feature_extractor.* where it reads images"
+    "fusion.0.weight (1024 x inputs), fusion.3.weight (256 x 1024), classifier.weight (2 x 256), "
+    "regressor.weight (1 x 256), text_encoder.bert.* where it reads text, and "
+    "vision_encoder.feature_extractor.* where it reads images"
 )
 # What no shape shows and a file may declare.
 DECLARED = {"text": ("heads", "layer_norm_eps", "pooling"), "vision": ("height", "width", "mean", "std")}
-
-
-class LayoutError(Exception):
-    """Contents in an unknown layout; the message has what was found and what was expected."""
 
 
 def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -51,7 +41,8 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
 
     Accepts a state dict, a pickled module, and a dict with either under one of `STATE_KEYS`, the first that
     it has; each with or without a wrapper's prefix, with ResNet under `resnet.*`, under
-    `feature_extractor.*`, or under both. An unusual key is `weights_from` among the other keys.
+    `feature_extractor.*`, or under both. An unusual key is `weights_from` among the other keys, and sentences
+    about other names and layers are `read_as`.
     Raises `LayoutError`.
     """
     if not isinstance(contents, dict):
@@ -81,7 +72,8 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
             f"It holds {outline(weights)}"
         )
     named = _one_name_each({str(name): _dense(str(name), tensor) for name, tensor in weights.items()})
-    return _with_batch_counters(named), metadata
+    named, notes = usual_head(named)
+    return _with_batch_counters(named), {**metadata, **({"read_as": notes} if notes else {})}
 
 
 def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> FusionConfig:
@@ -89,18 +81,25 @@ def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> Fusi
 
     Raises `LayoutError`.
     """
-    text, vision = _infer_text(state_dict, declared), _infer_vision(state_dict, declared)
     first, second = _matrix(state_dict, "fusion.0.weight"), _matrix(state_dict, "fusion.3.weight")
+    text, vision = _infer_text(state_dict, declared), _infer_vision(state_dict, declared)
     shape = {"text": text, "vision": vision, "hidden": (first.shape[0], second.shape[0])}
     try:
         config = TypeAdapter(FusionConfig).validate_python(shape)
     except ValidationError as exc:
         raise LayoutError(f"config.{problem(exc)[1]}") from exc
-    encoded = config.text.output_dim + config.image_dim
+    encoded = config.text_dim + config.image_dim
     if first.shape[1] <= encoded:
         raise LayoutError(
             f"fusion.0.weight takes {first.shape[1]} inputs, its encoders alone give {encoded}; "
             "the fusion and the encoders are of different networks"
+        )
+    if first.shape[1] - encoded > MAX_SCALARS:
+        lacking = " and ".join(name for name, tower in (("text", text), ("image", vision)) if tower is None)
+        raise LayoutError(
+            f"fusion.0.weight takes {first.shape[1]} inputs, of which {encoded} come from its encoders, and "
+            f"the file has no {lacking or 'other'} encoder. Save the whole model's state_dict(). "
+            f"It holds {outline(state_dict)}"
         )
     return config.with_scalars(first.shape[1] - encoded)
 
@@ -125,25 +124,13 @@ def _one_name_each(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Every weight under this version's name, without computed buffers and unused weights."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        target = _feature_extractor_name(WRAPPERS.sub("", name))
-        if target is None or target in COMPUTED:
+        target = own_name(name)
+        if target is None:
             continue
         if target in renamed and not torch.equal(renamed[target], tensor):
             raise LayoutError(f"{name} and {target} differ, expected one network under two names")
         renamed[target] = tensor
     return renamed
-
-
-def _feature_extractor_name(name: str) -> str | None:
-    """`resnet.*` under its `feature_extractor.*` name; None for its ImageNet classifier."""
-    if not name.startswith(RESNET):
-        return name
-    child, _, rest = name.removeprefix(RESNET).partition(".")
-    if child == "fc":
-        return None
-    if child not in RESNET_CHILDREN:
-        raise LayoutError(f"{name} is not part of a ResNet; expected {', '.join(RESNET_CHILDREN)} or fc")
-    return f"{FEATURES}{RESNET_CHILDREN[child]}.{rest}"
 
 
 def _with_batch_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -165,7 +152,9 @@ def _matrix(state_dict: Mapping[str, Tensor], name: str) -> Tensor:
     return tensor
 
 
-def _infer_text(state_dict: Mapping[str, Tensor], declared: Any) -> dict[str, Any]:
+def _infer_text(state_dict: Mapping[str, Tensor], declared: Any) -> dict[str, Any] | None:
+    if not any(name.startswith("text_encoder.") for name in state_dict):
+        return None
     words = _matrix(state_dict, BERT + "embeddings.word_embeddings.weight")
     positions = _matrix(state_dict, BERT + "embeddings.position_embeddings.weight")
     types = _matrix(state_dict, BERT + "embeddings.token_type_embeddings.weight")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from model.card import ModelCard
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError
-from model.checkpoint.fitted import statistics
+from model.checkpoint.fitted import statistics, with_weekday_codes
 from model.checkpoint.inert import Inert, Unpickler, find_records, plain
 
 # A large network takes 30,000; each may make an object of 100 bytes.
@@ -23,6 +23,7 @@ CARD_KEYS = (
     *("test_metrics", "golden", "provenance", "distributions", "titles"),
     *("patterns", "interval_coverage", "meaningful_difference"),
 )
+READING_KEYS = ("weights_from", "read_as")  # what `layouts` says of an unusual file
 SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
 
 
@@ -34,18 +35,25 @@ def sidecar_path(path: Path) -> Path:
 def own_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file that belong to a card, `metadata` being all of them."""
     own = {key: metadata[key] for key in CARD_KEYS if not is_absent(metadata.get(key))}
-    if "weights_from" in metadata and isinstance(own.get("provenance", {}), Mapping):
-        own["provenance"] = {**own.get("provenance", {}), "weights_from": metadata["weights_from"]}
+    notes = _notes(metadata)
+    if notes and isinstance(own.get("provenance", {}), Mapping):
+        own["provenance"] = {**own.get("provenance", {}), **notes}
     return own
 
 
-def fitted_values(
+def _notes(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: values[key] for key in READING_KEYS if key in values}
+
+
+def complete_values(
     objects: Iterable[Inert], own: Mapping[str, Any], sidecar: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The card's keys that fitted objects in a file give, such as a scaler."""
+    """The card's keys: the file's `own`, what its fitted `objects` give, and the sidecar's."""
     names = own.get("scalar_features", sidecar.get("scalar_features"))
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return statistics(objects, names if is_list else [])
+    objects = list(objects)
+    values = {**sidecar, **statistics(objects, names if is_list else []), **own}
+    return with_weekday_codes(values, objects)
 
 
 def changed_keys(path: Path, card: ModelCard) -> list[str]:
@@ -57,10 +65,12 @@ def changed_keys(path: Path, card: ModelCard) -> list[str]:
     metadata = contents if isinstance(contents, Mapping) else {}
     own, sidecar = own_values(metadata), read_sidecar(path)
     own.pop("config", None)  # the weights decide
-    fitted = fitted_values((record for _, record in find_records(dict(metadata))), own, sidecar)
+    records = (record for _, record in find_records(dict(metadata)))
     known = card.to_file()
+    if isinstance(own.get("provenance"), Mapping):
+        own["provenance"] = {**_notes(known["provenance"]), **own["provenance"]}
     try:
-        expected = ModelCard.model_validate({**known, **sidecar, **fitted, **own}).to_file()
+        expected = ModelCard.model_validate({**known, **complete_values(records, own, sidecar)}).to_file()
     except ValidationError as exc:
         return sorted({str(error["loc"][0]) for error in exc.errors() if error["loc"]})
     return [key for key, value in expected.items() if value != known[key]]
@@ -88,6 +98,13 @@ def _count_instructions(path: Path, pickled: IO[bytes]) -> None:
             )
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether the file is in the safetensors format: the length of a JSON object, and the object."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and 0 < int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
 class _Outline(Unpickler):
     """Builds no tensors: a storage is None."""
 
@@ -97,6 +114,8 @@ class _Outline(Unpickler):
 
 def _contents(path: Path) -> Any:
     try:
+        if is_safetensors(path):
+            return {}  # it has tensors only
         is_zip = zipfile.is_zipfile(path)
         check_size(path, is_zip=is_zip)
         with path.open("rb") as file:

@@ -15,22 +15,25 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from model.card import ModelCard
 from model.checkpoint.file import CheckpointError as CheckpointError  # part of this module's interface
 from model.checkpoint.file import check_file
 from model.checkpoint.inert import Inert, Unpickler, find_records, plain
-from model.checkpoint.layouts import LayoutError, infer_config, normalise_state_dict
+from model.checkpoint.layouts import infer_config, normalise_state_dict
 from model.checkpoint.metadata import (
     check_size,
-    fitted_values,
+    complete_values,
     is_absent,
+    is_safetensors,
     own_values,
     read_sidecar,
     some,
 )
 from model.checkpoint.metadata import sidecar_path as sidecar_path
+from model.checkpoint.names import LayoutError
 from model.config import FusionConfig
 from model.network import MultimodalViralityPredictor
 from model.values import problem, short_repr
@@ -101,8 +104,8 @@ def read_checkpoint(path: Path, expected_sha256: str | None = None) -> Checkpoin
             f"never run. {RESAVE}"
         )
     sidecar, objects = read_sidecar(path), dict(find_records(metadata))
-    fitted = fitted_values(objects.values(), own, sidecar)
-    values = {**sidecar, **fitted, **own, "config": config, "name": path.name, "sha256": digest}
+    complete = complete_values(objects.values(), own, sidecar)
+    values = {**complete, "config": config, "name": path.name, "sha256": digest}
     try:
         card = ModelCard.model_validate(values)
     except ValidationError as exc:
@@ -119,7 +122,7 @@ def _unusable(
             f"{path if key in own else sidecar_path(path)}: {sentence}. Correct it, or train it again."
         )
     unread = "; ".join(f"{where} is a {record.origin}" for where, record in list(objects.items())[:3])
-    also = f" Objects in the file are not read ({unread}): save their numbers." if unread else ""
+    also = f" Objects in the file are not read ({unread}): save their numbers. {RESAVE}" if unread else ""
     return CheckpointError(
         f"{path}: {sentence}, without which inputs cannot be scaled as in training. Make "
         f"{sidecar_path(path)} from its training data with `./miles fit-stats TRAINING.csv "
@@ -141,9 +144,10 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
     with torch.device("meta"):
         expected = MultimodalViralityPredictor(config).state_dict()
     missing = sorted(expected.keys() - state_dict.keys())
-    if missing:
-        raise CheckpointError(f"{path}: lacks {some(missing)}. Save the whole model's state_dict().")
     extra = sorted(state_dict.keys() - expected.keys())
+    if missing:
+        others = f", and holds {some(extra)}, which this network has not" if extra else ""
+        raise CheckpointError(f"{path}: lacks {some(missing)}{others}. Save the whole model's state_dict().")
     if extra:
         raise CheckpointError(
             f"{path}: holds unknown weights: {some(extra)}. "
@@ -161,7 +165,7 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
 
 def _zero_weight_modalities(config: FusionConfig, state_dict: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Modalities whose columns of the fusion are all zero."""
-    weight, text = state_dict["fusion.0.weight"], config.text.output_dim
+    weight, text = state_dict["fusion.0.weight"], config.text_dim
     columns = {"text": weight[:, :text], "image": weight[:, text : text + config.image_dim]}
     return tuple(name for name, block in columns.items() if block.numel() and not bool(block.count_nonzero()))
 
@@ -195,6 +199,8 @@ PICKLE = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load, __name__=__name
 def unpickle(path: Path) -> Any:
     """The tensors, plain values and inert records that `torch.save` wrote. Raises `CheckpointError`."""
     try:
+        if is_safetensors(path):
+            return load_file(path)
         is_zip = zipfile.is_zipfile(path)
         check_size(path, is_zip=is_zip)
         with warnings.catch_warnings(action="ignore"):  # that a pickled module's source has changed

@@ -86,10 +86,9 @@ def _compile_into(work: Path, path: Path, origin: dict[str, Any], titles: Path, 
     from model.compile.export import export_towers
     from model.compile.folding import fold_identity_layers
 
-    folded, layers = fold_identity_layers(checkpoint), card.config.text.layers
-    left_out = layers - folded.card.config.text.layers
+    folded, left_out = fold_identity_layers(checkpoint)
     if left_out:
-        _print(f"text tower: {left_out} of {layers} layers compute nothing and are left out")
+        _print(f"text tower: {left_out} layers compute nothing and are left out")
     towers = export_towers(folded.build_model(), None if card.patterns else card.temperature or 1.0, work)
     del reference, checkpoint, folded  # half a gigabyte each, and the graphs are on disk
     judge.fuse = FusionGraph(work / "fusion.xml", card, threads)

@@ -74,7 +74,7 @@ def calibration_inputs(card: ModelCard, path: Path = TITLES) -> CalibrationInput
         known = IMAGES[0]
     return CalibrationInputs(
         known_texts=known_texts,
-        drawn_texts=with_drawn_words(known_texts, card.config.text.vocab_size),
+        drawn_texts=with_drawn_words(known_texts, card.config.text.vocab_size if card.config.text else 1),
         held_back_texts=held_back_texts,
         known_images=images[:known],
         held_back_images=images[known:],
@@ -110,7 +110,7 @@ def read_texts(path: Path, card: ModelCard) -> Texts:
     """
     texts = _tokenised(path, TextSpec(card.text_fields, card.max_tokens, card.text_cleaning))
     words = max(max(ids) for ids in texts.input_ids) + 1
-    if words > card.config.text.vocab_size:
+    if card.config.text is not None and words > card.config.text.vocab_size:
         raise TitlesError(
             f"{path}: its token ids need an embedding of {words} words, {card.name} has "
             f"{card.config.text.vocab_size}. Train the model on the vocabulary of bert-base-uncased."

@@ -4,9 +4,9 @@
     image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
     fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
 
-The N tokens are those of B texts in a row (`model.compiled.engine`). A text-only network has no image
-graph, and its fusion no image input. The inverse transform to views per day needs float64 and is not in a
-graph.
+The N tokens are those of B texts in a row (`model.compiled.engine`). A network without text or images has no
+such graph, and its fusion no such input. The inverse transform to views per day needs float64 and is not in
+a graph.
 """
 
 import warnings
@@ -32,8 +32,9 @@ class TextTower(nn.Module):
 
     def __init__(self, network: MultimodalViralityPredictor) -> None:
         super().__init__()
+        assert network.text_encoder is not None, "a network without text has no text tower"
         self.bert = network.text_encoder.bert
-        self.pooler = MeanPooler() if network.config.text.pooling == "mean" else None
+        self.pooler = MeanPooler() if network.text_encoder.pooling == "mean" else None
 
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor, segments: Tensor, firsts: Tensor
@@ -66,7 +67,7 @@ class ImageTower(nn.Module):
 
     def __init__(self, network: MultimodalViralityPredictor) -> None:
         super().__init__()
-        assert network.vision_encoder is not None, "a text-only network has no image tower"
+        assert network.vision_encoder is not None, "a network without images has no image tower"
         self.encoder = network.vision_encoder
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -83,23 +84,18 @@ class Fusion(nn.Module):
         self.network = network
         self.temperature = temperature
 
-    def forward(self, text: Tensor, image: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors and standardised scalars to P(viral) (B,) and transformed velocity (B,).
+    def forward(self, *vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """The towers' vectors and standardised scalars to P(viral) (B,) and transformed velocity (B,).
 
         Without a temperature the first is the difference of the logits, which `Calibration` takes.
         """
-        logits, target = self.network.score(text, image, scalars)
+        inputs = dict(zip(self.network.config.modalities, vectors, strict=True))
+        absent = vectors[-1][:, :0]
+        text, image = inputs.get("text", absent), inputs.get("image", absent)
+        logits, target = self.network.score(text, image, inputs["scalars"])
         if self.temperature is None:
             return logits[:, 1] - logits[:, 0], target[:, 0]
         return torch.softmax(logits / self.temperature, dim=1)[:, 1], target[:, 0]
-
-
-class TextFusion(Fusion):
-    """Without an image input."""
-
-    def forward(self, text: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """As `Fusion.forward`."""
-        return super().forward(text, text[:, :0], scalars)
 
 
 def export_towers(
@@ -122,22 +118,21 @@ def _graphs(
     network: MultimodalViralityPredictor, temperature: float | None
 ) -> Iterator[tuple[str, ov.Model]]:
     config = network.config
-    each = torch.tensor([[0] * TOKENS] * ROWS)
-    row = packed_row(each.tolist(), each.tolist(), tokens=ROWS * TOKENS, texts=ROWS)
-    text = {name: ([1, -1] if row[name].ndim == 2 else [-1], ov.Type.i64) for name in TEXT_INPUTS}
-    tokens = tuple(torch.from_numpy(row[name]) for name in TEXT_INPUTS)
-    yield "text", _convert(TextTower(network), tokens, text, ["text"])
-    vectors = {"text": config.text.output_dim, "scalars": config.scalars}
+    if config.text is not None:
+        each = torch.tensor([[0] * TOKENS] * ROWS)
+        row = packed_row(each.tolist(), each.tolist(), tokens=ROWS * TOKENS, texts=ROWS)
+        text = {name: ([1, -1] if row[name].ndim == 2 else [-1], ov.Type.i64) for name in TEXT_INPUTS}
+        tokens = tuple(torch.from_numpy(row[name]) for name in TEXT_INPUTS)
+        yield "text", _convert(TextTower(network), tokens, text, ["text"])
     if config.vision is not None:
         height, width = config.vision.height, config.vision.width
         pixels = torch.zeros(ROWS, height, width, 3, dtype=torch.uint8)
         image = {"pixels": ([-1, height, width, 3], ov.Type.u8)}
         yield "image", _convert(ImageTower(network), (pixels,), image, ["image"])
-        vectors = {"text": config.text.output_dim, "image": config.image_dim, "scalars": config.scalars}
-    head = (Fusion if config.vision else TextFusion)(network, temperature)
-    inputs = {name: ([-1, width], ov.Type.f32) for name, width in vectors.items()}
-    example = tuple(torch.zeros(ROWS, width) for width in vectors.values())
-    yield "fusion", _convert(head, example, inputs, ["viral", "velocity"])
+    widths = {"text": config.text_dim, "image": config.image_dim, "scalars": config.scalars}
+    inputs = {name: ([-1, widths[name]], ov.Type.f32) for name in config.modalities}
+    example = tuple(torch.zeros(ROWS, widths[name]) for name in config.modalities)
+    yield "fusion", _convert(Fusion(network, temperature), example, inputs, ["viral", "velocity"])
 
 
 def _convert(

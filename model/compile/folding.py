@@ -17,9 +17,14 @@ LAYERS = "text_encoder.bert.encoder.layer."
 PARTS = ("weight", "bias")
 
 
-def fold_identity_layers(checkpoint: Checkpoint) -> Checkpoint:
-    """`checkpoint` without the text layers that compute nothing; its vectors differ by rounding at most."""
+def fold_identity_layers(checkpoint: Checkpoint) -> tuple[Checkpoint, int]:
+    """`checkpoint` without the text layers that compute nothing, and how many those are.
+
+    Its vectors differ by rounding at most.
+    """
     config = checkpoint.card.config
+    if config.text is None:
+        return checkpoint, 0
     folded = {name: weight for name, weight in checkpoint.state_dict.items() if not name.startswith(LAYERS)}
     norm_before, kept = EMBEDDINGS_NORM, 0
     for layer in range(config.text.layers):
@@ -36,7 +41,7 @@ def fold_identity_layers(checkpoint: Checkpoint) -> Checkpoint:
             norm_before = f"{LAYERS}{kept}.output.LayerNorm"
             kept += 1
     shallow = replace(config, text=replace(config.text, layers=kept))
-    return Checkpoint(checkpoint.card.changed(config=shallow), folded)
+    return Checkpoint(checkpoint.card.changed(config=shallow), folded), config.text.layers - kept
 
 
 def _is_identity(layer: Mapping[str, Tensor]) -> bool:

@@ -89,10 +89,9 @@ class FusionGraph:
         self._calibration = card.calibration()
 
     def __call__(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
-        """Vectors and standardised scalars of B videos to their scores; images of width 0 are left out."""
-        inputs = {"text": text, "image": image, "scalars": scalars}
-        if not image.shape[1]:
-            del inputs["image"]
+        """Vectors and standardised scalars of B videos to their scores; vectors of width 0 are left out."""
+        vectors = {"text": text, "image": image, "scalars": scalars}
+        inputs = {name: block for name, block in vectors.items() if block.shape[1]}
         viral, target = (output.astype(np.float64) for output in run(self._request, inputs))
         if self._calibration is not None:
             viral = self._calibration.apply(viral, scalars)

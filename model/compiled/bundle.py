@@ -2,8 +2,8 @@
 
     models/compiled/<sha256 of the checkpoint, 16 digits>/
         bundle.json                  model card, precision per tower, fidelity report, sha256 of each file
-        text.xml    text.bin         rows of token ids to text vectors
-        image.xml   image.bin        uint8 pixels to the image vector (absent in a text-only model)
+        text.xml    text.bin         rows of token ids to text vectors (absent in a model without text)
+        image.xml   image.bin        uint8 pixels to the image vector (absent in a model without images)
         fusion.xml  fusion.bin       vectors and scalars to probability and velocity
 
 Read without torch.
@@ -127,7 +127,7 @@ def write_manifest(bundle: Bundle) -> None:
 
 def towers_of(card: ModelCard) -> tuple[str, ...]:
     """The names of a model's graphs."""
-    return TOWERS if card.config.vision else ("text", "fusion")
+    return (*card.config.modalities[:-1], "fusion")
 
 
 def _check_files(directory: Path, expected: Mapping[str, str]) -> None:

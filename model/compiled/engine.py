@@ -79,7 +79,9 @@ class OpenVinoEngine:
             release_mapped_pages(self._graphs)
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-        """B token sequences of any lengths to (B, text_dim)."""
+        """B token sequences of any lengths to (B, text_dim); a model without a text tower gives (B, 0)."""
+        if self._bundle.card.config.text is None:
+            return np.zeros((len(input_ids), 0), dtype=np.float32)
         return run_texts(self._requests["text"], input_ids, token_type_ids)  # (B, 768)
 
     def encode_image(self, pixels: Pixels) -> Vectors:
@@ -90,11 +92,10 @@ class OpenVinoEngine:
 
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
         """Tower outputs and standardised scalars of B videos to their scores."""
-        inputs = {"text": padded(text), "image": padded(image), "scalars": padded(scalars)}
-        if self._bundle.card.config.vision is None:
-            del inputs["image"]
+        vectors = {"text": text, "image": image, "scalars": scalars}
+        inputs = {name: padded(vectors[name]) for name in self._bundle.card.config.modalities}
         outputs = run(self._requests["fusion"], inputs)
-        viral, target = (output[: len(text)].astype(np.float64) for output in outputs)
+        viral, target = (output[: len(scalars)].astype(np.float64) for output in outputs)
         if self._calibration is not None:
             viral = self._calibration.apply(viral, scalars)
         return Scores(viral=viral, velocity=self._velocity.invert(target))
@@ -116,7 +117,7 @@ class OpenVinoEngine:
     def _warm_fusion(self) -> None:
         config = self._bundle.card.config
         for size in BATCH_SIZES:
-            text = np.zeros((size, config.text.output_dim), dtype=np.float32)
+            text = np.zeros((size, config.text_dim), dtype=np.float32)
             image = np.repeat(self.neutral_image[None], size, axis=0)
             self.score(text, image, np.zeros((size, config.scalars), dtype=np.float32))
 

@@ -129,7 +129,7 @@ def _architecture(model: LoadedModel) -> dict[str, Any]:
     config = model.card.config
     return {
         "class": "MultimodalViralityPredictor",
-        "text_encoder": f"BERT, {config.text.layers} layers, {config.text.output_dim}-d",
+        "text_encoder": f"BERT, {config.text.layers} layers, {config.text_dim}-d" if config.text else None,
         "image_encoder": f"ResNet, {sum(config.vision.stages)} blocks, {config.image_dim}-d"
         if config.vision
         else None,

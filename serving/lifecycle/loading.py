@@ -178,6 +178,8 @@ def _build_tokenizer(card: ModelCard) -> BertTextTokenizer:
     except (ValueError, VocabularyError) as exc:
         raise CheckpointError(f"{card.name}: {exc}. Correct its `text`, or train it again.") from exc
     text = card.config.text
+    if text is None:
+        return tokenizer
     if tokenizer.vocabulary_size > text.vocab_size or spec.max_tokens > text.max_positions:
         raise CheckpointError(
             f"{card.name}: embeds {text.vocab_size} words at {text.max_positions} positions, the tokenizer "

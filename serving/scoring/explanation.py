@@ -145,7 +145,7 @@ def players_of(model: LoadedModel) -> list[Player]:
     """The blocks that a model reads."""
     names = model.scaler.feature_names_in_
     label = LABELS["text"] if model.card.text_fields == ("title",) else LABEL_WITH_DESCRIPTION
-    players = [Player("text", label, "text")]
+    players = [Player("text", label, "text")] if model.card.config.text else []
     if model.card.config.vision:
         players.append(Player("image", LABELS["image"], "image"))
     described, taken = features_named(names), {"observed_at"}  # which is now if it is unknown

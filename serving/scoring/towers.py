@@ -118,7 +118,7 @@ class Tower(Generic[Item]):
         self.cache = cache
         self._fingerprint, self._sample = model.fingerprint, sample
         config = model.card.config
-        self._width = config.text.output_dim if name == "text" else config.image_dim + FACTS
+        self._width = config.text_dim if name == "text" else config.image_dim + FACTS
 
     def key(self, *content: bytes) -> bytes:
         """The cache key of an input."""
@@ -143,7 +143,7 @@ class Tower(Generic[Item]):
     async def probe(self) -> Vector:
         """The vector of the sample, never a cached one. Raises what the forward raised."""
         if self._sample is None:
-            return self.model.engine.neutral_image
+            return np.zeros(0, dtype=np.float32) if self.name == "text" else self.model.engine.neutral_image
         return await self._submit(self._sample, Stopwatch())
 
     async def _submit(self, item: Item, watch: Stopwatch, *, urgent: bool = True) -> Vector:
@@ -174,8 +174,11 @@ def text_tower(
     queue = BatchingQueue[TokenIds, Vector](
         run, executor, max_batch_size, lambda text: len(text[0]), partner, engine.at_once
     )
-    sample = model.tokenizer.encode("a video", "")
-    return Tower("text", model, cache, queue, (sample.input_ids, sample.token_type_ids))
+    sample = None
+    if model.card.config.text is not None:
+        tokens = model.tokenizer.encode("a video", "")
+        sample = (tokens.input_ids, tokens.token_type_ids)
+    return Tower("text", model, cache, queue, sample)
 
 
 def image_tower(
@@ -252,6 +255,8 @@ class TextEncoder:
 
         Raises what the forward raised.
         """
+        if self.tower.model.card.config.text is None:
+            return Encoded(np.zeros(0, dtype=np.float32), ModalityReport("missing", "no_text_tower"))
         fields = self._tokenizer.spec.fields
         is_missing = not any(has_visible_text(getattr(video, name)) for name in fields)
         with watch.measure("tokenise"):

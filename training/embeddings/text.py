@@ -58,7 +58,7 @@ def no_texts(checkpoint: Checkpoint, dataset: Dataset) -> TextEmbeddings:
     """A vector of zeros for every text of the three splits: nothing is encoded."""
     videos = [video for split in (dataset.train, dataset.val, dataset.test) for video in split.videos]
     keys = {text_key(video) for video in [*videos, *without_description(videos)]}
-    vectors = np.zeros((1, checkpoint.card.config.text.output_dim), dtype=np.float32)
+    vectors = np.zeros((1, checkpoint.card.config.text_dim), dtype=np.float32)
     return TextEmbeddings(dict.fromkeys(keys, 0), vectors)
 
 

@@ -198,7 +198,7 @@ def _run(options: argparse.Namespace) -> None:
     table = read_feature_rows(options.training, reading)
     assumed = list(table.assumptions)
     cleaning = "words" if options.clean_text else "none"
-    if options.clean_text is None and set(saved.names) == set(MILES_V0):
+    if options.clean_text is None and set(saved.names) <= set(MILES_V0):
         cleaning = "words"
         assumed.append(
             "titles were cleaned before tokenising (addresses, emoji and punctuation removed), as for the "

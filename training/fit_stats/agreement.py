@@ -4,6 +4,7 @@ A head trained on rates in percent, or with another definition of the weekend, g
 error.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +33,7 @@ def disagreements(table: FeatureRows, names: Sequence[str], scale: FloatArray) -
 
     Empty for other lists, whose raw columns a training file does not have.
     """
-    if set(names) != set(MILES_V0):
+    if not set(names) <= set(MILES_V0) or not names:
         return []
     column = {name: table.values[:, index] for index, name in enumerate(names)}
     raw = raw_columns(column, table.titles)
@@ -55,23 +56,24 @@ def disagreements(table: FeatureRows, names: Sequence[str], scale: FloatArray) -
 
 
 def raw_columns(column: dict[str, FloatArray], titles: list[str] | None) -> Columns:
-    """The formulas' inputs, from the columns that hold them."""
-    unknown = np.full(len(column["views"]), np.nan)
+    """The formulas' inputs, from the columns that hold them; what no column holds is unknown."""
+    unknown = np.full(len(next(iter(column.values()))), np.nan)
+    given = defaultdict(lambda: unknown, column)
     texts = titles if titles is not None else [""] * len(unknown)
     return Columns(
         title=texts,
         description=[""] * len(unknown),
-        views=column["views"],
-        likes=column["likes"],
-        comments=column["comments"],
-        shares=column["shares"],
-        saves=column["saves"],
-        duration_seconds=column["duration_sec"],
+        views=given["views"],
+        likes=given["likes"],
+        comments=given["comments"],
+        shares=given["shares"],
+        saves=given["saves"],
+        duration_seconds=given["duration_sec"],
         age_hours=unknown,
-        upload_hour=column["upload_hour"],
-        weekday=column["publish_dayofweek"],
+        upload_hour=given["upload_hour"],
+        weekday=given["publish_dayofweek"],
         previous_views=unknown,
         hours_since_previous=unknown,
-        completion_rate=column["completion_rate"],
-        creator_avg_views=column["creator_avg_views"],
+        completion_rate=given["completion_rate"],
+        creator_avg_views=given["creator_avg_views"],
     )

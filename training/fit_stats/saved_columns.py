@@ -3,19 +3,22 @@
 Tensors are read as `Inert` records, whose arguments have their shapes.
 """
 
+import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from features.registry import MILES_V0
-from model.checkpoint.file import CheckpointError
+from model.checkpoint.file import HEAD_BYTES, CheckpointError, check_format
 from model.checkpoint.inert import Inert, Unpickler
+from model.checkpoint.metadata import is_safetensors
+from model.checkpoint.names import STATE_KEYS, LayoutError, own_name
 from training.data.cells import listed
 
 MAX_PICKLE_BYTES = 64 * 2**20  # the names and shapes of a large network are 100 kB
 LEGACY_PREAMBLE = 3  # magic number, version and machine, each a pickle of its own
-FUSION = "fusion.0.weight"
+FUSIONS = ("fusion.0.weight", "mlp.0.weight")
 WORDS = "text_encoder.bert.embeddings.word_embeddings.weight"
 SHAPE = 2  # of a tensor's rebuilding arguments: storage, offset, shape, strides, ...
 
@@ -53,13 +56,14 @@ def read_saved_columns(path: Path) -> SavedColumns:
 
 def _by_layout(path: Path, contents: dict[Any, Any]) -> SavedColumns:
     """The first layout is known by its shapes: text without images, and eighteen columns."""
-    weights = next(
-        (contents[key] for key in ("model_state_dict", "state_dict") if isinstance(contents.get(key), dict)),
-        contents,
-    )
-    shapes = {str(name).removeprefix("module."): _shape(value) for name, value in weights.items()}
-    fusion, words = shapes.get(FUSION), shapes.get(WORDS)
-    has_images = any(name.startswith("vision_encoder.") for name in shapes)
+    weights = next((contents[key] for key in STATE_KEYS if isinstance(contents.get(key), dict)), contents)
+    try:
+        shapes = {own_name(str(name)): _shape(value) for name, value in weights.items()}
+    except LayoutError as exc:
+        raise CheckpointError(f"{path}: {exc}") from exc
+    fusion = next((shapes[name] for name in FUSIONS if name in shapes), None)
+    words = shapes.get(WORDS)
+    has_images = any(name and name.startswith("vision_encoder.") for name in shapes)
     if fusion and words and not has_images and fusion[1] - words[1] == len(MILES_V0):
         return SavedColumns(MILES_V0, are_listed=False)
     raise CheckpointError(
@@ -77,6 +81,8 @@ def _keys(contents: dict[Any, Any]) -> list[str]:
 
 def _shape(value: Any) -> tuple[int, int] | None:
     """The shape of a rebuilt matrix, None for anything else; a parameter wraps its tensor."""
+    if isinstance(value, tuple):  # of a safetensors file
+        return value if len(value) == 2 else None
     while isinstance(value, Inert) and value.arguments:
         arguments = value.arguments
         if isinstance(arguments[0], Inert):
@@ -91,7 +97,12 @@ def _shape(value: Any) -> tuple[int, int] | None:
 def _contents(path: Path) -> Any:
     try:
         with path.open("rb") as file:
+            check_format(path, file.read(HEAD_BYTES))
+            if is_safetensors(path):
+                return _of_safetensors(file)
             return _of_zip(file) if zipfile.is_zipfile(file) else _of_legacy(file)
+    except CheckpointError:
+        raise
     except OSError as exc:
         raise CheckpointError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
     except Exception as exc:
@@ -108,6 +119,16 @@ def _of_zip(file: BinaryIO) -> Any:
             raise ValueError(entry.file_size)
         with archive.open(entry) as pickled:
             return _Names(pickled).load()
+
+
+def _of_safetensors(file: BinaryIO) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, from the JSON object that the file begins with."""
+    file.seek(0)
+    size = int.from_bytes(file.read(8), "little")
+    if size > MAX_PICKLE_BYTES:
+        raise ValueError(size)
+    tensors = json.loads(file.read(size))
+    return {name: tuple(each["shape"]) for name, each in tensors.items() if name != "__metadata__"}
 
 
 def _of_legacy(file: BinaryIO) -> Any:

@@ -25,7 +25,6 @@ from training.head.train import Recipe, Rows, draw_hidden, train_ensemble
 
 FloatArray = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0
-MAX_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,6 @@ def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, s
         velocity=fit_velocity(dataset.train),
         temperature=1.0,
         text_fields=dataset.text_fields,
-        max_tokens=min(MAX_TOKENS, config.text.max_positions),
         text_encoder=encoders.text,
         image=ImageReading(**asdict(AS_SEEN)),
     )

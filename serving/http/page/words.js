@@ -15,6 +15,7 @@ const CHANCES = [
 const IMAGE = {
   no_thumbnail: "None was given; a neutral image is used instead.",
   no_image_tower: "This checkpoint does not use images.",
+  no_text_tower: "This checkpoint does not read text.",
   bad_url: "Not a valid image URL; a neutral image is used instead.",
   forbidden: "Miles may not fetch from that address; a neutral image is used instead.",
   unreachable: "The image could not be downloaded; a neutral image is used instead.",

@@ -263,7 +263,7 @@ STRANGERS = {
             "head.weight": torch.ones(2),
         },
         [
-            "lacks text_encoder.bert.",
+            "lacks fusion.0.weight",
             "3 entries: encoder.* (2, the first encoder.weight (3 x 5)), head.weight (2)",
         ],
     ),
