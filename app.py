@@ -5,7 +5,6 @@ uvicorn --factory app:create_app    the same app under another server
 """
 
 import json
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,9 +18,10 @@ from pydantic.alias_generators import to_camel
 from serving.http.auth import KEY_DECLARED, SCORES
 from serving.http.batch import score_each
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
-from serving.http.info import ABOUT, HOME, UNHEALTHY, Health, describe, health_response, prefers_html
+from serving.http.info import ABOUT, HOME, UNHEALTHY, Health, health_response, prefers_html
 from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD, JsonRoute
 from serving.http.middleware import install_middleware
+from serving.http.model_info import ModelInfo, describe
 from serving.http.page import home_page, install_pages
 from serving.http.problems import BATCH, NDJSON, NOT_READY, RELOAD_PROBLEMS, install_error_handlers
 from serving.http.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
@@ -83,7 +83,7 @@ async def home(request: Request, predictor: PredictorDep) -> Response:
 
 
 @router.get("/model/info", tags=["model"], responses=NOT_READY)
-async def model_info(predictor: PredictorDep) -> dict[str, Any]:
+async def model_info(predictor: PredictorDep) -> ModelInfo:
     """Details of the model in service: everything that a score depends on."""
     return describe(predictor.require_ready(), predictor.settings)
 
@@ -144,4 +144,4 @@ def create_app(
 
 
 if __name__ == "__main__":
-    sys.exit(main(create_app))
+    raise SystemExit(main(create_app))

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from features import MILES_V1, REGISTRY, Feature, FeatureScaler, Group, Video, compute_features
-from serving.http.info import describe
+from serving.http.model_info import describe
 from serving.scoring.explanation import Explainer, Row
 from serving.scoring.model import LoadedModel
 from serving.scoring.warnings import RangeCheck
@@ -79,7 +79,7 @@ def test_it_is_warned_about(model: LoadedModel) -> None:
 
 def test_it_is_named_in_the_models_description(model: LoadedModel) -> None:
     """`/model/info`, which the page reads, has its formula, unit, label and group."""
-    row: dict[str, Any] = describe(model, Settings())["features"][-1]
+    row: dict[str, Any] = describe(model, Settings()).features[-1].model_dump()
     row.pop("training")
     assert row == {
         "name": "title_hashtags",

@@ -4,7 +4,7 @@ import { Deadline } from "./deadline.ts";
 import { IncompleteBatchError, MilesError, NotReadyError, UnexpectedAnswerError, UnreachableError } from "./errors.ts";
 import { valuesOf } from "./lines.ts";
 import { patiently, type Patience } from "./patience.ts";
-import type { BatchEntry, Explained, Health, Prediction, Problem, Video } from "./types.ts";
+import type { BatchEntry, Explained, Health, ModelInfo, Prediction, Problem, Video } from "./types.ts";
 
 const JSON_TYPE = "application/json";
 const NDJSON_TYPE = "application/x-ndjson";
@@ -78,8 +78,8 @@ export class Miles {
   }
 
   /** Architecture, features, checkpoint, metrics and limits of the model that serves. */
-  async modelInfo(options: CallOptions = {}): Promise<Record<string, unknown>> {
-    return (await this.#ask({ path: "/model/info" }, options)) as Record<string, unknown>;
+  async modelInfo(options: CallOptions = {}): Promise<ModelInfo> {
+    return (await this.#ask({ path: "/model/info" }, options)) as ModelInfo;
   }
 
   /** Whether the model can score, asked once; `model_loaded` is false and `status` says why where it cannot. */

@@ -189,6 +189,23 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Architecture
+         * @description The network.
+         */
+        Architecture: {
+            /** Class */
+            class: string;
+            /** Fusion */
+            fusion: string;
+            heads: components["schemas"]["Heads"];
+            /** Image Encoder */
+            image_encoder: string | null;
+            /** Scalar Features */
+            scalar_features: number;
+            /** Text Encoder */
+            text_encoder: string | null;
+        };
+        /**
          * Baseline
          * @description The score of a video about which nothing is known.
          */
@@ -220,6 +237,25 @@ export interface components {
             processing_time_ms: number;
         };
         /**
+         * CalibrationInfo
+         * @description How logits become probabilities.
+         */
+        CalibrationInfo: {
+            /** Calibrated */
+            calibrated: boolean;
+            /** Interval Coverage */
+            interval_coverage: number | null;
+            /**
+             * Patterns
+             * @description By what is known of a video.
+             */
+            patterns: {
+                [key: string]: components["schemas"]["Pattern"];
+            };
+            /** Temperature */
+            temperature: number | null;
+        };
+        /**
          * ChangedVideo
          * @description A variation and its score.
          */
@@ -229,6 +265,18 @@ export interface components {
                 [key: string]: string | boolean | number | string[] | null;
             };
             prediction: components["schemas"]["PredictResponse"];
+        };
+        /**
+         * CheckpointInfo
+         * @description Which file serves.
+         */
+        CheckpointInfo: {
+            /** Bundle Sha256 */
+            bundle_sha256: string | null;
+            /** Name */
+            name: string;
+            /** Sha256 */
+            sha256: string;
         };
         /**
          * Contribution
@@ -267,6 +315,36 @@ export interface components {
             unknown: string[];
             /** Viral Score */
             viral_score: number;
+        };
+        /**
+         * DriftInfo
+         * @description What `miles_drift_psi` covers, and why it does not cover the rest.
+         */
+        DriftInfo: {
+            /** Fewest Rows */
+            fewest_rows: number;
+            /** Not Watched */
+            not_watched: {
+                [key: string]: string;
+            };
+            /** Watched */
+            watched: string[];
+            /** Window Rows */
+            window_rows: number;
+        };
+        /**
+         * EngineInfo
+         * @description What computes.
+         */
+        EngineInfo: {
+            /** Device */
+            device: string;
+            /** Name */
+            name: string;
+            /** Precision */
+            precision: string;
+            /** Threads */
+            threads: number;
         };
         /**
          * ExplainRequest
@@ -455,6 +533,18 @@ export interface components {
             contributions: components["schemas"]["Contribution"][];
         };
         /**
+         * ExplanationInfo
+         * @description The players of the Shapley values, and what replaces one that is absent.
+         */
+        ExplanationInfo: {
+            /** Baseline */
+            baseline: {
+                [key: string]: string;
+            };
+            /** Players */
+            players: string[];
+        };
+        /**
          * FailedChange
          * @description A variation that could not be scored.
          */
@@ -471,6 +561,52 @@ export interface components {
          */
         FailedItem: {
             error: components["schemas"]["Problem"];
+        };
+        /**
+         * FeatureInfo
+         * @description One scalar feature.
+         */
+        FeatureInfo: {
+            /** Formula */
+            formula: string;
+            /** Group */
+            group: string;
+            /** Label */
+            label: string;
+            /** Name */
+            name: string;
+            training: components["schemas"]["FeatureStatistics"];
+            /** Unit */
+            unit: string;
+        };
+        /**
+         * FeatureStatistics
+         * @description A feature's training data.
+         */
+        FeatureStatistics: {
+            /**
+             * Codes
+             * @description The codes of its values, if it has codes.
+             */
+            codes?: (number | null)[] | null;
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** Mean */
+            mean: number;
+            /** Scale */
+            scale: number;
+        };
+        /**
+         * Heads
+         * @description The network's two outputs.
+         */
+        Heads: {
+            /** Classifier */
+            classifier: string;
+            /** Regressor */
+            regressor: string;
         };
         /**
          * Health
@@ -501,6 +637,34 @@ export interface components {
             weights: string | null;
         };
         /**
+         * Limits
+         * @description What a request may be.
+         */
+        Limits: {
+            /** Max Batch Videos */
+            max_batch_videos: number;
+            /** Max Request Bytes */
+            max_request_bytes: number;
+            /** Request Timeout S */
+            request_timeout_s: number;
+            /** Thumbnail Max Bytes */
+            thumbnail_max_bytes: number;
+            /** Thumbnail Max Pixels */
+            thumbnail_max_pixels: number;
+            /** Thumbnail Timeout S */
+            thumbnail_timeout_s: number;
+        };
+        /**
+         * MeaningfulDifference
+         * @description Two texts of one video differ if their scores differ by more than this.
+         */
+        MeaningfulDifference: {
+            /** Velocity */
+            velocity: number;
+            /** Viral Score */
+            viral_score: number;
+        };
+        /**
          * Modalities
          * @description How each modality was used.
          */
@@ -529,6 +693,62 @@ export interface components {
              * @enum {string}
              */
             state: "used" | "missing" | "failed" | "truncated" | "imputed";
+        };
+        /**
+         * ModelInfo
+         * @description The model in service.
+         */
+        ModelInfo: {
+            architecture: components["schemas"]["Architecture"];
+            calibration: components["schemas"]["CalibrationInfo"];
+            checkpoint: components["schemas"]["CheckpointInfo"];
+            /** @description Two texts of one video differ if their scores differ by more than this. */
+            comparison: components["schemas"]["MeaningfulDifference"] | null;
+            drift: components["schemas"]["DriftInfo"];
+            engine: components["schemas"]["EngineInfo"];
+            explanation: components["schemas"]["ExplanationInfo"];
+            /** Features */
+            features: components["schemas"]["FeatureInfo"][];
+            /** Fidelity */
+            fidelity: {
+                [key: string]: unknown;
+            } | null;
+            /** Golden Answers */
+            golden_answers: number;
+            limits: components["schemas"]["Limits"];
+            /** Modalities */
+            modalities: string[];
+            /** Modalities Without Weight */
+            modalities_without_weight: string[];
+            /** Model */
+            model: string;
+            /** Model Version */
+            model_version: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: number;
+            };
+            text: components["schemas"]["TextInfo"];
+            training: components["schemas"]["TrainingInfo"];
+        };
+        /**
+         * Pattern
+         * @description The calibration of requests with the same known inputs, fitted on held-out rows.
+         *
+         *     The probability is sigmoid((z + bias) / temperature) of the difference z of the two logits. The interval
+         *     of the velocity reaches from `low` below the prediction to `high` above it, in log1p(views per day).
+         */
+        Pattern: {
+            /** Bias */
+            bias: number;
+            /** High */
+            high: number;
+            /** Low */
+            low: number;
+            /** Rows */
+            rows: number;
+            /** Temperature */
+            temperature: number;
         };
         /**
          * PredictRequest
@@ -753,6 +973,34 @@ export interface components {
             state: "used" | "missing" | "failed" | "truncated" | "imputed";
         };
         /**
+         * TextEncoderInfo
+         * @description Where the text encoder's weights come from.
+         */
+        TextEncoderInfo: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "random" | "pretrained" | "grown";
+            /** Name */
+            name: string;
+            /** Understands */
+            understands: boolean;
+        };
+        /**
+         * TextInfo
+         * @description How titles and descriptions are read.
+         */
+        TextInfo: {
+            encoder: components["schemas"]["TextEncoderInfo"] | null;
+            /** Fields */
+            fields: string[];
+            /** Max Tokens */
+            max_tokens: number;
+            /** Min Letters Per Piece */
+            min_letters_per_piece: number | null;
+        };
+        /**
          * Timings
          * @description Milliseconds per stage. Stages overlap; `queue` is the sum of the waits for towers and fusion.
          */
@@ -780,6 +1028,20 @@ export interface components {
             tokenise: number;
             /** Total */
             total: number;
+        };
+        /**
+         * TrainingInfo
+         * @description Where the weights come from, and what they reached.
+         */
+        TrainingInfo: {
+            /** Metrics */
+            metrics: {
+                [key: string]: unknown;
+            };
+            /** Provenance */
+            provenance: {
+                [key: string]: unknown;
+            };
         };
         /**
          * VelocityInterval
@@ -1115,9 +1377,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["ModelInfo"];
                 };
             };
             /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */

@@ -13,6 +13,7 @@ export type Explained = Schemas["ExplainResponse"];
 export type Explanation = Schemas["Explanation"];
 export type Contribution = Schemas["Contribution"];
 export type Health = Schemas["Health"];
+export type ModelInfo = Schemas["ModelInfo"];
 
 /** One video's answer in a batch: a score, or the problem of this video alone. */
 export type BatchEntry =

@@ -1,6 +1,6 @@
 // What a test needs of its surroundings.
 export function required(name: string): string {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: tests/clients/test_typescript.py sets it`);
+  if (!value) throw new Error(`${name} is not set: tests/clients/ set it`);
   return value;
 }

@@ -1,0 +1,80 @@
+"""The TypeScript client as npm publishes it, in empty projects of each kind of resolution."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.house import ROOT
+from tests.support.node import install, node, npm
+from tests.support.service import Service
+
+FOLDER = ROOT / "clients" / "typescript"
+BINARIES = FOLDER / "node_modules" / ".bin"
+USE = """
+const miles = new Miles({ url: process.env.MILES_URL ?? "" });
+miles.predict({ title: "How do planes stay up?" }).then(
+  (score) => { console.log("scored", score.viral_score.toFixed(6)); },
+  (error: unknown) => { console.log(error instanceof MilesError, error); process.exitCode = 1; },
+);
+"""
+IMPORT = 'import { Miles, MilesError, type Prediction } from "miles-client";\n'
+PROJECTS = {
+    "node16 from ESM": ("module", {"module": "node16", "moduleResolution": "node16"}),
+    "node16 from CommonJS": ("commonjs", {"module": "node16", "moduleResolution": "node16"}),
+    "bundler": ("module", {"module": "esnext", "moduleResolution": "bundler"}),
+    "node10": ("commonjs", {"module": "commonjs", "moduleResolution": "node10"}),
+}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `npm pack` makes; prepack builds it first."""
+    install(FOLDER)
+    folder = tmp_path_factory.mktemp("pack")
+    ran = npm(FOLDER, "pack", "--pack-destination", str(folder))
+    assert ran.returncode == 0, ran.stdout
+    return next(folder.glob("miles-client-*.tgz"))
+
+
+def test_publint_has_nothing_to_say(package: Path) -> None:
+    """Not even a suggestion."""
+    ran = node(FOLDER, str(BINARIES / "publint"), "--strict", str(package))
+    assert ran.returncode == 0, ran.stdout
+    assert "All good!" in ran.stdout
+
+
+def test_the_types_are_right_for_every_resolution(package: Path) -> None:
+    """@arethetypeswrong/cli, without an exception."""
+    ran = node(FOLDER, str(BINARIES / "attw"), str(package))
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_the_package_works_in_an_empty_project(package: Path, service: Service, tmp_path: Path) -> None:
+    """It compiles under tsc's strict options, and what tsc writes scores on Node.js, for each resolution."""
+    failures = {}
+    for name, (kind, options) in PROJECTS.items():
+        project = tmp_path / name
+        project.mkdir()
+        (project / "package.json").write_text(json.dumps({"name": "empty", "private": True, "type": kind}))
+        (project / "main.ts").write_text(f"{IMPORT}export type Score = Prediction;\n{USE}")
+        options = {"target": "es2022", "strict": True, "types": ["node"], "outDir": "out"} | options
+        roots = {"typeRoots": [str(FOLDER / "node_modules" / "@types")]}
+        (project / "tsconfig.json").write_text(json.dumps({"compilerOptions": options | roots}))
+        steps = [
+            npm(project, "install", "--offline", "--no-audit", "--no-fund", str(package)),
+            node(project, str(BINARIES / "tsc"), "--project", "."),
+            node(project, "out/main.js", MILES_URL=service.url),
+        ]
+        if any(step.returncode for step in steps) or "scored" not in steps[-1].stdout:
+            failures[name] = [step.stdout for step in steps]
+    assert failures == {}
+
+
+def test_the_package_says_where_it_comes_from() -> None:
+    """npm shows licence and repository, and the build runs before each packing."""
+    described = json.loads((FOLDER / "package.json").read_text(encoding="utf-8"))
+    assert described["license"] == "MIT"
+    assert (FOLDER / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert described["repository"]["directory"] == "clients/typescript"
+    assert "private" not in described
