@@ -137,7 +137,7 @@ def create_app(
         **FASTAPI_OFF,
     )
     app.include_router(router)
-    install_pages(app)
+    install_pages(app, settings)
     install_error_handlers(app, router)
     install_middleware(app, settings, metrics, admission)
     return app

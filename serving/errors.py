@@ -3,6 +3,8 @@
 MilesError
 ├── KeyRequiredError        401  no API key in the request, or an invalid one
 ├── KeylessError            403  the operation needs an API key, and the service has none
+├── NoYouTubeKeyError       403  the service has no key for YouTube
+├── UnknownVideoError       404  YouTube has no such video
 ├── LoadRunningError        409  another model is already being loaded
 ├── CheckpointRefusedError  422  the new checkpoint cannot be used
 ├── ModalityRequiredError   422  a modality that the request requires is unavailable
@@ -11,7 +13,8 @@ MilesError
 ├── NotReadyError           503  the model is loading or has failed
 ├── EngineFailedError       503  a forward pass failed, or returned a score that is not finite
 ├── PredictTimeoutError     504  no score before the request's deadline
-└── LoadFailedError         500  loading another model failed for an unexpected reason
+├── LoadFailedError         500  loading another model failed for an unexpected reason
+└── YouTubeError            502  YouTube refused, or did not respond as documented
 """
 
 
@@ -78,3 +81,15 @@ class EngineFailedError(MilesError):
 
 class LoadFailedError(MilesError):
     """Loading failed for a reason other than the checkpoint; the current model stays in service."""
+
+
+class NoYouTubeKeyError(MilesError):
+    """The service has no key for the YouTube Data API."""
+
+
+class UnknownVideoError(MilesError):
+    """YouTube has no public video of this id."""
+
+
+class YouTubeError(MilesError):
+    """YouTube cannot be reached, refused, or sent something else than its documentation says."""

@@ -20,11 +20,12 @@ MEBIBYTE = 1024 * 1024
 MIN_KEY_LENGTH = 16  # shorter keys could be guessed over the network
 TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{MIN_KEY_LENGTH},}}=*")  # RFC 6750, 2.1
 ORIGIN = re.compile(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")  # goes into a header, so no ;
+YOUTUBE_URL = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._-]+)*")
 HEADER_VALUE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What the fetcher itself sends, or what would change how a response is framed.
 OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent")
-SECRETS = ("api_keys", "shared_cache_url", "thumbnail_headers", "thumbnail_proxy")
+SECRETS = ("api_keys", "shared_cache_url", "thumbnail_headers", "thumbnail_proxy", "youtube_api_key")
 
 
 class SettingsError(Exception):
@@ -152,6 +153,13 @@ class Settings(BaseSettings):
         ("https://huggingface.co",),
         description="Other origins whose pages may embed this one in a frame; `*` allows any.",
     )
+    youtube_api_key: SecretStr | None = Field(
+        None,
+        description="Key for the YouTube Data API v3; lets the page fill in the counts of a YouTube video.",
+    )
+    youtube_api_url: str = Field(
+        "https://www.googleapis.com/youtube/v3", description="Base address of the YouTube Data API."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto",
         description="One JSON object per line, or short text; `auto` is text on a terminal, JSON elsewhere.",
@@ -199,6 +207,20 @@ class Settings(BaseSettings):
             parts = urlsplit(url.get_secret_value())
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("expected http://host or https://host, optionally with user and port")
+        return url
+
+    @field_validator("youtube_api_key")
+    @classmethod
+    def _check_youtube_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", key.get_secret_value()):
+            raise ValueError("expected 8 or more characters of A-Z a-z 0-9 - _")
+        return key
+
+    @field_validator("youtube_api_url")
+    @classmethod
+    def _check_youtube_url(cls, url: str) -> str:
+        if not YOUTUBE_URL.fullmatch(url):
+            raise ValueError("expected https://host/path without a final slash, a query or a user")
         return url
 
     @field_validator("frame_ancestors")

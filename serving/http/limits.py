@@ -42,7 +42,10 @@ def is_scoring(scope: Scope) -> bool:
 
 def needs_key(scope: Scope) -> bool:
     """Whether the request needs an API key, if the service has keys."""
-    return is_scoring(scope) or (scope["type"] == "http" and scope["path"] == RELOAD)
+    return is_scoring(scope) or (
+        scope["type"] == "http"
+        and (scope["path"] == RELOAD or (scope["method"] == "GET" and scope["path"].startswith("/youtube/")))
+    )
 
 
 class LoadShedding:

@@ -25,9 +25,12 @@ from serving.errors import (
     MilesError,
     ModalityRequiredError,
     NotReadyError,
+    NoYouTubeKeyError,
     OverloadedError,
     PredictTimeoutError,
     RateLimitedError,
+    UnknownVideoError,
+    YouTubeError,
 )
 
 PROBLEM_JSON = "application/problem+json"
@@ -35,6 +38,8 @@ NDJSON = "application/x-ndjson"
 STATUS_BY_ERROR: dict[type[MilesError], HTTPStatus] = {
     KeyRequiredError: HTTPStatus.UNAUTHORIZED,
     KeylessError: HTTPStatus.FORBIDDEN,
+    NoYouTubeKeyError: HTTPStatus.FORBIDDEN,
+    UnknownVideoError: HTTPStatus.NOT_FOUND,
     LoadRunningError: HTTPStatus.CONFLICT,
     CheckpointRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ModalityRequiredError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -44,11 +49,13 @@ STATUS_BY_ERROR: dict[type[MilesError], HTTPStatus] = {
     EngineFailedError: HTTPStatus.SERVICE_UNAVAILABLE,
     PredictTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     LoadFailedError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    YouTubeError: HTTPStatus.BAD_GATEWAY,
 }
 # `type` and `title` of errors that a program must tell from others of the same status (RFC 9457, 3.1.1);
 # every other problem is `about:blank`, whose title is the status's phrase.
 TYPE_BY_ERROR: dict[type[MilesError], dict[str, str]] = {
     CheckpointRefusedError: {"type": "urn:miles:problem:checkpoint-refused", "title": "Checkpoint refused"},
+    NoYouTubeKeyError: {"type": "urn:miles:problem:no-youtube-key", "title": "No YouTube key"},
     RateLimitedError: {"type": "urn:miles:problem:rate-limited", "title": "Rate limit exceeded"},
     OverloadedError: {"type": "urn:miles:problem:overloaded", "title": "Overloaded"},
 }
@@ -247,6 +254,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 BATCH = PROBLEMS | also_as(NDJSON, "A line for each video as it is ready: its index and its entry.")
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
+YOUTUBE_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: PROBLEMS[401],
+    403: _documented("The service has no key for YouTube (`type` ends in `no-youtube-key`)."),
+    404: _documented("YouTube has no public video of this id."),
+    422: _documented("Not the id of a YouTube video."),
+    429: _documented("Too many look-ups; see Retry-After."),
+    502: _documented("YouTube refused, or could not be reached; `detail` says why."),
+}
 RELOAD_PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: PROBLEMS[401],
     403: _documented("The service has no API keys, so this endpoint is disabled."),

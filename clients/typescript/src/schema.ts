@@ -184,6 +184,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/youtube/{video_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Youtube Video
+         * @description A video's title and counts from YouTube; requires MILES_YOUTUBE_API_KEY.
+         */
+        get: operations["youtubeVideo"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1064,6 +1084,34 @@ export interface components {
              */
             low: number;
         };
+        /**
+         * YouTubeVideo
+         * @description A video as YouTube knows it: fields of a request, null where YouTube does not tell.
+         */
+        YouTubeVideo: {
+            /** Comment Count */
+            comment_count: number | null;
+            /** Description */
+            description: string;
+            /** Duration Seconds */
+            duration_seconds: number | null;
+            /** Like Count */
+            like_count: number | null;
+            /**
+             * Observed At
+             * Format: date-time
+             * @description When YouTube was asked.
+             */
+            observed_at: string;
+            /** Published At */
+            published_at: string | null;
+            /** Thumbnail Url */
+            thumbnail_url: string;
+            /** Title */
+            title: string;
+            /** View Count */
+            view_count: number | null;
+        };
     };
     responses: never;
     parameters: never;
@@ -1615,6 +1663,83 @@ export interface operations {
             };
             /** @description No score before the deadline. */
             504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    youtubeVideo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The 11 characters after `v=`. */
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["YouTubeVideo"];
+                };
+            };
+            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service has no key for YouTube (`type` ends in `no-youtube-key`). */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description YouTube has no public video of this id. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not the id of a YouTube video. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many look-ups; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description YouTube refused, or could not be reached; `detail` says why. */
+            502: {
                 headers: {
                     [name: string]: unknown;
                 };

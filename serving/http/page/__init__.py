@@ -11,6 +11,9 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from serving.http.youtube import youtube_router
+from serving.settings import Settings
+
 PAGE = Path(__file__).parent
 SELF = "'self'"
 ASSETS = {".css", ".js", ".svg"}
@@ -41,11 +44,12 @@ REFERENCE_POLICY = (
 )
 
 
-def install_pages(app: FastAPI) -> None:
-    """Serve the page's files, and the API reference at `/docs` and `/redoc` without a CDN."""
+def install_pages(app: FastAPI, settings: Settings) -> None:
+    """Serve the page's files and look-ups, and the API reference at `/docs` and `/redoc` without a CDN."""
     package = find_spec("fastapi_offline")
     assert package is not None, "requirements/serve.txt is installed"
     assert package.origin is not None, "a package has a file"
+    app.include_router(youtube_router(settings))
     app.mount("/page", PageFiles())
     app.mount("/docs/assets", StaticFiles(directory=Path(package.origin).parent / "static"))
     for name in ("docs", "redoc"):

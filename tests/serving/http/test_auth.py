@@ -35,6 +35,11 @@ async def test_each_key_is_accepted_and_nothing_else(path: str) -> None:
     assert failures == []
 
 
+async def test_a_look_up_on_youtube_needs_a_key() -> None:
+    """It spends the operator's quota."""
+    assert (await ask(GUARDED, "/youtube/aAbBcCdD-_1", "GET")).status_code == 401
+
+
 async def test_two_headers_are_not_one_key() -> None:
     """Two Authorization headers are refused, whatever they hold: a proxy may have judged the other one."""
     headers = [("Authorization", f"Bearer {FIRST}"), ("Authorization", "Bearer nobody")]

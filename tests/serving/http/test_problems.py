@@ -141,7 +141,7 @@ def test_the_key_scheme_is_documented(client: httpx.Client) -> None:
         for route in methods.values()
         if "security" in route
     }
-    assert secured == {"/predict", "/predict/batch", "/explain", "/admin/reload"}
+    assert secured == {"/predict", "/predict/batch", "/explain", "/admin/reload", "/youtube/{video_id}"}
     assert document["paths"]["/predict"]["post"]["security"] == [{name: []}]
 
 
