@@ -327,6 +327,7 @@ class Score:
     viral_score: float
     predicted_velocity: float
     answer: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -358,6 +359,8 @@ class Service:
         self._timeout_s = timeout_s
         self._http = httpx.Client(headers=headers(key), timeout=limits(timeout_s))
         self._has_batch = True
+        self._request_id = ""
+        self.with_shadow = False  # whether to wait for the score of a shadow, if the service has one
         self._singly = 0
         """How many of the next videos to send one by one, to find the one that breaks its batch."""
 
@@ -413,7 +416,9 @@ class Service:
         """The answer's JSON. Raises `AnswerError` for one that a retry would not change."""
         try:
             with translated(self._timeout_s):
-                response = self._http.post(self.url + route, content=encoded(payload))
+                query = "?shadow=1" if self.with_shadow else ""
+                response = self._http.post(self.url + route + query, content=encoded(payload))
+            self._request_id = response.headers.get("X-Request-ID", "")
             return read(response)
         except AnswerError as exc:
             self._judge(exc, route)
@@ -452,7 +457,7 @@ class Service:
             raise SettingError(
                 f"{self.url}: viral_score {score!r}, predicted_velocity {velocity!r}: not valid Miles scores"
             )
-        return Score(float(score), float(velocity), said)
+        return Score(float(score), float(velocity), said, self._request_id)
 
 
 def opened_service(known: Mapping[str, str], timeout_s: float) -> Service:

@@ -25,8 +25,9 @@ A row that can't be scored keeps its nulls and is reported with the reason. It d
 so it never blocks the rows behind it. A row whose score the database does not take (row-level security, a
 trigger) is tried once in a run and reported.
 
---rescore-after needs DATABASE_URL and the table of snapshots in clients/snapshots.sql, which records every
-change of a row's counts.
+With the tables of clients/database/loop.sql it also keeps every score with what it was based on (predictions)
+and the counts that were scored (snapshots), and sends a video's previous look with the next request.
+--rescore-after needs DATABASE_URL and these tables.
 
 Exit codes: 0 all rows found were scored; 1 some rows were skipped (see the output); 2 invalid setting; 3 the
 service did not answer; 4 the database did not answer or did not take scores; 130 and 143 stopped by SIGINT or
@@ -45,10 +46,11 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import FrameType
@@ -327,6 +329,7 @@ class Score:
     viral_score: float
     predicted_velocity: float
     answer: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -358,6 +361,8 @@ class Service:
         self._timeout_s = timeout_s
         self._http = httpx.Client(headers=headers(key), timeout=limits(timeout_s))
         self._has_batch = True
+        self._request_id = ""
+        self.with_shadow = False  # whether to wait for the score of a shadow, if the service has one
         self._singly = 0
         """How many of the next videos to send one by one, to find the one that breaks its batch."""
 
@@ -413,7 +418,9 @@ class Service:
         """The answer's JSON. Raises `AnswerError` for one that a retry would not change."""
         try:
             with translated(self._timeout_s):
-                response = self._http.post(self.url + route, content=encoded(payload))
+                query = "?shadow=1" if self.with_shadow else ""
+                response = self._http.post(self.url + route + query, content=encoded(payload))
+            self._request_id = response.headers.get("X-Request-ID", "")
             return read(response)
         except AnswerError as exc:
             self._judge(exc, route)
@@ -452,7 +459,7 @@ class Service:
             raise SettingError(
                 f"{self.url}: viral_score {score!r}, predicted_velocity {velocity!r}: not valid Miles scores"
             )
-        return Score(float(score), float(velocity), said)
+        return Score(float(score), float(velocity), said, self._request_id)
 
 
 def opened_service(known: Mapping[str, str], timeout_s: float) -> Service:
@@ -554,7 +561,8 @@ FIELDS = (
     *("duration_seconds", "upload_date"),
 )
 COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_score", "predicted_velocity")
-EXPECTED = "the table in clients/schema.sql; use --table and --column for other names"
+PREVIOUS = ("previous_view_count", "previous_observed_at")
+EXPECTED = "the table in clients/database/schema.sql; use --table and --column for other names"
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
 
 
@@ -568,7 +576,7 @@ class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
 
 @dataclass(frozen=True)
 class Names:
-    """The table and its columns, where they differ from clients/schema.sql."""
+    """The table and its columns, where they differ from clients/database/schema.sql."""
 
     table: str = "candidates"
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -582,6 +590,11 @@ class Names:
         row = {name: found.get(self.column(name)) for name in COLUMNS}
         return row | {"id": str(row["id"])}
 
+    def beside(self, name: str) -> str:
+        """Another table in the same schema."""
+        schema, dot, _ = self.table.rpartition(".")
+        return f"{schema}{dot}{name}"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -594,6 +607,9 @@ class Claim:
 
 class Store(Protocol):
     """A database of rows to score."""
+
+    def keeps(self) -> bool:
+        """Whether there are the tables of clients/database/loop.sql."""
 
     def pending(self) -> int:
         """The number of rows to score."""
@@ -610,9 +626,92 @@ class Store(Protocol):
 
 def video_of(row: Row) -> Row:
     """The request for a row, without nulls; the counts are as old as the row."""
-    video = {name: row[name] for name in FIELDS if row.get(name) is not None}
+    video = {name: row[name] for name in (*FIELDS, *PREVIOUS) if row.get(name) is not None}
     seen = row.get("scraped_at") or row.get("created_at")
     return video | ({"scraped_at": seen} if seen else {})
+
+
+# miles_client.table.kept
+
+
+# How much older than a look the previous one is, as in the training data.
+LOOKS_APART = (timedelta(hours=6), timedelta(hours=96))
+COUNTS = ("view_count", "like_count", "comment_count")
+SNAPSHOT = ("candidate_id", "taken_at", *COUNTS)
+PREDICTION = (
+    *("id", "candidate_id", "observed_at", *COUNTS, "model_version", "viral_score", "predicted_velocity"),
+    *("velocity_low", "velocity_high", "known", "image", "warnings", "request_id", "shadow_of"),
+)
+
+
+def look_time(row: Row) -> datetime | None:
+    """When the row's counts were read; None if it does not say, or says no time."""
+    try:
+        moment = datetime.fromisoformat(row.get("scraped_at") or row.get("created_at") or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str], list[Row]]) -> list[Row]:
+    """The rows with their previous looks; `looks_of` gives the snapshots of ids between two times."""
+    found_times = ((row["id"], look_time(row)) for row in rows)
+    times = {name: moment for name, moment in found_times if moment and 1 < moment.year < MAXYEAR}
+    if not times:
+        return rows
+    nearest, farthest = LOOKS_APART
+    since, until = min(times.values()) - farthest, max(times.values()) - nearest
+    previous: dict[str, Row] = {}
+    found = looks_of(list(times), since.astimezone(UTC).isoformat(), until.astimezone(UTC).isoformat())
+    for look in sorted(found, key=lambda look: datetime.fromisoformat(look["taken_at"])):
+        name, taken_at = look["candidate_id"], datetime.fromisoformat(look["taken_at"])
+        if nearest <= times[name] - taken_at <= farthest:
+            values = (look["view_count"], look["taken_at"])
+            previous[name] = dict(zip(PREVIOUS, values, strict=True))
+    return [row | previous.get(row["id"], {}) for row in rows]
+
+
+def snapshot_of(row: Row) -> Row:
+    """The counts that were scored, as `snapshots` has them."""
+    taken_at = look_time(row) or datetime.now(UTC)
+    counts = {name: row.get(name) for name in COUNTS}
+    return {"candidate_id": row["id"], "taken_at": taken_at.isoformat(), **counts}
+
+
+def predictions_of(row: Row, score: Score) -> list[Row]:
+    """A score as `predictions` has it, and the shadow's if one scored beside it.
+
+    The id is that of the same counts of the same video and the same model, so that nothing is kept twice.
+    """
+    snapshot, answer = snapshot_of(row), score.answer
+    modalities = answer.get("modalities") or {}
+    image, imputed = modalities.get("image") or {}, (modalities.get("scalars") or {}).get("imputed") or []
+    own = {"upload_date": "published_at", "scraped_at": "observed_at"}
+    known = sorted({own.get(name, name) for name in video_of(row)} - set(imputed))
+    kept: list[Row] = []
+    for scored in filter(None, (answer, answer.get("shadow"))):
+        interval = scored.get("velocity_interval") or {}
+        version = scored.get("model_version") or "unknown"
+        look = [*snapshot.values(), version]
+        kept.append(
+            {
+                "id": str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(look))),
+                "candidate_id": row["id"],
+                "observed_at": snapshot["taken_at"],
+                **{name: snapshot[name] for name in COUNTS},
+                "model_version": version,
+                "viral_score": scored["viral_score"],
+                "predicted_velocity": scored["predicted_velocity"],
+                "velocity_low": interval.get("low"),
+                "velocity_high": interval.get("high"),
+                "known": known,
+                "image": ": ".join(filter(None, (image.get("state"), image.get("reason")))) or None,
+                "warnings": answer.get("warnings") or [],
+                "request_id": score.request_id,
+                "shadow_of": kept[0]["id"] if kept else None,
+            }
+        )
+    return kept
 
 
 # miles_client.table.postgres
@@ -640,12 +739,22 @@ class Postgres:
         self._read_only, self._names, self._rescore_after_h = read_only, names, rescore_after_h
         self._open: Any = None
         self._id_type = ""
+        self._keeps: bool | None = None
         try:
             import psycopg
             from psycopg import sql
         except ImportError as exc:
             raise SettingError('DATABASE_URL needs psycopg 3: pip install "psycopg[binary]"') from exc
         self._psycopg, self._sql = psycopg, sql
+
+    def keeps(self) -> bool:
+        """Whether there are the tables of clients/database/loop.sql."""
+        if self._keeps is None:
+            with self._connection() as connection:
+                names = [self._table(name).as_string(connection) for name in ("snapshots", "predictions")]
+                found = connection.execute("SELECT to_regclass(%s), to_regclass(%s)", names).fetchone()
+            self._keeps = None not in found
+        return self._keeps
 
     def pending(self) -> int:
         """The number of rows to score."""
@@ -665,7 +774,10 @@ class Postgres:
             )
             lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
             rows = self._due(connection, count, skip, lock)
-            yield Claim(rows, lambda scores: self._write(connection, scores))
+            if rows and self._keeps:
+                rows = with_previous_looks(rows, lambda *asked: self._looks(connection, *asked))
+            each = {row["id"]: row for row in rows}
+            yield Claim(rows, lambda scores: self._write(connection, each, scores))
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:
         """Rows that row-level security shows but does not let this role lock."""
@@ -702,8 +814,23 @@ class Postgres:
         found = connection.execute(self._statement(statement + lock), [sorted(skip), count])
         return [self._names.row(row) for (row,) in found]
 
+    def _looks(self, connection: Any, ids: list[str], since: str, until: str) -> list[Row]:
+        found = connection.execute(
+            self._sql.SQL(
+                "SELECT to_jsonb(s) FROM {} s WHERE candidate_id = ANY(%s) AND view_count IS NOT NULL "
+                "AND taken_at BETWEEN %s AND %s"
+            ).format(self._table("snapshots")),
+            [ids, since, until],
+        )
+        return [look for (look,) in found]
+
+    def _table(self, beside: str = "") -> Any:
+        """The table, or another one beside it."""
+        name = self._names.beside(beside) if beside else self._names.table
+        return self._sql.Identifier(*name.split("."))
+
     def _type_of_id(self, connection: Any) -> str:
-        table = self._sql.Identifier(*self._names.table.split(".")).as_string(connection)
+        table = self._table().as_string(connection)
         found = connection.execute(
             "SELECT format_type(atttypid, NULL) FROM pg_attribute "
             "WHERE attrelid = %s::regclass AND attname = %s",
@@ -723,25 +850,54 @@ class Postgres:
         if self._rescore_after_h is not None:
             due = (
                 "({analyzed_at} IS NULL OR {analyzed_at} < now() - make_interval(secs => {age}) AND EXISTS ("
-                "SELECT 1 FROM snapshots s WHERE s.candidate_id = {id}::text AND s.taken_at > {analyzed_at}))"
+                "SELECT 1 FROM {snapshots} s WHERE s.candidate_id = {id}::text AND s.kept_at > {analyzed_at} "
+                "AND ROW(s.view_count, s.like_count, s.comment_count) IS DISTINCT FROM (SELECT "
+                "ROW(b.view_count, b.like_count, b.comment_count) FROM {snapshots} b "
+                "WHERE b.candidate_id = {id}::text "
+                "AND b.kept_at <= {analyzed_at} ORDER BY b.kept_at DESC LIMIT 1)))"
             )
         age = sql.Literal(3600 * (self._rescore_after_h or 0))
         return sql.SQL(text).format(
-            table=sql.Identifier(*self._names.table.split(".")),
+            table=self._table(),
             id_type=sql.SQL(self._id_type),
-            due=sql.SQL(due).format(age=age, **columns),
+            due=sql.SQL(due).format(age=age, snapshots=self._table("snapshots"), **columns),
             **columns,
         )
 
-    def _write(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+    def _write(
+        self, connection: Any, rows: Mapping[str, Row], scores: Mapping[str, Score]
+    ) -> dict[str, Outcome | None]:
         try:
             with connection.transaction():
-                return self._update(connection, scores)
+                written = self._update(connection, scores)
+                if self._keeps:
+                    self._keep(connection, [(rows[name], scores[name]) for name in written if written[name]])
+                return written
         except (self._psycopg.DataError, self._psycopg.IntegrityError) as exc:
             if len(scores) == 1:
                 return dict.fromkeys(scores, Refusal(f"the database rejects it: {first_line(exc)}"))
-        each = [self._write(connection, {row: score}) for row, score in scores.items()]
+        each = [self._write(connection, rows, {row: score}) for row, score in scores.items()]
         return {row: outcome for one in each for row, outcome in one.items()}
+
+    def _keep(self, connection: Any, scored: Sequence[tuple[Row, Score]]) -> None:
+        """Keep the predictions and the counts, in the transaction that writes the scores."""
+        predictions = [kept for row, score in scored for kept in predictions_of(row, score)]
+        snapshots = [snapshot_of(row) for row, _ in scored]
+        for name, columns, kept in (
+            ("predictions", PREDICTION, predictions),
+            ("snapshots", SNAPSHOT, snapshots),
+        ):
+            # `kept_at` is when the row was scored: these counts are no change after it.
+            time = "kept_at" if name == "snapshots" else "predicted_at"
+            statement = self._sql.SQL(
+                "INSERT INTO {table} ({columns}, {time}) SELECT {columns}, now() "
+                "FROM jsonb_populate_recordset(NULL::{table}, %s) ON CONFLICT DO NOTHING"
+            ).format(
+                table=self._table(name),
+                columns=self._sql.SQL(", ").join(map(self._sql.Identifier, columns)),
+                time=self._sql.Identifier(time),
+            )
+            connection.execute(statement, [json.dumps(kept)])
 
     def _update(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
         statement = (
@@ -829,13 +985,22 @@ class PostgREST:
                 "SUPABASE_SERVICE_KEY: this is the public key, which cannot read rows; use the secret key"
             )
         schema, _, table = names.table.rpartition(".")
-        self._table, self._names = f"{root}/rest/v1/{table}", names
+        self._root, self._table, self._names = f"{root}/rest/v1", table, names
+        self._keeps: bool | None = None
         self._id, self._analyzed_at = names.column("id"), names.column("analyzed_at")
         self._http = httpx.Client(headers={"apikey": key}, timeout=limits(timeout_s))
         if schema:
             self._http.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
         if role_of(key):  # keys of the new kind (sb_secret_...) are rejected as bearer tokens
             self._http.headers["Authorization"] = f"Bearer {key}"
+
+    def keeps(self) -> bool:
+        """Whether there are the tables of clients/database/loop.sql."""
+        if self._keeps is None:
+            tables = ("snapshots", "predictions")
+            found = [self._ask("GET", {"limit": "0"}, table=name, may_lack=True) for name in tables]
+            self._keeps = all(answer.status_code == 200 for answer in found)
+        return self._keeps
 
     def pending(self) -> int:
         """The number of rows without a score."""
@@ -857,7 +1022,21 @@ class PostgREST:
                 break
             rows = [row for row in page if row["id"] not in skip][:count]
             position += len(page)
-        yield Claim(rows, self._write)
+        if rows and self._keeps:
+            rows = with_previous_looks(rows, self._looks)
+        each = {row["id"]: row for row in rows}
+        yield Claim(rows, lambda scores: self._write(each, scores))
+
+    def _looks(self, ids: list[str], since: str, until: str) -> list[Row]:
+        found = []
+        for first in range(0, len(ids), 50):  # a longer list of ids may not fit into a URL
+            only = {
+                "candidate_id": f"in.({quoted(ids[first : first + 50])})",
+                "view_count": "not.is.null",
+                "and": f'(taken_at.gte."{since}",taken_at.lte."{until}")',
+            }
+            found += self._ask("GET", only, table="snapshots").json()
+        return found
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
         """None: without locks a row is found to be kept when its score is written."""
@@ -868,13 +1047,32 @@ class PostgREST:
         found: set[str] = set()
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
-            quoted = ",".join(json.dumps(name, ensure_ascii=False) for name in ids)
-            only = {self._id: f"in.({quoted})", self._analyzed_at: "is.null", "select": self._id}
+            only = {self._id: f"in.({quoted(ids)})", self._analyzed_at: "is.null", "select": self._id}
             found |= ids & {str(row[self._id]) for row in self._ask("GET", only).json()}
         return found
 
-    def _write(self, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
-        return {row: self._write_one(row, score) for row, score in scores.items()}
+    def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        """The predictions first: a run that dies before the score is written keeps them for the next run."""
+        written: dict[str, Outcome | None] = {}
+        for name, score in scores.items():
+            kept = self._keep(rows[name], score) if self._keeps else score
+            written[name] = self._write_one(name, kept) if isinstance(kept, Score) else kept
+        return written
+
+    def _keep(self, row: Row, score: Score) -> Score | Refusal:
+        """Keep the counts and the prediction; the score of an earlier run that died with the same counts."""
+        for table, kept in (("snapshots", [snapshot_of(row)]), ("predictions", predictions_of(row, score))):
+            prefer = "resolution=ignore-duplicates,return=representation"
+            answer = self._ask("POST", {}, kept, table=table, prefer=prefer, may_refuse=True)
+            if answer.status_code >= 400:
+                return Refusal(f"the database rejects it: {reason_of(answer)}")
+        served = kept[0]
+        if served["id"] in {each["id"] for each in answer.json()}:
+            return score
+        found = self._ask("GET", {"id": f"eq.{served['id']}"}, table="predictions").json()
+        if not found:
+            return score
+        return Score(found[0]["viral_score"], found[0]["predicted_velocity"], score.answer, score.request_id)
 
     def _write_one(self, row: str, score: Score) -> Outcome | None:
         values = {
@@ -889,12 +1087,21 @@ class PostgREST:
         return score if answer.json() else None
 
     def _ask(
-        self, method: str, only: Row, values: Row | None = None, *, prefer: str = "", may_refuse: bool = False
+        self,
+        method: str,
+        only: Row,
+        values: Row | list[Row] | None = None,
+        *,
+        table: str = "",
+        prefer: str = "",
+        may_refuse: bool = False,
+        may_lack: bool = False,
     ) -> httpx.Response:
+        url = f"{self._root}/{table or self._table}"
         try:
             answer = self._http.request(
                 method,
-                self._table,
+                url,
                 params=only,
                 json=values,
                 headers={"Prefer": prefer} if prefer else {},
@@ -906,8 +1113,8 @@ class PostgREST:
             raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
         if status == 429 or status >= 500:
             raise DatabaseLost(f"SUPABASE_URL: {reason}")
-        if status == 404 or (status >= 300 and not may_refuse):
-            raise DatabaseError(f"{self._table}: {reason}; expected {EXPECTED}")
+        if (status == 404 and not may_lack) or (status >= 300 and status != 404 and not may_refuse):
+            raise DatabaseError(f"{url}: {reason}; expected {EXPECTED}")
         return answer
 
 
@@ -915,6 +1122,11 @@ def reason_of(answer: httpx.Response) -> str:
     """The database's own words, or the status."""
     body = json_in(answer)
     return shown(problem_error(body if isinstance(body, dict) else {}, answer.status_code), 300)
+
+
+def quoted(ids: Sequence[str] | set[str]) -> str:
+    """Ids for PostgREST's `in`."""
+    return ",".join(json.dumps(name, ensure_ascii=False) for name in ids)
 
 
 def role_of(key: str) -> str | None:
@@ -1007,6 +1219,7 @@ class Run:
 
     def until_done(self) -> int:
         """Run to the end and return the exit code; raises what ends the run early."""
+        self.service.with_shadow = self._retried(self.store.keeps) and not self.dry_run
         self.report.start(min(self.limit, self._retried(self.store.pending)))
         while not self._is_full() and self.stop.number is None:
             trouble = self._retried(self._next_rows)

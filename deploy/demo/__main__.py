@@ -103,7 +103,7 @@ def fill(database: Database) -> int:
     places = sql.SQL(", ").join([sql.Placeholder()] * len(columns))
     insert = sql.SQL("INSERT INTO candidates ({}) VALUES ({})").format(names, places)
     with psycopg.connect(database.url) as connection, connection.cursor() as cursor:
-        cursor.execute((CLIENTS / "schema.sql").read_bytes())
+        cursor.execute((CLIENTS / "database" / "schema.sql").read_bytes())
         cursor.executemany(insert, [list(row.values()) for row in rows])
     return len(rows)
 

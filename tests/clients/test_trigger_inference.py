@@ -370,7 +370,7 @@ def test_a_database_without_the_table_is_said(trigger: Trigger, candidates: Cand
     candidates.run("DROP TABLE candidates")
     done = trigger()
     assert done.returncode == 4
-    assert "clients/schema.sql" in done.stdout
+    assert "clients/database/schema.sql" in done.stdout
     assert "Traceback" not in done.stderr
 
 

@@ -142,8 +142,8 @@ def test_a_name_that_is_not_there_says_how_to_map_it(table: Candidates, trigger:
 
 
 def test_rows_whose_counts_have_changed_are_scored_again(table: Candidates, trigger: Trigger) -> None:
-    """The trigger of clients/snapshots.sql keeps every change of counts; other rows keep their scores."""
-    snapshots = (ROOT / "clients" / "snapshots.sql").read_text(encoding="utf-8")
+    """The trigger of clients/database/loop.sql keeps every change of counts; other rows keep their scores."""
+    snapshots = (ROOT / "clients" / "database" / "loop.sql").read_text(encoding="utf-8")
     for _ in range(2):
         table.run(snapshots)  # type: ignore[arg-type]
     table.add(scraped(6))

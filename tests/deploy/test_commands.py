@@ -29,6 +29,7 @@ DOCUMENTS = (
     "docs/operations.md",
     "docs/kubernetes.md",
     "docs/ray.md",
+    "docs/outcomes.md",
 )
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CLONE = "git clone https://github.com/OWNER/miles.git && cd miles"
@@ -84,6 +85,7 @@ ELSEWHERE = {
     "docker build": NO_ENGINE,
     "docker run": NO_ENGINE,
     "docker compose": "needs docker; tests/deploy/test_compose.py checks the file by the specification",
+    "psql": "needs a database; tests/clients/test_loop.py runs both migrations on one",
     "kubectl": "needs a cluster; tests/deploy/test_kubernetes.py checks the manifests by its schemas",
     "sudo": HOST,
     "journalctl": HOST,

@@ -47,10 +47,10 @@ class Candidates:
         self.url = url
 
     def create(self) -> None:
-        """An empty table, as clients/schema.sql has it; scores that are written are counted per row."""
+        """The scraper's table, empty; scores that are written are counted per row."""
         with self._connection() as connection:
             connection.execute("DROP TABLE IF EXISTS candidates, writes")
-            connection.execute((ROOT / "clients" / "schema.sql").read_bytes())
+            connection.execute((ROOT / "clients" / "database" / "schema.sql").read_bytes())
             connection.execute("CREATE TABLE writes (id uuid)")
             connection.execute(
                 "CREATE OR REPLACE FUNCTION count_write() RETURNS trigger LANGUAGE plpgsql AS "

@@ -24,8 +24,9 @@ A row that can't be scored keeps its nulls and is reported with the reason. It d
 so it never blocks the rows behind it. A row whose score the database does not take (row-level security, a
 trigger) is tried once in a run and reported.
 
---rescore-after needs DATABASE_URL and the table of snapshots in clients/snapshots.sql, which records every
-change of a row's counts.
+With the tables of clients/database/loop.sql it also keeps every score with what it was based on (predictions)
+and the counts that were scored (snapshots), and sends a video's previous look with the next request.
+--rescore-after needs DATABASE_URL and these tables.
 
 Exit codes: 0 all rows found were scored; 1 some rows were skipped (see the output); 2 invalid setting; 3 the
 service did not answer; 4 the database did not answer or did not take scores; 130 and 143 stopped by SIGINT or

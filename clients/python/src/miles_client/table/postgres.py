@@ -1,11 +1,13 @@
 """Rows in PostgreSQL, through psycopg."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from miles_client.service import HOLD_S, Outcome, Refusal, Row, Score
 from miles_client.settings import SettingError, shown
+from miles_client.table.kept import PREDICTION, SNAPSHOT, predictions_of, snapshot_of, with_previous_looks
 from miles_client.table.store import COLUMNS, EXPECTED, Claim, DatabaseError, DatabaseLost, Names
 
 
@@ -31,12 +33,22 @@ class Postgres:
         self._read_only, self._names, self._rescore_after_h = read_only, names, rescore_after_h
         self._open: Any = None
         self._id_type = ""
+        self._keeps: bool | None = None
         try:
             import psycopg
             from psycopg import sql
         except ImportError as exc:
             raise SettingError('DATABASE_URL needs psycopg 3: pip install "psycopg[binary]"') from exc
         self._psycopg, self._sql = psycopg, sql
+
+    def keeps(self) -> bool:
+        """Whether there are the tables of clients/database/loop.sql."""
+        if self._keeps is None:
+            with self._connection() as connection:
+                names = [self._table(name).as_string(connection) for name in ("snapshots", "predictions")]
+                found = connection.execute("SELECT to_regclass(%s), to_regclass(%s)", names).fetchone()
+            self._keeps = None not in found
+        return self._keeps
 
     def pending(self) -> int:
         """The number of rows to score."""
@@ -56,7 +68,10 @@ class Postgres:
             )
             lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
             rows = self._due(connection, count, skip, lock)
-            yield Claim(rows, lambda scores: self._write(connection, scores))
+            if rows and self._keeps:
+                rows = with_previous_looks(rows, lambda *asked: self._looks(connection, *asked))
+            each = {row["id"]: row for row in rows}
+            yield Claim(rows, lambda scores: self._write(connection, each, scores))
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:
         """Rows that row-level security shows but does not let this role lock."""
@@ -93,8 +108,23 @@ class Postgres:
         found = connection.execute(self._statement(statement + lock), [sorted(skip), count])
         return [self._names.row(row) for (row,) in found]
 
+    def _looks(self, connection: Any, ids: list[str], since: str, until: str) -> list[Row]:
+        found = connection.execute(
+            self._sql.SQL(
+                "SELECT to_jsonb(s) FROM {} s WHERE candidate_id = ANY(%s) AND view_count IS NOT NULL "
+                "AND taken_at BETWEEN %s AND %s"
+            ).format(self._table("snapshots")),
+            [ids, since, until],
+        )
+        return [look for (look,) in found]
+
+    def _table(self, beside: str = "") -> Any:
+        """The table, or another one beside it."""
+        name = self._names.beside(beside) if beside else self._names.table
+        return self._sql.Identifier(*name.split("."))
+
     def _type_of_id(self, connection: Any) -> str:
-        table = self._sql.Identifier(*self._names.table.split(".")).as_string(connection)
+        table = self._table().as_string(connection)
         found = connection.execute(
             "SELECT format_type(atttypid, NULL) FROM pg_attribute "
             "WHERE attrelid = %s::regclass AND attname = %s",
@@ -114,25 +144,54 @@ class Postgres:
         if self._rescore_after_h is not None:
             due = (
                 "({analyzed_at} IS NULL OR {analyzed_at} < now() - make_interval(secs => {age}) AND EXISTS ("
-                "SELECT 1 FROM snapshots s WHERE s.candidate_id = {id}::text AND s.taken_at > {analyzed_at}))"
+                "SELECT 1 FROM {snapshots} s WHERE s.candidate_id = {id}::text AND s.kept_at > {analyzed_at} "
+                "AND ROW(s.view_count, s.like_count, s.comment_count) IS DISTINCT FROM (SELECT "
+                "ROW(b.view_count, b.like_count, b.comment_count) FROM {snapshots} b "
+                "WHERE b.candidate_id = {id}::text "
+                "AND b.kept_at <= {analyzed_at} ORDER BY b.kept_at DESC LIMIT 1)))"
             )
         age = sql.Literal(3600 * (self._rescore_after_h or 0))
         return sql.SQL(text).format(
-            table=sql.Identifier(*self._names.table.split(".")),
+            table=self._table(),
             id_type=sql.SQL(self._id_type),
-            due=sql.SQL(due).format(age=age, **columns),
+            due=sql.SQL(due).format(age=age, snapshots=self._table("snapshots"), **columns),
             **columns,
         )
 
-    def _write(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+    def _write(
+        self, connection: Any, rows: Mapping[str, Row], scores: Mapping[str, Score]
+    ) -> dict[str, Outcome | None]:
         try:
             with connection.transaction():
-                return self._update(connection, scores)
+                written = self._update(connection, scores)
+                if self._keeps:
+                    self._keep(connection, [(rows[name], scores[name]) for name in written if written[name]])
+                return written
         except (self._psycopg.DataError, self._psycopg.IntegrityError) as exc:
             if len(scores) == 1:
                 return dict.fromkeys(scores, Refusal(f"the database rejects it: {first_line(exc)}"))
-        each = [self._write(connection, {row: score}) for row, score in scores.items()]
+        each = [self._write(connection, rows, {row: score}) for row, score in scores.items()]
         return {row: outcome for one in each for row, outcome in one.items()}
+
+    def _keep(self, connection: Any, scored: Sequence[tuple[Row, Score]]) -> None:
+        """Keep the predictions and the counts, in the transaction that writes the scores."""
+        predictions = [kept for row, score in scored for kept in predictions_of(row, score)]
+        snapshots = [snapshot_of(row) for row, _ in scored]
+        for name, columns, kept in (
+            ("predictions", PREDICTION, predictions),
+            ("snapshots", SNAPSHOT, snapshots),
+        ):
+            # `kept_at` is when the row was scored: these counts are no change after it.
+            time = "kept_at" if name == "snapshots" else "predicted_at"
+            statement = self._sql.SQL(
+                "INSERT INTO {table} ({columns}, {time}) SELECT {columns}, now() "
+                "FROM jsonb_populate_recordset(NULL::{table}, %s) ON CONFLICT DO NOTHING"
+            ).format(
+                table=self._table(name),
+                columns=self._sql.SQL(", ").join(map(self._sql.Identifier, columns)),
+                time=self._sql.Identifier(time),
+            )
+            connection.execute(statement, [json.dumps(kept)])
 
     def _update(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
         statement = (

@@ -12,6 +12,7 @@ import httpx
 from miles_client.errors import problem_error
 from miles_client.service import Outcome, Refusal, Row, Score
 from miles_client.settings import SettingError, shown
+from miles_client.table.kept import predictions_of, snapshot_of, with_previous_looks
 from miles_client.table.store import EXPECTED, Claim, DatabaseError, DatabaseLost, Names
 from miles_client.wire import json_in, limits
 
@@ -28,13 +29,22 @@ class PostgREST:
                 "SUPABASE_SERVICE_KEY: this is the public key, which cannot read rows; use the secret key"
             )
         schema, _, table = names.table.rpartition(".")
-        self._table, self._names = f"{root}/rest/v1/{table}", names
+        self._root, self._table, self._names = f"{root}/rest/v1", table, names
+        self._keeps: bool | None = None
         self._id, self._analyzed_at = names.column("id"), names.column("analyzed_at")
         self._http = httpx.Client(headers={"apikey": key}, timeout=limits(timeout_s))
         if schema:
             self._http.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
         if role_of(key):  # keys of the new kind (sb_secret_...) are rejected as bearer tokens
             self._http.headers["Authorization"] = f"Bearer {key}"
+
+    def keeps(self) -> bool:
+        """Whether there are the tables of clients/database/loop.sql."""
+        if self._keeps is None:
+            tables = ("snapshots", "predictions")
+            found = [self._ask("GET", {"limit": "0"}, table=name, may_lack=True) for name in tables]
+            self._keeps = all(answer.status_code == 200 for answer in found)
+        return self._keeps
 
     def pending(self) -> int:
         """The number of rows without a score."""
@@ -56,7 +66,21 @@ class PostgREST:
                 break
             rows = [row for row in page if row["id"] not in skip][:count]
             position += len(page)
-        yield Claim(rows, self._write)
+        if rows and self._keeps:
+            rows = with_previous_looks(rows, self._looks)
+        each = {row["id"]: row for row in rows}
+        yield Claim(rows, lambda scores: self._write(each, scores))
+
+    def _looks(self, ids: list[str], since: str, until: str) -> list[Row]:
+        found = []
+        for first in range(0, len(ids), 50):  # a longer list of ids may not fit into a URL
+            only = {
+                "candidate_id": f"in.({quoted(ids[first : first + 50])})",
+                "view_count": "not.is.null",
+                "and": f'(taken_at.gte."{since}",taken_at.lte."{until}")',
+            }
+            found += self._ask("GET", only, table="snapshots").json()
+        return found
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
         """None: without locks a row is found to be kept when its score is written."""
@@ -67,13 +91,32 @@ class PostgREST:
         found: set[str] = set()
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
-            quoted = ",".join(json.dumps(name, ensure_ascii=False) for name in ids)
-            only = {self._id: f"in.({quoted})", self._analyzed_at: "is.null", "select": self._id}
+            only = {self._id: f"in.({quoted(ids)})", self._analyzed_at: "is.null", "select": self._id}
             found |= ids & {str(row[self._id]) for row in self._ask("GET", only).json()}
         return found
 
-    def _write(self, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
-        return {row: self._write_one(row, score) for row, score in scores.items()}
+    def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+        """The predictions first: a run that dies before the score is written keeps them for the next run."""
+        written: dict[str, Outcome | None] = {}
+        for name, score in scores.items():
+            kept = self._keep(rows[name], score) if self._keeps else score
+            written[name] = self._write_one(name, kept) if isinstance(kept, Score) else kept
+        return written
+
+    def _keep(self, row: Row, score: Score) -> Score | Refusal:
+        """Keep the counts and the prediction; the score of an earlier run that died with the same counts."""
+        for table, kept in (("snapshots", [snapshot_of(row)]), ("predictions", predictions_of(row, score))):
+            prefer = "resolution=ignore-duplicates,return=representation"
+            answer = self._ask("POST", {}, kept, table=table, prefer=prefer, may_refuse=True)
+            if answer.status_code >= 400:
+                return Refusal(f"the database rejects it: {reason_of(answer)}")
+        served = kept[0]
+        if served["id"] in {each["id"] for each in answer.json()}:
+            return score
+        found = self._ask("GET", {"id": f"eq.{served['id']}"}, table="predictions").json()
+        if not found:
+            return score
+        return Score(found[0]["viral_score"], found[0]["predicted_velocity"], score.answer, score.request_id)
 
     def _write_one(self, row: str, score: Score) -> Outcome | None:
         values = {
@@ -88,12 +131,21 @@ class PostgREST:
         return score if answer.json() else None
 
     def _ask(
-        self, method: str, only: Row, values: Row | None = None, *, prefer: str = "", may_refuse: bool = False
+        self,
+        method: str,
+        only: Row,
+        values: Row | list[Row] | None = None,
+        *,
+        table: str = "",
+        prefer: str = "",
+        may_refuse: bool = False,
+        may_lack: bool = False,
     ) -> httpx.Response:
+        url = f"{self._root}/{table or self._table}"
         try:
             answer = self._http.request(
                 method,
-                self._table,
+                url,
                 params=only,
                 json=values,
                 headers={"Prefer": prefer} if prefer else {},
@@ -105,8 +157,8 @@ class PostgREST:
             raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
         if status == 429 or status >= 500:
             raise DatabaseLost(f"SUPABASE_URL: {reason}")
-        if status == 404 or (status >= 300 and not may_refuse):
-            raise DatabaseError(f"{self._table}: {reason}; expected {EXPECTED}")
+        if (status == 404 and not may_lack) or (status >= 300 and status != 404 and not may_refuse):
+            raise DatabaseError(f"{url}: {reason}; expected {EXPECTED}")
         return answer
 
 
@@ -114,6 +166,11 @@ def reason_of(answer: httpx.Response) -> str:
     """The database's own words, or the status."""
     body = json_in(answer)
     return shown(problem_error(body if isinstance(body, dict) else {}, answer.status_code), 300)
+
+
+def quoted(ids: Sequence[str] | set[str]) -> str:
+    """Ids for PostgREST's `in`."""
+    return ",".join(json.dumps(name, ensure_ascii=False) for name in ids)
 
 
 def role_of(key: str) -> str | None:

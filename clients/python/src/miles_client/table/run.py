@@ -39,6 +39,7 @@ class Run:
 
     def until_done(self) -> int:
         """Run to the end and return the exit code; raises what ends the run early."""
+        self.service.with_shadow = self._retried(self.store.keeps) and not self.dry_run
         self.report.start(min(self.limit, self._retried(self.store.pending)))
         while not self._is_full() and self.stop.number is None:
             trouble = self._retried(self._next_rows)

@@ -12,7 +12,8 @@ FIELDS = (
     *("duration_seconds", "upload_date"),
 )
 COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_score", "predicted_velocity")
-EXPECTED = "the table in clients/schema.sql; use --table and --column for other names"
+PREVIOUS = ("previous_view_count", "previous_observed_at")
+EXPECTED = "the table in clients/database/schema.sql; use --table and --column for other names"
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
 
 
@@ -26,7 +27,7 @@ class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
 
 @dataclass(frozen=True)
 class Names:
-    """The table and its columns, where they differ from clients/schema.sql."""
+    """The table and its columns, where they differ from clients/database/schema.sql."""
 
     table: str = "candidates"
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +41,11 @@ class Names:
         row = {name: found.get(self.column(name)) for name in COLUMNS}
         return row | {"id": str(row["id"])}
 
+    def beside(self, name: str) -> str:
+        """Another table in the same schema."""
+        schema, dot, _ = self.table.rpartition(".")
+        return f"{schema}{dot}{name}"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -52,6 +58,9 @@ class Claim:
 
 class Store(Protocol):
     """A database of rows to score."""
+
+    def keeps(self) -> bool:
+        """Whether there are the tables of clients/database/loop.sql."""
 
     def pending(self) -> int:
         """The number of rows to score."""
@@ -68,6 +77,6 @@ class Store(Protocol):
 
 def video_of(row: Row) -> Row:
     """The request for a row, without nulls; the counts are as old as the row."""
-    video = {name: row[name] for name in FIELDS if row.get(name) is not None}
+    video = {name: row[name] for name in (*FIELDS, *PREVIOUS) if row.get(name) is not None}
     seen = row.get("scraped_at") or row.get("created_at")
     return video | ({"scraped_at": seen} if seen else {})

@@ -1,5 +1,5 @@
 -- The scraper's table. clients/trigger_inference.py finds rows whose analyzed_at is null, and writes miles_score,
--- predicted_velocity and analyzed_at. Run it in Supabase's SQL editor, or: psql "$DATABASE_URL" -f clients/schema.sql
+-- predicted_velocity and analyzed_at. Run it in Supabase's SQL editor, or: psql "$DATABASE_URL" -f clients/database/schema.sql
 create table if not exists candidates (
   id uuid primary key default gen_random_uuid(),
   video_id text,

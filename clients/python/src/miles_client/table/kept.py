@@ -1,0 +1,88 @@
+"""What is kept of a score: the prediction, the counts that were scored, and the look before."""
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import MAXYEAR, UTC, datetime, timedelta
+
+from miles_client.service import Row, Score
+from miles_client.table.store import PREVIOUS, video_of
+
+# How much older than a look the previous one is, as in the training data.
+LOOKS_APART = (timedelta(hours=6), timedelta(hours=96))
+COUNTS = ("view_count", "like_count", "comment_count")
+SNAPSHOT = ("candidate_id", "taken_at", *COUNTS)
+PREDICTION = (
+    *("id", "candidate_id", "observed_at", *COUNTS, "model_version", "viral_score", "predicted_velocity"),
+    *("velocity_low", "velocity_high", "known", "image", "warnings", "request_id", "shadow_of"),
+)
+
+
+def look_time(row: Row) -> datetime | None:
+    """When the row's counts were read; None if it does not say, or says no time."""
+    try:
+        moment = datetime.fromisoformat(row.get("scraped_at") or row.get("created_at") or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str], list[Row]]) -> list[Row]:
+    """The rows with their previous looks; `looks_of` gives the snapshots of ids between two times."""
+    found_times = ((row["id"], look_time(row)) for row in rows)
+    times = {name: moment for name, moment in found_times if moment and 1 < moment.year < MAXYEAR}
+    if not times:
+        return rows
+    nearest, farthest = LOOKS_APART
+    since, until = min(times.values()) - farthest, max(times.values()) - nearest
+    previous: dict[str, Row] = {}
+    found = looks_of(list(times), since.astimezone(UTC).isoformat(), until.astimezone(UTC).isoformat())
+    for look in sorted(found, key=lambda look: datetime.fromisoformat(look["taken_at"])):
+        name, taken_at = look["candidate_id"], datetime.fromisoformat(look["taken_at"])
+        if nearest <= times[name] - taken_at <= farthest:
+            values = (look["view_count"], look["taken_at"])
+            previous[name] = dict(zip(PREVIOUS, values, strict=True))
+    return [row | previous.get(row["id"], {}) for row in rows]
+
+
+def snapshot_of(row: Row) -> Row:
+    """The counts that were scored, as `snapshots` has them."""
+    taken_at = look_time(row) or datetime.now(UTC)
+    counts = {name: row.get(name) for name in COUNTS}
+    return {"candidate_id": row["id"], "taken_at": taken_at.isoformat(), **counts}
+
+
+def predictions_of(row: Row, score: Score) -> list[Row]:
+    """A score as `predictions` has it, and the shadow's if one scored beside it.
+
+    The id is that of the same counts of the same video and the same model, so that nothing is kept twice.
+    """
+    snapshot, answer = snapshot_of(row), score.answer
+    modalities = answer.get("modalities") or {}
+    image, imputed = modalities.get("image") or {}, (modalities.get("scalars") or {}).get("imputed") or []
+    own = {"upload_date": "published_at", "scraped_at": "observed_at"}
+    known = sorted({own.get(name, name) for name in video_of(row)} - set(imputed))
+    kept: list[Row] = []
+    for scored in filter(None, (answer, answer.get("shadow"))):
+        interval = scored.get("velocity_interval") or {}
+        version = scored.get("model_version") or "unknown"
+        look = [*snapshot.values(), version]
+        kept.append(
+            {
+                "id": str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(look))),
+                "candidate_id": row["id"],
+                "observed_at": snapshot["taken_at"],
+                **{name: snapshot[name] for name in COUNTS},
+                "model_version": version,
+                "viral_score": scored["viral_score"],
+                "predicted_velocity": scored["predicted_velocity"],
+                "velocity_low": interval.get("low"),
+                "velocity_high": interval.get("high"),
+                "known": known,
+                "image": ": ".join(filter(None, (image.get("state"), image.get("reason")))) or None,
+                "warnings": answer.get("warnings") or [],
+                "request_id": score.request_id,
+                "shadow_of": kept[0]["id"] if kept else None,
+            }
+        )
+    return kept
