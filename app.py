@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic.alias_generators import to_camel
 
 from serving.http.auth import KEY_DECLARED, SCORES
-from serving.http.batch import score_each
+from serving.http.batch import answered, score_each
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
 from serving.http.info import ABOUT, HOME, UNHEALTHY, Health, health_response, prefers_html
 from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD, JsonRoute
@@ -24,7 +24,7 @@ from serving.http.middleware import install_middleware
 from serving.http.model_info import ModelInfo, describe
 from serving.http.page import home_page, install_pages
 from serving.http.problems import BATCH, NDJSON, NOT_READY, RELOAD_PROBLEMS, install_error_handlers
-from serving.http.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
+from serving.http.schemas import BatchRequest, BatchResponse, OptionsDep, PredictRequest, PredictResponse
 from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.predictor import Predictor, PredictorDep
 from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep
@@ -39,24 +39,24 @@ router = APIRouter(route_class=JsonRoute)
 
 @router.post(PREDICT, **SCORES)
 async def predict(
-    body: PredictRequest, request: Request, response: Response, predictor: PredictorDep, timings: bool = False
+    body: PredictRequest, request: Request, response: Response, predictor: PredictorDep, options: OptionsDep
 ) -> PredictResponse:
     """Score one video; `?timings=1` adds the time spent per stage."""
     prediction = await predictor.predict(body.to_domain(), request.scope["deadline"])
     request.state.metrics.count_prediction(prediction)
-    if timings:
+    if options.timings:
         response.headers["Server-Timing"] = prediction.watch.server_timing()
-    return PredictResponse.of(prediction, timings)
+    return await answered(prediction, options, request.scope)
 
 
 @router.post(PREDICT_BATCH, **SCORES | {"responses": BATCH}, response_model=BatchResponse)
 async def predict_batch(
-    body: BatchRequest, request: Request, predictor: PredictorDep, timings: bool = False
+    body: BatchRequest, request: Request, predictor: PredictorDep, options: OptionsDep
 ) -> Any:
     """Score up to 256 videos; `Accept: application/x-ndjson` streams each result as it is ready."""
     started = time.perf_counter()
     predictor.require_ready()
-    entries = score_each(predictor, body.videos, request.scope, request.state.metrics, timings=timings)
+    entries = score_each(predictor, body.videos, request.scope, request.state.metrics, options=options)
     if NDJSON in request.headers.get("accept", ""):
         lines = (json.dumps({"index": index, **entry.model_dump()}) + "\n" async for index, entry in entries)
         return StreamingResponse(lines, media_type=NDJSON)

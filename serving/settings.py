@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         pattern="^[0-9a-fA-F]{64}$",
         description="Refuse a compiled bundle whose bundle.json has another sha256.",
     )
+    shadow_checkpoint: str | None = Field(
+        None,
+        min_length=1,
+        description="Second checkpoint, read again at each reload, that scores beside the served one when "
+        "the service is idle. Takes the memory of another model.",
+    )
     host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 a container is reached from outside
     port: int = Field(7860, ge=1, le=65535, description="Port to listen on.")
     engine: Literal["openvino", "torch"] = Field(

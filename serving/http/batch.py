@@ -10,12 +10,15 @@ from starlette.types import Scope
 from serving.errors import MilesError
 from serving.http.problems import instance_of, invalid_fields, problem, problem_of
 from serving.http.rate_limit import Allowance
-from serving.http.schemas import FailedItem, PredictRequest, PredictResponse
+from serving.http.schemas import FailedItem, Options, PredictRequest, PredictResponse
 from serving.lifecycle.predictor import Predictor
+from serving.lifecycle.shadow import score_of
 from serving.observability.metrics import Metrics
 from serving.scoring.pipeline import Prediction
 
 Entry = PredictResponse | FailedItem
+NOTHING_MORE = Options()
+SPARE_S = 1.0  # of a request's time, for the answer itself
 
 
 async def score_each(
@@ -24,7 +27,7 @@ async def score_each(
     scope: Scope,
     metrics: Metrics,
     *,
-    timings: bool = False,
+    options: Options = NOTHING_MORE,
     schema: type[PredictRequest] = PredictRequest,
     counted: int = 1,
 ) -> AsyncIterator[tuple[int, Entry]]:
@@ -54,9 +57,15 @@ async def score_each(
     async for position, outcome in predictor.predict_each(requests, scope.get("deadline")):
         if isinstance(outcome, Prediction):
             metrics.count_prediction(outcome)
-            yield indices[position], PredictResponse.of(outcome, timings)
+            yield indices[position], await answered(outcome, options, scope)
         else:
             yield indices[position], _failed(outcome, instance)
+
+
+async def answered(prediction: Prediction, options: Options, scope: Scope) -> PredictResponse:
+    """A prediction as an answer, with what was asked for in the query."""
+    shadow = await score_of(prediction.shadow, scope["deadline"] - SPARE_S) if options.shadow else None
+    return PredictResponse.of(prediction, options.timings, shadow)
 
 
 def checked(

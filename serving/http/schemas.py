@@ -5,6 +5,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
+from fastapi import Query
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -316,6 +317,39 @@ class VelocityInterval(BaseModel):
     coverage: float = Field(gt=0, lt=1, description="The share of videos whose velocity is within it.")
 
 
+class ShadowScore(BaseModel):
+    """What another checkpoint says of the same video."""
+
+    model_version: str
+    viral_score: float = Field(ge=0, le=1)
+    predicted_velocity: float = Field(ge=0, description="Views per day.")
+    velocity_interval: VelocityInterval | None
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Self:
+        """The shadow's prediction as an answer has it."""
+        return cls(
+            model_version=prediction.model_version,
+            viral_score=round(prediction.viral_score, SCORE_DIGITS),
+            predicted_velocity=round(prediction.velocity, VELOCITY_DIGITS),
+            velocity_interval=_interval(prediction),
+        )
+
+
+class Options(BaseModel):
+    """What an answer has besides the score, chosen in the query."""
+
+    timings: bool = Field(False, description="Adds the time spent per stage.")
+    shadow: bool = Field(
+        False,
+        description="Waits for the score of the checkpoint in MILES_SHADOW_CHECKPOINT and adds it, unless "
+        "the service has no such checkpoint or is too busy for it.",
+    )
+
+
+OptionsDep = Annotated[Options, Query()]
+
+
 class PredictResponse(BaseModel):
     """A score and what it is based on."""
 
@@ -344,9 +378,12 @@ class PredictResponse(BaseModel):
     explanation: Explanation | None = Field(
         None, exclude_if=_is_none, description="What moved the score; only if requested."
     )
+    shadow: ShadowScore | None = Field(
+        None, exclude_if=_is_none, description="Another checkpoint's score; only with `?shadow=1`."
+    )
 
     @classmethod
-    def of(cls, prediction: Prediction, timings: bool = False) -> Self:
+    def of(cls, prediction: Prediction, timings: bool = False, shadow: Prediction | None = None) -> Self:
         """The prediction as the service answers it."""
         score = round(prediction.viral_score, SCORE_DIGITS)
         explained = prediction.explanation
@@ -367,6 +404,7 @@ class PredictResponse(BaseModel):
             timings_ms=Timings.of(prediction.watch) if timings else None,
             explanation=explained
             and Explanation.of(explained, (prediction.viral_score, prediction.velocity)),
+            shadow=ShadowScore.of(shadow) if shadow else None,
         )
 
 

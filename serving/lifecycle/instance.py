@@ -12,6 +12,9 @@ it started on.
 """
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -20,7 +23,7 @@ from typing import Any, Self
 
 import structlog
 
-from serving.lifecycle.compile_process import compile_in_process
+from serving.lifecycle.compile_process import NICE, compile_in_process
 from serving.lifecycle.golden import check_golden_answers
 from serving.lifecycle.loading import EngineFactory, NotCompiledError, load_model
 from serving.lifecycle.supervision import Supervisor
@@ -62,18 +65,21 @@ class ModelInstance:
         on_fault: Callable[[str], None],
         *,
         beside_another: bool,
+        gently: bool = False,
     ) -> Self:
         """Load, check and warm up the model that the settings name.
 
         `workers` runs blocking work; `on_fault` is called with one line if a forward hangs or all of them
-        fail. With `beside_another`, a serving instance keeps priority on the processors. Raises
+        fail. With `beside_another`, a serving instance keeps priority on the processors while this one loads,
+        with `gently` for good. Raises
         `CheckpointError`, `LocationError` or any other error of loading, and leaves nothing running then.
         """
         executors: list[Executor] = []
         async with AsyncExitStack() as stack:
 
             def threads(name: str, count: int = 1) -> Executor:
-                executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+                initializer = _yield_processors if gently else None
+                executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=initializer)
                 executors.append(executor)
                 # Not waited for: a thread that hangs or is still loading cannot be interrupted.
                 stack.callback(executor.shutdown, wait=False, cancel_futures=True)
@@ -128,6 +134,12 @@ class ModelInstance:
         if self._supervisor.fault is None:
             for executor in self._executors:
                 await asyncio.get_running_loop().run_in_executor(self._workers, executor.shutdown)
+
+
+def _yield_processors() -> None:
+    """Lower the priority of this thread, and of those that it starts; Linux has one for each thread."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 async def _load(

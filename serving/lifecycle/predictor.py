@@ -5,8 +5,9 @@ import gc
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
@@ -19,6 +20,7 @@ from serving.cpu import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.lifecycle.instance import ModelInstance
 from serving.lifecycle.loading import EngineFactory, in_process_engine
+from serving.lifecycle.shadow import Shadow
 from serving.scoring.admission import Admission
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache
@@ -67,6 +69,7 @@ class Predictor:
         engine_factory: EngineFactory,
         on_failure: Callable[[str], None],
     ) -> None:
+        self.shadow: Shadow | None = None
         self.settings, self.admission, self.cache = settings, admission, cache
         self.shared_cache = cache.shared
         self.status = "loading"
@@ -103,16 +106,25 @@ class Predictor:
                     SharedCache.open(url, settings.shared_cache_timeout_s)
                 )
             fetcher = await stack.enter_async_context(ThumbnailFetcher(policy or thumbnail_policy(settings)))
-            predictor = cls(
-                settings,
-                admission,
-                VectorCache(settings.cache_bytes, shared_cache),
-                ThumbnailCache(fetcher, settings.thumbnail_ttl_s),
-                ThreadPoolExecutor(usable_cpus(), thread_name_prefix="worker"),
-                engine_factory,
-                on_failure,
-            )
+            cache = VectorCache(settings.cache_bytes, shared_cache)
+            thumbnails = ThumbnailCache(fetcher, settings.thumbnail_ttl_s)
+            workers = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="worker")
+            predictor = cls(settings, admission, cache, thumbnails, workers, engine_factory, on_failure)
             stack.push_async_callback(predictor._close)
+            if settings.shadow_checkpoint is not None:
+                other = settings.model_copy(update=_shadowed(settings.shadow_checkpoint))
+                start = partial(
+                    ModelInstance.start,
+                    other,
+                    cache,
+                    thumbnails,
+                    workers,
+                    engine_factory,
+                    beside_another=True,
+                    gently=True,
+                )
+                shadow = Shadow(start, admission, cache, settings.max_queue_size)
+                predictor.shadow = await stack.enter_async_context(shadow.running())
             predictor.load().add_done_callback(predictor._on_first_load)
             yield predictor
 
@@ -199,7 +211,10 @@ class Predictor:
             budget = PictureBudget(ends - SCORING_SHARE * timeout_s, party)
             try:
                 async with asyncio.timeout_at(ends):
-                    return await pipeline.score(request, budget)
+                    prediction = await pipeline.score(request, budget)
+                if self.shadow is None:
+                    return prediction
+                return replace(prediction, shadow=self.shadow.offer(request, prediction))
             except TimeoutError as exc:
                 raise PredictTimeoutError(
                     f"No score within {timeout_s:g} s. Retry, or send fewer videos at once."
@@ -224,6 +239,8 @@ class Predictor:
             retiring = asyncio.create_task(self._retire(old))
             self._retiring.add(retiring)
             retiring.add_done_callback(self._retiring.discard)
+        if self.shadow is not None:
+            self.shadow.load(new.pipeline.model.card.sha256)
         return new.pipeline.model
 
     async def _retire(self, old: ModelInstance) -> None:
@@ -272,6 +289,11 @@ class Predictor:
             await self._instance.close()
         is_idle = self._instance is not None and not self._is_broken
         self._workers.shutdown(wait=is_idle, cancel_futures=True)
+
+
+def _shadowed(checkpoint: str) -> dict[str, Any]:
+    """The settings that differ for the shadow; what pins the served checkpoint says nothing about it."""
+    return {"checkpoint": checkpoint, "checkpoint_sha256": None, "bundle_sha256": None}
 
 
 async def get_predictor(request: Request) -> Predictor:

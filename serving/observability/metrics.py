@@ -23,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from serving.lifecycle.predictor import HEALTHY, Predictor
+from serving.lifecycle.shadow import Shadow
 from serving.observability.logs import LINES
 from serving.observability.tracing import Tracing
 from serving.scoring.cache import VectorCache
@@ -149,6 +150,8 @@ class PredictorCollector(Collector):
         yield CounterMetricFamily("miles_log_dropped", "Log lines that could not be written.", LINES.dropped)
         if self._predictor.shared_cache is not None:
             yield from _shared_cache(self._predictor.shared_cache)
+        if self._predictor.shadow is not None:
+            yield from _shadow(self._predictor.shadow)
         pipeline = self._predictor.pipeline
         if pipeline is not None:
             yield _model_info(pipeline.model)
@@ -205,6 +208,15 @@ def _shared_cache(cache: SharedCache) -> Iterable[Metric]:
         for outcome, count in counts.items():
             family.add_metric([outcome], count)
         yield family
+
+
+def _shadow(shadow: Shadow) -> Iterable[Metric]:
+    version = GaugeMetricFamily("miles_shadow_ready", "1 while a shadow scores.", labels=["version"])
+    version.add_metric([shadow.version or ""], float(shadow.version is not None))
+    family = CounterMetricFamily("miles_shadow", "Served videos by what the shadow did.", labels=["outcome"])
+    for outcome, count in shadow.outcomes.items():
+        family.add_metric([outcome], count)
+    return version, family
 
 
 def _drift(pipeline: Pipeline) -> Iterable[Metric]:

@@ -80,6 +80,8 @@ class Prediction:
     watch: Stopwatch = field(default_factory=Stopwatch)
     explanation: Explanation | None = None
     """Set if the request asked to `explain`."""
+    shadow: "asyncio.Future[Prediction | None] | None" = None
+    """The score of the shadow, which may take a while; None if none was asked."""
 
 
 class Pipeline:

@@ -520,6 +520,8 @@ export interface components {
              * @description Wall time in the service.
              */
             processing_time_ms: number;
+            /** @description Another checkpoint's score; only with `?shadow=1`. */
+            shadow?: components["schemas"]["ShadowScore"] | null;
             /** @description Time per stage; only with `?timings=1`. */
             timings_ms?: components["schemas"]["Timings"] | null;
             /** @description Where `predicted_velocity` most likely lies, given what is known of the video: split conformal, on held-out videos with the same inputs known. Null if the checkpoint has no intervals. */
@@ -909,6 +911,8 @@ export interface components {
              * @description Wall time in the service.
              */
             processing_time_ms: number;
+            /** @description Another checkpoint's score; only with `?shadow=1`. */
+            shadow?: components["schemas"]["ShadowScore"] | null;
             /** @description Time per stage; only with `?timings=1`. */
             timings_ms?: components["schemas"]["Timings"] | null;
             /** @description Where `predicted_velocity` most likely lies, given what is known of the video: split conformal, on held-out videos with the same inputs known. Null if the checkpoint has no intervals. */
@@ -991,6 +995,22 @@ export interface components {
              * @enum {string}
              */
             state: "used" | "missing" | "failed" | "truncated" | "imputed";
+        };
+        /**
+         * ShadowScore
+         * @description What another checkpoint says of the same video.
+         */
+        ShadowScore: {
+            /** Model Version */
+            model_version: string;
+            /**
+             * Predicted Velocity
+             * @description Views per day.
+             */
+            predicted_velocity: number;
+            velocity_interval: components["schemas"]["VelocityInterval"] | null;
+            /** Viral Score */
+            viral_score: number;
         };
         /**
          * TextEncoderInfo
@@ -1442,6 +1462,9 @@ export interface operations {
     predict: {
         parameters: {
             query?: {
+                /** @description Waits for the score of the checkpoint in MILES_SHADOW_CHECKPOINT and adds it, unless the service has no such checkpoint or is too busy for it. */
+                shadow?: boolean;
+                /** @description Adds the time spent per stage. */
                 timings?: boolean;
             };
             header?: never;
@@ -1558,6 +1581,9 @@ export interface operations {
     predictBatch: {
         parameters: {
             query?: {
+                /** @description Waits for the score of the checkpoint in MILES_SHADOW_CHECKPOINT and adds it, unless the service has no such checkpoint or is too busy for it. */
+                shadow?: boolean;
+                /** @description Adds the time spent per stage. */
                 timings?: boolean;
             };
             header?: never;

@@ -1,0 +1,143 @@
+"""A second checkpoint that scores beside the served one: scores, queue, faults, and taking its place."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.serving.lifecycle.test_lifecycle import waiting_request
+from tests.support.process import LIMIT_S, until
+from tests.support.service import Service, ready_service
+from tests.support.tiny_bundle import write_tiny_bundle
+
+KEY = "a-key-for-the-shadow-test"
+CAPACITY = 4
+VIDEOS = [{"title": f"video {number}", "view_count": 10**number} for number in range(3)]
+
+
+@dataclass
+class Shadowed:
+    """A service with a shadow."""
+
+    service: Service
+
+    def post(self, path: str, body: object) -> httpx.Response:
+        """Ask with the key."""
+        headers = {"Authorization": f"Bearer {KEY}"}
+        return httpx.post(self.service.url + path, json=body, headers=headers, timeout=LIMIT_S)
+
+    def counted(self) -> dict[str, float]:
+        """Videos by what the shadow did, and `ready`."""
+        text = httpx.get(f"{self.service.url}/metrics").text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        found = {s.labels["outcome"]: s.value for s in samples if s.name == "miles_shadow_total"}
+        (ready,) = [s.value for s in samples if s.name == "miles_shadow_ready"]
+        return found | {"ready": ready}
+
+    def logged(self, event: str) -> list[dict[str, object]]:
+        """The lines of the log with this event."""
+        lines = [line for line in self.service.log.read_text().splitlines() if line.startswith("{")]
+        return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+
+@pytest.fixture(scope="module")
+def bundles(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The served model and another one."""
+    return tiny_bundle, write_tiny_bundle(tmp_path_factory.mktemp("other"), seed=8)
+
+
+@contextmanager
+def shadowed(folder: Path, served: Path, shadow: Path) -> Iterator[Shadowed]:
+    """A ready service of `served`, which lies behind a link, with a shadow."""
+    link = folder / "served"
+    link.symlink_to(served)
+    settings = {"api_keys": KEY, "max_queue_size": CAPACITY, "log_format": "json", "threads": 1}
+    network = "127.0.0.0/8"
+    with ready_service(
+        folder / "service.log",
+        checkpoint=link,
+        shadow_checkpoint=shadow,
+        thumbnail_trusted_networks=network,
+        thumbnail_timeout_s=60,
+        request_timeout_s=LIMIT_S,
+        **settings,
+    ) as service:
+        yield Shadowed(service)
+
+
+@pytest.fixture(scope="module")
+def running(bundles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shadowed]:
+    """One such service, whose shadow is loaded."""
+    with shadowed(tmp_path_factory.mktemp("shadow"), *bundles) as found:
+        until(lambda: found.counted()["ready"])
+        yield found
+
+
+def test_the_shadows_score_is_its_own_checkpoints(
+    running: Shadowed, bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Both routes add it if asked; it is what a service on that checkpoint answers."""
+    with ready_service(tmp_path / "log", checkpoint=bundles[1], threads=1) as other:
+        expected = [httpx.post(f"{other.url}/predict", json=video).json() for video in VIDEOS]
+    batch = running.post("/predict/batch?shadow=1", {"videos": VIDEOS}).json()["predictions"]
+    single = [running.post("/predict?shadow=1", video).json() for video in VIDEOS]
+    names = ("model_version", "viral_score", "predicted_velocity", "velocity_interval")
+    for answers in (batch, single):
+        assert [answer["shadow"] for answer in answers] == [
+            {name: answer[name] for name in names} for answer in expected
+        ]
+        assert all(answer["model_version"] != answer["shadow"]["model_version"] for answer in answers)
+    assert "shadow" not in running.post("/predict", VIDEOS[0]).json()
+
+
+def test_every_served_video_is_logged_with_both_scores(running: Shadowed) -> None:
+    """A log line with the request's id, and a count, without being asked for."""
+    answer = running.post("/predict", {"title": "to be logged"})
+    request_id = answer.headers["X-Request-ID"]
+    until(lambda: request_id in [line["request_id"] for line in running.logged("shadow_scored")])
+    (line,) = [line for line in running.logged("shadow_scored") if line["request_id"] == request_id]
+    assert line["served_viral_score"] == answer.json()["viral_score"]
+    assert line["viral_score"] != line["served_viral_score"]
+    assert running.counted()["scored"] > 0
+
+
+def test_served_videos_do_not_wait_for_the_shadow(running: Shadowed) -> None:
+    """While a request is in work the shadow rests: answers come, its queue fills, the rest is dropped."""
+    before = running.counted()
+    with waiting_request(running.service, KEY):
+        answers = [running.post("/predict", {"title": f"busy {number}"}) for number in range(CAPACITY + 3)]
+        assert [answer.status_code for answer in answers] == [200] * len(answers)
+        during = running.counted()
+        assert during["scored"] == before["scored"]
+        assert during["dropped"] - before["dropped"] in (2, 3), "one may have been taken from the queue"
+    until(lambda: running.counted()["scored"] >= before["scored"] + CAPACITY)
+
+
+def test_a_shadow_that_cannot_be_loaded_leaves_the_service(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The reason is logged, and scores are served."""
+    with shadowed(tmp_path, bundles[0], tmp_path / "none") as found:
+        until(lambda: found.logged("shadow_refused"))
+        assert str(tmp_path / "none") in str(found.logged("shadow_refused")[0]["detail"])
+        assert "shadow" not in found.post("/predict?shadow=1", VIDEOS[0]).json()
+        assert found.counted()["ready"] == 0
+
+
+def test_a_reload_takes_the_winner(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    """The shadow's checkpoint in the served one's place: it serves, and no shadow repeats its scores."""
+    with shadowed(tmp_path, *bundles) as found:
+        until(lambda: found.counted()["ready"])
+        shadow = found.post("/predict?shadow=1", VIDEOS[1]).json()["shadow"]
+        (tmp_path / "new").symlink_to(bundles[1])
+        (tmp_path / "new").replace(tmp_path / "served")
+        reloaded = found.post("/admin/reload", None).json()
+        assert reloaded["model_version"] == shadow["model_version"]
+        until(lambda: found.logged("shadow_is_serving"))
+        answer = found.post("/predict?shadow=1", VIDEOS[1]).json()
+        assert (answer["viral_score"], "shadow" in answer) == (shadow["viral_score"], False)
