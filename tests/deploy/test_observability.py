@@ -11,10 +11,15 @@ import httpx
 import promql_parser
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.scoring.warnings import FEWEST_ROWS
 from tests.support.service import ROOT, ready_service
+from tests.training.outcomes.kept import drawn, looked
+from training.outcomes.__main__ import PORT
+from training.outcomes.judge import judge
+from training.outcomes.watch import OutcomesCollector
 
 GRAFANA = ROOT / "deploy" / "grafana" / "miles.json"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -26,7 +31,8 @@ RULES = [
 ]
 ADAPTED = yaml.safe_load((PROMETHEUS / "adapter.yaml").read_text(encoding="utf-8"))["rules"]["custom"]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-GUIDE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+DOCUMENTS = (ROOT / "docs" / f"{name}.md" for name in ("operations", "outcomes"))
+GUIDE = "".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
 # What Prometheus adds to whatever it scrapes, on Kubernetes too, and the one metric that it makes itself.
 TARGET_LABELS = {"job", "instance", "namespace", "pod"}
 PROMETHEUS_METRICS = {"up": TARGET_LABELS}
@@ -80,11 +86,20 @@ def shown(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             client.post("/predict/batch", json={"videos": videos}).raise_for_status()
         assert client.post("/predict", json={}).status_code == 422
         text = client.get("/metrics").text
+    text += _outcomes()
     labels: dict[str, set[str]] = dict(PROMETHEUS_METRICS)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels[sample.name] = labels.get(sample.name, set()) | set(sample.labels)
     return labels
+
+
+def _outcomes() -> str:
+    """What ./miles outcomes --watch shows of a few hundred predictions."""
+    registry, collector = CollectorRegistry(), OutcomesCollector()
+    collector.outcomes, collector.is_up = judge(looked(drawn(200, shadow_error=0.5)), 1000), True
+    registry.register(collector)
+    return generate_latest(registry).decode()
 
 
 def test_every_expression_asks_for_what_is_shown(shown: dict[str, set[str]]) -> None:
@@ -141,7 +156,8 @@ def test_prometheus_loads_the_rules_that_are_there() -> None:
     """The example configuration names the rules' file and the job that rules and dashboard ask for."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
     assert [(PROMETHEUS / name).exists() for name in config["rule_files"]] == [True]
-    (scrape,) = config["scrape_configs"]
+    scrape, outcomes = config["scrape_configs"]
+    assert outcomes["static_configs"][0]["targets"] == [f"localhost:{PORT}"]
     jobs = set(re.findall(r'job="([^"]*)"', (PROMETHEUS / "alerts.yml").read_text(encoding="utf-8")))
     assert jobs == {scrape["job_name"]}
 
@@ -172,7 +188,8 @@ def test_the_dashboard_asks_the_source_that_its_reader_chose() -> None:
     sources = [panel["datasource"] for panel in PANELS]
     sources += [target["datasource"] for panel in PANELS for target in panel["targets"]]
     assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
-    assert all('job="$job"' in target["expr"] for panel in PANELS for target in panel["targets"])
+    asked = [target["expr"] for panel in PANELS for target in panel["targets"]]
+    assert all('job="$job"' in each or each.startswith("miles_outcomes") for each in asked)
 
 
 def test_no_panel_covers_another() -> None:

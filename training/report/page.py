@@ -38,6 +38,11 @@ HOW = (
 )
 
 
+def style() -> str:
+    """The style sheet of every report's page."""
+    return TEMPLATE.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
+
+
 @dataclass(frozen=True)
 class Picture:
     """One picture in both themes, as PNG."""
@@ -62,8 +67,8 @@ def render(
         rows=f"{len(test):,}",
         videos=f"{len(set(test.video_ids)):,}",
         viral=_viral(dataset.viral_threshold),
-        summary="\n".join(_summary(name, caption) for name, caption in captions.items()),
-        sections="\n".join(_section(name, caption, pictures[name]) for name, caption in captions.items()),
+        summary="\n".join(summary_item(name, caption) for name, caption in captions.items()),
+        sections="\n".join(section(name, caption, pictures[name]) for name, caption in captions.items()),
         drift=_drift(findings),
         table=_table(findings),
         notes="\n".join(f"<li>{note}</li>" for note in _notes(findings, checkpoint, dataset)),
@@ -81,11 +86,11 @@ def _verdict(verdict: str) -> str:
     return f'<span class="verdict {verdict}">{MARKS[verdict]}</span>'
 
 
-def _summary(name: str, caption: Caption) -> str:
+def summary_item(name: str, caption: Caption) -> str:
     return f'<li>{_verdict(caption.verdict)} <a href="#{name}">{escape(caption.title)}</a></li>'
 
 
-def _section(name: str, caption: Caption, picture: Picture) -> str:
+def section(name: str, caption: Caption, picture: Picture) -> str:
     light, dark = (base64.b64encode(each).decode() for each in (picture.light, picture.dark))
     return f"""<section id="{name}">
 <h2>{escape(caption.title)}</h2>
