@@ -12,7 +12,7 @@ PIP_FAILED := { echo "pip failed: check the network and the free disk space (abo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test space-test constraints lock \
-  scale-setup scale-test audit-venv audit sbom openapi demo screenshots
+  scale-setup scale-test audit-venv audit sbom openapi docs demo screenshots
 
 USERS := serve demo setup doctor model test
 HELP = awk -F ': .*\#\# ' -v users=' $(USERS) ' \
@@ -91,6 +91,9 @@ check: setup-dev scale-setup ## run ruff and mypy
 openapi: setup-dev ## write clients/openapi.json from the app and generate the TypeScript client's types
 	@$(PY) -m deploy.openapi
 	@$(PY) -m tests.support.node clients/typescript run generate
+
+docs: setup-dev ## build the documentation as a site in build/site/html; a broken link is an error
+	@exec $(PY) -m deploy.site $(ARGS)
 
 screenshots: setup-dev model ## retake the page's screenshots in docs/; ARGS=URL uses a running service
 	@exec $(PY) -m tests.support.screenshots $(ARGS)
