@@ -1,12 +1,12 @@
 """The network as three OpenVINO graphs in float32, for any number of rows and tokens.
 
-    text     input_ids, token_type_ids, positions, segments (1, N) int64, firsts (B,) int64 -> (B, text_dim)
+    text     input_ids, token_type_ids, positions, segments (R, L) int64, firsts (B,) int64 -> (B, text_dim)
     image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
     fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
 
-The N tokens are those of B texts in a row (`model.compiled.engine`). A network without text or images has no
-such graph, and its fusion no such input. The inverse transform to views per day needs float64 and is not in
-a graph.
+The R rows of L tokens hold B texts (`model.compiled.packing`). A network without text or images has no such
+graph, and its fusion no such input. The inverse transform to views per day needs float64 and is not in a
+graph.
 """
 
 import warnings
@@ -19,47 +19,79 @@ from torch import Tensor, nn
 
 import model.torchvision_compat  # noqa: F401  must precede every import of transformers
 from model.compile.quantise import without_telemetry
-from model.compiled.engine import TEXT_INPUTS, packed_row
+from model.compiled.packing import TEXT_INPUTS, packed_rows
 from model.network import MultimodalViralityPredictor
 
+from transformers.models.bert.modeling_bert import BertLayer  # isort: skip
 from transformers.utils import logging as transformers_logging  # isort: skip
 
 ROWS, TOKENS = 2, 8  # of the traced example; the graphs take any size
 
 
 class TextTower(nn.Module):
-    """The text encoder over texts that share a row."""
+    """The text encoder over texts that share rows.
+
+    BERT's pooler reads the first token only, so its last layer is computed for that; a mean needs all tokens.
+    """
 
     def __init__(self, network: MultimodalViralityPredictor) -> None:
         super().__init__()
         assert network.text_encoder is not None, "a network without text has no text tower"
-        self.bert = network.text_encoder.bert
-        self.pooler = MeanPooler() if network.text_encoder.pooling == "mean" else None
+        bert = network.text_encoder.bert
+        is_mean = network.text_encoder.pooling == "mean"
+        self.embeddings = bert.embeddings
+        self.layers = bert.encoder.layer if is_mean else bert.encoder.layer[:-1]
+        self.last = None if is_mean else LastLayer(bert.encoder.layer[-1])
+        self.pooler = MeanPooler() if is_mean else bert.pooler
 
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor, segments: Tensor, firsts: Tensor
     ) -> Tensor:
-        """(1, N) tokens of B texts, which begin at `firsts` (B,), to (B, text_dim)."""
-        of_one_text = (segments.unsqueeze(2) == segments.unsqueeze(1)).unsqueeze(1)  # (1, 1, N, N)
-        hidden = self.bert(
-            input_ids=input_ids,
-            token_type_ids=token_type_ids,
-            position_ids=positions,
-            attention_mask=of_one_text,
-        ).last_hidden_state  # (1, N, text_dim)
-        if self.pooler is not None:
-            return self.pooler(hidden, segments, firsts)  # type: ignore[no-any-return]
-        pooled: Tensor = self.bert.pooler(hidden[0].index_select(0, firsts).unsqueeze(1))
+        """(R, L) tokens of B texts, the first of each at `firsts` (B,) of the R * L, to (B, text_dim)."""
+        of_one_text = (segments.unsqueeze(2) == segments.unsqueeze(1)).unsqueeze(1)  # (R, 1, L, L)
+        hidden = self.embeddings(input_ids, token_type_ids, positions)  # (R, L, text_dim)
+        for layer in self.layers:
+            hidden = layer(hidden, of_one_text)
+        segments, hidden = segments.flatten(), hidden.flatten(0, 1)  # (N,), (N, text_dim)
+        own = segments.index_select(0, firsts).unsqueeze(1) == segments  # (B, N)
+        pooled: Tensor
+        if self.last is None:
+            pooled = self.pooler(hidden, own)
+        else:
+            pooled = self.pooler(self.last(hidden, own, firsts).unsqueeze(1))
         return pooled
+
+
+class LastLayer(nn.Module):
+    """A layer of BERT for the first token of each text; of the other tokens it needs the keys and values."""
+
+    def __init__(self, layer: BertLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden: Tensor, own: Tensor, firsts: Tensor) -> Tensor:
+        """(N, D) tokens, those of each text (B, N), the first of each (B,), to (B, D)."""
+        first = hidden.index_select(0, firsts)  # (B, D)
+        attention = self.layer.attention
+        query = self._heads(attention.self.query(first))  # (1, heads, B, D / heads)
+        key, value = self._heads(attention.self.key(hidden)), self._heads(attention.self.value(hidden))
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, own[None, None])
+        attended = attention.output(seen[0].transpose(0, 1).flatten(1), first)  # (B, D)
+        last: Tensor = self.layer.output(self.layer.intermediate(attended), attended)
+        return last
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        size = self.layer.attention.self.attention_head_size
+        return projected.view(projected.shape[0], -1, size).transpose(0, 1).unsqueeze(0)
 
 
 class MeanPooler(nn.Module):
     """The mean of each text's tokens; a module, so that the quantiser can exclude it by name."""
 
-    def forward(self, hidden: Tensor, segments: Tensor, firsts: Tensor) -> Tensor:
-        """(1, N, D) tokens of B texts to (B, D)."""
-        own = (segments[0].index_select(0, firsts).unsqueeze(1) == segments).to(hidden.dtype)  # (B, N)
-        return own @ hidden[0] / own.sum(dim=1, keepdim=True)
+    def forward(self, hidden: Tensor, own: Tensor) -> Tensor:
+        """(N, D) tokens, those of each text (B, N), to (B, D)."""
+        weights = own.to(hidden.dtype)
+        return weights @ hidden / weights.sum(dim=1, keepdim=True)
 
 
 class ImageTower(nn.Module):
@@ -120,9 +152,9 @@ def _graphs(
     config = network.config
     if config.text is not None:
         each = torch.tensor([[0] * TOKENS] * ROWS)
-        row = packed_row(each.tolist(), each.tolist(), tokens=ROWS * TOKENS, texts=ROWS)
-        text = {name: ([1, -1] if row[name].ndim == 2 else [-1], ov.Type.i64) for name in TEXT_INPUTS}
-        tokens = tuple(torch.from_numpy(row[name]) for name in TEXT_INPUTS)
+        rows = packed_rows(each.tolist(), each.tolist(), [[text] for text in range(ROWS)], TOKENS, ROWS)
+        text = {name: ([-1] * rows[name].ndim, ov.Type.i64) for name in TEXT_INPUTS}
+        tokens = tuple(torch.from_numpy(rows[name]) for name in TEXT_INPUTS)
         yield "text", _convert(TextTower(network), tokens, text, ["text"])
     if config.vision is not None:
         height, width = config.vision.height, config.vision.width

@@ -16,7 +16,7 @@ import openvino as ov
 import openvino.opset13 as opset
 
 from model.compile.calibration_set import CalibrationInputs, Texts
-from model.compiled.engine import packed_row
+from model.compiled.packing import packed_rows
 from model.engine import Pixels
 
 # How much of the activations' range moves into the weights, chosen on a trained encoder (MiniLM): of its
@@ -95,7 +95,7 @@ def _lookups(graph: ov.Model) -> Iterator[ov.Node]:
 def _texts(texts: Texts) -> Iterator[dict[str, Any]]:
     """One text at a time, unpadded: activations of padding would only widen the ranges."""
     for ids, types in zip(texts.input_ids, texts.token_type_ids, strict=True):
-        yield packed_row([ids], [types], tokens=len(ids), texts=1)
+        yield packed_rows([ids], [types], [[0]], tokens=len(ids), texts=1)
 
 
 def _images(pixels: Pixels) -> Iterator[dict[str, Any]]:

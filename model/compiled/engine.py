@@ -1,19 +1,15 @@
 """Runs a compiled bundle with OpenVINO, without torch.
 
-Texts are packed (Krell et al. 2021, arXiv:2107.02027): many short ones in one row. In a batch padded to its
-longest title, a third of the tokens are padding. In a packed row a token attends only to tokens of its own
-text, and positions count from the text's start.
-
-OpenVINO prepares kernels for each new input shape, which takes longer than a small forward. So rows of
-texts have one of a few lengths, batches one of a few sizes, and all of them are prepared before the first
-request.
+OpenVINO prepares kernels for each new input shape, which takes longer than a small forward. So texts are
+packed into rows of a few shapes (`model.compiled.packing`), pictures into batches of a few sizes, and the
+usual ones are prepared before the first request.
 """
 
 import ctypes
 import mmap
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,14 +19,10 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from model.compiled.bundle import TOWERS, Bundle, towers_of
+from model.compiled.packing import MAX_IN_A_ROW, MAX_TOKENS, SEVERAL_ROWS, SINGLE_ROW, at_least, forwards
 from model.engine import Pixels, Scores, TokenIds, Vectors
 
 BATCH_SIZES = (1, 2, 4, 8)
-TEXT_INPUTS = ("input_ids", "token_type_ids", "positions", "segments", "firsts")
-# Attention is quadratic in a row's length: texts that do not fit into the longest become several rows.
-ROW_TOKENS = (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256)
-PADDING = -1  # the segment of padding at a row's end
-Row = dict[str, NDArray[np.int64]]
 MAPS = Path("/proc/self/maps")
 
 
@@ -102,11 +94,16 @@ class OpenVinoEngine:
 
     def _warm_text(self) -> None:
         longest = self._bundle.card.max_tokens
-        for tokens in ROW_TOKENS:
-            texts = [[0] * min(longest, tokens - start) for start in range(0, tokens, longest)]
-            self.encode_text(texts, texts)
+        for tokens in SINGLE_ROW:
+            if tokens <= max(longest, MAX_IN_A_ROW):
+                texts = [[0] * min(longest, tokens - start) for start in range(0, tokens, longest)]
+                self.encode_text(texts, texts)
         for size in BATCH_SIZES:
             self.encode_text([[0]] * size, [[0]] * size)
+        # With any other number of rows, the first forward takes a fifth longer than the next.
+        length = min(longest, SEVERAL_ROWS[0])
+        for rows in (MAX_TOKENS // 2 // length, MAX_TOKENS // length):
+            self.encode_text([[0] * length] * rows, [[0] * length] * rows)
 
     def _warm_image(self) -> None:
         vision = self._bundle.card.config.vision
@@ -172,46 +169,12 @@ def run(request: ov.InferRequest, inputs: Mapping[str, NDArray[np.generic]]) -> 
 
 
 def run_texts(request: ov.InferRequest, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-    """B token sequences through a text tower, (B, text_dim), in as few rows as possible."""
-    return np.concatenate(
-        [run(request, row)[0][:texts] for texts, row in packed_rows(input_ids, token_type_ids)]
-    )
-
-
-def packed_rows(input_ids: TokenIds, token_type_ids: TokenIds) -> Iterator[tuple[int, Row]]:
-    """Rows of the prepared lengths, each with the number of texts in it, in order."""
-    start, tokens = 0, 0
-    for index, ids in enumerate(input_ids):
-        if tokens and tokens + len(ids) > ROW_TOKENS[-1]:
-            yield index - start, _padded_row(input_ids[start:index], token_type_ids[start:index], tokens)
-            start, tokens = index, 0
-        tokens += len(ids)
-    yield len(input_ids) - start, _padded_row(input_ids[start:], token_type_ids[start:], tokens)
-
-
-def packed_row(input_ids: TokenIds, token_type_ids: TokenIds, tokens: int, texts: int) -> Row:
-    """One row of `tokens` tokens (1, N), and the start of each text, (B,) padded to `texts`."""
-    ids, types, positions = (np.zeros((1, tokens), dtype=np.int64) for _ in range(3))
-    segments = np.full((1, tokens), PADDING, dtype=np.int64)
-    firsts = np.zeros(texts, dtype=np.int64)
-    begin = 0
-    for number, (own_ids, own_types) in enumerate(zip(input_ids, token_type_ids, strict=True)):
-        end = begin + len(own_ids)
-        ids[0, begin:end], types[0, begin:end] = own_ids, own_types
-        positions[0, begin:end], segments[0, begin:end] = np.arange(len(own_ids)), number
-        firsts[number], begin = begin, end
-    return dict(zip(TEXT_INPUTS, (ids, types, positions, segments, firsts), strict=True))
-
-
-def at_least(number: int, steps: Sequence[int]) -> int:
-    """The smallest step of at least `number`; beyond the last one, `number` itself."""
-    return next((step for step in steps if step >= number), number)
-
-
-def _padded_row(input_ids: TokenIds, token_type_ids: TokenIds, tokens: int) -> Row:
-    # Rounded up to a power of two, since the pooler's shapes are prepared too.
-    texts = 1 << (len(input_ids) - 1).bit_length()
-    return packed_row(input_ids, token_type_ids, at_least(tokens, ROW_TOKENS), texts)
+    """B token sequences through a text tower, (B, text_dim), in as few forwards as possible."""
+    parts = [
+        (texts, run(request, rows)[0][: len(texts)]) for texts, rows in forwards(input_ids, token_type_ids)
+    ]
+    order = np.argsort([number for texts, _ in parts for number in texts])
+    return np.concatenate([vectors for _, vectors in parts])[order]
 
 
 def padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:

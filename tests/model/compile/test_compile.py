@@ -16,7 +16,8 @@ from model.compile.__main__ import compile_checkpoint, main
 from model.compile.export import export_towers
 from model.compile.precision import PrecisionError
 from model.compiled.bundle import MANIFEST, bundle_directory, capabilities, is_bundle, read_bundle
-from model.compiled.engine import OpenVinoEngine, packed_row
+from model.compiled.engine import OpenVinoEngine
+from model.compiled.packing import packed_rows
 from model.torch_engine import TorchEngine
 from tests.model.small import contents, small_checkpoint
 from tests.support.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
@@ -58,12 +59,14 @@ def outliers(tmp_path_factory):
 
 
 def test_the_text_graph_takes_any_batch_and_length(exact, reference):
-    """Shapes that were never traced give what the network gives, all texts in one row."""
+    """Shapes that were never traced give what the network gives, with all texts in one row or one in each."""
     graph = ov.Core().compile_model(exact.graph("text"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for rows, tokens in ((1, 5), (3, 17), (8, 128), (13, 33), (1, 2)):
         ids, types = texts(rows, tokens)
-        found = graph(packed_row(ids, types, tokens=rows * tokens, texts=rows))[0]
-        np.testing.assert_allclose(found, reference.encode_text(ids, types), rtol=0, atol=1e-4)
+        expected = reference.encode_text(ids, types)
+        for packed in ([range(rows)], [[row] for row in range(rows)]):
+            inputs = packed_rows(ids, types, packed, tokens * rows // len(packed), rows)
+            np.testing.assert_allclose(graph(inputs)[0], expected, rtol=0, atol=1e-4)
 
 
 def test_the_image_graph_normalises_bytes(exact, reference):

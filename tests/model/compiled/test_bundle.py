@@ -93,7 +93,7 @@ def test_a_manifest_that_vouches_for_no_image_graph_is_refused(copy):
 
 
 MANIFESTS = [
-    ({"format": 99}, "format is 99, expected 2"),
+    ({"format": 99}, "format is 99, expected 3"),
     ({"card": None}, "lacks card"),
     ({"card": [1]}, "card is [1], expected a valid dictionary"),
     ({"files": None}, "lacks files"),

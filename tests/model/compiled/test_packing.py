@@ -1,8 +1,8 @@
-"""Texts in rows: each token once, each text on its own, each row as long as an engine has prepared."""
+"""Texts in rows: each token once, each text on its own, each row of a length that an engine has prepared."""
 
 import numpy as np
 
-from model.compiled.engine import PADDING, ROW_TOKENS, packed_rows
+from model.compiled.packing import MAX_TOKENS, PADDING, SEVERAL_ROWS, SINGLE_ROW, forwards
 
 
 def texts(*lengths: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -13,27 +13,57 @@ def texts(*lengths: int) -> tuple[list[list[int]], list[list[int]]]:
 
 def test_a_row_holds_every_text_behind_the_other() -> None:
     """Positions count from each text's start, segments tell texts apart, firsts say where each begins."""
-    ((count, row),) = packed_rows(*texts(3, 5, 2))
-    assert count == 3
-    assert row["input_ids"][0, :10].tolist() == [1000, 1001, 1002, 2000, 2001, 2002, 2003, 2004, 3000, 3001]
-    assert row["token_type_ids"][0, :10].tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 0, 1]
-    assert row["positions"][0, :10].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 0, 1]
-    assert row["segments"][0].tolist() == [0] * 3 + [1] * 5 + [2] * 2 + [PADDING] * 6
-    assert row["firsts"].tolist() == [0, 3, 8, 0]
+    ((numbers, rows),) = forwards(*texts(3, 5, 2))
+    assert numbers == [0, 1, 2]
+    assert rows["input_ids"][0, :10].tolist() == [1000, 1001, 1002, 2000, 2001, 2002, 2003, 2004, 3000, 3001]
+    assert rows["token_type_ids"][0, :10].tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 0, 1]
+    assert rows["positions"][0, :10].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 0, 1]
+    assert rows["segments"][0].tolist() == [0] * 3 + [1] * 5 + [2] * 2 + [PADDING] * 6
+    assert rows["firsts"].tolist() == [0, 3, 8, 0]
 
 
-def test_rows_are_of_prepared_lengths_and_hold_every_text_once() -> None:
-    """Texts keep their order from row to row; a text that is longer than any row has its own."""
-    for lengths in ((1,), (16,), (17,), (128, 128, 1), (13,) * 40, (7, 256, 9), (300,)):
+def test_many_texts_become_several_rows_of_one_forward() -> None:
+    """Attention grows with the square of a row's length; no row ends within a text."""
+    for count, shape in ((9, (1, 128)), (10, (3, 64)), (32, (8, 64))):
+        ((numbers, rows),) = forwards(*texts(*[13] * count))
+        assert sorted(numbers) == list(range(count))
+        assert rows["input_ids"].shape == shape
+
+
+def test_every_text_is_in_one_row_once() -> None:
+    """Whatever the lengths: its tokens, types and positions in order, in a segment of its own."""
+    mixed = (13, 64, 65, 7, 128, 9, 30, 200)
+    failures = []
+    for lengths in (
+        (1,),
+        (16,),
+        (17,),
+        (128, 128, 1),
+        (13,) * 40,
+        (7, 256, 9),
+        (300,),
+        (300, 20, 301),
+        mixed,
+    ):
         ids, types = texts(*lengths)
-        rows = list(packed_rows(ids, types))
-        assert sum(count for count, _ in rows) == len(lengths)
-        found: list[int] = []
-        for count, row in rows:
-            tokens = row["input_ids"].shape[1]
-            assert tokens in ROW_TOKENS or (count, tokens) == (1, 300)
-            own = row["segments"][0] != PADDING
-            found += row["input_ids"][0][own].tolist()
-            assert np.unique(row["segments"][0][own]).tolist() == list(range(count))
-            assert len(row["firsts"]) & (len(row["firsts"]) - 1) == 0
-        assert found == [token for text in ids for token in text]
+        found = {}
+        for numbers, rows in forwards(ids, types):
+            count, length = rows["input_ids"].shape
+            known = length in (SINGLE_ROW if count == 1 else SEVERAL_ROWS)
+            known |= count == 1 and length in lengths
+            fits = count * length <= MAX_TOKENS and len(rows["firsts"]).bit_count() == 1
+            failures += [] if known and fits else [f"{lengths}: {count, length}"]
+            flat = {name: values.flatten() for name, values in rows.items()}
+            for place, number in enumerate(numbers):
+                own = flat["segments"] == place
+                assert own.argmax() == flat["firsts"][place]
+                found[number] = [
+                    flat[name][own].tolist() for name in ("input_ids", "token_type_ids", "positions")
+                ]
+                within = np.flatnonzero(own) // length
+                failures += [] if within.min() == within.max() else [f"{lengths}: {number} is in two rows"]
+        expected = {
+            number: [ids[number], types[number], [*range(len(ids[number]))]] for number in range(len(ids))
+        }
+        failures += [] if found == expected else [f"{lengths}: other tokens"]
+    assert failures == []
