@@ -113,6 +113,8 @@ class ImageReading(BaseModel):
     """What becomes of 16-bit grey levels."""
     bars: Literal["kept", "cut"] = "kept"
     """What becomes of black bars at both sides."""
+    colours: Literal["stored", "srgb"] = "stored"
+    """Whether colour profiles are applied."""
 
 
 class ModelCard(BaseModel):

@@ -23,6 +23,8 @@ EMPTY_REASONS = ("tiny", "blank", "repeated")
 REPEATED = ("repeated", "The host serves the same picture for other videos too, probably a placeholder.")
 # Of these, Pillow holds the canvas four times; of the others at most twice.
 COUNTED_TWICE = ("WEBP", "AVIF")
+# How base64 of a JPEG, PNG, GIF, WebP begins: what other image APIs take, without `data:`.
+_BARE_BASE64 = re.compile(r"/9j/|iVBORw0KGgo|R0lGOD|UklGR")
 _DATA_URL = re.compile(
     r"data:(image/[a-z0-9.+-]+|application/octet-stream)(;[a-z0-9-]+=[^;,]*)*;base64,",
     re.IGNORECASE | re.ASCII,
@@ -75,6 +77,8 @@ class Trait(IntFlag):
     """Hardly any difference between its pixels."""
     CUT_OFF = 64
     """Its end is missing, its rows are all there."""
+    PROFILED = 128
+    """Its colour profile or gamma makes other colours of its numbers than sRGB does."""
 
 
 NO_TRAITS = Trait(0)
@@ -88,10 +92,11 @@ class ImageReading:
     background: Literal["ignored", "white"] = "ignored"
     depth: Literal["clipped", "scaled"] = "clipped"
     bars: Literal["kept", "cut"] = "kept"
+    colours: Literal["stored", "srgb"] = "stored"
 
 
 AS_STORED = ImageReading()
-AS_SEEN = ImageReading("exif", "white", "scaled", "cut")
+AS_SEEN = ImageReading("exif", "white", "scaled", "cut", "srgb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +162,20 @@ def digest_of(content: bytes) -> bytes:
 
 
 def is_data_url(url: str) -> bool:
-    """Whether the text carries its image itself."""
-    return url[:5].lower() == "data:"
+    """Whether the text carries its image itself, as a `data:` URL or as bare base64."""
+    return url[:5].lower() == "data:" or _BARE_BASE64.match(url) is not None
 
 
 def decode_data_url(url: str, max_bytes: int) -> bytes:
     """The bytes of `data:image/...;base64,...`, read as leniently as browsers do.
 
-    White space, missing padding, percent-encoding and parameters are accepted. Raises `BadUrlError` for any
-    other kind of `data:` and `ImageTooLargeError` beyond `max_bytes`.
+    White space, missing padding, percent-encoding, parameters and bare base64 are accepted. Raises
+    `BadUrlError` for any other kind of `data:` and `ImageTooLargeError` beyond `max_bytes`.
     """
     head = _DATA_URL.match(url)
-    if head is None:
+    if head is None and not _BARE_BASE64.match(url):
         raise BadUrlError("a data: URL of another kind; expected data:image/...;base64,")
-    decoded = _lenient_base64(url[head.end() :], max_bytes)
+    decoded = _lenient_base64(url[head.end() if head else 0 :], max_bytes)
     if not decoded:
         raise BadUrlError("a data: URL without a payload")
     if len(decoded) > max_bytes:

@@ -2,8 +2,8 @@
 
 Read `AS_STORED`, the pixels are within one step of 255 of `convert("RGB")` followed by torchvision's `Resize`
 on a PIL image (bilinear, the whole image, no crop), in training and serving alike. `AS_SEEN` differs where a
-viewer shows something else: EXIF orientation, transparency, 16 bits of grey, black bars. Scaling to [0, 1]
-and normalising are the network's first step, not this module's.
+viewer shows something else: EXIF orientation, transparency, 16 bits of grey, black bars, colour profiles.
+Scaling to [0, 1] and normalising are the network's first step, not this module's.
 
 Imports Pillow, its resizer and the standard library only: each decoding process costs what it imports.
 """
@@ -11,12 +11,13 @@ Imports Pillow, its resizer and the standard library only: each decoding process
 import io
 import re
 import warnings
-from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
-from PIL import AvifImagePlugin, Image, ImageFile, ImageStat, WebPImagePlugin
+from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, ImageFile, ImageStat, WebPImagePlugin
 
+from preprocessing.file_kinds import refusal_of
 from preprocessing.image import (
     Decoded,
     ImageError,
@@ -24,7 +25,6 @@ from preprocessing.image import (
     ImageReading,
     ImageSpec,
     ImageTooLargeError,
-    NotAnImageError,
     Trait,
 )
 
@@ -51,30 +51,11 @@ BAR_PEAK, BAR_MEAN = 40, 12
 # Shares of a side: the least of a bar, the least of what is between two, the most by which they differ.
 MIN_BAR, MIN_BETWEEN, MAX_DIFFERENCE = 0.03, 0.2, 0.02
 # In pixels; a picture of YouTube's smallest size is a placeholder if its grey levels hardly differ.
-ICON_SIDE, SMALL_SIZE = 32, (120, 90)
+ICON_SIDE, MIN_SIDE, SMALL_SIZE = 32, 8, (120, 90)
 MIN_SPREAD, MIN_SMALL_SPREAD = 3.0, 25.0  # standard deviations of the grey levels
-# How other files begin.
-SIGNATURES = (
-    (rb"\s*(<\?xml.{,500})?(<!--.{,500})?(<!doctype svg|<svg)", "an SVG image"),
-    (rb"\s*(<!--.{,500})?<(!doctype html|html|head|body|script)", "an HTML page"),
-    (rb"\s*<\?xml", "an XML document"),
-    (rb"\s*[{\[]", "JSON"),
-    (rb".{4}ftyp(hei|hev|mif1|msf1)", "a HEIC image"),
-    (rb".{4}ftyp(?!avi)", "a video"),
-    (rb"bm.{4}\0\0\0\0", "a BMP image"),
-    (rb"ii\*\0|mm\0\*", "a TIFF image"),
-    (rb"\xff\x0a|\0\0\0\x0cjxl ", "a JPEG XL image"),
-    (rb"\0\0\0\x0cjp {2}", "a JPEG 2000 image"),
-    (rb"\0\0[\1\2]\0", "an icon"),
-    (rb"%pdf", "a PDF document"),
-)
-# How the files that are read begin, and whether one is complete.
-ENDS: dict[bytes, Callable[[bytes], bool]] = {
-    b"\xff\xd8": lambda file: file.rstrip(b"\0").endswith(b"\xff\xd9"),
-    b"\x89PNG": lambda file: b"IEND" in file[-32:],
-    b"GIF8": lambda file: file.endswith(b";"),
-    b"RIFF": lambda file: int.from_bytes(file[4:8], "little") + 8 <= len(file),
-}
+# In levels: how far a profile is from sRGB at most, and how far it moves a picture on average, to be ignored.
+MAX_NEAR_SRGB, MIN_SHIFT = 8, 1.0
+SRGB_GAMMA, MAX_GAMMA_ERROR = 1 / 2.2, 0.1
 
 
 def decode_image(
@@ -102,6 +83,10 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
             loaded, traits = _loaded(image, encoded)
             rgb, found = _as_rgb(loaded, spec.reading)
             resized = _resized(rgb, spec)
+            shown = _in_srgb(resized, image)
+        if shown is not None:
+            found |= Trait.PROFILED
+            resized = shown if spec.reading.colours == "srgb" else resized
         traits |= found | _emptiness(resized, width, height)
         return Decoded(resized.tobytes(), spec, width, height, traits)
     except ImageError:
@@ -116,7 +101,7 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
     except Exception as exc:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more on damaged
         # files; any exception means that the bytes are at fault.
-        raise _refusal(encoded, exc) from exc
+        raise refusal_of(encoded, exc) from exc
 
 
 def _shrink(image: ImageFile.ImageFile, spec: ImageSpec, limits: ImageLimits) -> None:
@@ -185,10 +170,48 @@ def _resized(rgb: Image.Image, spec: ImageSpec) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
+    for key in ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp"):
+        image.info.pop(key, None)  # Pillow would take an orientation from there too, which no browser does
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF data raises all kinds of errors; the picture itself may be fine
         return 1
+
+
+def _in_srgb(rgb: Image.Image, image: Image.Image) -> Image.Image | None:
+    """A picture with the profile or the gamma of `image` applied; None if that hardly changes it."""
+    profile, gamma = image.info.get("icc_profile"), image.info.get("gamma")
+    if profile and image.mode in ("RGB", "RGBA", "RGBX", "P", "PA"):
+        transform = _transform(profile)
+        shown = transform and ImageCms.applyTransform(rgb, transform)
+    elif gamma and not profile and "srgb" not in image.info:
+        exponent = SRGB_GAMMA / gamma
+        if not MAX_GAMMA_ERROR < abs(exponent - 1) < 1 / MAX_GAMMA_ERROR:
+            return None
+        shown = rgb.point([round(255 * (level / 255) ** exponent) for level in range(256)] * 3)
+    else:
+        return None
+    if shown is None:
+        return None
+    shift = ImageStat.Stat(ImageChops.difference(rgb, shown)).mean
+    return shown if max(shift) >= MIN_SHIFT else None
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """From a profile to sRGB; None for one that is close to it, or that cannot be read."""
+    levels = range(0, 256, 51)
+    colours = Image.new("RGB", (len(levels) ** 2, len(levels)))
+    colours.putdata([(red, green, blue) for red in levels for green in levels for blue in levels])
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+        shown = ImageCms.applyTransform(colours, transform)
+    except Exception:  # damaged profiles raise all kinds of errors; the picture itself may be fine
+        return None
+    assert shown is not None, "it is not applied in place"
+    furthest = max(high for _, high in ImageChops.difference(colours, shown).getextrema())
+    return transform if furthest > MAX_NEAR_SRGB else None
 
 
 def _over_white(image: Image.Image) -> Image.Image | None:
@@ -239,19 +262,6 @@ def _emptiness(pixels: Image.Image, width: int, height: int) -> Trait:
     """Whether a picture of this size that looks like `pixels` is too small or too plain to show a video."""
     spread = ImageStat.Stat(pixels.convert("L")).stddev[0]
     is_small = width <= SMALL_SIZE[0] and height <= SMALL_SIZE[1] and spread < MIN_SMALL_SPREAD
-    traits = Trait.TINY if is_small or max(width, height) <= ICON_SIDE else Trait(0)
+    is_icon = max(width, height) <= ICON_SIDE or min(width, height) < MIN_SIDE
+    traits = Trait.TINY if is_small or is_icon else Trait(0)
     return traits | Trait.BLANK if spread < MIN_SPREAD else traits
-
-
-def _refusal(encoded: bytes, exc: Exception) -> NotAnImageError:
-    """Why Pillow cannot read a file, as far as it can be told."""
-    expected = "expected JPEG, PNG, WebP, GIF or AVIF"
-    for start, is_complete in ENDS.items():
-        if encoded.startswith(start):
-            if "truncated" in str(exc) or not is_complete(encoded):
-                return NotAnImageError(f"the file is cut off after {len(encoded)} bytes", "truncated")
-            return NotAnImageError(f"a damaged file of {len(encoded)} bytes ({type(exc).__name__})")
-    for pattern, kind in SIGNATURES:
-        if re.match(pattern, encoded[:2000], re.IGNORECASE | re.DOTALL):
-            return NotAnImageError(f"{kind}, {expected}", "unsupported_format")
-    return NotAnImageError(f"{len(encoded)} bytes of an unknown kind, {expected}")

@@ -68,16 +68,17 @@ def vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
     for length in lengths:  # digits, or the parser had refused it
         if int(length) > max_bytes:
             raise ImageTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
-    types = set(header(response, b"content-type"))
+    types = {each.strip() for line in header(response, b"content-type") for each in line.split(b",")}
     # Which one type is claimed does not matter, the bytes are looked at; many hosts send a wrong one.
     if len(types) > 1 or not all(_ONE_TYPE.fullmatch(each) for each in types):
         raise NotAnImageError(f"{host} sent more than one Content-Type")
 
 
 def codings_of(response: httpcore2.Response) -> list[bytes]:
-    """The names in Content-Encoding, in the order in which they were applied to the body."""
+    """The known names in Content-Encoding, in the order in which they were applied to the body."""
     lines = header(response, b"content-encoding")
-    return [name.strip().lower().removeprefix(b"x-") for line in lines for name in line.split(b",")]
+    names = [name.strip().lower().removeprefix(b"x-") for line in lines for name in line.split(b",")]
+    return [name for name in names if name in UNPACKERS or name in UNSUPPORTED_CODINGS]
 
 
 def unpacked(body: bytes, codings: Sequence[bytes], host: str, max_bytes: int) -> bytes:

@@ -1,6 +1,6 @@
 """Vets the text of a thumbnail URL before anything is looked up or dialled.
 
-What every browser repairs the same way is repaired: outer white space, a space in the path, a missing
+What every browser repairs the same way is repaired: outer white space, a space or `..` in the path, a missing
 scheme before //, a host outside ASCII, `&amp;`. Two parsers that read one text differently are how requests
 get smuggled to a private host, so any other oddity (a backslash, `0x7f.1`) is refused, and what is requested
 is rebuilt from the parts that were vetted.
@@ -37,6 +37,7 @@ WHITE_SPACE = " \t\n\r\f\v"
 # their place.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffd]")
 _SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE | re.ASCII)
+_AMPERSAND = re.compile(r"&(?:amp;|#38;|#x26;)+", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"[^/?#]*:")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
@@ -72,14 +73,15 @@ def vet_url(url: str, policy: ThumbnailPolicy) -> VettedUrl:
     The page of a YouTube video is read as its picture's URL. Raises `BadUrlError` for syntax and
     `ForbiddenUrlError` for a scheme, user, host or port.
     """
-    url = url.strip(WHITE_SPACE)
-    _vet_characters(url)
+    written = url.strip(WHITE_SPACE)
+    _vet_characters(written)
+    url = _AMPERSAND.sub("&", written)
     if url.startswith("//"):
         url = f"https:{url}"
     scheme = _vet_scheme(url)
     parts = _split(url)
     host, literal, port = _vet_authority(parts.netloc, DEFAULT_PORTS[scheme])
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = _without_dots(parts.path) + (f"?{parts.query}" if parts.query else "")
     picture = picture_of_page(host, target)
     if picture is not None:
         note = f"thumbnail_url is a YouTube page; its picture {picture} was read."
@@ -90,9 +92,8 @@ def vet_url(url: str, policy: ThumbnailPolicy) -> VettedUrl:
         vet_endpoint(literal, port, policy.trusted_networks)
     else:
         _vet_name(host, port, policy)
-    notes = ("`&amp;` in thumbnail_url was read as `&`.",) if "&amp;" in target else ()
-    target = quote(target.replace("&amp;", "&"), safe=_KEPT)
-    return VettedUrl(scheme, host, port, target, literal, notes)
+    notes = ("`&amp;` in thumbnail_url was read as `&`.",) if url != written and "?" in url else ()
+    return VettedUrl(scheme, host, port, quote(target, safe=_KEPT), literal, notes)
 
 
 def vet_redirect(current: VettedUrl, location: bytes, policy: ThumbnailPolicy) -> VettedUrl:
@@ -139,6 +140,21 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError as exc:  # unbalanced brackets, characters that normalise to a delimiter
         raise BadUrlError("a URL that does not parse") from exc
+
+
+def _without_dots(path: str) -> str:
+    """The path with `.` and `..` resolved (RFC 3986, 5.2.4), percent-encoded ones too, as browsers do."""
+    kept: list[str] = []
+    *_, last = segments = path.split("/")[1:] or [""]
+    plain = [segment.lower().replace("%2e", ".") for segment in segments]
+    for segment, dots in zip(segments, plain, strict=True):
+        if dots == "..":
+            del kept[-1:]
+        elif dots != ".":
+            kept.append(segment)
+    if last and plain[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
 def _vet_authority(authority: str, default_port: int) -> tuple[str, Address | None, int]:

@@ -1,17 +1,19 @@
 """YouTube's addresses: from a video's page to its picture, and from a missing picture to a smaller one.
 
-About a tenth of all videos have no maxresdefault, and some no sddefault; every video has hqdefault.
+About a tenth of all videos have no maxresdefault, and some no sddefault; every video has hqdefault.jpg.
 """
 
 import re
 from urllib.parse import parse_qs
 
-PAGE_HOST = re.compile(r"((www|m|music)\.)?youtube\.com|(www\.)?(youtube-nocookie\.com|youtu\.be)")
+PAGE_HOST = re.compile(
+    r"((www|m|music|gaming)\.)?youtube\.com|youtube\.googleapis\.com|(www\.)?(youtube-nocookie\.com|youtu\.be)"
+)
 PICTURE_HOST = re.compile(r"i[0-9]?\.ytimg\.com|img\.youtube\.com")
 SIZES = ("maxresdefault", "sddefault", "hqdefault")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}")
-_PATH = re.compile(r"/(?:shorts|embed|live|v|e)/([A-Za-z0-9_-]{11})/?")
-_PICTURE = re.compile(rf"(/vi(?:_webp)?/[A-Za-z0-9_-]{{11}}/)({'|'.join(SIZES)})(\.(?:jpg|webp))(?:\?.*)?")
+_PATH = re.compile(r"/(?:shorts|embed|live|watch|v|e)/([A-Za-z0-9_-]{11})/?")
+_PICTURE = re.compile(r"/(vi|vi_webp)/([A-Za-z0-9_-]{11})/([a-z0-9_]+)\.(jpg|webp)(?:\?.*)?")
 
 
 def picture_of_page(host: str, target: str) -> str | None:
@@ -34,5 +36,8 @@ def smaller_pictures(host: str, target: str) -> list[str]:
     match = _PICTURE.fullmatch(target) if PICTURE_HOST.fullmatch(host) else None
     if match is None:
         return []
-    folder, size, ending = match.groups()
-    return [f"{folder}{smaller}{ending}" for smaller in SIZES[SIZES.index(size) + 1 :]]
+    folder, video, size, ending = match.groups()
+    # hq720, maxres2 or oardefault, too, are there for some videos only.
+    sizes = SIZES[SIZES.index(size) + 1 :] if size in SIZES else SIZES[1:]
+    smaller = [f"/{folder}/{video}/{each}.{ending}" for each in sizes]
+    return smaller + [f"/vi/{video}/hqdefault.jpg"] * (ending == "webp")

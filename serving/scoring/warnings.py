@@ -95,6 +95,7 @@ def picture_warnings(traits: Trait, reading: ImageReading) -> list[str]:
         Trait.TRANSPARENT: reading.background == "ignored" and "its transparency was ignored",
         Trait.DEEP: reading.depth == "clipped" and "its 16-bit grey levels were clipped to 8 bits",
         Trait.BARRED: reading.bars == "kept" and "its black bars were kept",
+        Trait.PROFILED: reading.colours == "stored" and "its colour profile was ignored",
     }
     texts = [text for trait, text in ignored.items() if text and traits & trait]
     found = []

@@ -14,7 +14,7 @@ import atheris  # type: ignore[import-not-found, unused-ignore]
 
 with atheris.instrument_imports(include=["PIL", "preprocessing"]):
     from preprocessing.image import ImageError, ImageLimits, ImageSpec, decode_data_url, is_data_url
-    from preprocessing.pixels import read_rgb
+    from preprocessing.pixels import read_picture
     from preprocessing.thumbnails.policy import ThumbnailPolicy, vet_endpoint
     from preprocessing.thumbnails.urls import VettedUrl, vet_redirect, vet_url
 
@@ -58,7 +58,7 @@ def judge(vetted: VettedUrl) -> None:
 def decoder(content: bytes) -> None:
     """Bytes become pixels of the asked size, or an error of ours."""
     with suppress(ImageError):
-        assert len(read_rgb(content, SPEC, LIMITS)) == 3 * SPEC.height * SPEC.width
+        assert len(read_picture(content, SPEC, LIMITS).rgb) == 3 * SPEC.height * SPEC.width
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"urls": urls, "redirects": redirects, "decoder": decoder}

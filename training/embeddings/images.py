@@ -93,7 +93,7 @@ def encode_thumbnails(
         return None
     folder = folder_of(checkpoint, "image", cache)
     # Vectors of files that were read in another way are others.
-    folder = folder.with_name(f"{folder.name}-seen") if folder else None
+    folder = folder.with_name(f"{folder.name}-seen-srgb") if folder else None
     run = _Encoding(
         engine=engine,
         source=source,

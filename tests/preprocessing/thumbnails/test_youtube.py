@@ -12,6 +12,15 @@ PAGES = [
     ("www.youtube.com", f"/shorts/{ID}"),
     ("www.youtube.com", f"/live/{ID}?feature=share"),
     ("www.youtube-nocookie.com", f"/embed/{ID}"),
+    ("youtube-nocookie.com", f"/embed/{ID}/?rel=0"),
+    ("gaming.youtube.com", f"/watch?v={ID}"),
+    ("m.youtube.com", f"/shorts/{ID}/?feature=share"),
+    ("www.youtube.com", f"/watch/{ID}"),
+    ("www.youtube.com", f"/v/{ID}?version=3"),
+    ("www.youtube.com", f"/e/{ID}"),
+    ("www.youtube.com", f"/watch?v={ID}&v=aaaaaaaaaaa"),
+    ("youtube.googleapis.com", f"/v/{ID}"),
+    ("www.youtu.be", f"/{ID}/"),
 ]
 OTHERS = [
     ("example.com", f"/watch?v={ID}"),
@@ -22,6 +31,9 @@ OTHERS = [
     ("www.youtube.com", f"/shorts/{ID}/../../x"),
     ("youtu.be", "/"),
     ("youtu.be", f"/{ID}/x"),
+    ("www.youtube.com", "/playlist?list=PL123"),
+    ("www.youtube.com", f"/embed/{ID}x"),
+    ("www.youtube.com", f"/oembed?v={ID}"),
     ("i.ytimg.com", f"/vi/{ID}/hqdefault.jpg"),
 ]
 
@@ -40,7 +52,27 @@ def test_smaller_pictures_follow_a_large_one() -> None:
     assert smaller_pictures("i3.ytimg.com", f"{large}?a=b") == smaller
     assert smaller_pictures("img.youtube.com", smaller[0]) == smaller[1:]
     webp = f"/vi_webp/{ID}/sddefault.webp"
-    assert smaller_pictures("i.ytimg.com", webp) == [f"/vi_webp/{ID}/hqdefault.webp"]
+    assert smaller_pictures("i.ytimg.com", webp) == [
+        f"/vi_webp/{ID}/hqdefault.webp",
+        f"/vi/{ID}/hqdefault.jpg",
+    ]
     assert smaller_pictures("i.ytimg.com", smaller[1]) == []
-    assert smaller_pictures("i.ytimg.com", f"/vi/{ID}/hq720.jpg") == []
     assert smaller_pictures("example.com", large) == []
+
+
+def test_other_pictures_of_a_video_are_followed_by_its_usual_ones() -> None:
+    """Shorts in full height, other frames and signed pictures are there for some videos only."""
+    usual = [f"/vi/{ID}/sddefault.jpg", f"/vi/{ID}/hqdefault.jpg"]
+    names = (
+        "hq720",
+        "hq720_2",
+        "maxres2",
+        "maxresdefault_live",
+        "oar2",
+        "oardefault",
+        "sd1",
+        "mqdefault",
+        "0",
+    )
+    asked = {name: smaller_pictures("i9.ytimg.com", f"/vi/{ID}/{name}.jpg?sqp=a&rs=b") for name in names}
+    assert asked == dict.fromkeys(names, usual)

@@ -1,0 +1,76 @@
+"""What a file is that cannot be read as a picture, by its first bytes and its end.
+
+Imports the standard library only: each decoding process costs what it imports.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from preprocessing.image import NotAnImageError
+
+# How other files begin.
+SIGNATURES = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), kind)
+    for pattern, kind in (
+        (rb"(<\?xml.{,500}?\?>\s*)?(<!--.{,500}?-->\s*)*(<!doctype svg|<svg)", "an SVG image"),
+        (rb"(<!--.{,500}?-->\s*)*<(!doctype html|html|head|body|script|meta|title|div|p)\b", "an HTML page"),
+        (rb"<\?xml", "an XML document"),
+        (rb"[{\[]", "JSON"),
+        (rb".{4}ftyp(hei|hev|mif1|msf1)", "a HEIC image"),
+        (rb".{4}ftyp(?!avi)|\x1a\x45\xdf\xa3|flv\x01", "a video"),
+        (rb"bm.{4}\0\0\0\0", "a BMP image"),
+        (rb"ii\*\0|mm\0\*", "a TIFF image"),
+        (rb"\xff\x0a|\0\0\0\x0cjxl ", "a JPEG XL image"),
+        (rb"\0\0\0\x0cjp {2}", "a JPEG 2000 image"),
+        (rb"\0\0[\x01\x02]\0", "an icon"),
+        (rb"%pdf", "a PDF document"),
+        (rb"8bps", "a Photoshop document"),
+        (rb"\x1f\x8b", "a gzip file without Content-Encoding: gzip"),
+        (rb"pk\x03\x04", "a ZIP archive"),
+    )
+)
+MIN_TEXT = 4  # bytes; fewer may be anything
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def _has_all_boxes(file: bytes) -> bool:
+    """Whether the boxes of an ISO media file end within it."""
+    place = 0
+    while place + 8 <= len(file):
+        size = int.from_bytes(file[place : place + 4], "big")
+        if size < 8:  # up to the end of the file, or of 64 bits, as no small picture has
+            return True
+        place += size
+    return place == len(file)
+
+
+# How the files that are read begin, and whether one is complete.
+ENDS: Mapping[bytes, Callable[[bytes], bool]] = {
+    rb"\xff\xd8": lambda file: file.rstrip(b"\0").endswith(b"\xff\xd9"),
+    rb"\x89PNG": lambda file: b"IEND" in file[-32:],
+    rb"GIF8": lambda file: file.endswith(b";"),
+    rb"RIFF": lambda file: int.from_bytes(file[4:8], "little") + 8 <= len(file),
+    rb".{4}ftypavi": _has_all_boxes,
+}
+
+
+def refusal_of(encoded: bytes, exc: Exception) -> NotAnImageError:
+    """Why Pillow cannot read a file, as far as it can be told."""
+    expected = "expected JPEG, PNG, WebP, GIF or AVIF"
+    for first_bytes, is_complete in ENDS.items():
+        if re.match(first_bytes, encoded, re.DOTALL):
+            if "truncated" in str(exc) or not is_complete(encoded):
+                return NotAnImageError(f"the file is cut off after {len(encoded)} bytes", "truncated")
+            return NotAnImageError(f"a damaged file of {len(encoded)} bytes ({type(exc).__name__})")
+    start = encoded[:2000].removeprefix(BYTE_ORDER_MARK).lstrip()
+    for pattern, kind in SIGNATURES:
+        if pattern.match(start):
+            return NotAnImageError(f"{kind}, {expected}", "unsupported_format")
+    if len(start) >= MIN_TEXT and _is_text(start):
+        return NotAnImageError(f"a text, {expected}", "unsupported_format")
+    return NotAnImageError(f"{len(encoded)} bytes of an unknown kind, {expected}")
+
+
+def _is_text(start: bytes) -> bool:
+    text = start.decode("utf-8", "ignore")  # the last character may be cut in two
+    return len(text.encode()) > len(start) - 4 and all(each.isprintable() or each.isspace() for each in text)

@@ -1,0 +1,95 @@
+"""Colour profiles, gamma and orientation are what a viewer makes of a file."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from preprocessing.image import AS_SEEN, Decoded, ImageLimits, ImageSpec, Trait
+from preprocessing.pixels import decode_image, read_picture
+from tests.support.pictures import encoded, picture
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
+
+
+def swapped() -> bytes:
+    """A profile whose red is green, and the other way round."""
+    profile = bytearray(SRGB.tobytes())
+    red, green = profile.find(b"rXYZ", 128), profile.find(b"gXYZ", 128)
+    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
+    return bytes(profile)
+
+
+def with_gamma(gamma: float, mode: str = "RGB") -> bytes:
+    """A PNG with a gAMA chunk."""
+    file = encoded(picture(mode), "PNG")
+    chunk = b"gAMA" + struct.pack(">I", round(gamma * 100_000))
+    return file[:33] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + file[33:]
+
+
+def read(file: bytes) -> Decoded:
+    """A file as a new checkpoint reads it."""
+    return read_picture(file, ImageSpec(reading=AS_SEEN), ImageLimits())
+
+
+PLAIN: dict[str, Callable[[], bytes]] = {
+    "sRGB's own profile": lambda: encoded(picture(), "PNG", icc_profile=SRGB.tobytes()),
+    "no profile at all": lambda: encoded(picture(), "PNG", icc_profile=b"x" * 300),
+    "a damaged profile": lambda: encoded(picture(), "PNG", icc_profile=swapped()[:400]),
+    "a profile of another kind": lambda: encoded(
+        picture(), "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    ),
+    "sRGB's gamma": lambda: with_gamma(0.45455),
+    "gamma 0": lambda: with_gamma(0),
+    "a gamma of no monitor": lambda: with_gamma(0.001),
+    "an orientation in XMP, which no browser reads": lambda: encoded(picture(), "PNG", xmp=XMP),
+}
+
+
+def test_what_no_viewer_applies_changes_nothing() -> None:
+    """sRGB itself, damaged profiles, impossible gammas, XMP."""
+    plain = decode_image(encoded(picture(), "PNG"))
+    found = {name: read(make()) for name, make in PLAIN.items()}
+    assert [
+        name for name, each in found.items() if each.traits or not np.array_equal(each.pixels, plain)
+    ] == []
+
+
+def test_a_profile_is_applied_or_told() -> None:
+    """A new checkpoint sees the colours that a viewer shows; for an older one the trait is told."""
+    resized = Image.fromarray(decode_image(encoded(picture(), "PNG")))
+    source = ImageCms.ImageCmsProfile(io.BytesIO(swapped()))
+    shown = ImageCms.profileToProfile(resized, source, SRGB)
+    assert shown is not None
+    failures = []
+    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True})):
+        file = encoded(picture(), kind, icc_profile=swapped(), **options)
+        stored = read_picture(file, ImageSpec(), ImageLimits())
+        seen = read(file)
+        if (seen.traits, stored.traits) != (Trait.PROFILED, Trait.PROFILED):
+            failures.append(f"{kind}: traits {seen.traits} and {stored.traits}")
+        if not np.array_equal(seen.pixels, np.asarray(shown)):
+            failures.append(f"{kind}: not the viewer's colours")
+        if not np.array_equal(stored.pixels, np.asarray(resized)):
+            failures.append(f"{kind}: not the stored numbers")
+    assert failures == []
+
+
+def test_the_gamma_of_a_png_is_applied() -> None:
+    """Linear light is lightened; in grey and colour."""
+    failures = []
+    for mode in ("RGB", "L"):
+        seen = read(with_gamma(1.0, mode))
+        plain = decode_image(encoded(picture(mode), "PNG"))
+        wanted = np.round(255 * (plain / 255.0) ** (1 / 2.2))
+        if seen.traits != Trait.PROFILED or np.abs(seen.pixels - wanted).max() > 1:
+            failures.append(f"{mode}: {seen.traits}, {np.abs(seen.pixels - wanted).max()}")
+    assert failures == []
