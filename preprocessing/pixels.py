@@ -11,12 +11,12 @@ Imports Pillow, its resizer and the standard library only: each decoding process
 import io
 import re
 import warnings
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
-from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, ImageFile, ImageStat, WebPImagePlugin
+from PIL import AvifImagePlugin, Image, ImageFile, ImageStat, WebPImagePlugin
 
+from preprocessing.colours import in_srgb
 from preprocessing.file_kinds import refusal_of
 from preprocessing.image import (
     Decoded,
@@ -53,9 +53,6 @@ MIN_BAR, MIN_BETWEEN, MAX_DIFFERENCE = 0.03, 0.2, 0.02
 # In pixels; a picture of YouTube's smallest size is a placeholder if its grey levels hardly differ.
 ICON_SIDE, MIN_SIDE, SMALL_SIZE = 32, 8, (120, 90)
 MIN_SPREAD, MIN_SMALL_SPREAD = 3.0, 25.0  # standard deviations of the grey levels
-# In levels: how far a profile is from sRGB at most, and how far it moves a picture on average, to be ignored.
-MAX_NEAR_SRGB, MIN_SHIFT = 8, 1.0
-SRGB_GAMMA, MAX_GAMMA_ERROR = 1 / 2.2, 0.1
 
 
 def decode_image(
@@ -83,7 +80,7 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
             loaded, traits = _loaded(image, encoded)
             rgb, found = _as_rgb(loaded, spec.reading)
             resized = _resized(rgb, spec)
-            shown = _in_srgb(resized, image)
+            shown = in_srgb(resized, image)
         if shown is not None:
             found |= Trait.PROFILED
             resized = shown if spec.reading.colours == "srgb" else resized
@@ -176,42 +173,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF data raises all kinds of errors; the picture itself may be fine
         return 1
-
-
-def _in_srgb(rgb: Image.Image, image: Image.Image) -> Image.Image | None:
-    """A picture with the profile or the gamma of `image` applied; None if that hardly changes it."""
-    profile, gamma = image.info.get("icc_profile"), image.info.get("gamma")
-    if profile and image.mode in ("RGB", "RGBA", "RGBX", "P", "PA"):
-        transform = _transform(profile)
-        shown = transform and ImageCms.applyTransform(rgb, transform)
-    elif gamma and not profile and "srgb" not in image.info:
-        exponent = SRGB_GAMMA / gamma
-        if not MAX_GAMMA_ERROR < abs(exponent - 1) < 1 / MAX_GAMMA_ERROR:
-            return None
-        shown = rgb.point([round(255 * (level / 255) ** exponent) for level in range(256)] * 3)
-    else:
-        return None
-    if shown is None:
-        return None
-    shift = ImageStat.Stat(ImageChops.difference(rgb, shown)).mean
-    return shown if max(shift) >= MIN_SHIFT else None
-
-
-@lru_cache(maxsize=16)
-def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB; None for one that is close to it, or that cannot be read."""
-    levels = range(0, 256, 51)
-    colours = Image.new("RGB", (len(levels) ** 2, len(levels)))
-    colours.putdata([(red, green, blue) for red in levels for green in levels for blue in levels])
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), "RGB", "RGB")
-        shown = ImageCms.applyTransform(colours, transform)
-    except Exception:  # damaged profiles raise all kinds of errors; the picture itself may be fine
-        return None
-    assert shown is not None, "it is not applied in place"
-    furthest = max(high for _, high in ImageChops.difference(colours, shown).getextrema())
-    return transform if furthest > MAX_NEAR_SRGB else None
 
 
 def _over_white(image: Image.Image) -> Image.Image | None:
