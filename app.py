@@ -18,8 +18,9 @@ from pydantic.alias_generators import to_camel
 from serving.http.auth import KEY_DECLARED, SCORES
 from serving.http.batch import answered, score_each
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
+from serving.http.form import FORM
 from serving.http.info import ABOUT, HOME, UNHEALTHY, Health, health_response, prefers_html
-from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD, JsonRoute
+from serving.http.limits import EXPLAIN, PREDICT, PREDICT_BATCH, RELOAD, BodyRoute
 from serving.http.middleware import install_middleware
 from serving.http.model_info import ModelInfo, describe
 from serving.http.page import home_page, install_pages
@@ -34,10 +35,10 @@ from serving.process.server import main
 from serving.scoring.admission import Admission
 from serving.settings import Settings
 
-router = APIRouter(route_class=JsonRoute)
+router = APIRouter(route_class=BodyRoute)
 
 
-@router.post(PREDICT, **SCORES)
+@router.post(PREDICT, **SCORES, openapi_extra=FORM)
 async def predict(
     body: PredictRequest, request: Request, response: Response, predictor: PredictorDep, options: OptionsDep
 ) -> PredictResponse:

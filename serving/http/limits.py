@@ -1,4 +1,4 @@
-"""Which paths score, and what their requests must keep to: slots (503), JSON (415), size (413), time (408).
+"""Which paths score, and what their requests must keep to: slots (503), type (415), size (413), time (408).
 
 Health, metrics, the page and the documentation have no limits, so an overloaded service can be inspected.
 The event loop's work is bounded: a large body is parsed in a thread, after its values have been counted.
@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +20,7 @@ from starlette.middleware.body_limit import RequestBodyLimitResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import OverloadedError
+from serving.http.form import MULTIPART, parse_form
 from serving.http.problems import answer_to, problem_response
 from serving.scoring.admission import Admission
 
@@ -99,7 +101,7 @@ class BodyLimits:
         headers = Headers(scope=scope)
         length = headers.get("content-length", "0")
         declared = int(length) if length.isdigit() else 0
-        refusal = _not_json(headers) or self._too_large(declared)
+        refusal = _unsupported(headers, scope["path"]) or self._too_large(declared)
         if refusal:
             await problem_response(*refusal, scope)(scope, receive, send)
             return
@@ -163,25 +165,35 @@ class _BodyReader(RequestBodyLimitResponder):
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(exc), headers=CLOSE) from exc
 
 
-class JsonRoute(APIRoute):
-    """A route whose body is parsed by `parse_json`, a large one in a thread."""
+class BodyRoute(APIRoute):
+    """A route whose body is parsed by `parse_json` or `parse_form`, a large one in a thread."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, for a request that parses its body as described above."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            return await handler(_JsonRequest(request.scope, request.receive))
+            content_type = request.headers.get("content-type", "")
+            if not _is_form(content_type):
+                return await handler(_ParsedRequest(request.scope, request.receive, parse_json))
+            # FastAPI reads a body as JSON by its type; what a form becomes is validated like JSON.
+            named = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+            scope = {**request.scope, "headers": [*named, (b"content-type", b"application/json")]}
+            return await handler(_ParsedRequest(scope, request.receive, partial(parse_form, content_type)))
 
         return handle
 
 
-class _JsonRequest(Request):
+class _ParsedRequest(Request):
+    def __init__(self, scope: Scope, receive: Receive, parse: Callable[[bytes], Any]) -> None:
+        super().__init__(scope, receive)
+        self._parse = parse
+
     async def json(self) -> Any:
         body = await self.body()
         if len(body) <= SMALL_BODY:
-            return parse_json(body)
-        return await asyncio.to_thread(parse_json, body)
+            return self._parse(body)
+        return await asyncio.to_thread(self._parse, body)
 
 
 def parse_json(body: bytes) -> Any:
@@ -220,15 +232,24 @@ def _size_message(size: int, limit: int) -> str:
     return f"Request body too large: {size} bytes, the limit is {limit} bytes."
 
 
-def _not_json(headers: Headers) -> tuple[HTTPStatus, str] | None:
+def _is_form(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == MULTIPART
+
+
+def _unsupported(headers: Headers, path: str) -> tuple[HTTPStatus, str] | None:
+    """The 415 of a body that is compressed or of another type than its route takes; None for others."""
     unsupported = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     if headers.get("content-encoding", "identity").lower() != "identity":
         return unsupported, "Compressed bodies are not supported; send the body without Content-Encoding."
-    media_type, *parameters = headers.get("content-type", "")[: MAX_MEDIA_TYPE + 1].lower().split(";")
-    if media_type.strip() != "application/json" or len(headers.get("content-type", "")) > MAX_MEDIA_TYPE:
+    content_type = headers.get("content-type", "")
+    media_type, *parameters = content_type[: MAX_MEDIA_TYPE + 1].lower().split(";")
+    if _is_form(content_type) and path == PREDICT and len(content_type) <= MAX_MEDIA_TYPE:
+        return None
+    if media_type.strip() != "application/json" or len(content_type) > MAX_MEDIA_TYPE:
         return unsupported, (
             "The body must be JSON; send `Content-Type: application/json`, and a picture as thumbnail_url: "
-            "an https: URL or data:image/jpeg;base64,..."
+            "an https: URL or data:image/jpeg;base64,... /predict also takes multipart/form-data: the fields "
+            "and the picture as a file (curl -F title=... -F thumbnail=@picture.jpg)."
         )
     named = dict(parameter.strip().partition("=")[::2] for parameter in parameters)
     if named.get("charset", "utf-8").strip('"') not in ("utf-8", "utf8", "us-ascii"):

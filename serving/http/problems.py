@@ -239,11 +239,11 @@ def also_as(media_type: str, description: str) -> dict[int | str, dict[str, Any]
 
 # OpenAPI: the errors of a scoring route.
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _documented("The body is not valid JSON."),
+    400: _documented("The body is not valid JSON, or no valid form."),
     401: _documented("Missing or invalid API key; send `Authorization: Bearer <key>`."),
     408: _documented("The request body timed out."),
     413: _documented("The request body is too large."),
-    415: _documented("The body is compressed, or its content type is not JSON."),
+    415: _documented("The body is compressed, or of a content type that the route does not take."),
     422: _documented("A field is invalid, or a required modality is unavailable."),
     429: _documented("The client has exceeded its rate limit; see Retry-After."),
     500: _documented("Internal error."),

@@ -1267,7 +1267,7 @@ export interface operations {
                     "application/json": components["schemas"]["ExplainResponse"];
                 };
             };
-            /** @description The body is not valid JSON. */
+            /** @description The body is not valid JSON, or no valid form. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1303,7 +1303,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is compressed, or its content type is not JSON. */
+            /** @description The body is compressed, or of a content type that the route does not take. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1474,6 +1474,13 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["PredictRequest"];
+                "multipart/form-data": components["schemas"]["PredictRequest"] & {
+                    /**
+                     * Format: binary
+                     * @description The picture as a file, instead of thumbnail_url.
+                     */
+                    thumbnail?: string;
+                };
             };
         };
         responses: {
@@ -1486,7 +1493,7 @@ export interface operations {
                     "application/json": components["schemas"]["PredictResponse"];
                 };
             };
-            /** @description The body is not valid JSON. */
+            /** @description The body is not valid JSON, or no valid form. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1522,7 +1529,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is compressed, or its content type is not JSON. */
+            /** @description The body is compressed, or of a content type that the route does not take. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1606,7 +1613,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
-            /** @description The body is not valid JSON. */
+            /** @description The body is not valid JSON, or no valid form. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1642,7 +1649,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is compressed, or its content type is not JSON. */
+            /** @description The body is compressed, or of a content type that the route does not take. */
             415: {
                 headers: {
                     [name: string]: unknown;

@@ -15,11 +15,12 @@ from features.parsing import MAX_MARKS
 from serving.errors import OverloadedError
 from serving.http.limits import (
     BODIES_AT_ONCE,
+    EXPLAIN,
     MAX_VALUES,
     SMALL_BODY,
     BodyBudget,
     BodyLimits,
-    _not_json,
+    _unsupported,
     parse_json,
 )
 from serving.http.names import MAX_LOOKED_AT, near_names
@@ -51,6 +52,7 @@ MEDIA_TYPES = {
     'application/json ; charset="utf-8"': True,
     "application/json; charset=latin-1": False,
     "text/json": False,
+    "multipart/form-data; boundary=x": False,
     "": False,
     "application/json" + ";" * 80_000: False,
     "application/json; " + "a=b;" * 49: False,
@@ -84,7 +86,7 @@ def test_media_types() -> None:
     failures = [
         name[:40]
         for name, is_read in MEDIA_TYPES.items()
-        if (_not_json(Headers({"content-type": name})) is None) != is_read
+        if (_unsupported(Headers({"content-type": name}), EXPLAIN) is None) != is_read
     ]
     assert failures == []
 
