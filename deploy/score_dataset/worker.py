@@ -77,7 +77,7 @@ class Worker:
         settings = work.settings.model_copy(
             update={
                 "threads": work.threads,
-                "max_queue_size": AT_ONCE,
+                "max_queue_size": 2 * AT_ONCE,  # one client may not take all slots
                 "request_timeout_s": TIMEOUT_S,
                 "max_batch_size": 1 if work.job.exact else work.settings.max_batch_size,
             }

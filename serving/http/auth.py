@@ -30,22 +30,25 @@ class ApiKeys:
         self._digests = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if needs_key(scope) else None
-        if refusal:
-            await answer_to(refusal, scope)(scope, receive, send)
+        try:
+            if needs_key(scope):
+                scope["key"] = self._key_of(scope)
+        except KeyRequiredError as exc:
+            await answer_to(exc, scope)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> KeyRequiredError | None:
+    def _key_of(self, scope: Scope) -> str:
+        """The start of the digest of the request's key. Raises `KeyRequiredError`."""
         credentials = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, offered = (credentials[0] if len(credentials) == 1 else b"").partition(b" ")
         if scheme.lower() != b"bearer" or not offered:
-            return KeyRequiredError("Missing API key. Send `Authorization: Bearer <key>`.")
+            raise KeyRequiredError("Missing API key. Send `Authorization: Bearer <key>`.")
         digest = _digest(offered.strip())
         # Compare with every key, so that the time taken reveals nothing about which one matched.
         if not sum([hmac.compare_digest(digest, known) for known in self._digests]):
-            return KeyRequiredError("Invalid API key.", invalid=True)
-        return None
+            raise KeyRequiredError("Invalid API key.", invalid=True)
+        return digest.hex()[:16]
 
 
 def _digest(key: bytes) -> bytes:

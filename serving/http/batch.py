@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.types import Scope
 
-from serving.errors import MilesError
+from serving.errors import MilesError, RateLimitedError
 from serving.http.problems import instance_of, invalid_fields, problem, problem_of
 from serving.http.rate_limit import Allowance
 from serving.http.schemas import FailedItem, Options, PredictRequest, PredictResponse
 from serving.lifecycle.predictor import Predictor
 from serving.lifecycle.shadow import score_of
 from serving.observability.metrics import Metrics
-from serving.scoring.pipeline import Prediction
+from serving.scoring.pipeline import Prediction, ScoringRequest
 
 Entry = PredictResponse | FailedItem
 NOTHING_MORE = Options()
@@ -41,7 +41,7 @@ async def score_each(
     granted = len(videos)
     if allowance is not None:
         granted = counted + allowance.take(len(videos) - counted)
-    accepted: dict[int, PredictRequest] = {}
+    accepted: dict[int, ScoringRequest] = {}
     for index, video in enumerate(videos):
         if allowance is not None and index >= granted:
             yield index, _failed(allowance.refuse(), instance)
@@ -50,11 +50,13 @@ async def score_each(
         item = checked(video, instance, schema)
         if isinstance(item, FailedItem):
             yield index, item
-        else:
-            accepted[index] = item
+            continue
+        try:
+            accepted[index] = charged(item, scope)
+        except RateLimitedError as exc:
+            yield index, _failed(exc, instance)
     indices = list(accepted)
-    requests = [request.to_domain() for request in accepted.values()]
-    async for position, outcome in predictor.predict_each(requests, scope.get("deadline")):
+    async for position, outcome in predictor.predict_each(list(accepted.values()), scope.get("deadline")):
         if isinstance(outcome, Prediction):
             metrics.count_prediction(outcome)
             yield indices[position], await answered(outcome, options, scope)
@@ -66,6 +68,18 @@ async def answered(prediction: Prediction, options: Options, scope: Scope) -> Pr
     """A prediction as an answer, with what was asked for in the query."""
     shadow = await score_of(prediction.shadow, scope["deadline"] - SPARE_S) if options.shadow else None
     return PredictResponse.of(prediction, options.timings, shadow)
+
+
+def charged(body: PredictRequest, scope: Scope) -> ScoringRequest:
+    """The request as the predictor takes it; an explanation is taken from the client's allowance.
+
+    Raises `RateLimitedError`.
+    """
+    request = body.to_domain()
+    allowance: Allowance | None = scope.get("allowance")
+    if allowance is not None and request.explain:
+        allowance.take_explanation()
+    return request
 
 
 def checked(

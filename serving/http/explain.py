@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import Scope
 
 from features.parsing import OTHER_NAMES
-from serving.http.batch import score_each
+from serving.http.batch import charged, score_each
 from serving.http.problems import Problem
 from serving.http.schemas import (
     EXAMPLE,
@@ -114,7 +114,7 @@ async def explain_one(
     body: ExplainRequest, predictor: Predictor, scope: Scope, metrics: Metrics
 ) -> ExplainResponse:
     """The answer of `/explain`; the video goes first, so that its variations hit the cache."""
-    prediction = await predictor.predict(body.to_domain(), scope["deadline"])
+    prediction = await predictor.predict(charged(body, scope), scope["deadline"])
     metrics.count_prediction(prediction)
     what_if = body.what_if or []
     changed = [body.changed(changes) for changes in what_if]

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.errors import OverloadedError
 from serving.http.form import MULTIPART, parse_form
 from serving.http.problems import answer_to, problem_response
-from serving.scoring.admission import Admission
+from serving.scoring.admission import CLIENT, Admission
 
 PREDICT = "/predict"
 PREDICT_BATCH = "/predict/batch"
@@ -51,13 +51,17 @@ def needs_key(scope: Scope) -> bool:
 
 
 class LoadShedding:
-    """Refuses scoring requests before their body is read while the queue is full."""
+    """Refuses scoring requests before their body is read while the queue is full.
+
+    From here on a client is a key, wherever it is used from; without keys it is an address.
+    """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self._app, self._admission = app, admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._admission.is_full and is_scoring(scope):
+        CLIENT.set(scope.get("key") or CLIENT.get())
+        if self._admission.is_full() and is_scoring(scope):
             await answer_to(self._admission.refuse(), scope)(scope, receive, send)
         else:
             await self._app(scope, receive, send)

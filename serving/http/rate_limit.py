@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.errors import RateLimitedError
 from serving.http.limits import is_scoring
 from serving.http.problems import answer_to
-from serving.scoring.admission import CLIENT
+from serving.scoring.admission import CLIENT, EXPLAINED
 
 WINDOW_S = 60
 # A forgotten client starts with a full allowance; it takes this many more recent clients to be forgotten.
@@ -96,6 +96,12 @@ class Allowance:
     def take(self, videos: int) -> int:
         """Take up to `videos`; how many were granted."""
         return self._limiter.take(self._client, videos)
+
+    def take_explanation(self) -> None:
+        """Take what explaining a video costs beyond its score. Raises `RateLimitedError`."""
+        more = min(EXPLAINED, self._limiter.per_minute) - 1
+        if self.take(more) < more:
+            raise self.refuse()
 
     def refuse(self) -> RateLimitedError:
         """Count one refused video; the error to answer with."""

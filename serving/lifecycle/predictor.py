@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from serving.errors import EngineFailedError, MilesError, NotReadyError, Predict
 from serving.lifecycle.instance import ModelInstance
 from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.shadow import Shadow
-from serving.scoring.admission import Admission
+from serving.scoring.admission import EXPLAINED, Admission
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache
 from serving.scoring.model import LoadedModel
@@ -34,6 +34,7 @@ from serving.settings import Settings
 HEALTHY = "healthy"
 # The part of a request's time that a picture leaves to the scoring of its video.
 SCORING_SHARE = 0.25
+EXPLAINED_AT_ONCE = 16  # of one request; the others take their slots later
 log = structlog.get_logger()
 
 
@@ -177,11 +178,12 @@ class Predictor:
                 yield index, exc
             return
 
-        party = object()
+        party, explaining = object(), asyncio.Semaphore(EXPLAINED_AT_ONCE)
 
         async def outcome(index: int, request: ScoringRequest) -> tuple[int, Prediction | MilesError]:
             try:
-                return index, await self._predict(instance, request, deadline, party)
+                async with explaining if request.explain else nullcontext():
+                    return index, await self._predict(instance, request, deadline, party)
             except MilesError as exc:
                 return index, exc
 
@@ -206,7 +208,8 @@ class Predictor:
         """`party` is what shares the turns of thumbnails: the videos of one HTTP request."""
         timeout_s = self.settings.request_timeout_s
         waits = request.thumbnail_url is not None and not is_data_url(request.thumbnail_url)
-        with self.admission.slot(waits=waits), instance as pipeline:
+        slots = min(EXPLAINED, self.admission.capacity) if request.explain else 1
+        with self.admission.slot(waits=waits, slots=slots), instance as pipeline:
             ends = deadline or asyncio.get_running_loop().time() + timeout_s
             budget = PictureBudget(ends - SCORING_SHARE * timeout_s, party)
             try:

@@ -1,7 +1,7 @@
 """How many videos may be queued at once, and when to retry at capacity.
 
-Counted in videos, not in requests: a batch of 256 is 256. A video takes a slot only after its request has
-been read, so that a slow sender takes none.
+Counted in videos, not in requests: a batch of 256 is 256. An explained video takes `EXPLAINED` slots. A
+video takes a slot only after its request has been read, so that a slow sender takes none.
 
 A client may hold `SHARE` times as many slots as are free, so that one client gets 256 of 320 and the next one
 always finds some (Choudhury and Hahne, Dynamic queue length thresholds, IEEE/ACM ToN 6, 1998).
@@ -13,6 +13,7 @@ import time
 from collections import Counter as Counts
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -23,6 +24,7 @@ CLIENT: ContextVar[str] = ContextVar("client", default="")
 """Who asks: an API key's digest or an address, in the context of a request."""
 WAITING = " waiting"
 SHARE = 4
+EXPLAINED = 4  # an explanation computes for 42 ms, a video with a new title for 15 ms (two cores)
 # Assumed before anything was measured, in videos per second: two cores, one video after another.
 INITIAL_RATE = 20.0
 # The time constant of the rate's exponential average, in seconds of work.
@@ -48,10 +50,10 @@ class DrainRate:
         """The first video of a busy period has arrived."""
         self._since = self._clock()
 
-    def finish(self) -> None:
-        """One video is finished."""
+    def finish(self, videos: int = 1) -> None:
+        """Videos are finished."""
         self._advance()
-        self._finished += 1
+        self._finished += videos
 
     def rest(self) -> None:
         """The last video of a busy period is finished."""
@@ -68,10 +70,7 @@ class DrainRate:
 
 
 class Admission:
-    """Slots for videos, and the counts of videos that were not scored. For one event loop.
-
-    `with admission.slot():` holds a slot for one video; entering it raises `OverloadedError`.
-    """
+    """Slots for videos, and the counts of videos that were not scored. For one event loop."""
 
     def __init__(
         self, capacity: int, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic
@@ -97,20 +96,20 @@ class Admission:
         )
         self.late = Counter("miles_deadline_missed", "Videos not scored by the deadline.", registry=registry)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the next video of this client would be refused."""
-        return self._held[CLIENT.get()] >= SHARE * (self.capacity - self.taken)
+    def is_full(self, slots: int = 1) -> bool:
+        """Whether the next video of this client, which takes `slots`, would be refused."""
+        free = self.capacity - self.taken
+        return self._held[CLIENT.get()] >= SHARE * free or (slots > free and self.taken > 0)
 
-    def slot(self, *, waits: bool = False) -> "Admission":
-        """A slot for one video, held within the context.
+    def slot(self, *, waits: bool = False, slots: int = 1) -> "Slot":
+        """The slots of one video, held within the context; entering it raises `OverloadedError`.
 
         Videos that wait for a thumbnail count apart from their client's others, which such a wait, of up to
         seconds, must not keep out.
         """
         if waits and not CLIENT.get().endswith(WAITING):
             CLIENT.set(CLIENT.get() + WAITING)
-        return self
+        return Slot(self, slots)
 
     def refuse(self) -> OverloadedError:
         """The refusal of one video, counted."""
@@ -122,27 +121,43 @@ class Admission:
             f"At capacity: {self.taken} videos queued{share}. Retry in {wait_s} s.", wait_s
         )
 
-    def __enter__(self) -> None:
-        if self.is_full:
+    def take(self, slots: int) -> None:
+        """Take the slots of one video. Raises `OverloadedError`."""
+        if self.is_full(slots):
             raise self.refuse()
         if not self.taken:
             self._rate.begin()
-        self.taken += 1
-        self._held[CLIENT.get()] += 1
+        self.taken += slots
+        self._held[CLIENT.get()] += slots
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def give_back(self, slots: int, error: BaseException | None = None) -> None:
+        """Free the slots of one video, which was scored or ended with `error`."""
         if isinstance(error, asyncio.CancelledError):
             self.abandoned.inc()
         elif isinstance(error, PredictTimeoutError):
             self.late.inc()
         else:
-            self._rate.finish()
-        self.taken -= 1
+            self._rate.finish(slots)
+        self.taken -= slots
         client = CLIENT.get()
-        self._held[client] -= 1
+        self._held[client] -= slots
         if not self._held[client]:
             del self._held[client]
         if not self.taken:
             self._rate.rest()
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The slots of one video, taken within the context."""
+
+    admission: Admission
+    slots: int
+
+    def __enter__(self) -> None:
+        self.admission.take(self.slots)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.admission.give_back(self.slots, error)

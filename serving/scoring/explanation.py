@@ -11,7 +11,6 @@ equals its baseline, or that the fusion gives no weight, contributes exactly 0 a
 coalitions.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import factorial
@@ -21,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import features_named, groups_of
+from preprocessing.thumbnails.turns import Turns
+from serving.scoring.admission import CLIENT
 from serving.scoring.model import LoadedModel
 from serving.scoring.towers import Modality, Vector
 
@@ -80,7 +81,10 @@ class Player:
 
 
 class Explainer:
-    """Explains the scores of one model, one at a time, so that other requests wait for few rows."""
+    """Explains the scores of one model, one at a time, so that other requests wait for few rows.
+
+    Clients take turns.
+    """
 
     def __init__(
         self,
@@ -92,7 +96,7 @@ class Explainer:
         self._model = model
         self._score_rows = score_rows
         self._empty_text = empty_text
-        self._turn = asyncio.Lock()
+        self._turns = Turns(1)
         self._players = players_of(model)
         self._baseline: Row | None = None
 
@@ -101,7 +105,7 @@ class Explainer:
 
         Raises what the forward raised.
         """
-        async with self._turn:
+        async with self._turns.turn(CLIENT.get()):
             baseline = await self._absent()
             moving = [player for player in self._players if self._moves(player, row, baseline)]
             worth = await self._worth(row, baseline, moving, score)

@@ -1,8 +1,12 @@
 """Keys: who may ask for scores."""
 
 import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import Receive, Scope, Send
 
 from serving.http.auth import ApiKeys
+from serving.http.limits import LoadShedding
+from serving.scoring.admission import CLIENT, Admission
 from serving.settings import Settings, SettingsError
 from tests.serving.http.asgi import ask, scored
 
@@ -44,6 +48,25 @@ async def test_two_headers_are_not_one_key() -> None:
     """Two Authorization headers are refused, whatever they hold: a proxy may have judged the other one."""
     headers = [("Authorization", f"Bearer {FIRST}"), ("Authorization", "Bearer nobody")]
     assert (await ask(GUARDED, headers=headers)).status_code == 401  # type: ignore[arg-type]
+
+
+async def test_a_key_is_one_client_and_two_are_two() -> None:
+    """Wherever it is used from: clients share the queue by key; the rate limit before it is by address."""
+    clients: list[str] = []
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        clients.append(CLIENT.get())
+        await scored(scope, receive, send)
+
+    shared = LoadShedding(note, Admission(10, CollectorRegistry()))
+    guarded = ApiKeys(shared, [FIRST, SECOND])
+    for address, key in (("1.1.1.1", FIRST), ("2.2.2.2", FIRST), ("1.1.1.1", SECOND)):
+        CLIENT.set(address)
+        await ask(guarded, headers={"Authorization": f"Bearer {key}"})
+    CLIENT.set("1.1.1.1")
+    await ask(shared)
+    assert clients[0] == clients[1] != clients[2]
+    assert clients[3] == "1.1.1.1"
 
 
 async def test_health_and_the_like_stay_open() -> None:

@@ -177,18 +177,18 @@ def test_explanations_and_a_batch_at_once_are_all_answered(service: Service) -> 
 
 @pytest.fixture(scope="module")
 def guarded(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service with a key and a limit of five videos a minute."""
+    """A service with a key and a limit of eight videos a minute."""
     log = tmp_path_factory.mktemp("log") / "guarded.log"
     key = "sesame-sesame-sesame-1"
     with (
-        ready_service(log, checkpoint=tiny_path, precision="f32", api_keys=key, rate_limit=5) as running,
+        ready_service(log, checkpoint=tiny_path, precision="f32", api_keys=key, rate_limit=8) as running,
         httpx.Client(base_url=running.url, timeout=60) as session,
     ):
         yield session
 
 
 def test_the_route_is_guarded_and_counted_like_the_others(guarded: httpx.Client) -> None:
-    """A key is needed; the video and each change take one of the limit, and the last change gets a 429."""
+    """A key is needed; the explained video takes four of the limit, each change one, and the last a 429."""
     assert guarded.post("/explain", json=VIDEO).status_code == 401
     guarded.headers["Authorization"] = "Bearer sesame-sesame-sesame-1"
     answer = guarded.post("/explain", json=VIDEO | {"what_if": [{"view_count": n} for n in range(1, 6)]})

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from serving.errors import EngineFailedError, OverloadedError, PredictTimeoutError
 from serving.http.middleware import LoadShedding
-from serving.scoring.admission import CLIENT, Admission, DrainRate
+from serving.scoring.admission import CLIENT, EXPLAINED, Admission, DrainRate
 from tests.serving.http.asgi import ask, scored
 from tests.serving.http.test_rate_limit import Clock
 
@@ -21,7 +21,7 @@ def admission_of(capacity: int, taken: int = 0) -> tuple[Admission, CollectorReg
 
     def enter(client: str) -> None:
         CLIENT.set(client)
-        admission.slot().__enter__()
+        admission.take(1)
 
     for number in range(taken):
         copy_context().run(enter, str(number))
@@ -63,10 +63,10 @@ def fill(admission: Admission, client: str) -> int:
     """How many slots a client gets."""
     CLIENT.set(client)
     before = admission.taken
-    while not admission.is_full:
-        admission.__enter__()
+    while not admission.is_full():
+        admission.take(1)
     with pytest.raises(OverloadedError, match=f"{admission.taken} videos queued"):
-        admission.__enter__()
+        admission.take(1)
     return admission.taken - before
 
 
@@ -74,7 +74,7 @@ def free(admission: Admission, client: str, slots: int) -> None:
     """Give slots of a client back."""
     CLIENT.set(client)
     for _ in range(slots):
-        admission.__exit__(None, None, None)
+        admission.give_back(1)
 
 
 def test_a_client_leaves_slots_to_others() -> None:
@@ -87,6 +87,19 @@ def test_a_client_leaves_slots_to_others() -> None:
         copy_context().run(free, admission, name, slots)
     assert admission.taken == 0
     assert copy_context().run(fill, admission, "second") == 256
+
+
+def test_explained_videos_take_what_they_cost() -> None:
+    """Four slots each, as long as they are free; one is taken even if there are fewer in all."""
+    admission, _ = admission_of(10)
+    CLIENT.set("one")
+    with admission.slot(slots=EXPLAINED), admission.slot(slots=EXPLAINED):
+        assert admission.taken == 8
+        assert admission.is_full(EXPLAINED)
+    assert admission.taken == 0
+    small, _ = admission_of(2)
+    with small.slot(slots=EXPLAINED):
+        assert small.is_full()
 
 
 def test_waiting_for_thumbnails_keeps_nothing_else_out() -> None:
@@ -133,7 +146,7 @@ def test_slot_is_free_again_after_any_outcome(error: BaseException, metric: str 
         raise error
     with admission.slot():
         pass
-    assert not admission.is_full
+    assert not admission.is_full()
     counted = {
         name: registry.get_sample_value(name)
         for name in ("miles_abandoned_total", "miles_deadline_missed_total")

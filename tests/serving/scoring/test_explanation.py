@@ -1,5 +1,6 @@
 """What moved a score: against a brute force over every order, on a real network."""
 
+import asyncio
 from collections.abc import Sequence
 from itertools import permutations
 
@@ -13,6 +14,7 @@ from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
 from serving.http.schemas import Explanation as OnWire
 from serving.http.schemas import rounded_parts
+from serving.scoring.admission import CLIENT
 from serving.scoring.explanation import Explainer, Explanation, Row, Score, shapley_values
 from serving.scoring.model import LoadedModel
 from tests.support.tiny import tiny_checkpoint
@@ -188,6 +190,29 @@ async def test_rows_are_asked_for_a_few_at_a_time() -> None:
     parts = (await explained(model, drawn_row(model), chunks=chunks)).contributions
     assert max(chunks) <= 8
     assert sum(chunks) == 2 ** len(parts) - 1
+
+
+async def test_clients_take_turns() -> None:
+    """Behind eight explanations of another client, one is given third at the latest."""
+    model, order = model_of(), list[str]()
+
+    async def score_rows(rows: Sequence[Row]) -> list[Score]:
+        await asyncio.sleep(0)
+        return scores_of(model, rows)
+
+    async def empty_text() -> NDArray[np.float32]:
+        raise AssertionError("the mean is known")
+
+    explainer, row = Explainer(model, score_rows, empty_text), drawn_row(model)
+    (score,) = scores_of(model, [row])
+
+    async def ask(client: str) -> None:
+        CLIENT.set(client)
+        await explainer.explain(row, score)
+        order.append(client)
+
+    await asyncio.gather(*(ask(client) for client in [*["many"] * 8, "one"]))
+    assert order.index("one") <= 2
 
 
 async def test_without_a_mean_the_empty_text_is_the_baseline() -> None:
