@@ -29,7 +29,7 @@ GROUPS = {
     "deploy/ray/": "ray",
     "model/compile/": "compile",
     "model/compiled/": "compile",
-    "clients/test_nextjs.py": "nextjs",
+    "clients/test_nextjs": "nextjs",
     "clients/test_demo.py": "nextjs",
     "page/": "page",
     "owner/": "first file",

@@ -14,7 +14,7 @@ export function proxy(request: NextRequest): NextResponse {
   return response;
 }
 
-export const config = { matcher: "/" };
+export const config = { matcher: ["/", "/ideas"] };
 
 function policyFor(nonce: string): string {
   const development = process.env.NODE_ENV === "development"; // its scripts are evaluated, its styles inline

@@ -34,7 +34,7 @@ def separate(database: Database) -> str:
 
 def create_roles(database: Database) -> None:
     """Supabase's roles, and `reader`, which may log in and to which row-level security applies."""
-    for role in ("anon", "service_role BYPASSRLS", "reader LOGIN PASSWORD 'reader'"):
+    for role in ("anon", "authenticated", "service_role BYPASSRLS", "reader LOGIN PASSWORD 'reader'"):
         name = role.partition(" ")[0]
         if not Candidates(database.url).run("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]):
             Candidates(database.url).run(sql.SQL(f"CREATE ROLE {role}"))  # type: ignore[arg-type]

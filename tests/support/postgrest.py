@@ -48,9 +48,9 @@ def postgrest(database_url: str) -> Iterator[str]:
         yield url
 
 
-def token(role: str) -> str:
-    """A JWT for `role`, as Supabase's keys of the older kind are."""
-    head, claims = ({"alg": "HS256", "typ": "JWT"}, {"role": role})
+def token(role: str, **more: str) -> str:
+    """A JWT for `role`, as Supabase's keys of the older kind are; `more` are further claims."""
+    head, claims = ({"alg": "HS256", "typ": "JWT"}, {"role": role, **more})
     text = ".".join(_url_safe(json.dumps(part).encode()) for part in (head, claims))
     return f"{text}.{_url_safe(hmac.digest(SECRET.encode(), text.encode(), 'sha256'))}"
 

@@ -1,13 +1,12 @@
 // The server-side call: the browser talks to this site alone, and the key stays here.
-import { Miles, MilesError, ProblemError, UnexpectedAnswerError, type Problem, type Video } from "miles-client";
+import { Miles, MilesError, ProblemError, UnexpectedAnswerError, type Video } from "miles-client";
 
 import { serverSettings } from "../../../../settings.ts";
+import { answer, problem, refusalOfStrangers } from "../../problems.ts";
 
 export async function POST(request: Request): Promise<Response> {
-  // Other sites' pages must not spend this site's key; browsers always say where a call comes from.
-  if (request.headers.get("Sec-Fetch-Site") !== "same-origin") {
-    return answer(problem(403, "Forbidden", "Only this site's own pages may ask here."));
-  }
+  const strangers = refusalOfStrangers(request);
+  if (strangers) return strangers;
   const { url, apiKey } = serverSettings();
   if (!url) return answer(problem(500, "Not configured", "MILES_URL is not set on the server; see .env.example."));
   try {
@@ -27,14 +26,4 @@ function refusal(error: unknown): Response {
   // Asleep, starting or silent: what a sleeping service's own host would say, so that the browser waits for it.
   if (error instanceof MilesError) return new Response(error.message, { status: 503 });
   throw error;
-}
-
-function problem(status: number, title: string, detail: string): Problem {
-  return { type: "about:blank", title, status, detail, instance: `urn:uuid:${crypto.randomUUID()}` };
-}
-
-function answer(details: Problem, retryAfterMs?: number): Response {
-  const headers = new Headers({ "Content-Type": "application/problem+json" });
-  if (retryAfterMs !== undefined) headers.set("Retry-After", String(Math.ceil(retryAfterMs / 1000)));
-  return new Response(JSON.stringify(details), { status: details.status, headers });
 }
