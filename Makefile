@@ -8,6 +8,8 @@ AUDIT := build/audit-venv/bin
 ARGS ?=
 PIP = -m pip --disable-pip-version-check --quiet --no-input
 REQUIREMENTS := requirements.txt $(wildcard requirements/*.txt)
+# On a terminal, one line counts the packages; deploy/shown keeps pip's exit status.
+SHOWN = deploy/shown $(PY) -m pip --disable-pip-version-check --no-input install
 PIP_FAILED := { echo "pip failed: check the network and the free disk space (about 3 GB), then run make again" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
@@ -40,14 +42,14 @@ setup: $(VENV)/.installed-requirements ## make .venv and install what serving an
 
 # A stamp for each file makes the second run quick.
 $(VENV)/.installed-requirements: $(REQUIREMENTS) | venv
-	@echo "installing requirements.txt (the first time takes minutes)"
+	@echo "installing requirements.txt: 3 GB on disk and about two minutes, the first time"
 	@deploy/install-torch $(PY) requirements.txt || $(PIP_FAILED)
-	@$(PY) $(PIP) install -r requirements.txt || $(PIP_FAILED)
+	@$(SHOWN) -r requirements.txt || $(PIP_FAILED)
 	@touch $@
 
 $(VENV)/.installed-%: $(REQUIREMENTS) | setup
 	@echo "installing requirements/$*.txt"
-	@$(PY) $(PIP) install -r requirements/$*.txt || $(PIP_FAILED)
+	@$(SHOWN) -r requirements/$*.txt || $(PIP_FAILED)
 	@touch $@
 
 # Uses any Python it finds, because it also runs before .venv exists.

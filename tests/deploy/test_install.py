@@ -14,6 +14,7 @@ from tests.support.house import ROOT
 from tests.support.process import answers, completed, free_port, started
 
 INSTALLER = ROOT / "deploy" / "install-torch"
+SHOWN = ROOT / "deploy" / "shown"
 REQUIREMENTS = "torch==1.0\nnumpy==9.9  # never asked for\ntorchvision==1.0\n"
 # Stands in for .venv/bin/python: succeeds and notes how pip was called.
 PYTHON = '#!/bin/sh\n[ "$1" = -c ] || echo "$@" >>calls\n'
@@ -90,7 +91,8 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "requirements.txt", tmp_path)
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     (tmp_path / "deploy").mkdir()
-    shutil.copy(INSTALLER, tmp_path / "deploy")
+    for script in (INSTALLER, SHOWN):
+        shutil.copy(script, tmp_path / "deploy")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(PYTHON)
@@ -125,3 +127,18 @@ def test_a_failed_installation_is_repeated(checkout: Path) -> None:
     assert "check the network and the free disk space" in done.stderr
     python.write_text(PYTHON)
     assert make(checkout, "setup") == ["torch", "requirements.txt"]
+
+
+def test_a_failed_installation_keeps_its_status_and_its_errors() -> None:
+    """deploy/shown hides what pip says on standard output, and neither its errors nor its exit status."""
+    done = completed([SHOWN, "sh", "-c", "echo Collecting a; echo broken >&2; exit 3"])
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "broken\n")
+
+
+def test_on_a_terminal_the_packages_are_counted() -> None:
+    """One line that is written over tells how far the installation is."""
+    command = f"{SHOWN} sh -c 'echo Collecting a; echo Collecting b; exit 3'"
+    done = completed(["script", "--quiet", "--return", "--command", command, "/dev/null"])
+    assert done.returncode == 3
+    assert "package 1: a" in done.stdout
+    assert "package 2: b" in done.stdout
