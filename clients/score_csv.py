@@ -320,6 +320,9 @@ class Unavailable(Exception):  # noqa: N818  a state that passes
         self.suspect = suspect
 
 
+NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons of an image that is not missed
+
+
 @dataclass(frozen=True)
 class Score:
     """A video's score; `answer` is the whole response."""
@@ -328,6 +331,12 @@ class Score:
     predicted_velocity: float
     answer: Mapping[str, Any] = field(repr=False, default_factory=dict)
     request_id: str = ""
+
+    @property
+    def unusable_image(self) -> str | None:
+        """Why the thumbnail was not usable, such as `http_404`; None if it was, or if there is none."""
+        reason = ((self.answer.get("modalities") or {}).get("image") or {}).get("reason")
+        return None if reason in NO_IMAGE else str(reason)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -322,6 +323,9 @@ class Unavailable(Exception):  # noqa: N818  a state that passes
         self.suspect = suspect
 
 
+NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons of an image that is not missed
+
+
 @dataclass(frozen=True)
 class Score:
     """A video's score; `answer` is the whole response."""
@@ -330,6 +334,12 @@ class Score:
     predicted_velocity: float
     answer: Mapping[str, Any] = field(repr=False, default_factory=dict)
     request_id: str = ""
+
+    @property
+    def unusable_image(self) -> str | None:
+        """Why the thumbnail was not usable, such as `http_404`; None if it was, or if there is none."""
+        reason = ((self.answer.get("modalities") or {}).get("image") or {}).get("reason")
+        return None if reason in NO_IMAGE else str(reason)
 
 
 @dataclass(frozen=True)
@@ -1160,7 +1170,8 @@ class Report:
         self._done += 1
         if not self._is_terminal:
             figures = f"{score.viral_score:.6f}  {score.predicted_velocity:12.2f} views/day"
-            self._line(f"{self._verb}  {row['id']}  {figures}  {shown(row.get('title'))}")
+            image = f"  [thumbnail: {score.unusable_image}]" if score.unusable_image else ""
+            self._line(f"{self._verb}  {row['id']}  {figures}  {shown(row.get('title'))}{image}")
         self._draw()
 
     def left(self, row: Row, reason: str) -> None:
@@ -1212,6 +1223,7 @@ class Run:
         self.left: dict[str, str] = {}  # skipped rows, with the reason
         self.kept: set[str] = set()  # rows whose scores the database does not take
         self.warned = 0  # rows scored with warnings
+        self.images = Counter[str]()  # rows scored without a usable thumbnail, by reason
         self._later: set[str] = set()  # rows without an answer, retried after all others
         self._tries: dict[str, int] = {}
         self._dry: set[str] = set()  # rows that a dry run has scored
@@ -1257,6 +1269,9 @@ class Run:
             parts.append(f"{len(self.kept)} kept unscored by the database")
         if self.warned:
             parts.append(f"{self.warned} with warnings")
+        if self.images:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.images.most_common(10))
+            parts.append(f"{self.images.total()} without a usable thumbnail ({reasons})")
         return ", ".join(parts)
 
     def _retried(self, work: Callable[[], Any]) -> Any:
@@ -1320,6 +1335,7 @@ class Run:
             case Score():
                 self.scored += 1
                 self.warned += bool(outcome.answer.get("warnings"))
+                self.images.update([outcome.unusable_image] if outcome.unusable_image else [])
                 self._dry |= {name} if self.dry_run else set()
                 self._later.discard(name)
                 self.report.scored(row, outcome)

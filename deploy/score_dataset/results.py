@@ -11,6 +11,7 @@ last, so a part whose file exists is finished.
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
@@ -36,6 +37,7 @@ SCORE = {
 }
 REJECTED = {"reason": pa.string(), "content": pa.string()}
 ROW = "row"
+NOT_MISSED = ("missing: no_thumbnail", "missing: no_image_tower")
 Result = dict[str, Any]
 
 
@@ -94,6 +96,14 @@ class Results:
         """Remove the journals once all parts are finished; the numbers of scored and of rejected rows."""
         shutil.rmtree(self.folder / "_journal", ignore_errors=True)
         return _count(self.folder.glob("part-*")), _count((self.folder / "_rejected").glob("part-*"))
+
+    def unusable_images(self) -> dict[str, int]:
+        """How many scored rows have no usable thumbnail, by reason; the most frequent first."""
+        counts = Counter[str]()
+        for path in self.folder.glob("part-*.parquet"):
+            counts.update(pq.read_table(path, columns=["image"])["image"].to_pylist())
+        reasons = {state: state.partition(": ")[2] for state in counts if state not in NOT_MISSED}
+        return {reasons[state]: count for state, count in counts.most_common() if reasons.get(state)}
 
     def _path(self, part: Part) -> Path:
         return self.folder / f"part-{part.number:09}.parquet"

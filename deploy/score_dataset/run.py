@@ -73,6 +73,7 @@ def score(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "rows": total,
         "scored_now": scored,
         "rejected": rejected,
+        "unusable_images": results.unusable_images(),
         "cores": cores,
         "seconds": round(time.monotonic() - began, 1),
         "rows_per_s_per_core": rate and round(rate, 2),

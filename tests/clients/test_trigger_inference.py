@@ -79,6 +79,18 @@ def test_a_row_without_title_is_named_with_its_reason_and_left(
     assert f"skipped {left['id']}  422: title: is required" in done.stdout
 
 
+def test_rows_without_a_usable_thumbnail_are_counted_by_reason(
+    trigger: Trigger, candidates: Candidates
+) -> None:
+    """Their scores are written all the same; a row that has no thumbnail is not counted."""
+    urls = ["http://10.0.0.1/a.jpg", "ftp://a.example/a.jpg", "/images/a.jpg", None]
+    candidates.add([{**row, "thumbnail_url": url} for row, url in zip(scraped(4), urls, strict=True)])
+    done = trigger()
+    assert (done.returncode, len(candidates.scored())) == (0, 4)
+    assert "3 without a usable thumbnail (2 forbidden, 1 bad_url)" in done.stdout
+    assert done.stdout.count("[thumbnail: forbidden]") == 2
+
+
 def test_rows_that_cannot_be_scored_never_stand_before_the_others(
     trigger: Trigger, candidates: Candidates
 ) -> None:

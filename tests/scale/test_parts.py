@@ -127,3 +127,14 @@ def test_columns_are_found_by_the_wire_s_names() -> None:
     for named in ([], ["title=Nothing"], ["nothing=Headline"], ["require=Headline"]):
         with pytest.raises(JobError, match="title"):
             fields_of(columns, named, thumbnails=True)
+
+
+def test_unusable_thumbnails_are_counted_by_reason(tmp_path: Path) -> None:
+    """Over all parts; rows without a thumbnail are not counted."""
+    results = Results(tmp_path, NO_COLUMNS)
+    results.prepare()
+    images = ("used", "failed: http_403", "missing: no_thumbnail", "used: blank", "failed: http_403", "used")
+    for part in (Part(number, 3 * number, 3, "in.csv", 0, 0) for number in range(2)):
+        states = images[3 * part.number : 3 * part.number + 3]
+        results.commit(part, {index: {"image": state} for index, state in enumerate(states)})
+    assert results.unusable_images() == {"http_403": 2, "blank": 1}

@@ -24,7 +24,8 @@ class Report:
         self._done += 1
         if not self._is_terminal:
             figures = f"{score.viral_score:.6f}  {score.predicted_velocity:12.2f} views/day"
-            self._line(f"{self._verb}  {row['id']}  {figures}  {shown(row.get('title'))}")
+            image = f"  [thumbnail: {score.unusable_image}]" if score.unusable_image else ""
+            self._line(f"{self._verb}  {row['id']}  {figures}  {shown(row.get('title'))}{image}")
         self._draw()
 
     def left(self, row: Row, reason: str) -> None:

@@ -1,5 +1,6 @@
 """One run: claim rows, score them, write the scores, report."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ class Run:
         self.left: dict[str, str] = {}  # skipped rows, with the reason
         self.kept: set[str] = set()  # rows whose scores the database does not take
         self.warned = 0  # rows scored with warnings
+        self.images = Counter[str]()  # rows scored without a usable thumbnail, by reason
         self._later: set[str] = set()  # rows without an answer, retried after all others
         self._tries: dict[str, int] = {}
         self._dry: set[str] = set()  # rows that a dry run has scored
@@ -77,6 +79,9 @@ class Run:
             parts.append(f"{len(self.kept)} kept unscored by the database")
         if self.warned:
             parts.append(f"{self.warned} with warnings")
+        if self.images:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.images.most_common(10))
+            parts.append(f"{self.images.total()} without a usable thumbnail ({reasons})")
         return ", ".join(parts)
 
     def _retried(self, work: Callable[[], Any]) -> Any:
@@ -140,6 +145,7 @@ class Run:
             case Score():
                 self.scored += 1
                 self.warned += bool(outcome.answer.get("warnings"))
+                self.images.update([outcome.unusable_image] if outcome.unusable_image else [])
                 self._dry |= {name} if self.dry_run else set()
                 self._later.discard(name)
                 self.report.scored(row, outcome)
