@@ -17,7 +17,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MAX_HEAD = 32 * 1024  # bytes of a request's line and headers
+MAX_HEAD = 32 * 1024  # bytes of a request's line and headers, of a chunk's extensions, of all trailers
 MAX_PIPELINED = 16  # parsed requests that wait for the one before them
 SLICE = 8192  # bytes parsed at a time, so that the two limits above are noticed soon
 PEER_CHECK_S = 0.25
@@ -119,8 +119,8 @@ class GuardedConnection(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        if not self._is_replaying:
+        """One header, or a trailer, which is dropped: after a body it must not change what was decided."""
+        if self._is_in_head and not self._is_replaying:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -139,6 +139,11 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_headers_complete()
         self.cycle.keep_alive &= not refusal
         self.cycle.transport = _Transport(self)  # type: ignore[assignment]
+
+    def on_body(self, body: bytes) -> None:
+        """Part of the body."""
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request's last byte."""
@@ -191,8 +196,8 @@ class GuardedConnection(HttpToolsProtocol):
                 reason = "" if isinstance(exc, httptools.HttpParserCallbackError) else f": {exc}"
                 self._refuse(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1{reason}.")
         else:
-            self._head_bytes += len(data)
-            if self._is_in_head and self._head_bytes > MAX_HEAD + SLICE:  # counts the end of a body, too
+            self._head_bytes += len(data)  # since the last byte of a body
+            if self._head_bytes > MAX_HEAD + SLICE:
                 self._refuse(*_head_too_large())
 
     def _refusal(self) -> Refusal | None:

@@ -75,7 +75,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
         listener = _listen(settings)
     except OSError as exc:
         print(
-            f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}. "
+            f"cannot listen on {settings.host}:{settings.port}: {str(exc.strerror).partition(' (')[0]}. "
             "Stop the process that uses the port, or set MILES_PORT.",
             file=sys.stderr,
         )

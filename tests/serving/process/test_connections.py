@@ -20,6 +20,7 @@ LARGE = b"a" * 4 * MAX_HEAD
 CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+CHUNKS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKED
 WHOLE_LARGE = HEAD + b"Content-Length: %d\r\n\r\n" % len(LARGE) + LARGE
 GET = b"GET /get HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -30,9 +31,11 @@ UPGRADES = (
 # What is sent, and the answers: a status for a refusal, otherwise the path and body that the app received.
 CASES: dict[str, tuple[bytes, list[int | tuple[str, bytes]]]] = {
     "length": (WHOLE + LAST, [("/predict", BODY), ("/last", b"")]),
-    "chunks": (
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKED + LAST,
-        [("/predict", BODY), ("/last", b"")],
+    "chunks": (CHUNKS + LAST, [("/predict", BODY), ("/last", b"")]),
+    "chunks of a byte": (
+        CHUNKS.replace(CHUNKED, b"".join(b"1\r\n%c\r\n" % each for each in LARGE[:MAX_HEAD]) + b"0\r\n\r\n")
+        + LAST,
+        [("/predict", LARGE[:MAX_HEAD]), ("/last", b"")],
     ),
     "a body larger than any head": (
         WHOLE_LARGE + LAST,
@@ -65,6 +68,13 @@ CASES: dict[str, tuple[bytes, list[int | tuple[str, bytes]]]] = {
         LAST[:-2] + b"X: " + b"a" * (MAX_HEAD - len(LAST) - 100) + b"\r\n\r\n",
         [("/last", b"")],
     ),
+    "trailers": (
+        CHUNKS[:-2] + b"X-A: b\r\nHost: y\r\n\r\n" + LAST,
+        [("/predict", BODY), ("/last", b"")],
+    ),
+    "one long trailer": (CHUNKS[:-2] + b"X: " + b"a" * 10 * MAX_HEAD, [431]),
+    "many trailers": (CHUNKS[:-2] + b"X: a\r\n" * MAX_HEAD, [431]),
+    "a long chunk extension": (CHUNKS.replace(b"\r\n" + BODY, b";" + b"a" * 10 * MAX_HEAD, 1), [431]),
     "endless blank lines": (b"\r\n" * MAX_HEAD, [431]),
     "many requests at once": (
         GET * 20 * MAX_PIPELINED + LAST,
