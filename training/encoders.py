@@ -48,7 +48,8 @@ class Encoders:
         origin = self.provenance["text"]
         if "seed" in origin:
             return TextEncoderInfo(kind="random", name=SEEDED, understands=False)
-        return TextEncoderInfo(kind=origin["kind"], name=origin["source"], understands=True)
+        is_language = origin.get("start") != SEEDED  # a random encoder learns no language from titles' views
+        return TextEncoderInfo(kind=origin["kind"], name=origin["source"], understands=is_language)
 
 
 def random_encoders(

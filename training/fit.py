@@ -3,16 +3,18 @@
     ./miles train DATA --out models/model_full.pt
         [--column title=headline ...] [--thumbnails DIR|urls|none] [--text title,description]
         [--text-encoder random|DIR|bert-base-uncased] [--image-encoder random|FILE|imagenet]
-        [--allow-bad-rows] [--seed N] [--cache DIR] [--results DIR] [--overwrite] ...
+        [--unfreeze] [--mlflow FOLDER_OR_URI] [--allow-bad-rows] [--seed N] [--cache DIR] [--results DIR]
+        [--overwrite] ...
 
 DATA is a CSV, CSV.gz or Parquet file with a request's columns and a target; see `--help`. A head is trained
 on the scalars only, with text, with images, and with both; the one with the lowest loss on val is written.
 The encoders' vectors are cached, so that an interrupted run continues where it stopped.
+`--unfreeze` trains the text encoder first.
 """
 
 import argparse
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +48,14 @@ from training.options import (
     reading_from,
     recipe_from,
     thumbnails_from,
+    tuning_from,
 )
 from training.provenance import provenance, with_source
 from training.results import phase1_results, write_results
 from training.row_statistics import title_statistics, training_distributions
 from training.text_effect import meaningful_difference
+from training.tracking import tracked
+from training.unfreeze import unfreeze
 
 SCALARS, TEXT, IMAGE, BOTH = "scalars", "scalars and text", "scalars and image", "scalars, text and image"
 # Whether each reads text and images; the first with the lowest loss on val is written.
@@ -227,20 +232,21 @@ def _run(options: argparse.Namespace) -> None:
         print(sentence, flush=True)
     refuse_leaks(dataset)
     encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
-    if options.demo_head and not encoders.are_composable:
+    if options.demo_head and (options.unfreeze or not encoders.are_composable):
         raise DemoError(
             "--demo-head stores no encoder weights: use --text-encoder minilm or random, and "
-            "--image-encoder random"
+            "--image-encoder random, without --unfreeze"
         )
-    fitted = fit(
-        dataset,
-        encoders,
-        recipe_from(options),
-        options.seed,
-        cache_from(options),
-        thumbnails_from(options),
-        options.device,
-    )
+    recipe, cache = recipe_from(options), cache_from(options)
+    parameters = {"data": dataset.name, "text_encoder": options.text_encoder, "seed": options.seed}
+    tuning = tuning_from(options) if options.unfreeze else None
+    if tuning is not None:
+        parameters |= asdict(tuning)
+    with tracked(options.mlflow, parameters | asdict(recipe)) as track:
+        if tuning is not None:
+            encoders = unfreeze(encoders, dataset, recipe, options.seed, tuning, cache, options.device, track)
+        fitted = fit(dataset, encoders, recipe, options.seed, cache, thumbnails_from(options), options.device)
+        track(fitted.checkpoint.card.test_metrics, 0)
     checkpoint = fitted.checkpoint
     if options.demo_head:
         checkpoint = checkpoint.with_card(provenance=with_source(checkpoint, SOURCE))

@@ -19,6 +19,7 @@ from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import RANDOM
 from training.head.knowns import HIDDEN
 from training.head.train import CLASS_WEIGHTS, Recipe
+from training.unfreeze import Tuning
 
 SEED = 20171114  # the first day of the demo's data
 URLS, NONE, AUTO = "urls", "none", "auto"
@@ -74,7 +75,9 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--demo-head", type=Path, nargs="?", const=DEMO_DIRECTORY, help="also store the head as the demo's")
     add("--overwrite", action="store_true", help="replace a checkpoint other than the demo")
+    add("--mlflow", metavar="FOLDER_OR_URI", help="record the run in MLflow (requirements/mlflow.txt)")
     add_encoder_options(parser)
+    add_unfreeze_options(parser)
     add_recipe_options(parser)
 
 
@@ -89,6 +92,35 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
     add("--seed", type=int, default=SEED, help="seed of all randomness (%(default)s)")
+
+
+def add_unfreeze_options(parser: argparse.ArgumentParser) -> None:
+    """Whether and how the text encoder is trained, too."""
+    usual, add = Tuning(), parser.add_argument
+    add("--unfreeze", action="store_true", help="train the text encoder before the head")
+    add("--encoder-epochs", type=_whole, default=usual.epochs, help="its maximum epochs (%(default)s)")
+    add("--encoder-patience", type=_whole, default=usual.patience, help="without improvement (%(default)s)")
+    add("--encoder-batch-size", type=_whole, default=usual.batch_size, help="rows a batch (%(default)s)")
+    add("--encoder-rate", type=_number, default=usual.encoder_rate, help="learning rate (%(default)s)")
+    add(
+        "--provisional-head-rate",
+        type=_number,
+        default=usual.head_rate,
+        help="learning rate of the head that it is trained with (%(default)s)",
+    )
+
+
+def tuning_from(options: argparse.Namespace) -> Tuning:
+    """How the text encoder is trained. Raises `DatasetError` for numbers of 0."""
+    counts = (options.encoder_epochs, options.encoder_patience, options.encoder_batch_size)
+    if not all(counts):
+        raise DatasetError(
+            "--encoder-epochs, --encoder-patience and --encoder-batch-size are "
+            f"{', '.join(map(str, counts))}, expected 1 or more each"
+        )
+    epochs, patience, batch_size = counts
+    rates = {"encoder_rate": options.encoder_rate, "head_rate": options.provisional_head_rate}
+    return Tuning(epochs=epochs, patience=patience, batch_size=batch_size, **rates)
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:

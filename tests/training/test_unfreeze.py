@@ -1,0 +1,87 @@
+"""--unfreeze: the text encoder is trained on a CPU, continues after an interruption, and stops early."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+from model import network
+from model.checkpoint.store import read_checkpoint
+from tests.support.tiny import TINY_TEXT
+from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
+from training import fit
+from training.encoders import Encoders
+from training.unfreeze import Tuning, unfreeze
+
+TUNING = Tuning(epochs=2, patience=2, batch_size=64, encoder_rate=1e-3)
+PREFIX = "text_encoder."
+
+
+@pytest.fixture(scope="module")
+def tuned() -> Encoders:
+    """The tiny BERT after two epochs without an interruption."""
+    return unfreeze(encoders(), dataset(), RECIPE, SEED, TUNING)
+
+
+def test_the_text_encoder_is_trained_and_the_image_encoder_is_not(tuned: Encoders) -> None:
+    """Every matrix of the text encoder moves; the image encoder keeps each weight."""
+    before = encoders().state_dict
+    moved = {name for name, tensor in tuned.state_dict.items() if not torch.equal(tensor, before[name])}
+    assert {name for name in moved if not name.startswith(PREFIX)} == set()
+    assert {name for name in before if name.startswith(PREFIX) and ".layer." in name} <= moved
+
+
+def test_the_loss_on_val_falls(tuned: Encoders) -> None:
+    """Trained weights have a lower loss on val than those of rates of 0."""
+    still = unfreeze(encoders(), dataset(), RECIPE, SEED, replace(TUNING, encoder_rate=0.0, head_rate=0.0))
+    losses = [each.provenance["text"]["tuning"]["val_loss"] for each in (tuned, still)]
+    assert losses[0] < losses[1]
+
+
+def test_an_interrupted_run_ends_with_the_same_encoder(tuned: Encoders, tmp_path: Path) -> None:
+    """After Ctrl-C at the end of an epoch, the same call continues and gives the same weights."""
+
+    def interrupt(_: object, __: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unfreeze(encoders(), dataset(), RECIPE, SEED, TUNING, tmp_path, track=interrupt)
+    again = unfreeze(encoders(), dataset(), RECIPE, SEED, TUNING, tmp_path)
+    for name, tensor in tuned.state_dict.items():
+        np.testing.assert_allclose(again.state_dict[name], tensor, rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_training_stops_when_val_no_longer_improves() -> None:
+    """A loss that does not fall ends the run after the patience, not after all epochs."""
+    still = replace(TUNING, encoder_rate=0.0, head_rate=0.0, epochs=9, patience=2)
+    origin = unfreeze(encoders(), dataset(), RECIPE, SEED, still).provenance["text"]
+    assert origin["tuning"]["epochs_run"] == 3
+
+
+def test_the_time_is_estimated_before_it_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first line has the time of all epochs and the measured time of a batch."""
+    unfreeze(encoders(), dataset(), RECIPE, SEED, replace(TUNING, epochs=1))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("training the text encoder: at most 0.")
+    assert "s each, measured on a CPU with gradient checkpointing" in first
+
+
+def test_train_unfreeze_writes_a_checkpoint_and_an_mlflow_run(tmp_path: Path) -> None:
+    """The card says that the encoder was trained further; the run in MLflow has parameters and figures."""
+    bert = network.TextEncoder(TINY_TEXT).bert
+    bert.save_pretrained(tmp_path / "bert")
+    data, out, runs = write_csv(tmp_path / "rows.csv", rows()), tmp_path / "model.pt", tmp_path / "runs"
+    options = ["--unfreeze", "--encoder-epochs", "1", "--encoder-batch-size", "64", "--epochs", "2"]
+    files = [str(data), "--out", str(out), "--thumbnails", "none", "--text-encoder", str(tmp_path / "bert")]
+    assert fit.main([*files, *options, "--mlflow", runs.as_uri()]) == 0
+    card = read_checkpoint(out).card
+    assert card.text_encoder is not None
+    assert card.text_encoder.name == "bert, trained further on rows.csv"
+    mlflow.set_tracking_uri(runs.as_uri())
+    (run,) = mlflow.MlflowClient().search_runs([mlflow.get_experiment_by_name("miles").experiment_id])
+    assert run.data.params["encoder_rate"] == "2e-05"
+    assert run.data.metrics.keys() >= {"encoder_val_loss", "auroc", "mae"}
+    assert run.info.status == "FINISHED"
