@@ -31,6 +31,7 @@ not answer, run it again later; 130 and 143 stopped by SIGINT or SIGTERM, run it
 
 import argparse
 import csv
+import dataclasses
 import gzip
 import hashlib
 import itertools
@@ -38,6 +39,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -526,10 +528,10 @@ def result_of(outcome: Score | Refusal) -> list[str]:
     return ["" if cell is None else str(cell) for cell in cells]
 
 
-def closing(results: Iterator[list[str]]) -> tuple[str, int]:
+def closing(results: Iterator[list[str]], unknown: Counter[str]) -> tuple[str, int]:
     """How many rows have warnings, lie outside the training data, lack their thumbnail or have which error.
 
-    Also the number of errors.
+    Also the number of errors. `unknown` counts the texts that were read as unknown.
     """
     counts, errors, images = Counter[str](), Counter[str](), Counter[str]()
     for result in results:
@@ -539,8 +541,11 @@ def closing(results: Iterator[list[str]]) -> tuple[str, int]:
         if row["image_reason"] not in ("", "no_thumbnail", "no_image_tower"):
             images[row["image_reason"]] += 1
         if row["error"]:
-            errors[re.sub(r"'[^']*'", "...", row["error"])[:60]] += 1
-    parts = [f"{count} {kind}" for kind, count in counts.items() if count]
+            errors[shown(re.sub(r"'[^']*'", "...", row["error"]), 120)] += 1
+    parts = [f"{count} {kind}" for kind, count in counts.items() if count or kind == "with warnings"]
+    if unknown:
+        texts = ", ".join(text for text, _ in unknown.most_common(5))
+        parts.append(f"{unknown.total()} cells read as unknown: {texts} (--na names more)")
     reasons = ", ".join(f"{count} {reason}" for reason, count in images.most_common(10))
     lines = [f"\n  {images.total()} of the thumbnails were not usable: {reasons}"] if images else []
     lines += [f"\n  {count} rows: {error}" for error, count in errors.most_common(10)]
@@ -557,6 +562,8 @@ class Table(ABC):
     """A file of rows, read from the front as often as needed."""
 
     columns: list[str]
+    note = ""
+    """How the file is read, where it is not plain."""
 
     @abstractmethod
     def rows(self) -> Iterator[Cells]:
@@ -575,34 +582,63 @@ def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
     return path.open(mode, encoding=encoding, newline="")
 
 
+def start_of(path: Path) -> bytes:
+    """The first four bytes, of what is compressed if the name ends in .gz."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
+            return opened.read(4)
+    except (EOFError, gzip.BadGzipFile) as exc:
+        raise SettingError(f"{path}: not a whole gzip file ({exc}); is .gz the right ending?") from exc
+
+
+def encoding_of(path: Path, encoding: str) -> str:
+    """The encoding that a byte order mark names, else `encoding`; raises `SettingError` for a workbook."""
+    start = start_of(path)
+    if start == b"PK\x03\x04":
+        raise SettingError(f"{path}: a workbook or another archive; save it as CSV (UTF-8) first")
+    if encoding != "utf-8":
+        return encoding
+    if start[:3] == b"\xef\xbb\xbf":
+        return "utf-8-sig"
+    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else encoding
+
+
 class CsvTable(Table):
     """A CSV file; cells are passed on unchanged, empty ones as null."""
 
     def __init__(self, path: Path, delimiter: str | None, encoding: str) -> None:
         csv.field_size_limit(2**31 - 1)  # a cell may hold a whole picture as data:
-        self._path = path
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as start:
-            has_mark = start.read(3) == b"\xef\xbb\xbf"
-        self._encoding = "utf-8-sig" if has_mark and encoding == "utf-8" else encoding
+        self._path, self._encoding = path, encoding_of(path, encoding)
+        self._separator_line = ""
+        """Excel's first line `sep=;`, which names the delimiter."""
         self._delimiter = delimiter or self._found_delimiter()
         self.columns = [cell.strip() for cell in next(self._lines(), [])]
+        if self._delimiter != ",":
+            self.note = f"the delimiter is {self._delimiter!r} (--delimiter sets another)"
 
     def _found_delimiter(self) -> str:
         """The one of , ; tab and | that occurs most often in the header outside quotes."""
         try:
             with opened_text(self._path, "r", self._encoding) as opened:
-                header = re.sub(r'"[^"]*"', "", opened.readline())
+                line = opened.readline()
         except UnicodeDecodeError as exc:
             raise self._not_text(exc) from exc
+        if named := re.fullmatch(r'"?sep=(.)"?\s*', line):
+            self._separator_line = line
+            return named[1]
+        header = re.sub(r'"[^"]*"', "", line)
         return max(",;\t|", key=header.count)
 
     def _not_text(self, exc: UnicodeDecodeError) -> SettingError:
-        return SettingError(f"{self._path}: not {self._encoding} ({exc.reason}); set --encoding")
+        return SettingError(
+            f"{self._path}: not {self._encoding} ({exc.reason}); set --encoding, such as cp1252 or utf-16"
+        )
 
     def _lines(self) -> Iterator[list[str]]:
         with opened_text(self._path, "r", self._encoding) as opened:
             reader = csv.reader(opened, delimiter=self._delimiter, strict=True)
             try:
+                opened.readline(len(self._separator_line))
                 yield from (cells for cells in reader if cells)
             except UnicodeDecodeError as exc:
                 raise self._not_text(exc) from exc
@@ -620,6 +656,7 @@ class CsvTable(Table):
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Cells unchanged; short lines are padded so that results land in their columns."""
         with opened_text(path, "w", self._encoding) as opened:
+            opened.write(self._separator_line)
             writer = csv.writer(opened, delimiter=self._delimiter, lineterminator="\n")
             writer.writerow([*self.columns, *names])
             for cells, result in zip(itertools.islice(self._lines(), 1, None), results, strict=False):
@@ -630,12 +667,12 @@ class JsonLines(Table):
     """A file with a JSON object in each line."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._encoding = path, encoding_of(path, "utf-8")
         self.columns = list(dict.fromkeys(name for row in self.rows() for name in row if name is not None))
 
     def _lines(self) -> Iterator[str]:
         try:
-            with opened_text(self._path, "r", "utf-8") as opened:
+            with opened_text(self._path, "r", self._encoding) as opened:
                 yield from (line for line in opened if line.strip())
         except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as exc:
             raise SettingError(f"{self._path}: {exc}") from exc
@@ -645,9 +682,9 @@ class JsonLines(Table):
         for line in self._lines():
             try:
                 row = json.loads(line)
-            except ValueError as exc:
-                row = f"not JSON: {exc}"
-            yield row if isinstance(row, dict) else {None: f"not an object: {row}"}  # type: ignore[dict-item]
+                yield row if isinstance(row, dict) else {None: f"not an object: {shown(row)}"}  # type: ignore[dict-item]
+            except (ValueError, RecursionError) as exc:
+                yield {None: f"not JSON: {exc}"}  # type: ignore[dict-item]
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Objects with the results added; a malformed line becomes an object with its error."""
@@ -656,7 +693,17 @@ class JsonLines(Table):
                 values = map(typed, result, RESULTS.values())
                 kept = {name: value for name, value in row.items() if name is not None}
                 whole = kept | dict(zip(names, values, strict=True))
-                opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
+                opened.write(_json_line(whole))
+
+
+def _json_line(row: Cells) -> str:
+    """The row as JSON; in ASCII where it has half a surrogate pair, which no encoding can hold."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(row)
+    return line + "\n"
 
 
 class ParquetTable(Table):
@@ -717,15 +764,19 @@ def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
     """Open the file; raises `SettingError` when it is not a readable table."""
     if not path.is_file():
         raise SettingError(f"{path}: no such file")
+    if path.suffix == ".json":
+        raise SettingError(
+            f"{path}: write one object per line, in a file that ends in .jsonl: jq -c '.[]' {path}"
+        )
     kind = kind_of(path)
     table: Table
     if kind == "parquet":
         table = ParquetTable(path)
     else:
         table = JsonLines(path) if kind == "jsonl" else CsvTable(path, delimiter, encoding)
-    named = [name for name in table.columns if name]  # a spreadsheet's empty columns have no name
-    if not named or len(set(named)) < len(named):
-        raise SettingError(f"{path}: the header is empty or repeats a column: {shown(table.columns, 300)}")
+    if not any(table.columns):
+        expected = "an object in each line" if kind == "jsonl" else "a header with column names"
+        raise SettingError(f"{path}: empty, expected {expected}")
     return table
 
 
@@ -755,6 +806,7 @@ NEAR = {
     **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
     **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
 }
+BARE = {field.replace("_", ""): field for field in FIELDS} | NEAR
 NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
 SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])(?:\s+[a-z]+)?", re.IGNORECASE)
 FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9}
@@ -767,6 +819,8 @@ class Columns:
     fields: Mapping[str, str]
     nulls: Sequence[str] = ()
     suffixes: bool = False
+    unknown: Counter[str] = dataclasses.field(default_factory=Counter)
+    """How often each text was read as unknown."""
 
     def video(self, row: Cells) -> Cells:
         """The request for a row, without nulls; raises `ValueError` for a cell that cannot be read."""
@@ -781,6 +835,7 @@ class Columns:
         if field in TEXTS:
             return None if field != "title" and text in self.nulls else cell
         if text in self.nulls or text.lower() in NULLS:
+            self.unknown[text] += 1
             return None
         if field not in NUMBERS or (found := SUFFIXED.fullmatch(text)) is None:
             return text  # which the service reads
@@ -808,7 +863,10 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
         else:
             found.pop(field, None)
             without.add(field)
-    maps = " ".join(f"--map {field}={column}" for field, column in near(table, found).items())
+    twice = [column for column in found.values() if table.columns.count(column) > 1]
+    if twice:
+        raise SettingError(f"the header has {', '.join(twice)} more than once: rename all but one of them")
+    maps = options_for(near(table, found))
     if "title" not in found:
         proposed = maps if "--map title=" in maps else f"--map title=COLUMN {maps}".strip()
         raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add {proposed}")
@@ -824,7 +882,7 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
 
 def near(table: Table, found: Mapping[str, str]) -> dict[str, str]:
     """Columns that look like fields which are not read, by field."""
-    looks = {NEAR.get(re.sub(r"[\W_]", "", name.lower())): name for name in table.columns}
+    looks = {BARE.get(re.sub(r"[\W_]", "", name.lower())): name for name in table.columns}
     return {
         field: name
         for field, name in looks.items()
@@ -832,16 +890,22 @@ def near(table: Table, found: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def options_for(columns: Mapping[str, str]) -> str:
+    """The options that read these columns, as they are typed in a shell."""
+    return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in columns.items())
+
+
 def overview(table: Table, found: Mapping[str, str]) -> str:
     """Which columns are read and which are not, with the options that would read them."""
     read = [field if field == column else f"{field} (from {column})" for field, column in found.items()]
     rest = [name for name in table.columns if name and name not in found.values()]
     absent = [field for field in FIELDS[:6] if field not in found]
-    maps = [f"--map {field}={column}" for field, column in near(table, found).items()]
+    maps = options_for(near(table, found))
     parts = [f"reads {', '.join(read)}"]
     parts += [f"not in the file: {', '.join(absent)}"] if absent else []
     parts += [f"not read: {shown(', '.join(rest), 300)}"] if rest else []
-    parts += [f"to read them: {' '.join(maps)}"] if maps else []
+    parts += [f"to read them: {maps}"] if maps else []
+    parts += [table.note] if table.note else []
     return "; ".join(parts)
 
 
@@ -1214,7 +1278,7 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
         progress.advance(rows)
     unfinished = target.with_name(f"unfinished-{target.name}")
     table.write(unfinished, names, finished.results())
-    lines, wrong = closing(finished.results())
+    lines, wrong = closing(finished.results(), columns.unknown)
     unfinished.replace(target)
     finished.path.unlink()
     progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")

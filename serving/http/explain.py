@@ -58,7 +58,7 @@ class ExplainRequest(PredictRequest):
                     "what_if": [
                         {"title": "My morning routine"},
                         {"view_count": 150000},
-                        {"thumbnail_url": None},
+                        {"thumbnail_url": ""},
                     ],
                 }
             ]

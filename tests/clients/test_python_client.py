@@ -39,6 +39,10 @@ VIDEO = Video(
     published_at=datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC),
     observed_at="2026-03-02T12:00:00Z",
 )
+NAMED = (
+    *("ModalityState", "ScalarsState", "Modalities", "VelocityInterval", "Explanation", "Timings"),
+    *("Baseline", "Contribution", "Problem", "Health", "ShadowScore"),
+)
 JSON = {"Content-Type": "application/json"}
 
 
@@ -228,8 +232,7 @@ def test_the_models_have_every_field_of_the_openapi_document() -> None:
         **{
             name: getattr(models, name) for name in ("ModalityState", "ScalarsState", "Modalities", "Timings")
         },
-        **{name: getattr(models, name) for name in ("VelocityInterval", "Explanation", "Contribution")},
-        **{name: getattr(models, name) for name in ("Baseline", "Contribution", "Problem", "Health")},
+        **{name: getattr(models, name) for name in NAMED},
     }
     assert {
         name: sorted(set(schemas[name]["properties"]) ^ set(kind.__struct_fields__))

@@ -311,8 +311,9 @@ def test_wrong_input_is_refused_with_the_next_step(by_rules: Function) -> None:
 
 
 def test_a_topic_with_wildcards_is_taken_literally(by_rules: Function) -> None:
-    """% and _ match themselves."""
-    assert by_rules.ask(topic="p_sta").json()["rows"] == 0
+    """%, _ and * match themselves."""
+    topics = ("p_sta", "p%a", "p*a")
+    assert [by_rules.ask(topic=topic).json()["rows"] for topic in topics] == [0, 0, 0]
 
 
 def test_a_sleeping_miles_is_a_503_that_says_when(

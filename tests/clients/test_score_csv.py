@@ -264,7 +264,7 @@ UNUSABLE: list[tuple[str, list[str], str]] = [
     ("title,views\nx,1\n", ["--map", "view_count=plays"], "--map view_count=plays"),
     ("title,error\nx,1\n", [], "--prefix"),
     ("", [], "header"),
-    ("title,title\nx,y\n", [], "repeats a column"),
+    ("title,title\nx,y\n", [], "title more than once"),
     ("title\ncaf\u00e9\n", ["--encoding", "ascii"], "--encoding"),
     ("title\nx\n", ["v.csv"], "exists"),
     ('title,view_count\ngood,1\n"open"x,2\n', [], "line 3"),
@@ -291,7 +291,8 @@ def test_the_first_line_says_what_is_read(score: Score, door: Door, tmp_path: Pa
     assert done.stderr.splitlines()[0] == (
         "v.csv: reads title; not in the file: description, thumbnail_url, view_count, like_count, "
         "comment_count; not read: plays, Comments, channel; "
-        "to read them: --map view_count=plays --map comment_count=Comments"
+        "to read them: --map view_count=plays --map comment_count=Comments; "
+        "the delimiter is ';' (--delimiter sets another)"
     )
     assert door.calls[0].body == {"title": "a"}
 

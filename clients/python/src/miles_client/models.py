@@ -107,6 +107,15 @@ class Explanation(msgspec.Struct, kw_only=True, frozen=True):
     contributions: list[Contribution]
 
 
+class ShadowScore(msgspec.Struct, kw_only=True, frozen=True):
+    """What another checkpoint says of the same video."""
+
+    model_version: str
+    viral_score: float
+    predicted_velocity: float
+    velocity_interval: VelocityInterval | None
+
+
 class Prediction(msgspec.Struct, kw_only=True, frozen=True):
     """A score and what it is based on.
 
@@ -125,6 +134,7 @@ class Prediction(msgspec.Struct, kw_only=True, frozen=True):
     warnings: list[str]
     timings_ms: Timings | None = None
     explanation: Explanation | None = None
+    shadow: ShadowScore | None = None
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True):

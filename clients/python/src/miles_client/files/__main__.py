@@ -146,7 +146,7 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
         progress.advance(rows)
     unfinished = target.with_name(f"unfinished-{target.name}")
     table.write(unfinished, names, finished.results())
-    lines, wrong = closing(finished.results())
+    lines, wrong = closing(finished.results(), columns.unknown)
     unfinished.replace(target)
     finished.path.unlink()
     progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")

@@ -1,6 +1,9 @@
 """Which column each field of a request is read from, and how cells are read."""
 
+import dataclasses
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +35,7 @@ NEAR = {
     **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
     **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
 }
+BARE = {field.replace("_", ""): field for field in FIELDS} | NEAR
 NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
 SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])(?:\s+[a-z]+)?", re.IGNORECASE)
 FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9}
@@ -44,6 +48,8 @@ class Columns:
     fields: Mapping[str, str]
     nulls: Sequence[str] = ()
     suffixes: bool = False
+    unknown: Counter[str] = dataclasses.field(default_factory=Counter)
+    """How often each text was read as unknown."""
 
     def video(self, row: Cells) -> Cells:
         """The request for a row, without nulls; raises `ValueError` for a cell that cannot be read."""
@@ -58,6 +64,7 @@ class Columns:
         if field in TEXTS:
             return None if field != "title" and text in self.nulls else cell
         if text in self.nulls or text.lower() in NULLS:
+            self.unknown[text] += 1
             return None
         if field not in NUMBERS or (found := SUFFIXED.fullmatch(text)) is None:
             return text  # which the service reads
@@ -85,7 +92,10 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
         else:
             found.pop(field, None)
             without.add(field)
-    maps = " ".join(f"--map {field}={column}" for field, column in near(table, found).items())
+    twice = [column for column in found.values() if table.columns.count(column) > 1]
+    if twice:
+        raise SettingError(f"the header has {', '.join(twice)} more than once: rename all but one of them")
+    maps = options_for(near(table, found))
     if "title" not in found:
         proposed = maps if "--map title=" in maps else f"--map title=COLUMN {maps}".strip()
         raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add {proposed}")
@@ -101,7 +111,7 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
 
 def near(table: Table, found: Mapping[str, str]) -> dict[str, str]:
     """Columns that look like fields which are not read, by field."""
-    looks = {NEAR.get(re.sub(r"[\W_]", "", name.lower())): name for name in table.columns}
+    looks = {BARE.get(re.sub(r"[\W_]", "", name.lower())): name for name in table.columns}
     return {
         field: name
         for field, name in looks.items()
@@ -109,16 +119,22 @@ def near(table: Table, found: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def options_for(columns: Mapping[str, str]) -> str:
+    """The options that read these columns, as they are typed in a shell."""
+    return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in columns.items())
+
+
 def overview(table: Table, found: Mapping[str, str]) -> str:
     """Which columns are read and which are not, with the options that would read them."""
     read = [field if field == column else f"{field} (from {column})" for field, column in found.items()]
     rest = [name for name in table.columns if name and name not in found.values()]
     absent = [field for field in FIELDS[:6] if field not in found]
-    maps = [f"--map {field}={column}" for field, column in near(table, found).items()]
+    maps = options_for(near(table, found))
     parts = [f"reads {', '.join(read)}"]
     parts += [f"not in the file: {', '.join(absent)}"] if absent else []
     parts += [f"not read: {shown(', '.join(rest), 300)}"] if rest else []
-    parts += [f"to read them: {' '.join(maps)}"] if maps else []
+    parts += [f"to read them: {maps}"] if maps else []
+    parts += [table.note] if table.note else []
     return "; ".join(parts)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from miles_client.service import Refusal, Score
+from miles_client.settings import shown
 
 # The new columns and their types in a Parquet file.
 RESULTS: dict[str, type] = {
@@ -48,10 +49,10 @@ def result_of(outcome: Score | Refusal) -> list[str]:
     return ["" if cell is None else str(cell) for cell in cells]
 
 
-def closing(results: Iterator[list[str]]) -> tuple[str, int]:
+def closing(results: Iterator[list[str]], unknown: Counter[str]) -> tuple[str, int]:
     """How many rows have warnings, lie outside the training data, lack their thumbnail or have which error.
 
-    Also the number of errors.
+    Also the number of errors. `unknown` counts the texts that were read as unknown.
     """
     counts, errors, images = Counter[str](), Counter[str](), Counter[str]()
     for result in results:
@@ -61,8 +62,11 @@ def closing(results: Iterator[list[str]]) -> tuple[str, int]:
         if row["image_reason"] not in ("", "no_thumbnail", "no_image_tower"):
             images[row["image_reason"]] += 1
         if row["error"]:
-            errors[re.sub(r"'[^']*'", "...", row["error"])[:60]] += 1
-    parts = [f"{count} {kind}" for kind, count in counts.items() if count]
+            errors[shown(re.sub(r"'[^']*'", "...", row["error"]), 120)] += 1
+    parts = [f"{count} {kind}" for kind, count in counts.items() if count or kind == "with warnings"]
+    if unknown:
+        texts = ", ".join(text for text, _ in unknown.most_common(5))
+        parts.append(f"{unknown.total()} cells read as unknown: {texts} (--na names more)")
     reasons = ", ".join(f"{count} {reason}" for reason, count in images.most_common(10))
     lines = [f"\n  {images.total()} of the thumbnails were not usable: {reasons}"] if images else []
     lines += [f"\n  {count} rows: {error}" for error, count in errors.most_common(10)]

@@ -22,6 +22,8 @@ class Table(ABC):
     """A file of rows, read from the front as often as needed."""
 
     columns: list[str]
+    note = ""
+    """How the file is read, where it is not plain."""
 
     @abstractmethod
     def rows(self) -> Iterator[Cells]:
@@ -40,34 +42,63 @@ def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
     return path.open(mode, encoding=encoding, newline="")
 
 
+def start_of(path: Path) -> bytes:
+    """The first four bytes, of what is compressed if the name ends in .gz."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
+            return opened.read(4)
+    except (EOFError, gzip.BadGzipFile) as exc:
+        raise SettingError(f"{path}: not a whole gzip file ({exc}); is .gz the right ending?") from exc
+
+
+def encoding_of(path: Path, encoding: str) -> str:
+    """The encoding that a byte order mark names, else `encoding`; raises `SettingError` for a workbook."""
+    start = start_of(path)
+    if start == b"PK\x03\x04":
+        raise SettingError(f"{path}: a workbook or another archive; save it as CSV (UTF-8) first")
+    if encoding != "utf-8":
+        return encoding
+    if start[:3] == b"\xef\xbb\xbf":
+        return "utf-8-sig"
+    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else encoding
+
+
 class CsvTable(Table):
     """A CSV file; cells are passed on unchanged, empty ones as null."""
 
     def __init__(self, path: Path, delimiter: str | None, encoding: str) -> None:
         csv.field_size_limit(2**31 - 1)  # a cell may hold a whole picture as data:
-        self._path = path
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as start:
-            has_mark = start.read(3) == b"\xef\xbb\xbf"
-        self._encoding = "utf-8-sig" if has_mark and encoding == "utf-8" else encoding
+        self._path, self._encoding = path, encoding_of(path, encoding)
+        self._separator_line = ""
+        """Excel's first line `sep=;`, which names the delimiter."""
         self._delimiter = delimiter or self._found_delimiter()
         self.columns = [cell.strip() for cell in next(self._lines(), [])]
+        if self._delimiter != ",":
+            self.note = f"the delimiter is {self._delimiter!r} (--delimiter sets another)"
 
     def _found_delimiter(self) -> str:
         """The one of , ; tab and | that occurs most often in the header outside quotes."""
         try:
             with opened_text(self._path, "r", self._encoding) as opened:
-                header = re.sub(r'"[^"]*"', "", opened.readline())
+                line = opened.readline()
         except UnicodeDecodeError as exc:
             raise self._not_text(exc) from exc
+        if named := re.fullmatch(r'"?sep=(.)"?\s*', line):
+            self._separator_line = line
+            return named[1]
+        header = re.sub(r'"[^"]*"', "", line)
         return max(",;\t|", key=header.count)
 
     def _not_text(self, exc: UnicodeDecodeError) -> SettingError:
-        return SettingError(f"{self._path}: not {self._encoding} ({exc.reason}); set --encoding")
+        return SettingError(
+            f"{self._path}: not {self._encoding} ({exc.reason}); set --encoding, such as cp1252 or utf-16"
+        )
 
     def _lines(self) -> Iterator[list[str]]:
         with opened_text(self._path, "r", self._encoding) as opened:
             reader = csv.reader(opened, delimiter=self._delimiter, strict=True)
             try:
+                opened.readline(len(self._separator_line))
                 yield from (cells for cells in reader if cells)
             except UnicodeDecodeError as exc:
                 raise self._not_text(exc) from exc
@@ -85,6 +116,7 @@ class CsvTable(Table):
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Cells unchanged; short lines are padded so that results land in their columns."""
         with opened_text(path, "w", self._encoding) as opened:
+            opened.write(self._separator_line)
             writer = csv.writer(opened, delimiter=self._delimiter, lineterminator="\n")
             writer.writerow([*self.columns, *names])
             for cells, result in zip(itertools.islice(self._lines(), 1, None), results, strict=False):
@@ -95,12 +127,12 @@ class JsonLines(Table):
     """A file with a JSON object in each line."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._encoding = path, encoding_of(path, "utf-8")
         self.columns = list(dict.fromkeys(name for row in self.rows() for name in row if name is not None))
 
     def _lines(self) -> Iterator[str]:
         try:
-            with opened_text(self._path, "r", "utf-8") as opened:
+            with opened_text(self._path, "r", self._encoding) as opened:
                 yield from (line for line in opened if line.strip())
         except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as exc:
             raise SettingError(f"{self._path}: {exc}") from exc
@@ -110,9 +142,9 @@ class JsonLines(Table):
         for line in self._lines():
             try:
                 row = json.loads(line)
-            except ValueError as exc:
-                row = f"not JSON: {exc}"
-            yield row if isinstance(row, dict) else {None: f"not an object: {row}"}  # type: ignore[dict-item]
+                yield row if isinstance(row, dict) else {None: f"not an object: {shown(row)}"}  # type: ignore[dict-item]
+            except (ValueError, RecursionError) as exc:
+                yield {None: f"not JSON: {exc}"}  # type: ignore[dict-item]
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Objects with the results added; a malformed line becomes an object with its error."""
@@ -121,7 +153,17 @@ class JsonLines(Table):
                 values = map(typed, result, RESULTS.values())
                 kept = {name: value for name, value in row.items() if name is not None}
                 whole = kept | dict(zip(names, values, strict=True))
-                opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
+                opened.write(_json_line(whole))
+
+
+def _json_line(row: Cells) -> str:
+    """The row as JSON; in ASCII where it has half a surrogate pair, which no encoding can hold."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(row)
+    return line + "\n"
 
 
 class ParquetTable(Table):
@@ -182,13 +224,17 @@ def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
     """Open the file; raises `SettingError` when it is not a readable table."""
     if not path.is_file():
         raise SettingError(f"{path}: no such file")
+    if path.suffix == ".json":
+        raise SettingError(
+            f"{path}: write one object per line, in a file that ends in .jsonl: jq -c '.[]' {path}"
+        )
     kind = kind_of(path)
     table: Table
     if kind == "parquet":
         table = ParquetTable(path)
     else:
         table = JsonLines(path) if kind == "jsonl" else CsvTable(path, delimiter, encoding)
-    named = [name for name in table.columns if name]  # a spreadsheet's empty columns have no name
-    if not named or len(set(named)) < len(named):
-        raise SettingError(f"{path}: the header is empty or repeats a column: {shown(table.columns, 300)}")
+    if not any(table.columns):
+        expected = "an object in each line" if kind == "jsonl" else "a header with column names"
+        raise SettingError(f"{path}: empty, expected {expected}")
     return table
