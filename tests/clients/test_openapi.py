@@ -27,9 +27,11 @@ def test_operations_have_names_tags_and_media_types() -> None:
     assert described["info"]["title"] == "Miles"
     assert [operation["operationId"] for operation in operations] == [
         *("predict", "predictBatch", "explain", "home", "modelInfo"),
-        *("reload", "live", "ready", "metrics"),
+        *("reload", "live", "ready", "metrics", "youtubeVideo"),
     ]
-    assert {tag for operation in operations for tag in operation["tags"]} == {"scores", "model", "health"}
+    assert {tag for operation in operations for tag in operation["tags"]} == {
+        *("scores", "model", "health", "youtube"),
+    }
     types = {each["operationId"]: [*each["responses"]["200"]["content"]] for each in operations}
     assert types["predictBatch"] == ["application/json", "application/x-ndjson"]
     assert types["home"] == ["application/json", "text/html"]

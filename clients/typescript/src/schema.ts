@@ -385,7 +385,9 @@ export interface components {
          *         {
          *           "view_count": 150000
          *         },
-         *         {}
+         *         {
+         *           "thumbnail_url": ""
+         *         }
          *       ]
          *     }
          */
