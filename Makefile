@@ -71,7 +71,7 @@ model: setup ## build the demo checkpoint unless there is a checkpoint, and comp
 serve: setup model ## start the service on port 7860, or PORT=...; MILES_ variables configure it
 	@if [ -n "$$PORT" ]; then MILES_PORT="$$PORT"; export MILES_PORT; fi; exec $(PY) app.py
 
-demo: setup model $(VENV)/.installed-demo ## run service, database and web page with 22 scored example rows until Ctrl-C; ARGS=--once exits when scored
+demo: setup model $(VENV)/.installed-demo ## run service, database and web page with 22 scored example rows until Ctrl-C; ARGS=--once plays the loop from scores to a better model and exits
 	@exec $(PY) -m deploy.demo $(ARGS)
 
 test: setup-dev scale-setup model ## run the tests; ARGS="-k words" selects some

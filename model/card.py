@@ -220,6 +220,13 @@ class ModelCard(BaseModel):
             raise ValueError(f"has a mean_vector of {len(titles.mean_vector)} numbers, expected {width}")
         return titles
 
+    @property
+    def viral_above(self) -> float | None:
+        """The views per day above which training called a video viral; None if its data said so itself."""
+        data = self.provenance.get("data")
+        found = data.get("viral_above_views_per_day") if isinstance(data, dict) else None
+        return float(found) if isinstance(found, int | float) and found > 0 else None
+
     def to_file(self) -> dict[str, Any]:
         """What a checkpoint file holds besides its weights, in plain values."""
         return {

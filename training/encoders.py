@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from model.card import TextEncoderInfo
+from model.checkpoint.store import Checkpoint
 from model.config import FusionConfig, Pooling, TextConfig, VisionConfig
 from model.demo import GROWN, SEEDED, prefixed
 from model.minilm import NAME, PACKAGE, SHA256, grown_minilm
@@ -59,13 +60,16 @@ def random_encoders(
     return _encoders(_random_text(seed, text or TextConfig()), _random_vision(seed, vision or VisionConfig()))
 
 
-def open_encoders(text_source: str, image_source: str, seed: int, pooling: Pooling | None = None) -> Encoders:
-    """Encoders by name: `random`, `minilm` (grown to BERT-base's shape), a BERT directory or hub name; and
-    `random`, `imagenet` or a ResNet-50 file.
+def open_encoders(
+    text_source: str | None, image_source: str | None, seed: int, pooling: Pooling | None = None
+) -> Encoders:
+    """Encoders by name: `random` (also None), `minilm` (grown to BERT-base's shape), a BERT directory or hub
+    name; and `random`, `imagenet` or a ResNet-50 file.
 
     `pooling` None uses the setting in a sentence encoder's directory, else BERT's pooler. Raises
     `EncoderSourceError`.
     """
+    text_source, image_source = text_source or RANDOM, image_source or RANDOM
     if text_source == RANDOM:
         text = _random_text(seed, TextConfig())
     elif text_source == MINILM:
@@ -80,6 +84,17 @@ def open_encoders(text_source: str, image_source: str, seed: int, pooling: Pooli
 
 Text = tuple[TextConfig, dict[str, Tensor], dict[str, Any]]
 Vision = tuple[VisionConfig, dict[str, Tensor], dict[str, Any]]
+
+
+def encoders_of(checkpoint: Checkpoint) -> Encoders:
+    """The encoders of a checkpoint, for another head on them."""
+    card, prefixes = checkpoint.card, ("text_encoder.", "vision_encoder.")
+    weights = {name: value for name, value in checkpoint.state_dict.items() if name.startswith(prefixes)}
+    unknown = {name: {"kind": "pretrained", "source": card.name} for name in ("text", "image")}
+    origin = card.provenance.get("encoders")
+    if isinstance(origin, dict) and {"text", "image"} <= origin.keys():
+        return Encoders(card.config, weights, origin)
+    return Encoders(card.config, weights, unknown)
 
 
 def _encoders(text: Text, vision: Vision) -> Encoders:

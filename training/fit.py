@@ -5,11 +5,13 @@
         [--text-encoder random|DIR|bert-base-uncased] [--image-encoder random|FILE|imagenet]
         [--unfreeze] [--mlflow FOLDER_OR_URI] [--allow-bad-rows] [--seed N] [--cache DIR] [--results DIR]
         [--overwrite] ...
+    ./miles train --from DATABASE_URL [--against CHECKPOINT] [--out models/model_next.pt]
 
 DATA is a CSV, CSV.gz or Parquet file with a request's columns and a target; see `--help`. A head is trained
 on the scalars only, with text, with images, and with both; the one with the lowest loss on val is written.
 The encoders' vectors are cached, so that an interrupted run continues where it stopped.
-`--unfreeze` trains the text encoder first.
+`--unfreeze` trains the text encoder first. With --from, the rows are the scraper's snapshots, and the new head
+is compared with the serving checkpoint's; see docs/outcomes.md.
 """
 
 import argparse
@@ -21,27 +23,30 @@ from typing import Any
 import numpy as np
 
 from features import MILES_V2
-from model.checkpoint.store import Checkpoint, write_checkpoint
-from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
+from model.checkpoint.store import Checkpoint, CheckpointError, write_checkpoint
+from model.demo import DEFAULT_OUT, SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
-from model.torch_engine import DeviceError, TorchEngine
+from model.torch_engine import TorchEngine
 from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.data.leakage import refuse_leaks
+from training.database import DatabaseError
 from training.embeddings.images import ImageEmbeddings, encode_thumbnails
 from training.embeddings.text import TextEmbeddings, encode_texts, no_texts
 from training.embeddings.thumbnails import ThumbnailSource
-from training.encoders import Encoders, open_encoders
+from training.encoders import Encoders
 from training.evaluate import print_intervals, print_rows
 from training.golden import golden_answers
 from training.head.fit import Trained, fit_head, untrained_checkpoint
 from training.head.knowns import left_out
 from training.head.train import Recipe
+from training.learn import compare, encoders_for, print_next_step, read_rows, read_serving
 from training.measure.baselines import LABELS, baseline_predictions
 from training.measure.conditions import conditions_of
 from training.measure.evaluation import Report, intervals_to_dict, measure
 from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals
 from training.options import (
+    NEXT_OUT,
     add_data_options,
     add_fit_options,
     cache_from,
@@ -207,12 +212,15 @@ def _print_problems(images: ImageEmbeddings | None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Fit and write. Returns 1 after an error, which is one message on stderr."""
     parser = argparse.ArgumentParser(prog="./miles train", description=(__doc__ or "").split("\n")[0])
-    add_data_options(parser)
+    add_data_options(parser, or_database=True)
     add_fit_options(parser)
     options = parser.parse_args(arguments)
+    if (options.data is None) == (options.database is None):
+        parser.error("name either a file or --from DATABASE_URL")
+    options.out = options.out or (DEFAULT_OUT if options.database is None else NEXT_OUT)
     try:
         _run(options)
-    except (DatasetError, DemoError, EncoderSourceError, DeviceError) as exc:
+    except (CheckpointError, DatabaseError, DatasetError, DemoError, EncoderSourceError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -226,12 +234,16 @@ def _run(options: argparse.Namespace) -> None:
     if out.exists() and not options.overwrite and not is_demo(out):
         raise DemoError(f"{out}: exists and is not the demo; use --overwrite to replace it")
     # The file first: its errors are reported before gigabytes of encoders are read.
-    dataset = read_dataset(options.data, reading_from(options))
+    serving = None if options.database is None else read_serving(options)
+    if serving is None:
+        dataset = read_dataset(options.data, reading_from(options))
+    else:
+        dataset = read_rows(options, serving)
     print_data_summary(dataset)
     for sentence in left_out(dataset):
         print(sentence, flush=True)
     refuse_leaks(dataset)
-    encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
+    encoders = encoders_for(options, serving)
     if options.demo_head and (options.unfreeze or not encoders.are_composable):
         raise DemoError(
             "--demo-head stores no encoder weights: use --text-encoder minilm or random, and "
@@ -254,8 +266,13 @@ def _run(options: argparse.Namespace) -> None:
         checkpoint = compose(read_demo(options.demo_head))
         print(f"{options.demo_head}: demo head and metadata written")
     write_checkpoint(out, checkpoint)
+    duel = None if serving is None else compare(options, serving, checkpoint, dataset)
+    if duel is not None:
+        fitted.results["against_serving"] = duel.to_dict()
     for path in [out, *write_results(options.results or out.parent, out.name, fitted.results)]:
         print(f"{path}: written")
+    if duel is not None:
+        print_next_step(options, duel)
 
 
 def print_data_summary(dataset: Dataset) -> None:

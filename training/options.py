@@ -16,20 +16,21 @@ from training.data.dataset import (
     Reading,
 )
 from training.embeddings.thumbnails import ThumbnailSource
-from training.encoders import RANDOM
 from training.head.knowns import HIDDEN
 from training.head.train import CLASS_WEIGHTS, Recipe
 from training.unfreeze import Tuning
 
 SEED = 20171114  # the first day of the demo's data
+NEXT_OUT = Path("models/model_next.pt")
 URLS, NONE, AUTO = "urls", "none", "auto"
 DROPPED = (*HIDDEN, "image")
 TEXTS = {"title": TITLE_ONLY, "title,description": TITLE_AND_DESCRIPTION, AUTO: None}
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """What is read, for every command that reads a training file."""
-    parser.add_argument("data", type=Path, help="a CSV, CSV.gz or Parquet file of snapshots")
+def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = False) -> None:
+    """What is read, for every command that reads a training file; `or_database`: the file may be left out."""
+    count = "?" if or_database else None
+    parser.add_argument("data", type=Path, nargs=count, help="a CSV, CSV.gz or Parquet file of snapshots")
     parser.add_argument(
         "--column",
         action="append",
@@ -42,8 +43,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--viral-quantile",
         type=_share,
-        default=VIRAL_QUANTILE,
-        help="without a column is_viral: share of the training rows that is not viral (%(default)s)",
+        help=f"without a column is_viral: share of the training rows that is not viral ({VIRAL_QUANTILE})",
     )
     parser.add_argument(
         "--thumbnails",
@@ -64,7 +64,22 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 def add_fit_options(parser: argparse.ArgumentParser) -> None:
     """How it is fitted and where it is written."""
     add = parser.add_argument
-    add("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
+    add("--out", type=Path, help=f"the checkpoint to write ({DEFAULT_OUT}; with --from {NEXT_OUT})")
+    add(
+        "--from",
+        dest="database",
+        nargs="?",
+        const="",
+        metavar="DATABASE_URL",
+        help="learn from the snapshots of this database (default: the variable) instead of a file",
+    )
+    add(
+        "--against",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="with --from: the serving checkpoint, whose encoders and meaning of viral are kept and with "
+        f"which the new one is compared (default: MILES_CHECKPOINT, or {DEFAULT_OUT})",
+    )
     add("--results", type=Path, help="a folder for phase1_results.json and the model card")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="device of the encoders (%(default)s)")
     add(
@@ -84,13 +99,13 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     """Which encoders, and the seed."""
     add = parser.add_argument
-    add("--text-encoder", default=RANDOM, help="random, minilm, a BERT directory, or a hub name")
+    add("--text-encoder", help="random (the default), minilm, a BERT directory, or a hub name")
     add(
         "--text-pooling",
         choices=POOLINGS,
         help="how tokens become one vector, if the directory does not specify it",
     )
-    add("--image-encoder", default=RANDOM, help="random, imagenet, or a ResNet-50 file")
+    add("--image-encoder", help="random (the default), imagenet, or a ResNet-50 file")
     add("--seed", type=int, default=SEED, help="seed of all randomness (%(default)s)")
 
 
@@ -184,7 +199,7 @@ def reading_from(options: argparse.Namespace) -> Reading:
         columns=columns,
         text=TEXTS[options.text],
         allow_bad_rows=options.allow_bad_rows,
-        viral_quantile=options.viral_quantile,
+        viral_quantile=VIRAL_QUANTILE if options.viral_quantile is None else options.viral_quantile,
         seed=getattr(options, "seed", SEED),
     )
 

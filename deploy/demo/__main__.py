@@ -1,8 +1,12 @@
 """Runs the service, a database and the web page, and scores 22 invented videos.
 
 make demo                       until Ctrl-C
-make demo ARGS=--once           score, print and exit
+make demo ARGS=--once           score, play the loop from scores to a better model, print and exit
+make demo ARGS=--loop           play the loop, then go on until Ctrl-C
+make demo ARGS="--once --data youtube_short_form_2026.csv.gz"   the loop on real videos and their later looks
 make demo ARGS=--without-page   no web page
+
+The loop runs on PyTorch, so that a new model need not be compiled, and without one on a compiled bundle.
 """
 
 import argparse
@@ -14,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -24,6 +28,7 @@ from psycopg import sql
 
 from deploy.demo import site
 from deploy.demo.database import Database, DatabaseError, find_programs, started_database
+from deploy.demo.loop import Loop, Served, checkpoint_in, loop_settings
 from deploy.demo.processes import DemoError, Part, free_port, started, wait_until_ready
 
 ROOT = Path(__file__).parents[2]
@@ -61,14 +66,17 @@ def postgres_programs() -> Path:
     return found
 
 
-def start_service(stack: ExitStack, folder: Path, origin_port: int) -> tuple[Part, str]:
-    """Start the service and wait until it is ready; its process and address."""
+def start_service(
+    stack: ExitStack, folder: Path, origin_port: int, more: Mapping[str, str]
+) -> tuple[Part, str]:
+    """Start the service, with `more` settings, and wait until it is ready; its process and address."""
     port = free_port(int(os.environ.get("PORT") or os.environ.get("MILES_PORT") or 7860))
     url = f"http://127.0.0.1:{port}"
     settings = {
         "MILES_HOST": "127.0.0.1",
         "MILES_PORT": str(port),
         "MILES_CORS_ORIGINS": f"http://localhost:{origin_port}",
+        **more,
     }
     say(f"starting the service on {url}")
     command = [sys.executable, "app.py"]
@@ -77,7 +85,7 @@ def start_service(stack: ExitStack, folder: Path, origin_port: int) -> tuple[Par
     return part, url
 
 
-def start_page(stack: ExitStack, folder: Path, port: int, service: str) -> Part | None:
+def start_page(stack: ExitStack, folder: Path, port: int, service: str, key: str) -> Part | None:
     """Start the web page; None, with the reason printed, if it cannot be built."""
     node = site.find_node()
     if node is None:
@@ -86,7 +94,7 @@ def start_page(stack: ExitStack, folder: Path, port: int, service: str) -> Part 
     try:
         say("building the web page (the first time takes a minute)")
         site.build(node, folder / "page.log")
-        part = stack.enter_context(site.serve(node, folder / "page.log", port, service))
+        part = stack.enter_context(site.serve(node, folder / "page.log", port, service, key))
         wait_until_ready(part, f"http://127.0.0.1:{port}/", PAGE_LIMIT_S)
     except DemoError as exc:
         say(f"no web page: {exc}")
@@ -108,10 +116,10 @@ def fill(database: Database) -> int:
     return len(rows)
 
 
-def score(database: Database, service: str) -> None:
+def score(database: Database, service: str, key: str) -> None:
     """Run clients/trigger_inference.py as the scraper does. Raises `DemoError`."""
     command = [sys.executable, str(CLIENTS / "trigger_inference.py")]
-    settings = {"DATABASE_URL": database.url, "INFERENCE_API_URL": service}
+    settings = {"DATABASE_URL": database.url, "INFERENCE_API_URL": service, "MILES_API_KEY": key}
     done = subprocess.run(command, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
     if done.returncode:
         raise DemoError(f"clients/trigger_inference.py ended with exit code {done.returncode}")
@@ -144,17 +152,26 @@ def run(stack: ExitStack, options: argparse.Namespace) -> None:
     programs = postgres_programs()
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-demo-")))
     page_port = free_port(3000)
-    service, url = start_service(stack, folder, page_port)
+    more = {}
+    checkpoints = checkpoint_in(folder) if options.once or options.loop else None
+    if checkpoints is not None:
+        more = loop_settings(*checkpoints)
+    service, url = start_service(stack, folder, page_port, more)
     say("starting a temporary PostgreSQL server")
     database = stack.enter_context(started_database(programs))
-    page = None if options.without_page else start_page(stack, folder, page_port, url)
+    key = more.get("MILES_API_KEYS", "")
+    page = None if options.without_page else start_page(stack, folder, page_port, url, key)
     count = fill(database)
     say(f"{count} example rows are in the table candidates; clients/trigger_inference.py scores them")
-    score(database, url)
+    score(database, url, key)
     print_scores(database)
+    if checkpoints is not None:
+        Loop(database, Served(url, key, *checkpoints), options.data, say).play()
+    elif options.once or options.loop:
+        say("no loop: MILES_CHECKPOINT is a compiled bundle, from which nothing can be trained")
     if options.once:
         return
-    say(f"service      {url}/ in a browser, API reference at {url}/docs")
+    say(f"service      {url}/ in a browser, API reference at {url}/docs" + (f"; key {key}" if key else ""))
     if page:
         say(f"web page     http://localhost:{page_port}/")
     say(f"table        psql {database.url} -c 'table candidates'")
@@ -167,7 +184,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--once", action="store_true", help="exit after the scores are printed")
+    parser.add_argument("--once", action="store_true", help="play the loop and exit")
+    parser.add_argument("--loop", action="store_true", help="play the loop, then go on")
+    parser.add_argument("--data", type=Path, help="real videos for the loop (CSV or CSV.gz)")
     parser.add_argument("--without-page", action="store_true", help="do not build and start the web page")
     options = parser.parse_args(words)
     for number in (signal.SIGINT, signal.SIGTERM):

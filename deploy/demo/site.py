@@ -40,10 +40,11 @@ def build(node: Path, log: Path) -> None:
             _npm(node, ["run", "build"], log)
 
 
-def serve(node: Path, log: Path, port: int, service: str) -> AbstractContextManager[Part]:
-    """Start the page on this port, for the service at this address."""
+def serve(node: Path, log: Path, port: int, service: str, key: str) -> AbstractContextManager[Part]:
+    """Start the page on this port, for the service at this address and with its key, if any."""
     command = [str(node), NEXT, "start", "--hostname", "127.0.0.1", "--port", str(port)]
     settings = {"MILES_URL": service, "NEXT_PUBLIC_MILES_URL": service, "NEXT_TELEMETRY_DISABLED": "1"}
+    settings |= {"MILES_API_KEY": key} if key else {}
     return started("the web page", command, log, FOLDER, settings)
 
 

@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from deploy.score_dataset.job import JobError, Part
+from deploy.score_dataset.kept import LOOK, keep
 from deploy.score_dataset.sources import Cells, Malformed, Table, null_if_nan
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -227,7 +228,7 @@ class TableOut:
             raise JobError(f"{table}: {value} in {rows} rows; name a unique column with --key")
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write all rows or none, replacing rows with the same key."""
+        """Write all rows or none, with their predictions, replacing rows with the same key."""
         names = [sql.Identifier(name) for name in self.columns]
         new = [sql.SQL("{0} = EXCLUDED.{0}").format(name) for name in names]
         statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}").format(
@@ -239,6 +240,7 @@ class TableOut:
         )
         with self.address.connected() as connection, connection.cursor() as cursor:
             cursor.executemany(statement, [[row[name] for name in self.columns] for row in rows])
+            keep(connection, self.key, [row for row in rows if LOOK in row])
 
 
 def _identifier(name: str) -> sql.Identifier:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from anyio.from_thread import start_blocking_portal
@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.cores import take_cores
 from deploy.score_dataset.job import Job, JobError, Part
+from deploy.score_dataset.kept import COUNTS, LOOK
 from deploy.score_dataset.results import Journal, Result, Results
 from deploy.score_dataset.sources import Cells, Malformed, Table, as_json
 from serving.errors import MilesError, ModalityRequiredError
@@ -147,7 +148,17 @@ class Worker:
         if isinstance(row, Malformed):
             return _rejected(str(row), row)
         answer = await self._scoring.answer(self._work.job.video(row))
-        return _rejected(answer, row) if isinstance(answer, str) else _flat(answer)
+        if isinstance(answer, str):
+            return _rejected(answer, row)
+        return _flat(answer.response) | {LOOK: answer.look}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and the look at the video that it is based on, as the tables of the loop have it."""
+
+    response: PredictResponse
+    look: dict[str, Any]
 
 
 class Scoring:
@@ -162,7 +173,7 @@ class Scoring:
         model = self._predictor.require_ready()
         return f"{model.version} {model.fingerprint}"
 
-    async def answer(self, video: dict[str, Any]) -> PredictResponse | str:
+    async def answer(self, video: dict[str, Any]) -> "Answer | str":
         """The answer for a video, or the reason why it has none, after retrying temporary errors."""
         item = checked(video, "")
         if isinstance(item, FailedItem):
@@ -170,7 +181,8 @@ class Scoring:
         request, tries = item.to_domain(), 0
         while True:
             try:
-                return PredictResponse.of(await self._predictor.predict(request))
+                response = PredictResponse.of(await self._predictor.predict(request))
+                return Answer(response, _look(request.video, response))
             except ModalityRequiredError as exc:
                 return str(exc)
             except MilesError as exc:
@@ -204,6 +216,14 @@ def _rejected(reason: str, row: Cells | Malformed) -> Result:
 
 def _kept(row: Cells | Malformed, keep: Sequence[str]) -> Result:
     return {} if isinstance(row, Malformed) else {name: row[name] for name in keep}
+
+
+def _look(video: Any, answer: PredictResponse) -> dict[str, Any]:
+    """When the counts of a request's video were read, the counts, and the fields that were known."""
+    given = {field.name for field in fields(video) if getattr(video, field.name) not in (None, "")}
+    counts = {name: getattr(video, name) for name in COUNTS}
+    known = sorted(given - set(answer.modalities.scalars.imputed))
+    return {"observed_at": video.observed_at.isoformat(), **counts, "known": known}
 
 
 def _flat(answer: PredictResponse) -> Result:

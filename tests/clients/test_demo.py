@@ -26,13 +26,13 @@ def _postgres() -> None:
     require_program("initdb", debian="postgresql", beside=FOLDERS)
 
 
-def test_make_demo_scores_22_rows_and_ends_when_told_to(tiny_bundle: Path) -> None:
-    """`ARGS=--once` prints a table of 22 scores, exits with 0 and leaves nothing behind."""
+def test_make_demo_plays_the_loop_and_ends_when_told_to(tiny_path: Path) -> None:
+    """`ARGS=--once` prints 22 scores, then scored, judged and improved figures, and leaves nothing behind."""
     with TemporaryDirectory() as folder:  # short: PostgreSQL's socket lies in it
         Path(folder).chmod(0o755)  # root starts PostgreSQL as another user
         done = completed(
             ["make", "demo", f"PY={sys.executable}", "ARGS=--once --without-page"],
-            env=environment(checkpoint=tiny_bundle) | {"TMPDIR": folder},
+            env=environment(checkpoint=tiny_path) | {"TMPDIR": folder},
         )
         left_behind = [path.name for path in Path(folder).glob("miles-*")]
     assert done.returncode == 0, done.stdout + done.stderr
@@ -42,6 +42,22 @@ def test_make_demo_scores_22_rows_and_ends_when_told_to(tiny_bundle: Path) -> No
     assert len(scores) == 22
     assert scores == sorted(scores, reverse=True)
     assert left_behind == []
+    loop = done.stdout.partition("the loop: ")[2]
+    assert "scored:   160 scored, 0 skipped" in loop
+    assert re.search(r"judged:   320 looks, \d+ viral: auroc 0\.\d+, ece 0\.\d+, mae", loop)
+    assert "model_next.pt is better than" in loop
+    served, new = re.findall(r"improved: (\S+): (\d+) looks", loop)
+    assert (served[1], new[1], served[0] != new[0]) == ("380", "60", True)
+    assert f"POST /admin/reload: {new[0]} is in service" in loop
+
+
+def test_a_bundle_has_no_loop(tiny_bundle: Path) -> None:
+    """Nothing can be trained from it: the demo says so and ends as well."""
+    done = completed(
+        [sys.executable, "-m", "deploy.demo", "--once", "--without-page"],
+        env=environment(checkpoint=tiny_bundle),
+    )
+    assert (done.returncode, "no loop: MILES_CHECKPOINT is a compiled bundle" in done.stdout) == (0, True)
 
 
 def test_ctrl_c_ends_service_database_and_page(tiny_bundle: Path) -> None:

@@ -12,9 +12,12 @@ from deploy.score_dataset.__main__ import main
 from deploy.score_dataset.job import JobError
 from deploy.score_dataset.postgres import Address, PostgresTable, TableOut
 from deploy.score_dataset.sources import opened_table
+from miles_client.service import Score
+from miles_client.table.kept import predictions_of
 from tests.scale.dataset import finish, start
 from tests.scale.ray_here import needs_ray
 from tests.support.postgres import Candidates, separate
+from tests.support.service import ROOT
 
 ROWS = 7
 
@@ -141,6 +144,7 @@ def test_scores_go_back_into_the_database_once(
     tmp_path: Path, model: Path, address: Address, candidates: Candidates
 ) -> None:
     """Each row that can be scored once; a second run adds nothing, and no password is written down."""
+    candidates.run((ROOT / "clients" / "database" / "loop.sql").read_bytes())  # type: ignore[arg-type]
     state = tmp_path / "state"
     url = address.url
     options = ("--table", "candidates", "--table-out", "scores", "--state", str(state), "--part-rows", "4")
@@ -152,6 +156,33 @@ def test_scores_go_back_into_the_database_once(
         rows = candidates.run("SELECT s.id, viral_score FROM scores s JOIN candidates c ON c.id = s.id")
         assert len({key for key, _ in rows}) == len(rows) == ROWS - 1
         assert all(0 <= score <= 1 for _, score in rows)
+        kept = candidates.run("SELECT count(*), count(DISTINCT candidate_id) FROM predictions")
+        assert kept == [(ROWS - 1, ROWS - 1)]
     written = [path.read_bytes() for path in state.rglob("*") if path.is_file()]
     assert written
     assert not any(secret.encode() in content for content in written)
+
+
+def test_scores_are_kept_beside_their_counts(address: Address, candidates: Candidates) -> None:
+    """With the tables of the loop a part's rows are kept once, as the scraper's step keeps them."""
+    candidates.run((ROOT / "clients" / "database" / "loop.sql").read_bytes())  # type: ignore[arg-type]
+    table = TableOut(address, "kept_scores", "id", {"id": "text", "viral_score": "double precision"})
+    table.prepare()
+    look = {
+        "observed_at": "2026-01-02T12:00:00+00:00",
+        "view_count": 9,
+        "like_count": 2,
+        "comment_count": None,
+    }
+    answer = {"viral_score": 0.5, "predicted_velocity": 7.0, "velocity_low": 1.0, "velocity_high": 9.0}
+    answer |= {"model_version": "miles", "image": "used", "warnings": ["one"]}
+    row = {"id": "a", **answer, "look": {**look, "known": ["title"]}}
+    for _ in range(2):
+        table.write([row])
+    (found,) = candidates.run("SELECT id::text, candidate_id, view_count, known, warnings FROM predictions")
+    scraped = {"id": "a", "scraped_at": look["observed_at"], "view_count": 9, "like_count": 2}
+    (step,) = predictions_of(scraped, Score(0.5, 7.0, answer))
+    assert found == (step["id"], "a", 9, ["title"], ["one"])
+    assert candidates.run("SELECT candidate_id, view_count, comment_count FROM snapshots") == [("a", 9, None)]
+    candidates.run("DROP TABLE predictions, snapshots CASCADE")
+    candidates.run("DROP FUNCTION keep_snapshot CASCADE")

@@ -16,7 +16,7 @@ from features.video import Video
 from training.data.fields import PURGED, Columns, find_columns
 from training.data.fields import SPLITS as SPLITS
 from training.data.rows import BadRows, Row, read_rows
-from training.data.splits import assign_splits, overlap
+from training.data.splits import SHARES, assign_splits, overlap
 from training.data.stale_counts import refuse_stale_counts
 from training.data.table import DatasetError as DatasetError  # re-exported
 from training.data.table import read_table
@@ -39,6 +39,10 @@ class Reading:
     text: tuple[str, ...] | None = None
     allow_bad_rows: bool = False
     viral_quantile: float = VIRAL_QUANTILE
+    viral_velocity: float | None = None
+    """Views per day above which a row is viral, instead of the quantile."""
+    shares: tuple[float, float, float] = SHARES
+    """Of the videos in train, val and test, the newest last, where the file has no column split."""
     seed: int = 0
     """Decides the split of rows that have neither a split nor a time."""
 
@@ -99,7 +103,7 @@ def read_dataset(path: Path, reading: Reading | None = None) -> Dataset:
     columns = find_columns(table, reading.columns)
     found, bad, total = read_rows(table, columns)
     bad.refuse(path, total, "--allow-bad-rows", allowed=reading.allow_bad_rows)
-    rows, method = assign_splits(found, reading.seed)
+    rows, method = assign_splits(found, reading.seed, reading.shares)
     by_split = {name: [row for row in rows if row.split == name] for name in SPLITS}
     _check_splits(path, by_split, method)
     refuse_stale_counts(path, rows)
@@ -161,6 +165,8 @@ def fields_to_read(
 def _viral_threshold(path: Path, train: Sequence[Row], columns: Columns, reading: Reading) -> float:
     if columns.has("is_viral"):
         return float("nan")
+    if reading.viral_velocity is not None:
+        return reading.viral_velocity
     velocities = [row.views_per_day for row in train]
     threshold = float(np.quantile(velocities, reading.viral_quantile))
     if threshold == max(velocities):

@@ -16,20 +16,22 @@ from training.data.rows import Row
 
 SHARES = (0.70, 0.15, 0.15)  # of the videos: train, val, test
 BY_COLUMN = "by video, from the file's column"
-BY_TIME = "by video and time: the first 70% of the videos seen, the next 15%, the last 15%"
+BY_TIME = "by video and time: the first {:.0%} of the videos seen, the next {:.0%}, the last {:.0%}"
 BY_SEED = "by video, at random from the seed, because the rows have no times"
 
 
-def assign_splits(rows: Sequence[Row], seed: int) -> tuple[list[Row], str]:
-    """Every row with its split, and the method in words."""
+def assign_splits(
+    rows: Sequence[Row], seed: int, shares: tuple[float, float, float] = SHARES
+) -> tuple[list[Row], str]:
+    """Every row with its split, and the method in words; `shares` of the videos, where the file has none."""
     if any(row.split is not None for row in rows):
         return list(rows), BY_COLUMN
     first = _first_seen(rows)
     times = sorted(time for time in first.values() if time is not None)
     if len(times) < len(first) or len(set(times)) < len(SPLITS):
-        return _by_seed(rows, list(first), seed), BY_SEED
-    starts = [times[_position(times, share)] for share in (SHARES[0], SHARES[0] + SHARES[1])]
-    return [replace(row, split=_split_of(row, first, starts)) for row in rows], BY_TIME
+        return _by_seed(rows, list(first), seed, shares), BY_SEED
+    starts = [times[_position(times, share)] for share in (shares[0], shares[0] + shares[1])]
+    return [replace(row, split=_split_of(row, first, starts)) for row in rows], BY_TIME.format(*shares)
 
 
 def overlap(rows: Sequence[Row]) -> str | None:
@@ -69,9 +71,11 @@ def _split_of(row: Row, first: Mapping[str, datetime | None], starts: Sequence[d
     return SPLITS[index]
 
 
-def _by_seed(rows: Sequence[Row], names: list[str], seed: int) -> list[Row]:
+def _by_seed(
+    rows: Sequence[Row], names: list[str], seed: int, shares: tuple[float, float, float]
+) -> list[Row]:
     order = np.random.default_rng(seed).permutation(len(names))
-    cuts = np.cumsum(SHARES)[:-1] * len(names)
+    cuts = np.cumsum(shares)[:-1] * len(names)
     index = np.searchsorted(cuts, np.arange(len(names)), side="right")
     split = {names[place]: SPLITS[int(which)] for place, which in zip(order, index, strict=True)}
     return [replace(row, split=split[row.video_id]) for row in rows]

@@ -64,5 +64,7 @@ def _is_learned(dataset: Dataset, group: str) -> bool:
         [tuple(getattr(video, field) for field in HIDDEN[group]) for video in split.videos]
         for split in (dataset.train, dataset.val)
     )
-    shares = [sum(values != absent for values in rows) / len(rows) for rows in (train, val)]
-    return min(shares) >= MIN_SHARE and len({values for values in train if values != absent}) > 1
+    # The group's flag among the features needs all of its fields.
+    complete = [[values for values in rows if not set(values) & set(absent)] for rows in (train, val)]
+    shares = [len(known) / len(rows) for known, rows in zip(complete, (train, val), strict=True)]
+    return min(shares) >= MIN_SHARE and len(set(complete[0])) > 1

@@ -65,19 +65,12 @@ def viral_velocity_of(path: Path) -> float:
 
     Raises `OutcomesError` for a checkpoint that cannot be read, or whose card does not say.
     """
-    threshold = viral_velocity(card_of(path))
+    threshold = card_of(path).viral_above
     if threshold is None:
         raise OutcomesError(
             f"{path}: does not say above how many views per day a video is viral; add --viral-velocity VIEWS"
         )
     return threshold
-
-
-def viral_velocity(card: "ModelCard") -> float | None:
-    """The card's threshold; None where the training data itself said which videos are viral."""
-    found = card.provenance.get("data")
-    value = found.get("viral_above_views_per_day") if isinstance(found, dict) else None
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def card_of(path: Path) -> "ModelCard":

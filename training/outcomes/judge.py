@@ -34,13 +34,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Duel:
-    """A shadow and the version beside which it scored, on the same looks: shadow minus served."""
+    """A new version and the served one on the same looks: the new one's figures minus the served one's."""
 
-    shadow: str
+    new: str
     served: str
     rows: int
     videos: int
     differences: dict[str, Interval]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "verdict": self.verdict}
 
     @property
     def verdict(self) -> str:
@@ -76,7 +80,7 @@ class Outcomes:
                 by: {name: asdict(group) for name, group in groups.items()}
                 for by, groups in self.groups.items()
             },
-            "shadows": [{**asdict(duel), "verdict": duel.verdict} for duel in self.duels],
+            "shadows": [duel.to_dict() for duel in self.duels],
         }
 
 
@@ -229,15 +233,15 @@ def sentence_of(duel: Duel) -> str:
     """Which of two versions is better, and by how much."""
     rows = f"on {duel.rows:,} looks at {duel.videos:,} videos"
     if not duel.differences:
-        return f"{duel.shadow} beside {duel.served}: {rows}, expected {MIN_ROWS} or more to compare them"
+        return f"{duel.new} beside {duel.served}: {rows}, expected {MIN_ROWS} or more to compare them"
     figures = ", ".join(
         f"{name} {each.difference:+.4f} [{each.low:+.4f}, {each.high:+.4f}]"
         for name, each in duel.differences.items()
     )
     verdicts = {
-        "better": f"{duel.shadow} is better than {duel.served}",
-        "worse": f"{duel.shadow} is worse than {duel.served}",
-        "mixed": f"{duel.shadow} is better than {duel.served} in one figure and worse in another",
-        "undecided": f"these looks do not decide between {duel.shadow} and {duel.served}",
+        "better": f"{duel.new} is better than {duel.served}",
+        "worse": f"{duel.new} is worse than {duel.served}",
+        "mixed": f"{duel.new} is better than {duel.served} in one figure and worse in another",
+        "undecided": f"these looks do not decide between {duel.new} and {duel.served}",
     }
-    return f"{verdicts[duel.verdict]} ({rows}, shadow minus served, paired): {figures}"
+    return f"{verdicts[duel.verdict]} ({rows}, the new one minus the served one, paired): {figures}"

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, LiteralString
 
+from training.data.snapshots import MAX_HOURS, MIN_HOURS
 from training.database import Row
 
 if TYPE_CHECKING:
     import psycopg
 
-MIN_HOURS, MAX_HOURS = 12, 72
 STATES = ("judged", "too young", "not seen again", "count fell", "no view count")
 JUDGED, YOUNG, UNSEEN, FELL, UNCOUNTED = STATES
 QUERY: LiteralString = """

@@ -64,7 +64,7 @@ def _shadows(outcomes: Outcomes) -> Metric:
     for duel in outcomes.duels:
         for figure, interval in duel.differences.items():
             for bound, attribute in BOUNDS.items():
-                family.add_metric([duel.shadow, duel.served, figure, bound], getattr(interval, attribute))
+                family.add_metric([duel.new, duel.served, figure, bound], getattr(interval, attribute))
     return family
 
 

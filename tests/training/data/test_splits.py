@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.synthetic import rows, write_csv
 from training.data.dataset import SPLITS, DatasetError, read_dataset
-from training.data.splits import BY_SEED, BY_TIME
+from training.data.splits import BY_SEED, BY_TIME, SHARES
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def table():
 def test_later_videos_are_the_test(tmp_path, table):
     """Train is seen first, then val, then test; no video is in two, and no target reaches into the next."""
     found = read_dataset(write_csv(tmp_path / "rows.csv", table))
-    assert found.split_method == BY_TIME
+    assert found.split_method == BY_TIME.format(*SHARES)
     first = {name: min(video.observed_at for video in found.split(name).videos) for name in SPLITS}
     last = {name: max(video.observed_at for video in found.split(name).videos) for name in SPLITS}
     assert last["train"] + timedelta(hours=24) <= first["val"]

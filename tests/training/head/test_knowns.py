@@ -70,3 +70,14 @@ def test_a_history_is_part_of_a_pattern_only_with_the_views():
     assert [name for name in patterns if "history" in name and "views" not in name] == []
     assert patterns["views+age"] == ("reactions", "history")
     assert patterns_in(("age", "length")) == {"none": ("age",), "age": ()}
+
+
+def test_likes_without_comments_are_no_reactions():
+    """Their flag among the features needs both, so nothing could be calibrated for it."""
+    found = dataset()
+    for name in ("train", "val", "test"):
+        split = found.split(name)
+        halves = replace(split, videos=[replace(video, comment_count=None) for video in split.videos])
+        found = replace(found, **{name: halves})
+    assert "reactions" in learned_groups(dataset())
+    assert "reactions" not in learned_groups(found)

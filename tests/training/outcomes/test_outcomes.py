@@ -146,7 +146,7 @@ def test_a_shadow_is_better_worse_or_undecided(loop: Loop) -> None:
         outcomes = judged(loop, drawn(rows, shadow_error=error))
         duels = outcomes.duels
         difference = duels[0].differences["mae"].difference
-        seen = [(duel.shadow, duel.served, duel.verdict) for duel in duels]
+        seen = [(duel.new, duel.served, duel.verdict) for duel in duels]
         if seen != [("shadow", VERSION, verdict), ("shadow", OTHER, seen[-1][2])] or seen[0][2] != verdict:
             failures.append((error, seen))
         failures += (

@@ -1,0 +1,224 @@
+"""The demo's loop: scores, time that passes, outcomes, a better model, and its way into service."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from deploy.demo.database import Database
+from deploy.demo.invented import Video, invented_videos, videos_of
+from deploy.demo.processes import DemoError
+from model.compiled.bundle import is_bundle
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = ROOT / "clients"
+SCHEMA = "loop"
+VIDEOS, NEWER = 160, 60  # to learn from, and to try the new model on
+VIRAL = 90_000.0  # views per day, of a checkpoint that does not say
+SHADOW_LIMIT_S = 120
+NOW = "0.0000001"  # hours after which a changed row is scored again
+
+
+@dataclass(frozen=True)
+class Served:
+    """The demo's service: its address and key, and where its checkpoints lie."""
+
+    url: str
+    key: str
+    checkpoint: Path
+    shadow: Path
+
+
+def checkpoint_in(folder: Path) -> tuple[Path, Path] | None:
+    """Links to the checkpoint that the loop may replace, and the path of its shadow; None for a bundle."""
+    given = Path(os.environ.get("MILES_CHECKPOINT") or ROOT / "models" / "model_full.pt").absolute()
+    if is_bundle(given):
+        return None
+    home = folder / "checkpoint"
+    home.mkdir()
+    for path in (given, given.with_suffix(".stats.json"), given.parent / "compiled"):
+        if path.exists():
+            (home / path.name).symlink_to(path)
+    return home / given.name, home / "model_next.pt"
+
+
+def loop_settings(checkpoint: Path, shadow: Path) -> dict[str, str]:
+    """The service's settings for the loop."""
+    return {
+        "MILES_CHECKPOINT": str(checkpoint),
+        "MILES_SHADOW_CHECKPOINT": str(shadow),
+        "MILES_API_KEYS": secrets.token_hex(16),
+        "MILES_ENGINE": "torch",
+        "MILES_PRECISION": "f32",
+    }
+
+
+class Loop:
+    """The scraper's table in a schema of its own, and the steps of the loop."""
+
+    def __init__(self, database: Database, served: Served, data: Path | None, say: Any) -> None:
+        self._database, self._served, self._say = database, served, say
+        self._address = f"{database.url}?options=-csearch_path%3D{SCHEMA}"
+        count = VIDEOS + NEWER
+        self._videos = videos_of(data, count) if data else invented_videos(count, datetime.now(UTC))
+        if len(self._videos) < count:
+            raise DemoError(f"{data}: has {len(self._videos)} videos with enough looks, expected {count}")
+        self._is_invented = data is None
+        self._info = self._get("/model/info").json()
+        self._viral = _viral(self._info) or VIRAL
+
+    def play(self) -> None:
+        """Everything, in order. Raises `DemoError`."""
+        older, newer = self._videos[:VIDEOS], self._videos[VIDEOS:]
+        self._create()
+        source = "invented videos, which grow twice as fast as those of the demo's training"
+        source = source if self._is_invented else "videos of the data file"
+        self._say(f"the loop: {VIDEOS} {source}")
+        self._look(older, 0)
+        self._say(f"scored:   {self._score()}")
+        self._look(older, 1)
+        self._say(f"a day passes, and they are scored again with their previous look: {self._score()}")
+        self._look(older, 2)
+        self._say(f"another day passes: {self._score()}")
+        judged = self._outcomes()
+        self._say(f"judged:   {_figures(judged['groups']['all']['all'])}")
+        self._learn()
+        self._reload()
+        self._wait_for_shadow()
+        self._look(newer, 0)
+        self._say(f"{NEWER} newer videos are scored by both models: {self._score()}")
+        self._look(newer, 1)
+        duel = self._compared()
+        if duel["verdict"] != "better":
+            self._say("the new model is not better, so the old one stays")
+            return
+        self._served.shadow.replace(self._served.checkpoint)
+        self._say(f"POST /admin/reload: {self._reload()} is in service")
+        self._say(f"the same videos a day later: {self._score()}")
+        self._look(newer, 2)
+        versions = self._outcomes()["groups"]["version"]
+        for version, group in versions.items():
+            self._say(f"improved: {version}: {_figures(group)}")
+
+    def _create(self) -> None:
+        with psycopg.connect(self._database.url) as connection:
+            connection.execute(f"CREATE SCHEMA {SCHEMA}")
+            connection.execute(f"SET search_path = {SCHEMA}")
+            for name in ("schema.sql", "loop.sql"):
+                connection.execute((CLIENTS / "database" / name).read_bytes())
+
+    def _look(self, videos: Sequence[Video], number: int) -> None:
+        """The scraper reads the counts of these videos for the `number`-th time."""
+        insert = (
+            "INSERT INTO candidates (view_count, like_count, comment_count, scraped_at, created_at, "
+            "video_id, title, upload_date, duration_seconds) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        )
+        update = (
+            "UPDATE candidates SET view_count = %s, like_count = %s, comment_count = %s, scraped_at = %s "
+            "WHERE video_id = %s"
+        )
+        rows = []
+        for video in videos:
+            look = video.looks[number]
+            counts = [look.views, look.likes, look.comments, look.moment]
+            more = [look.moment, video.name, video.title, video.published_at, video.seconds]
+            rows.append(counts + (more if number == 0 else [video.name]))
+        with psycopg.connect(self._address) as connection, connection.cursor() as cursor:
+            cursor.executemany(update if number else insert, rows)
+
+    def _score(self) -> str:
+        """Run the scraper's step; its summary."""
+        words = [CLIENTS / "trigger_inference.py", "--table", f"{SCHEMA}.candidates", "--rescore-after", NOW]
+        output = self._run([*words, "--limit", str(VIDEOS + NEWER)])
+        return output.strip().splitlines()[-1]
+
+    def _outcomes(self) -> dict[str, Any]:
+        words = ["-m", "training.outcomes", self._address, "--viral-velocity", str(self._viral)]
+        outcomes: dict[str, Any] = json.loads(self._run(words).strip().splitlines()[-1])
+        return outcomes
+
+    def _learn(self) -> None:
+        self._say("./miles train --from the database (about a minute)")
+        served = self._served
+        words = ["-m", "training.fit", "--from", self._address, "--against", served.checkpoint]
+        words += ["--out", served.shadow, "--thumbnails", "none"]
+        words += [] if _viral(self._info) else ["--viral-quantile", "0.8"]
+        lines = self._run(words).strip().splitlines()
+        self._say(f"learned:  {lines[-2]}")
+
+    def _compared(self) -> dict[str, Any]:
+        """What ./miles outcomes says of the shadow."""
+        words = ["-m", "training.outcomes", self._address, "--viral-velocity", str(self._viral)]
+        lines = self._run(words).strip().splitlines()
+        found = json.loads(lines[-1])["shadows"]
+        if not found:
+            raise DemoError(
+                "no shadow has scored beside the served model; see miles_shadow_total in /metrics"
+            )
+        self._say(f"compared: {next(line for line in reversed(lines) if 'paired' in line)}")
+        duel: dict[str, Any] = found[0]
+        return duel
+
+    def _reload(self) -> str:
+        headers = {"Authorization": f"Bearer {self._served.key}"}
+        answer = httpx.post(f"{self._served.url}/admin/reload", headers=headers, timeout=600, trust_env=False)
+        if answer.status_code != 200:
+            raise DemoError(f"POST /admin/reload: {answer.status_code} {answer.text}")
+        return str(answer.json()["model_version"])
+
+    def _wait_for_shadow(self) -> None:
+        deadline = time.monotonic() + SHADOW_LIMIT_S
+        while time.monotonic() < deadline:
+            lines = self._get("/metrics").text.splitlines()
+            if any(line.startswith("miles_shadow_ready") and line.endswith(" 1.0") for line in lines):
+                return
+            time.sleep(0.2)
+        raise DemoError(
+            "the new model does not score beside the served one; see shadow_ in the service's log"
+        )
+
+    def _get(self, path: str) -> httpx.Response:
+        return httpx.get(self._served.url + path, timeout=60, trust_env=False)
+
+    def _run(self, words: Sequence[object]) -> str:
+        """Run one of our programs to its end and return what it printed. Raises `DemoError`."""
+        settings = {
+            "DATABASE_URL": self._database.url,
+            "INFERENCE_API_URL": self._served.url,
+            "MILES_API_KEY": self._served.key,
+        }
+        done = subprocess.run(  # noqa: S603  a list, no shell
+            [sys.executable, *map(str, words)],
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+            raise DemoError(f"{words[0]} {words[1]} ended with exit code {done.returncode}: {' '.join(last)}")
+        return done.stdout
+
+
+def _viral(info: dict[str, Any]) -> float | None:
+    """The views per day of a viral video, if the model's card says it."""
+    data = info["training"]["provenance"].get("data")
+    found = data.get("viral_above_views_per_day") if isinstance(data, dict) else None
+    return float(found) if found else None
+
+
+def _figures(group: dict[str, Any]) -> str:
+    figures = ", ".join(f"{name} {each['difference']:.3f}" for name, each in group["figures"].items())
+    return f"{group['rows']} looks, {group['viral']} viral: {figures or 'too few for figures'}"
