@@ -1,8 +1,8 @@
 """Short videos that are invented, and how their counts grow, for the demo's loop.
 
-Sizes, ages and lengths are like those of the demo's training data, but the videos grow about twice as fast,
-as on a platform that the model has not seen: so a model that learns from their outcomes can be better. The
-data that the demo was trained on is not in the repository; `--data` reads it from a file.
+Ages and lengths are like those of the demo's training data, but the videos are smaller and grow faster, as on
+a platform that the model has not seen: so a model that learns from their outcomes can be better. The data
+that the demo was trained on is not in the repository; `--data` reads such a file.
 """
 
 import csv
@@ -68,9 +68,9 @@ def invented_videos(count: int, until: datetime, seed: int = 18) -> list[Video]:
 
 def _invented(draw: random.Random, number: int, title: str, first: datetime) -> Video:
     age = math.exp(draw.uniform(math.log(8), math.log(160)))  # hours at the first look
-    views = math.exp(draw.gauss(12.0, 1.6))
+    views = math.exp(draw.gauss(10.8, 1.6))
     hook = max((hook for hook in HOOKS if title.startswith(hook)), key=len)
-    power = HOOKS[hook] * math.exp(draw.gauss(-0.5, 0.45))  # views grow with the age to this power
+    power = math.sqrt(HOOKS[hook]) * math.exp(draw.gauss(0.3, 0.35))  # views grow with the age to this power
     likes, comments = draw.uniform(0.01, 0.08), draw.uniform(0.0003, 0.004)
     looks = []
     for day in range(LOOKS):

@@ -81,7 +81,7 @@ class Loop:
         """Everything, in order. Raises `DemoError`."""
         older, newer = self._videos[:VIDEOS], self._videos[VIDEOS:]
         self._create()
-        source = "invented videos, which grow twice as fast as those of the demo's training"
+        source = "invented videos, which grow faster than those of the demo's training"
         source = source if self._is_invented else "videos of the data file"
         self._say(f"the loop: {VIDEOS} {source}")
         self._look(older, 0)
