@@ -10,8 +10,8 @@
 DATA is a CSV, CSV.gz or Parquet file with a request's columns and a target; see `--help`. A head is trained
 on the scalars only, with text, with images, and with both; the one with the lowest loss on val is written.
 The encoders' vectors are cached, so that an interrupted run continues where it stopped.
-`--unfreeze` trains the text encoder first. With --from, the rows are the scraper's snapshots, and the new head
-is compared with the serving checkpoint's; see docs/outcomes.md.
+`--unfreeze` trains the text encoder first. With --from, the rows are the scraper's snapshots, and the new
+head is compared with the serving checkpoint's; see docs/outcomes.md.
 """
 
 import argparse
