@@ -74,7 +74,10 @@ class Settings(BaseSettings):
         description="Threads per forward pass. Default: all CPUs allowed by affinity and cgroup.",
     )
     max_batch_size: int = Field(
-        8, ge=1, le=256, description="Maximum number of videos per forward pass of a tower."
+        8,
+        ge=1,
+        le=256,
+        description="Maximum number of pictures per forward pass; of titles four times as many, if above 1.",
     )
     max_request_bytes: int = Field(
         16 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="Maximum request body size; above it, 413."

@@ -1,11 +1,11 @@
 """A queue in front of one step of the network. Knows neither HTTP nor the engine.
 
 There is no wait window: when the step is free, up to `max_batch_size` queued items of similar length are the
-next batch. A queue may have a partner that the same requests wait for: while the partner runs a
-batch, a batch that is not full waits for it to end, since a larger batch costs less per item and its requests
-could not continue sooner. Clients take turns: an item's turn is the work that its client has queued before
-it (start-time fair queuing, Goyal et al., 1996). Every accepted item gets its result, its batch's error, or
-`QueueClosedError`.
+next batch. A queue may have a partner that the same requests wait for: while the partner runs batches, a
+batch that is not full waits until one of its own requests is next there, since a larger batch costs less per
+item and its requests could not continue sooner. Clients take turns: an item's turn is the work that its
+client has queued before it (start-time fair queuing, Goyal et al., 1996). Every accepted item gets its
+result, its batch's error, or `QueueClosedError`.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Generic, Self, TypeVar
 
 from serving.scoring.admission import CLIENT
@@ -56,17 +57,20 @@ class BatchingQueue(Generic[Item, Result]):
         length: Callable[[Item], int] = lambda _: 1,
         partner: "BatchingQueue[Any, Any] | None" = None,
         at_once: int = 1,
+        max_length: int | None = None,
     ) -> None:
         """`run` gets a batch in `executor` and returns one result per item, in order.
 
-        Batches of similar `length` waste the least padding. Items that are not urgent may wait for the batch
-        that `partner` is running. `at_once` batches run concurrently, in as many threads of `executor`.
+        Batches of similar `length` waste the least padding; together they are at most `max_length`, or one
+        item. Items that are not urgent may wait for batches that `partner` is running. `at_once` batches run
+        concurrently, in as many threads of `executor`.
         """
         assert max_batch_size >= 1, "a batch holds at least one item"
         self.batches: Counter[int] = Counter()
         """The number of batches by size."""
         self._run, self._executor = run, executor
         self._max_batch_size, self._length, self._at_once = max_batch_size, length, at_once
+        self._max_length = max_length
         self._waiters: list[_Waiter[Item, Result]] = []
         self._running: dict[int, list[_Waiter[Item, Result]]] = {}
         self._number = 0
@@ -176,13 +180,18 @@ class BatchingQueue(Generic[Item, Result]):
                     event.set()
 
     async def _wait_for_partner(self) -> None:
-        """Wait for the partner's batch to end, unless the next batch is full or urgent."""
-        self._may_start.clear()
-        is_full = len(self._waiters) >= self._max_batch_size
-        if self._partner is None or not self._partner._running or is_full:
-            return
-        if not any(waiter.urgent for waiter in self._waiters):
+        """Wait while the partner's batches are of other requests, unless the next batch is full or urgent."""
+        partner = self._partner
+        while partner is not None and partner._running:
+            self._may_start.clear()
+            is_full = len(self._waiters) >= self._max_batch_size
+            if is_full or any(waiter.urgent for waiter in self._waiters):
+                return
             await self._may_start.wait()
+            # Those that wait there for longer have been through this queue; with more here than there, a
+            # request of this queue is in the batch that the partner has begun.
+            if len(self._waiters) > partner.depth:
+                return
 
     def _take(self) -> list[_Waiter[Item, Result]]:
         """The next batch: the item whose turn it is and those nearest to it in length, shortest first."""
@@ -194,10 +203,17 @@ class BatchingQueue(Generic[Item, Result]):
         self._turn = next_ones[0].turn
         first = self._length(next_ones[0].item)
         by_distance = sorted(next_ones, key=lambda waiter: abs(self._length(waiter.item) - first))
-        batch = by_distance[: self._max_batch_size]
+        batch = self._within_length(by_distance[: self._max_batch_size])
         chosen = {id(waiter) for waiter in batch}
         self._waiters = [waiter for waiter in present if id(waiter) not in chosen]
         return sorted(batch, key=lambda waiter: self._length(waiter.item))
+
+    def _within_length(self, batch: list[_Waiter[Item, Result]]) -> list[_Waiter[Item, Result]]:
+        if self._max_length is None:
+            return batch
+        totals = accumulate(self._length(waiter.item) for waiter in batch)
+        fitting = sum(total <= self._max_length for total in totals)
+        return batch[: max(fitting, 1)]
 
     async def _answer(self, batch: list[_Waiter[Item, Result]]) -> None:
         loop, started = asyncio.get_running_loop(), time.perf_counter()

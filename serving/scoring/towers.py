@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from features import Video
 from features.parsing import has_visible_text
+from model.compiled.packing import MAX_TOKENS
 from preprocessing.decoding.pool import DecodePool, DecoderUnavailableError
 from preprocessing.image import (
     EMPTY_REASONS,
@@ -50,6 +51,8 @@ TokenIds = tuple[Sequence[int], Sequence[int]]
 Item = TypeVar("Item")
 # Tokenising fewer characters is cheaper than handing them to another thread.
 MAX_INLINE_CHARACTERS = 1000
+# A title has a tenth of the tokens of a text at the limit, and a forward costs less per text the more it has.
+TEXTS_PER_PICTURE = 4
 GREY = 128
 # The reason of a text that was used but has no words that the encoder knows.
 UNKNOWN_WORDS = "unknown_words"
@@ -171,8 +174,10 @@ def text_tower(
 
     # Where several batches run at once, one ends all the time: there is nothing to wait for.
     partner = image.queue if image and engine.at_once == 1 else None
+    # A batch of one is asked for where each forward is to have one video.
+    texts = TEXTS_PER_PICTURE * max_batch_size if max_batch_size > 1 else 1
     queue = BatchingQueue[TokenIds, Vector](
-        run, executor, max_batch_size, lambda text: len(text[0]), partner, engine.at_once
+        run, executor, texts, lambda text: len(text[0]), partner, engine.at_once, MAX_TOKENS
     )
     sample = None
     if model.card.config.text is not None:

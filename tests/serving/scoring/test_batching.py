@@ -49,10 +49,11 @@ async def served(
     *,
     at_once: int = 1,
     partner: Queue | None = None,
+    max_length: int | None = None,
 ) -> AsyncIterator[Queue]:
     """A queue in service, in which a number's length is itself."""
     with ThreadPoolExecutor(at_once) as executor:
-        queue = Queue(step, executor, max_batch_size, lambda number: number, partner, at_once)
+        queue = Queue(step, executor, max_batch_size, lambda number: number, partner, at_once, max_length)
         async with queue:
             yield queue
 
@@ -193,6 +194,44 @@ async def test_urgent_or_full_batch_does_not_wait(numbers: tuple[int, ...], urge
         partner_step.gate.set()
         await running
     assert squares.batches == [list(numbers)]
+
+
+async def test_partial_batch_waits_while_the_partner_runs_earlier_requests() -> None:
+    """Until one of its own is in the partner's batch, here the third of two items each."""
+    gate, order = threading.Event(), list[str]()
+
+    def partner_step(batch: Sequence[int]) -> list[int]:
+        gate.wait()
+        order.append("partner")
+        return list(batch)
+
+    def step(batch: Sequence[int]) -> list[int]:
+        order.append("own")
+        return list(batch)
+
+    async with served(partner_step, 2) as partner, served(step, partner=partner) as queue:
+        tasks = [asyncio.create_task(partner.submit(number)) for number in range(6)]
+        await until(lambda: partner.depth == 4)
+        tasks.append(asyncio.create_task(queue.submit(6, urgent=False)))
+        await until(lambda: queue.depth == 1)
+        gate.set()
+        await asyncio.gather(*tasks)
+    assert order[:2] == ["partner", "partner"]
+    assert order.count("own") == 1
+
+
+async def test_lengths_of_a_batch_add_up_to_the_limit_at_most() -> None:
+    """Items that do not fit are the next batch; one that is longer than the limit has its own."""
+    squares = Squares()
+    async with served(squares, max_length=10) as queue:
+        squares.gate.clear()
+        tasks = [asyncio.create_task(queue.submit(1))]
+        await until(lambda: queue.running is not None)
+        tasks += [asyncio.create_task(queue.submit(number)) for number in (6, 5, 4, 12)]
+        await until(lambda: queue.depth == 4)
+        squares.gate.set()
+        assert [ran.result for ran in await asyncio.gather(*tasks)] == [1, 36, 25, 16, 144]
+    assert squares.batches == [[1], [6], [4, 5], [12]]
 
 
 async def test_item_does_not_wait_for_an_idle_partner() -> None:
