@@ -4,6 +4,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 BENCH_PY := build/bench-venv/bin/python
+BENCH_ONNX := build/bench/onnx
 AUDIT := build/audit-venv/bin
 ARGS ?=
 PIP = -m pip --disable-pip-version-check --quiet --no-input
@@ -101,7 +102,7 @@ screenshots: setup-dev model ## retake the page's screenshots in docs/; ARGS=URL
 	@exec $(PY) -m tests.support.screenshots $(ARGS)
 
 # wrk generates the load; only root can install it. Peers that cannot be installed are reported, not fatal.
-bench: setup model ## compare Miles with other servers, ten minutes; ARGS="--rounds 1 --seconds 2" takes two
+bench: setup model ## compare Miles with other servers, fifteen minutes; ARGS="--rounds 1 --seconds 2 --no-sweep" takes three
 	@command -v wrk >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then apt-get install -y -q wrk; fi; }; \
 	command -v wrk >/dev/null 2>&1 || { \
@@ -109,7 +110,11 @@ bench: setup model ## compare Miles with other servers, ten minutes; ARGS="--rou
 	@[ -x $(BENCH_PY) ] || $(PY) -m venv build/bench-venv; \
 	$(BENCH_PY) $(PIP) install -r requirements/bench.txt || \
 	  echo "make bench: some peers could not be installed; they are reported below" >&2
-	@$(PY) -m model.compile "$${MILES_CHECKPOINT:-models/model_full.pt}"
+	@$(PY) -m benchmarks.harness.checkpoint
+	@[ -f $(BENCH_ONNX)/image.int8.onnx ] || { \
+	  $(PY) -m benchmarks.peers.afternoon export $(BENCH_ONNX) && \
+	  $(BENCH_PY) -m benchmarks.peers.afternoon quantise $(BENCH_ONNX); } || \
+	  echo "make bench: the network was not exported for ONNX Runtime; afternoon is left out" >&2
 	@exec $(PY) -m benchmarks.side_by_side $(ARGS)
 
 container-test: venv ## build the image with docker, podman or buildah and test it, read-only, as uid 1000

@@ -36,7 +36,7 @@ from benchmarks.harness.load import LoadError
 from benchmarks.harness.measuring import CLIENTS, COLD_VIDEOS_PER_S, WARM_REQUESTS, sample
 from benchmarks.harness.processes import ProcessTree
 from benchmarks.harness.report import MAX_OTHER_SHARE
-from benchmarks.harness.thumbnail_host import SIZES, Pictures
+from benchmarks.harness.thumbnail_host import MIX, Pictures
 from benchmarks.harness.workload import Request
 from model.checkpoint.file import CheckpointError
 from model.compiled.bundle import read_bundle
@@ -80,7 +80,7 @@ def measure(seconds: int) -> dict[str, Any]:
         "processor": _processor(),
         "cores": usable_cpus(),
         "seconds": seconds,
-        "thumbnail_bytes": round(mean(len(pictures.body(number)) for number in range(len(SIZES)))),
+        "thumbnail_bytes": round(mean(len(pictures.body(number)) for number in range(len(MIX)))),
         "known_video_bytes": sum(map(entry_bytes, vectors)),
         "new": new,
         "known": again,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.harness.thumbnail_host import Pictures
 from benchmarks.harness.workload import Workload
-from benchmarks.matrix_peak import operations_per_video, peak
+from benchmarks.matrix_peak import int8_instructions, operations_per_video, peak
 from benchmarks.peers.same_engine import BUNDLE, Prepared, Scorer
 from model.compiled.bundle import read_bundle
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         json.dumps(
             {
                 "cores": threads,
+                "instructions": int8_instructions(),
                 "batch_1": loop(scorer, 1, seconds),
                 "batch_8": loop(scorer, 8, seconds),
                 "f32_gops": peak(quantised=False, threads=threads, seconds=seconds / 2) / 1e9,

@@ -8,12 +8,17 @@ phase, in an order that rotates, and each figure is the median of the rounds. Ev
 videos in the same order. Cold phases never repeat a title or a picture; warm phases repeat sixteen videos
 with new counts.
 
+Peers with batches are measured at their best: before the rounds, each is swept over sizes of batches and
+numbers of workers. The checkpoint is `benchmarks.harness.checkpoint`'s, whose layers all work;
+MILES_CHECKPOINT names another.
+
 wrk generates the load, and a host of prepared bytes serves the pictures; the CPU time of both, and of
 unrelated processes, is printed with the result. The last line of output is JSON.
 """
 
 import argparse
 import json
+import math
 import os
 import shutil
 import signal
@@ -26,6 +31,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.harness.contestants import (
+    CHECKPOINT,
     ROOT,
     Contestant,
     Running,
@@ -37,6 +43,7 @@ from benchmarks.harness.contestants import (
 )
 from benchmarks.harness.measuring import CLIENTS, Bench, Results
 from benchmarks.harness.report import figures, show
+from benchmarks.harness.sweep import Sweeper
 from benchmarks.harness.workload import Workload
 from model.checkpoint.file import CheckpointError
 from model.compiled.bundle import is_bundle
@@ -59,6 +66,9 @@ def main(arguments: Sequence[str]) -> int:
         default=list(CLIENTS),
         help="numbers of concurrent clients; 1 is enough to measure the cost of the guards",
     )
+    parser.add_argument(
+        "--sweep", action=argparse.BooleanOptionalAction, default=True, help="find each peer's best settings"
+    )
     parser.add_argument("--minutes", type=float, default=9.0, help="start no round that would end later")
     options = parser.parse_args(arguments)
     # An exception stops the servers on its way out; the signal's default action would leave them running.
@@ -66,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     if shutil.which("wrk") is None:
         print("bench: wrk is not installed (on Debian and Ubuntu: apt-get install wrk)", file=sys.stderr)
         return 1
-    checkpoint = Path(os.environ.get("MILES_CHECKPOINT") or ROOT / "models" / "model_full.pt")
+    checkpoint = Path(os.environ.get("MILES_CHECKPOINT") or CHECKPOINT)
     try:
         bundle = compiled(checkpoint)
     except CheckpointError as exc:
@@ -74,33 +84,29 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     everyone = contestants(checkpoint, bundle)
     wanted = [each for each in everyone if not options.only or each.name in options.only.split(",")]
-    ends = time.monotonic() + 60 * options.minutes
-    results = compare(wanted, bundle, options.seconds, options.rounds, ends, options.clients)
+    results = compare(wanted, bundle, options)
     show(results)
     print(json.dumps(figures(results)))
     return 0
 
 
-def compare(
-    wanted: Sequence[Contestant],
-    bundle: Path,
-    seconds: float,
-    rounds: int,
-    ends: float,
-    clients: Sequence[int],
-) -> Results:
+def compare(wanted: Sequence[Contestant], bundle: Path, options: argparse.Namespace) -> Results:
     """Measure every server that starts; the results name the others with the reason."""
-    results = Results()
+    results, seconds, rounds = Results(), options.seconds, options.rounds
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-bench-")))
         host, workload = stack.enter_context(thumbnails(folder))
+        if options.sweep:
+            results.sweep = Sweeper(folder, host, workload, math.ceil(seconds), say).run(wanted)
+        ends = time.monotonic() + 60 * options.minutes
+        at_best = [each.changed(*results.sweep.best(each.name)) for each in wanted]
         servers = [
             server
-            for contestant in wanted
+            for contestant in at_best
             if (server := _start(contestant, folder, workload, results, stack)) is not None
         ]
         _compare_scores(servers, workload, results)
-        bench = Bench(servers, host, workload, seconds, results, clients)
+        bench = Bench(servers, host, workload, seconds, results, options.clients)
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             began = time.monotonic()

@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from model.compiled.bundle import bundle_directory
 
 ROOT = Path(__file__).parents[2]
 PEERS_PYTHON = ROOT / "build" / "bench-venv" / "bin" / "python"
+CHECKPOINT = ROOT / "build" / "bench" / "model.pt"
+"""What `benchmarks.harness.checkpoint` makes."""
 START_LIMIT_S = 90
 POLL_S = 0.02
 # Proxies from the environment must not be used for loopback.
@@ -49,6 +51,13 @@ class Contestant:
     """Whether its scores must equal those of Miles."""
     one_client_only: bool = False
     """Whether it is measured with a single client only."""
+    is_swept: bool = False
+    """Whether it takes BENCH_BATCH and BENCH_WORKERS."""
+
+    def changed(self, batch: int, workers: int) -> "Contestant":
+        """The same server with batches of up to `batch` and `workers` processes that run the network."""
+        settings = {"BENCH_BATCH": str(batch), "BENCH_WORKERS": str(workers)}
+        return replace(self, environment={**self.environment, **settings})
 
 
 class Running:
@@ -152,7 +161,11 @@ def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
         "MILES_PORT": "{port}",
         "MILES_THUMBNAIL_TRUSTED_NETWORKS": "127.0.0.0/8",
     }
-    engine = clean | {"BENCH_BUNDLE": str(bundle), "BENCH_CHECKPOINT": str(checkpoint)}
+    engine = clean | {
+        "BENCH_BUNDLE": str(bundle),
+        "BENCH_CHECKPOINT": str(checkpoint),
+        "BENCH_ONNX": str(checkpoint.parent / "onnx"),
+    }
     ours, theirs = sys.executable, str(PEERS_PYTHON)
     return [
         Contestant("miles", [ours, "app.py"], clean | settings, takes_batches=True, has_cache=True),
@@ -160,8 +173,13 @@ def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
             "unguarded", _module(ours, "unguarded"), clean | settings, has_cache=True, one_client_only=True
         ),
         Contestant("seed", _module(ours, "seed"), engine, same_scores=False),
-        Contestant("litserve", _module(theirs, "litserve_peer"), engine),
-        Contestant("bentoml", _module(theirs, "bentoml_peer"), engine, wire_is_a_list=True),
+        Contestant(
+            "afternoon", [*_module(theirs, "afternoon")[:-1], "serve", "{port}"], engine, same_scores=False
+        ),
+        Contestant("litserve", _module(theirs, "litserve_peer"), engine, is_swept=True),
+        Contestant("bentoml", _module(theirs, "bentoml_peer"), engine, wire_is_a_list=True, is_swept=True),
+        Contestant("mosec", _module(theirs, "mosec_peer"), engine, is_swept=True),
+        Contestant("ray", _module(theirs, "ray_peer"), engine, is_swept=True),
         Contestant("threaded", _module(ours, "threaded"), engine),
     ]
 

@@ -19,6 +19,9 @@ BATCH_VIDEOS = 50
 # More than any of today's servers answers: a phase that ran out of videos would repeat some.
 COLD_VIDEOS_PER_S = 400
 WARM_REQUESTS = 2000
+Settings = tuple[int, int]
+"""The largest batch of a server, and the number of its workers."""
+DEFAULT: Settings = (8, 1)
 
 
 class Phase(NamedTuple):
@@ -70,6 +73,18 @@ def sample(
 
 
 @dataclass
+class Sweep:
+    """Answers per second of each peer by its settings, with many clients, and of Miles beside them."""
+
+    rates: dict[str, dict[Settings, float]] = field(default_factory=dict)
+
+    def best(self, name: str) -> Settings:
+        """The settings with most answers; the default ones for a server without figures."""
+        rates = self.rates.get(name, {})
+        return max(rates, key=lambda settings: rates[settings], default=DEFAULT)
+
+
+@dataclass
 class Results:
     """Everything that was measured, by server."""
 
@@ -81,6 +96,7 @@ class Results:
     score_difference: dict[str, float] = field(default_factory=dict)
     floors: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    sweep: Sweep = field(default_factory=Sweep)
 
 
 class Bench:

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.harness.measuring import BATCH_VIDEOS, CACHES, CLIENTS, Phase, Results, Sample
+from benchmarks.harness.measuring import BATCH_VIDEOS, CACHES, CLIENTS, DEFAULT, Phase, Results, Sample
 
 MILES, SEED, UNGUARDED = "miles", "seed", "unguarded"
 VIDEOS = {"cold": "new videos", "warm": "known videos, new counts"}
@@ -27,6 +27,7 @@ def show(results: Results) -> None:
     for cache in CACHES:
         for clients in CLIENTS:
             _show_phase(results, Phase(cache, clients))
+    _show_sweep(results)
     _show_servers(results)
     _show_floor(results)
     for cache, milliseconds in guards_ms(results).items():
@@ -49,6 +50,10 @@ def figures(results: Results) -> dict[str, Any]:
         "servers": {name: _summary(results, name) for name in names(results)},
         "guards_ms": {cache: round(value, 3) for cache, value in guards_ms(results).items()},
         "floor": floor(results),
+        "sweep": {
+            name: {f"{batch}x{workers}": round(rate, 1) for (batch, workers), rate in rates.items()}
+            for name, rates in results.sweep.rates.items()
+        },
         "disturbed_phases": disturbed(results),
         "failures": results.failures,
     }
@@ -84,7 +89,17 @@ def ratios(results: Results) -> Figures:
         found[f"{BATCH_VIDEOS} videos: seed one by one / Miles one call"] = statistics.median(
             seed / ours for seed, ours in pairs
         )
-    return found | _against_floor(results)
+    return found | _beside_default(results) | _against_floor(results)
+
+
+def _beside_default(results: Results) -> Figures:
+    """Peers as they come, without the settings that the sweep found best."""
+    rates = {name: found[DEFAULT] for name, found in results.sweep.rates.items() if DEFAULT in found}
+    ours = rates.pop(MILES, None)
+    if ours is None:
+        return {}
+    key = f"throughput, {MANY} clients, in the sweep: Miles / {{}} with batches of {DEFAULT[0]}"
+    return {key.format(name): ours / rate for name, rate in rates.items()}
 
 
 def _beside(results: Results, name: str) -> Figures:
@@ -208,10 +223,20 @@ def _show_phase(results: Results, phase: Phase) -> None:
     for name in names(results):
         if (name, phase) in results.samples:
             row = _row(results.samples[name, phase])
+            busy = "  BUSY" if row["others"] > MAX_OTHER_SHARE else ""
             print(
                 f"  {name:10} {row['p50_ms']:9.1f} {row['p95_ms']:9.1f} {row['p99_ms']:9.1f} "
-                f"{row['per_s']:8.1f} {row['cpu_ms']:12.1f} {row['failed']:7.0f} {row['others']:7.0%}"
+                f"{row['per_s']:8.1f} {row['cpu_ms']:12.1f} {row['failed']:7.0f} {row['others']:7.0%}{busy}"
             )
+
+
+def _show_sweep(results: Results) -> None:
+    if results.sweep.rates:
+        print(f"\nanswers a second with {MANY} clients, by the largest batch and the number of workers")
+    for name, rates in results.sweep.rates.items():
+        words = ", ".join(f"{batch}x{workers} {rate:.1f}" for (batch, workers), rate in rates.items())
+        batch, workers = results.sweep.best(name)
+        print(f"  {name:10} {words}" + (f"; measured with {batch}x{workers}" if len(rates) > 1 else ""))
 
 
 def _show_servers(results: Results) -> None:
@@ -235,7 +260,8 @@ def _show_floor(results: Results) -> None:
         cpu, wall = measured[f"{batch}_cpu_ms"], measured[f"{batch}_wall_ms"]
         print(f"  {batch.replace('_', ' ')}: {cpu:.1f} CPU ms and {wall:.1f} ms a video")
     f32, int8, video = (measured[key] for key in CORES)
-    print(f"  best matrix product: {f32:.0f} Gop/s in float32, {int8:.0f} in int8")
+    instructions = results.floors[-1]["instructions"]
+    print(f"  best matrix product: {f32:.0f} Gop/s in float32, {int8:.0f} in int8 ({instructions})")
     print(f"  a video is {video:.1f} Gop, {1000 * video / int8:.1f} ms at the latter rate")
 
 

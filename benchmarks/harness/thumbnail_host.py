@@ -1,49 +1,67 @@
-"""A thumbnail host that uses very little CPU: prepared bytes, one write per response.
+"""A thumbnail host that uses very little CPU: prepared strips of JPEGs, joined anew for each picture.
 
     python -m benchmarks.harness.thumbnail_host PORT
 
-`/0.jpg`, `/1.jpg`, ... are JPEGs in YouTube's sizes. Every number gives different pixels, so that no cache
-sees a picture twice: the number changes a few steps of the quantisation table, which needs no encoding.
+`/0.jpg`, `/1.jpg`, ... are JPEGs in YouTube's sizes. Each number has its own content: a JPEG with a restart
+marker at the end of each row of blocks consists of strips that decode by themselves, and every strip is taken
+from one of several prepared pictures. That needs no encoding while servers are measured.
 """
 
 import asyncio
 import io
 import re
 import sys
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from PIL import Image
 
-SIZES = ((480, 360), (480, 360), (480, 360), (1280, 720))  # YouTube's hqdefault and maxresdefault
+# Of ten videos: hqdefault, which most pages ask for; mqdefault; maxresdefault; and a Short's upright picture.
+HQ, MQ, MAXRES, SHORT = (480, 360), (320, 180), (1280, 720), (1080, 1920)
+MIX = (HQ, MQ, HQ, MAXRES, HQ, MQ, HQ, MAXRES, HQ, SHORT)
+BARS = 45  # hqdefault shows 16:9 between black bars of this height
 QUALITY = 85
 SEED = 11
+PREPARED = 4  # pictures of each size, whose strips are combined
+DIGITS = 10  # of a number in base 4: a million pictures
 _NUMBER = re.compile(rb"GET /(\d{1,9})\.jpg ")
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-# Zigzag positions of the lowest frequencies in the luminance table, which every picture has.
-_VARIED = range(1, 7)
-_STEPS = 8
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """One JPEG: what precedes its strips, and the strips in order."""
+
+    head: bytes
+    strips: list[bytes]
 
 
 class Pictures:
     """JPEG responses by number."""
 
     def __init__(self) -> None:
-        self._prepared = [_response(_encode(size, SEED + index)) for index, size in enumerate(SIZES)]
+        self._prepared = {
+            size: [_strips(_encode(size, SEED + index)) for index in range(PREPARED)] for size in set(MIX)
+        }
 
     def response(self, number: int) -> bytes:
-        """Head and body of picture `number`; different for the first million numbers."""
-        which, variant = number % len(SIZES), number // len(SIZES)
-        content, table = self._prepared[which]
-        patched = bytearray(content)
-        for position in _VARIED:
-            patched[table + position] += variant % _STEPS
-            variant //= _STEPS
-        return bytes(patched)
+        """Head and body of picture `number`."""
+        body = self.body(number)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body)
+        return head + body
 
     def body(self, number: int) -> bytes:
-        """The JPEG without the response head."""
-        return self.response(number).partition(b"\r\n\r\n")[2]
+        """A JPEG of strips that no other number has in this combination."""
+        prepared = self._prepared[MIX[number % len(MIX)]]
+        parts = [prepared[0].head]
+        for strip in range(len(prepared[0].strips)):
+            # The number's digits in base 4 in turn choose the pictures.
+            which = (number >> 2 * (strip % DIGITS)) + strip
+            parts += [prepared[which % PREPARED].strips[strip], b"\xff%c" % (0xD0 + strip % 8)]
+        parts[-1] = b"\xff\xd9"
+        return b"".join(parts)
 
 
 def _encode(size: tuple[int, int], seed: int) -> bytes:
@@ -51,18 +69,20 @@ def _encode(size: tuple[int, int], seed: int) -> bytes:
     draw = np.random.default_rng(seed)
     coarse = Image.fromarray(draw.integers(0, 256, (18, 32, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), dtype=np.float64)
-    grainy = smooth + draw.normal(0, 6, smooth.shape)
+    grainy = (smooth + draw.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
+    if size == HQ:
+        grainy[:BARS] = grainy[-BARS:] = 0
     buffer = io.BytesIO()
-    Image.fromarray(grainy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)
+    # Standard tables, which all pictures of a size share.
+    Image.fromarray(grainy).save(buffer, "JPEG", quality=QUALITY, restart_marker_rows=1)
     return buffer.getvalue()
 
 
-def _response(body: bytes) -> tuple[bytes, int]:
-    """The response, and the offset of the luminance table's 64 steps in it."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body)
-    marker = body.index(b"\xff\xdb")  # DQT: marker, two bytes of length, one of table number
-    assert body[marker + 4] == 0, "the first table must be the luminance table with steps of one byte"
-    return head + body, len(head) + marker + 5
+def _strips(encoded: bytes) -> Strips:
+    """The picture apart; its scan begins after the header that the last SOS marker starts."""
+    scan = encoded.index(b"\xff\xda")
+    scan += 2 + int.from_bytes(encoded[scan + 2 : scan + 4], "big")
+    return Strips(encoded[:scan], _RESTART.split(encoded[scan:-2]))
 
 
 class Answer(asyncio.Protocol):

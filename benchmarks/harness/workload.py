@@ -1,7 +1,8 @@
 """Requests for videos that do not exist: real title lengths, random words and counts.
 
-The cost of a forward depends on a title's length, not on its words. So titles are random words of one token
-each, with the lengths of 5,634 US trending titles (median 13 tokens, including [CLS] and [SEP]).
+Titles are English words of one token each, drawn at random, with the lengths of 5,634 US trending titles
+(median 13 tokens, including [CLS] and [SEP]). No two have the same words, and no two thumbnails the same
+pixels.
 """
 
 import json

@@ -13,23 +13,25 @@ from typing import Any
 
 import bentoml
 
-from benchmarks.peers.same_engine import Scorer
+from benchmarks.peers.same_engine import BATCH, WORKERS, Scorer
 
-MAX_BATCH_SIZE = 8
 MAX_LATENCY_MS = 60_000  # BentoML's default; no request is dropped for waiting too long
 
 
 @bentoml.service(
-    workers=1, traffic={"timeout": 60}, metrics={"enabled": False}, logging={"access": {"enabled": False}}
+    workers=WORKERS,
+    traffic={"timeout": 60},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
 )
 class Videos:
-    """One worker, which owns the engine and both cores."""
+    """A worker with an engine."""
 
     def __init__(self) -> None:
         self.scorer = Scorer.from_environment()
-        self.threads = ThreadPoolExecutor(MAX_BATCH_SIZE)
+        self.threads = ThreadPoolExecutor(BATCH)
 
-    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE, max_latency_ms=MAX_LATENCY_MS)  # type: ignore[untyped-decorator]
+    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=MAX_LATENCY_MS)  # type: ignore[untyped-decorator]
     def predict(self, videos: list[dict[str, Any]], /) -> list[dict[str, float]]:
         """Prepare a batch, downloads side by side, then one forward."""
         return self.scorer.score(list(self.threads.map(self.scorer.fetch_and_prepare, videos)))

@@ -13,19 +13,18 @@ from typing import Any
 
 import litserve
 
-from benchmarks.peers.same_engine import Prepared, Scorer
+from benchmarks.peers.same_engine import BATCH, WORKERS, Prepared, Scorer
 
-MAX_BATCH_SIZE = 8
 BATCH_TIMEOUT_S = 0.002
 
 
 class VideoAPI(litserve.LitAPI):  # type: ignore[misc]  # the package has no type information
-    """One worker, which owns the engine and both cores."""
+    """A worker with an engine."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002  LitServe's signature
         """Load the engine, in the worker's process."""
         self.scorer = Scorer.from_environment()
-        self.threads = ThreadPoolExecutor(MAX_BATCH_SIZE)
+        self.threads = ThreadPoolExecutor(BATCH)
 
     def decode_request(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """The request as it came."""
@@ -50,8 +49,8 @@ class VideoAPI(litserve.LitAPI):  # type: ignore[misc]  # the package has no typ
 
 def main(port: int) -> None:
     """Serve on loopback until the process is stopped."""
-    api = VideoAPI(max_batch_size=MAX_BATCH_SIZE, batch_timeout=BATCH_TIMEOUT_S)
-    server = litserve.LitServer(api, accelerator="cpu", devices=1, workers_per_device=1)
+    api = VideoAPI(max_batch_size=BATCH, batch_timeout=BATCH_TIMEOUT_S)
+    server = litserve.LitServer(api, accelerator="cpu", devices=1, workers_per_device=WORKERS)
     server.run(
         host="127.0.0.1", port=port, num_api_servers=1, generate_client_file=False, log_level="warning"
     )

@@ -1,7 +1,8 @@
 """The work that every peer does for a video, on Miles' own engine, so that only the serving differs.
 
-Download, decode, tokenise, features, towers, fusion. Two things are left out in the peers' favour: thumbnail
-hosts are not vetted, and the request's types are not checked.
+Download, decode, tokenise, features, towers, fusion. `BENCH_BATCH` and `BENCH_WORKERS` are swept. Two
+things are left out in the peers' favour: thumbnail hosts are not vetted, and the request's types are not
+checked.
 """
 
 import os
@@ -24,6 +25,10 @@ from preprocessing.text import BertTextTokenizer, TextSpec, TokenizedText
 
 BUNDLE = "BENCH_BUNDLE"
 """The variable that names the compiled bundle's directory."""
+BATCH = int(os.environ.get("BENCH_BATCH", "8"))
+"""The most videos of a batch."""
+WORKERS = int(os.environ.get("BENCH_WORKERS", "1"))
+"""Processes with an engine each, which share the cores."""
 CONNECTIONS = 64
 
 
@@ -54,7 +59,7 @@ class Scorer:
         bundle = read_bundle(Path(os.environ[BUNDLE]))
         card = bundle.card
         assert card.config.vision is not None, "the benchmark's videos have thumbnails"
-        engine = OpenVinoEngine(bundle, threads=len(os.sched_getaffinity(0)))
+        engine = OpenVinoEngine(bundle, threads=max(len(os.sched_getaffinity(0)) // WORKERS, 1))
         engine.warm_up()
         return cls(
             engine,

@@ -74,7 +74,7 @@ async def test_seed_answers_with_a_probability(tiny_path: Path, video: dict[str,
 
 
 @pytest.mark.skipif(not PEERS_PYTHON.exists(), reason="peers are installed by `make bench`")
-@pytest.mark.parametrize("name", ["litserve", "bentoml"])
+@pytest.mark.parametrize("name", ["litserve", "bentoml", "mosec"])
 def test_peers_give_the_networks_score(
     name: str, tiny_path: Path, tiny_bundle: Path, video: dict[str, Any], tmp_path: Path
 ) -> None:

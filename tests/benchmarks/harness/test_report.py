@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.harness.load import Load
-from benchmarks.harness.measuring import Phase, Results, Sample
+from benchmarks.harness.measuring import DEFAULT, Phase, Results, Sample, Sweep
 from benchmarks.harness.report import figures, ratios, show
 
 BATCH = {"cpu_ms": 4.0, "wall_ms": 2.0, "p50_ms": 6.0}
 FLOOR = {
-    **{"cores": 2, "batch_1": BATCH, "batch_8": BATCH},
+    **{"cores": 2, "instructions": "VNNI", "batch_1": BATCH, "batch_8": BATCH},
     **{"f32_gops": 100.0, "int8_gops": 1000.0, "video_gop": 10.0},
 }
 
@@ -54,11 +54,13 @@ def test_a_phase_without_answers_has_no_ratio(results: Results) -> None:
 
 
 def test_a_disturbed_run_is_marked(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
-    """A phase of which other processes took half is counted in the report."""
+    """A phase of which other processes took half is counted in the report, and its row is marked."""
     quiet = sample(10)
-    results.samples["miles", Phase("cold", 1)][0] = replace(quiet, other_share=0.5)
+    results.samples["miles", Phase("cold", 1)] = [replace(quiet, other_share=0.5)] * 3
     show(results)
-    assert "in 1 of 12 phases" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "in 3 of 12 phases" in shown
+    assert [line.split()[0] for line in shown.splitlines() if line.endswith("BUSY")] == ["miles"]
 
 
 def test_the_floor_is_compared_with_miles(results: Results) -> None:
@@ -99,3 +101,11 @@ def test_a_server_that_failed_is_named(results: Results, capsys: pytest.CaptureF
         show(measured)
         assert "NOT MEASURED  litserve: its packages were not installed" in capsys.readouterr().out
         assert figures(measured)["failures"] == measured.failures
+
+
+def test_a_peer_is_measured_with_its_best_settings(results: Results) -> None:
+    """The sweep's default stays a ratio of its own, beside Miles in the same sweep."""
+    results.sweep = Sweep({"miles": {DEFAULT: 60.0}, "litserve": {DEFAULT: 40.0, (32, 2): 50.0}})
+    assert (results.sweep.best("litserve"), results.sweep.best("mosec")) == ((32, 2), DEFAULT)
+    key = "throughput, 32 clients, in the sweep: Miles / litserve with batches of 8"
+    assert ratios(results)[key] == pytest.approx(1.5)

@@ -1,9 +1,11 @@
 """The host of prepared pictures."""
 
-import httpx
-import numpy as np
+import io
 
-from benchmarks.harness.thumbnail_host import SIZES, Pictures
+import httpx
+from PIL import Image
+
+from benchmarks.harness.thumbnail_host import MAXRES, MIX, MQ, SHORT, Pictures
 from preprocessing.pixels import decode_image
 
 
@@ -20,15 +22,15 @@ def test_a_picture_is_a_jpeg_that_decodes(host: str) -> None:
 def test_no_two_pictures_have_the_same_pixels() -> None:
     """After decoding, near and far numbers differ, so that a cache by content never hits."""
     pictures = Pictures()
-    numbers = [*range(40), 1000, 4000, 100_000, 900_000]
+    numbers = [*range(100), 1000, 4000, 100_000, 900_000]
     pixels = {decode_image(pictures.body(number)).tobytes() for number in numbers}
     assert len(pixels) == len(numbers)
     assert pictures.body(77) == Pictures().body(77), "a run's pictures are the next run's"
 
 
-def test_pictures_are_as_large_as_real_ones() -> None:
-    """Tens of kilobytes at 480 x 360, a hundred and more at 1280 x 720."""
-    sizes = [len(Pictures().body(number)) for number in range(len(SIZES))]
-    assert 20_000 < min(sizes) < 80_000
-    assert 80_000 < max(sizes) < 400_000
-    assert np.argmax(sizes) == SIZES.index((1280, 720))
+def test_pictures_have_youtubes_sizes() -> None:
+    """In pixels and, for the detail of a photograph, in bytes."""
+    pictures = Pictures()
+    bodies = {MIX[number]: pictures.body(number) for number in range(len(MIX))}
+    assert {size for size, body in bodies.items() if Image.open(io.BytesIO(body)).size != size} == set()
+    assert 8_000 < len(bodies[MQ]) < 80_000 < len(bodies[MAXRES]) < len(bodies[SHORT]) < 500_000
