@@ -151,31 +151,35 @@ def decoding_instructions() -> dict[str, int]:
         raise SystemExit(
             "regression: valgrind is not installed (on Debian and Ubuntu: apt-get install valgrind)"
         )
-    found = {}
-    for name in NAMES:
-        few, many = (_instructions(name, count) for count in DECODED)
+    found, pictures = {}, Pictures()
+    for name, size in NAMES.items():
+        body = pictures.body(MIX.index(size))
+        few, many = (_instructions(body, count) for count in DECODED)
         found[name] = (many - few) // (DECODED[1] - DECODED[0])
     return found
 
 
-def _instructions(name: str, count: int) -> int:
+def _instructions(body: bytes, count: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "callgrind"
+        out, picture = Path(folder) / "callgrind", Path(folder) / "picture.jpg"
+        picture.write_bytes(body)
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable]
         environment = os.environ | {"PYTHONHASHSEED": "0"}
         subprocess.run(  # noqa: S603  a list, no shell
-            [*command, "-c", DECODE, name, str(count)], check=True, capture_output=True, env=environment
+            [*command, "-c", DECODE, str(picture), str(count)],
+            check=True,
+            capture_output=True,
+            env=environment,
         )
         return int(re.findall(r"^(?:totals|summary): (\d+)", out.read_text(), re.MULTILINE)[-1])
 
 
 DECODE = """
 import sys
-from benchmarks.regression import NAMES
-from benchmarks.harness.thumbnail_host import MIX, Pictures
+from pathlib import Path
 from preprocessing.image import AS_SEEN, ImageLimits, ImageSpec
 from preprocessing.pixels import read_picture
-body = Pictures().body(MIX.index(NAMES[sys.argv[1]]))
+body = Path(sys.argv[1]).read_bytes()
 for _ in range(int(sys.argv[2])):
     read_picture(body, ImageSpec(reading=AS_SEEN), ImageLimits())
 """
