@@ -115,6 +115,8 @@ class ImageReading(BaseModel):
     """What becomes of black bars at both sides."""
     colours: Literal["stored", "srgb"] = "stored"
     """Whether colour profiles are applied."""
+    scale: Literal["full", "half"] = "full"
+    """Whether large JPEGs are decoded at half their size."""
 
 
 class ModelCard(BaseModel):

@@ -93,6 +93,8 @@ class ImageReading:
     depth: Literal["clipped", "scaled"] = "clipped"
     bars: Literal["kept", "cut"] = "kept"
     colours: Literal["stored", "srgb"] = "stored"
+    scale: Literal["full", "half"] = "full"
+    """`half` decodes a JPEG at half its size where that is still as large as the network's input."""
 
 
 AS_STORED = ImageReading()

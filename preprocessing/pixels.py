@@ -102,11 +102,18 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
 
 
 def _shrink(image: ImageFile.ImageFile, spec: ImageSpec, limits: ImageLimits) -> None:
-    """Have a JPEG beyond the limits decode at a fraction of its size. Raises `ImageTooLargeError`."""
+    """Have a JPEG decode at a fraction of its size, if it is beyond the limits or is to be read so.
+
+    Raises `ImageTooLargeError`.
+    """
     if image.format == "JPEG":
         limits.check_pixels(*image.size, image.format, MAX_SHRINKING)
         if image.width * image.height > limits.max_pixels:
             image.draft(None, (2 * spec.width, 2 * spec.height))
+        elif (
+            spec.reading.scale == "half" and min(image.width // spec.width, image.height // spec.height) >= 2
+        ):
+            image.draft(None, (image.width // 2, image.height // 2))
     limits.check_pixels(*image.size, image.format)
 
 

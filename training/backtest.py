@@ -167,7 +167,13 @@ def _run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(options.data, reading_from(options))
     windows_of(dataset, options.origins)  # its errors are reported before gigabytes of encoders are read
-    encoders = open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
+    encoders = open_encoders(
+        options.text_encoder,
+        options.image_encoder,
+        options.seed,
+        options.text_pooling,
+        half_scale=options.half_scale,
+    )
     windows = backtest(dataset, encoders, recipe_from(options), options.seed, options.origins, options.cache)
     with drawing(LIGHT):
         (options.out / "backtest.png").write_bytes(to_png(draw(windows)))

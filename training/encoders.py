@@ -22,6 +22,7 @@ from model.pretrained import (
     random_text_state,
     random_vision_state,
 )
+from preprocessing.image import AS_SEEN, ImageReading
 from preprocessing.text import BertTextTokenizer
 
 RANDOM = "random"
@@ -37,6 +38,8 @@ class Encoders:
     config: FusionConfig
     state_dict: dict[str, Tensor] = field(repr=False)
     provenance: dict[str, Any]
+    reading: ImageReading = AS_SEEN
+    """How the image files are read."""
 
     @property
     def are_composable(self) -> bool:
@@ -61,13 +64,18 @@ def random_encoders(
 
 
 def open_encoders(
-    text_source: str | None, image_source: str | None, seed: int, pooling: Pooling | None = None
+    text_source: str | None,
+    image_source: str | None,
+    seed: int,
+    pooling: Pooling | None = None,
+    *,
+    half_scale: bool = False,
 ) -> Encoders:
     """Encoders by name: `random` (also None), `minilm` (grown to BERT-base's shape), a BERT directory or hub
     name; and `random`, `imagenet` or a ResNet-50 file.
 
-    `pooling` None uses the setting in a sentence encoder's directory, else BERT's pooler. Raises
-    `EncoderSourceError`.
+    `pooling` None uses the setting in a sentence encoder's directory, else BERT's pooler. With `half_scale`
+    large JPEGs are decoded at half their size. Raises `EncoderSourceError`.
     """
     text_source, image_source = text_source or RANDOM, image_source or RANDOM
     if text_source == RANDOM:
@@ -79,7 +87,8 @@ def open_encoders(
     vision = (
         _random_vision(seed, VisionConfig()) if image_source == RANDOM else _pretrained_vision(image_source)
     )
-    return _encoders(text, vision)
+    encoders = _encoders(text, vision)
+    return replace(encoders, reading=replace(AS_SEEN, scale="half")) if half_scale else encoders
 
 
 Text = tuple[TextConfig, dict[str, Tensor], dict[str, Any]]

@@ -13,7 +13,7 @@ from PIL import Image
 from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
-from preprocessing.image import AS_SEEN, ImageSpec
+from preprocessing.image import ImageReading, ImageSpec
 from preprocessing.pixels import decode_image
 from training.embeddings.text import tokenizer_for
 
@@ -107,6 +107,7 @@ def _image(engine: Engine, checkpoint: Checkpoint, encoded: str | None) -> Vecto
     vision = checkpoint.card.config.vision
     if encoded is None or vision is None:
         return engine.neutral_image
-    pixels = decode_image(base64.b64decode(encoded), ImageSpec(vision.height, vision.width, AS_SEEN))
+    reading = ImageReading(**checkpoint.card.image.model_dump())
+    pixels = decode_image(base64.b64decode(encoded), ImageSpec(vision.height, vision.width, reading))
     vector: Vectors = engine.encode_image(pixels[None])[0]
     return vector

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.checkpoint.store import Checkpoint, read_checkpoint
+from preprocessing.image import AS_SEEN
 from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.data.snapshots import write_pairs
 from training.database import reading
@@ -52,8 +53,16 @@ def read_serving(options: argparse.Namespace) -> Checkpoint:
 def encoders_for(options: argparse.Namespace, serving: Checkpoint | None) -> Encoders:
     """The encoders that are named; without any, those of the serving checkpoint if there is one."""
     if serving is not None and options.text_encoder is None and options.image_encoder is None:
-        return encoders_of(serving)
-    return open_encoders(options.text_encoder, options.image_encoder, options.seed, options.text_pooling)
+        encoders = encoders_of(serving)
+        is_half = options.half_scale or serving.card.image.scale == "half"
+        return replace(encoders, reading=replace(AS_SEEN, scale="half")) if is_half else encoders
+    return open_encoders(
+        options.text_encoder,
+        options.image_encoder,
+        options.seed,
+        options.text_pooling,
+        half_scale=options.half_scale,
+    )
 
 
 def compare(options: argparse.Namespace, serving: Checkpoint, fitted: Checkpoint, dataset: Dataset) -> Duel:

@@ -106,6 +106,11 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
         help="how tokens become one vector, if the directory does not specify it",
     )
     add("--image-encoder", help="random (the default), imagenet, or a ResNet-50 file")
+    add(
+        "--half-scale",
+        action="store_true",
+        help="decode large JPEGs at half their size, here and when served",
+    )
     add("--seed", type=int, default=SEED, help="seed of all randomness (%(default)s)")
 
 

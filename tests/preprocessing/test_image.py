@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -481,3 +482,26 @@ def test_no_warning_leaks(mode: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", mode, "-c", script, str(tmp_path)]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=True)
     assert (run.stdout, run.stderr) == ("(224, 224, 3)\ntoo large\n", "")
+
+
+def test_large_jpegs_are_decoded_at_half_scale_if_the_checkpoint_was_trained_so() -> None:
+    """Where both sides stay as large as the input; on average they differ by less than a step."""
+    half = ImageSpec(reading=replace(AS_SEEN, scale="half"))
+    for size, is_changed in (
+        ((1280, 720), True),
+        ((448, 448), True),
+        ((447, 900), False),
+        ((480, 360), False),
+    ):
+        for kind in ("JPEG", "PNG"):
+            file = encoded(smooth(size), kind)
+            found, whole = read_picture(file, half, ImageLimits()), seen(file)
+            steps = np.abs(found.pixels.astype(np.int16) - whole.pixels)
+            assert (steps.any(), steps.mean() < 1) == (is_changed and kind == "JPEG", True)
+            assert (found.width, found.height) == size
+
+
+def smooth(size: tuple[int, int]) -> Image.Image:
+    """A picture of soft shapes."""
+    coarse = Image.fromarray(np.random.default_rng(3).integers(0, 256, (9, 16, 3), dtype=np.uint8))
+    return coarse.resize(size, Image.Resampling.BICUBIC)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from preprocessing.decoding.pool import DecodePool
-from preprocessing.image import AS_SEEN, MANY_PLACES, ImageLimits, ImageSpec
+from preprocessing.image import MANY_PLACES, ImageLimits, ImageReading, ImageSpec
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from training.data.dataset import SPLITS, Dataset, Split
 from training.embeddings.cache import EmbeddingCache, folder_of, key_of, progress_bar
@@ -93,11 +93,13 @@ def encode_thumbnails(
         return None
     folder = folder_of(checkpoint, "image", cache)
     # Vectors of files that were read in another way are others.
-    folder = folder.with_name(f"{folder.name}-seen-srgb") if folder else None
+    reading = ImageReading(**checkpoint.card.image.model_dump())
+    suffix = "seen-srgb" if reading.scale == "full" else "seen-srgb-half"
+    folder = folder.with_name(f"{folder.name}-{suffix}") if folder else None
     run = _Encoding(
         engine=engine,
         source=source,
-        spec=ImageSpec(vision.height, vision.width, AS_SEEN),
+        spec=ImageSpec(vision.height, vision.width, reading),
         vectors=EmbeddingCache(folder),
         contents=EmbeddingCache(folder / "urls" if folder else None),
     )

@@ -12,7 +12,6 @@ from model.checkpoint.store import Checkpoint
 from model.low_rank import LowRankHead
 from model.patterns import Pattern, groups_in
 from model.velocity import LogVelocity
-from preprocessing.image import AS_SEEN
 from training.data.dataset import Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
@@ -47,7 +46,7 @@ def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, s
         temperature=1.0,
         text_fields=dataset.text_fields,
         text_encoder=encoders.text,
-        image=ImageReading(**asdict(AS_SEEN)),
+        image=ImageReading(**asdict(encoders.reading)),
     )
     return Checkpoint(card, {**encoders.state_dict, **_zero_head(encoders, len(MILES_V2))})
 
