@@ -43,6 +43,7 @@ class _Waiter(Generic[Item, Result]):
     answer: "asyncio.Future[Ran[Result]]"
     arrived: float
     urgent: bool
+    client: str
     turn: float
 
 
@@ -117,19 +118,19 @@ class BatchingQueue(Generic[Item, Result]):
         if not self.is_served:
             raise QueueClosedError("the queue is not served")
         answer = asyncio.get_running_loop().create_future()
-        turn = self._turn_of(item)
-        self._waiters.append(_Waiter[Item, Result](item, answer, time.perf_counter(), urgent, turn))
+        client = CLIENT.get()
+        turn = self._turn_of(item, client)
+        self._waiters.append(_Waiter[Item, Result](item, answer, time.perf_counter(), urgent, client, turn))
         self._arrived.set()
         if urgent or len(self._waiters) >= self._max_batch_size:
             self._may_start.set()
         ran: Ran[Result] = await answer
         return ran
 
-    def _turn_of(self, item: Item) -> float:
-        """When the item's client is due, in units of length."""
+    def _turn_of(self, item: Item, client: str) -> float:
+        """When the client is due, in units of length."""
         if not self._waiters:
             self._next_turns.clear()
-        client = CLIENT.get()
         turn = max(self._turn, self._next_turns.get(client, 0.0))
         self._next_turns[client] = turn + self._length(item)
         return turn
@@ -188,9 +189,11 @@ class BatchingQueue(Generic[Item, Result]):
             if is_full or any(waiter.urgent for waiter in self._waiters):
                 return
             await self._may_start.wait()
-            # Those that wait there for longer have been through this queue; with more here than there, a
-            # request of this queue is in the batch that the partner has begun.
-            if len(self._waiters) > partner.depth:
+            # Of one client, items run in order: with more here than there, one is in the batch that the
+            # partner has begun. What other clients have there delays nothing here.
+            there = Counter(waiter.client for waiter in partner._waiters)
+            here = Counter(waiter.client for waiter in self._waiters)
+            if any(count > there[client] for client, count in here.items()):
                 return
 
     def _take(self) -> list[_Waiter[Item, Result]]:

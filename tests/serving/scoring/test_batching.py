@@ -220,6 +220,30 @@ async def test_partial_batch_waits_while_the_partner_runs_earlier_requests() -> 
     assert order.count("own") == 1
 
 
+async def test_what_other_clients_have_at_the_partner_delays_nothing() -> None:
+    """A client with nothing there, or with its item begun, waits for one batch, not for another's queue."""
+    permits, squares = threading.Semaphore(0), Squares()
+
+    def partner_step(batch: Sequence[int]) -> list[int]:
+        permits.acquire()
+        return list(batch)
+
+    async with served(partner_step, 2) as partner, served(squares, partner=partner) as queue:
+        tasks = [asyncio.create_task(partner.submit(number)) for number in range(6)]
+        await until(lambda: partner.depth == 4)
+        CLIENT.set("another")
+        own = asyncio.create_task(queue.submit(6, urgent=False))
+        await until(lambda: queue.depth == 1)
+        permits.release()
+        try:
+            async with asyncio.timeout(60):
+                await own
+        finally:
+            permits.release(2)
+        await asyncio.gather(*tasks)
+    assert squares.batches == [[6]]
+
+
 async def test_lengths_of_a_batch_add_up_to_the_limit_at_most() -> None:
     """Items that do not fit are the next batch; one that is longer than the limit has its own."""
     squares = Squares()
