@@ -84,6 +84,7 @@ def test_late_score_is_504_and_counted(tiny_path: Path, tmp_path: Path) -> None:
         assert (late.status_code, late.headers["content-type"]) == (504, "application/problem+json")
         counts = httpx.get(f"{service.url}/metrics").text.splitlines()
         assert {"miles_deadline_missed_total 1.0", "miles_queue_videos 0.0"} <= set(counts)
+        service.process.kill()  # its engine hangs: SIGTERM would wait for it until the last resort
 
 
 def test_model_that_fails_on_everything_ends_the_process(tiny_path: Path, tmp_path: Path) -> None:
