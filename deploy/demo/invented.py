@@ -68,9 +68,9 @@ def invented_videos(count: int, until: datetime, seed: int = 18) -> list[Video]:
 
 def _invented(draw: random.Random, number: int, title: str, first: datetime) -> Video:
     age = math.exp(draw.uniform(math.log(8), math.log(160)))  # hours at the first look
-    views = math.exp(draw.gauss(10.8, 1.6))
+    views = math.exp(draw.gauss(10.2, 1.6))
     hook = max((hook for hook in HOOKS if title.startswith(hook)), key=len)
-    power = math.sqrt(HOOKS[hook]) * math.exp(draw.gauss(0.3, 0.35))  # views grow with the age to this power
+    power = math.sqrt(HOOKS[hook]) * math.exp(draw.gauss(0.5, 0.35))  # views grow with the age to this power
     likes, comments = draw.uniform(0.01, 0.08), draw.uniform(0.0003, 0.004)
     looks = []
     for day in range(LOOKS):
