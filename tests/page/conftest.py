@@ -16,6 +16,7 @@ from tests.support.browser import DESKTOP, PHONE, Visit, open_browser, profile, 
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 from tests.support.tiny import tiny_checkpoint, tiny_config
+from tests.support.youtube import KEY, YouTubeHost, youtube_host
 
 Open = Callable[..., AbstractContextManager[Visit]]
 TRUSTED = {"thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 20}
@@ -65,11 +66,23 @@ def write_weightless(path: Path) -> Path:
 
 
 @pytest.fixture(scope="package")
-def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:  # noqa: ARG001 without a browser none is needed
-    """A ready service whose checkpoint gives images no weight."""
+def youtube() -> Iterator[YouTubeHost]:
+    """A local server that speaks the YouTube Data API."""
+    with youtube_host() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def service(
+    browser: Browser,  # noqa: ARG001 without a browser none is needed
+    youtube: YouTubeHost,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Service]:
+    """A ready service whose checkpoint gives images no weight, with a key for YouTube."""
     folder = tmp_path_factory.mktemp("page")
+    settings = TORCH | TRUSTED | {"youtube_api_key": KEY, "youtube_api_url": youtube.url}
     checkpoint = write_weightless(folder / "weightless.pt")
-    with ready_service(folder / "service.log", checkpoint=checkpoint, **TORCH, **TRUSTED) as running:
+    with ready_service(folder / "service.log", checkpoint=checkpoint, **settings) as running:
         yield running
 
 
@@ -95,8 +108,11 @@ def open_page(profiles: Callable[..., BrowserContext], service: Service) -> Open
     def opened(url: str = service.url, **looks: Any) -> Iterator[Visit]:
         with visit_in(profiles(**looks)) as visit:
             visit.page.goto(url)
-            yield visit
-            assert visit.complaints == []
+            try:
+                yield visit
+                assert visit.complaints == []
+            finally:  # tests share a profile, but not what the page keeps in it
+                visit.page.evaluate("() => { try { localStorage.clear(); } catch { /* no storage here */ } }")
 
     return opened
 

@@ -25,8 +25,9 @@ def answered(page: Page) -> None:
     """With an answer, everything unfolded."""
     page.get_by_role("button", name="Few details").click()
     expect(page.locator("#result .gauge-number")).to_be_visible()
-    for summary in page.locator("#result summary").all():
+    for summary in page.locator("#result summary, #recent summary, #details summary").all():
         summary.click()
+    expect(page.locator(".moves li").first).to_be_visible()
 
 
 def mistaken(page: Page) -> None:
@@ -37,17 +38,32 @@ def mistaken(page: Page) -> None:
 
 def compared(page: Page) -> None:
     """With a verdict over versions."""
-    page.get_by_role("tab", name="Compare versions").click()
+    page.get_by_role("tab", name="Not published yet").click()
     page.get_by_role("button", name="Try an example").click()
     page.get_by_role("button", name="Compare them").click()
     expect(page.locator(".decided")).to_be_visible()
 
 
+def read_from_a_file(page: Page) -> None:
+    """With a scored file."""
+    page.get_by_role("tab", name="CSV file").click()
+    content = {"name": "videos.csv", "mimeType": "text/csv", "buffer": b"title,views\nA title,10\n,20\n"}
+    page.locator("#panel-file input[type=file]").set_input_files(content)  # type: ignore[arg-type]
+    page.get_by_role("button", name="Score the rows").click()
+    expect(page.get_by_role("link", name="Download with all columns")).to_be_visible()
+
+
+def about_the_model(page: Page) -> None:
+    """With the dialog about the model."""
+    page.get_by_role("button", name="About this model").click()
+    expect(page.get_by_role("heading", name="About this model")).to_be_visible()
+
+
 @SCREENS
 def test_axe_has_no_objections(open_page: Open, size: tuple[int, int], dark: bool) -> None:
-    """Contrast, names, roles and order hold on the empty page, with an answer, an error and a verdict."""
+    """Contrast, names, roles and order hold in every state of the page."""
     with open_page(size=size, dark=dark) as visit:
-        for state in (empty, mistaken, answered, compared):
+        for state in (empty, mistaken, answered, compared, read_from_a_file, about_the_model):
             state(visit.page)
             assert objections(visit.page) == [], state.__doc__
 

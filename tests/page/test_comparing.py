@@ -1,4 +1,4 @@
-"""Up to four versions side by side: which wins, by how much, and when the difference is nothing."""
+"""Up to four versions of a video that is not published yet: which wins, and when there is no basis."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ def drop(where: Locator, *files: tuple[str, str, bytes]) -> None:
 def open_comparison(page: Page, title: str = "One title for both") -> None:
     """The tab with two equal versions."""
     page.get_by_label("Title").fill(title)
-    page.get_by_role("tab", name="Compare versions").click()
+    page.get_by_role("tab", name="Not published yet").click()
     expect(page.locator(".version")).to_have_count(2)
 
 
@@ -48,14 +48,10 @@ def test_the_best_version_wins_by_its_lead(open_page: Open, size: tuple[int, int
     """The highest score is named and marked, its lead in percentage points is the scores' difference."""
     with open_page(size=size) as visit:
         page = visit.page
-        page.get_by_role("button", name="Steady").click()
-        expect(page.locator("#result .gauge-number")).to_be_visible()
+        page.get_by_label("Views", exact=True).fill("210000")
         open_comparison(page, "x")
         page.get_by_role("button", name="Try an example").click()
-        # The example's are longer than any that the tiny checkpoint was trained on.
-        page.get_by_role("tab", name="Score a video").click()
-        page.get_by_label("Description").fill("")
-        page.get_by_role("tab", name="Compare versions").click()
+        page.get_by_label("It is published").check()
         page.locator(".version").nth(2).get_by_label("Title").fill("10 minute workout, no equipment")
         answers = compared(page)
         scores = [answer["viral_score"] for answer in answers]
@@ -146,6 +142,31 @@ def test_versions_that_cannot_be_scored_say_why(visit: Visit) -> None:
     page = visit.page
     page.get_by_label("Views", exact=True).fill("99999999999999999999")
     open_comparison(page)
+    page.get_by_label("It is published").check()
     page.get_by_role("button", name="Compare them").click()
-    expect(page.get_by_text("No version could be scored.")).to_be_visible()
+    expect(page.locator(".verdict").get_by_text("No version could be scored.")).to_be_visible()
     expect(page.locator(".version").first).to_contain_text("Not scored: view_count")
+
+
+def test_no_counts_are_sent_for_what_is_not_published(visit: Visit) -> None:
+    """Only titles, thumbnails, length and description go out, whatever the other form holds."""
+    page = visit.page
+    page.get_by_label("Views", exact=True).fill("210000")
+    open_comparison(page, "A title of a video")
+    page.get_by_text("Length and description").click()
+    page.locator("#version-length").fill("30")
+    with page.expect_request("**/predict/batch") as request:
+        compared(page)
+    sent = request.value.post_data_json["videos"]
+    assert sent == [{"title": "A title of a video", "duration_seconds": 30}] * 2
+
+
+def test_without_a_basis_there_is_no_score(visit: Visit) -> None:
+    """Titles whose words the encoder does not know: no percentage, no winner, and the reason."""
+    page = visit.page
+    open_comparison(page, "xqzvbn wrtplk jhgf")
+    page.locator(".version").nth(1).get_by_label("Title").fill("qwpzx vbnkj trlkm")
+    compared(page)
+    expect(page.locator(".outcome .score")).to_have_text(["No basis for a score of this version"] * 2)
+    expect(page.locator(".winner")).to_have_count(0)
+    assert "%" not in page.locator(".versions").inner_text()

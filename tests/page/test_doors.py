@@ -88,8 +88,11 @@ def test_a_key_is_asked_for_when_the_service_wants_one(open_page: Open, guarded:
         expect(field).to_be_hidden()
         page.get_by_text("The request as curl").click()
         assert '"Authorization: Bearer $MILES_API_KEY"' in page.locator(".curl pre").inner_text()
-        stored = page.evaluate("[localStorage.length, document.cookie, sessionStorage.length]")
-        assert stored == [0, "", 0], "other scripts of the origin could read a stored key"
+        stored = page.evaluate("JSON.stringify([{...localStorage}, document.cookie, {...sessionStorage}])")
+        assert KEY not in stored, "other scripts of the origin could read a stored key"
+        page.get_by_label("YouTube address").fill("https://youtu.be/aAbBcCdD-_1")
+        expect(page.get_by_text("this service has no key for YouTube")).to_be_visible()
+        visit.complaints.clear()  # the picture's host cannot be reached from here
 
 
 def test_a_visitor_over_the_limit_is_told_how_long(open_page: Open, guarded: Service) -> None:
@@ -143,3 +146,15 @@ def test_a_strangers_frame_stays_empty(open_page: Open, service: Service) -> Non
             framed(visit.page, "https://stranger.example", service.url)
         expect(visit.page.frame_locator("iframe").get_by_role("heading", name="Miles")).to_have_count(0)
         visit.complaints.clear()  # the refusal is what this test wants
+
+
+def test_the_api_reference_looks_like_the_page_and_needs_nobody(open_page: Open, service: Service) -> None:
+    """/docs lists the routes under our heading, in the page's colours, from this service only."""
+    with open_page(f"{service.url}/docs", dark=True) as visit:
+        expect(visit.page.locator(".opblock").first).to_be_visible()
+        expect(visit.page.get_by_role("heading", name="Miles API")).to_be_visible()
+        ground = "getComputedStyle(document.querySelector('.swagger-ui')).backgroundColor"
+        assert visit.page.evaluate(ground) == visit.page.evaluate(
+            "getComputedStyle(document.body).backgroundColor"
+        )
+        assert visit.hosts() == {httpx.URL(service.url).netloc.decode()}

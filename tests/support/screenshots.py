@@ -14,10 +14,11 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page
 
-from tests.support.browser import DESKTOP, PHONE, open_browser, visiting
+from tests.support.browser import PHONE, open_browser, visiting
 from tests.support.service import ROOT, ready_service
 
 FOLDER = ROOT / "docs"
+LAPTOP = (1366, 768)
 
 
 def scored(page: Page) -> None:
@@ -27,24 +28,26 @@ def scored(page: Page) -> None:
 
 
 def compared(page: Page) -> None:
-    """Three versions with their verdict."""
-    page.get_by_role("tab", name="Compare versions").click()
+    """Three versions of a video that is not published yet, with their verdict."""
+    page.get_by_role("tab", name="Not published yet").click()
     page.get_by_role("button", name="Try an example").click()
     page.get_by_role("button", name="Compare them").click()
     page.locator(".decided").wait_for()
 
 
-def moved(page: Page) -> None:
-    """The answer's lower half on a phone: what it rests on, and what moved it."""
+def moving(page: Page) -> None:
+    """What would move the score."""
     scored(page)
-    page.locator(".modalities").evaluate("it => { it.parentElement.scrollIntoView(); scrollBy(0, -16); }")
+    page.get_by_text("What would move it").click()
+    page.locator(".moves").wait_for()
+    page.locator(".bars:not(.one-way)").evaluate("it => it.parentElement.scrollIntoView()")
 
 
 SHOTS: dict[str, tuple[tuple[int, int], bool, Callable[[Page], None]]] = {
-    "page-light.png": (DESKTOP, False, scored),
-    "page-dark.png": (DESKTOP, True, scored),
-    "page-compare.png": (DESKTOP, False, compared),
-    "page-phone.png": (PHONE, True, moved),
+    "page-light.png": (LAPTOP, False, scored),
+    "page-dark.png": (LAPTOP, True, moving),
+    "page-compare.png": (LAPTOP, False, compared),
+    "page-phone.png": (PHONE, True, scored),
 }
 
 

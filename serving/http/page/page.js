@@ -1,31 +1,45 @@
 // The page: sends requests to the service and shows the answers. Start reading here.
-import { announce, byId, el } from "./dom.js";
-import { Problem, key, modelInfo, score, scoreEach, setKey } from "./api.js";
-import { answered, invitation } from "./answer.js";
-import { Comparison } from "./compare.js";
-import { EXAMPLES, VERSIONS, painted } from "./examples.js";
-import { clearErrors, fill, offerMore, ownErrors, showErrors, toRequest } from "./form.js";
-import { patiently } from "./patience.js";
-import { pictureField } from "./picture-field.js";
+import { byId, el } from "./common/dom.js";
+import { Problem, key, modelInfo, score, scoreChanges, scoreEach, setKey } from "./common/api.js";
+import { patiently } from "./common/patience.js";
+import { Desk } from "./common/status.js";
+import { load, save } from "./common/storage.js";
+import { milliseconds, percent, seconds } from "./common/words.js";
+import { showAbout } from "./about.js";
+import { answered, invitation } from "./answer/answer.js";
+import { Recent } from "./answer/recent.js";
+import { FilePanel } from "./file/file-panel.js";
 import { onReady, untilReady } from "./readiness.js";
-import { percent, seconds } from "./words.js";
+import { installTabs } from "./tabs.js";
+import { Comparison } from "./versions/compare.js";
+import { watchAddress } from "./video/address-field.js";
+import { EXAMPLES, VERSIONS, painted } from "./video/examples.js";
+import { clearErrors, fill, offerMore, ownErrors, put, showErrors, showFolded, toRequest } from "./video/form.js";
+import { pictureField } from "./video/picture-field.js";
+import { filesIn } from "./video/pictures.js";
+import { fromLink } from "./video/share.js";
 
+const FORM = "form";
+const MAX_PICTURE = 400_000; // characters of a data: URL that is kept with the form
 const form = byId("video");
 const result = byId("result");
-const picture = pictureField({ name: "thumbnail_url" });
+const desk = new Desk(byId("submit"), byId("status"));
+const picture = pictureField({ title: byId("title"), name: "thumbnail_url", onchange: keep });
 let model = null;
 let current = new AbortController();
+let busyDesk = null;
 let onceMore = null;
 
 /** The result of `ask`, or null after showing the error in `output`. A newer request cancels an older one. */
-async function answerOf(ask, output, again) {
+async function answerOf(ask, { output, again, at = null }) {
   current.abort();
   current = new AbortController();
   const { signal } = current;
   byId("key-form").hidden = true;
-  output.setAttribute("aria-busy", "true");
+  if (busyDesk !== at && busyDesk?.isBusy) busyDesk.done();
+  busyDesk = at;
+  at?.busy("Sent; waiting for the score.");
   output.replaceChildren(working("Scoring\u2026"));
-  announce("Scoring");
   try {
     return await patiently(() => ask(signal), signal, (problem, left) => {
       output.replaceChildren(working(`${problem.message} Trying again in ${seconds(left)}.`, () => { current.abort(); output.replaceChildren(); }));
@@ -36,7 +50,7 @@ async function answerOf(ask, output, again) {
     explain(problem, output, again);
     return null;
   } finally {
-    if (current.signal === signal) output.removeAttribute("aria-busy");
+    if (current.signal === signal) at?.done();
   }
 }
 
@@ -47,11 +61,8 @@ function working(sentence, stop) {
 
 function explain(problem, output, again) {
   if (problem.kind === "key") {
-    onceMore = again;
     output.replaceChildren();
-    byId("key-form").hidden = false;
-    byId("key-error").textContent = key() ? problem.message : "";
-    byId("key").focus();
+    askForKey(again, problem.message);
     return;
   }
   const strays = problem.kind === "fields" && output === result ? showErrors(form, problem.errors) : [problem.message];
@@ -60,6 +71,14 @@ function explain(problem, output, again) {
     return;
   }
   output.replaceChildren(failure(strays.join(" ") || problem.message, again, problem.instance));
+  bringIntoView(output);
+}
+
+function askForKey(again, message) {
+  onceMore = again;
+  byId("key-form").hidden = false;
+  byId("key-error").textContent = key() ? message : "";
+  byId("key").focus();
 }
 
 function failure(sentence, again, instance) {
@@ -73,49 +92,54 @@ async function scoreForm() {
   const errors = ownErrors(form);
   if (errors.length) {
     showErrors(form, errors);
+    desk.done(errors.length === 1 ? "Check the marked field." : "Check the marked fields.");
     return;
   }
   const request = toRequest(form, picture.value);
   const started = performance.now();
-  const answer = await answerOf((signal) => score(request, signal), result, scoreForm);
+  const answer = await answerOf((signal) => score(request, signal), { output: result, again: scoreForm, at: desk });
   if (!answer) return;
   const took = performance.now() - started;
-  result.replaceChildren(...answered(answer, request, { model, took, withKey: Boolean(key()) }));
-  announce(`${percent(answer.viral_score)} likely to go viral.`);
-  if (result.getBoundingClientRect().top > window.innerHeight * 0.6) result.scrollIntoView({ block: "start" });
+  const variationsOf = (changes, output) => answerOf((signal) => scoreChanges(request, changes, signal), { output, again: null });
+  result.replaceChildren(...answered(answer, request, { model, took, withKey: Boolean(key()), ask: variationsOf }));
+  const { state, detail } = answer.modalities.image;
+  if (state === "failed") picture.fail(`Not used: ${detail ?? "Miles could not read it"}`);
+  desk.done(`${answer.in_range ? `${percent(answer.viral_score)} likely to go viral` : "No verdict"}, scored in ${milliseconds(took)}.`);
+  recent.add(request, answer);
+  result.scrollTop = 0;
+  bringIntoView(result);
+}
+
+/** Scroll to a result below or above the visible part; beside the form it stays in view by itself. */
+function bringIntoView(output) {
+  const { top } = output.getBoundingClientRect();
+  if (top < 0 || top > window.innerHeight * 0.4) output.scrollIntoView({ block: "start" });
+}
+
+function keep() {
+  const request = toRequest(form, picture.value);
+  if ((request.thumbnail_url ?? "").length > MAX_PICTURE) delete request.thumbnail_url;
+  save(FORM, request);
+}
+
+/** Show a request in the form; the picture of a stranger's link is not loaded. */
+function show(request, { isOwn = true } = {}) {
+  const { thumbnail_url: url = "", ...fields } = request;
+  clearErrors(form);
+  address.clear();
+  fill(form, fields);
+  const mayLoad = isOwn || url === "";
+  picture.set(String(url), mayLoad ? "" : "From the link; shown once the video is scored.", { isShown: mayLoad });
 }
 
 function offerExamples() {
   byId("examples").append(...EXAMPLES.map(({ name, fields, hoursAgo, paint }) => {
     const url = paint ? painted(paint) : "";
+    const published = hoursAgo ? { published_at: new Date(Date.now() - hoursAgo * 3_600_000).toISOString() } : {};
     return el("button", {
-      type: "button", class: "example", onclick: () => { fill(form, fields, hoursAgo); picture.set(url); scoreForm(); },
-    }, url ? el("img", { src: url, alt: "", width: 320, height: 180 }) : el("span", { class: "blank", "aria-hidden": "true" }, "?"),
-    el("strong", {}, name), el("span", {}, fields.title));
+      type: "button", class: "example", onclick: () => { show({ ...fields, ...published, thumbnail_url: url }); scoreForm(); },
+    }, url && el("img", { src: url, alt: "", width: 320, height: 180 }), el("strong", {}, name));
   }));
-}
-
-/** Tabs as in the WAI-ARIA Authoring Practices: the arrow keys move, and moving selects. */
-function installTabs(onOpen) {
-  const tabs = [byId("tab-score"), byId("tab-compare")];
-  const choose = (chosen) => {
-    for (const tab of tabs) {
-      tab.setAttribute("aria-selected", String(tab === chosen));
-      tab.tabIndex = tab === chosen ? 0 : -1;
-      byId(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
-    }
-    onOpen(chosen.id);
-  };
-  tabs.forEach((tab, index) => {
-    tab.addEventListener("click", () => choose(tab));
-    tab.addEventListener("keydown", ({ key: pressed }) => {
-      const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: -1 }[pressed];
-      if (to === undefined) return;
-      const next = tabs.at(to % tabs.length); // -1 is the last tab
-      next.focus();
-      choose(next);
-    });
-  });
 }
 
 function introduce(health) {
@@ -126,14 +150,26 @@ function introduce(health) {
     offerMore(info.features);
     const notes = info.training.provenance.notes ?? [];
     byId("provenance").textContent = [`Checkpoint: ${info.checkpoint.name}.`, ...notes].join(" ");
+    byId("about").disabled = false;
   });
 }
 
 byId("picture").append(picture.element);
 result.append(invitation());
+const address = watchAddress(byId("address"), byId("address-note"), [byId("title")], {
+  put: (url, fields) => {
+    picture.set(url);
+    if (fields) put(form, fields);
+  },
+  needsKey: (again) => askForKey(again, "YouTube's counts need a key of this service."),
+});
+const recent = new Recent(byId("recent"), (request) => { show(request); window.scrollTo({ top: 0 }); byId("submit").focus(); });
 offerExamples();
 onReady(introduce);
-form.addEventListener("submit", (event) => { event.preventDefault(); scoreForm(); });
+form.addEventListener("submit", (event) => { event.preventDefault(); if (!desk.isBusy) scoreForm(); });
+form.addEventListener("input", () => { showFolded(form); keep(); });
+byId("clear").addEventListener("click", () => { show({}); result.replaceChildren(invitation()); desk.done(); byId("title").focus(); });
+byId("about").addEventListener("click", () => showAbout(model));
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!byId("key").value.trim()) return;
@@ -142,13 +178,29 @@ byId("key-form").addEventListener("submit", (event) => {
   onceMore?.();
 });
 const comparison = new Comparison(byId("panel-compare"), {
-  common: () => toRequest(form, picture.value),
-  ask: (videos, output) => answerOf((signal) => scoreEach(videos, signal), output, () => comparison.form.requestSubmit()),
+  scored: () => toRequest(form, picture.value),
+  ask: (videos, at, output) => answerOf((signal) => scoreEach(videos, signal), { output, at, again: () => comparison.form.requestSubmit() }),
   model: () => model,
   example: () => VERSIONS.map(({ title, paint }) => ({ title, url: painted(paint) })),
 });
-installTabs((id) => { if (id === "tab-compare") comparison.open(); });
+new FilePanel(byId("panel-file"), {
+  send: (videos, signal) => patiently(() => scoreEach(videos, signal), signal, () => {}),
+  explain: (problem, output, again) => {
+    if (problem instanceof Problem) return problem.kind === "key" ? askForKey(again, problem.message) : output.prepend(failure(problem.message, again, problem.instance));
+    throw problem;
+  },
+});
+installTabs(["tab-score", "tab-compare", "tab-file"], (id) => { if (id === "tab-compare") comparison.open(); });
 for (const kind of ["dragover", "drop"]) { // an image dropped elsewhere must not replace the page
   window.addEventListener(kind, (event) => event.preventDefault());
 }
+for (const kind of ["paste", "drop"]) {
+  window.addEventListener(kind, (event) => {
+    const files = filesIn(event.clipboardData ?? event.dataTransfer);
+    if (files.length && !byId("panel-score").hidden) picture.take(files);
+  });
+}
+const shared = fromLink(location.hash);
+if (shared) history.replaceState(null, "", location.pathname + location.search);
+show(shared ?? load(FORM, {}), { isOwn: !shared });
 untilReady();

@@ -1,7 +1,7 @@
 // Waits until the model is ready, with a banner while it is not.
-import { byId, el } from "./dom.js";
-import { health } from "./api.js";
-import { seconds } from "./words.js";
+import { byId, el } from "./common/dom.js";
+import { health } from "./common/api.js";
+import { seconds } from "./common/words.js";
 
 const EVERY_MS = 1000;
 let waking = null;

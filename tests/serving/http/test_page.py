@@ -37,13 +37,18 @@ def test_health_has_no_policy_of_a_page(client: httpx.Client) -> None:
 
 def test_every_module_that_a_module_imports_is_served(client: httpx.Client) -> None:
     """As JavaScript, never sniffed, and asked for again after a release."""
-    for module in PAGE.glob("*.js"):
-        for name in re.findall(r'from "\./([a-z-]+\.js)"', module.read_text(encoding="utf-8")):
-            response = client.get(f"/page/{name}")
-            assert response.status_code == 200
-            assert response.headers["content-type"].startswith("text/javascript")
-            assert response.headers["x-content-type-options"] == "nosniff"
-            assert response.headers["cache-control"] == "no-cache"
+    imported = {
+        (module.parent / name).resolve().relative_to(PAGE)
+        for module in PAGE.rglob("*.js")
+        for name in re.findall(r'from "(\.[a-z./-]+\.js)"', module.read_text(encoding="utf-8"))
+    }
+    assert len(imported) > 20
+    for path in imported:
+        response = client.get(f"/page/{path.as_posix()}")
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/javascript")
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cache-control"] == "no-cache"
 
 
 def test_an_unchanged_module_is_not_sent_again(client: httpx.Client) -> None:
@@ -61,7 +66,7 @@ def test_only_what_the_page_loads_is_below_it(client: httpx.Client, name: str) -
 
 def test_the_page_loads_files_of_known_kinds() -> None:
     """Besides the page and its module, the folder holds nothing that would not be served."""
-    kinds = {path.suffix for path in PAGE.iterdir() if path.is_file()}
+    kinds = {path.suffix for path in PAGE.rglob("*.*") if "__pycache__" not in path.parts}
     assert kinds == ASSETS | {".html", ".py"}
 
 

@@ -1,6 +1,6 @@
 // The gauge and the bars, each with a text alternative.
-import { el, svg } from "./dom.js";
-import { brief, percent } from "./words.js";
+import { el, svg } from "../common/dom.js";
+import { brief, percent } from "../common/words.js";
 
 const ARC = "M 14 104 A 86 86 0 0 1 186 104"; // half a circle around (100, 104)
 

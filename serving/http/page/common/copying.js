@@ -2,13 +2,13 @@
 import { announce, el } from "./dom.js";
 
 /** A button that copies `text` and confirms it. */
-export function copyButton(text) {
-  const button = el("button", { type: "button", class: "plain copy" }, "Copy");
+export function copyButton(text, label = "Copy") {
+  const button = el("button", { type: "button", class: "plain copy" }, label);
   button.addEventListener("click", async () => {
     const copied = await copy(text);
     button.textContent = copied ? "Copied" : "Copying is not allowed";
     announce(button.textContent);
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    setTimeout(() => { button.textContent = label; }, 2000);
   });
   return button;
 }

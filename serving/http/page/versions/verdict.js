@@ -1,11 +1,11 @@
 // Which version wins, by how much, and when it is a tie.
-import { count, percent, points } from "./words.js";
+import { count, percent, points } from "../common/words.js";
 
 const EQUAL_BELOW = 0.000_002; // scores are rounded to six decimals
 
 /**
- * `{winner, title, reasons}` of `entries`, each `{name, title, thumbnail, answer}`; `winner` is null if there
- * is none. `model` is /model/info's answer or null.
+ * `{winner, title, reasons, isBased}` of `entries`, each `{name, title, thumbnail, answer}`; `winner` is null if
+ * there is none. `model` is /model/info's answer or null.
  *
  * There is a winner only beyond the smallest difference that the checkpoint's test data supports, among answers
  * within the range of the training data.
@@ -15,13 +15,14 @@ export function verdict(entries, model) {
   const [best, second] = ranked;
   const last = ranked.at(-1);
   const reasons = whyAlike(entries, model);
-  const none = (title) => ({ winner: null, title, reasons });
+  const baseless = whyBaseless(entries, model);
+  const isBased = baseless === null;
+  const none = (title) => ({ winner: null, title, reasons, isBased });
   if (!second) return none("There is nothing to compare it with.");
   if (best.answer.viral_score - last.answer.viral_score < EQUAL_BELOW) {
     return none(ranked.length === 2 ? "No difference: both score the same." : "No difference: all score the same.");
   }
-  const baseless = whyBaseless(entries, model);
-  if (baseless) {
+  if (!isBased) {
     reasons.unshift(baseless);
     return none("No winner: there is no basis for a comparison.");
   }
@@ -36,7 +37,7 @@ export function verdict(entries, model) {
     reasons.unshift(`This checkpoint cannot tell titles apart by less than ${points(smallest).slice(1)} percentage points.`);
     return none(`A tie: ${best.name} is ahead by ${points(lead).slice(1)} percentage points, ${numbers}.`);
   }
-  return { winner: best.name, title: `${best.name} wins by ${points(lead).slice(1)} percentage points: ${numbers}.`, reasons };
+  return { winner: best.name, title: `${best.name} wins by ${points(lead).slice(1)} percentage points: ${numbers}.`, reasons, isBased };
 }
 
 function whyBaseless(entries, model) {

@@ -1,9 +1,13 @@
 // Renders one answer.
-import { el } from "./dom.js";
+import { el } from "../common/dom.js";
 import { band, bothWays, gauge, oneWay } from "./charts.js";
-import { copyButton } from "./copying.js";
+import { changes } from "./changes.js";
+import { copyButton } from "../common/copying.js";
 import { curlOf } from "./curl.js";
-import { NAMES, STATES, account, certainty, chance, count, likely, milliseconds, pace, percent, points, views } from "./words.js";
+import { linkOf } from "../video/share.js";
+import { NAMES, STATES, account, chance, count, likely, milliseconds, pace, percent, points, views } from "../common/words.js";
+
+const MOVED = 0.001; // a tenth of a percentage point
 
 const STAGES = {
   download: "Thumbnail fetched", decode: "Image decoded", tokenise: "Tokenized", text: "Text encoded",
@@ -18,14 +22,19 @@ export function invitation() {
     el("p", { class: "hint" }, "How likely the video is to go viral, how many views per day to expect, and what the score is based on."));
 }
 
-/** The answer's parts; `model` is /model/info's answer or null, `took` the milliseconds from click to answer. */
-export function answered(answer, request, { model, took, withKey }) {
+/**
+ * The answer's parts; `model` is /model/info's answer or null, `took` the milliseconds from click to answer,
+ * `ask(what_if)` gets the scores of variations.
+ */
+export function answered(answer, request, { model, took, withKey, ask }) {
   return [
     headline(answer, request, model),
     answer.warnings.length > 0 && warnings(answer.warnings),
-    basis(answer, model),
     answer.explanation && moved(answer),
+    changes(request, answer, { model, ask }),
+    basis(answer, model),
     timings(answer, took),
+    share(request),
     asCurl(request, withKey),
   ].filter(Boolean);
 }
@@ -36,17 +45,14 @@ function headline(answer, request, model) {
   return el("div", { class: "card headline" },
     el("div", { class: "what" },
       thumbnail(request.thumbnail_url, answer.modalities.image),
-      el("h2", {}, request.title)),
+      el("h2", { dir: "auto", title: request.title }, request.title)),
     gauge(answer.viral_score),
     el("p", { class: "chance" }, chance(answer)),
     el("dl", { class: "facts" },
       el("div", {}, el("dt", {}, "Expected views"),
         el("dd", {}, el("strong", {}, count(answer.predicted_velocity)), " per day",
-          interval && el("p", {}, likely(interval)), interval && band(answer.predicted_velocity, interval),
-          el("p", {}, pace(answer.predicted_velocity)))),
-      el("div", {}, el("dt", {}, "Confidence"),
-        el("dd", {}, el("strong", {}, answer.in_range ? percent(answer.confidence) : "Not known"),
-          el("p", {}, certainty(answer))))),
+          interval && band(answer.predicted_velocity, interval), interval && el("p", {}, likely(interval)),
+          el("p", {}, pace(answer.predicted_velocity))))),
     above && el("p", { class: "hint" }, `Viral here means more than ${count(above)} views in the next day.`));
 }
 
@@ -75,14 +81,25 @@ function basis(answer, model) {
 
 function moved({ explanation, viral_score: score }) {
   const { baseline, contributions } = explanation;
+  const [shown, rest] = [contributions.filter(hasMoved), contributions.filter((part) => !hasMoved(part))];
   return el("div", { class: "card" }, el("h3", {}, "What moved the score"),
     el("p", { class: "hint" }, `In percentage points, from ${percent(baseline.viral_score)} for a video with no information to ${percent(score)} for this one, and in views per day.`),
-    bothWays(contributions.map((part) => ({
+    shown.length > 0 && bothWays(shown.map((part) => ({
       label: part.label,
       value: part.viral_score,
       text: points(part.viral_score),
       more: `${views(part.predicted_velocity)} per day`,
-    }))));
+    }))),
+    rest.length > 0 && el("p", { class: "hint rest" }, `By less than a tenth of a point: ${rest.map(({ label }) => label).join("; ")}.`));
+}
+
+const hasMoved = (part) => Math.abs(part.viral_score) >= MOVED;
+
+function share(request) {
+  const fromDisk = request.thumbnail_url?.startsWith("data:");
+  return el("div", { class: "card share" }, el("h3", {}, "Share it"),
+    el("p", { class: "hint" }, `A link with the form as it is filled in${fromDisk ? ", without the picture" : ""}. The service is not sent what is in it until it is scored.`),
+    copyButton(linkOf(request), "Copy a link"));
 }
 
 function timings(answer, took) {

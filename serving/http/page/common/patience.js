@@ -1,6 +1,6 @@
 // Retries a request: waits until the service is ready, or as long as Retry-After says.
 import { Problem } from "./api.js";
-import { untilReady } from "./readiness.js";
+import { untilReady } from "../readiness.js";
 
 const MAX_TRIES = 5;
 const MIN_WAIT_S = 1;

@@ -4,9 +4,9 @@ let enteredKey = "";
 
 /** `kind` is offline, asleep, key, fields, busy or refused. */
 export class Problem extends Error {
-  constructor(kind, sentence, { errors = [], retryAfter = null, status = 0, instance = "" } = {}) {
+  constructor(kind, sentence, { errors = [], retryAfter = null, status = 0, instance = "", type = "" } = {}) {
     super(sentence);
-    Object.assign(this, { kind, errors, retryAfter, status, instance });
+    Object.assign(this, { kind, errors, retryAfter, status, instance, type });
   }
 }
 
@@ -23,6 +23,14 @@ export function key() {
 export function score(request, signal) {
   return post("predict?timings=1", { ...request, explain: true }, signal);
 }
+
+/** /explain's answers to variations of a video. */
+export async function scoreChanges(request, changes, signal) {
+  return (await post("explain", { ...request, what_if: changes }, signal)).what_if;
+}
+
+/** What YouTube knows of a video, as a request. */
+export const lookUp = (id) => ask(`youtube/${id}`, { headers: credentials() }, new AbortController().signal);
 
 /** The answers to several videos, each a score or a problem. */
 export async function scoreEach(videos, signal) {
@@ -46,16 +54,18 @@ export async function modelInfo() {
   return response.ok ? response.json() : null;
 }
 
-async function post(path, body, signal) {
-  const headers = { "Content-Type": "application/json" };
-  if (key()) headers.Authorization = `Bearer ${key()}`;
+const credentials = () => (key() ? { Authorization: `Bearer ${key()}` } : {});
+
+function post(path, body, signal) {
+  return ask(path, { method: "POST", headers: { "Content-Type": "application/json", ...credentials() }, body: JSON.stringify(body) }, signal);
+}
+
+async function ask(path, options, signal) {
   let response;
   let text;
   try {
     const limit = AbortSignal.timeout(LIMIT_MS);
-    response = await fetch(path, {
-      method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.any([limit, signal]),
-    });
+    response = await fetch(path, { ...options, signal: AbortSignal.any([limit, signal]) });
     text = await response.text();
   } catch (error) {
     if (signal.aborted) throw error;
@@ -81,7 +91,7 @@ function problemOf(response, body) {
     return new Problem("asleep", "The service is still starting.", { status: response.status });
   }
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
-  const details = { errors: body.errors ?? [], retryAfter, status: response.status, instance: body.instance };
+  const details = { errors: body.errors ?? [], retryAfter, status: response.status, instance: body.instance, type: body.type ?? "" };
   const loading = response.status === 503 && /\bnot ready\b/i.test(body.detail ?? "");
   const [kind, sentence] = loading ? ["asleep", body.detail] : sentenceOf(response.status, body);
   return new Problem(kind, sentence, details);

@@ -31,12 +31,12 @@ export const STATES = {
   used: "used", missing: "missing", failed: "failed", truncated: "truncated", imputed: "filled in",
 };
 
-/** A probability as a percentage, with two decimals only close to 0 and 100. */
+/** A probability as a percentage; no checkpoint is calibrated closely enough for less than 1 or more than 99. */
 export function percent(share) {
   const value = share * 100;
-  if (value > 0 && value < 0.01) return "<0.01%";
-  if (value < 100 && value > 99.99) return ">99.99%";
-  return `${value.toFixed(value < 1 || value > 99 ? 2 : 1)}%`;
+  if (value < 1) return "<1%";
+  if (value > 99) return ">99%";
+  return `${value.toFixed(1)}%`;
 }
 
 /** A difference of probabilities, with its sign. */
@@ -53,7 +53,7 @@ export const milliseconds = (number) => `${number < 10 ? number.toFixed(1) : int
 
 /** The score as a verdict, which an answer out of the training data's range does not get. */
 export function chance({ viral_score: score, in_range: inRange }) {
-  return inRange ? CHANCES.find(([below]) => score < below)[1] : "No verdict: the model knows no videos like this one";
+  return inRange ? CHANCES.find(([below]) => score < below)[1] : "No verdict: the training data has no videos like this one";
 }
 
 /** An interval of views per day in words. */
@@ -73,9 +73,6 @@ export function pace(perDay) {
     : hour >= 1 ? `about ${brief(hour)} an hour` : `one every ${brief(1 / hour)} hours`;
   return `${often[0].toUpperCase()}${often.slice(1)}; ${brief(perDay * 7)} in a week at this rate.`;
 }
-
-/** What the confidence refers to. */
-export const certainty = ({ viral_score: score, in_range: inRange }) => (inRange ? `That it ${score < 0.5 ? "won't" : "will"} go viral.` : "The score is an extrapolation.");
 
 /** How one modality was used, as a sentence; `model` is /model/info's answer or null. */
 export function account(name, { state, reason, imputed = [] }, model) {

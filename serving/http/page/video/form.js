@@ -1,8 +1,12 @@
 // The form: its fields are the request's fields.
-import { byId, el } from "./dom.js";
+import { byId, el } from "../common/dom.js";
 
 const TIMES = new Set(["published_at", "previous_observed_at"]);
 const NUMBERS = /_count$|_seconds$|_rate$|_views$/;
+const FIELDS = new Set([
+  "title", "description", "view_count", "like_count", "comment_count", "published_at", "duration_seconds", "previous_view_count",
+  "previous_observed_at", "share_count", "save_count", "completion_rate", "creator_avg_views",
+]);
 
 /** The form as a request, without its empty fields. */
 export function toRequest(form, thumbnail) {
@@ -16,18 +20,37 @@ export function toRequest(form, thumbnail) {
   return request;
 }
 
-/** Fill the form with an example and clear all other fields. */
-export function fill(form, fields, hoursAgo) {
+/** Fill the form with a request's fields and clear all others; what no field can hold is left out. */
+export function fill(form, fields) {
   form.reset();
-  for (const [name, value] of Object.entries(fields)) form.elements[name].value = value;
-  if (hoursAgo) form.elements.published_at.value = localTime(new Date(Date.now() - hoursAgo * 3_600_000));
+  put(form, fields);
+}
+
+/** The same without clearing the others. */
+export function put(form, fields) {
+  for (const [name, value] of Object.entries(fields)) {
+    const input = FIELDS.has(name) ? form.elements[name] : null;
+    if (!input || value === null) continue;
+    const moment = TIMES.has(name) ? new Date(value) : null;
+    if (moment && Number.isNaN(moment.valueOf())) continue;
+    input.value = moment ? localTime(moment) : value;
+  }
+  showFolded(form);
+  form.elements.title.dispatchEvent(new Event("input", { bubbles: true })); // its preview, and what is kept
+}
+
+/** Say on the folded fields' summary how many of them are filled in. */
+export function showFolded(form) {
+  const filled = [...byId("details").querySelectorAll("input, textarea")].filter((input) => input.value.trim()).length;
+  byId("details-filled").textContent = filled ? `${filled} filled in` : "optional";
 }
 
 /** The errors that the browser finds, in the form of the service's. */
 export function ownErrors(form) {
-  return [...form.elements]
-    .filter((input) => input.name && !input.validity.valid)
+  const wrong = [...form.elements].filter((input) => input.name && !input.validity.valid)
     .map((input) => ({ field: input.name, message: input.validity.valueMissing ? "Enter a title." : input.validationMessage }));
+  if (!form.elements.title.value.trim() && !wrong.some(({ field }) => field === "title")) wrong.unshift({ field: "title", message: "Enter a title." });
+  return wrong;
 }
 
 /** Show each error at its field; returns the messages that belong to no field. */
@@ -43,17 +66,20 @@ export function showErrors(form, errors) {
     }
     const id = `${input.id}-error`;
     if (byId(id)) continue;
-    const more = input.closest("details");
-    if (more) more.open = true;
+    for (let fold = input.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     input.setAttribute("aria-invalid", "true");
     input.dataset.described = input.getAttribute("aria-describedby") ?? "";
     input.setAttribute("aria-describedby", `${id} ${input.dataset.described}`.trim());
-    input.after(el("p", { class: "error", id }, message));
+    input.after(el("p", { class: "error", id }, inForm(message)));
     first ??= input;
   }
-  first?.focus();
+  first?.focus({ preventScroll: true });
+  first?.parentElement.scrollIntoView({ block: "center" }); // the bar with the button covers the lower edge
   return strays;
 }
+
+/** A message of the API as the form says it: its unknown is a blank field, not null. */
+const inForm = (message) => `${message[0].toUpperCase()}${message.slice(1)}`.replace("null if", "leave it blank if");
 
 export function clearErrors(form) {
   for (const input of form.querySelectorAll("[aria-invalid]")) {

@@ -1,0 +1,79 @@
+// Scores the rows of a CSV through /predict/batch, a few at a time, so that progress shows and none is lost.
+const MAX_ROWS = 64; // of a request
+const MAX_LENGTH = 200_000; // characters of a request's JSON
+const WAIT_MS = 5000;
+const MAX_WAITS = 24; // without a single score between them
+const AGAIN = new Set([429, 503]); // a row over the limit is asked for again
+// Cells that programs write for a value that is not there, as in clients/score_csv.py.
+const TITLE = /^(video[ _-]?)?(title|name)$/i; // the service reads other names of all columns but this one
+const UNKNOWN = new Set(["", "n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n"]);
+
+/** A row as a request: the service knows most names of columns and forms of cells, and ignores the others. */
+export function videoOf(header, cells) {
+  const video = {};
+  if (!header.includes("title")) {
+    const titles = header.findIndex((name) => TITLE.test(name));
+    if (titles >= 0) video.title = cells[titles] ?? "";
+  }
+  header.forEach((name, index) => {
+    const cell = cells[index] ?? "";
+    if (name && (name.toLowerCase() === "title" || !UNKNOWN.has(cell.trim().toLowerCase()))) video[name] = cell;
+  });
+  return video;
+}
+
+/**
+ * Fill `outcomes`, a list with null for each row that has none yet, from `videos`. `send(videos)` asks for a
+ * batch's predictions and may throw; `onProgress()` is called after each. Ends early when `signal` is aborted.
+ */
+export async function scoreRows(videos, outcomes, { send, onProgress, signal }) {
+  let waits = 0;
+  for (;;) {
+    const left = outcomes.flatMap((outcome, index) => (outcome === null ? [index] : []));
+    if (!left.length || signal.aborted) return;
+    const indices = portion(left, videos);
+    const predictions = await send(indices.map((index) => videos[index]));
+    const isStuck = predictions.every(({ error }) => AGAIN.has(error?.status));
+    waits = isStuck ? waits + 1 : 0;
+    predictions.forEach((prediction, position) => {
+      if (!AGAIN.has(prediction.error?.status) || waits > MAX_WAITS) outcomes[indices[position]] = prediction;
+    });
+    onProgress();
+    if (predictions.some(({ error }) => AGAIN.has(error?.status)) && waits <= MAX_WAITS) await pause(signal);
+  }
+}
+
+/** The first indices whose videos fit into one request, at least one. */
+function portion(indices, videos) {
+  let length = 0;
+  const chosen = [];
+  for (const index of indices.slice(0, MAX_ROWS)) {
+    length += JSON.stringify(videos[index]).length;
+    if (chosen.length && length > MAX_LENGTH) break;
+    chosen.push(index);
+  }
+  return chosen;
+}
+
+function pause(signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, WAIT_MS);
+    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+  });
+}
+
+const COLUMNS = ["viral_score", "predicted_velocity", "velocity_low", "velocity_high", "in_range", "image", "model_version", "warnings", "error"];
+
+/** The whole file with the scores as further columns, as lists of cells; `miles_` where a name is taken. */
+export function scoredLines({ header, rows }, outcomes) {
+  const names = COLUMNS.map((name) => (header.includes(name) ? `miles_${name}` : name));
+  return [[...header, ...names], ...rows.map((cells, index) => [...header.map((_, place) => cells[place] ?? ""), ...columnsOf(outcomes[index])])];
+}
+
+function columnsOf(outcome) {
+  if (!outcome) return COLUMNS.map((name) => (name === "error" ? "not scored yet" : ""));
+  if (outcome.error) return COLUMNS.map((name) => (name === "error" ? outcome.error.detail : ""));
+  const { low = "", high = "" } = outcome.velocity_interval ?? {};
+  return [outcome.viral_score, outcome.predicted_velocity, low, high, outcome.in_range, outcome.modalities.image.state,
+    outcome.model_version, outcome.warnings.join(" "), ""];
+}

@@ -1,0 +1,39 @@
+// YouTube's addresses, and what is known of the video behind one.
+import { Problem, lookUp } from "../common/api.js";
+
+const HOST = /^((www|m|music)\.)?youtube\.com$|^(www\.)?(youtube-nocookie\.com|youtu\.be)$/;
+const PATH = /^\/(?:shorts|embed|live|v|e)\/([\w-]{11})\/?$/;
+const ID = /^[\w-]{11}$/;
+
+/** The id of the video that a text is the address of, or null. A missing scheme is added, as browsers do. */
+export function videoIdOf(text) {
+  let url;
+  try {
+    url = new URL(/^https?:\/\//i.test(text.trim()) ? text.trim() : `https://${text.trim()}`);
+  } catch {
+    return null;
+  }
+  if (!HOST.test(url.hostname)) return null;
+  const id = url.hostname.endsWith("youtu.be") ? url.pathname.split("/")[1]
+    : url.pathname.replace(/\/$/, "") === "/watch" ? url.searchParams.get("v")
+      : PATH.exec(url.pathname)?.[1];
+  return ID.test(id ?? "") ? id : null;
+}
+
+/** The address of a video's picture, which every video has. */
+export const thumbnailOf = (id) => `https://i.ytimg.com/vi/${id}/hqdefault.jpg`;
+
+/** `{fields, note}`: the video as a request if the service has a key for YouTube, and a sentence for the user. */
+export async function knownOf(id) {
+  try {
+    const { thumbnail_url: picture, observed_at: when, ...fields } = await lookUp(id);
+    const hidden = ["view_count", "like_count", "comment_count"].filter((name) => fields[name] === null);
+    return { fields, note: hidden.length ? "Filled in from YouTube; the counts that it hides are left blank." : "Filled in from YouTube." };
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (problem.type.endsWith("no-youtube-key")) {
+      return { fields: null, note: "The thumbnail is filled in. Type the rest: this service has no key for YouTube, which titles and counts need." };
+    }
+    return { fields: null, note: `The thumbnail is filled in; type the rest. ${problem.message}`, kind: problem.kind };
+  }
+}
