@@ -3,10 +3,12 @@
 import base64
 import json
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from preprocessing.thumbnails.youtube import picture_of_page
 from tests.page.conftest import Open
 from tests.page.test_comparing import drop
 from tests.support.browser import Visit
@@ -22,6 +24,8 @@ ADDRESSES = {
     f"https://www.youtube.com/shorts/{VIDEO_ID}/": VIDEO_ID,
     f"https://youtube.com/live/{VIDEO_ID}?feature=share": VIDEO_ID,
     f"https://www.youtube-nocookie.com/embed/{VIDEO_ID}": VIDEO_ID,
+    f"https://gaming.youtube.com/watch/{VIDEO_ID}": VIDEO_ID,
+    f"https://youtube.googleapis.com/v/{VIDEO_ID}": VIDEO_ID,
     f"  https://youtu.be/{VIDEO_ID}?si=abc  ": VIDEO_ID,
     f"https://youtu.be/{VIDEO_ID}#t=1": VIDEO_ID,
     f"https://youtube.com.evil.example/watch?v={VIDEO_ID}": None,
@@ -43,6 +47,18 @@ def test_every_form_of_a_youtube_address_is_read(visit: Visit) -> None:
         for (address, expected), got in zip(ADDRESSES.items(), found, strict=True)
         if got != expected
     ]
+    assert failures == []
+
+
+def test_the_page_and_the_service_read_the_same_addresses() -> None:
+    """What the page takes for a video's address, the service takes for its thumbnail."""
+    failures = []
+    for address, expected in ADDRESSES.items():
+        if address.strip().startswith("http"):
+            parts = urlsplit(address.strip())
+            picture_url = picture_of_page(parts.hostname or "", f"{parts.path}?{parts.query}".rstrip("?"))
+            if (picture_url is not None) != (expected is not None):
+                failures.append((address, picture_url))
     assert failures == []
 
 

@@ -1,8 +1,9 @@
 // YouTube's addresses, and what is known of the video behind one.
 import { Problem, lookUp } from "../common/api.js";
 
-const HOST = /^((www|m|music)\.)?youtube\.com$|^(www\.)?(youtube-nocookie\.com|youtu\.be)$/;
-const PATH = /^\/(?:shorts|embed|live|v|e)\/([\w-]{11})\/?$/;
+// As in preprocessing/thumbnails/youtube.py.
+const HOST = /^((www|m|music|gaming)\.)?youtube\.com$|^youtube\.googleapis\.com$|^(www\.)?(youtube-nocookie\.com|youtu\.be)$/;
+const PATH = /^\/(?:shorts|embed|live|watch|v|e)\/([\w-]{11})\/?$/;
 const ID = /^[\w-]{11}$/;
 
 /** The id of the video that a text is the address of, or null. A missing scheme is added, as browsers do. */
