@@ -65,7 +65,9 @@ def test_a_file_comes_back_with_scores(visit: Visit) -> None:
     ]
     content = {"name": "videos.csv", "mimeType": "text/csv", "buffer": "\n".join(lines).encode()}
     page.locator("#panel-file input[type=file]").set_input_files(content)  # type: ignore[arg-type]
-    expect(page.get_by_text("videos.csv: 71 rows; columns id, Video Title, views, note.")).to_be_visible()
+    expect(
+        page.get_by_text("videos.csv: 71 rows; columns id, Video Title as title, views as view_count, note.")
+    ).to_be_visible()
     page.get_by_role("button", name="Score the rows").click()
     expect(page.get_by_text("70 rows scored, 1 refused")).to_be_visible()
     with page.expect_download() as download:

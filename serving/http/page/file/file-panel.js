@@ -4,7 +4,7 @@ import { filesIn } from "../video/pictures.js";
 import { Desk, statusLine } from "../common/status.js";
 import { brief, count, percent } from "../common/words.js";
 import { decoded, formatted, parse } from "./csv.js";
-import { scoreRows, scoredLines, videoOf } from "./scoring.js";
+import { namesOf, scoreRows, scoredLines, videoOf } from "./scoring.js";
 
 const MAX_BYTES = 20_000_000;
 const MAX_ROWS = 20_000;
@@ -15,7 +15,7 @@ export class FilePanel {
   constructor(panel, { send, explain }) {
     Object.assign(this, { send, explain });
     this.input = el("input", { type: "file", accept: ".csv,text/csv", class: "visually-hidden", onchange: () => { this.take(this.input.files[0]); this.input.value = ""; } });
-    this.name = el("p", { class: "hint" }, "One row for each video. Columns are named as in the API: title, view_count, published_at and so on; most other names are understood, and the rest is ignored.");
+    this.name = el("p", { class: "hint" }, "One row for each video. Columns are named as in the API: title, view_count, published_at and so on. Views, likes, comments, length, published and thumbnail are understood, too; the rest is kept and ignored.");
     const button = el("button", { type: "button", onclick: () => (this.desk.isBusy || this.run()), disabled: true }, "Score the rows");
     const line = statusLine();
     this.desk = new Desk(button, line);
@@ -47,8 +47,9 @@ export class FilePanel {
     if (!table.rows.length) return refuse(`${file.name} has no rows below its header.`);
     if (table.rows.length > MAX_ROWS) return refuse(`${file.name} has ${count(table.rows.length)} rows, at most ${count(MAX_ROWS)} fit in a browser. Use clients/score_csv.py for it.`);
     this.name.classList.remove("error");
-    Object.assign(this, { table, filename: file.name, videos: table.rows.map((cells) => videoOf(table.header, cells)), outcomes: table.rows.map(() => null) });
-    this.name.textContent = `${file.name}: ${rows(table.rows.length)}; columns ${table.header.filter(Boolean).join(", ")}.`;
+    const names = namesOf(table.header);
+    Object.assign(this, { table, filename: file.name, videos: table.rows.map((cells) => videoOf(names, cells)), outcomes: table.rows.map(() => null) });
+    this.name.textContent = `${file.name}: ${rows(table.rows.length)}; columns ${table.header.map((name, index) => (name === names[index] ? name : `${name} as ${names[index]}`)).filter(Boolean).join(", ")}.`;
     this.desk.button.disabled = false;
     this.desk.button.focus();
   }

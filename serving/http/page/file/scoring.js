@@ -5,17 +5,28 @@ const WAIT_MS = 5000;
 const MAX_WAITS = 24; // without a single score between them
 const AGAIN = new Set([429, 503]); // a row over the limit is asked for again
 // Cells that programs write for a value that is not there, as in clients/score_csv.py.
-const TITLE = /^(video[ _-]?)?(title|name)$/i; // the service reads other names of all columns but this one
+// Columns as people name them, with a space for _ and -; the service itself reads no more than its own names' spellings.
+const ALIASES = {
+  title: /^(video )?(title|name)$/, view_count: /^(views|plays)$/, like_count: /^likes$/, comment_count: /^comments$/,
+  duration_seconds: /^(length|seconds)$/, published_at: /^(published|publish date|published on)$/, thumbnail_url: /^(thumbnail|cover)$/,
+};
 const UNKNOWN = new Set(["", "n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n"]);
 
-/** A row as a request: the service knows most names of columns and forms of cells, and ignores the others. */
-export function videoOf(header, cells) {
+/** The name to send each column under: its own, or the field that it is another word for if that is missing. */
+export function namesOf(header) {
+  const taken = new Set(header);
+  return header.map((name) => {
+    const words = name.toLowerCase().replace(/[_-]+/g, " ");
+    const field = Object.keys(ALIASES).find((each) => !taken.has(each) && ALIASES[each].test(words));
+    if (field) taken.add(field);
+    return field ?? name;
+  });
+}
+
+/** A row as a request; the service ignores columns that it does not know. */
+export function videoOf(names, cells) {
   const video = {};
-  if (!header.includes("title")) {
-    const titles = header.findIndex((name) => TITLE.test(name));
-    if (titles >= 0) video.title = cells[titles] ?? "";
-  }
-  header.forEach((name, index) => {
+  names.forEach((name, index) => {
     const cell = cells[index] ?? "";
     if (name && (name.toLowerCase() === "title" || !UNKNOWN.has(cell.trim().toLowerCase()))) video[name] = cell;
   });
