@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 DEFAULT = Path("models/model_full.pt")
 CHOICES = ("auto", "f32", "bf16", "int8")
+MIN_FREE_BYTES = 1 << 20
 _print = partial(print, flush=True)
 
 
@@ -65,7 +66,16 @@ def compile_checkpoint(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-", suffix=".partial") as work:
         processors = len(os.sched_getaffinity(0))
-        made = _compile_into(Path(work), checkpoint, origin, titles, threads or processors)
+        try:
+            made = _compile_into(Path(work), checkpoint, origin, titles, threads or processors)
+        except RuntimeError as exc:  # all that OpenVINO says of a file that it can't write
+            free = shutil.disk_usage(work).free
+            if free > MIN_FREE_BYTES:
+                raise
+            raise CheckpointError(
+                f"{target.parent}: no space left on the disk ({free} bytes); compiling {checkpoint} takes "
+                f"about three times its {checkpoint.stat().st_size} bytes. Free some, or use another disk."
+            ) from exc
         _replace(target, made.directory)
     bundle = Bundle(target, made.card, made.precision, made.neutral_image, made.report)
     _print(table(bundle))

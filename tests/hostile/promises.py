@@ -62,6 +62,8 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "4 heads of 50 MB and 60 bodies of 16 MB that do not end: RSS rise under 300 MB",
         "raw HTTP with and without Upgrade: as many answers as requests, none executed from a body",
         "two batches of stalled thumbnails: 20 of 20 videos without one are scored",
+        "four full batches of explanations of one key: 20 of 20 videos of another are scored",
+        "the process's memory under all of it: under 900 MB",
     ),
     "burst of 50": ("50 x 200, in order of seconds, nothing shed",),
     "overload: 500 clients for 60 s": (
@@ -75,6 +77,19 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "a machine that fails": (
         "disk full, read-only, no name server: it starts, scores and uses pictures",
         "64 descriptors: 100 silent connections leave room for others and their pictures",
+        "the clock jumps days, a year back and to 2060: ready, and every video is scored",
+        "uid 1000 without a home, a locale or a place to write: starts and scores",
+        "700 MB of memory: the demo starts, explains 128 videos, is reloaded and scores",
+        "a fifth of one processor: the start takes at most 1.5 times the processor time of a free one",
+        "SIGTERM during compile and load: exit 0, no files left",
+        "a full disk: a start that must compile ends with one line, a reload is refused",
+        "200 SIGHUP under load: every video is scored, every load that began ends",
+        "a taken port: exit 1, one line that names it",
+        "a log that is not read: answers go on, lost lines are counted",
     ),
     "model files": ("14 bad files: one clear line each, no code run",),
+    "files of a model": (
+        "a bundle truncated in service, or edited beside a pinned checkpoint: the same scores",
+    ),
+    "the shared cache": ("11 lies of a server: the same scores as without it, and it is read again",),
 }

@@ -27,11 +27,18 @@ def post(path: str, body: bytes, media_type: str = "application/json") -> bytes:
     return f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body
 
 
+def request_of(line: str, field: str) -> bytes:
+    """A request without a body."""
+    return f"{line} HTTP/1.1\r\nHost: miles\r\n{field}\r\n\r\n".encode()
+
+
 def what_if(fields: bytes) -> bytes:
     """A video with one variation."""
     return b'{"title":"x","what_if":[{' + fields + b"}]}"
 
 
+CHUNKED = b"POST /predict HTTP/1.1\r\nHost: miles\r\nContent-Type: application/json\r\n"
+CHUNKED += b"Transfer-Encoding: chunked\r\n\r\n"
 LISTS = b"[" + b"[]," * 80_000 + b"0]"
 MARKS = json.dumps("a" + "\u0315\u0300" * 4_999).encode()
 COSTLY: dict[str, bytes] = {
@@ -54,6 +61,30 @@ COSTLY: dict[str, bytes] = {
     "marks out of order": post("/predict", b'{"title":' + MARKS + b"}"),
     "a batch of them": post(
         "/predict/batch", b'{"videos":[' + b",".join([b'{"title":' + MARKS + b"}"] * 256) + b"]}"
+    ),
+    "a query of 30 kB": post("/predict?" + "%41=%41&" * 3_700, b'{"title":"x"}'),
+    "cookies of 30 kB": request_of("GET /health/ready", "Cookie: " + "a=b; " * 6_000),
+    "5,000 ranges": request_of(
+        "GET /docs/assets/swagger-ui-bundle.js",
+        "Range: bytes=" + ",".join(f"{3 * n}-{3 * n}" for n in range(3_000)),
+    ),
+    "media types of 30 kB": request_of("GET /", "Accept: " + "text/html;q=0.5," * 1_800),
+    "an origin of 28 kB": request_of("GET /", "Origin: https://" + "a." * 14_000),
+    "an extension of 8 MB": CHUNKED + b"d;" + b"a" * 8_000_000,
+    "trailers of 20 MB": CHUNKED + b'd\r\n{"title":"x"}\r\n0\r\n' + b"X: " + b"a" * 20_000_000,
+    "a million chunks": CHUNKED + b"1\r\n \r\n" * 1_000_000 + b'd\r\n{"title":"x"}\r\n0\r\n\r\n',
+    "a duration of 10 MB": post("/predict", b'{"title":"x","duration":"' + b"1:" * 5_000_000 + b'"}'),
+    "a count of 10 MB": post("/predict", b'{"title":"x","view_count":"' + b"9," * 5_000_000 + b'"}'),
+    "an address of 15 MB": post(
+        "/predict", b'{"title":"x","thumbnail_url":"http://' + b"a" * 15_000_000 + b'"}'
+    ),
+    "a description of 15 MB": post("/predict", b'{"title":"x","description":"' + b"a " * 7_400_000 + b'"}'),
+    "a batch of the longest texts": post(
+        "/predict/batch",
+        json.dumps({"videos": [{"title": "! " * 4_999, "description": "?!" * 4_999}] * 256}).encode(),
+    ),
+    "a batch of 76,800 errors": post(
+        "/predict/batch", json.dumps({"videos": [{f"k{n}": 1 for n in range(300)}] * 256}).encode()
     ),
     "300 requests at once": b"GET /health/ready HTTP/1.1\r\nHost: miles\r\n\r\n" * 300,
 }
@@ -189,4 +220,16 @@ async def test_stalled_thumbnails_keep_nothing_else_out(service: Service, promis
         wanted="two batches of stalled thumbnails: 20 of 20 videos without one are scored",
         figure=f"{dict(seen)}",
         kept=seen == {200: 20},
+    )
+
+
+def test_memory_under_all_of_it(service: Service, promise: Record) -> None:
+    """The most that the process ever had resident."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    peak = 1024 * int(re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)[0])
+    promise(
+        "one request",
+        wanted="the process's memory under all of it: under 900 MB",
+        figure=f"{peak / 1e6:.0f} MB",
+        kept=peak < 900e6,
     )

@@ -87,10 +87,10 @@ def test_killed_and_started_again(demo_bundle: Path, tmp_path: Path, promise: Re
 
 
 @contextmanager
-def in_shell(log: Path, before: str, **settings: object) -> Iterator[Service]:
-    """`python app.py` behind a shell's words, in a mount namespace of its own."""
+def in_shell(log: Path, before: str, run: str = "", **settings: object) -> Iterator[Service]:
+    """`python app.py` behind a shell's words, in a mount namespace of its own; `run` stands before it."""
     port = free_port()
-    command = f"{before}; exec {sys.executable} app.py"
+    command = f"{before}; exec {run} {sys.executable} app.py"
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-ec", command],

@@ -1,0 +1,182 @@
+"""What the service does not rely on: its files, the shared cache, a log that is read, modest clients."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from model.checkpoint.file import check_file
+from model.compiled.bundle import MANIFEST, bundle_directory
+from serving.observability.logs import MAX_LINES
+from serving.scoring.cache import KEY_BYTES
+from serving.scoring.shared_cache import packed
+from tests.hostile.conftest import Record
+from tests.hostile.crowd import Visitor, metrics
+from tests.serving.scoring.test_shared_cache import REPLIES, lying_server
+from tests.support.process import LIMIT_S, answers, free_port, stop, until
+from tests.support.service import ROOT, environment, ready_service
+from tests.support.tiny import write_tiny
+
+pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
+FLOODS = 4
+KEYS = ("flood-flood-flood-flood", "other-other-other-other")
+KEY = bytes(range(KEY_BYTES))
+
+
+def scores(url: str, count: int = 8) -> list[float]:
+    """The scores of the same titles each time."""
+    videos = [{"title": f"title number {n}", "view_count": 100 * n} for n in range(count)]
+    answer = httpx.post(f"{url}/predict/batch", json={"videos": videos}, timeout=LIMIT_S)
+    return [entry["viral_score"] for entry in answer.json()["predictions"]]
+
+
+def test_files_that_change(tmp_path: Path, promise: Record) -> None:
+    """A bundle cut in place changes no answer; an edited one beside its pinned checkpoint is never served."""
+    (tmp_path / "models").mkdir()
+    path = write_tiny(tmp_path / "models" / "model_full.pt")
+    digest = check_file(path, None)
+    settings = {
+        "checkpoint": path,
+        "checkpoint_sha256": digest,
+        "precision": "f32",
+        "threads": 1,
+        "cache_bytes": 0,
+    }
+    bundle = bundle_directory(path, digest)
+    with ready_service(tmp_path / "first", **settings) as service:
+        before = scores(service.url)
+        sizes = sum(file.stat().st_size for file in bundle.iterdir())
+        for file in bundle.iterdir():
+            os.truncate(file, 0)
+        cut = scores(service.url)
+        code = service.stop()
+    with ready_service(tmp_path / "second", **settings) as service:  # which compiles again
+        service.stop()
+    values = json.loads((bundle / MANIFEST).read_text())
+    values["card"]["velocity"]["mean"] += 5
+    values["card"]["golden"] = {}
+    (bundle / MANIFEST).write_text(json.dumps(values))
+    with ready_service(tmp_path / "third", **settings) as service:
+        edited = scores(service.url)
+    promise(
+        "files of a model",
+        wanted="a bundle truncated in service, or edited beside a pinned checkpoint: the same scores",
+        figure=f"{sizes / 1e6:.0f} MB truncated: {cut == before}, exit {code}; edited: {edited == before}",
+        kept=before == cut == edited and code == 0,
+    )
+
+
+def test_a_shared_cache_that_lies(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
+    """Whatever a cache server replies, every video is scored, as without it."""
+    width = 64
+    vector = packed(KEY, np.full(width, np.nan, np.float32))
+    lies = REPLIES | {
+        "not finite": b"*1\r\n$%d\r\n%s\r\n" % (len(vector), vector),
+        "40 MB": b"*1\r\n$40000000\r\n" + bytes(40_000_000) + b"\r\n",
+    }
+    replies = [b"*1\r\n$-1\r\n"]
+    with ready_service(tmp_path / "alone", checkpoint=tiny_bundle, cache_bytes=0) as service:
+        expected = scores(service.url)
+    with (
+        lying_server(replies) as url,
+        ready_service(
+            tmp_path / "log",
+            checkpoint=tiny_bundle,
+            cache_bytes=0,
+            shared_cache_url=url,
+            shared_cache_timeout_s=1,
+        ) as service,
+    ):
+        seen = {}
+        for name, reply in lies.items():
+            replies.append(reply)
+            seen[name] = scores(service.url) == expected
+        replies.append(replies[0])
+        until(lambda: "miles_shared_cache_up 1.0" in httpx.get(f"{service.url}/metrics").text)
+        code = service.stop()
+    promise(
+        "the shared cache",
+        figure=f"{sum(seen.values())} of {len(seen)} lies: the same scores; then read again; exit {code}",
+        kept=all(seen.values()) and code == 0,
+    )
+
+
+def test_a_log_that_nothing_reads(tiny_bundle: Path, promise: Record) -> None:
+    """With a full pipe for standard error, scores and probes go on, and lost lines are counted."""
+    port, (unread, log) = free_port(), os.pipe()
+    url = f"http://127.0.0.1:{port}"
+    settings = environment(checkpoint=tiny_bundle, host="127.0.0.1", port=port)
+    service = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=settings, stderr=log)
+    try:
+        until(lambda: answers(f"{url}/health/ready"))
+        with httpx.Client(base_url=url, timeout=LIMIT_S) as client:
+            seconds = []
+            for _ in range(MAX_LINES + 1000):
+                started = time.perf_counter()
+                client.get("/health/live")
+                seconds.append(time.perf_counter() - started)
+            found = re.search(r"^miles_log_dropped_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
+            dropped = float(found[1]) if found else 0
+            status = client.post("/predict", json={"title": "x"}).status_code
+        service.terminate()
+        code = service.wait(LIMIT_S)
+    finally:
+        stop(service)
+        os.close(log)
+        os.close(unread)
+    longest = sorted(seconds)[int(0.99 * len(seconds))]
+    promise(
+        "a machine that fails",
+        wanted="a log that is not read: answers go on, lost lines are counted",
+        figure=f"{dropped:.0f} lines lost, {status}, /health/live {longest * 1e3:.0f} ms at p99, exit {code}",
+        kept=dropped > 0 and (status, code) == (200, 0),
+    )
+
+
+def post(path: str, key: str, body: object) -> bytes:
+    """A whole request with a key."""
+    text = json.dumps(body).encode()
+    fields = f"Host: miles\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json"
+    return f"POST {path} HTTP/1.1\r\n{fields}\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text
+
+
+async def test_a_key_that_takes_everything(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
+    """While one key asks for explanations of full batches, another key's videos are scored."""
+    statuses: Counter[int] = Counter()
+    seconds = []
+
+    async def flood(service: object, number: int) -> None:
+        videos = [{"title": f"{number} {n}", "view_count": n, "explain": True} for n in range(256)]
+        async with Visitor(service) as visitor:  # type: ignore[arg-type]
+            while True:
+                await visitor.ask(post("/predict/batch", KEYS[0], {"videos": videos}))
+
+    with ready_service(tmp_path / "log", checkpoint=demo_bundle, api_keys=",".join(KEYS)) as service:
+        floods = [asyncio.create_task(flood(service, n)) for n in range(FLOODS)]
+        while (await metrics(service))["miles_queue_videos"] < 200:  # noqa: ASYNC110 there is no event
+            await asyncio.sleep(0.05)
+        async with Visitor(service) as visitor:
+            for n in range(20):
+                answer = await visitor.ask(
+                    post("/predict", KEYS[1], {"title": f"mine {n}", "explain": n % 2 == 0})
+                )
+                statuses[answer.status] += 1
+                seconds.append(answer.seconds)
+        for each in floods:
+            each.cancel()
+        await asyncio.gather(*floods, return_exceptions=True)
+    promise(
+        "one request",
+        wanted="four full batches of explanations of one key: 20 of 20 videos of another are scored",
+        figure=f"{dict(statuses)}, {max(seconds):.2f} s at most",
+        kept=statuses == {200: 20},
+    )
