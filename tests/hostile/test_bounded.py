@@ -55,6 +55,12 @@ COSTLY: dict[str, bytes] = {
     "240 kB of lists": post("/predict", b'{"title":"x","a":' + LISTS + b"}"),
     "15 MB of lists": post("/predict", b'{"title":"x","a":[' + b"[]," * 5_000_000 + b"0]}"),
     "15 MB of numbers": post("/predict", b'{"title":"x","a":[' + (b"9" * 4_299 + b",") * 3_500 + b"0]}"),
+    "15 MB of numbers of 999 digits": post(
+        "/predict", b'{"title":"x","a":[' + b",".join([b"9" * 999] * 15_000) + b"]}"
+    ),
+    "250 kB of fractions": post(
+        "/predict", b'{"title":"x","a":[' + b",".join([b"0." + b"1" * 990] * 250) + b"]}"
+    ),
     "15 MB of one title": post("/predict", b'{"title":"' + b"a" * 15_000_000 + b'"}'),
     "15 MB of escapes": post("/predict", b'{"title":"' + rb"\n" * 7_500_000 + b'"}'),
     "45,000 levels": post("/predict", b"[" * 45_000),

@@ -35,6 +35,7 @@ REFUSED = {
     "behind a quote in a string": (b'{"a":"\\"","b":[' + MANY + b"]}", 413),
     "behind a backslash in a string": (b'{"a":"\\\\","b":[' + MANY + b"]}", 413),
     "digits": (b"[" + b"9" * 1001 + b"]", 400),
+    "digits of many numbers": (b"[" + b",".join([b"9" * 20] * 60_000) + b"]", 413),
     "digits of a fraction": (b"[0." + b"9" * 1001 + b"]", 400),
     "UTF-16": ('{"title": "x"}'.encode("utf-16"), 400),
     "depth": (b"[" * 50_000, 400),
