@@ -30,6 +30,7 @@ from model.pretrained import EncoderSourceError
 from model.torch_engine import TorchEngine
 from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.data.leakage import refuse_leaks
+from training.data.summary import print_data_summary
 from training.database import DatabaseError
 from training.embeddings.images import ImageEmbeddings, encode_thumbnails
 from training.embeddings.text import TextEmbeddings, encode_texts, no_texts
@@ -39,6 +40,7 @@ from training.evaluate import print_intervals, print_rows
 from training.golden import golden_answers
 from training.head.fit import Trained, fit_head, untrained_checkpoint
 from training.head.knowns import left_out
+from training.head.text_fields import preferred_text
 from training.head.train import Recipe
 from training.learn import compare, encoders_for, print_next_step, read_rows, read_serving
 from training.measure.baselines import LABELS, baseline_predictions
@@ -46,6 +48,7 @@ from training.measure.conditions import conditions_of
 from training.measure.evaluation import Report, intervals_to_dict, measure
 from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals
 from training.options import (
+    AUTO,
     NEXT_OUT,
     add_data_options,
     add_fit_options,
@@ -250,6 +253,8 @@ def _run(options: argparse.Namespace) -> None:
             "--image-encoder random, without --unfreeze"
         )
     recipe, cache = recipe_from(options), cache_from(options)
+    if options.text == AUTO and serving is None:
+        dataset = preferred_text(dataset, encoders, recipe, options.seed, cache, options.device)
     parameters = {"data": dataset.name, "text_encoder": options.text_encoder, "seed": options.seed}
     tuning = tuning_from(options) if options.unfreeze else None
     if tuning is not None:
@@ -273,22 +278,6 @@ def _run(options: argparse.Namespace) -> None:
         print(f"{path}: written")
     if duel is not None:
         print_next_step(options, duel)
-
-
-def print_data_summary(dataset: Dataset) -> None:
-    """Print the rows read, the rows left out with reasons, and the notes."""
-    parts = ", ".join(
-        f"{name} {len(dataset.split(name)):,} rows of {len(set(dataset.split(name).video_ids)):,} videos"
-        for name in ("train", "val", "test")
-    )
-    print(f"{dataset.name}: {dataset.rows_in_file:,} rows; {parts}; purged {dataset.purged_rows:,}")
-    print(f"split {dataset.split_method}")
-    if dataset.bad_rows:
-        print(f"left out {len(dataset.bad_rows)} rows that cannot be used")
-    for line in [*dataset.bad_rows.lines(), dataset.bad_rows.empty_line(), *dataset.notes]:
-        if line:
-            print(line)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -38,7 +38,12 @@ def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = Fal
         metavar="FIELD=COLUMN",
         help="the file's name for a field, like title=headline; FIELD= omits it; may be repeated",
     )
-    parser.add_argument("--text", choices=TEXTS, default=AUTO, help="text fields to read (%(default)s)")
+    parser.add_argument(
+        "--text",
+        choices=TEXTS,
+        default=AUTO,
+        help="text fields to read (%(default)s: as val prefers, for training)",
+    )
     parser.add_argument("--allow-bad-rows", action="store_true", help="skip rows that cannot be used")
     parser.add_argument(
         "--viral-quantile",

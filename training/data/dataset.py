@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from features.video import Video
 from training.data.fields import PURGED, Columns, find_columns
 from training.data.fields import SPLITS as SPLITS
+from training.data.near_names import command
 from training.data.rows import BadRows, Row, read_rows
 from training.data.splits import SHARES, assign_splits, overlap
 from training.data.stale_counts import refuse_stale_counts
@@ -122,7 +123,7 @@ def read_dataset(path: Path, reading: Reading | None = None) -> Dataset:
         split_method=method,
         rows_in_file=total,
         bad_rows=bad,
-        notes=tuple(note for note in (text_note, overlap(rows), *_absent(columns)) if note),
+        notes=tuple(filter(None, (text_note, overlap(rows), *_absent(columns), *_near(path, columns)))),
     )
     _check_classes(path, dataset)
     return dataset
@@ -136,6 +137,15 @@ def without_age(videos: Sequence[Video]) -> list[Video]:
 def without_description(videos: Sequence[Video]) -> list[Video]:
     """The same videos as in a request without a description."""
     return [replace(video, description="") for video in videos]
+
+
+def with_titles_only(dataset: Dataset) -> Dataset:
+    """The same rows without their descriptions."""
+    train, val, test = (
+        replace(split, videos=without_description(split.videos))
+        for split in (dataset.train, dataset.val, dataset.test)
+    )
+    return replace(dataset, train=train, val=val, test=test, text_fields=TITLE_ONLY)
 
 
 def fields_to_read(
@@ -221,6 +231,13 @@ def _check_classes(path: Path, dataset: Dataset) -> None:
                 f"{path}: {viral} of {len(split)} rows of {name} are viral, expected some of each class; "
                 "bring more videos, or choose another --viral-quantile"
             )
+
+
+def _near(path: Path, columns: Columns) -> list[str]:
+    """A sentence about columns that look like absent fields."""
+    if not columns.near:
+        return []
+    return [f"Columns with near names were not read. To read them: {command(path, columns.near)}"]
 
 
 def _absent(columns: Columns) -> list[str]:

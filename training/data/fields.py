@@ -3,12 +3,13 @@
 A cell means what it means in a request: an empty one is unknown, and a time without a zone is UTC.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from features.parsing import OTHER_NAMES, PARSERS, is_unknown_cell, parse_text
 from training.data.cells import flag, listed, number, shown
+from training.data.near_names import command, near_columns
 from training.data.table import DatasetError, Table
 
 SPLITS = ("train", "val", "test")
@@ -113,6 +114,8 @@ class Columns:
 
     places: Mapping[str, tuple[tuple[int, str], ...]]
     width: int
+    near: tuple[str, ...] = ()
+    """The whole mapping, `FIELD=COLUMN` each, with columns that look like absent fields; else empty."""
 
     def has(self, name: str) -> bool:
         """Whether the file has this field."""
@@ -141,15 +144,18 @@ def find_columns(table: Table, renamed: Mapping[str, str]) -> Columns:
             found = found if name in OTHER_NAMES else found[:1]
         if found:
             names[name] = found
-    _require(table, names)
+    used = {column for columns in names.values() for column in columns}
+    near = near_columns(table.columns, names.keys() | renamed.keys(), used)
+    near = [f"{name}={column}" for name, column in renamed.items()] + near if near else []
+    _require(table, names, near)
     _refuse_future_inputs(table, names)
     places = {
         name: tuple((table.position(column), column) for column in columns) for name, columns in names.items()
     }
-    return Columns(places, len(table.columns))
+    return Columns(places, len(table.columns), tuple(near))
 
 
-def _require(table: Table, names: Mapping[str, tuple[str, ...]]) -> None:
+def _require(table: Table, names: Mapping[str, tuple[str, ...]], near: Sequence[str]) -> None:
     missing = ["title"] * ("title" not in names)
     if "views_per_day" not in names:
         gains = [name for name in ("next_views", "hours_to_next", "view_count") if name not in names]
@@ -160,7 +166,11 @@ def _require(table: Table, names: Mapping[str, tuple[str, ...]]) -> None:
     if missing:
         raise DatasetError(
             f"{table.path}: lacks the columns {', '.join(missing)}; it has {listed(table.columns)}. "
-            "Map them with --column, for example --column title=headline."
+            + (
+                f"With columns of near names: {command(table.path, near)}"
+                if near
+                else "Map them with --column, for example --column title=headline."
+            )
         )
 
 

@@ -1,0 +1,71 @@
+"""A first fit on a file with other names: what it lacks, what it holds, and which text is read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.training.fit_stats.first_csv import first_rows, write_rows
+from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
+from training import fit
+from training.data.dataset import TITLE_AND_DESCRIPTION, TITLE_ONLY, read_dataset
+from training.data.summary import viral_shares
+from training.head.text_fields import preferred_text
+
+
+def test_the_command_with_near_names_is_proposed(tmp_path, capsys):
+    """For the columns of the owner's file, the error has the command, and that command's file is read."""
+    table = first_rows(300)
+    for row in table:
+        row["engagement_velocity"] = row.pop("view_velocity")
+    path = write_rows(tmp_path / "training.csv", table)
+    out = tmp_path / "model.pt"
+    assert fit.main([str(path), "--out", str(out), "--text-encoder", "/nowhere"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("./miles train") == 1
+    options = error.split("./miles train")[1].split()[1:]
+    assert "views_per_day=engagement_velocity" in options
+    assert "duration_seconds=duration_sec" in options
+    fit.main([str(path), *options, "--out", str(out), "--text-encoder", "/nowhere"])
+    printed = capsys.readouterr()
+    assert "lacks the columns" not in printed.err
+    assert "Columns with near names" not in printed.out
+
+
+def test_near_names_that_were_not_read_are_told(tmp_path):
+    """A file that can be read without them has a note with the whole command."""
+    table = [
+        {("likes" if name == "like_count" else name): cell for name, cell in row.items()} for row in rows()
+    ]
+    notes = read_dataset(write_csv(tmp_path / "rows.csv", table)).notes
+    assert any("--column like_count=likes" in note for note in notes)
+
+
+def test_the_shares_of_viral_rows_are_told():
+    """Each split's share is printed; a difference comes with its meaning, equal shares without."""
+    found = dataset()
+    viral = found.train.is_viral
+    alike = replace(found.train, is_viral=viral)
+    even = replace(found, val=alike, test=alike)
+    drifted = replace(even, test=replace(alike, is_viral=np.ones_like(viral)))
+    assert len(viral_shares(even)) == 1
+    share, meaning = viral_shares(drifted)
+    assert "100.0% of test" in share
+    assert "more of the held-out videos are viral" in meaning
+
+
+@pytest.mark.parametrize(("telling", "fields"), [(True, TITLE_AND_DESCRIPTION), (False, TITLE_ONLY)])
+def test_val_chooses_the_text_fields(telling, fields, tmp_path, capsys):
+    """Descriptions that tell the target are read; descriptions at random are not."""
+    draw = np.random.default_rng(1)
+    table = rows()
+    gains = [int(row["next_views"]) - int(row["view_count"]) for row in table]
+    middle = np.median(gains)
+    for row, gain in zip(table, gains, strict=True):
+        is_high = gain > middle if telling else draw.random() < 0.5
+        row["description"] = "goal goal goal" if is_high else "quiet morning news"
+    found = read_dataset(write_csv(tmp_path / "rows.csv", table))
+    assert found.text_fields == TITLE_AND_DESCRIPTION
+    recipe = replace(RECIPE, description_dropped=0.0, text_noise=0.1, text_noise_without_views=0.1)
+    assert preferred_text(found, encoders(), recipe, SEED, None, "cpu").text_fields == fields
+    assert "loss on val:" in capsys.readouterr().out
