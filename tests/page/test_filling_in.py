@@ -6,14 +6,14 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from preprocessing.thumbnails.youtube import picture_of_page
 from tests.page.conftest import Open
 from tests.page.test_comparing import drop
 from tests.support.browser import Visit
 from tests.support.service import Service
-from tests.support.thumbnail_host import picture
+from tests.support.thumbnail_host import ThumbnailHost, picture
 from tests.support.youtube import VIDEO_ID
 
 ADDRESSES = {
@@ -91,6 +91,41 @@ def test_a_picture_may_be_dropped_anywhere(visit: Visit) -> None:
     expect(visit.page.locator("#picture .drop img")).to_be_visible()
 
 
+def shared(page: Page) -> str:
+    """The link that the page's button copies."""
+    page.get_by_role("button", name="Copy a link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def test_a_link_carries_the_form_and_is_not_sent(
+    open_page: Open, service: Service, host: ThumbnailHost
+) -> None:
+    """Scripts in its texts do nothing, and neither the service nor the picture's host is asked."""
+    title = "<img src=x onerror=\"document.title='run'\"> ünïcode 🎬"
+    with open_page() as visit:
+        page = visit.page
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=service.url)
+        page.get_by_label("Title").fill(title)
+        page.get_by_label("Thumbnail URL").fill(f"{host.url}/5.jpg")
+        page.get_by_label("Published your time").fill("2026-01-02T03:04")
+        page.get_by_role("button", name="Score it").click()
+        expect(page.locator("#result .headline")).to_be_visible()
+        link = shared(page)
+    host.asked.clear()
+    with open_page(link) as visit:
+        page = visit.page
+        expect(page.get_by_label("Title")).to_have_value(title)
+        expect(page.get_by_label("Published your time")).to_have_value("2026-01-02T03:04")
+        expect(page.get_by_label("Thumbnail URL")).to_have_value(f"{host.url}/5.jpg")
+        assert page.url == service.url + "/", "a reload keeps the form, not the link"
+        assert host.asked == []
+        assert not any("/predict" in url for url in visit.asked)
+        page.get_by_role("button", name="Score it").click()
+        expect(page.locator("#result h2").first).to_have_text(title)
+        assert page.title() != "run"
+
+
 def test_a_made_up_link_does_nothing_else(open_page: Open, service: Service) -> None:
     """Whatever is in it, the page opens: only a video's own fields are taken, and only as text."""
     fields = {
@@ -107,6 +142,19 @@ def test_a_made_up_link_does_nothing_else(open_page: Open, service: Service) -> 
             expect(visit.page.locator("#submit")).to_have_text("Score it")
             expect(visit.page.get_by_label("Views", exact=True)).to_have_value("")
             assert visit.page.locator("#picture img").get_attribute("src") is None
+
+
+def test_the_form_stays_after_a_reload(visit: Visit) -> None:
+    """Its texts, times and picture."""
+    page = visit.page
+    page.get_by_label("Title").fill("Still here")
+    page.get_by_label("Published your time").fill("2026-01-02T03:04")
+    drop(page.locator("#picture .picture"), ("cat.jpg", "image/jpeg", picture(5)))
+    expect(page.locator("#picture .drop img")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Title")).to_have_value("Still here")
+    expect(page.get_by_label("Published your time")).to_have_value("2026-01-02T03:04")
+    expect(page.locator("#picture .drop img")).to_be_visible()
 
 
 def test_the_last_twenty_scores_are_kept_and_can_be_forgotten(visit: Visit) -> None:

@@ -41,6 +41,42 @@ def test_the_result_is_in_view_after_the_button(visit: Visit) -> None:
     assert failures == []
 
 
+def test_an_error_is_in_view_beside_its_field(visit: Visit) -> None:
+    """At five sizes: the message of a folded field is in view, and so is the button."""
+    page, failures = visit.page, []
+    for name, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_label("Title").fill("A title")
+        page.locator("#details").evaluate("fold => { fold.open = true; }")
+        page.locator("#like_count").fill("-1")
+        page.locator("#details").evaluate("fold => { fold.open = false; }")
+        page.get_by_role("button", name="Score it").click()
+        expect(page.locator("#like_count-error")).to_be_visible()
+        expect(page.locator("#like_count")).to_be_focused()
+        if hidden := out_of_view(page, "#like_count-error", "#submit", "#status"):
+            failures.append((name, hidden))
+    assert failures == []
+
+
+def test_the_button_shows_that_it_works(visit: Visit) -> None:
+    """While the service is asked, the button and the line beside it say so; a second press does nothing."""
+    page = visit.page
+    page.get_by_label("Title").fill("Once")
+    held = []
+    page.route("**/predict?*", lambda route: held.append(route))  # until the test lets it go
+    button = page.locator("#submit")
+    button.click()
+    expect(button).to_have_text("Scoring…")
+    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(page.locator("#status")).to_have_text("Sent; waiting for the score.")
+    button.click(force=True)
+    assert len(held) == 1
+    held[0].continue_()
+    expect(button).to_have_text("Score it")
+    expect(page.locator("#status")).to_contain_text("scored in")
+
+
 def test_a_long_title_is_cut_as_on_a_phone(visit: Visit) -> None:
     """Two lines beside a picture of 120 pixels, and the page says how much of it a phone shows."""
     page = visit.page

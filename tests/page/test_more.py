@@ -1,5 +1,9 @@
 """What would move a score, files of videos, and what the page tells about the model."""
 
+import csv
+import io
+from pathlib import Path
+
 from playwright.sync_api import expect
 
 from tests.support.browser import Visit
@@ -14,6 +18,30 @@ CSVS = {
 }
 
 
+def test_variations_are_told_in_words(visit: Visit) -> None:
+    """They are asked for once, when the card is opened: without numbers, half as long, one more day."""
+    page = visit.page
+    page.get_by_label("Title").fill("10 Tips for Perfect Morning Routine")
+    page.get_by_label("Published your time").fill("2026-01-02T03:04")
+    page.get_by_role("button", name="Score it").click()
+    expect(page.locator("#result .headline")).to_be_visible()
+    assert not any("/explain" in url for url in visit.asked)
+    with page.expect_request("**/explain") as request:
+        page.get_by_text("What would move it").click()
+    older = page.evaluate("new Date(new Date('2026-01-02T03:04').valueOf() - 864e5).toISOString()")
+    assert request.value.post_data_json["what_if"] == [
+        {"title": "Tips for Perfect Morning Routine"},
+        {"title": "10 Tips for"},
+        {"published_at": older},
+    ]
+    rows = page.locator(".moves li")
+    expect(rows.locator("strong")).to_have_text(
+        ["The title without numbers", "A title half as long", "The same video after one more day"]
+    )
+    for sentence in rows.locator(".outcome-words").all_inner_texts():
+        assert sentence.startswith(("Up by ", "Down by ", "No difference", "No basis: ")), sentence
+
+
 def test_csv_text_is_read_as_spreadsheets_write_it(visit: Visit) -> None:
     """Commas, semicolons, tabs, quotes, line ends and marks; blank lines are left out."""
     read = "async texts => { const { parse } = await import('/page/file/csv.js'); return texts.map(parse); }"
@@ -24,6 +52,35 @@ def test_csv_text_is_read_as_spreadsheets_write_it(visit: Visit) -> None:
         if (got["header"], got["rows"]) != (header, rows)
     ]
     assert failures == []
+
+
+def test_a_file_comes_back_with_scores(visit: Visit) -> None:
+    """Every row and column as it was, a score or an error for each row, more than one request's worth."""
+    page = visit.page
+    page.get_by_role("tab", name="CSV file").click()
+    lines = [
+        "id;Video Title;views;note",
+        *[f'{n};"Video; number {n}";{n * 100};x' for n in range(70)],
+        "70;;5;no title",
+    ]
+    content = {"name": "videos.csv", "mimeType": "text/csv", "buffer": "\n".join(lines).encode()}
+    page.locator("#panel-file input[type=file]").set_input_files(content)  # type: ignore[arg-type]
+    expect(
+        page.get_by_text("videos.csv: 71 rows; columns id, Video Title as title, views as view_count, note.")
+    ).to_be_visible()
+    page.get_by_role("button", name="Score the rows").click()
+    expect(page.get_by_text("70 rows scored, 1 refused")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download with all columns").click()
+    assert download.value.suggested_filename == "videos-scored.csv"
+    text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["id"] for row in rows] == [str(n) for n in range(71)]
+    assert rows[5]["Video Title"] == "Video; number 5"
+    assert all(0 <= float(row["viral_score"]) <= 1 and not row["error"] for row in rows[:70])
+    assert (rows[70]["viral_score"], rows[70]["note"]) == ("", "no title")
+    assert "title" in rows[70]["error"]
+    assert sum("/predict/batch" in url for url in visit.asked) == 2
 
 
 def test_the_model_is_described_in_words(visit: Visit) -> None:
