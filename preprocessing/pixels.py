@@ -147,10 +147,10 @@ def _as_rgb(image: Image.Image, reading: ImageReading) -> tuple[Image.Image, Tra
         if reading.depth == "scaled":
             image = Image.frombytes("L", image.size, image.convert("I;16").tobytes()[1::2])
     if image.has_transparency_data:
-        over_white = _over_white(image)
-        if over_white is not None:
+        base = Image.new("RGB", image.size) if reading.background == "white" else None
+        if _is_transparent(image, base):
             traits |= Trait.TRANSPARENT
-            image = over_white if reading.background == "white" else image
+            image = base or image
     # What is RGB already would only be copied, a hundred megabytes of the largest picture.
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     if turn is not None:
@@ -182,15 +182,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _over_white(image: Image.Image) -> Image.Image | None:
-    """The picture over white, strip by strip because each step copies; None if no pixel is transparent."""
-    base, is_transparent = Image.new("RGB", image.size), False
+def _is_transparent(image: Image.Image, base: Image.Image | None) -> bool:
+    """Whether a pixel is transparent; paints the picture over white on `base`, strip by strip for memory."""
+    is_transparent = False
     for top in range(0, image.height, STRIP_ROWS):
         box = (0, top, image.width, min(top + STRIP_ROWS, image.height))
         strip = image.crop(box).convert("RGBA")
         is_transparent |= min(strip.getchannel("A").tobytes()) < 255
-        base.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), box)
-    return base if is_transparent else None
+        if base is not None:
+            white = Image.new("RGBA", strip.size, "white")
+            base.paste(Image.alpha_composite(white, strip).convert("RGB"), box)
+        elif is_transparent:
+            break
+    return is_transparent
 
 
 def _between_bars(rgb: Image.Image) -> tuple[int, int, int, int] | None:

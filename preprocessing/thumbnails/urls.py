@@ -32,7 +32,8 @@ LOCAL_SUFFIXES = (".localhost", ".local", ".localdomain", ".internal", ".home.ar
 # Names of other networks, which must not reach the DNS (RFC 7686).
 OVERLAY_SUFFIXES = (".onion", ".i2p")
 
-WHITE_SPACE = " \t\n\r\f\v"
+# With what copied texts bring along: no-break and zero-width spaces, byte order marks.
+WHITE_SPACE = " \t\n\r\f\v\u00a0\u200b\ufeff"
 # Control characters, backslashes, and lone surrogates, which have no UTF-8 form, or what a repair has put in
 # their place.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffd]")
@@ -145,14 +146,14 @@ def _split(url: str) -> SplitResult:
 def _without_dots(path: str) -> str:
     """The path with `.` and `..` resolved (RFC 3986, 5.2.4), percent-encoded ones too, as browsers do."""
     kept: list[str] = []
-    *_, last = segments = path.split("/")[1:] or [""]
-    plain = [segment.lower().replace("%2e", ".") for segment in segments]
-    for segment, dots in zip(segments, plain, strict=True):
-        if dots == "..":
+    meaning = ""
+    for segment in path.split("/")[1:]:
+        meaning = segment.lower().replace("%2e", ".")
+        if meaning == "..":
             del kept[-1:]
-        elif dots != ".":
+        elif meaning != ".":
             kept.append(segment)
-    if last and plain[-1] in (".", ".."):
+    if meaning in (".", ".."):
         kept.append("")
     return "/" + "/".join(kept)
 

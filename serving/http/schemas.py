@@ -102,7 +102,7 @@ class PredictRequest(BaseModel):
 
     title: Annotated[str, Field(min_length=1, max_length=10_000), Text]
     description: Annotated[Description, Text, _or("", Description)] = ""
-    thumbnail_url: Annotated[str | None, Text, BeforeValidator(_none_if_blank)] = Field(
+    thumbnail_url: Annotated[str | None, BeforeValidator(_none_if_blank)] = Field(
         None,
         description="http, https or data:image/...;base64, or a YouTube page. Null or empty means no "
         "thumbnail. Also accepted as thumbnail.",

@@ -34,6 +34,7 @@ from preprocessing.image import (
     is_data_url,
 )
 from preprocessing.text import TokenizedText
+from preprocessing.thumbnails.urls import WHITE_SPACE
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key
 from serving.scoring.model import LoadedModel
@@ -340,7 +341,7 @@ class ImageEncoder:
         if url is None:
             return self._neutral(ModalityReport("missing", "no_thumbnail"))
         try:
-            content, vector = await self._vector(url.strip(), self._decoders, watch, budget)
+            content, vector = await self._vector(url.strip(WHITE_SPACE), self._decoders, watch, budget)
         except ImageError as exc:
             cause = type(exc.__cause__).__name__ if exc.__cause__ else None
             log.info("thumbnail_failed", reason=exc.reason, detail=str(exc), cause=cause)

@@ -27,6 +27,8 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "stalls": ("12 stall points, each answered at the deadline +- 0.3 s",),
     "slow image hosts": (
         "0 of 1,000 scores lost to dead, slow, limiting and resetting hosts; a good picture waits under 8 s",
+        "a host that has timed out: of the next 250 videos at most 2 ask it, all are scored",
+        "beside 250 pictures of a slow host another client's waits for two of its answers",
     ),
     "redirects": ("every hop vetted, 5 ok and 6 refused, none from https to http, none inward",),
     "broken HTTP": ("one coarse reason in time, and the next answer is right",),

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.hostile.conftest import Record
+from tests.hostile.promises import PROMISES
 from tests.support.pictures import encoded, picture
 from tests.support.service import Service, ready_service
 from tests.support.site import Answer, ok, raw, raw_then_close, response, serving
@@ -17,11 +18,13 @@ from tests.support.tiny import write_tiny
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 BATCH, PATIENCE_S, MAX_WAIT_S = 250, 120, 8.0
 GOOD = ok(encoded(picture(), "JPEG"))
+SLOW_S = 2.0
+LOST, LEFT_ALONE, IN_TURN = PROMISES["slow image hosts"]
 
 
 async def slow(_path: str, writer: asyncio.StreamWriter) -> None:
     """A healthy host that takes 2 s for a picture."""
-    await asyncio.sleep(2)
+    await asyncio.sleep(SLOW_S)
     writer.write(GOOD)
 
 
@@ -75,7 +78,46 @@ async def test_no_score_is_lost_to_a_host(service: Service, promise: Record) -> 
     state = beside["modalities"]["image"]["state"]
     promise(
         "slow image hosts",
+        wanted=LOST,
         figure=f"{sum(missing.values())} of {BATCH * len(missing)} scores lost ({missing}); beside {BATCH} "
         f"dead pictures a good one of the same host is {state} after {wait_s:.1f} s",
         kept=not any(missing.values()) and state == "used" and wait_s < MAX_WAIT_S,
+    )
+
+
+async def test_a_dead_host_is_left_alone(service: Service, promise: Record) -> None:
+    """Once it has timed out for a batch, the next batch sends one request to see whether it is back."""
+    async with (
+        httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client,
+        serving(dead_but_one) as site,
+    ):
+        urls = [site.url(f"/{index}.jpg") for index in range(2 * BATCH)]
+        first = await lost(client, "dead", urls[:BATCH])
+        before = site.connections
+        second = await lost(client, "dead", urls[BATCH:])
+        asked = site.connections - before
+    promise(
+        "slow image hosts",
+        wanted=LEFT_ALONE,
+        figure=f"{before} of the first {BATCH} asked it, {asked} of the next; {first + second} scores lost",
+        kept=asked <= 2 and first + second == 0,
+    )
+
+
+async def test_turns_at_a_slow_host_are_shared(service: Service, promise: Record) -> None:
+    """A single picture does not wait behind those of another client's batch."""
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client, serving(slow) as site:
+        urls = [site.url(f"/{index}.jpg") for index in range(BATCH)]
+        batch = asyncio.create_task(lost(client, "slow", urls))
+        await site.asked.wait()
+        began = time.monotonic()
+        video = {"title": "beside", "thumbnail_url": site.url("/beside.jpg")}
+        state = (await client.post("/predict", json=video)).json()["modalities"]["image"]["state"]
+        wait_s = time.monotonic() - began
+        await batch
+    promise(
+        "slow image hosts",
+        wanted=IN_TURN,
+        figure=f"{state} after {wait_s:.1f} s, where an answer takes {SLOW_S:g} s",
+        kept=state == "used" and wait_s < 2 * SLOW_S + 2,
     )

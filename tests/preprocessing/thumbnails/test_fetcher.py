@@ -276,5 +276,3 @@ async def test_a_proxy_is_asked_for_the_hosts_of_the_allow_list() -> None:
             with pytest.raises(ForbiddenUrlError):
                 await fetcher.fetch("http://other.example/a.jpg")
     assert site.paths == ["http://pictures.example:80/a.jpg"]
-    with pytest.raises(ValueError, match="allow-list"):
-        ThumbnailPolicy(proxy="http://127.0.0.1:3128")

@@ -34,6 +34,8 @@ PASSING = [
     ("https://example.com/a\"<>^`{|}.jpg", "https", "example.com", 443, "/a%22%3C%3E%5E%60%7B%7C%7D.jpg"),
     ("https://example.com/@user:pass/../a", "https", "example.com", 443, "/a"),
     ("https://example.com/a/./b/%2E%2e/../c.jpg?x=/../y", "https", "example.com", 443, "/c.jpg?x=/../y"),
+    ("https://example.com/a/b/../c/.", "https", "example.com", 443, "/a/c/"),
+    ("https://example.com/a/b/..", "https", "example.com", 443, "/a/"),
     ("https://example.com/a/..", "https", "example.com", 443, "/"),
     ("https://example.com/../../a/.%2e/.", "https", "example.com", 443, "/"),
     ("https://example.com/a/..//b...", "https", "example.com", 443, "//b..."),
@@ -48,6 +50,8 @@ PASSING = [
     ("http://" + LONGEST_NAME + "./", "http", LONGEST_NAME, 80, "/"),
     ("http://example.com/" + "a" * 8173, "http", "example.com", 80, "/" + "a" * 8173),
     (" \t\f\vhttp://example.com/a.jpg\r\n", "http", "example.com", 80, "/a.jpg"),
+    ("\u00a0\u200b\ufeffhttp://example.com/a.jpg\ufeff\u200b\u00a0", "http", "example.com", 80, "/a.jpg"),
+    ("http://example.com/cafe\u0301.jpg", "http", "example.com", 80, "/cafe%CC%81.jpg"),
     ("http://example.com/a b.jpg?c d", "http", "example.com", 80, "/a%20b.jpg?c%20d"),
     ("//example.com/a.jpg", "https", "example.com", 443, "/a.jpg"),
     ("http://bücher.example:80/", "http", "xn--bcher-kva.example", 80, "/"),
@@ -162,6 +166,8 @@ def test_the_services_own_host_is_refused() -> None:
         for other in ("", "localhost:7860", "https://miles.hf.space", ".", " "):
             environment.setenv("SPACE_HOST", other)
             assert ThumbnailPolicy().refused_hosts == ()
+        environment.delenv("SPACE_HOST")
+        assert ThumbnailPolicy().refused_hosts == ()
 
 
 def test_unusable_policies_are_refused() -> None:
@@ -174,6 +180,7 @@ def test_unusable_policies_are_refused() -> None:
         "*.ytimg.com",
         "https://i.ytimg.com",
         "I.YTIMG.COM",
+        "i.YTIMG.com",
         "",
         ".",
         "a b",
@@ -184,6 +191,35 @@ def test_unusable_policies_are_refused() -> None:
     for limit in ("timeout_s", "max_bytes", "max_connections", "max_connections_per_host"):
         with pytest.raises(ValueError, match=f"{limit} is 0"):
             replace(OPEN, **{limit: 0})
+        assert getattr(replace(OPEN, **{limit: 1}), limit) == 1
+
+
+def test_a_proxy_needs_an_allow_list() -> None:
+    """It resolves names itself, so their addresses are not vetted."""
+    with pytest.raises(ValueError, match="allow-list"):
+        ThumbnailPolicy(proxy="http://127.0.0.1:3128")
+    assert ThumbnailPolicy(proxy="http://127.0.0.1:3128", allowed_hosts=(".ytimg.com",)).proxy
+
+
+def test_headers_are_added_by_host() -> None:
+    """For a host, and for those below a suffix; never for others."""
+    headers = {"a.example": {"Referer": "https://a.example/"}, ".b.example": {"X": "1", "Y": "2"}}
+    policy = ThumbnailPolicy(headers=headers)
+    assert {
+        host: policy.headers_for(host) for host in ("a.example", "c.b.example", "b.example", "x.a.example")
+    } == {
+        "a.example": [("Referer", "https://a.example/")],
+        "c.b.example": [("X", "1"), ("Y", "2")],
+        "b.example": [],
+        "x.a.example": [],
+    }
+
+
+def test_an_unreachable_host_has_a_reason_and_a_time() -> None:
+    """Of a status, say, and after which another attempt may help."""
+    error = UnreachableError("a.example answered 503", "http_503", 0.5)
+    assert (error.reason, error.retry_s, str(error)) == ("http_503", 0.5, "a.example answered 503")
+    assert (UnreachableError("x").reason, UnreachableError("x").retry_s) == ("unreachable", None)
 
 
 def test_the_host_header_keeps_port_and_brackets() -> None:

@@ -205,3 +205,13 @@ def test_a_post_to_the_root_is_told_where_videos_are_scored(client: httpx.Client
         405,
         "/ accepts GET. Videos are scored by POST /predict.",
     )
+
+
+def test_a_thumbnails_url_is_not_normalised(client: httpx.Client) -> None:
+    """A path in another normal form names another file, and a host with a Kelvin sign is no host."""
+    urls = ("https://10.0.0.1/cafe\u0301.jpg", "https://\u212aelvin.com/a.jpg", "\u00a0ftp://a.example/")
+    images = [
+        client.post("/predict", json={"title": "a", "thumbnail_url": url}).json()["modalities"]["image"]
+        for url in urls
+    ]
+    assert [image["reason"] for image in images] == ["forbidden", "bad_url", "forbidden"]
