@@ -4,13 +4,14 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from preprocessing.image import AS_SEEN, Decoded, ImageLimits, ImageSpec, Trait
 from preprocessing.pixels import decode_image, read_picture
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import encoded, picture, png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 XMP = (
@@ -63,12 +64,68 @@ def test_what_no_viewer_applies_changes_nothing() -> None:
     ] == []
 
 
+def shown(file: bytes) -> Image.Image:
+    """What a viewer shows on a white page."""
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(file))).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+
+
+def deep(colour: int, *channels: int) -> bytes:
+    """A PNG of 16 bits a channel, with that colour type; each row goes through all levels."""
+    levels = np.linspace(0, 65535, 96).astype(">u2")
+    rows = np.stack([np.roll(levels, shift) for shift in channels], axis=-1).tobytes()
+    return png(96, 40, (b"\0" + rows) * 40, depth=16, colour=colour)
+
+
+def turned(number: int, kind: str, **options: object) -> bytes:
+    """A picture whose EXIF data has that orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return encoded(picture(), kind, exif=exif, **options)
+
+
+VIEWED: dict[str, Callable[[], bytes]] = {
+    **{f"JPEG, orientation {n}": partial(turned, n, "JPEG") for n in range(10)},
+    **{f"PNG, orientation {n}": partial(turned, n, "PNG") for n in (3, 6)},
+    **{f"WebP, orientation {n}": partial(turned, n, "WEBP", lossless=True) for n in (2, 8)},
+    "palette, one colour transparent": lambda: encoded(picture().quantize(16), "PNG", transparency=3),
+    "palette, alpha per colour": lambda: encoded(
+        picture().quantize(16), "PNG", transparency=bytes(range(0, 256, 16))
+    ),
+    "RGB, one colour transparent": lambda: encoded(
+        picture("P").convert("RGB"), "PNG", transparency=(0, 0, 51)
+    ),
+    "grey, one level transparent": lambda: encoded(picture("L"), "PNG", transparency=90),
+    "one bit, black transparent": lambda: encoded(picture("1"), "PNG", transparency=0),
+    "GIF, one colour transparent": lambda: encoded(picture().quantize(16), "GIF", transparency=3),
+    "WebP with alpha": lambda: encoded(picture("RGBA"), "WEBP", lossless=True, exact=True),
+    "AVIF with alpha": lambda: encoded(picture("RGBA"), "AVIF"),
+    "AVIF, turned": lambda: turned(6, "AVIF"),
+    "RGB of 16 bits": lambda: deep(2, 0, 30, 60),
+    "RGBA of 16 bits": lambda: deep(6, 0, 30, 60, 10),
+    "grey and alpha of 16 bits": lambda: deep(4, 0, 40),
+    "CMYK": lambda: encoded(picture("CMYK"), "JPEG"),
+    "APNG": lambda: encoded(picture(), "PNG", save_all=True, append_images=[Image.new("RGB", (97, 61))]),
+}
+
+
+def test_each_kind_of_file_is_read_as_it_is_shown() -> None:
+    """Within one step of the resizer."""
+    failures = []
+    for name, make in VIEWED.items():
+        wanted = decode_image(encoded(shown(make()), "PNG")).astype(int)
+        furthest = np.abs(read(make()).pixels - wanted).max()
+        if furthest > 1:
+            failures.append(f"{name}: {furthest} levels off")
+    assert failures == []
+
+
 def test_a_profile_is_applied_or_told() -> None:
     """A new checkpoint sees the colours that a viewer shows; for an older one the trait is told."""
     resized = Image.fromarray(decode_image(encoded(picture(), "PNG")))
     source = ImageCms.ImageCmsProfile(io.BytesIO(swapped()))
-    shown = ImageCms.profileToProfile(resized, source, SRGB)
-    assert shown is not None
+    converted = ImageCms.profileToProfile(resized, source, SRGB)
+    assert converted is not None
     failures = []
     for kind, options in (("PNG", {}), ("WEBP", {"lossless": True})):
         file = encoded(picture(), kind, icc_profile=swapped(), **options)
@@ -76,7 +133,7 @@ def test_a_profile_is_applied_or_told() -> None:
         seen = read(file)
         if (seen.traits, stored.traits) != (Trait.PROFILED, Trait.PROFILED):
             failures.append(f"{kind}: traits {seen.traits} and {stored.traits}")
-        if not np.array_equal(seen.pixels, np.asarray(shown)):
+        if not np.array_equal(seen.pixels, np.asarray(converted)):
             failures.append(f"{kind}: not the viewer's colours")
         if not np.array_equal(stored.pixels, np.asarray(resized)):
             failures.append(f"{kind}: not the stored numbers")

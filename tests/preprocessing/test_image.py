@@ -39,7 +39,7 @@ from preprocessing.image import (
 )
 from preprocessing.pixels import decode_image, read_picture
 from tests.preprocessing.test_colours import swapped
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import encoded, picture, png, png_chunk
 
 ENCODER = VisionEncoder(VisionConfig(block="basic", stages=(1, 1, 1, 1)))
 TORCHVISION = transforms.Resize((224, 224))
@@ -58,20 +58,6 @@ def lying_jpeg(width: int, height: int) -> bytes:
     start = file.index(b"\xff\xc0") + 5
     file[start : start + 4] = struct.pack(">HH", height, width)
     return bytes(file)
-
-
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """One chunk with its length and checksum."""
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(
-    width: int, height: int, rows: bytes, *, depth: int = 8, colour: int = 2, interlaced: int = 0
-) -> bytes:
-    """A PNG from filtered rows, for headers that Pillow does not write."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 def interlaced() -> bytes:

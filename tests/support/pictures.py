@@ -1,6 +1,8 @@
 """Pictures for tests: any mode, any size, any kind of file."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -20,3 +22,17 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """One chunk with its length and checksum."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(
+    width: int, height: int, rows: bytes, *, depth: int = 8, colour: int = 2, interlaced: int = 0
+) -> bytes:
+    """A PNG from filtered rows, for headers that Pillow does not write."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
