@@ -23,6 +23,7 @@ CARD_KEYS = (
     *("test_metrics", "golden", "provenance", "distributions", "titles"),
     *("patterns", "interval_coverage", "meaningful_difference"),
 )
+FITTED_KEYS = ("feature_stats", "velocity")
 READING_KEYS = ("weights_from", "read_as")  # what `layouts` says of an unusual file
 SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
 
@@ -35,6 +36,9 @@ def sidecar_path(path: Path) -> Path:
 def own_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file that belong to a card, `metadata` being all of them."""
     own = {key: metadata[key] for key in CARD_KEYS if not is_absent(metadata.get(key))}
+    for key in FITTED_KEYS:  # a scaler there is read as one
+        if isinstance(own.get(key), Inert) and own[key].origin.startswith("sklearn."):
+            del own[key]
     notes = _notes(metadata)
     if notes and isinstance(own.get("provenance", {}), Mapping):
         own["provenance"] = {**own.get("provenance", {}), **notes}

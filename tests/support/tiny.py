@@ -89,7 +89,7 @@ def tiny_state(config: FusionConfig, seed: int = SEED) -> dict[str, Tensor]:
         name: torch.from_numpy(_weights(draw, name, tuple(value.shape))) for name, value in shapes.items()
     }
     # Untrained ResNet features are many, large and all positive: at full weight they drown the rest.
-    state["fusion.0.weight"][:, config.text.output_dim : -config.scalars] *= 0.1
+    state["fusion.0.weight"][:, config.text_dim : -config.scalars] *= 0.1
     return state
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import LabelEncoder, MinMaxScaler, StandardScaler
 from torch import nn
 
 from model.checkpoint.store import CheckpointError, read_checkpoint, sidecar_path, write_checkpoint
@@ -19,6 +19,7 @@ from model.config import FusionConfig, TextConfig
 from model.network import MultimodalViralityPredictor
 from model.velocity import MinMaxVelocity
 from tests.model.small import NAMES, STATS, VELOCITY, answers, contents, small_checkpoint, small_state
+from tests.support.tiny import tiny_state
 
 FEATURES = "vision_encoder.feature_extractor."
 RESNET = "vision_encoder.resnet."
@@ -187,6 +188,21 @@ def test_scalers_saved_beside_the_weights_are_the_statistics(tmp_path):
     assert [card.feature_stats[name]["mean"] for name in NAMES] == scaler.mean_.tolist()
     assert [card.feature_stats[name]["scale"] for name in NAMES] == scaler.scale_.tolist()
     assert card.velocity == MinMaxVelocity(2.0, 900.0)
+
+
+def test_a_label_encoder_beside_the_scaler_gives_the_weekday_codes(tmp_path):
+    """Names that training saw are coded in their order; a day that it did not see has no code."""
+    state = tiny_state(FusionConfig(text=None, vision=None, scalars=2, hidden=(8, 4)))
+    names = ["views", "publish_dayofweek"]
+    encoders = {
+        "platform": LabelEncoder().fit(["TikTok", "YouTube"]),
+        "publish_dayofweek": LabelEncoder().fit(["Monday", "Tuesday", "Wednesday", "Sunday"]),
+    }
+    scalers = {"scaler": StandardScaler().fit(np.eye(2)), "velocity": MinMaxScaler().fit([[0.0], [9.0]])}
+    torch.save({"state_dict": state, "scalar_features": names, "le": encoders, **scalers}, tmp_path / "m.pt")
+    stats = read_checkpoint(tmp_path / "m.pt").card.feature_stats
+    assert stats["publish_dayofweek"]["codes"] == [0, 2, 3, None, None, None, 1]
+    assert "codes" not in stats["views"]
 
 
 def test_an_object_that_is_not_read_is_named_with_the_next_step(tmp_path):
