@@ -70,10 +70,10 @@ class RateLimiter:
         """Seconds until the client's allowance is full again."""
         return max(0.0, self._full_at.get(client, 0.0) - self._clock())
 
-    def refuse(self, client: str) -> RateLimitedError:
-        """Count one refused video; the error to answer with."""
+    def refuse(self, client: str, videos: int = 1) -> RateLimitedError:
+        """Count one refused video; the error to answer with, which waits for an allowance of `videos`."""
         self._limited.inc()
-        wait_s = max(1, math.ceil(self.until_full_s(client) + self._interval_s - WINDOW_S))
+        wait_s = max(1, math.ceil(self.until_full_s(client) + videos * self._interval_s - WINDOW_S))
         return RateLimitedError(
             f"Rate limit exceeded: {self.per_minute} videos per minute. Retry in {wait_s} s.", wait_s
         )
@@ -98,10 +98,14 @@ class Allowance:
         return self._limiter.take(self._client, videos)
 
     def take_explanation(self) -> None:
-        """Take what explaining a video costs beyond its score. Raises `RateLimitedError`."""
+        """Take what explaining a video costs beyond its score. Raises `RateLimitedError`.
+
+        A refusal takes nothing more, so a client that retries when it says so has enough then.
+        """
         more = min(EXPLAINED, self._limiter.per_minute) - 1
-        if self.take(more) < more:
-            raise self.refuse()
+        if self._limiter.left(self._client) < more:
+            raise self._limiter.refuse(self._client, more + 1)
+        self.take(more)
 
     def refuse(self) -> RateLimitedError:
         """Count one refused video; the error to answer with."""

@@ -5,8 +5,9 @@ from ipaddress import ip_network
 import pytest
 from prometheus_client import CollectorRegistry
 
+from serving.errors import RateLimitedError
 from serving.http.middleware import client_of
-from serving.http.rate_limit import RateLimit, RateLimiter
+from serving.http.rate_limit import Allowance, RateLimit, RateLimiter
 from serving.scoring.admission import CLIENT
 from tests.serving.http.asgi import ask, scored
 
@@ -151,3 +152,18 @@ def test_addresses_of_one_subscriber_are_one_client() -> None:
     """IPv6 clients are counted by their /64."""
     assert client("2001:db8:1:2::1") == client("2001:db8:1:2:ffff:ffff:ffff:ffff") == "2001:db8:1:2::"
     assert client("2001:db8:1:2::1") != client("2001:db8:1:3::1")
+
+
+def test_a_client_that_waits_as_told_gets_its_explanation() -> None:
+    """A refused explanation takes nothing, and says how long the whole next request has to wait."""
+    clock = Clock()
+    limiter = limiter_of(clock, per_minute=12)
+    allowance = Allowance(limiter, "a")
+    limiter.take("a", 11)
+    limiter.take("a", 1)
+    with pytest.raises(RateLimitedError) as refused:
+        allowance.take_explanation()
+    assert refused.value.retry_after_s == 20
+    clock.now += 20
+    assert limiter.take("a", 1) == 1
+    allowance.take_explanation()
