@@ -34,8 +34,10 @@ GOOD = encoded(picture(), "JPEG")
 
 
 def plain(file: bytes) -> NDArray[np.uint8]:
-    """What training saw: Pillow's first frame as RGB, resized."""
+    """What training saw: Pillow's first frame as RGB, resized; of a photo beyond the limit a fraction."""
     with Image.open(io.BytesIO(file), formats=ALLOWED_FORMATS) as image:
+        if image.format == "JPEG" and image.width * image.height > ImageLimits().max_pixels:
+            image.draft(None, (448, 448))  # twice the size that is read, as the reader does
         return np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
 
 
