@@ -1008,8 +1008,12 @@ class PostgREST:
         """Whether there are the tables of clients/database/loop.sql."""
         if self._keeps is None:
             tables = ("snapshots", "predictions")
-            found = [self._ask("GET", {"limit": "0"}, table=name, may_lack=True) for name in tables]
-            self._keeps = all(answer.status_code == 200 for answer in found)
+            found = [self._ask("GET", {"limit": "1"}, table=name, may_lack=True) for name in tables]
+            # A table of that name may be another's.
+            self._keeps = all(
+                answer.status_code == 200 and all("candidate_id" in row for row in answer.json())
+                for answer in found
+            )
         return self._keeps
 
     def pending(self) -> int:
