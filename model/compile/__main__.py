@@ -146,7 +146,7 @@ def _reference(path: Path, threads: int) -> tuple["Checkpoint", "TorchEngine"]:
 
 def _judge(checkpoint: "Checkpoint", reference: "TorchEngine", inputs: CalibrationInputs) -> Judge:
     """A judge with the float32 answers to all held-back inputs; `fuse` is replaced by the compiled fusion."""
-    card, texts, images = checkpoint.card, inputs.held_back_texts, inputs.held_back_images
+    card, texts, images = checkpoint.card, inputs.texts, inputs.held_back_images
     text = [
         reference.encode_text([ids], [types])
         for ids, types in zip(texts.input_ids, texts.token_type_ids, strict=True)
@@ -249,7 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--titles",
         type=Path,
         default=TITLES,
-        help="calibration titles, one per line, a description after a tab; default: the bundled ones",
+        help="titles to check with, one per line, a description after a tab; default: the bundled ones",
     )
     add("--threads", type=int, help="threads per forward; default: one per usable processor")
     options = parser.parse_args(arguments)

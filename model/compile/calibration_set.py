@@ -1,12 +1,10 @@
 """The inputs that a compiled model is calibrated and judged with: titles, generated images, random scalars.
 
-Half of the titles and two thirds of the images calibrate the quantiser; the rest are held back for the
-fidelity check. The quantiser also gets the known titles with random words, since new titles bring new words.
+Two thirds of the images calibrate the quantiser; the others, and all titles, are for the fidelity check.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from model.engine import Pixels, Vectors
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 
 TITLES = Path(__file__).parents[2] / "models" / "calibration" / "titles.txt"
-MIN_TEXTS = 40  # so that a percentile over the half that is held back rests on more than one text
+MIN_TEXTS = 40  # so that a percentile over texts rests on more than one
 IMAGES = (64, 32)  # to calibrate with, held back
 SEED = 20240229
 Canvas = NDArray[np.float32]  # (H, W, 3), 0..1
@@ -40,24 +38,12 @@ class Texts:
     def __len__(self) -> int:
         return len(self.input_ids)
 
-    def halves(self) -> tuple["Texts", "Texts"]:
-        """Two random halves: a file may be sorted, and both halves need all kinds of titles."""
-        order = np.random.default_rng(SEED).permutation(len(self)).tolist()
-        return self._picked(order[::2]), self._picked(order[1::2])
-
-    def _picked(self, order: Sequence[int]) -> "Texts":
-        ids, types = self.input_ids, self.token_type_ids
-        return Texts(tuple(ids[index] for index in order), tuple(types[index] for index in order))
-
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """Inputs for calibration (`known_*`, `drawn_texts`) and for the fidelity check (`held_back_*`)."""
+    """Inputs for calibration (`known_images`) and for the fidelity check (the others)."""
 
-    known_texts: Texts
-    drawn_texts: Texts
-    """`known_texts` with random words: a few hundred titles use little of the vocabulary."""
-    held_back_texts: Texts
+    texts: Texts
     known_images: Pixels
     held_back_images: Pixels
     sources: dict[str, Any]
@@ -66,41 +52,24 @@ class CalibrationInputs:
 
 def calibration_inputs(card: ModelCard, path: Path = TITLES) -> CalibrationInputs:
     """The inputs for the model that `card` describes. Raises `TitlesError`."""
-    known_texts, held_back_texts = read_texts(path, card).halves()
+    texts = read_texts(path, card)
     images: Pixels = np.zeros((0, 0, 0, 3), dtype=np.uint8)
     known = 0
     if card.config.vision is not None:
         images = draw_images(sum(IMAGES), card.config.vision.height, card.config.vision.width, SEED)
         known = IMAGES[0]
     return CalibrationInputs(
-        known_texts=known_texts,
-        drawn_texts=with_drawn_words(known_texts, card.config.text.vocab_size if card.config.text else 1),
-        held_back_texts=held_back_texts,
+        texts=texts,
         known_images=images[:known],
         held_back_images=images[known:],
         sources={
             "texts": path.name if path != TITLES else "bundled titles",
-            "texts_calibrated": len(known_texts),
-            "texts_drawn": len(known_texts),
-            "texts_held_back": len(held_back_texts),
+            "texts_held_back": len(texts),
             "images": f"drawn, seed {SEED}" if len(images) else "none",
             "images_calibrated": known,
             "images_held_back": len(images) - known,
         },
     )
-
-
-def with_drawn_words(texts: Texts, vocabulary: int) -> Texts:
-    """Texts of the same lengths with random words; [CLS] and [SEP] stay."""
-    draw = np.random.default_rng(SEED)
-    drawn = tuple(
-        tuple(
-            token if token in (ids[0], ids[-1]) else int(other)
-            for token, other in zip(ids, draw.integers(0, vocabulary, len(ids)), strict=True)
-        )
-        for ids in texts.input_ids
-    )
-    return Texts(drawn, texts.token_type_ids)
 
 
 def read_texts(path: Path, card: ModelCard) -> Texts:
@@ -115,7 +84,7 @@ def read_texts(path: Path, card: ModelCard) -> Texts:
             f"{path}: its token ids need an embedding of {words} words, {card.name} has "
             f"{card.config.text.vocab_size}. Train the model on the vocabulary of bert-base-uncased."
         )
-    # What is held back must be new, and different titles may have the same ids.
+    # Different titles may have the same ids.
     distinct = dict.fromkeys(zip(texts.input_ids, texts.token_type_ids, strict=True))
     if len(distinct) < MIN_TEXTS:
         raise TitlesError(

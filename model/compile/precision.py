@@ -126,7 +126,7 @@ def judge_tower(
 
     `graph` is the float32 graph, `<folder>/<tower>.xml`; graphs of lower precision are written beside it.
     """
-    held_back = inputs.held_back_texts if tower == "text" else inputs.held_back_images
+    held_back = inputs.texts if tower == "text" else inputs.held_back_images
     verdicts, runnable = [], []
     for precision in PRECISIONS if wanted == "auto" else dict.fromkeys(("f32", wanted)):
         path = graph if precision == "f32" else graph.with_name(f"{tower}.{precision}.xml")

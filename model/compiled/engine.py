@@ -23,6 +23,8 @@ from model.compiled.packing import MAX_IN_A_ROW, MAX_TOKENS, SEVERAL_ROWS, SINGL
 from model.engine import Pixels, Scores, TokenIds, Vectors
 
 BATCH_SIZES = (1, 2, 4, 8)
+# With 128, OpenVINO takes a fifth less time and loses twice as much of the vectors' variance.
+INT8_GROUP = 32  # activations that share a scale where an int8 text tower multiplies
 MAPS = Path("/proc/self/maps")
 
 
@@ -158,6 +160,7 @@ def compile_graph(core: ov.Core, graph: Path, precision: str, threads: int) -> o
         "ENABLE_CPU_PINNING": False,
         # In an int8 graph, the layers that are not quantised run in float32, as in the fidelity check.
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": INT8_GROUP,
     }
     return core.compile_model(graph, "CPU", configuration).create_infer_request()
 

@@ -244,7 +244,7 @@ def test_the_committed_figures_are_worth_showing(committed):
 def test_the_committed_head_hardly_answers_to_rounding(committed):
     """Titles moved 1% towards others keep their scores within the gate of the compiler."""
     card, engine = committed.card, TorchEngine(committed)
-    texts = calibration_inputs(card).held_back_texts
+    texts = calibration_inputs(card).texts
     text = engine.encode_text(texts.input_ids[:TITLES], texts.token_type_ids[:TITLES])
     moved = text + 0.01 * (np.roll(text, 1, axis=0) - text)
     scalars = draw_scalars(card, ROWS)
