@@ -204,7 +204,7 @@ KNOWN: dict[str, tuple[Outcome, Maker]] = {
     "jpeg, rotated": ("pixels", rotated),
     "mpo of two": ("pixels", FILES["mpo of two"]),
     "apng": ("pixels", FILES["apng"]),
-    "8K photo": ("too_large", lambda: encoded(Image.new("RGB", (7680, 4320)), "JPEG")),
+    "8K photo": ("pixels", lambda: encoded(Image.new("RGB", (7680, 4320)), "JPEG")),
     **{
         f"jpeg {width}x{height}": (
             "pixels",
