@@ -41,7 +41,9 @@ def test_the_loss_on_val_falls(tuned: Encoders) -> None:
     assert losses[0] < losses[1]
 
 
-def test_an_interrupted_run_ends_with_the_same_encoder(tuned: Encoders, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_the_same_encoder(
+    tuned: Encoders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """After Ctrl-C at the end of an epoch, the same call continues and gives the same weights."""
 
     def interrupt(_: object, __: int) -> None:
@@ -50,6 +52,7 @@ def test_an_interrupted_run_ends_with_the_same_encoder(tuned: Encoders, tmp_path
     with pytest.raises(KeyboardInterrupt):
         unfreeze(encoders(), dataset(), RECIPE, SEED, TUNING, tmp_path, track=interrupt)
     again = unfreeze(encoders(), dataset(), RECIPE, SEED, TUNING, tmp_path)
+    assert "continuing in epoch 2 at batch 1" in capsys.readouterr().out
     for name, tensor in tuned.state_dict.items():
         np.testing.assert_allclose(again.state_dict[name], tensor, rtol=0, atol=1e-5, err_msg=name)
 
