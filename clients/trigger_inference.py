@@ -1011,7 +1011,7 @@ class PostgREST:
             found = [self._ask("GET", {"limit": "1"}, table=name, may_lack=True) for name in tables]
             # A table of that name may be another's.
             self._keeps = all(
-                answer.status_code == 200 and all("candidate_id" in row for row in answer.json())
+                answer.status_code == 200 and all("candidate_id" in row for row in rows_in(answer))
                 for answer in found
             )
         return self._keeps
@@ -1031,7 +1031,7 @@ class PostgREST:
         position = 0
         while not rows:
             only = {self._analyzed_at: "is.null", "order": order, "limit": str(size), "offset": str(position)}
-            page = [self._names.row(row) for row in self._ask("GET", only).json()]
+            page = [self._names.row(row) for row in rows_in(self._ask("GET", only))]
             if not page:
                 break
             rows = [row for row in page if row["id"] not in skip][:count]
@@ -1049,7 +1049,7 @@ class PostgREST:
                 "view_count": "not.is.null",
                 "and": f'(taken_at.gte."{since}",taken_at.lte."{until}")',
             }
-            found += self._ask("GET", only, table="snapshots").json()
+            found += rows_in(self._ask("GET", only, table="snapshots"))
         return found
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
@@ -1062,7 +1062,7 @@ class PostgREST:
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
             only = {self._id: f"in.({quoted(ids)})", self._analyzed_at: "is.null", "select": self._id}
-            found |= ids & {str(row[self._id]) for row in self._ask("GET", only).json()}
+            found |= ids & {str(row[self._id]) for row in rows_in(self._ask("GET", only))}
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
@@ -1081,9 +1081,9 @@ class PostgREST:
             if answer.status_code >= 400:
                 return Refusal(f"the database rejects it: {reason_of(answer)}")
         served = kept[0]
-        if served["id"] in {each["id"] for each in answer.json()}:
+        if served["id"] in {each["id"] for each in rows_in(answer)}:
             return score
-        found = self._ask("GET", {"id": f"eq.{served['id']}"}, table="predictions").json()
+        found = rows_in(self._ask("GET", {"id": f"eq.{served['id']}"}, table="predictions"))
         if not found:
             return score
         return Score(found[0]["viral_score"], found[0]["predicted_velocity"], score.answer, score.request_id)
@@ -1098,7 +1098,7 @@ class PostgREST:
         answer = self._ask("PATCH", only, values, prefer="return=representation", may_refuse=True)
         if answer.status_code >= 400:
             return Refusal(f"the database rejects it: {reason_of(answer)}")
-        return score if answer.json() else None
+        return score if rows_in(answer) else None
 
     def _ask(
         self,
@@ -1130,6 +1130,17 @@ class PostgREST:
         if (status == 404 and not may_lack) or (status >= 300 and status != 404 and not may_refuse):
             raise DatabaseError(f"{url}: {reason}; expected {EXPECTED}")
         return answer
+
+
+def rows_in(answer: httpx.Response) -> list[Row]:
+    """The rows of an answer; raises `DatabaseError` for anything else, such as another server's page."""
+    rows = json_in(answer)
+    if not isinstance(rows, list):
+        raise DatabaseError(
+            f"SUPABASE_URL: {answer.request.url.host} answered {answer.status_code} without rows; "
+            "expected a Supabase project's address"
+        )
+    return rows
 
 
 def reason_of(answer: httpx.Response) -> str:

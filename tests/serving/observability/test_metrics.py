@@ -72,7 +72,7 @@ def test_batches_add_up_to_the_videos_that_they_held(client: httpx.Client) -> No
     after = samples(client)
     assert gain(before, after, "miles_batch_size_sum", step="text") == 40
     assert gain(before, after, "miles_batch_size_count", step="text") < 40
-    assert gain(before, after, "miles_batch_size_bucket", step="text", le="8.0") == gain(
+    assert gain(before, after, "miles_batch_size_bucket", step="text", le="32.0") == gain(
         before, after, "miles_batch_size_count", step="text"
     )
 
