@@ -103,12 +103,13 @@ class Loop:
             self._say("the new model is not better, so the old one stays")
             return
         self._served.shadow.replace(self._served.checkpoint)
-        self._say(f"POST /admin/reload: {self._reload()} is in service")
+        new = self._reload()
+        self._say(f"POST /admin/reload: {new} is in service")
         self._say(f"the same videos a day later: {self._score()}")
         self._look(newer, 2)
         versions = self._outcomes()["groups"]["version"]
-        for version, group in versions.items():
-            self._say(f"improved: {version}: {_figures(group)}")
+        for version in sorted(versions, key=new.__eq__):  # the one in service last
+            self._say(f"improved: {version}: {_figures(versions[version])}")
 
     def _create(self) -> None:
         with psycopg.connect(self._database.url) as connection:
