@@ -94,7 +94,8 @@ def test_prometheus_finds_miles_in_compose() -> None:
     )
     (scrape,) = compose["scrape_configs"]
     assert scrape["static_configs"] == [{"targets": ["miles:7860"]}]
-    plain["scrape_configs"] = [job for job in plain["scrape_configs"] if job["job_name"] == scrape["job_name"]]
+    of_the_service = [job for job in plain["scrape_configs"] if job["job_name"] == scrape["job_name"]]
+    plain["scrape_configs"] = of_the_service
     plain["scrape_configs"][0]["static_configs"] = scrape["static_configs"]
     assert compose == plain
     assert "--config.file=/etc/prometheus/compose.yml" in SERVICES["prometheus"]["command"]

@@ -28,7 +28,7 @@ from tests.support.tiny import tiny_checkpoint
 
 KEY = "a-key-for-the-reload-test"
 EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
-RELOADS = 6
+RELOADS = 10
 KILOBYTE = 1024
 
 
@@ -229,7 +229,8 @@ def test_everything_follows_the_switch(switchable: Switchable) -> None:
 def test_bad_file_leaves_the_old_model_in_service(switchable: Switchable) -> None:
     """An unusable checkpoint is a problem with its one line; after SIGHUP the log has that line."""
     before = switchable.score("before")["model_version"]
-    refused = switchable.reload("cut")
+    with switchable.logging("reload_refused"):
+        refused = switchable.reload("cut")
     problem = refused.json()
     assert refused.status_code == 422
     assert problem["type"] == "urn:miles:problem:checkpoint-refused"
