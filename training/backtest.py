@@ -138,7 +138,7 @@ def draw(windows: Sequence[Window], palette: Palette = LIGHT) -> Figure:
         axes.set(ylabel=label)
         axes.grid(visible=True)
     axes.set_xticks(np.arange(len(windows)), [f"{window.origin:%d %b %y}" for window in windows])
-    axes.set_xlabel("trained on videos before; dashed: never refitted after the first")
+    axes.set_xlabel("trained on videos before this day\n(dashed: the first head, not refitted)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=1, title="known")
     return figure
 

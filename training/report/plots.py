@@ -232,7 +232,7 @@ def _error(bins: Sequence[ErrorBin], palette: Palette, kind: str) -> Figure:
     axes.set_yticks(places, [f"{each.label}\n{each.model.rows:,} rows" for each in shown], fontsize=9.5)
     axes.invert_yaxis()
     axes.set_xlim(1, max(float(high.max()), 1.1) * 1.04)
-    axes.set(xlabel="off by a factor of (1 is exact)", ylabel=kind)
+    axes.set(xlabel="factor of error (1 is exact)", ylabel=kind)
     axes.grid(visible=True, axis="x")
     figure.legend(loc="outside upper right", ncols=2)
     return figure
