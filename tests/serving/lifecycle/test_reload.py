@@ -28,7 +28,7 @@ from tests.support.tiny import tiny_checkpoint
 
 KEY = "a-key-for-the-reload-test"
 EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
-RELOADS = 10
+RELOADS = 3
 KILOBYTE = 1024
 
 
@@ -278,7 +278,7 @@ def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: Thumb
         return vectors, threads, len(children)
 
     names = ["tiny", "eager"]
-    for name in names:
+    for name in 4 * names:  # what the allocator keeps of the largest forwards has been taken by then
         settled = turn(name)
     before = resident_bytes(switchable.service)
     seen = [turn(names[number % 2]) for number in range(RELOADS)]
@@ -288,7 +288,7 @@ def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: Thumb
     model = sum(
         file.stat().st_size for file in next((switchable.path.parent / "compiled").iterdir()).glob("*.bin")
     )
-    assert grown < RELOADS * model / 2  # a model that is kept adds its size at each reload
+    assert grown < model
 
 
 def resident_bytes(service: Service) -> int:
