@@ -1,4 +1,4 @@
-"""What a file is that cannot be read as a picture, by its first bytes and its end.
+"""What kind of file an unreadable picture is, by its first bytes and its end.
 
 Imports the standard library only: each decoding process costs what it imports.
 """

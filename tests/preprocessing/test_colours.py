@@ -121,7 +121,7 @@ def test_each_kind_of_file_is_read_as_it_is_shown() -> None:
 
 
 def test_a_profile_is_applied_or_told() -> None:
-    """A new checkpoint sees the colours that a viewer shows; for an older one the trait is told."""
+    """A new checkpoint sees the colours that a viewer shows; for an older one a warning names the trait."""
     resized = Image.fromarray(decode_image(encoded(picture(), "PNG")))
     source = ImageCms.ImageCmsProfile(io.BytesIO(swapped()))
     converted = ImageCms.profileToProfile(resized, source, SRGB)

@@ -1,4 +1,4 @@
-"""What an error says of a file that is no picture."""
+"""What the error says about a file that is not a picture."""
 
 import gzip
 from collections.abc import Callable

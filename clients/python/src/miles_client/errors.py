@@ -4,7 +4,7 @@ MilesError
 ├── UnreachableError          nothing answered
 ├── AnswerTimeoutError        no answer, or no next line of a batch, in time
 ├── IncompleteBatchError      a stream ended early; `missing` has the videos without an entry
-└── AnswerError               an answer that is no score
+└── AnswerError               the answer is not a score
     ├── AsleepError           a host answered in the service's place: the service sleeps or starts
     ├── UnexpectedAnswerError not an answer of Miles
     └── ProblemError          the service's problem details (RFC 9457)
