@@ -12,10 +12,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from features.columns import Columns, FloatArray
-from features.feature import MAX_LOG, UNBOUNDED, Feature, Group, flag, log_of, number_of, rate, size_of
-from features.video import Video
-from features.wording import age, count, from_log1p, length, percent
+from features.feature import (
+    MAX_LOG,
+    UNBOUNDED,
+    Feature,
+    Group,
+    age,
+    count,
+    flag,
+    from_log1p,
+    length,
+    log_of,
+    number_of,
+    percent,
+    rate,
+    size_of,
+)
+from features.video import Columns, FloatArray, Video
 
 SHORT_SECONDS = 60.0
 # Times are known to the hour at best, so shorter times count as one hour: views / 0.01 h means nothing.

@@ -23,9 +23,8 @@ from pydantic import (
 )
 
 from model.config import FusionConfig
-from model.patterns import Calibration, Pattern, complete
+from model.outputs import Calibration, Pattern, Velocity, complete
 from model.values import Number, short_repr, to_plain
-from model.velocity import Velocity
 
 TextCleaning = Literal["none", "words"]
 TEXT_FIELDS = (("title",), ("title", "description"))

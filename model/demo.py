@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.card import ModelCard
+from model.checkpoint.file import DEFAULT_CHECKPOINT, DEMO_DIRECTORY
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from model.config import TextConfig
 from model.low_rank import LowRankHead
@@ -30,8 +31,6 @@ from model.minilm import FOLDER, NAME, SHA256, grown_minilm
 from model.pretrained import EncoderSourceError, fingerprint, random_text_state, random_vision_state
 from model.values import problem
 
-DEMO_DIRECTORY = Path(__file__).parent.parent / "models" / "demo"
-DEFAULT_OUT = Path("models/model_full.pt")
 HEAD_FILE = "head.safetensors"
 METADATA_FILE = "demo.json"
 SOURCE = "demo"
@@ -177,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="./miles demo-checkpoint", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the checkpoint to write")
+    parser.add_argument("--out", type=Path, default=DEFAULT_CHECKPOINT, help="the checkpoint to write")
     parser.add_argument("--demo", type=Path, default=DEMO_DIRECTORY, help="the folder with head and metadata")
     parser.add_argument(
         "--encoder-folder",

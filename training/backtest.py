@@ -21,25 +21,19 @@ from matplotlib.figure import Figure
 
 from model.pretrained import EncoderSourceError
 from model.torch_engine import DeviceError, TorchEngine
+from training.commands import MIN_ORIGINS, backtest_options
 from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.data.rolling import windows_of
 from training.embeddings.text import encode_texts
 from training.encoders import Encoders, open_encoders
 from training.head.fit import fit_head, untrained_checkpoint
-from training.head.train import Recipe
 from training.measure.conditions import conditions_of
 from training.measure.metrics import Interval, best_f1_threshold, figure_intervals
 from training.measure.scorer import Scorer
-from training.options import (
-    add_data_options,
-    add_encoder_options,
-    add_recipe_options,
-    reading_from,
-    recipe_from,
-)
+from training.options import reading_from, recipe_from
+from training.recipe import Recipe
 from training.report.palette import LIGHT, Palette, drawing, new_figure, to_png
 
-MIN_ORIGINS = 4
 FIGURES = {"mae": "MAE, log1p(views per day)", "auroc": "AUROC"}
 REFITTED, FIRST = "refitted", "first head"
 
@@ -144,17 +138,12 @@ def draw(windows: Sequence[Window], palette: Palette = LIGHT) -> Figure:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and run it."""
+    return run(backtest_options(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
     """Refit, measure, draw and print. Returns 1 after an error, which is one message on stderr."""
-    parser = argparse.ArgumentParser(prog="./miles backtest", description=(__doc__ or "").split("\n")[0])
-    add_data_options(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--origins", type=int, default=MIN_ORIGINS, help="4 or more (%(default)s)")
-    parser.add_argument("--cache", type=Path, help="a folder for the vectors, shared with ./miles train")
-    add_encoder_options(parser)
-    add_recipe_options(parser)
-    options = parser.parse_args(arguments)
-    if options.origins < MIN_ORIGINS:
-        parser.error(f"--origins is {options.origins}, expected at least {MIN_ORIGINS}")
     try:
         _run(options)
     except (DatasetError, DeviceError, EncoderSourceError, OSError) as exc:

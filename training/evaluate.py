@@ -11,11 +11,11 @@ import argparse
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from features import UnknownFeatureError
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
+from training.commands import evaluate_options
 from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.embeddings.images import encode_thumbnails
 from training.embeddings.text import encode_texts
@@ -23,7 +23,7 @@ from training.measure.compare import compare, lines_of
 from training.measure.evaluation import Report, measure_scorer
 from training.measure.metrics import Interval, MetricsRow
 from training.measure.scorer import Scorer
-from training.options import add_data_options, reading_from, thumbnails_from
+from training.options import reading_from, thumbnails_from
 
 COLUMNS = (*("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "nmse", "spearman", "lift", "coverage"),)
 
@@ -59,17 +59,12 @@ def print_report(report: Report) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and run it."""
+    return run(evaluate_options(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
     """Measure and print; the exit status is 1 after an error, which goes to stderr in one line."""
-    parser = argparse.ArgumentParser(prog="./miles evaluate", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
-    add_data_options(parser)
-    parser.add_argument(
-        "--compare", action="store_true", help="fit gradient boosting and a linear model beside it (minutes)"
-    )
-    parser.add_argument(
-        "--cache", type=Path, help="a folder for the vectors, which makes the next run faster"
-    )
-    options = parser.parse_args(arguments)
     try:
         _run(options)
     except (CheckpointError, DatasetError, UnknownFeatureError) as exc:

@@ -24,14 +24,15 @@ import numpy as np
 
 from features import MILES_V2
 from model.checkpoint.store import Checkpoint, CheckpointError, write_checkpoint
-from model.demo import DEFAULT_OUT, SOURCE, DemoError, compose, is_demo, read_demo, write_demo
+from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
 from model.torch_engine import TorchEngine
+from training.commands import train_options
+from training.data.database import DatabaseError
 from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.data.leakage import refuse_leaks
 from training.data.summary import print_data_summary
-from training.database import DatabaseError
 from training.embeddings.images import ImageEmbeddings, encode_thumbnails
 from training.embeddings.text import TextEmbeddings, encode_texts, no_texts
 from training.embeddings.thumbnails import ThumbnailSource
@@ -41,7 +42,6 @@ from training.golden import golden_answers
 from training.head.fit import Trained, fit_head, untrained_checkpoint
 from training.head.knowns import left_out
 from training.head.text_fields import preferred_text
-from training.head.train import Recipe
 from training.learn import compare, encoders_for, print_next_step, read_rows, read_serving
 from training.measure.baselines import LABELS, baseline_predictions
 from training.measure.conditions import conditions_of
@@ -49,9 +49,6 @@ from training.measure.evaluation import Report, intervals_to_dict, measure
 from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals
 from training.options import (
     AUTO,
-    NEXT_OUT,
-    add_data_options,
-    add_fit_options,
     cache_from,
     reading_from,
     recipe_from,
@@ -59,9 +56,9 @@ from training.options import (
     tuning_from,
 )
 from training.provenance import provenance, with_source
+from training.recipe import Recipe
 from training.results import phase1_results, write_results
-from training.row_statistics import title_statistics, training_distributions
-from training.text_effect import meaningful_difference
+from training.row_statistics import meaningful_difference, title_statistics, training_distributions
 from training.tracking import tracked
 from training.unfreeze import unfreeze
 
@@ -213,14 +210,12 @@ def _print_problems(images: ImageEmbeddings | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and run it."""
+    return run(train_options(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
     """Fit and write. Returns 1 after an error, which is one message on stderr."""
-    parser = argparse.ArgumentParser(prog="./miles train", description=(__doc__ or "").split("\n")[0])
-    add_data_options(parser, or_database=True)
-    add_fit_options(parser)
-    options = parser.parse_args(arguments)
-    if (options.data is None) == (options.database is None):
-        parser.error("name either a file or --from DATABASE_URL")
-    options.out = options.out or (DEFAULT_OUT if options.database is None else NEXT_OUT)
     try:
         _run(options)
     except (CheckpointError, DatabaseError, DatasetError, DemoError, EncoderSourceError) as exc:

@@ -7,11 +7,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from model.checkpoint.file import DEFAULT_CHECKPOINT
 from model.checkpoint.store import Checkpoint, read_checkpoint
 from preprocessing.image import AS_SEEN
+from training.data.database import reading
 from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.data.snapshots import write_pairs
-from training.database import reading
 from training.encoders import Encoders, encoders_of, open_encoders
 from training.evaluate import scorer_of
 from training.measure.metrics import paired_intervals
@@ -46,7 +47,7 @@ def read_rows(options: argparse.Namespace, serving: Checkpoint) -> Dataset:
 
 def read_serving(options: argparse.Namespace) -> Checkpoint:
     """The checkpoint to beat. Raises `CheckpointError`."""
-    path = options.against or Path(os.environ.get("MILES_CHECKPOINT") or "models/model_full.pt")
+    path = options.against or Path(os.environ.get("MILES_CHECKPOINT") or DEFAULT_CHECKPOINT)
     return read_checkpoint(path)
 
 

@@ -1,12 +1,12 @@
-"""The command line of whoever trains: which file, its columns' names, which encoders, which recipe."""
+"""Options that several commands share: the file, its columns' names, the encoders, the recipe. No torch."""
 
 import argparse
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
+from model.checkpoint.file import DEFAULT_CHECKPOINT, DEMO_DIRECTORY
 from model.config import POOLINGS
-from model.demo import DEFAULT_OUT, DEMO_DIRECTORY
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 from training.data.dataset import (
     TITLE_AND_DESCRIPTION,
@@ -17,8 +17,7 @@ from training.data.dataset import (
 )
 from training.embeddings.thumbnails import ThumbnailSource
 from training.head.knowns import HIDDEN
-from training.head.train import CLASS_WEIGHTS, Recipe
-from training.unfreeze import Tuning
+from training.recipe import CLASS_WEIGHTS, Recipe, Tuning
 
 SEED = 20171114  # the first day of the demo's data
 NEXT_OUT = Path("models/model_next.pt")
@@ -69,7 +68,7 @@ def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = Fal
 def add_fit_options(parser: argparse.ArgumentParser) -> None:
     """How it is fitted and where it is written."""
     add = parser.add_argument
-    add("--out", type=Path, help=f"the checkpoint to write ({DEFAULT_OUT}; with --from {NEXT_OUT})")
+    add("--out", type=Path, help=f"the checkpoint to write ({DEFAULT_CHECKPOINT}; with --from {NEXT_OUT})")
     add(
         "--from",
         dest="database",
@@ -83,7 +82,7 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="CHECKPOINT",
         help="with --from: the serving checkpoint, whose encoders and meaning of viral are kept and with "
-        f"which the new one is compared (default: MILES_CHECKPOINT, or {DEFAULT_OUT})",
+        f"which the new one is compared (default: MILES_CHECKPOINT, or {DEFAULT_CHECKPOINT})",
     )
     add("--results", type=Path, help="a folder for phase1_results.json and the model card")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="device of the encoders (%(default)s)")

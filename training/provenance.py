@@ -12,7 +12,7 @@ from training.data.dataset import SPLITS, Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.encoders import Encoders
 from training.head.knowns import left_out
-from training.head.train import Recipe
+from training.recipe import Recipe
 
 TRAINED = "trained with training.fit"
 NO_IMAGES = "The data has no images, so the image weights are zero: a thumbnail does not change a score."

@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from features import MILES_V0, FeatureScaler
-from features.columns import FloatArray
 from features.registry import features_named
+from features.video import FloatArray
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
 from preprocessing.text import CLEANING, BertTextTokenizer
+from training.commands import replay_options
 from training.data.cells import listed
 from training.data.table import DatasetError
 from training.embeddings.text import tokenizer_for
@@ -31,7 +32,6 @@ from training.fit_stats.agreement import raw_columns
 from training.fit_stats.feature_rows import FeatureRows, Reading, read_feature_rows
 from training.fit_stats.weekdays import CODES, WEEKDAY
 
-TOLERANCE = 1e-4
 SCORE, VELOCITY = "viral_score", "predicted_velocity"
 BATCH_SIZE = 16
 
@@ -140,18 +140,12 @@ def _line(what: str, difference: FloatArray) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and run it."""
+    return run(replay_options(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
     """Returns 0 where every score agrees; 1 where one does not, or after an error, which goes to stderr."""
-    parser = argparse.ArgumentParser(prog="./miles replay", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint with the first list of features")
-    parser.add_argument("rows", type=Path, help="the CSV or Parquet file that it was trained on")
-    parser.add_argument(
-        "--expected", type=Path, required=True, help="the training's outputs for the first rows, CSV or JSON"
-    )
-    parser.add_argument(
-        "--tolerance", type=float, default=TOLERANCE, help="largest difference that passes (%(default)s)"
-    )
-    parser.add_argument("--weekday-codes", choices=CODES, help="as for ./miles fit-stats")
-    options = parser.parse_args(arguments)
     try:
         outputs = read_expected(options.expected)
         checkpoint = read_checkpoint(options.checkpoint)

@@ -8,7 +8,7 @@ layer twice to keep the activations of one. An interrupted run continues at its 
 
 import copy
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from model.checkpoint.store import Checkpoint
 from model.demo import SEEDED, prefixed
 from model.network import MultimodalViralityPredictor, TextEncoder
-from model.patterns import KNOWN
+from model.outputs import KNOWN
 from model.pretrained import fingerprint
 from training.data.dataset import Dataset
 from training.embeddings.cache import key_of, progress_bar
@@ -27,7 +27,8 @@ from training.encoders import Encoders
 from training.head.fit import untrained_checkpoint
 from training.head.knowns import learned_groups
 from training.head.token_rows import TokenRows
-from training.head.train import Recipe, joint_loss
+from training.head.train import joint_loss
+from training.recipe import Recipe, Tuning
 from training.tracking import Track, ignore
 
 SAVE_EVERY_S = 600.0
@@ -35,23 +36,6 @@ TRIAL_STEPS = 3  # the first of them is not timed
 PREFIX = "text_encoder."
 PARTS = ("network", "optimizer", "schedule", "gradients")
 STATE = ("epoch", "batch", "waited", "best", "best_loss", "is_done")
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How the encoder is trained."""
-
-    epochs: int = 3
-    patience: int = 1
-    """Epochs without a lower loss on val after which training ends."""
-    batch_size: int = 16
-    encoder_rate: float = 2e-5
-    head_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warm_up: float = 0.1
-    """The share of all steps in which the rates rise."""
-    max_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
 
 
 def unfreeze(

@@ -5,6 +5,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 HUB = "hf://"
+DEFAULT_CHECKPOINT = Path("models/model_full.pt")
+DEMO_DIRECTORY = Path(__file__).parents[2] / "models" / "demo"
 SIDECAR_SUFFIX = ".stats.json"
 HEAD_BYTES = 512
 TAIL_BYTES = 2**20

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.checkpoint.file import CheckpointError, LocationError, locate_checkpoint
+from model.checkpoint.file import DEFAULT_CHECKPOINT, CheckpointError, LocationError, locate_checkpoint
 from model.compile.calibration_set import (
     TITLES,
     CalibrationInputs,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from model.checkpoint.store import Checkpoint
     from model.torch_engine import TorchEngine
 
-DEFAULT = Path("models/model_full.pt")
 CHOICES = ("auto", "f32", "bf16", "int8")
 MIN_FREE_BYTES = 1 << 20
 _print = partial(print, flush=True)
@@ -240,8 +239,8 @@ def main(arguments: list[str] | None = None) -> int:
     add(
         "checkpoint",
         nargs="?",
-        default=str(DEFAULT),
-        help=f"path or hf:// address; default: {DEFAULT}",
+        default=str(DEFAULT_CHECKPOINT),
+        help=f"path or hf:// address; default: {DEFAULT_CHECKPOINT}",
     )
     add("--out", type=Path, help="directory for the bundle; default: beside the checkpoint")
     add("--precision", choices=CHOICES, default="auto", help="of both towers; default: auto")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engine import Scores, Vectors
-from model.velocity import LogVelocity, Velocity
+from model.outputs import LogVelocity, Velocity
 
 FloatArray = NDArray[np.float64]
 ROWS = 1000  # scored videos: each held-back text with several draws of scalars

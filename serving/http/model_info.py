@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from features import features_named
 from model.card import MeaningfulDifference, TextEncoderInfo
-from model.patterns import Pattern
+from model.outputs import Pattern
 from serving.http.info import MODEL_NAME
 from serving.http.schemas import MAX_BATCH_VIDEOS
 from serving.scoring.explanation import players_of

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Video, compute_features
-from model.patterns import fitted, pattern_of
+from model.outputs import fitted, pattern_of
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits
 from serving.cpu import usable_cpus

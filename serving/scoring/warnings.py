@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Distribution, Feature, FeatureScaler, Video, features_named, groups_of
-from features.columns import age_hours
-from features.feature import VIDEO_FIELDS
-from features.wording import percent
+from features.feature import VIDEO_FIELDS, percent
+from features.video import age_hours
 from preprocessing.image import ImageReading, Trait
 from preprocessing.text import main_script
 

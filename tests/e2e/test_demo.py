@@ -16,7 +16,7 @@ from PIL import Image
 from features import MILES_V2, FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint
 from model.compiled.bundle import capabilities, read_bundle
-from model.patterns import fitted, pattern_of
+from model.outputs import fitted, pattern_of
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.e2e.conftest import Loaded
 from tests.model.test_parity import REQUESTS as RECORDED

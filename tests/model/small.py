@@ -14,7 +14,7 @@ from torch import Tensor
 from model.card import ModelCard
 from model.checkpoint.store import Checkpoint
 from model.config import FusionConfig, TextConfig
-from model.velocity import LogVelocity
+from model.outputs import LogVelocity
 from tests.support.tiny import TINY_VISION, tiny_state
 
 TEXT = TextConfig(vocab_size=200, hidden_size=128, layers=2, heads=2, intermediate_size=64, max_positions=64)

@@ -10,7 +10,7 @@ from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.compile.export import export_towers
 from model.compiled.bundle import Bundle, read_bundle, write_manifest
 from model.compiled.engine import OpenVinoEngine
-from model.patterns import fitted, pattern_of
+from model.outputs import fitted, pattern_of
 from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from model.outputs import LogVelocity, MinMaxVelocity
 from model.values import problem
-from model.velocity import LogVelocity, MinMaxVelocity
 
 LOG = LogVelocity(mean=9.0, scale=2.0, high=18.0)
 MIN_MAX = MinMaxVelocity(low=10.0, high=1010.0)

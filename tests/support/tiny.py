@@ -21,7 +21,7 @@ from model.card import MeaningfulDifference, ModelCard
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.config import FusionConfig, TextConfig, VisionConfig
 from model.network import MultimodalViralityPredictor
-from model.velocity import LogVelocity
+from model.outputs import LogVelocity
 
 SEED = 7
 TEMPERATURE = 1.3

@@ -18,7 +18,7 @@ from training.data.dataset import Dataset, read_dataset
 from training.embeddings.text import TextEmbeddings, encode_texts
 from training.encoders import Encoders, random_encoders
 from training.head.fit import untrained_checkpoint
-from training.head.train import Recipe
+from training.recipe import Recipe
 
 SEED = 11
 RECIPE = Recipe(text_dims=4, members=2, epochs=6, batch_size=64, learning_rate=1e-2, averaging=0.9)

@@ -15,9 +15,9 @@ from model.checkpoint.store import Checkpoint, read_checkpoint, write_checkpoint
 from tests.training.outcomes.kept import NOW, Loop
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, texts
 from training import fit
+from training.data.database import reading
 from training.data.snapshots import Pairs, write_pairs
 from training.data.table import DatasetError
-from training.database import reading
 from training.encoders import encoders_of
 from training.head.fit import fit_head, untrained_checkpoint
 

@@ -16,9 +16,9 @@ from training.embeddings.text import encode_texts
 from training.embeddings.thumbnails import ThumbnailSource
 from training.fit import Fit, fit
 from training.head.fit import fit_head, untrained_checkpoint
-from training.head.train import Recipe
 from training.measure.evaluation import measure
 from training.measure.scorer import predict
+from training.recipe import Recipe
 
 VIDEOS = 260
 PICTURED = Recipe(

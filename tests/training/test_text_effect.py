@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.text_effect import smallest_effect
+from training.row_statistics import smallest_effect
 
 ROWS = 8000
 

@@ -14,7 +14,8 @@ from tests.support.tiny import TINY_TEXT
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
 from training import fit
 from training.encoders import Encoders
-from training.unfreeze import Tuning, unfreeze
+from training.recipe import Tuning
+from training.unfreeze import unfreeze
 
 TUNING = Tuning(epochs=2, patience=2, batch_size=64, encoder_rate=1e-3)
 PREFIX = "text_encoder."

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from training.data.database import Row
 from training.data.table import DatasetError, as_text
-from training.database import Row
 
 if TYPE_CHECKING:
     import psycopg

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from features.distribution import Distribution, fit_distributions
 from features.registry import MILES_V0, UnknownFeatureError, features_named
 from features.scaler import FeatureScaler
-from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError
+from model.checkpoint.file import DEFAULT_CHECKPOINT, SIDECAR_SUFFIX, CheckpointError
 from training.data.cells import listed
 from training.data.table import DatasetError
 from training.fit_stats.agreement import disagreements
@@ -31,7 +31,6 @@ from training.fit_stats.saved_columns import read_saved_columns
 from training.fit_stats.weekdays import CODES
 from training.title_words import word_statistics
 
-CHECKPOINT = Path("models/model_full.pt")
 HELD_OUT = 0.3  # val and test, half each
 FITTED_KEYS = ("scalar_features", "feature_stats", "velocity", "distributions", "titles")
 
@@ -227,7 +226,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("training", type=Path, metavar="TRAINING.csv", help="a CSV, CSV.gz or Parquet file")
     parser.add_argument(
-        "--checkpoint", type=Path, default=CHECKPOINT, help="the older checkpoint (default: %(default)s)"
+        "--checkpoint",
+        type=Path,
+        default=DEFAULT_CHECKPOINT,
+        help="the older checkpoint (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, help="default: beside the checkpoint, where the service reads it")
     parser.add_argument("--english-only", action="store_true", help="use only rows whose language is English")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.columns import Columns, FloatArray
 from features.registry import MILES_V0, features_named
+from features.video import Columns, FloatArray
 from training.fit_stats.feature_rows import FeatureRows
 
 DERIVED = (

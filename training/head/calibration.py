@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from model.patterns import Pattern
+from model.outputs import Pattern
 
 FloatArray = NDArray[np.float64]
 COVERAGE = 0.8

@@ -10,8 +10,7 @@ from features import MILES_V2, FeatureScaler, compute_features
 from model.card import ImageReading, ModelCard
 from model.checkpoint.store import Checkpoint
 from model.low_rank import LowRankHead
-from model.patterns import Pattern, groups_in
-from model.velocity import LogVelocity
+from model.outputs import LogVelocity, Pattern, groups_in
 from training.data.dataset import Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
@@ -20,7 +19,8 @@ from training.head.calibration import COVERAGE, fit_pattern
 from training.head.ensemble import Ensemble
 from training.head.inputs import HeadInputs
 from training.head.knowns import HIDDEN, hidden, learned_groups
-from training.head.train import Recipe, Rows, draw_hidden, train_ensemble
+from training.head.train import Rows, draw_hidden, train_ensemble
+from training.recipe import Recipe
 
 FloatArray = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0

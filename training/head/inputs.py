@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from features import FeatureScaler, Video, compute_features
 from model.engine import Vectors
-from model.patterns import FLAG, KNOWN
-from model.velocity import LogVelocity
+from model.outputs import FLAG, KNOWN, LogVelocity
 from training.data.dataset import Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
 from training.head.knowns import HIDDEN, hidden, learned_groups, patterns_in
 from training.head.projection import Projection
-from training.head.train import Recipe, Rows
+from training.head.train import Rows
+from training.recipe import Recipe
 
 FloatArray = NDArray[np.float64]
 

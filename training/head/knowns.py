@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from features import Video
-from model.patterns import KNOWN, PATTERNS, groups_in
+from model.outputs import KNOWN, PATTERNS, groups_in
 from training.data.dataset import Dataset
 
 HIDDEN: Mapping[str, Mapping[str, Any]] = {

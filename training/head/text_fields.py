@@ -7,7 +7,7 @@ from training.data.dataset import TITLE_AND_DESCRIPTION, Dataset, with_titles_on
 from training.embeddings.text import encode_texts
 from training.encoders import Encoders
 from training.head.fit import fit_head, untrained_checkpoint
-from training.head.train import Recipe
+from training.recipe import Recipe
 
 
 def preferred_text(

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from features import MILES_V2, FeatureScaler, compute_features
 from model.checkpoint.store import Checkpoint
-from model.velocity import LogVelocity
+from model.outputs import LogVelocity
 from preprocessing.text import TokenizedText
 from training.data.dataset import Split
 from training.embeddings.text import tokenizer_for
 from training.head.knowns import HIDDEN, hidden
-from training.head.train import Recipe, draw_hidden
+from training.head.train import draw_hidden
+from training.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -9,59 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.patterns import KNOWN
+from model.outputs import KNOWN
 from training.head.ensemble import Ensemble
+from training.recipe import CLASS_WEIGHTS, Recipe
 
-CLASS_WEIGHTS = ("none", "balanced")
 # An epoch has at least this many batches: a few hundred rows in one batch would be a single step.
 MIN_BATCHES = 32
 MIN_BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The hyperparameters of a fit; the defaults were chosen on val."""
-
-    text_dims: int = 24
-    members: int = 4
-    epochs: int = 20
-    patience: int = 5
-    batch_size: int = 768
-    learning_rate: float = 6e-3
-    weight_decay: float = 0.02
-    dropout: float = 0.0
-    scalar_noise: float = 0.005
-    # Nearly as large as the text coordinates' deviation: the head becomes robust to an int8 encoder's noise,
-    # and looks at a title little where the views say more.
-    text_noise: float = 0.8
-    text_noise_without_views: float = 0.4
-    image_dims: int = 24
-    image_noise: float = 0.3
-    # Requests leave groups out together more often than chance would: a share of rows keeps all of the four
-    # groups of `KNOWN`, and another none of them; the rest hides each group by its own share.
-    complete: float = 0.2
-    title_only: float = 0.15
-    views_dropped: float = 0.15
-    reactions_dropped: float = 0.15
-    age_dropped: float = 0.3
-    history_dropped: float = 0.5
-    length_dropped: float = 0.15
-    description_dropped: float = 0.3
-    image_dropped: float = 0.3
-    class_weights: str = "none"
-    """`balanced`: viral rows weigh as much as all others together; the calibration reverts the shift."""
-    regression_share: float = 1.0
-    # In standard deviations of the target: beyond, the loss grows like the absolute error, whose best
-    # prediction is the median.
-    huber_delta: float = 0.15
-    averaging: float = 0.99
-    half_life_days: float = 0.0
-    """A row this much older than the newest weighs half as much; 0: all the same."""
-
-    def dropped(self, name: str) -> float:
-        """The share of training rows that hide a group, a description or an image."""
-        share: float = getattr(self, f"{name}_dropped")
-        return share
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from features.columns import age_hours
+from features.video import age_hours
 from training.data.dataset import Dataset, Split
 from training.head.knowns import learned_groups
 

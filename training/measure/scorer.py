@@ -14,7 +14,7 @@ from features import FeatureScaler, Video, compute_features
 from model.card import ModelCard
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
-from model.patterns import fitted, pattern_of
+from model.outputs import fitted, pattern_of
 from training.data.dataset import Dataset, Split
 from training.embeddings.text import TextEmbeddings
 from training.head.knowns import hidden

@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.database import DatabaseError, reading
+from model.checkpoint.file import DEFAULT_CHECKPOINT
+from training.data.database import DatabaseError, reading
 
 if TYPE_CHECKING:  # imported when the command line has been read: --help needs none of it
     from model.card import ModelCard
     from training.outcomes.judge import Outcomes
 
-CHECKPOINT = "models/model_full.pt"
 EVERY_S = 300.0
 PORT = 7861
 
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("database", nargs="?", metavar="DATABASE_URL", help="postgresql://... (default: the variable)")
-    checkpoint = Path(os.environ.get("MILES_CHECKPOINT") or CHECKPOINT)
+    checkpoint = Path(os.environ.get("MILES_CHECKPOINT") or DEFAULT_CHECKPOINT)
     add("--checkpoint", type=Path, default=checkpoint, help="whose card says what viral is (%(default)s)")
     add("--viral-velocity", type=_positive, metavar="VIEWS", help="views per day of a viral video, instead")
     add("--days", type=_positive, help="only predictions of the last DAYS (default: all)")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, LiteralString
 
+from training.data.database import Row
 from training.data.snapshots import MAX_HOURS, MIN_HOURS
-from training.database import Row
 
 if TYPE_CHECKING:
     import psycopg

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from training.database import DatabaseError
+from training.data.database import DatabaseError
 from training.outcomes.judge import Outcomes
 
 BOUNDS = {"value": "difference", "low": "low", "high": "high"}

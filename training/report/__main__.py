@@ -13,9 +13,10 @@ from pathlib import Path
 
 from features import UnknownFeatureError
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
+from training.commands import report_options
 from training.data.dataset import SPLITS, Dataset, DatasetError
 from training.evaluate import open_scorer, scorer_of
-from training.options import add_data_options, thumbnails_from
+from training.options import thumbnails_from
 from training.report.findings import Findings, find
 from training.report.page import MARKS, Picture, render
 from training.report.palette import DARK, DPI, LIGHT, drawing, to_png
@@ -30,8 +31,12 @@ class ReportError(ValueError):
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and run it."""
+    return run(report_options(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
     """Measure, draw and write; the exit status is 1 after an error, which goes to stderr in one line."""
-    options = arguments_of(arguments)
     try:
         _make_folder(options.out)  # before the minutes of encoding
         _run(options)
@@ -39,26 +44,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     return 0
-
-
-def arguments_of(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line, read."""
-    parser = argparse.ArgumentParser(prog="./miles report", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
-    add_data_options(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument(
-        "--older",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="CHECKPOINT",
-        help="a checkpoint trained on older data, for the drift table; may be repeated",
-    )
-    parser.add_argument(
-        "--cache", type=Path, help="a folder for the vectors, which makes the next report faster"
-    )
-    return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 from benchmarks.harness.workload import KNOWN_VIDEOS, MEDIAN_TITLE, Workload, write_bodies
-from features.columns import age_hours
+from features.video import age_hours
 from preprocessing.text import BertTextTokenizer
 from serving.http.schemas import PredictRequest
 

@@ -17,7 +17,7 @@ from torch import nn
 from model.checkpoint.store import CheckpointError, read_checkpoint, sidecar_path, write_checkpoint
 from model.config import FusionConfig, TextConfig
 from model.network import MultimodalViralityPredictor
-from model.velocity import MinMaxVelocity
+from model.outputs import MinMaxVelocity
 from tests.model.small import NAMES, STATS, VELOCITY, answers, contents, small_checkpoint, small_state
 from tests.support.tiny import tiny_state
 

@@ -15,7 +15,7 @@ from model.compile.fidelity import (
     velocity_floor,
 )
 from model.engine import Scores
-from model.velocity import LogVelocity, MinMaxVelocity
+from model.outputs import LogVelocity, MinMaxVelocity
 
 PERFECT = Figures(0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0)
 

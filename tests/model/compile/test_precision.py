@@ -8,7 +8,7 @@ import pytest
 from model.compile.fidelity import Judge, TowerVectors
 from model.compile.precision import PrecisionError, Verdict, choose, choose_together
 from model.engine import Scores
-from model.velocity import LogVelocity
+from model.outputs import LogVelocity
 
 ROWS = 100
 

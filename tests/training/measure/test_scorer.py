@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from features import MILES_V2, FeatureScaler, compute_features
-from model.patterns import PATTERNS, Pattern
+from model.outputs import PATTERNS, Pattern
 from model.torch_engine import TorchEngine
 from tests.support.tiny import tiny_checkpoint, tiny_videos
 from tests.training.synthetic import dataset, rows, write_csv

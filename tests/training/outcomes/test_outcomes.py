@@ -17,10 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from sklearn.metrics import roc_auc_score
 
 from deploy.demo.database import Database
-from tests.support.process import LIMIT_S, answers, completed, free_port, started, until
+from tests.support.process import LIMIT_S, PLAIN, answers, completed, free_port, started, until
 from tests.support.service import ROOT
 from tests.training.outcomes.kept import KNOWN, OTHER, VERSION, Kept, Loop, drawn
-from training.database import DatabaseError, reading
+from training.data.database import DatabaseError, reading
+from training.outcomes.__main__ import main
 from training.outcomes.judge import MIN_ROWS, Outcomes, judge
 from training.outcomes.looks import Looked, looks
 
@@ -180,10 +181,11 @@ def test_the_command_prints_writes_and_serves(loop: Loop, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "page" / "outcomes.json").read_text())["groups"] == last["groups"]
     port = free_port()
     url = f"http://127.0.0.1:{port}/metrics"
+    told = lambda: httpx.get(url, verify=PLAIN).text  # noqa: E731
     command = [*COMMAND, loop.url, *words, "--watch", "0.2", "--port", str(port)]
     with started(command, tmp_path / "log", lambda: answers(url), cwd=ROOT) as process:
-        until(lambda: "miles_outcomes_figure" in httpx.get(url).text)
-        families = {each.name: each for each in text_string_to_metric_families(httpx.get(url).text)}
+        until(lambda: "miles_outcomes_figure" in told())
+        families = {each.name: each for each in text_string_to_metric_families(told())}
         shown = {
             (sample.labels["figure"], sample.labels["bound"]): sample.value
             for sample in families["miles_outcomes_figure"].samples
@@ -195,15 +197,17 @@ def test_the_command_prints_writes_and_serves(loop: Loop, tmp_path: Path) -> Non
         )
         assert families["miles_outcomes_up"].samples[0].value == 1
         loop.run("ALTER TABLE predictions RENAME TO away")
-        until(lambda: "miles_outcomes_up 0.0" in httpx.get(url).text)
-        assert "miles_outcomes_figure" in httpx.get(url).text, "the last figures stay"
+        until(lambda: "miles_outcomes_up 0.0" in told())
+        assert "miles_outcomes_figure" in told(), "the last figures stay"
         loop.run("ALTER TABLE away RENAME TO predictions")
-        until(lambda: "miles_outcomes_up 1.0" in httpx.get(url).text)
+        until(lambda: "miles_outcomes_up 1.0" in told())
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == 130
 
 
-def test_what_is_missing_is_one_line(loop: Loop, database: Database, tiny_path: Path) -> None:
+def test_what_is_missing_is_one_line(
+    loop: Loop, database: Database, tiny_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The database, its tables, or what viral means; no password is shown."""
     secret = loop.url.partition("://")[2].partition("@")[0].partition(":")[2]
     known = ["--viral-velocity", "1"]
@@ -217,9 +221,8 @@ def test_what_is_missing_is_one_line(loop: Loop, database: Database, tiny_path: 
     }
     failures = []
     for words, said in cases.items():
-        done = completed([*COMMAND, *words])
-        line = done.stderr
-        if done.returncode != 1 or said not in line or line.count("\n") != 1 or secret in line:
+        code, line = main(list(words)), capsys.readouterr().err
+        if code != 1 or said not in line or line.count("\n") != 1 or secret in line:
             failures.append((words[1:], line))
     assert failures == []
 

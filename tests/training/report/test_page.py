@@ -14,9 +14,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tests.support.tiny import write_tiny
 from tests.training.report import reported
 from tests.training.synthetic import dataset, rows, write_csv
+from training.commands import report_options
 from training.measure.compare import BOOSTING, MODEL, NAMES
 from training.measure.metrics import Interval
-from training.report.__main__ import arguments_of, draw, draw_one, main, why_no_images
+from training.report.__main__ import draw, draw_one, main, why_no_images
 from training.report.importance import Importance
 from training.report.page import render
 from training.report.palette import DARK, LIGHT, PALETTES, drawing
@@ -376,7 +377,7 @@ def test_a_data_file_without_thumbnails_is_reported(tmp_path):
     common = [str(checkpoint), str(table), "--out", str(tmp_path / "out")]
     reasons = {"urls": "no images in this data", "none": "thumbnails were not asked for"}
     for source, reason in reasons.items():
-        options = arguments_of([*common, "--thumbnails", source])
+        options = report_options([*common, "--thumbnails", source])
         assert why_no_images(options, reported.checkpoint(), dataset()) == reason
 
 

@@ -1,6 +1,6 @@
 """How values are shown to a person."""
 
-from features.wording import age, count, length, percent
+from features.feature import age, count, length, percent
 
 
 def test_counts_are_short() -> None:
