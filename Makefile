@@ -76,7 +76,7 @@ demo: setup model $(VENV)/.installed-demo ## run service, database and web page 
 	@exec $(PY) -m deploy.demo $(ARGS)
 
 test: setup-dev scale-setup model ## run the tests; ARGS="-k words" selects some
-	@exec $(PY) -m pytest -n 2 $(ARGS)
+	@exec $(PY) -m pytest -n 3 $(ARGS)
 
 hostile: setup-dev model ## attack the service and print each promise with its measured value; ARGS="-k words" selects some
 	@exec $(PY) -m tests.hostile $(ARGS)

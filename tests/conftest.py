@@ -1,11 +1,13 @@
 """What all tests share: the tiny checkpoint, compiled once for a run, and which tests may run side by side.
 
-`make test` runs them in two pytest-xdist workers. A group of tests stays in one worker, in which its fixtures
-are made once: a module, or several modules that use the same costly thing.
+`make test` runs them in three pytest-xdist workers: of two, one is often waiting, and a core with it. A group
+of tests stays in one worker, in which its fixtures are made once: a module, or several modules that use the
+same costly thing.
 """
 
 import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from tests.support.postgres import postgres
 # from other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A shell's background job ignores SIGINT, and so would the processes whose Ctrl-C is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The slowest groups come first, so that no worker is left with one at the end. The modules of a group lie
 # together, in the order in which they run: test_nextjs installs and builds what test_demo starts.
@@ -36,6 +40,9 @@ GROUPS = {
     "clients/test_t": "trigger",
     "clients/": "clients",
     "serving/lifecycle/test_reload.py": "reload",
+    "training/report/": "report",
+    "training/measure/": "report",
+    "training/test_evaluate.py": "report",
 }
 
 

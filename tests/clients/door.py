@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.process import LIMIT_S
+from tests.support.process import LIMIT_S, PLAIN
 from tests.support.web import Asked, Reply, web_host
 
 WAKING_PAGE = b"<!DOCTYPE html><title>Space</title><p>Your Space is waking up"
@@ -65,7 +65,7 @@ class Door:
 def open_door(upstream: str, strip: str = "") -> Iterator[Door]:
     """A door on a free port of this machine; `strip` is taken from the front of each path."""
     door = Door(upstream, strip)
-    with httpx.Client(timeout=LIMIT_S, trust_env=False) as client:
+    with httpx.Client(timeout=LIMIT_S, trust_env=False, verify=PLAIN) as client:
 
         def answer(asked: Asked) -> Reply | None:
             path = asked.path.partition("?")[0]

@@ -14,7 +14,7 @@ from tests.clients.door import Door, open_door
 from tests.support.node import install, node_environment
 from tests.support.postgres import Candidates, create_roles, separate
 from tests.support.postgrest import postgrest, token
-from tests.support.process import LIMIT_S, ROOT, free_port, started
+from tests.support.process import LIMIT_S, PLAIN, ROOT, free_port, started
 from tests.support.service import Service, ready_service
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -107,7 +107,7 @@ def deno(supabase: Door, miles: str, folder: Path, **variables: str) -> Iterator
 
     def ready() -> bool:
         try:
-            return httpx.get(url).status_code == 405
+            return httpx.get(url, verify=PLAIN).status_code == 405
         except httpx.TransportError:
             return False
 

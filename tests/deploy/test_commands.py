@@ -56,13 +56,13 @@ def videos(clone: Path) -> None:
     (clone / "videos.csv").write_text("id,title,view_count\n1,One,9\n2,Two,8\n3,Three,7\n")
 
 
-# Run in a fresh clone: what makes the files that the command needs, and what it must print.
+# Run in this order in a fresh clone: what makes the files that the command needs, and what it must print.
 RUN: dict[str, tuple[Callable[[Path], None], str]] = {
     "make doctor": (nothing, "make serve can run here."),
     "./miles upload-space OWNER/SPACE --dry-run": (nothing, "to the Space OWNER/SPACE; nothing was sent"),
-    FIT: (older_file, "model_full.stats.json"),
-    f"{FIT} --english-only --split-seed 42": (older_file, "model_full.stats.json"),
     "./miles score-dataset": (videos, '"scored_now": 3, "rejected": 0'),
+    FIT: (older_file, "model_full.stats.json"),  # these two put another file in the model's place
+    f"{FIT} --english-only --split-seed 42": (older_file, "model_full.stats.json"),
 }
 # The fixtures `clone` and `served` run the first two; the others ask the service.
 FIRST = (CLONE, SERVE, ASK, UPLOAD)
@@ -196,12 +196,10 @@ def done(command: str, clone: Path, port: int) -> subprocess.CompletedProcess[st
 
 def test_each_command_does_what_the_document_says(tmp_path: Path) -> None:
     """In a fresh clone it succeeds and prints what it is there for."""
-    failures = {}
-    for number, (row, (prepare, expected)) in enumerate(RUN.items()):
+    failures, clone = {}, cloned(tmp_path)
+    for row, (prepare, expected) in RUN.items():
         if "score-dataset" in row and needs_ray.args[0]:
             continue
-        (tmp_path / str(number)).mkdir()
-        clone = cloned(tmp_path / str(number))
         prepare(clone)
         for command in {command.text for command in EVERY if command.row == row}:
             ran = done(command, clone, free_port())

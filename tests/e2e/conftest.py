@@ -1,6 +1,5 @@
-"""The demo checkpoint, composed once, and one real service that runs on it."""
+"""The demo checkpoint and one real service that runs on it."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,27 +8,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.checkpoint.file import check_file
 from model.compile.__main__ import compile_checkpoint
-from model.compiled.bundle import bundle_directory
-from tests.support.process import completed, wait_until_ready
-from tests.support.service import ROOT, Service, started_service
+from tests.support.demo import demo_checkpoint
+from tests.support.process import PLAIN, wait_until_ready
+from tests.support.service import Service, started_service
 from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo checkpoint as `make model` composes it."""
-    path = tmp_path_factory.mktemp("models") / "model_full.pt"
-    completed([sys.executable, "-m", "model.demo", "--out", str(path)], check=True)
-    return path
+    return demo_checkpoint(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
 def bundle(demo: Path) -> Path:
-    """The demo, compiled in automatic precision; what `make model` made of the same file will do."""
-    directory = bundle_directory(ROOT / "models" / demo.name, check_file(demo, None))
-    return compile_checkpoint(demo, out=directory).directory
+    """The demo, compiled in automatic precision as `make model` does."""
+    return compile_checkpoint(demo).directory
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +51,7 @@ def loaded(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 
         def is_healthy() -> bool:
             with suppress(httpx.TransportError):
-                statuses.append(httpx.get(service.url).json()["status"])
+                statuses.append(httpx.get(service.url, verify=PLAIN).json()["status"])
             return statuses[-1:] == ["healthy"]
 
         wait_until_ready(service.process, log, is_healthy)

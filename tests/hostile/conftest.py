@@ -1,18 +1,14 @@
 """What the long suite shares: the ledger of promises, and the full-size demo to keep them with."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from model.checkpoint.file import check_file
 from model.compile.__main__ import compile_checkpoint
-from model.compiled.bundle import bundle_directory
 from tests.hostile.ledger import LEDGER, Ledger
 from tests.hostile.promises import PROMISES
-from tests.support.service import ROOT
+from tests.support.demo import demo_checkpoint
 
 
 class Record(Protocol):
@@ -30,8 +26,5 @@ def promise(request: pytest.FixtureRequest) -> Record:
 
 @pytest.fixture(scope="session")
 def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo, composed and compiled; what `make model` made of the same file will do."""
-    path = tmp_path_factory.mktemp("models") / "model_full.pt"
-    subprocess.run([sys.executable, "-m", "model.demo", "--out", str(path)], cwd=ROOT, check=True)
-    directory = bundle_directory(ROOT / "models" / path.name, check_file(path, None))
-    return compile_checkpoint(path, out=directory).directory
+    """The demo, composed and compiled as `make model` does."""
+    return compile_checkpoint(demo_checkpoint(tmp_path_factory.mktemp("models"))).directory

@@ -31,7 +31,7 @@ def test_house(promise):
 INI = """
 [pytest]
 markers = hostile
-addopts = -m 'not hostile' -p no:cacheprovider --import-mode=importlib
+addopts = -m 'not hostile' -p no:cacheprovider -p no:schemathesis -p no:cloudcoil --import-mode=importlib
 """
 
 

@@ -1,16 +1,15 @@
 """The upstream network with some of its inputs switched off, compiled and served over HTTP."""
 
-import sys
 from pathlib import Path
 
 import httpx
 import numpy as np
 import torch
 
+from model.compile.__main__ import compile_checkpoint
 from tests.owner.pipeline import SMALL, FirstPipeline, untrained
 from tests.owner.test_scores import asked
 from tests.owner.variants import Made, Network
-from tests.support.process import completed
 from tests.support.service import ROOT, ready_service
 from tests.training.fit_stats.first_csv import first_rows, write_rows
 from training.fit_stats.__main__ import main as fit_stats
@@ -29,7 +28,7 @@ def test_a_network_without_text_is_served(tmp_path: Path) -> None:
         made = Made(tmp_path, Network(**parts), pipeline)
         made.owners()
         assert fit_stats([str(training), "--checkpoint", str(made.path)]) == 0
-        completed([sys.executable, "-m", "model.compile", made.path, "--precision", "f32"], check=True)
+        compile_checkpoint(made.path, precision="f32", threads=1)
         with ready_service(tmp_path / "log", checkpoint=made.path, precision="f32", threads=1) as service:
             answer = httpx.post(f"{service.url}/predict", json=asked(row) | {"explain": True}).json()
             info = httpx.get(f"{service.url}/model/info").json()

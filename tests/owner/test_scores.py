@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from model.compile.__main__ import compile_checkpoint
 from tests.owner.pipeline import DAYS, SMALL, FirstPipeline, save, untrained
 from tests.support.process import completed
 from tests.support.service import ROOT, ready_service, run_to_end
@@ -69,8 +69,7 @@ def client(
     log = tmp_path_factory.mktemp("log") / "service.log"
     checkpoint = fitted.folder / "model_full.pt"
     if request.param == "openvino":
-        options = ["--precision", "f32", "--threads", "1"]
-        completed([sys.executable, "-m", "model.compile", checkpoint, *options], check=True)
+        compile_checkpoint(checkpoint, precision="f32", threads=1)
     settings = {"checkpoint": checkpoint, "engine": request.param, "precision": "f32", "threads": 1}
     with (
         ready_service(log, **settings) as service,

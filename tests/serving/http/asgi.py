@@ -6,6 +6,8 @@ import httpx
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tests.support.process import PLAIN
+
 
 async def scored(scope: Scope, receive: Receive, send: Send) -> None:
     """An app that answers whatever it gets."""
@@ -21,5 +23,5 @@ async def ask(
 ) -> httpx.Response:
     """The app's answer to a request from `client`."""
     transport = httpx.ASGITransport(app, client=(client, 5000))
-    async with httpx.AsyncClient(transport=transport, base_url="http://miles.test") as session:
+    async with httpx.AsyncClient(transport=transport, base_url="http://miles.test", verify=PLAIN) as session:
         return await session.request(method, path, headers=headers)

@@ -11,7 +11,7 @@ import httpx
 
 from serving.lifecycle.supervision import FAILURES_PER_PROBE
 from tests.support.faulty_service import BREAK, EXIT, HANG, NOT_A_NUMBER, RAISE, cue
-from tests.support.process import LIMIT_S, until
+from tests.support.process import LIMIT_S, PLAIN, until
 from tests.support.service import Service, ready_service, started_service, wait_for
 
 
@@ -19,7 +19,7 @@ def post(service: Service, title: str, key: str = "", **fields: object) -> httpx
     """Ask for a score."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = {"title": title, **fields}
-    return httpx.post(f"{service.url}/predict", json=body, headers=headers, timeout=LIMIT_S)
+    return httpx.post(f"{service.url}/predict", json=body, headers=headers, timeout=LIMIT_S, verify=PLAIN)
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def waiting_request(service: Service, key: str = "") -> Iterator[tuple[socket.so
 def is_reachable(service: Service) -> bool:
     """Whether a new connection is accepted."""
     try:
-        httpx.get(f"{service.url}/health/live")
+        httpx.get(f"{service.url}/health/live", verify=PLAIN)
     except httpx.TransportError:
         return False
     return True

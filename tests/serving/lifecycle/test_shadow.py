@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.serving.lifecycle.test_lifecycle import waiting_request
-from tests.support.process import LIMIT_S, until
+from tests.support.process import LIMIT_S, PLAIN, until
 from tests.support.service import Service, ready_service
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -29,11 +29,11 @@ class Shadowed:
     def post(self, path: str, body: object) -> httpx.Response:
         """Ask with the key."""
         headers = {"Authorization": f"Bearer {KEY}"}
-        return httpx.post(self.service.url + path, json=body, headers=headers, timeout=LIMIT_S)
+        return httpx.post(self.service.url + path, json=body, headers=headers, timeout=LIMIT_S, verify=PLAIN)
 
     def counted(self) -> dict[str, float]:
         """Videos by what the shadow did, and `ready`."""
-        text = httpx.get(f"{self.service.url}/metrics").text
+        text = httpx.get(f"{self.service.url}/metrics", verify=PLAIN).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         found = {s.labels["outcome"]: s.value for s in samples if s.name == "miles_shadow_total"}
         (ready,) = [s.value for s in samples if s.name == "miles_shadow_ready"]

@@ -65,14 +65,12 @@ def ask(client: httpx.Client, host: ThumbnailHost) -> int:
 
 @pytest.fixture(scope="module")
 def written(
-    tiny_path: Path, host: ThumbnailHost, tmp_path_factory: pytest.TempPathFactory
+    tiny_bundle: Path, host: ThumbnailHost, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[int, list[str]]:
     """How many requests a service had, and every line that it wrote from the first one on."""
     log = tmp_path_factory.mktemp("log") / "service.log"
     settings = {
-        "checkpoint": tiny_path,
-        "engine": "torch",
-        "threads": 1,
+        "checkpoint": tiny_bundle,
         "thumbnail_trusted_networks": "127.0.0.0/8,::1/128",
         "thumbnail_timeout_s": 6,  # a good answer takes a while on a busy machine, too
     }
@@ -139,10 +137,10 @@ def test_a_failed_thumbnail_says_why_under_its_request(written: tuple[int, list[
     }
 
 
-def test_the_level_is_a_setting(tiny_path: Path, tmp_path: Path) -> None:
+def test_the_level_is_a_setting(tiny_bundle: Path, tmp_path: Path) -> None:
     """At `warning` an ordinary request leaves no line."""
     log = tmp_path / "service.log"
-    with ready_service(log, checkpoint=tiny_path, engine="torch", threads=1, log_level="warning") as service:
+    with ready_service(log, checkpoint=tiny_bundle, log_level="warning") as service:
         assert httpx.post(f"{service.url}/predict", json={"title": "plain"}).status_code == 200
         service.stop()
     assert "request" not in log.read_text()

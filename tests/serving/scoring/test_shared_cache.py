@@ -28,7 +28,7 @@ from serving.scoring.shared_cache import (
     unpacked,
 )
 from serving.settings import Settings, SettingsError
-from tests.support.process import LIMIT_S, until
+from tests.support.process import LIMIT_S, PLAIN, until
 from tests.support.redis_server import Server, cache_server, slowed
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
@@ -71,7 +71,7 @@ class Replica:
     def counted(self, name: str, outcome: str = "") -> float:
         """The value of a metric."""
         label = f'{{outcome="{outcome}"}}' if outcome else ""
-        text = httpx.get(f"{self.service.url}/metrics").text
+        text = httpx.get(f"{self.service.url}/metrics", verify=PLAIN).text
         found = re.search(rf"^{re.escape(name + label)} (\S+)$", text, re.MULTILINE)
         assert found is not None, name
         return float(found[1])
