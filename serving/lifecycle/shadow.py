@@ -1,11 +1,13 @@
 """Scores served videos with a second checkpoint, MILES_SHADOW_CHECKPOINT, without delaying the served scores.
 
-A video waits in a bounded queue until nothing else is being scored, and is dropped, and counted, if the queue
-is full. The shadow's threads have a low priority, and its faults end the shadow only.
+A video waits until nothing else is being scored, the newest first, because a client may wait for its score.
+Where too many wait, the oldest is dropped and counted. While the service is never idle, the shadow scores one
+of `ONE_IN` served videos, so that there is something to compare. Its threads have a low priority, and its
+faults end the shadow only.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from serving.scoring.cache import VectorCache
 from serving.scoring.pipeline import Prediction, ScoringRequest
 
 OUTCOMES = ("scored", "dropped", "failed")
+ONE_IN = 20  # served videos, of a service that is never idle
 POLL_S = 0.02
 Answer = asyncio.Future[Prediction | None]
 log = structlog.get_logger()
@@ -46,7 +49,11 @@ class Shadow:
     ) -> None:
         """`start` makes the model's instance, given `on_fault`."""
         self._start, self._admission, self._cache = start, admission, cache
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(capacity)
+        self._waiting: deque[Waiting] = deque()
+        self._capacity, self._is_some_waiting = capacity, asyncio.Event()
+        self._served = 0  # videos since the shadow's last score
+        self.scored_busy = 0
+        """Scores while other videos were being scored."""
         self._instance: ModelInstance | None = None
         self._loading: asyncio.Task[None] | None = None
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
@@ -76,16 +83,17 @@ class Shadow:
         self._loading = asyncio.create_task(self._load(serving, self._loading))
 
     def offer(self, request: ScoringRequest, served: Prediction) -> "Answer | None":
-        """Queue a served video; None if there is no shadow or no place for it."""
+        """Let a served video wait for its score; None if there is no shadow."""
         if self._instance is None:
             return None
+        if len(self._waiting) >= self._capacity:
+            self._waiting.popleft().score.set_result(None)
+            self.outcomes["dropped"] += 1
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         score = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait(Waiting(replace(request, explain=False), served, request_id, score))
-        except asyncio.QueueFull:
-            self.outcomes["dropped"] += 1
-            return None
+        self._waiting.append(Waiting(replace(request, explain=False), served, request_id, score))
+        self._is_some_waiting.set()
+        self._served += 1
         return score
 
     async def _load(self, serving: str, before: "asyncio.Task[None] | None") -> None:
@@ -109,10 +117,16 @@ class Shadow:
 
     async def _work(self) -> None:
         while True:
-            waiting = await self._queue.get()
-            while self._admission.taken:  # noqa: ASYNC110  requests must not pay for an event
+            await self._is_some_waiting.wait()
+            while self._admission.taken and self._served < ONE_IN:  # noqa: ASYNC110  requests pay for no event
                 await asyncio.sleep(POLL_S)
-            waiting.score.set_result(await self._score(waiting))
+            self._served, is_busy = 0, self._admission.taken > 0
+            waiting = self._waiting.pop()
+            if not self._waiting:
+                self._is_some_waiting.clear()
+            found = await self._score(waiting)
+            self.scored_busy += is_busy and found is not None
+            waiting.score.set_result(found)
 
     async def _score(self, waiting: Waiting) -> Prediction | None:
         instance = self._instance

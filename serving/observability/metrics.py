@@ -216,7 +216,9 @@ def _shadow(shadow: Shadow) -> Iterable[Metric]:
     family = CounterMetricFamily("miles_shadow", "Served videos by what the shadow did.", labels=["outcome"])
     for outcome, count in shadow.outcomes.items():
         family.add_metric([outcome], count)
-    return version, family
+    busy = CounterMetricFamily("miles_shadow_busy", "Scores of the shadow while others were being scored.")
+    busy.add_metric([], shadow.scored_busy)
+    return version, family, busy
 
 
 def _drift(pipeline: Pipeline) -> Iterable[Metric]:
