@@ -7,7 +7,7 @@ from its record.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +127,7 @@ _MILES_V1 = (
     flag("has_question", "title has ? or ？", Group.TITLE_FORM, lambda c: _matches(c.title, _QUESTION)),
     flag("has_exclamation", "title has ! or ！", Group.TITLE_FORM, lambda c: _matches(c.title, _EXCLAMATION)),
 )
-# What miles-v2 has besides features of miles-v1.
+# What miles-v2 has besides features of miles-v1, and what some of its files have besides.
 _SINCE_V2 = (
     Feature(
         "log_recent_views_per_hour",
@@ -146,6 +146,23 @@ _SINCE_V2 = (
         "view_count, previous_view_count and previous_observed_at are known",
         Group.HISTORY,
         lambda c: np.isfinite(c.views + c.previous_views + c.hours_since_previous),
+    ),
+    log_of("log_share_count", "share_count", "shares", Group.REACTION, lambda c: c.shares),
+    flag("shares_known", "share_count is known", Group.REACTION, lambda c: np.isfinite(c.shares)),
+    log_of("log_save_count", "save_count", "saves", Group.REACTION, lambda c: c.saves),
+    flag("saves_known", "save_count is known", Group.REACTION, lambda c: np.isfinite(c.saves)),
+    flag(
+        *("watching_known", "completion_rate is known", Group.WATCHING),
+        lambda c: np.isfinite(c.completion_rate),
+    ),
+    log_of(
+        *("log_creator_avg_views", "creator_avg_views", "views", Group.CREATOR),
+        lambda c: c.creator_avg_views,
+        label="creator's average view count",
+    ),
+    flag(
+        *("creator_known", "creator_avg_views is known", Group.CREATOR),
+        lambda c: np.isfinite(c.creator_avg_views),
     ),
 )
 _MILES_V0 = (
@@ -201,6 +218,13 @@ MILES_V2: tuple[str, ...] = (
     *("views_known", "reactions_known", "age_known", "history_known"),
     *("title_length", "title_word_count", "description_word_count", "is_short", "has_numbers"),
 )
+OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    "shares": ("log_share_count", "share_rate", "shares_known"),
+    "saves": ("log_save_count", "save_rate", "saves_known"),
+    "watching": ("completion_rate", "watching_known"),
+    "creator": ("log_creator_avg_views", "creator_known"),
+}
+"""What a head reads besides `MILES_V2` where its training data has these values."""
 # The list of the first trained file, which reads only the title.
 MILES_V0: tuple[str, ...] = tuple(feature.name for feature in _MILES_V0)
 _FIRST: dict[str, Feature] = {feature.name: feature for feature in _MILES_V0}

@@ -32,7 +32,7 @@ class Video:
     # The same video's look before `observed_at`.
     previous_view_count: int | None = None
     previous_observed_at: datetime | None = None
-    # Only checkpoints trained on the first list of features, `MILES_V0`, read these.
+    # Only checkpoints whose training data had these read them.
     share_count: int | None = None
     save_count: int | None = None
     completion_rate: float | None = None

@@ -16,13 +16,12 @@ head is compared with the serving checkpoint's; see docs/outcomes.md.
 
 import argparse
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from features import MILES_V2
 from model.checkpoint.store import Checkpoint, CheckpointError, write_checkpoint
 from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
@@ -34,19 +33,17 @@ from training.data.dataset import Dataset, DatasetError, read_dataset
 from training.data.leakage import refuse_leaks
 from training.data.summary import print_data_summary
 from training.embeddings.images import ImageEmbeddings, encode_thumbnails
-from training.embeddings.text import TextEmbeddings, encode_texts, no_texts
+from training.embeddings.text import encode_texts, no_texts
 from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders
-from training.evaluate import print_intervals, print_rows
 from training.golden import golden_answers
-from training.head.fit import Trained, fit_head, untrained_checkpoint
+from training.head.candidates import print_choice, recipe_of, seen, train_candidates
+from training.head.fit import untrained_checkpoint
 from training.head.knowns import left_out
 from training.head.text_fields import preferred_text
 from training.learn import compare, encoders_for, print_next_step, read_rows, read_serving
-from training.measure.baselines import LABELS, baseline_predictions
-from training.measure.conditions import conditions_of
-from training.measure.evaluation import Report, intervals_to_dict, measure
-from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals
+from training.measure.evaluation import measure
+from training.measure.twins import baselines, compared
 from training.options import (
     AUTO,
     cache_from,
@@ -61,12 +58,6 @@ from training.results import phase1_results, write_results
 from training.row_statistics import meaningful_difference, title_statistics, training_distributions
 from training.tracking import tracked
 from training.unfreeze import unfreeze
-
-SCALARS, TEXT, IMAGE, BOTH = "scalars", "scalars and text", "scalars and image", "scalars, text and image"
-# Whether each reads text and images; the first with the lowest loss on val is written.
-CANDIDATES = {SCALARS: (False, False), TEXT: (True, False), IMAGE: (False, True), BOTH: (True, True)}
-# The names of their figures among the checkpoint's metrics, without images and with: `twin` reads no text.
-TWINS = ({SCALARS: "twin"}, {IMAGE: "twin", TEXT: "twin_without_image", SCALARS: "scalars_alone"})
 
 
 @dataclass(frozen=True)
@@ -94,13 +85,13 @@ def fit(
     texts = encode_texts(engine, base, dataset, cache) if recipe.text_dims else no_texts(base, dataset)
     images = None if thumbnails is None else encode_thumbnails(engine, base, dataset, thumbnails, cache)
     _print_problems(images)
-    candidates = _train_candidates(base, dataset, texts, recipe, seed, images)
+    candidates = train_candidates(base, dataset, texts, recipe, seed, images)
     chosen = min(candidates, key=lambda name: candidates[name].loss)
-    _print_choice(candidates, chosen)
+    print_choice(candidates, chosen)
     checkpoint = candidates[chosen].checkpoint
     reports = {
         name: measure(
-            TorchEngine(trained.checkpoint), trained.checkpoint, dataset, texts, _seen(images, trained)
+            TorchEngine(trained.checkpoint), trained.checkpoint, dataset, texts, seen(images, trained)
         )
         for name, trained in candidates.items()
     }
@@ -110,7 +101,7 @@ def fit(
         del titles["mean_vector"]
     checkpoint = checkpoint.with_card(
         test_metrics={
-            **_compare(chosen, reports, dataset),
+            **compared(chosen, reports, dataset),
             "chosen": chosen,
             "candidates": {
                 name: {
@@ -122,7 +113,7 @@ def fit(
                 }
                 for name, trained in candidates.items()
             },
-            "baselines": _baselines(dataset),
+            "baselines": baselines(dataset),
         },
         golden=golden_answers(TorchEngine(checkpoint), checkpoint),
         distributions=training_distributions(
@@ -130,78 +121,10 @@ def fit(
         ),
         titles=titles,
         meaningful_difference=meaningful_difference(checkpoint, dataset, texts, mean_text),
-        provenance=provenance(dataset, encoders, _recipe_of(chosen, recipe), seed, images),
+        provenance=provenance(dataset, encoders, recipe_of(chosen, recipe), seed, images),
     )
     results = phase1_results(checkpoint, dataset, images, reports[chosen].to_dict()["intervals_95"])
     return Fit(checkpoint, candidates[chosen].head, results)
-
-
-def _train_candidates(
-    base: Checkpoint,
-    dataset: Dataset,
-    texts: TextEmbeddings,
-    recipe: Recipe,
-    seed: int,
-    images: ImageEmbeddings | None,
-) -> dict[str, Trained]:
-    """A head for each combination of inputs, the one with all of them first."""
-    candidates = {}
-    for name, (text, image) in CANDIDATES.items():
-        if (image and images is None) or (text and not recipe.text_dims):
-            continue
-        print(f"training the head on {name}", flush=True)
-        candidates[name] = fit_head(base, dataset, texts, _recipe_of(name, recipe), seed, images)
-    return candidates
-
-
-def _recipe_of(name: str, recipe: Recipe) -> Recipe:
-    """The recipe of one candidate."""
-    text, image = CANDIDATES[name]
-    return replace(
-        recipe, text_dims=recipe.text_dims if text else 0, image_dims=recipe.image_dims if image else 0
-    )
-
-
-def _print_choice(candidates: dict[str, Trained], chosen: str) -> None:
-    losses = ", ".join(f"{trained.loss:.4f} with {name}" for name, trained in candidates.items())
-    print(f"loss on val: {losses}. The checkpoint has the head on {chosen}.", flush=True)
-
-
-def _seen(images: ImageEmbeddings | None, trained: Trained) -> ImageEmbeddings | None:
-    return None if "image" in trained.checkpoint.card.zero_weight_modalities else images
-
-
-def _baselines(dataset: Dataset) -> dict[str, Any]:
-    """The figures of gradient boosting and a linear model on the same scalars, by condition."""
-    rows = {}
-    for condition, hide in conditions_of(dataset).items():
-        for key, fitted in baseline_predictions(dataset, MILES_V2, hide, only=("linear", "boosting")).items():
-            rows[f"{LABELS[key]}, {condition}"] = metrics_row(fitted.test, best_f1_threshold(fitted.val))
-    print_rows(rows)
-    return {name: row.to_dict() for name, row in rows.items()}
-
-
-def _compare(chosen: str, reports: dict[str, Report], dataset: Dataset) -> dict[str, Any]:
-    """The metrics of the chosen head and of the others, and the paired differences by condition."""
-    report = reports[chosen]
-    print_rows(
-        {f"{name}, {each}": found.rows[each] for name, found in reports.items() for each in found.answers}
-    )
-    figures = report.to_dict()
-    for name, key in TWINS[IMAGE in reports].items():
-        twin = reports[name]
-        gains = {
-            condition: paired_intervals(answers.test, twin.answers[condition].test, dataset.test.video_ids)
-            for condition, answers in report.answers.items()
-        }
-        for condition, gain in gains.items() if name != chosen else ():
-            print_intervals(f"{chosen} against {name}, {condition} (95% by video)", gain)
-        figures[key] = twin.rows[twin.first].to_dict()
-        figures[f"gain_over_{key}"] = intervals_to_dict(gains[report.first])
-        figures[f"gain_over_{key}_by_condition"] = {
-            condition: intervals_to_dict(gain) for condition, gain in gains.items()
-        }
-    return figures
 
 
 def _print_problems(images: ImageEmbeddings | None) -> None:

@@ -34,6 +34,10 @@ class Recipe:
     history_dropped: float = 0.5
     length_dropped: float = 0.15
     description_dropped: float = 0.3
+    shares_dropped: float = 0.3
+    saves_dropped: float = 0.3
+    watching_dropped: float = 0.5
+    creator_dropped: float = 0.3
     image_dropped: float = 0.3
     class_weights: str = "none"
     """`balanced`: viral rows weigh as much as all others together; the calibration reverts the shift."""

@@ -92,7 +92,7 @@ Time = datetime | None
 UNKNOWN = "Null means unknown, not 0."
 COUNT = f'Also accepted as text such as "120,000". {UNKNOWN}'
 TIME = "ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset"
-FIRST_LIST = "Read only by checkpoints trained on the first feature list"
+IF_TRAINED = "Read only by checkpoints whose training data had it"
 
 
 class PredictRequest(BaseModel):
@@ -140,16 +140,16 @@ class PredictRequest(BaseModel):
         None, description=f"When previous_view_count was read, an hour or more before observed_at: {TIME}."
     )
     share_count: Annotated[Count, _read_by(PARSERS["share_count"])] = Field(
-        None, description=f"{FIRST_LIST}. {UNKNOWN}", examples=[40]
+        None, description=f"{IF_TRAINED}. {UNKNOWN}", examples=[40]
     )
     save_count: Annotated[Count, _read_by(PARSERS["save_count"])] = Field(
-        None, description=f"{FIRST_LIST}. {UNKNOWN}", examples=[25]
+        None, description=f"{IF_TRAINED}. {UNKNOWN}", examples=[25]
     )
     completion_rate: Annotated[Share, _read_by(PARSERS["completion_rate"])] = Field(
-        None, description=f"Average fraction of the video watched, 0 to 1. {FIRST_LIST}.", examples=[0.62]
+        None, description=f"Average fraction of the video watched, 0 to 1. {IF_TRAINED}.", examples=[0.62]
     )
     creator_avg_views: Annotated[Number, _read_by(PARSERS["creator_avg_views"])] = Field(
-        None, description=f"Average views of the creator's videos. {FIRST_LIST}.", examples=[12000]
+        None, description=f"Average views of the creator's videos. {IF_TRAINED}.", examples=[12000]
     )
     require: Annotated[Required, _or([], Required)] = Field(
         [], description="Modalities that must be available; otherwise the request fails with 422."

@@ -85,8 +85,7 @@ def _split(cell: str) -> str:
     return word
 
 
-FIRST_LIST = ("share_count", "save_count", "completion_rate", "creator_avg_views")  # not trained on here
-OF_REQUEST = tuple(name for name in PARSERS if name not in FIRST_LIST)
+OF_REQUEST = tuple(PARSERS)
 INPUTS = (
     Field("title", ("title",), _title),
     Field("description", ("description",), parse_text),

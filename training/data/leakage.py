@@ -19,12 +19,13 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from features import MILES_V1, REGISTRY, compute_features
+from features import MILES_V1, OPTIONAL, REGISTRY, compute_features
 from training.data.dataset import Dataset, Split
 from training.data.fields import INPUTS
 from training.data.table import DatasetError
 
 FloatArray = NDArray[np.float64]
+NAMES = (*MILES_V1, *(name for names in OPTIONAL.values() for name in names))
 RANKS = 0.98  # Spearman's correlation of one feature with the target
 EXPLAINS = 0.97  # of the target's variance, on held-out videos
 SEPARATES = 0.995  # AUROC of a given label, on held-out videos
@@ -49,7 +50,7 @@ def refuse_leaks(dataset: Dataset, seed: int = 0) -> None:
     sample = _sample(dataset, seed)
     if len(sample.target) < MIN_VIDEOS or np.ptp(sample.target) == 0:
         return
-    for column, name in enumerate(MILES_V1):
+    for column, name in enumerate(NAMES):
         found = _alone(sample, column)
         if found is not None:
             raise DatasetError(
@@ -72,7 +73,7 @@ def _sample(dataset: Dataset, seed: int) -> Sample:
     # Rows of one video are near copies of each other, and would seem to explain each other.
     _, first = np.unique(np.array(train.video_ids)[order], return_index=True)
     chosen = order[np.sort(first)][:MAX_VIDEOS]
-    features = compute_features([train.videos[row] for row in chosen], MILES_V1)
+    features = compute_features([train.videos[row] for row in chosen], NAMES)
     features[:, np.isnan(features).all(axis=0)] = 0.0  # boosting finds no bins in an unknown column
     return Sample(
         features=features,
@@ -146,7 +147,7 @@ def _strongest(model: object, sample: Sample, truth: NDArray[np.generic], seed: 
     found = permutation_importance(
         model, sample.features[judge], truth[judge], n_repeats=2, random_state=seed, max_samples=0.5
     )
-    return tuple(MILES_V1[column] for column in np.argsort(found.importances_mean)[::-1][:2])
+    return tuple(NAMES[column] for column in np.argsort(found.importances_mean)[::-1][:2])
 
 
 def _formula(name: str) -> str:

@@ -12,6 +12,10 @@ NEAR = {
     "view_count": ("views", "viewcount", "plays", "playcount", "totalviews", "videoviews"),
     "like_count": ("likes", "likecount", "diggcount", "totallikes"),
     "comment_count": ("comments", "commentcount", "totalcomments"),
+    "share_count": ("shares", "sharecount", "totalshares", "reposts", "forwardcount"),
+    "save_count": ("saves", "savecount", "totalsaves", "bookmarks", "collectcount"),
+    "completion_rate": ("completionrate", "completion", "watchedshare"),
+    "creator_avg_views": ("creatoravgviews", "creatoraverageviews", "channelavgviews", "authoravgviews"),
     "duration_seconds": (
         "durationsec",
         "durationsecs",

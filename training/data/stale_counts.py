@@ -11,7 +11,7 @@ from pathlib import Path
 from training.data.rows import Row
 from training.data.table import DatasetError
 
-COUNTS = ("view_count", "like_count", "comment_count")
+COUNTS = ("view_count", "like_count", "comment_count", "share_count", "save_count")
 SECONDS_PER_DAY = 86400.0
 # A count that is expected to grow by less than this may really be unchanged.
 MIN_EXPECTED_GROWTH = 5.0

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from features import MILES_V2, FeatureScaler, compute_features
+from features import OPTIONAL, FeatureScaler, compute_features
 from model.card import ImageReading, ModelCard
 from model.checkpoint.store import Checkpoint
 from model.low_rank import LowRankHead
@@ -18,7 +18,7 @@ from training.encoders import Encoders
 from training.head.calibration import COVERAGE, fit_pattern
 from training.head.ensemble import Ensemble
 from training.head.inputs import HeadInputs
-from training.head.knowns import HIDDEN, hidden, learned_groups
+from training.head.knowns import HIDDEN, features_of, hidden, learned_groups
 from training.head.train import Rows, draw_hidden, train_ensemble
 from training.recipe import Recipe
 
@@ -37,10 +37,11 @@ class Trained:
 
 def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, seed: int) -> Checkpoint:
     """The encoders with a head of zeros and the statistics of the training rows."""
-    config = encoders.config.with_scalars(len(MILES_V2))
+    names = features_of(dataset)
+    config = encoders.config.with_scalars(len(names))
     card = ModelCard(
         config=config,
-        scalar_features=MILES_V2,
+        scalar_features=names,
         feature_stats=fit_scaler(dataset, recipe, seed).to_stats(),
         velocity=fit_velocity(dataset.train),
         temperature=1.0,
@@ -48,7 +49,7 @@ def untrained_checkpoint(encoders: Encoders, dataset: Dataset, recipe: Recipe, s
         text_encoder=encoders.text,
         image=ImageReading(**asdict(encoders.reading)),
     )
-    return Checkpoint(card, {**encoders.state_dict, **_zero_head(encoders, len(MILES_V2))})
+    return Checkpoint(card, {**encoders.state_dict, **_zero_head(encoders, len(names))})
 
 
 def _zero_head(encoders: Encoders, scalars: int) -> dict[str, torch.Tensor]:
@@ -71,7 +72,8 @@ def fit_scaler(dataset: Dataset, recipe: Recipe, seed: int) -> FeatureScaler:
     for name, hides in draw_hidden(groups, torch.Size([len(videos)]), recipe, generator).items():
         without = hidden(videos, [name])
         videos = [without[row] if hides[row] else video for row, video in enumerate(videos)]
-    return FeatureScaler().fit(compute_features(videos, MILES_V2), MILES_V2)
+    names = features_of(dataset)
+    return FeatureScaler().fit(compute_features(videos, names), names)
 
 
 def fit_velocity(train: Split) -> LogVelocity:
@@ -96,7 +98,7 @@ def fit_head(
     """
     torch.use_deterministic_algorithms(mode=True)
     assert isinstance(base.card.velocity, LogVelocity), "untrained_checkpoint fits one"
-    scaler = FeatureScaler.from_stats(base.card.feature_stats, MILES_V2)
+    scaler = FeatureScaler.from_stats(base.card.feature_stats, base.card.scalar_features)
     # Without image dimensions the head sees no images.
     seen = images if recipe.image_dims else None
     inputs = HeadInputs.fit(dataset, texts, seen, scaler, recipe)
@@ -110,7 +112,7 @@ def fit_head(
     config = base.card.config
     ensemble = Ensemble(recipe.members, train.inputs.shape[1], config.hidden, recipe.dropout, seed)
     trained, loss = train_ensemble(ensemble, train, val, recipe, seed)
-    head = trained.to_head(inputs.text, inputs.used, len(MILES_V2), inputs.image)
+    head = trained.to_head(inputs.text, inputs.used, len(base.card.scalar_features), inputs.image)
     checkpoint = _with_head(base, head).with_card(
         temperature=None,
         patterns=_calibrated(trained, val, base.card.velocity.scale),
@@ -121,15 +123,22 @@ def fit_head(
 
 @torch.no_grad()
 def _calibrated(trained: Ensemble, val: Rows, scale: float) -> dict[str, Pattern]:
-    """Each pattern that has rows, fitted on the val rows that know at least its groups."""
+    """Each pattern that has rows, fitted on the val rows that know at least its groups.
+
+    The optional groups are in no pattern, so each row counts with them and without.
+    """
     patterns, ids = {}, np.array(val.video_ids)
+    optional = tuple(group for group in val.hidden if group in OPTIONAL)
+    more = ((), optional) if optional else ((),)
     for name, groups in val.patterns.items():
         rows = np.ones(len(val), dtype=np.bool_)
         for group in groups_in(name):
             rows &= val.known[group].numpy()
-        outputs = trained(val.without(groups)[rows]).mean(dim=0).double().numpy()  # (N, 3)
-        errors = (val.target.double().numpy()[rows] - outputs[:, 2]) * scale
-        logits, is_viral = outputs[:, 1] - outputs[:, 0], val.is_viral.numpy()[rows] == 1
+        inputs = torch.cat([val.without((*groups, *each))[rows] for each in more])
+        outputs = trained(inputs).mean(dim=0).double().numpy()  # (N, 3)
+        target, is_viral = (np.tile(each.numpy()[rows], len(more)) for each in (val.target, val.is_viral))
+        errors = (target.astype(np.float64) - outputs[:, 2]) * scale
+        logits, is_viral = outputs[:, 1] - outputs[:, 0], is_viral == 1
         patterns[name] = fit_pattern(logits, is_viral, errors, len(set(ids[rows])))
     return patterns
 

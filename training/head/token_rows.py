@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from features import MILES_V2, FeatureScaler, compute_features
+from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import Checkpoint
 from model.outputs import LogVelocity
 from preprocessing.text import TokenizedText
@@ -42,7 +42,7 @@ class TokenRows:
             torch.from_numpy(split.weights.astype(np.float32)),
         )
         texts = [tokenizer.encode(video.title, video.description) for video in split.videos]
-        scaler = FeatureScaler.from_stats(base.card.feature_stats, MILES_V2)
+        scaler = FeatureScaler.from_stats(base.card.feature_stats, base.card.scalar_features)
         return cls(split, texts, targets, scaler, groups)
 
     def __len__(self) -> int:
@@ -61,7 +61,11 @@ class TokenRows:
         """(N, F) standardised features of requests that leave `groups` out."""
         absent = {group for group in HIDDEN if group not in self.groups} | set(groups)
         videos = hidden(self.split.videos, [group for group in HIDDEN if group in absent])
-        return torch.from_numpy(self.scaler.transform(compute_features(videos, MILES_V2)))
+        return self._scaled(videos)
+
+    def _scaled(self, videos: Sequence[Video]) -> Tensor:
+        features = compute_features(videos, self.scaler.feature_names_in_)
+        return torch.from_numpy(self.scaler.transform(features))
 
     def epoch(self, seed: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
         """The order of an epoch's rows (N,), and the scalars (N, F) of rows that hide groups at random."""
@@ -72,4 +76,4 @@ class TokenRows:
         for name, rows in hides.items():
             without = hidden(videos, [name])
             videos = [without[row] if rows[row] else video for row, video in enumerate(videos)]
-        return order, torch.from_numpy(self.scaler.transform(compute_features(videos, MILES_V2)))
+        return order, self._scaled(videos)

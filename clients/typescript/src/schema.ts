@@ -400,13 +400,13 @@ export interface components {
             comment_count?: number | null;
             /**
              * Completion Rate
-             * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints trained on the first feature list.
+             * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints whose training data had it.
              * @example 0.62
              */
             completion_rate?: number | null;
             /**
              * Creator Avg Views
-             * @description Average views of the creator's videos. Read only by checkpoints trained on the first feature list.
+             * @description Average views of the creator's videos. Read only by checkpoints whose training data had it.
              * @example 12000
              */
             creator_avg_views?: number | null;
@@ -462,13 +462,13 @@ export interface components {
             require?: ("text" | "image" | "scalars")[] | null;
             /**
              * Save Count
-             * @description Read only by checkpoints trained on the first feature list. Null means unknown, not 0.
+             * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
              * @example 25
              */
             save_count?: number | null;
             /**
              * Share Count
-             * @description Read only by checkpoints trained on the first feature list. Null means unknown, not 0.
+             * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
              * @example 40
              */
             share_count?: number | null;
@@ -797,13 +797,13 @@ export interface components {
             comment_count?: number | null;
             /**
              * Completion Rate
-             * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints trained on the first feature list.
+             * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints whose training data had it.
              * @example 0.62
              */
             completion_rate?: number | null;
             /**
              * Creator Avg Views
-             * @description Average views of the creator's videos. Read only by checkpoints trained on the first feature list.
+             * @description Average views of the creator's videos. Read only by checkpoints whose training data had it.
              * @example 12000
              */
             creator_avg_views?: number | null;
@@ -859,13 +859,13 @@ export interface components {
             require?: ("text" | "image" | "scalars")[] | null;
             /**
              * Save Count
-             * @description Read only by checkpoints trained on the first feature list. Null means unknown, not 0.
+             * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
              * @example 25
              */
             save_count?: number | null;
             /**
              * Share Count
-             * @description Read only by checkpoints trained on the first feature list. Null means unknown, not 0.
+             * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
              * @example 40
              */
             share_count?: number | null;

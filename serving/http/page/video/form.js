@@ -93,8 +93,10 @@ export function clearErrors(form) {
 /** Show the fields that only some checkpoints read, if the checkpoint in service reads them. */
 export function offerMore(features) {
   byId("history").hidden = !features.some(({ group }) => group === "history");
-  const asked = { share_count: /^share/, save_count: /^save/, completion_rate: /^completion/, creator_avg_views: /^creator/ };
-  byId("more").hidden = !features.some(({ name }) => Object.values(asked).some((pattern) => pattern.test(name)));
+  const asked = { share_count: /share/, save_count: /save/, completion_rate: /^completion/, creator_avg_views: /creator/ };
+  for (const [field, pattern] of Object.entries(asked))
+    byId(field).closest(".field").hidden = !features.some(({ name }) => pattern.test(name));
+  byId("more").hidden = !byId("more").querySelector(".field:not([hidden])");
 }
 
 const aliases = { upload_date: "published_at" };
