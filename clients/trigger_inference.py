@@ -691,7 +691,8 @@ def snapshot_of(row: Row) -> Row:
 def predictions_of(row: Row, score: Score) -> list[Row]:
     """A score as `predictions` has it, and the shadow's if one scored beside it.
 
-    The id is that of the same counts of the same video and the same model, so that nothing is kept twice.
+    The id is that of the same counts of the same video and the same model, so that nothing is kept twice. A
+    row that does not say when its counts were read has the time of the run, which is not in the id.
     """
     snapshot, answer = snapshot_of(row), score.answer
     modalities = answer.get("modalities") or {}
@@ -702,7 +703,7 @@ def predictions_of(row: Row, score: Score) -> list[Row]:
     for scored in filter(None, (answer, answer.get("shadow"))):
         interval = scored.get("velocity_interval") or {}
         version = scored.get("model_version") or "unknown"
-        look = [*snapshot.values(), version]
+        look = [*(snapshot | {"taken_at": look_time(row) and snapshot["taken_at"]}).values(), version]
         kept.append(
             {
                 "id": str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(look))),
@@ -1075,18 +1076,26 @@ class PostgREST:
 
     def _keep(self, row: Row, score: Score) -> Score | Refusal:
         """Keep the counts and the prediction; the score of an earlier run that died with the same counts."""
-        for table, kept in (("snapshots", [snapshot_of(row)]), ("predictions", predictions_of(row, score))):
-            prefer = "resolution=ignore-duplicates,return=representation"
-            answer = self._ask("POST", {}, kept, table=table, prefer=prefer, may_refuse=True)
-            if answer.status_code >= 400:
-                return Refusal(f"the database rejects it: {reason_of(answer)}")
+        kept = predictions_of(row, score)
+        added = self._add("predictions", kept)
+        if isinstance(added, Refusal):
+            return added
         served = kept[0]
-        if served["id"] in {each["id"] for each in rows_in(answer)}:
-            return score
-        found = rows_in(self._ask("GET", {"id": f"eq.{served['id']}"}, table="predictions"))
-        if not found:
-            return score
-        return Score(found[0]["viral_score"], found[0]["predicted_velocity"], score.answer, score.request_id)
+        if served["id"] not in {each["id"] for each in added}:
+            found = rows_in(self._ask("GET", {"id": f"eq.{served['id']}"}, table="predictions"))
+            served = found[0] if found else served
+        refused = self._add("snapshots", [snapshot_of(row) | {"taken_at": served["observed_at"]}])
+        if isinstance(refused, Refusal):
+            return refused
+        return Score(served["viral_score"], served["predicted_velocity"], score.answer, score.request_id)
+
+    def _add(self, table: str, rows: list[Row]) -> list[Row] | Refusal:
+        """Insert rows that are not there yet; those that were inserted."""
+        prefer = "resolution=ignore-duplicates,return=representation"
+        answer = self._ask("POST", {}, rows, table=table, prefer=prefer, may_refuse=True)
+        if answer.status_code >= 400:
+            return Refusal(f"the database rejects it: {reason_of(answer)}")
+        return rows_in(answer)
 
     def _write_one(self, row: str, score: Score) -> Outcome | None:
         values = {

@@ -20,21 +20,24 @@ from tests.support.postgres import Candidates, create_roles, separate
 from tests.support.postgrest import postgrest, token
 from tests.support.process import LIMIT_S
 from tests.support.service import ROOT
+from tests.support.web import Reply
 
 SCRIPT = "trigger_inference.py"
 LOOP = (ROOT / "clients" / "database" / "loop.sql").read_bytes()
 WAYS = ("DATABASE_URL", "PostgREST")
+TIMELESS = {"scraped_at": None, "created_at": None}
 Trigger = Callable[..., CompletedProcess[str]]
 
 
 class Loop(Candidates):
     """The scraper's table with the tables of the loop, and the settings of both ways to it."""
 
-    def __init__(self, url: str, rest: str) -> None:
+    def __init__(self, url: str, front: Door) -> None:
         super().__init__(url)
+        self.front = front
         self.settings: dict[str, dict[str, str]] = {
             "DATABASE_URL": {"DATABASE_URL": url},
-            "PostgREST": {"SUPABASE_URL": rest, "SUPABASE_SERVICE_KEY": token("service_role")},
+            "PostgREST": {"SUPABASE_URL": front.url, "SUPABASE_SERVICE_KEY": token("service_role")},
         }
 
     def prepare(self, *, trigger: bool = True) -> None:
@@ -61,7 +64,7 @@ def opened(database: Database) -> Iterator[Loop]:
     table.run("GRANT SELECT, UPDATE ON candidates TO anon, service_role")
     table.run("GRANT INSERT ON writes TO service_role")
     with postgrest(table.url) as url, open_door(url, strip="/rest/v1") as front:
-        yield Loop(table.url, front.url)
+        yield Loop(table.url, front)
 
 
 @pytest.fixture
@@ -167,6 +170,20 @@ def test_counts_that_are_scored_again_are_kept_once(loop: Loop, trigger: Trigger
     assert (len(loop.kept("predictions")), len(loop.kept("snapshots"))) == (5, 5)
 
 
+def test_counts_of_an_unknown_time_are_kept_once(loop: Loop, trigger: Trigger) -> None:
+    """The database goes away before the score is written: the next try finds what is kept, and writes it."""
+    loop.prepare(trigger=False)
+    loop.add([scraped(1)[0] | TIMELESS])
+    loop.front.calls.clear()
+    # Both tables, the count, the row, the prediction and the snapshot; then the score.
+    loop.front.plan += [*[None] * 6, Reply(503, b"{}", {"Content-Type": "application/json"})]
+    assert "1 scored, 0 skipped" in trigger("PostgREST").stdout
+    assert [call.method for call in loop.front.calls].count("PATCH") == 2
+    (prediction,), (snapshot,), (row,) = loop.kept("predictions"), loop.kept("snapshots"), loop.rows()
+    assert snapshot["taken_at"] == prediction["observed_at"]
+    assert row["miles_score"] == prediction["viral_score"]
+
+
 def test_what_the_step_keeps_is_no_change_of_counts(loop: Loop, trigger: Trigger) -> None:
     """Without the trigger the step's own snapshots do not make --rescore-after score a row again."""
     loop.prepare(trigger=False)
@@ -219,8 +236,8 @@ def test_only_the_service_role_writes_what_is_kept(loop: Loop, trigger: Trigger)
 def _killed(loop: Loop, door: Door, folder: Path, way: str, kills: int, rows: int) -> list[str]:
     """What is wrong after a run was killed `kills` times and then finished."""
     draw = random.Random(18)  # noqa: S311  no secret
-    loop.prepare()
-    loop.add(scraped(rows))
+    loop.prepare(trigger=False)
+    loop.add([row | (TIMELESS if index % 4 == 1 else {}) for index, row in enumerate(scraped(rows))])
     settings = loop.settings[way] | {"INFERENCE_API_URL": door.url}
     words = (*FAST, "--batch", "3", "--limit", str(rows))
     wrong = []

@@ -55,7 +55,8 @@ def snapshot_of(row: Row) -> Row:
 def predictions_of(row: Row, score: Score) -> list[Row]:
     """A score as `predictions` has it, and the shadow's if one scored beside it.
 
-    The id is that of the same counts of the same video and the same model, so that nothing is kept twice.
+    The id is that of the same counts of the same video and the same model, so that nothing is kept twice. A
+    row that does not say when its counts were read has the time of the run, which is not in the id.
     """
     snapshot, answer = snapshot_of(row), score.answer
     modalities = answer.get("modalities") or {}
@@ -66,7 +67,7 @@ def predictions_of(row: Row, score: Score) -> list[Row]:
     for scored in filter(None, (answer, answer.get("shadow"))):
         interval = scored.get("velocity_interval") or {}
         version = scored.get("model_version") or "unknown"
-        look = [*snapshot.values(), version]
+        look = [*(snapshot | {"taken_at": look_time(row) and snapshot["taken_at"]}).values(), version]
         kept.append(
             {
                 "id": str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(look))),
