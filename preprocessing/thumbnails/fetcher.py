@@ -11,7 +11,7 @@ all four unless told. httpx rests on httpcore 1, and neither moves since 2025; h
 """
 
 from collections.abc import AsyncGenerator, Hashable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from ssl import SSLContext
@@ -21,20 +21,17 @@ from typing import Self
 import anyio
 import httpcore2
 
-from preprocessing.image import ImageError, ImageTooLargeError, decode_data_url, is_data_url
+from preprocessing.image import ImageError, decode_data_url, is_data_url
+from preprocessing.thumbnails.body import BodyReader
 from preprocessing.thumbnails.connect import Resolve, SystemResolver, VettingBackend
 from preprocessing.thumbnails.policy import ThumbnailPolicy, UnreachableError
-from preprocessing.thumbnails.response import Validators, broken, codings_of, header, unpacked, vet_head
+from preprocessing.thumbnails.response import Validators, broken, header, vet_head
 from preprocessing.thumbnails.turns import Breaker, Turns, TurnsByKey
 from preprocessing.thumbnails.urls import VettedUrl, vet_redirect, vet_url
 from preprocessing.thumbnails.youtube import smaller_pictures
 
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 KEEPALIVE_S = 5.0
-# Pictures are small. Of bodies beyond this size only a few are taken at once, the others wait for them within
-# their deadline: 64 servers that each stop one byte below the cap would else hold half a gigabyte.
-LARGE_BYTES = 512 * 1024
-MAX_LARGE = 8
 MAX_ADDRESSES = 10_000
 HEADERS = (
     # JPEG, PNG, WebP and GIF are what models have seen; a server that negotiates would else send AVIF.
@@ -89,7 +86,7 @@ class ThumbnailFetcher:
         self._turns = Turns(self.policy.max_connections)
         self._turns_by_host = TurnsByKey(self.policy.max_connections_per_host)
         self._turns_by_address = TurnsByKey(self.policy.max_connections_per_host)
-        self._large_turns = anyio.Semaphore(MAX_LARGE)
+        self._bodies = BodyReader(self.policy.max_bytes)
         self._breaker = Breaker()
         self._addresses: dict[str, str] = {}
         """The address last dialled for a host and port."""
@@ -203,34 +200,14 @@ class ThumbnailFetcher:
                     await response.aread()  # nothing, by definition; the connection can be used again
                     return None
                 if response.status not in REDIRECT_STATUSES:
-                    body = await self._read_body(response, url.host)
+                    vet_head(response, url.host, self.policy.max_bytes)
+                    body = await self._bodies.read(response, url.host)
                     return Download(body, Validators.of(response.headers) if redirects == 0 else None)
             locations = header(response, b"location")
             if len(locations) != 1:
                 raise UnreachableError(f"{url.host} sent {len(locations)} Location headers, expected 1")
             url = vet_redirect(url, locations[0], self.policy)
         raise UnreachableError(f"more than {self.policy.max_redirects} redirects, the last to {url.host}")
-
-    async def _read_body(self, response: httpcore2.Response, host: str) -> bytes:
-        max_bytes = self.policy.max_bytes
-        vet_head(response, host, max_bytes)
-        body = bytearray()
-        async with AsyncExitStack() as stack:
-            chunks = await stack.enter_async_context(aclosing(response.aiter_stream()))
-            is_large = False
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > max_bytes:
-                    raise ImageTooLargeError(f"{host} sent more than {max_bytes} bytes")
-                if len(body) > LARGE_BYTES and not is_large:
-                    is_large = True
-                    await stack.enter_async_context(self._large_turns)
-            if not body:
-                raise UnreachableError(f"{host} answered 200 without a body", "empty")
-            codings = codings_of(response)
-            if not codings:
-                return bytes(body)
-            return await anyio.to_thread.run_sync(unpacked, bytes(body), codings, host, max_bytes)
 
     @asynccontextmanager
     async def _open(

@@ -1,14 +1,11 @@
-"""What a host's response says: its head, its body's encoding, and what a broken exchange means."""
+"""What a host's response says: its head, and what a broken exchange means."""
 
 import re
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from ssl import SSLError
 from typing import Self
 
-import brotli
 import httpcore2
 
 from preprocessing.image import ImageTooLargeError, NotAnImageError
@@ -16,10 +13,6 @@ from preprocessing.thumbnails.policy import UnreachableError
 
 # How long to wait before the one retry, in seconds, unless the host says so (RFC 9110, Retry-After).
 RETRY_AFTER_S = {429: 1.0, 502: 0.2, 503: 0.2, 504: 0.2}
-MAX_CODINGS = 3
-UNSUPPORTED_CODINGS = (b"zstd", b"compress")
-GZIP_START = b"\x1f\x8b"
-IMAGE_START = re.compile(rb"\xff\xd8|\x89PNG|GIF8|RIFF|.{4}ftypavi", re.DOTALL)
 
 _ONE_TYPE = re.compile(rb"[^\s,;]*\s*(;[^,]*)?")
 _ETAG = re.compile(rb'(W/)?"[\x21\x23-\x7e]{0,256}"')
@@ -72,68 +65,6 @@ def vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
     # Which one type is claimed does not matter, the bytes are looked at; many hosts send a wrong one.
     if len(types) > 1 or not all(_ONE_TYPE.fullmatch(each) for each in types):
         raise NotAnImageError(f"{host} sent more than one Content-Type")
-
-
-def codings_of(response: httpcore2.Response) -> list[bytes]:
-    """The known names in Content-Encoding, in the order in which they were applied to the body."""
-    lines = header(response, b"content-encoding")
-    names = [name.strip().lower().removeprefix(b"x-") for line in lines for name in line.split(b",")]
-    return [name for name in names if name in UNPACKERS or name in UNSUPPORTED_CODINGS]
-
-
-def unpacked(body: bytes, codings: Sequence[bytes], host: str, max_bytes: int) -> bytes:
-    """The body without its content codings, at most `MAX_CODINGS` of them. Raises `ImageError`.
-
-    Hosts send wrong ones, and Amazon S3 leaves `aws-chunked` behind; what is not compressed is taken as is.
-    """
-    names = [name for name in codings if name in UNPACKERS or name in UNSUPPORTED_CODINGS]
-    if (
-        b"gzip" in names
-    ):  # it can be told by its start, so a body that was compressed twice for one name can be read
-        names += [b"gzip"] * (MAX_CODINGS - len(names))
-    if len(names) > MAX_CODINGS:
-        raise NotAnImageError(f"{host} sent {len(names)} content codings, the limit is {MAX_CODINGS}")
-    for name in reversed(names):
-        if IMAGE_START.match(body) or (name == b"gzip" and not body.startswith(GZIP_START)):
-            continue
-        coding = name.decode()
-        if name in UNSUPPORTED_CODINGS:
-            expected = "expected identity, gzip, deflate or br"
-            raise NotAnImageError(f"{host} sent Content-Encoding: {coding}, {expected}", "unsupported_format")
-        try:
-            body, is_whole = UNPACKERS[name](body, max_bytes + 1)
-        except (zlib.error, brotli.error) as exc:
-            raise NotAnImageError(f"{host} sent a damaged {coding} encoding") from exc
-        if len(body) > max_bytes:
-            raise ImageTooLargeError(f"{host} sent more than {max_bytes} bytes in {coding} encoding")
-        if not is_whole:
-            raise NotAnImageError(f"{host} sent a {coding} encoding that is cut off", "truncated")
-    return body
-
-
-def _inflated(body: bytes, max_length: int, wbits: int) -> tuple[bytes, bool]:
-    unpacking = zlib.decompressobj(wbits=wbits)
-    return unpacking.decompress(body, max_length), unpacking.eof
-
-
-def _deflate(body: bytes, max_length: int) -> tuple[bytes, bool]:
-    try:
-        return _inflated(body, max_length, zlib.MAX_WBITS)
-    except zlib.error:  # many hosts leave out the two bytes of zlib's header
-        return _inflated(body, max_length, -zlib.MAX_WBITS)
-
-
-def _brotli(body: bytes, max_length: int) -> tuple[bytes, bool]:
-    unpacking = brotli.Decompressor()
-    return unpacking.process(body, output_buffer_limit=max_length), unpacking.is_finished()
-
-
-# Each gives about as many bytes as asked for at most, and whether the end was reached.
-UNPACKERS: dict[bytes, Callable[[bytes, int], tuple[bytes, bool]]] = {
-    b"gzip": partial(_inflated, wbits=16 + zlib.MAX_WBITS),
-    b"deflate": _deflate,
-    b"br": _brotli,
-}
 
 
 def broken(host: str, exc: Exception) -> UnreachableError:

@@ -9,11 +9,14 @@ from tests.preprocessing.thumbnails.test_addresses import (
     test_trusted_networks_are_exempt,
 )
 from tests.preprocessing.thumbnails.test_urls import (
+    test_a_proxy_needs_an_allow_list,
     test_a_repair_that_may_surprise_is_noted,
     test_a_vetted_url_passes_unchanged,
     test_allowed_hosts,
+    test_an_unreachable_host_has_a_reason_and_a_time,
     test_bad_urls_are_refused,
     test_forbidden_urls_are_refused,
+    test_headers_are_added_by_host,
     test_plain_urls_pass,
     test_redirects_are_resolved,
     test_redirects_are_vetted,
@@ -25,12 +28,15 @@ from tests.preprocessing.thumbnails.test_urls import (
 )
 
 __all__ = [
+    "test_a_proxy_needs_an_allow_list",
     "test_a_repair_that_may_surprise_is_noted",
     "test_a_vetted_url_passes_unchanged",
     "test_allowed_hosts",
+    "test_an_unreachable_host_has_a_reason_and_a_time",
     "test_bad_urls_are_refused",
     "test_blocks_are_refused_to_their_edges",
     "test_forbidden_urls_are_refused",
+    "test_headers_are_added_by_host",
     "test_plain_urls_pass",
     "test_ports_other_than_80_and_443_need_trust",
     "test_redirects_are_resolved",

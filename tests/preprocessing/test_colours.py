@@ -1,6 +1,7 @@
 """Colour profiles, gamma and orientation are what a viewer makes of a file."""
 
 import io
+import itertools
 import struct
 import zlib
 from collections.abc import Callable
@@ -27,6 +28,22 @@ def swapped() -> bytes:
     red, green = profile.find(b"rXYZ", 128), profile.find(b"gXYZ", 128)
     profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
     return bytes(profile)
+
+
+def of_inks() -> bytes:
+    """A profile of CMYK in which cyan only darkens, magenta is red, and yellow yellow."""
+    corners = itertools.product((0, 1), repeat=4)  # the first ink changes slowest
+    lab = [
+        bytes((200 * (1 - k) * (2 - c) // 2 + 27 * (1 - k), 128 + 60 * m * (1 - k), 128 + 60 * y * (1 - k)))
+        for c, m, y, k in corners
+    ]
+    one = 1 << 16
+    table = struct.pack(">4s4x4B9i", b"mft1", 4, 3, 2, 0, one, 0, 0, 0, one, 0, 0, 0, one)
+    table += bytes(range(256)) * 4 + b"".join(lab) + bytes(range(256)) * 3
+    white = struct.pack(">3i", *(round(each * one) for each in (0.9642, 1.0, 0.8249)))
+    kind = struct.pack(">4xI4s4s4s12x4s", 0x02400000, b"prtr", b"CMYK", b"Lab ", b"acsp")
+    head = struct.pack(">I", 144 + len(table)) + kind + bytes(28) + white + bytes(48)
+    return head + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
 
 
 def with_gamma(gamma: float, mode: str = "RGB") -> bytes:
@@ -138,6 +155,21 @@ def test_a_profile_is_applied_or_told() -> None:
         if not np.array_equal(stored.pixels, np.asarray(resized)):
             failures.append(f"{kind}: not the stored numbers")
     assert failures == []
+
+
+def test_inks_are_seen_as_their_profile_says() -> None:
+    """Of a CMYK JPEG, with Adobe's inverted numbers, as browsers do; for an older checkpoint it is told."""
+    file = encoded(picture("CMYK"), "JPEG", icc_profile=of_inks(), quality=95)
+    with Image.open(io.BytesIO(file)) as inks:
+        printed = ImageCms.profileToProfile(inks, io.BytesIO(of_inks()), SRGB, outputMode="RGB")
+        plain = inks.convert("RGB")
+    assert printed is not None
+    assert np.array_equal(read(file).pixels, decode_image(encoded(printed, "PNG")))
+    stored = read_picture(file, ImageSpec(), ImageLimits())
+    assert (read(file).traits, stored.traits) == (Trait.PROFILED, Trait.PROFILED)
+    assert np.array_equal(stored.pixels, decode_image(encoded(plain, "PNG")))
+    other = encoded(picture("CMYK"), "JPEG", icc_profile=swapped(), quality=95)
+    assert np.array_equal(read(other).pixels, stored.pixels)
 
 
 def test_the_gamma_of_a_png_is_applied() -> None:

@@ -119,24 +119,35 @@ FILES: dict[str, Callable[[], bytes]] = {
 }
 SIZES = [(1, 1), (2, 1), (1, 3000), (3000, 1), (224, 224), (223, 225), (1080, 1920), (120, 90), (1280, 720)]
 SIZES += [(4000, 3000)]
+SERVED = [(480, 360), (480, 270), (640, 480), (405, 720), (720, 1280), (640, 360)]
 
 
-def steps_from_torchvision(file: bytes) -> int:
-    """By how many of 255 steps a pixel is from that of torchvision's transform."""
+def off_torchvision(file: bytes) -> tuple[int, float]:
+    """By how many of 255 steps a value is from torchvision's, and the share of the values that are."""
     pixels = decode_image(file)
-    assert (pixels.shape, pixels.dtype) == ((224, 224, 3), np.uint8)
+    assert pixels.shape == (224, 224, 3)
     with Image.open(io.BytesIO(file)) as image:
         theirs = np.asarray(TORCHVISION(image.convert("RGB")), dtype=np.int16)
-    return int(np.abs(theirs - pixels).max())
+    steps = np.abs(theirs - pixels)
+    return int(steps.max()), float((steps > 0).mean())
 
 
-def test_every_kind_and_size_is_within_a_step_of_torchvision() -> None:
-    """From one pixel to a phone's screen and a camera's sensor, wide or tall."""
+def test_every_kind_and_size_is_near_torchvision() -> None:
+    """From one pixel to a camera's sensor, wide or tall: one value in 50 is one step off at most.
+
+    Of the sizes that YouTube and TikTok serve, it is one in 200.
+    """
     files = {kind: make() for kind, make in FILES.items()}
     files |= {f"JPEG {size}": encoded(picture("RGB", size), "JPEG") for size in SIZES}
     for kind in ("PNG", "WEBP", "GIF"):
         files |= {f"{kind} {size}": encoded(picture("RGB", size), kind) for size in SIZES[:6]}
-    assert {name: steps for name, file in files.items() if (steps := steps_from_torchvision(file)) > 1} == {}
+    served = {f"{size}": encoded(picture("RGB", size), "JPEG") for size in SERVED}
+    failures = []
+    for name, file in (files | served).items():
+        steps, share = off_torchvision(file)
+        if steps > 1 or share > (0.005 if name in served else 0.02):
+            failures.append(f"{name}: {steps} steps, {share:.4f} of the values")
+    assert failures == []
 
 
 def test_normalising_equals_torchvision() -> None:
@@ -217,7 +228,9 @@ def test_a_picture_that_shows_nothing_is_told() -> None:
     assert seen(encoded(Image.new("RGB", (640, 360), "navy"), "JPEG")).traits == Trait.BLANK
     assert seen(encoded(picture("RGB", (16, 16)), "PNG")).traits == Trait.TINY
     assert seen(encoded(picture("RGB", (1280, 2)), "PNG")).traits == Trait.TINY
-    assert seen(encoded(placeholder, "JPEG")).traits == Trait.TINY
+    assert seen(encoded(placeholder, "JPEG")).traits & Trait.TINY
+    for size in ((320, 180), (480, 360), (1280, 720)):
+        assert seen(encoded(placeholder.resize(size), "JPEG")).traits == Trait.BLANK
     assert seen(encoded(picture("RGB", (120, 90)), "JPEG")).traits == NO_TRAITS
 
 

@@ -8,9 +8,9 @@ import brotli
 import pytest
 
 from preprocessing.image import ImageError, ImageTooLargeError
+from preprocessing.thumbnails.body import UNPACKERS, unpacked
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import UnreachableError
-from preprocessing.thumbnails.response import unpacked
 from tests.support.pictures import encoded, picture
 from tests.support.site import (
     PATIENCE_S,
@@ -107,6 +107,8 @@ READ: dict[str, tuple[list[bytes], bytes]] = {
     "br": ([b"br"], brotli.compress(JPEG)),
     "br, then gzip": ([b"br", b"gzip"], gzip.compress(brotli.compress(JPEG))),
     "gzip, then br": ([b"gzip", b"br"], brotli.compress(gzip.compress(JPEG))),
+    "gzip of two members": ([b"gzip"], gzip.compress(JPEG[:99]) + gzip.compress(JPEG[99:])),
+    "gzip, then garbage": ([b"gzip"], gzip.compress(JPEG) + bytes(8)),
     "gzip of a text": ([b"gzip"], gzip.compress(JPEG[:2] + b"text")),
     **{f"{name.decode()} that is none": ([name], JPEG) for name in (b"gzip", b"deflate", b"br", b"zstd")},
     "br that is an AVIF": ([b"br"], b"\0\0\0\x1cftypavif"),
@@ -130,6 +132,9 @@ TOO_MUCH: dict[str, tuple[list[bytes], bytes, str]] = {
     "deflate bomb": ([b"deflate"], deflated(ZEROS, 15), "too_large"),
     "br bomb": ([b"br"], brotli.compress(ZEROS, quality=5), "too_large"),
     "a bomb in a bomb": ([b"gzip", b"gzip"], gzip.compress(gzip.compress(ZEROS)), "too_large"),
+    "a bomb behind a member": ([b"gzip"], gzip.compress(JPEG) + gzip.compress(ZEROS), "too_large"),
+    "gzip of a million members": ([b"gzip"], gzip.compress(b"") * 1_000_000, "truncated"),
+    "the second member cut off": ([b"gzip"], gzip.compress(JPEG) + gzip.compress(JPEG)[:-9], "truncated"),
     "gzip without an end": ([b"gzip"], nested(4), "not_an_image"),
     "ten codings": ([b"br"] * 10, JPEG[:1], "not_an_image"),
     "gzip cut off": ([b"gzip"], gzip.compress(JPEG)[:-9], "truncated"),
@@ -154,6 +159,15 @@ def refused(name: str) -> str:
 def test_a_content_coding_is_unpacked_within_the_limit() -> None:
     """Of a bomb no more than the limit is unpacked, and of nested ones no more than three."""
     assert {name: refused(name) for name in TOO_MUCH} == {name: row[2] for name, row in TOO_MUCH.items()}
+
+
+def test_no_more_is_unpacked_than_asked_for() -> None:
+    """Whatever a bomb would make; Brotli stops at the end of a block."""
+    bombs = {b"gzip": gzip.compress(b"a") + gzip.compress(ZEROS), b"deflate": deflated(ZEROS, 15)}
+    bombs[b"br"] = brotli.compress(ZEROS, quality=5)
+    longest = {name: len(UNPACKERS[name](bomb, 1000)[0]) for name, bomb in bombs.items()}
+    assert {name: length for name, length in longest.items() if length > 100_000} == {}
+    assert (longest[b"gzip"], longest[b"deflate"]) == (1000, 1000)
 
 
 async def test_a_body_has_one_length() -> None:

@@ -1,0 +1,80 @@
+"""What the care for a thumbnail costs: fetched and read as the service does, beside the least that would do.
+
+    python -m benchmarks.picture_alone [--pictures 400]
+
+The least is a GET over a connection that is kept, Pillow's decoder and the resizer. The care is what keeps
+scores from being lost and pictures from being misread: vetted addresses, turns, the breaker, retries,
+orientation, transparency, bars, profiles and placeholders. Both take each picture in turn, from a host in a
+process of its own; the pictures differ. The last line of output is JSON; `added_ms` may be 0.2 at most.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+
+import httpcore2
+from PIL import Image
+
+from benchmarks.harness.contestants import thumbnails
+from preprocessing.image import AS_SEEN, ImageLimits, ImageSpec
+from preprocessing.pixels import read_picture, resized
+from preprocessing.thumbnails.fetcher import ThumbnailFetcher
+from preprocessing.thumbnails.policy import ThumbnailPolicy
+
+SPEC, LIMITS = ImageSpec(reading=AS_SEEN), ImageLimits()
+LOOPBACK = ThumbnailPolicy(trusted_networks=(ip_network("127.0.0.0/8"),))
+
+
+async def measure(urls: Sequence[str]) -> dict[str, float]:
+    """Milliseconds of the median picture in both ways, and of what lies between them, picture by picture."""
+    async with httpcore2.AsyncConnectionPool() as pool, ThumbnailFetcher(LOOPBACK) as fetcher:
+
+        async def plain(url: str) -> None:
+            answer = await pool.request("GET", url)
+            with Image.open(io.BytesIO(answer.content)) as image:
+                resized(image.convert("RGB"), SPEC)
+
+        async def careful(url: str) -> None:
+            read_picture((await fetcher.download(url)).body, SPEC, LIMITS)
+
+        ways: dict[Callable[[str], Awaitable[None]], list[float]] = {plain: [], careful: []}
+        for number, url in enumerate(urls):
+            # Whichever is second finds the picture's bytes in the processor's caches.
+            for way in sorted(ways, key=lambda way: (way is plain) == bool(number % 2)):
+                began = time.perf_counter()
+                await way(url)
+                ways[way].append(1000 * (time.perf_counter() - began))
+    pairs = list(zip(*ways.values(), strict=True))[len(urls) // 10 :]  # the first ones warm up
+    return {
+        "plain_ms": statistics.median(least for least, _ in pairs),
+        "careful_ms": statistics.median(whole for _, whole in pairs),
+        "added_ms": statistics.median(whole - least for least, whole in pairs),
+        "ratio": statistics.median(whole / least for least, whole in pairs),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, and print the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=400, help="how many are fetched, each in both ways")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder, thumbnails(Path(folder)) as (_, workload):
+        urls = [video["thumbnail_url"] for video in workload.new_videos(options.pictures)]
+        found = asyncio.run(measure(urls))
+    print(f"a picture costs {found['ratio']:.2f} times the least, {found['added_ms']:+.2f} ms")
+    print(
+        json.dumps({"benchmark": "picture_alone", **{name: round(each, 3) for name, each in found.items()}})
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
