@@ -1,4 +1,9 @@
-"""The reference engine: PyTorch on a CPU or a GPU."""
+"""The reference engine: PyTorch on a CPU or a GPU.
+
+A sum in float32 depends on the order of its terms, and so on the padding of a text and on what else is in its
+batch. At the precision `exact` each video is computed by itself and padded to the checkpoint's tokens, as a
+training with `padding="max_length"` evaluates a row: the same terms in the same order.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +21,7 @@ class DeviceError(CheckpointError):
 
 
 class TorchEngine:
-    """PyTorch, padding a batch of texts to its longest; towers in f32 or bf16."""
+    """PyTorch, padding a batch of texts to its longest; towers in f32, bf16, or `exact`."""
 
     name = "torch"
     concurrent = False  # each calling thread would get its own pool of spinning OpenMP threads
@@ -43,6 +48,7 @@ class TorchEngine:
             torch.set_num_threads(threads)
         self.threads = torch.get_num_threads()
         self.device, self.precision = device, precision
+        self._padded = checkpoint.card.max_tokens if precision == "exact" else None
         self._velocity = checkpoint.card.velocity
         self._temperature = checkpoint.card.temperature or 1.0
         self._calibration = checkpoint.card.calibration()
@@ -53,7 +59,10 @@ class TorchEngine:
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
         """B token sequences of any lengths to (B, text_dim); without a text tower, (B, 0)."""
-        longest = max(len(ids) for ids in input_ids)
+        if self._padded and len(input_ids) > 1:
+            one_by_one = zip(input_ids, token_type_ids, strict=True)
+            return np.concatenate([self.encode_text([ids], [types]) for ids, types in one_by_one])
+        longest = self._padded or max(len(ids) for ids in input_ids)
         ids = np.zeros((len(input_ids), longest), dtype=np.int64)  # (B, T), [PAD] is 0
         types, mask = np.zeros_like(ids), np.zeros_like(ids)
         for row, (tokens, kinds) in enumerate(zip(input_ids, token_type_ids, strict=True)):
@@ -67,11 +76,20 @@ class TorchEngine:
         encoder = self._model.vision_encoder
         if encoder is None:
             return np.zeros((len(pixels), 0), dtype=np.float32)
+        if self._padded and len(pixels) > 1:
+            return np.concatenate([self.encode_image(each[None]) for each in pixels])
         with self._towers():
             return _numpy(encoder(encoder.normalise(self._tensor(pixels))))  # (B, 2048)
 
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
         """Tower outputs and standardised scalars of B videos to their scores."""
+        if self._padded and len(text) > 1:
+            one_by_one = zip(text[:, None], image[:, None], scalars[:, None], strict=True)
+            found = [self.score(*each) for each in one_by_one]
+            return Scores(
+                viral=np.concatenate([each.viral for each in found]),
+                velocity=np.concatenate([each.velocity for each in found]),
+            )
         with torch.inference_mode():
             logits, target = self._model.score(*(self._tensor(array) for array in (text, image, scalars)))
             both = logits.double().cpu()

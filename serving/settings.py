@@ -54,17 +54,18 @@ class Settings(BaseSettings):
         None,
         min_length=1,
         description="Second checkpoint, read again at each reload, that scores beside the served one when "
-        "the service is idle. Takes the memory of another model.",
+        "the service is idle, and one video of 20 when it never is. Takes the memory of another model.",
     )
     host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 a container is reached from outside
     port: int = Field(7860, ge=1, le=65535, description="Port to listen on.")
     engine: Literal["openvino", "torch"] = Field(
         "openvino", description="Inference engine: OpenVINO, or PyTorch (reference, GPU)."
     )
-    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
+    precision: Literal["auto", "exact", "f32", "bf16", "int8"] = Field(
         "auto",
         description="Numeric precision of the towers; `auto` is the fastest that passes the fidelity check "
-        "(torch: bf16 on a GPU, f32 on a CPU, no int8).",
+        "(torch: bf16 on a GPU, f32 on a CPU, no int8). `exact` (torch) is f32 with each text alone and "
+        "padded, as in training: the training's own digits, several times slower.",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Device of the torch engine.")
     threads: int | None = Field(
@@ -267,6 +268,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "MILES_PRECISION=int8 requires MILES_ENGINE=openvino; torch supports f32 and bf16"
             )
+        if self.engine == "openvino" and self.precision == "exact":
+            raise ValueError("MILES_PRECISION=exact requires MILES_ENGINE=torch")
         if self.thumbnail_proxy is not None and not self.thumbnail_allowed_hosts:
             raise ValueError(
                 "MILES_THUMBNAIL_PROXY requires MILES_THUMBNAIL_ALLOWED_HOSTS: the proxy resolves names"

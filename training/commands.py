@@ -92,6 +92,11 @@ def replay_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--tolerance", type=float, default=TOLERANCE, help="largest difference that passes (%(default)s)"
     )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="each row alone and padded, as with MILES_PRECISION=exact, and as the training evaluated it",
+    )
     parser.add_argument("--weekday-codes", choices=CODES, help="as for ./miles fit-stats")
     return parser.parse_args(arguments)
 

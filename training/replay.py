@@ -39,7 +39,7 @@ BATCH_SIZE = 16
 class Replay:
     """A checkpoint's scores of a training file's rows, with the service's inputs or with others."""
 
-    def __init__(self, checkpoint: Checkpoint, table: FeatureRows, rows: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, table: FeatureRows, rows: int, *, exact: bool = False) -> None:
         """The first `rows` of the file. Raises `DatasetError` without titles."""
         card = checkpoint.card
         if table.titles is None:
@@ -51,7 +51,7 @@ class Replay:
         raw = raw_columns(columns, table.titles[:rows])
         self.computed = np.stack([feature.compute(raw) for feature in features_named(self.names)], axis=1)
         self._titles = table.titles[:rows]
-        self._engine = TorchEngine(checkpoint)
+        self._engine = TorchEngine(checkpoint, precision="exact" if exact else "f32")
         self._tokenizer = tokenizer_for(checkpoint)
         self.text = self._encode(self._tokenizer)
 
@@ -163,7 +163,8 @@ def run(options: argparse.Namespace) -> int:
                 f"{len(table.values):,} rows of {options.rows}"
             )
         expected = np.array([[row[SCORE], row.get(VELOCITY, np.nan)] for row in outputs])
-        lines, agrees = compare(Replay(checkpoint, table, len(outputs)), expected, options.tolerance)
+        replay = Replay(checkpoint, table, len(outputs), exact=options.exact)
+        lines, agrees = compare(replay, expected, options.tolerance)
     except (CheckpointError, DatasetError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1

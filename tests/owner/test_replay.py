@@ -4,9 +4,13 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from tests.owner.pipeline import SMALL, FirstPipeline, save, untrained
+from model.checkpoint.store import read_checkpoint
+from model.torch_engine import TorchEngine
+from tests.owner.pipeline import SMALL, FirstPipeline, cleaned, save, untrained
 from tests.support.service import ROOT
 from tests.training.fit_stats.first_csv import first_rows, write_rows
 from training.fit_stats.__main__ import main as fit_stats
@@ -45,6 +49,24 @@ def test_the_served_scores_are_the_trainings(
     """Every row agrees to 1e-6, with and without velocities."""
     assert run(pipeline.folder, outputs, "--tolerance", "1e-6") == 0
     assert "equal within 1e-06" in capsys.readouterr().out
+
+
+def test_exact_gives_the_trainings_own_vectors(
+    pipeline: FirstPipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Titles of several lengths together: each has, to the last bit, the vector of its own padded forward."""
+    titles = [row["title"] for row in pipeline.rows[:8]]
+    padded = {"padding": "max_length", "truncation": True, "max_length": 128, "return_tensors": "pt"}
+    own = [dict(pipeline.tokenizer(cleaned(title), **padded)) for title in titles]
+    with torch.inference_mode():
+        expected = [pipeline.network.text_encoder.bert(**tokens).pooler_output[0] for tokens in own]
+    lengths = [int(tokens["attention_mask"].sum()) for tokens in own]
+    ids = [tokens["input_ids"][0, :length].tolist() for tokens, length in zip(own, lengths, strict=True)]
+    engine = TorchEngine(read_checkpoint(pipeline.folder / "model_full.pt"), precision="exact")
+    vectors = engine.encode_text(ids, [[0] * length for length in lengths])
+    assert len(set(lengths)) > 1
+    assert np.array_equal(vectors, torch.stack(expected).numpy())
+    assert run(pipeline.folder, "outputs.csv", "--exact", "--tolerance", "1e-7") == 0, capsys.readouterr().out
 
 
 def test_a_wrong_input_is_named(pipeline: FirstPipeline, capsys: pytest.CaptureFixture[str]) -> None:
