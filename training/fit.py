@@ -3,14 +3,14 @@
     ./miles train DATA --out models/model_full.pt
         [--column title=headline ...] [--thumbnails DIR|urls|none] [--text title,description]
         [--text-encoder random|DIR|bert-base-uncased] [--image-encoder random|FILE|imagenet]
-        [--unfreeze] [--mlflow FOLDER_OR_URI] [--allow-bad-rows] [--seed N] [--cache DIR] [--results DIR]
-        [--overwrite] ...
+        [--unfreeze [text|image|both]] [--mlflow FOLDER_OR_URI] [--allow-bad-rows] [--seed N] [--cache DIR]
+        [--results DIR] [--overwrite] ...
     ./miles train --from DATABASE_URL [--against CHECKPOINT] [--out models/model_next.pt]
 
 DATA is a CSV, CSV.gz or Parquet file with a request's columns and a target; see `--help`. A head is trained
 on the scalars only, with text, with images, and with both; the one with the lowest loss on val is written.
 The encoders' vectors are cached, so that an interrupted run continues where it stopped.
-`--unfreeze` trains the text encoder first. With --from, the rows are the scraper's snapshots, and the new
+`--unfreeze` trains the encoders first. With --from, the rows are the scraper's snapshots, and the new
 head is compared with the serving checkpoint's; see docs/outcomes.md.
 """
 
@@ -179,7 +179,10 @@ def _run(options: argparse.Namespace) -> None:
         parameters |= asdict(tuning)
     with tracked(options.mlflow, parameters | asdict(recipe)) as track:
         if tuning is not None:
-            encoders = unfreeze(encoders, dataset, recipe, options.seed, tuning, cache, options.device, track)
+            encoders = unfreeze(
+                *(encoders, dataset, recipe, options.seed, tuning, cache, options.device, track),
+                thumbnails_from(options),
+            )
         fitted = fit(dataset, encoders, recipe, options.seed, cache, thumbnails_from(options), options.device)
         track(fitted.checkpoint.card.test_metrics, 0)
     checkpoint = fitted.checkpoint

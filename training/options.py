@@ -119,9 +119,15 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_unfreeze_options(parser: argparse.ArgumentParser) -> None:
-    """Whether and how the text encoder is trained, too."""
+    """Whether and how the encoders are trained, too."""
     usual, add = Tuning(), parser.add_argument
-    add("--unfreeze", action="store_true", help="train the text encoder before the head")
+    add(
+        "--unfreeze",
+        nargs="?",
+        const="text",
+        choices=("text", "image", "both"),
+        help="train the encoder of texts (the default), of images, or both, before the head",
+    )
     add("--encoder-epochs", type=_whole, default=usual.epochs, help="its maximum epochs (%(default)s)")
     add("--encoder-patience", type=_whole, default=usual.patience, help="without improvement (%(default)s)")
     add("--encoder-batch-size", type=_whole, default=usual.batch_size, help="rows a batch (%(default)s)")
@@ -135,7 +141,7 @@ def add_unfreeze_options(parser: argparse.ArgumentParser) -> None:
 
 
 def tuning_from(options: argparse.Namespace) -> Tuning:
-    """How the text encoder is trained. Raises `DatasetError` for numbers of 0."""
+    """How the encoders are trained. Raises `DatasetError` for numbers of 0."""
     counts = (options.encoder_epochs, options.encoder_patience, options.encoder_batch_size)
     if not all(counts):
         raise DatasetError(
@@ -144,7 +150,14 @@ def tuning_from(options: argparse.Namespace) -> Tuning:
         )
     epochs, patience, batch_size = counts
     rates = {"encoder_rate": options.encoder_rate, "head_rate": options.provisional_head_rate}
-    return Tuning(epochs=epochs, patience=patience, batch_size=batch_size, **rates)
+    return Tuning(
+        text=options.unfreeze in ("text", "both"),
+        image=options.unfreeze in ("image", "both"),
+        epochs=epochs,
+        patience=patience,
+        batch_size=batch_size,
+        **rates,
+    )
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:

@@ -57,8 +57,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the encoder is trained."""
+    """Which encoders are trained, and how."""
 
+    text: bool = True
+    image: bool = False
     epochs: int = 3
     patience: int = 1
     """Epochs without a lower loss on val after which training ends."""
@@ -70,3 +72,8 @@ class Tuning:
     """The share of all steps in which the rates rise."""
     max_norm: float = 1.0
     """Gradients are scaled down to this norm."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the trained encoders read."""
+        return ("text",) * self.text + ("image",) * self.image

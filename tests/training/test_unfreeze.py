@@ -1,4 +1,4 @@
-"""--unfreeze: the text encoder is trained on a CPU, continues after an interruption, and stops early."""
+"""--unfreeze: the encoders are trained on a CPU, continue after an interruption, and stop early."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,11 @@ import torch
 from model import network
 from model.checkpoint.store import read_checkpoint
 from tests.support.tiny import TINY_TEXT
+from tests.training.pictured import write_pictured
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
 from training import fit
+from training.data.dataset import DatasetError, read_dataset
+from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders
 from training.recipe import Tuning
 from training.unfreeze import unfreeze
@@ -71,6 +74,28 @@ def test_the_time_is_estimated_before_it_starts(capsys: pytest.CaptureFixture[st
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("training the text encoder: at most 0.")
     assert "s each, measured on a CPU with gradient checkpointing" in first
+
+
+def test_the_image_encoder_is_trained_on_the_rows_thumbnails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each convolution moves, the statistics of its batch normalisation and the text encoder stay."""
+    pictured = read_dataset(write_pictured(tmp_path / "pictures", 90, SEED))
+    source = ThumbnailSource(tmp_path / "pictures")
+    config = encoders().config
+    assert config.vision is not None
+    small = replace(encoders(), config=replace(config, vision=replace(config.vision, height=32, width=32)))
+    tuning = replace(TUNING, text=False, image=True, epochs=1, batch_size=16)
+    tuned = unfreeze(small, pictured, RECIPE, SEED, tuning, tmp_path / "cache", thumbnails=source)
+    before = encoders().state_dict
+    moved = {name for name, tensor in tuned.state_dict.items() if not torch.equal(tensor, before[name])}
+    weights = {name for name, t in before.items() if name.startswith("vision_encoder.") and t.ndim == 4}
+    assert weights <= moved
+    assert not [name for name in moved if name.startswith(PREFIX) or "running" in name]
+    assert "training the image encoder: at most 0." in capsys.readouterr().out
+    assert tuned.provenance["image"]["source"].endswith("trained further on videos.csv")
+    with pytest.raises(DatasetError, match="no row has a usable thumbnail"):
+        unfreeze(encoders(), dataset(), RECIPE, SEED, tuning, tmp_path, thumbnails=source)
 
 
 def test_train_unfreeze_writes_a_checkpoint_and_an_mlflow_run(tmp_path: Path) -> None:
