@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import io
 import json
+import socket
 import statistics
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpcore2
 from PIL import Image
@@ -30,6 +32,7 @@ from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 
 SPEC, LIMITS = ImageSpec(reading=AS_SEEN), ImageLimits()
+START_LIMIT_S = 20.0
 LOOPBACK = ThumbnailPolicy(trusted_networks=(ip_network("127.0.0.0/8"),))
 
 
@@ -61,6 +64,17 @@ async def measure(urls: Sequence[str]) -> dict[str, float]:
     }
 
 
+def _await(url: str) -> None:
+    """Return once the host listens."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)):
+                return
+        except OSError:
+            time.sleep(0.1)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -68,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, thumbnails(Path(folder)) as (_, workload):
         urls = [video["thumbnail_url"] for video in workload.new_videos(options.pictures)]
+        _await(urls[0])
         found = asyncio.run(measure(urls))
     print(f"a picture costs {found['ratio']:.2f} times the least, {found['added_ms']:+.2f} ms")
     print(
