@@ -10,14 +10,17 @@ Imports Pillow, its resizer and the standard library only: each decoding process
 """
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Sequence
+from operator import mul
 from typing import TYPE_CHECKING
 
 from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
-from PIL import AvifImagePlugin, Image, ImageFile, ImageStat, WebPImagePlugin
+from PIL import AvifImagePlugin, Image, ImageFile, WebPImagePlugin
 
+from preprocessing.bars import between_bars
 from preprocessing.colours import in_srgb, printed_in_srgb
 from preprocessing.file_kinds import refusal_of
 from preprocessing.image import (
@@ -48,14 +51,11 @@ ORIENTATION = 0x0112
 TRANSPOSITIONS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's numbers to Pillow's
 BILINEAR = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear))
 JPEG_END, MISSING_BYTES = b"\xff\xd9", 64
-# Of a black bar, in grey levels: its brightest pixel, which JPEG lifts at the edge, and its brightest row.
-BAR_PEAK, BAR_MEAN = 40, 12
-# Shares of a side: the least of a bar, the least of what is between two, the most by which they differ.
-MIN_BAR, MIN_BETWEEN, MAX_DIFFERENCE = 0.03, 0.2, 0.02
 # In pixels; a picture of YouTube's smallest size is a placeholder if its grey levels hardly differ, a larger
 # one if nearly all of it has one level besides, as a placeholder that was scaled up.
 ICON_SIDE, MIN_SIDE, SMALL_SIZE = 32, 8, (120, 90)
 MIN_SPREAD, MIN_PLAIN_SPREAD = 3.0, 25.0  # standard deviations of the grey levels
+LEVELS, SQUARES = range(256), [level * level for level in range(256)]
 FLAT_LEVELS, MAX_FLAT_SHARE = 2, 0.7
 
 
@@ -167,7 +167,7 @@ def _as_rgb(image: Image.Image, reading: ImageReading) -> tuple[Image.Image, Tra
         traits |= Trait.TURNED
         if reading.orientation == "exif":
             rgb = rgb.transpose(Image.Transpose(turn))
-    between = _between_bars(rgb)
+    between = between_bars(rgb)
     if between is not None:
         traits |= Trait.BARRED
         if reading.bars == "cut":
@@ -201,48 +201,17 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _between_bars(rgb: Image.Image) -> tuple[int, int, int, int] | None:
-    """The part between black bars at the top and bottom, or left and right; None without them."""
-    width, height = rgb.size
-    ends = (
-        (0, 0, width, 1),
-        (0, height - 1, width, height),
-        (0, 0, 1, height),
-        (width - 1, 0, width, height),
-    )
-    dark = [max(rgb.crop(end).tobytes()) <= BAR_PEAK for end in ends]
-    if not all(dark[:2]) and not all(dark[2:]):
-        return None
-    grey = rgb.convert("L")
-    content = grey.point(lambda level: 255 * (level > BAR_PEAK)).getbbox()
-    if content is None:
-        return None
-    top, bottom = _inner(grey.resize((1, height), Image.Resampling.BOX), content[1], content[3])
-    left, right = _inner(grey.resize((width, 1), Image.Resampling.BOX), content[0], content[2])
-    return None if (left, top, right, bottom) == (0, 0, *rgb.size) else (left, top, right, bottom)
-
-
-def _inner(means: Image.Image, start: int, end: int) -> tuple[int, int]:
-    """Where the content of a side starts and ends, from its line means; the whole side without bars."""
-    levels = means.tobytes()
-    size = len(levels)
-    bright = [index for index, level in enumerate(levels) if level > BAR_MEAN] or [0]
-    start, end = min(start, bright[0]), max(end, bright[-1] + 1)
-    bars = (start, size - end)
-    if min(bars) < MIN_BAR * size or end - start < MIN_BETWEEN * size:
-        return 0, size
-    return (start, end) if abs(bars[0] - bars[1]) <= max(2, MAX_DIFFERENCE * size) else (0, size)
-
-
 def _emptiness(pixels: Image.Image, width: int, height: int) -> Trait:
     """Whether a picture of this size that looks like `pixels` is too small or too plain to show a video."""
-    grey = ImageStat.Stat(pixels.convert("L"))
-    spread = grey.stddev[0]
+    counts = pixels.convert("L").histogram()
+    total = pixels.width * pixels.height
+    mean = sum(map(mul, counts, LEVELS)) / total
+    spread = math.sqrt(max(0.0, sum(map(mul, counts, SQUARES)) / total - mean * mean))
     is_plain = spread < MIN_PLAIN_SPREAD
     is_small = is_plain and width <= SMALL_SIZE[0] and height <= SMALL_SIZE[1]
     is_icon = max(width, height) <= ICON_SIDE or min(width, height) < MIN_SIDE
     traits = Trait.TINY if is_small or is_icon else Trait(0)
-    is_blank = spread < MIN_SPREAD or (is_plain and _flat_share(grey.h) > MAX_FLAT_SHARE)
+    is_blank = spread < MIN_SPREAD or (is_plain and _flat_share(counts) > MAX_FLAT_SHARE)
     return traits | Trait.BLANK if is_blank else traits
 
 
