@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -28,19 +28,23 @@ class Turns:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._party_limit = max(1, int(limit * MAX_SHARE))
-        self._held: Counter[Hashable] = Counter()
+        self._taken = 0
+        self._held: dict[Hashable, int] = {}
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
     async def turn(self, party: Hashable) -> AsyncGenerator[None]:
         """Wait for a turn and hold it within the context."""
-        await self._acquire(party)
+        if self._waiting or not self._is_free(party):
+            await self._wait(party)
+        else:
+            self._take(party)
         try:
             yield
         finally:
             self._release(party)
 
-    async def _acquire(self, party: Hashable) -> None:
+    async def _wait(self, party: Hashable) -> None:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(party, deque()).append(answer)
         self._hand_out()
@@ -51,20 +55,31 @@ class Turns:
                 self._release(party)
             raise
 
+    def _is_free(self, party: Hashable) -> bool:
+        most = self._limit if party is None else self._party_limit
+        return self._taken < self._limit and self._held.get(party, 0) < most
+
+    def _take(self, party: Hashable) -> None:
+        self._taken += 1
+        self._held[party] = self._held.get(party, 0) + 1
+
     def _release(self, party: Hashable) -> None:
+        self._taken -= 1
         self._held[party] -= 1
-        self._held += Counter()  # drops the zeros
-        self._hand_out()
+        if not self._held[party]:
+            del self._held[party]
+        if self._waiting:
+            self._hand_out()
 
     def _hand_out(self) -> None:
         for party in list(self._waiting):
-            if self._held.total() >= self._limit:
+            if self._taken >= self._limit:
                 return
             queue = self._waiting[party]
             while queue and queue[0].done():  # its caller has left
                 queue.popleft()
-            if queue and self._held[party] < (self._limit if party is None else self._party_limit):
-                self._held[party] += 1
+            if queue and self._is_free(party):
+                self._take(party)
                 queue.popleft().set_result(None)
                 self._waiting.move_to_end(party)
             if not queue:
