@@ -13,11 +13,15 @@ SIGNATURES = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), kind)
     for pattern, kind in (
         (rb"(<\?xml.{,500}?\?>\s*)?(<!--.{,500}?-->\s*)*(<!doctype svg|<svg)", "an SVG image"),
-        (rb"(<!--.{,500}?-->\s*)*<(!doctype html|html|head|body|script|meta|title|div|p)\b", "an HTML page"),
+        (
+            rb"(<!--.{,500}?-->\s*)*<(!doctype html|html|head|body|script|meta|title|div|p|br|b|h[1-6])\b",
+            "an HTML page",
+        ),
         (rb"<\?xml", "an XML document"),
         (rb"[{\[]", "JSON"),
         (rb".{4}ftyp(hei|hev|mif1|msf1)", "a HEIC image"),
-        (rb".{4}ftyp(?!avi)|\x1a\x45\xdf\xa3|flv\x01", "a video"),
+        (rb".{4}ftyp(?!avi)|\x1a\x45\xdf\xa3|flv\x01|riff.{4}avi ", "a video"),
+        (rb"riff.{4}wave|id3|oggs|flac", "a sound file"),
         (rb"bm.{4}\0\0\0\0", "a BMP image"),
         (rb"ii\*\0|mm\0\*", "a TIFF image"),
         (rb"\xff\x0a|\0\0\0\x0cjxl ", "a JPEG XL image"),
@@ -49,7 +53,7 @@ ENDS: Mapping[bytes, Callable[[bytes], bool]] = {
     rb"\xff\xd8": lambda file: file.rstrip(b"\0").endswith(b"\xff\xd9"),
     rb"\x89PNG": lambda file: b"IEND" in file[-32:],
     rb"GIF8": lambda file: file.endswith(b";"),
-    rb"RIFF": lambda file: int.from_bytes(file[4:8], "little") + 8 <= len(file),
+    rb"RIFF.{4}WEBP": lambda file: int.from_bytes(file[4:8], "little") + 8 <= len(file),
     rb".{4}ftypavi": _has_all_boxes,
 }
 

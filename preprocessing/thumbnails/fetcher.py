@@ -186,10 +186,15 @@ class ThumbnailFetcher:
                 return await self._follow(url, validators, fetch)
             except UnreachableError as exc:
                 left = anyio.current_effective_deadline() - anyio.current_time()
-                if exc.retry_s is None or exc.retry_s >= left or (has_retried and fetch.has_dialled):
+                # What an earlier answer left behind on a connection is no answer to this request.
+                is_remnant = not fetch.has_dialled and isinstance(
+                    exc.__cause__, httpcore2.RemoteProtocolError
+                )
+                retry_s = 0.0 if is_remnant else exc.retry_s
+                if retry_s is None or retry_s >= left or (has_retried and fetch.has_dialled):
                     raise
                 has_retried |= fetch.has_dialled
-                await anyio.sleep(exc.retry_s)
+                await anyio.sleep(retry_s)
 
     async def _follow(self, url: VettedUrl, validators: Validators | None, fetch: _Fetch) -> Download | None:
         """What `url` leads to; None for a 304 to `validators`, which no other URL gets to see."""
@@ -203,10 +208,10 @@ class ThumbnailFetcher:
                     vet_head(response, url.host, self.policy.max_bytes)
                     body = await self._bodies.read(response, url.host)
                     return Download(body, Validators.of(response.headers) if redirects == 0 else None)
-            locations = header(response, b"location")
+            locations = set(header(response, b"location"))
             if len(locations) != 1:
-                raise UnreachableError(f"{url.host} sent {len(locations)} Location headers, expected 1")
-            url = vet_redirect(url, locations[0], self.policy)
+                raise UnreachableError(f"{url.host} redirects to {len(locations)} places, expected 1")
+            url = vet_redirect(url, locations.pop(), self.policy)
         raise UnreachableError(f"more than {self.policy.max_redirects} redirects, the last to {url.host}")
 
     @asynccontextmanager

@@ -1,8 +1,10 @@
 """What a host's response says: its head, and what a broken exchange means."""
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from ssl import SSLError
 from typing import Self
 
@@ -17,7 +19,7 @@ RETRY_AFTER_S = {429: 1.0, 502: 0.2, 503: 0.2, 504: 0.2}
 _ONE_TYPE = re.compile(rb"[^\s,;]*\s*(;[^,]*)?")
 _ETAG = re.compile(rb'(W/)?"[\x21\x23-\x7e]{0,256}"')
 _HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
-_SECONDS = re.compile(rb"[0-9]{1,4}")
+_SECONDS = re.compile(rb"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,9 @@ def vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
     status = response.status
     if status != 200:
         delay = RETRY_AFTER_S.get(status)
-        told = _single(header(response, b"retry-after"), _SECONDS)
-        if delay is not None and told is not None:
-            delay = float(told)
+        told = set(header(response, b"retry-after"))
+        if delay is not None and len(told) == 1:
+            delay = _seconds(told.pop(), delay)
         raise UnreachableError(f"{host} answered {status}, expected 200", f"http_{status}", delay)
     lengths = header(response, b"content-length")
     if lengths and header(response, b"transfer-encoding"):
@@ -83,6 +85,16 @@ def broken(host: str, exc: Exception) -> UnreachableError:
 def header(response: httpcore2.Response, name: bytes) -> list[bytes]:
     """The values of a header, one a line."""
     return [value for key, value in response.headers if key.lower() == name]
+
+
+def _seconds(retry_after: bytes, default: float) -> float:
+    """How long a host asks to wait, as a number or a date; the default where it is neither."""
+    if _SECONDS.fullmatch(retry_after):
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after.decode("ascii")).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return default
 
 
 def _single(values: list[bytes], form: re.Pattern[bytes]) -> bytes | None:

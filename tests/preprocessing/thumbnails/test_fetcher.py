@@ -128,10 +128,15 @@ async def test_a_redirect_is_vetted_like_a_url() -> None:
 
 
 async def test_a_redirect_names_one_place() -> None:
-    """A redirect to nowhere, or to two places, is unreachable."""
-    two = (b"Location: /a", b"Location: /b")
+    """A redirect to nowhere, or to two places, is unreachable; the same place may be named twice."""
+    two, same = (b"Location: /a", b"Location: /b"), (b"Location: /a", b"Location: /a")
     answers = {str(each): raw(response(302, b"", *each)) for each in ((), two, (b"Refresh: 0; url=/a",))}
-    assert all("Location headers, expected 1" in end for end in (await outcomes(answers)).values())
+    assert all("places, expected 1" in end for end in (await outcomes(answers)).values())
+
+    async def twice(path: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(JPEG) if path == "/a" else response(302, b"", *same))
+
+    assert await outcomes({"the same": twice}) == {"the same": "fetched"}
 
 
 async def test_a_refused_connection_is_unreachable() -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import struct
+import time
+from email.utils import formatdate
 from itertools import count
 
 import pytest
@@ -54,6 +56,36 @@ async def test_what_may_pass_is_tried_once_more() -> None:
         "429": "http_429", "502": "http_502", "503": "http_503", "504": "http_504",
     }  # fmt: skip
     assert (await outcomes({"404": failing_once(raw(response(404)))}))["404"].startswith("http_404")
+
+
+def dated(seconds: float) -> bytes:
+    """A Retry-After of that many seconds from now, as a date."""
+    return b"Retry-After: " + formatdate(time.time() + seconds, usegmt=True).encode()
+
+
+async def test_a_host_says_when_to_ask_again() -> None:
+    """In seconds or by a date, once or twice the same; later than the deadline, it is not asked."""
+    soon = {"0": (b"Retry-After: 0",), "twice": (b"Retry-After: 0",) * 2, "a past date": (dated(-9),)}
+    soon |= {"neither": (b"Retry-After: soon",), "a year before the calendar": (b"Retry-After: 99999-01-01",)}
+    late = {
+        "a day": (b"Retry-After: 86400",),
+        "a date": (dated(999),),
+        "long": (b"Retry-After: " + b"9" * 19,),
+    }
+    answers = {
+        name: failing_once(raw(response(503, b"", *headers))) for name, headers in (soon | late).items()
+    }
+    ends = {name: end.partition(":")[0] for name, end in (await outcomes(answers)).items()}
+    assert ends == dict.fromkeys(soon, "fetched") | dict.fromkeys(late, "http_503")
+
+
+async def test_what_an_answer_leaves_behind_costs_no_picture() -> None:
+    """Bytes beyond a body's length are no answer to the next request on that connection."""
+    async with (
+        serving(raw(ok(JPEG), b"trailing garbage")) as site,
+        ThumbnailFetcher(trusting()) as fetcher,
+    ):
+        assert [await fetcher.fetch(site.url()) for _ in range(4)] == [JPEG] * 4
 
 
 async def test_a_retry_later_than_the_deadline_is_none() -> None:
