@@ -32,7 +32,7 @@ COUNT_FORM: Final = (
     "null if it is unknown"
 )
 NUMBER_FORM: Final = "expected a number from 0 up in digits, such as 12000.5; null if it is unknown"
-SHARE_FORM: Final = "expected a number from 0 to 1, such as 0.62; null if it is unknown"
+SHARE_FORM: Final = "expected a number from 0 to 1, such as 0.62 for 62%; null if it is unknown"
 DURATION_FORM: Final = (
     'expected seconds from 0 up, such as 90, or "PT1M30S" or "00:01:30"; null if the length is unknown'
 )

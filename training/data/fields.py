@@ -100,6 +100,7 @@ TARGETS = (
     Field("is_viral", ("is_viral", "viral_label"), flag),
 )
 FIELDS = {field.name: field for field in (*INPUTS, *BOOKKEEPING, *TARGETS)}
+FRACTIONS = ("views_per_day", "hours_to_next", "completion_rate", "creator_avg_views", "duration_seconds")
 # Empty cells of these are counted and reported; an empty description is common.
 REPORTED_IF_EMPTY = tuple(field.name for field in INPUTS[3:])
 
@@ -113,6 +114,7 @@ class Columns:
 
     places: Mapping[str, tuple[tuple[int, str], ...]]
     width: int
+    has_decimal_commas: bool = False
     near: tuple[str, ...] = ()
     """The whole mapping, `FIELD=COLUMN` each, with columns that look like absent fields; else empty."""
 
@@ -151,7 +153,7 @@ def find_columns(table: Table, renamed: Mapping[str, str]) -> Columns:
     places = {
         name: tuple((table.position(column), column) for column in columns) for name, columns in names.items()
     }
-    return Columns(places, len(table.columns), tuple(near))
+    return Columns(places, len(table.columns), table.has_decimal_commas, tuple(near))
 
 
 def _require(table: Table, names: Mapping[str, tuple[str, ...]], near: Sequence[str]) -> None:
@@ -170,7 +172,18 @@ def _require(table: Table, names: Mapping[str, tuple[str, ...]], near: Sequence[
                 if near
                 else "Map them with --column, for example --column title=headline."
             )
+            + _about_target(names, missing)
         )
+
+
+def _about_target(names: Mapping[str, object], missing: Sequence[str]) -> str:
+    """Where a target comes from, for a table of a scraper that does not have one."""
+    if "views_per_day" not in str(missing) or not {"view_count", "observed_at"} <= names.keys():
+        return ""
+    return (
+        " What a head learns is what a video gained after observed_at, which this file does not say. From "
+        "two scrapes of each video, ./miles train --from DATABASE_URL makes it (docs/outcomes.md)."
+    )
 
 
 def _refuse_future_inputs(table: Table, names: Mapping[str, tuple[str, ...]]) -> None:

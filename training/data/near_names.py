@@ -7,7 +7,7 @@ from pathlib import Path
 
 # Names in use elsewhere, without case and punctuation; the first of a field that the file has is proposed.
 NEAR = {
-    "title": ("headline", "videotitle", "caption"),
+    "title": ("headline", "videotitle", "caption", "desc"),
     "description": ("desc", "videodescription"),
     "view_count": ("views", "viewcount", "plays", "playcount", "totalviews", "videoviews"),
     "like_count": ("likes", "likecount", "diggcount", "totallikes"),
@@ -28,12 +28,13 @@ NEAR = {
         "publishedat",
         "publishdate",
         "publishtime",
+        "createtime",
         "publishdateapprox",
         "uploadtime",
         "postdate",
     ),
     "observed_at": ("observedat", "collectedat", "crawledat", "fetchedat", "snapshotat"),
-    "video_id": ("videoid", "awemeid", "ytid"),
+    "video_id": ("videoid", "awemeid", "ytid", "id"),
     "views_per_day": ("viewsperday", "engagementvelocity", "dailyviews"),
     "next_views": ("nextviews", "viewsnext", "viewslater"),
     "is_viral": ("isviral", "viral"),
@@ -48,6 +49,7 @@ def near_columns(columns: Iterable[str], known: Collection[str], used: Collectio
         column = next((plain[name] for name in names if name in plain), None)
         if field not in known and column is not None:
             found.append(f"{field}={column}")
+            plain = {name: each for name, each in plain.items() if each != column}
     return found
 
 

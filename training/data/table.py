@@ -18,6 +18,7 @@ from typing import Any
 
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
+DELIMITERS = (",", ";", "\t", "|")
 # A description of ten thousand characters in four bytes each is far below; a file without quotes is not.
 csv.field_size_limit(10_000_000)
 
@@ -37,6 +38,8 @@ class Table:
     sha256: str
     columns: tuple[str, ...]
     rows: Iterator[tuple[int, Sequence[str]]]
+    has_decimal_commas: bool = False
+    """Whether a program wrote 0,5 for a half, as those do that separate by semicolons."""
 
     def position(self, column: str) -> int:
         """The index of `column`. Raises `DatasetError` if the file has it twice."""
@@ -65,9 +68,16 @@ def _csv(path: Path, encoded: bytes, digest: str) -> Table:
         text = (gzip.decompress(encoded) if packed else encoded).decode("utf-8-sig")
     except (OSError, EOFError, ValueError) as exc:
         raise DatasetError(f"{path}: is not a CSV in UTF-8, a CSV.gz or a Parquet file ({exc})") from exc
-    rows = _csv_rows(path, csv.reader(io.StringIO(text, newline=""), strict=True))
+    delimiter = _delimiter(text.partition("\n")[0])
+    rows = _csv_rows(path, csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter))
     _, header = next(rows, (1, []))
-    return Table(path, digest, tuple(name.strip() for name in header), rows)
+    names = tuple(name.strip() for name in header)
+    return Table(path, digest, names, rows, has_decimal_commas=delimiter == ";")
+
+
+def _delimiter(header: str) -> str:
+    """What separates the names of a header's line: the most frequent of the usual ones, or else a comma."""
+    return max(DELIMITERS, key=header.count)
 
 
 def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, Sequence[str]]]:

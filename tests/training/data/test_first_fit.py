@@ -69,3 +69,33 @@ def test_val_chooses_the_text_fields(telling, fields, tmp_path, capsys):
     recipe = replace(RECIPE, description_dropped=0.0, text_noise=0.1, text_noise_without_views=0.1)
     assert preferred_text(found, encoders(), recipe, SEED, None, "cpu").text_fields == fields
     assert "loss on val:" in capsys.readouterr().out
+
+
+def test_a_spreadsheets_semicolons_and_decimal_commas_are_read(tmp_path):
+    """A file that separates by semicolons or tabs has the rows of the one with commas."""
+    table = [{**row, "completion_rate": f"0.{index % 9 + 1}5"} for index, row in enumerate(rows())]
+    expected = read_dataset(write_csv(tmp_path / "commas.csv", table)).train.videos
+    for name, delimiter, point in (("semicolons.csv", ";", ","), ("tabs.tsv", "\t", ".")):
+        lines = [delimiter.join(table[0])]
+        for row in table:
+            cells = row | {"completion_rate": row["completion_rate"].replace(".", point)}
+            lines.append(delimiter.join(cells.values()))
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8-sig")
+        assert read_dataset(tmp_path / name).train.videos == expected, name
+
+
+def test_the_scrapers_table_is_told_what_it_lacks(tmp_path, capsys):
+    """Its columns have no outcome: the error says where one comes from."""
+    table = [{"title": "x", "view_count": 5, "scraped_at": "2026-01-02", "upload_date": "2026-01-01"}]
+    assert (
+        fit.main([str(write_csv(tmp_path / "candidates.csv", table)), "--out", str(tmp_path / "x.pt")]) == 1
+    )
+    assert "./miles train --from DATABASE_URL" in capsys.readouterr().err
+
+
+def test_a_caption_may_be_called_desc(tmp_path, capsys):
+    """Without a title, `desc` is proposed for it and not for the description; `id` is the video's."""
+    table = [{"id": 1, "desc": "x", "playCount": 5, "velocity": 3}]
+    assert fit.main([str(write_csv(tmp_path / "x.csv", table)), "--out", str(tmp_path / "x.pt")]) == 1
+    error = capsys.readouterr().err
+    assert "--column title=desc --column view_count=playCount --column video_id=id" in error
