@@ -48,6 +48,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._peer: TimerHandle | None = None
         self._is_in_head = True
         self._head_bytes = 0
+        self._body_parts: list[bytes] = []
         self._unread = b""
         self._is_deaf = False  # nothing more is read: what follows belongs to a refused request
         self._is_replaying = False
@@ -141,12 +142,12 @@ class GuardedConnection(HttpToolsProtocol):
         self.cycle.transport = _Transport(self)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
-        """Part of the body."""
-        self._head_bytes = 0
-        super().on_body(body)
+        """Part of the body; kept until the slice ends, which may hold a thousand chunks."""
+        self._body_parts.append(body)
 
     def on_message_complete(self) -> None:
         """The request's last byte."""
+        self._pass_body_on()
         self._is_in_head, self._head_bytes = True, 0
         if not self._is_replaying:
             super().on_message_complete()
@@ -196,9 +197,17 @@ class GuardedConnection(HttpToolsProtocol):
                 reason = "" if isinstance(exc, httptools.HttpParserCallbackError) else f": {exc}"
                 self._refuse(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1{reason}.")
         else:
+            self._pass_body_on()
             self._head_bytes += len(data)  # since the last byte of a body
             if self._head_bytes > MAX_HEAD + SLICE:
                 self._refuse(*_head_too_large())
+
+    def _pass_body_on(self) -> None:
+        if self._body_parts:
+            body = b"".join(self._body_parts)
+            self._body_parts.clear()
+            self._head_bytes = 0
+            super().on_body(body)
 
     def _refusal(self) -> Refusal | None:
         """Why a request with these headers is not handled; None if it is."""
