@@ -25,7 +25,10 @@ HEADER_VALUE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What the fetcher itself sends, or what would change how a response is framed.
 OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent")
-SECRETS = ("api_keys", "shared_cache_url", "thumbnail_headers", "thumbnail_proxy", "youtube_api_key")
+SECRETS = (
+    *("api_keys", "shared_cache_secret", "shared_cache_url"),
+    *("thumbnail_headers", "thumbnail_proxy", "youtube_api_key"),
+)
 
 
 class SettingsError(Exception):
@@ -154,6 +157,12 @@ class Settings(BaseSettings):
     )
     shared_cache_timeout_s: float = Field(
         0.05, gt=0, le=10, description="Time limit for a shared cache lookup; after it, a miss."
+    )
+    shared_cache_secret: SecretStr | None = Field(
+        None,
+        min_length=MIN_KEY_LENGTH,
+        description="Secret of at least 16 characters that all replicas have: what was written to the shared "
+        "cache without it is not used.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("http://localhost:3000", "https://*.vercel.app"),

@@ -102,9 +102,11 @@ class Predictor:
         async with AsyncExitStack() as stack:
             shared_cache = None
             if settings.shared_cache_url is not None:
-                url = settings.shared_cache_url.get_secret_value()
+                url, secret = settings.shared_cache_url.get_secret_value(), settings.shared_cache_secret
                 shared_cache = await stack.enter_async_context(
-                    SharedCache.open(url, settings.shared_cache_timeout_s)
+                    SharedCache.open(
+                        url, settings.shared_cache_timeout_s, secret.get_secret_value() if secret else ""
+                    )
                 )
             fetcher = await stack.enter_async_context(ThumbnailFetcher(policy or thumbnail_policy(settings)))
             cache = VectorCache(settings.cache_bytes, shared_cache)

@@ -4,12 +4,14 @@ A look-up has a few hundredths of a second, after which the vector is computed a
 repeated failures the server is not asked again until it answers that quickly, which is checked in the
 background. Writes are never waited for. Concurrent look-ups travel together.
 
-A value counts only if it is a whole, finite vector of the tower and was stored under its key. That guards
-against accidents, not against attacks: anyone who can write to the server can change scores.
+A value counts only if it is a whole, finite vector of the tower, not one number repeated, and its digest is
+right for its key. Without a secret that guards against accidents only: anyone who can write to the server can
+change scores. With a secret, the digest is a message authentication code.
 """
 
 import asyncio
 import hashlib
+import hmac
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,12 +50,12 @@ class SharedCache:
     (while the server is down); `writes` counts `stored`, `failed` and `dropped`.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        """`timeout_s` is the limit of a look-up."""
+    def __init__(self, url: str, timeout_s: float, secret: str = "") -> None:
+        """`timeout_s` is the limit of a look-up; `secret` is what replicas authenticate values with."""
         self.is_up = False
         self.lookups: Counter[str] = Counter(dict.fromkeys(LOOKUPS, 0))
         self.writes: Counter[str] = Counter(dict.fromkeys(WRITES, 0))
-        self._timeout_s = timeout_s
+        self._timeout_s, self._secret = timeout_s, secret.encode()
         self._server = _client(url)
         self._failures = 0.0
         self._to_read: asyncio.Queue[tuple[bytes, asyncio.Future[bytes | None]]] = asyncio.Queue()
@@ -61,9 +63,9 @@ class SharedCache:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, timeout_s: float) -> AsyncIterator[Self]:
+    async def open(cls, url: str, timeout_s: float, secret: str = "") -> AsyncIterator[Self]:
         """A cache that connects in the background."""
-        cache = cls(url, timeout_s)
+        cache = cls(url, timeout_s, secret)
         tasks = [asyncio.create_task(cache._keep(work)) for work in (cache._probe, cache._read, cache._write)]
         try:
             yield cache
@@ -93,7 +95,7 @@ class SharedCache:
             self.lookups["late" if isinstance(exc, TimeoutError) else "failed"] += 1
             self._note_failure()
             return None
-        vector = None if value is None else unpacked(key, value, width)
+        vector = None if value is None else unpacked(key, value, width, self._secret)
         self.lookups["hit" if vector is not None else "miss" if value is None else "corrupt"] += 1
         return vector
 
@@ -102,7 +104,7 @@ class SharedCache:
         if not self.is_up or self._to_write.full():
             self.writes["dropped"] += 1
         else:
-            self._to_write.put_nowait((key, packed(key, vector)))
+            self._to_write.put_nowait((key, packed(key, vector, self._secret)))
 
     async def _keep(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` again if it fails, because a dead task would let look-ups time out for good."""
@@ -185,22 +187,22 @@ async def _batch(queue: "asyncio.Queue[Item]") -> list[Item]:
     return items
 
 
-def packed(key: bytes, vector: Vector) -> bytes:
+def packed(key: bytes, vector: Vector, secret: bytes = b"") -> bytes:
     """A vector as the server stores it: its length, a digest of key and numbers, its numbers."""
     numbers = vector.astype("<f4", copy=False).tobytes()
-    return HEAD.pack(MARK, len(vector), _digest(key, numbers)) + numbers
+    return HEAD.pack(MARK, len(vector), _digest(key, numbers, secret)) + numbers
 
 
-def unpacked(key: bytes, value: bytes, width: int) -> Vector | None:
+def unpacked(key: bytes, value: bytes, width: int, secret: bytes = b"") -> Vector | None:
     """The vector of `width` finite numbers that `packed` made for this key; None for anything else."""
     if len(value) != HEAD.size + 4 * width:
         return None
     mark, count, digest = HEAD.unpack_from(value)
     numbers = value[HEAD.size :]
-    if mark != MARK or count != width or digest != _digest(key, numbers):
+    if mark != MARK or count != width or not hmac.compare_digest(digest, _digest(key, numbers, secret)):
         return None
     vector = np.frombuffer(numbers, "<f4").astype(np.float32)
-    return vector if np.isfinite(vector).all() else None
+    return vector if np.isfinite(vector).all() and np.ptp(vector) > 0 else None
 
 
 def _checked(found: object, count: int) -> list[bytes | None]:
@@ -212,8 +214,9 @@ def _checked(found: object, count: int) -> list[bytes | None]:
     return found
 
 
-def _digest(key: bytes, numbers: bytes) -> bytes:
-    return hashlib.blake2b(numbers, key=key[:64], digest_size=16).digest()
+def _digest(key: bytes, numbers: bytes, secret: bytes) -> bytes:
+    own = hmac.digest(secret, key, "sha256") if secret else key[:64]
+    return hashlib.blake2b(numbers, key=own, digest_size=16).digest()
 
 
 def _client(url: str) -> "Redis":

@@ -11,17 +11,15 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 
 from model.checkpoint.file import check_file
 from model.compiled.bundle import MANIFEST, bundle_directory
 from serving.observability.logs import MAX_LINES
-from serving.scoring.cache import KEY_BYTES
-from serving.scoring.shared_cache import packed
 from tests.hostile.conftest import Record
-from tests.hostile.crowd import Visitor, metrics
-from tests.serving.scoring.test_shared_cache import REPLIES, lying_server
+from tests.hostile.crowd import Visitor, metrics, percentile
+from tests.hostile.probes import probed
+from tests.serving.scoring.test_shared_cache import REPLIES, VECTOR, Reply, forged, lying_server
 from tests.support.process import LIMIT_S, answers, free_port, stop, until
 from tests.support.service import ROOT, environment, ready_service
 from tests.support.tiny import write_tiny
@@ -29,7 +27,6 @@ from tests.support.tiny import write_tiny
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 FLOODS = 4
 KEYS = ("flood-flood-flood-flood", "other-other-other-other")
-KEY = bytes(range(KEY_BYTES))
 
 
 def scores(url: str, count: int = 8) -> list[float]:
@@ -77,13 +74,9 @@ def test_files_that_change(tmp_path: Path, promise: Record) -> None:
 
 def test_a_shared_cache_that_lies(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
     """Whatever a cache server replies, every video is scored, as without it."""
-    width = 64
-    vector = packed(KEY, np.full(width, np.nan, np.float32))
-    lies = REPLIES | {
-        "not finite": b"*1\r\n$%d\r\n%s\r\n" % (len(vector), vector),
-        "40 MB": b"*1\r\n$40000000\r\n" + bytes(40_000_000) + b"\r\n",
-    }
-    replies = [b"*1\r\n$-1\r\n"]
+    lies = REPLIES | {"40 MB": b"*1\r\n$40000000\r\n" + bytes(40_000_000) + b"\r\n"}
+    nothing: Reply = b"*1\r\n$-1\r\n"
+    replies = [nothing]
     with ready_service(tmp_path / "alone", checkpoint=tiny_bundle, cache_bytes=0) as service:
         expected = scores(service.url)
     with (
@@ -100,13 +93,35 @@ def test_a_shared_cache_that_lies(tiny_bundle: Path, tmp_path: Path, promise: Re
         for name, reply in lies.items():
             replies.append(reply)
             seen[name] = scores(service.url) == expected
-        replies.append(replies[0])
+        replies.append(nothing)
         until(lambda: "miles_shared_cache_up 1.0" in httpx.get(f"{service.url}/metrics").text)
         code = service.stop()
     promise(
         "the shared cache",
         figure=f"{sum(seen.values())} of {len(seen)} lies: the same scores; then read again; exit {code}",
+        wanted="12 lies of a server: the same scores as without it, and it is read again",
         kept=all(seen.values()) and code == 0,
+    )
+
+
+def test_a_shared_cache_that_forges(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
+    """With a secret, vectors that a cache server makes up for every key change no score."""
+    replies: list[Reply] = [forged(VECTOR)]
+    settings = {"checkpoint": tiny_bundle, "cache_bytes": 0, "shared_cache_timeout_s": 1}
+    found = {}
+    with ready_service(tmp_path / "alone", checkpoint=tiny_bundle, cache_bytes=0) as service:
+        expected = scores(service.url)
+    with lying_server(replies) as url:
+        for name, secret in {"with": {"shared_cache_secret": "a secret of replicas"}, "without": {}}.items():
+            log = tmp_path / name
+            with ready_service(log, **settings, **secret, shared_cache_url=url) as service:
+                until(lambda: "miles_shared_cache_up 1.0" in httpx.get(f"{service.url}/metrics").text)
+                found[name] = scores(service.url) == expected
+    promise(
+        "the shared cache",
+        wanted="vectors made up for every key, with a secret: the same scores",
+        figure=f"the same scores with a secret: {found['with']}, without: {found['without']}",
+        kept=found == {"with": True, "without": False},
     )
 
 
@@ -160,7 +175,8 @@ async def test_a_key_that_takes_everything(demo_bundle: Path, tmp_path: Path, pr
             while True:
                 await visitor.ask(post("/predict/batch", KEYS[0], {"videos": videos}))
 
-    with ready_service(tmp_path / "log", checkpoint=demo_bundle, api_keys=",".join(KEYS)) as service:
+    settings = {"checkpoint": demo_bundle, "api_keys": ",".join(KEYS)}
+    with ready_service(tmp_path / "log", **settings) as service, probed(service) as times:
         floods = [asyncio.create_task(flood(service, n)) for n in range(FLOODS)]
         while (await metrics(service))["miles_queue_videos"] < 200:  # noqa: ASYNC110 there is no event
             await asyncio.sleep(0.05)
@@ -176,7 +192,8 @@ async def test_a_key_that_takes_everything(demo_bundle: Path, tmp_path: Path, pr
         await asyncio.gather(*floods, return_exceptions=True)
     promise(
         "one request",
-        wanted="four full batches of explanations of one key: 20 of 20 videos of another are scored",
-        figure=f"{dict(statuses)}, {max(seconds):.2f} s at most",
-        kept=statuses == {200: 20},
+        wanted="four full batches to explain of one key: 20 of 20 videos of another scored, probes in 100 ms",
+        figure=f"{dict(statuses)}, {max(seconds):.2f} s at most; "
+        f"/health/live {1000 * percentile(times, 0.99):.0f} ms at p99",
+        kept=statuses == {200: 20} and percentile(times, 0.99) < 0.1,
     )

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from redis import Redis
 
 from serving.scoring.cache import KEY_BYTES
@@ -227,11 +228,11 @@ async def test_rubbish_is_a_miss(server: Server) -> None:
 
 
 def test_only_a_whole_vector_of_this_key_is_believed() -> None:
-    """Not one that is cut short, longer, altered in any byte, not finite, of another tower or another key."""
+    """Not one that is cut short, longer, altered, not finite, constant, or another tower's or key's."""
     value, width = packed(KEY, VECTOR), len(VECTOR)
     assert unpacked(KEY, value, width) is not None
     altered = [value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :] for at in range(0, len(value), 7)]
-    others = [VECTOR[:3], np.full(width, np.nan, np.float32), np.full(width, np.inf, np.float32)]
+    others = [VECTOR[:3], *(np.full(width, number, np.float32) for number in (np.nan, np.inf, 0, 0.5))]
     wrong = [
         b"",
         value[:-4],
@@ -244,7 +245,34 @@ def test_only_a_whole_vector_of_this_key_is_believed() -> None:
     assert unpacked(KEY[::-1], value, width) is None
 
 
-REPLIES = {
+def test_only_a_vector_written_with_the_secret_is_believed() -> None:
+    """With a secret, nothing counts that was written without it, with another one or for another key."""
+    secret, width = b"0123456789abcdef", len(VECTOR)
+    entries = {
+        "own": packed(KEY, VECTOR, secret),
+        "none": packed(KEY, VECTOR),
+        "another": packed(KEY, VECTOR, secret[::-1]),
+        "another key": packed(KEY[::-1], VECTOR, secret),
+    }
+    believed = {name for name, entry in entries.items() if unpacked(KEY, entry, width, secret) is not None}
+    assert believed == {"own"}
+    assert unpacked(KEY, entries["own"], width) is None
+
+
+Reply = bytes | Callable[[list[bytes]], bytes]
+
+
+def forged(vector: NDArray[np.float32]) -> Callable[[list[bytes]], bytes]:
+    """A reply that has this vector under every key, with a right digest."""
+
+    def reply(keys: list[bytes]) -> bytes:
+        values = [packed(key.removeprefix(PREFIX), vector) for key in keys]
+        return b"*%d\r\n" % len(keys) + b"".join(b"$%d\r\n%s\r\n" % (len(value), value) for value in values)
+
+    return reply
+
+
+REPLIES: dict[str, Reply] = {
     "too few values": b"*0\r\n",
     "no number": b"*abc\r\n",
     "no list": b"+OK\r\n",
@@ -253,12 +281,14 @@ REPLIES = {
     "two replies": b"*1\r\n$-1\r\n*1\r\n$1\r\na\r\n",
     "an error": b"-ERR no\r\n",
     "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    "a short vector": b"*1\r\n$%d\r\n%s\r\n" % (len(packed(KEY, VECTOR[:3])), packed(KEY, VECTOR[:3])),
+    "a short vector": forged(VECTOR[:3]),
+    "no finite vector": forged(np.full_like(VECTOR, np.nan)),
+    "zeros": forged(np.zeros_like(VECTOR)),
 }
 
 
 @contextmanager
-def lying_server(replies: list[bytes]) -> Iterator[str]:
+def lying_server(replies: list[Reply]) -> Iterator[str]:
     """A server whose look-ups are answered by the last of `replies`; its address."""
 
     class Lie(socketserver.StreamRequestHandler):
@@ -268,10 +298,10 @@ def lying_server(replies: list[bytes]) -> Iterator[str]:
                 for _ in range(int(line[1:])):
                     length = int(self.rfile.readline()[1:])
                     words.append(self.rfile.read(length + 2)[:-2])
-                is_lookup = words[0].upper() == b"MGET"
-                self.wfile.write(
-                    replies[-1] if is_lookup else b"+PONG\r\n" if words[0] == b"PING" else b"+OK\r\n"
-                )
+                reply: Reply = b"+PONG\r\n" if words[0] == b"PING" else b"+OK\r\n"
+                if words[0].upper() == b"MGET":
+                    reply = replies[-1]
+                self.wfile.write(reply if isinstance(reply, bytes) else reply(words[1:]))
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Lie) as server:
         server.daemon_threads = True
@@ -285,7 +315,7 @@ async def test_server_that_lies_is_survived() -> None:
     """Whatever it replies, a look-up finds nothing, and the next right reply is read as ever."""
     failures = []
     for name, reply in REPLIES.items():
-        replies = [reply]
+        replies: list[Reply] = [reply]
         with lying_server(replies) as url:
             async with SharedCache.open(url, LIMIT_S) as cache:
                 await until_true(lambda cache=cache: cache.is_up)
@@ -312,6 +342,23 @@ async def test_background_task_that_fails_is_started_again(
         await until_true(lambda: cache.is_up)
         assert await cache.get(KEY, len(VECTOR)) is None
         assert cache.lookups["miss"] == 1
+
+
+@pytest.mark.anyio
+async def test_caches_with_one_secret_share_vectors(server: Server) -> None:
+    """A cache with the secret finds what another one with it stored; one without it finds it corrupt."""
+    secret = "0123456789abcdef"  # noqa: S105 a test's
+    async with (
+        SharedCache.open(server.url, LIMIT_S, secret) as one,
+        SharedCache.open(server.url, LIMIT_S, secret) as two,
+        SharedCache.open(server.url, LIMIT_S) as other,
+    ):
+        await until_true(lambda: one.is_up and two.is_up and other.is_up)
+        one.put(KEY, VECTOR)
+        await until_true(lambda: one.writes["stored"] == 1)
+        assert await two.get(KEY, len(VECTOR)) is not None
+        assert await other.get(KEY, len(VECTOR)) is None
+    assert other.lookups["corrupt"] == 1
 
 
 @pytest.mark.parametrize("url", ["http://host", "redis://", "host:6379", "redis:///0"])
