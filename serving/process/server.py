@@ -8,6 +8,7 @@ line on standard error.
 
 import argparse
 import asyncio
+import ctypes
 import faulthandler
 import os
 import resource
@@ -26,11 +27,12 @@ from fastapi import FastAPI
 from serving.lifecycle.reload import Reloader
 from serving.observability.logs import LINES, configure_logging
 from serving.process.connections import guarded
-from serving.settings import Settings, SettingsError
+from serving.settings import MEBIBYTE, Settings, SettingsError
 
 GRACE_S = 22  # time for requests in flight to finish after SIGTERM; longer than their deadline
 LAST_RESORT_S = 24  # then the process exits even if something hangs; supervisors kill after 30 s
 DESCRIPTORS = 65_536
+M_MMAP_THRESHOLD = -3  # malloc.h
 log = structlog.get_logger()
 
 
@@ -60,6 +62,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
         server.stop()
 
     _allow_descriptors()
+    _return_large_blocks()
     config = uvicorn.Config(
         create_app(settings, stop),
         http=guarded(settings.receive_timeout_s),
@@ -166,6 +169,17 @@ def _allow_descriptors() -> None:
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _return_large_blocks() -> None:
+    """Keep blocks of a mebibyte and more, such as weights, in mappings of their own.
+
+    glibc raises that limit to 32 MB when it frees one, and then keeps parts of every model that was replaced.
+    """
+    if sys.platform == "linux":
+        set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if set_option is not None:
+            set_option(M_MMAP_THRESHOLD, MEBIBYTE)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -28,7 +28,7 @@ from tests.support.tiny import tiny_checkpoint
 
 KEY = "a-key-for-the-reload-test"
 EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
-RELOADS = 3
+RELOADS = 6
 KILOBYTE = 1024
 
 
@@ -260,7 +260,7 @@ def test_sighup_switches(switchable: Switchable) -> None:
 
 def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: ThumbnailHost) -> None:
     """After several reloads the process has as many threads and decoders as before, no vector of another
-    model, and has not grown by as much as one model.
+    model, and has not grown by half of a model.
     """
 
     def turn(name: str) -> tuple[int, int, int]:
@@ -278,7 +278,7 @@ def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: Thumb
         return vectors, threads, len(children)
 
     names = ["tiny", "eager"]
-    for name in 4 * names:  # what the allocator keeps of the largest forwards has been taken by then
+    for name in names:
         settled = turn(name)
     before = resident_bytes(switchable.service)
     seen = [turn(names[number % 2]) for number in range(RELOADS)]
@@ -288,7 +288,7 @@ def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: Thumb
     model = sum(
         file.stat().st_size for file in next((switchable.path.parent / "compiled").iterdir()).glob("*.bin")
     )
-    assert grown < model
+    assert grown < model / 2
 
 
 def resident_bytes(service: Service) -> int:
