@@ -429,6 +429,22 @@ def test_data_urls_are_decoded() -> None:
     assert decode_data_url("data:application/octet-stream;base64,aGk=", 100) == b"hi"
 
 
+def test_long_payloads_are_decoded_in_parts() -> None:
+    """Parts and escapes change nothing, and a payload with more escapes than base64 needs is refused."""
+    payload = base64.b64encode(bytes(range(256)) * 8192)  # 2.8 MB
+    escaped = payload.replace(b"+", b"%2B").replace(b"/", b"%2f").replace(b"=", b"%3D")
+    lines = b"\r\n".join(payload[at : at + 76] for at in range(0, len(payload), 76))
+    head = "data:image/png;base64,"
+    decoded = [
+        decode_data_url(head + text.decode(), 3_000_000)
+        for text in (payload, escaped, lines, payload.rstrip(b"="))
+    ]
+    assert decoded == [bytes(range(256)) * 8192] * 4
+    for bad in ("%" * 2_000, "%41" * 2_000, "aGk=" * 70_000, "%41" * 20_000 + payload.decode()):
+        with pytest.raises(BadUrlError, match="not base64"):
+            decode_data_url(head + bad, 3_000_000)
+
+
 def test_bare_base64_is_a_picture() -> None:
     """As other image APIs take it, told by how a JPEG, PNG, GIF and WebP begin."""
     files = [FILES[kind]() for kind in ("jpeg", "png rgb", "gif", "webp lossy")]
