@@ -28,6 +28,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 # the API reference loads its scripts from a CDN; `serving.http.page` serves it.
 FASTAPI_OFF: dict[str, Any] = {
     "telemetry": TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False),
+    "openapi_url": None,  # these have routes of our own
     "docs_url": None,
     "redoc_url": None,
 }

@@ -1,13 +1,14 @@
 """The page for browsers: static files, no build step, no third party; its headers hold it to that."""
 
+import asyncio
 import os
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -52,6 +53,13 @@ def install_pages(app: FastAPI, settings: Settings) -> None:
     app.include_router(youtube_router(settings))
     app.mount("/page", PageFiles())
     app.mount("/docs/assets", StaticFiles(directory=Path(package.origin).parent / "static"))
+    # Made by the first request, in a thread: it takes a few tenths of a second.
+    document = cache(lambda: JSONResponse(app.openapi()).body)
+
+    async def openapi() -> Response:
+        return Response(await asyncio.to_thread(document), media_type="application/json")
+
+    app.add_api_route("/openapi.json", openapi, include_in_schema=False, response_model=None)
     for name in ("docs", "redoc"):
         app.add_api_route(f"/{name}", partial(_reference, name), include_in_schema=False, response_model=None)
 
