@@ -31,6 +31,7 @@ from serving.scoring.thumbnails import ThumbnailCache
 from serving.scoring.towers import PictureBudget
 from serving.settings import Settings
 
+STARTED_AT_ONCE = 32  # videos of a batch
 HEALTHY = "healthy"
 # The part of a request's time that a picture leaves to the scoring of its video.
 SCORING_SHARE = 0.25
@@ -189,10 +190,13 @@ class Predictor:
             except MilesError as exc:
                 return index, exc
 
-        tasks = [asyncio.create_task(outcome(*numbered)) for numbered in enumerate(requests)]
-        for task in tasks:
-            instance.hold_until_done(task)
+        tasks: list[asyncio.Task[tuple[int, Prediction | MilesError]]] = []
         try:
+            for index, request in enumerate(requests, 1):
+                tasks.append(asyncio.create_task(outcome(index - 1, request)))
+                instance.hold_until_done(tasks[-1])
+                if index % STARTED_AT_ONCE == 0:  # all at once would hold up other requests
+                    await asyncio.sleep(0)
             for finished in asyncio.as_completed(tasks):
                 yield await finished
         finally:
