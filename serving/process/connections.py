@@ -93,12 +93,7 @@ class GuardedConnection(HttpToolsProtocol):
         A client that has closed the connection looks the same until it is written to.
         """
         cycle = self.cycle
-        if (
-            self._is_lingering
-            or cycle is None
-            or cycle.response_complete
-            or cycle.scope["http_version"] != "1.1"
-        ):
+        if self._is_lingering or cycle is None or cycle.response_complete:
             return False
         if cycle.more_body:
             self._refuse(HTTPStatus.BAD_REQUEST, "The connection was closed before the body was complete.")
@@ -258,10 +253,14 @@ class GuardedConnection(HttpToolsProtocol):
             self._feed(rest)
 
     def _check_peer(self) -> None:
-        """Find out whether a client that has ended its side still listens: a closed connection is reset."""
+        """Find out whether a client that has ended its side still listens: a closed connection is reset.
+
+        An HTTP/1.0 client knows no interim responses, so it is found out by the response.
+        """
         if self.transport.is_closing() or self.cycle.response_complete:
             return
-        if not self.pipeline and not self.cycle.response_started:
+        is_new = self.cycle.scope["http_version"] == "1.1"
+        if is_new and not self.pipeline and not self.cycle.response_started:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # which clients skip (RFC 9110, 15.2)
         self._peer = self.loop.call_later(PEER_CHECK_S, self._check_peer)
 

@@ -182,6 +182,7 @@ def test_client_that_only_ends_its_side_is_answered(port: int) -> None:
         (WHOLE_LARGE, [("/predict", LARGE)]),
         (GET, [("/get", b"")]),
         (GET + WHOLE, [("/get", b""), ("/predict", BODY)]),
+        (WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"), [("/predict", BODY)]),
         (WHOLE[:-1], [400]),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n7fffffff\r\n", [400]),
         (WHOLE[:20], []),
