@@ -1,5 +1,6 @@
 """What the long suite shares: the ledger of promises, and the full-size demo to keep them with."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -7,8 +8,12 @@ import pytest
 
 from model.compile.__main__ import compile_checkpoint
 from tests.hostile.ledger import LEDGER, Ledger
+from tests.hostile.probes import probed
 from tests.hostile.promises import PROMISES
 from tests.support.demo import demo_checkpoint
+from tests.support.service import Service
+
+PROBES = pytest.StashKey[dict[str, list[float]]]()
 
 
 class Record(Protocol):
@@ -28,3 +33,17 @@ def promise(request: pytest.FixtureRequest) -> Record:
 def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo, composed and compiled as `make model` does."""
     return compile_checkpoint(demo_checkpoint(tmp_path_factory.mktemp("models"))).directory
+
+
+@pytest.fixture
+def probes(request: pytest.FixtureRequest, service: Service) -> Iterator[None]:
+    """Probes the module's service while a test runs; `probe_times` keeps how long the answers took."""
+    with probed(service) as times:
+        yield
+    request.config.stash.setdefault(PROBES, {})[request.node.nodeid] = times
+
+
+@pytest.fixture
+def probe_times(request: pytest.FixtureRequest) -> dict[str, list[float]]:
+    """The answer times of /health/live in seconds, by the test that they were asked beside."""
+    return request.config.stash.setdefault(PROBES, {})

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import signal
 import statistics
 import time
 from collections import Counter
@@ -12,13 +13,15 @@ import pytest
 
 from tests.hostile.conftest import Record
 from tests.hostile.crowd import Answer, Visitor, held, metrics, percentile, request, resident_bytes
+from tests.hostile.probes import probed, slowest
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import picture
 
-pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
+pytestmark = [pytest.mark.hostile, pytest.mark.anyio, pytest.mark.usefixtures("probes")]
 MEBIBYTE = 1024 * 1024
 CROWD, CROWD_S = 500, 60
 SOAK, SOAK_WARM = 10_000, 2_000
+DAY, DAY_S, VISITORS = 86_400, 1_080, 8
 LEAVERS = 1_000
 SCORED = 'miles_requests_total{method="POST",route="/predict",status="200"}'
 COMPUTED = 'miles_batch_size_sum{step="text"}'
@@ -146,6 +149,7 @@ async def test_soak(service: Service, promise: Record) -> None:
     slope = statistics.linear_regression([done for done, _ in warm], [size for _, size in warm]).slope
     promise(
         "soak",
+        wanted="10,000 requests: memory slope under 1 MB per 1,000, descriptors and threads flat",
         figure=f"{dict(statuses)} in {seconds:.0f} s; {1000 * slope / 1e6:+.2f} MB per 1,000; "
         f"descriptors and threads {before} then {after}",
         kept=statuses == {200: SOAK}
@@ -155,7 +159,57 @@ async def test_soak(service: Service, promise: Record) -> None:
     )
 
 
-async def test_clients_that_leave(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
+async def test_a_day(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
+    """A day's requests in twenty minutes, each video ten times, with pictures, reloads and metrics."""
+    pictures = [base64.b64encode(picture(seed)).decode() for seed in range(50)]
+    statuses: Counter[int] = Counter()
+    sizes: list[tuple[int, int]] = []
+    held_before = (0, 0)
+
+    async def visit(service: Service, visitor: Visitor, number: int) -> None:
+        nonlocal held_before
+        fields: dict[str, str] = {"title": f"video {number // (10 * VISITORS)} of {number % VISITORS}"}
+        if number % 100 == 0:
+            fields["thumbnail_url"] = f"data:image/jpeg;base64,{pictures[number // 100 % 50]}"
+        statuses[(await visitor.score(**fields)).status] += 1
+        if number % 1_000 == 0:
+            sizes.append((number, resident_bytes(service)))
+            await metrics(service)
+        if number % 10_000 == 5_000:
+            service.process.send_signal(signal.SIGHUP)
+        if number == DAY // 10:
+            held_before = held(service)
+
+    async def keep_visiting(service: Service, first: int) -> None:
+        started = time.perf_counter()
+        async with Visitor(service) as visitor:
+            for number in range(first, DAY, VISITORS):
+                await asyncio.sleep(started + DAY_S * number / DAY - time.perf_counter())
+                await visit(service, visitor, number)
+
+    with ready_service(tmp_path / "log", checkpoint=tiny_bundle, cache_bytes=4 * MEBIBYTE) as service:
+        started = time.perf_counter()
+        await asyncio.gather(*(keep_visiting(service, first) for first in range(VISITORS)))
+        seconds, now = time.perf_counter() - started, held(service)
+        code = await asyncio.to_thread(service.stop)
+    warm = [(number, size) for number, size in sizes if number >= DAY // 2]
+    slope = statistics.linear_regression([number for number, _ in warm], [size for _, size in warm]).slope
+    promise(
+        "soak",
+        wanted="a day at a request a second, in 20 minutes: less than 20 MB more a day, nothing left open",
+        figure=f"{dict(statuses)} in {seconds:.0f} s; {slope * DAY / 1e6:+.1f} MB a day in its second half; "
+        f"descriptors and threads {held_before} then {now}; exit {code}",
+        kept=statuses == {200: DAY}
+        and slope * DAY < 20e6
+        and now[0] <= held_before[0] + 8
+        and now[1] <= held_before[1] + 2
+        and code == 0,
+    )
+
+
+async def test_clients_that_leave(
+    demo_bundle: Path, tmp_path: Path, promise: Record, probe_times: dict[str, list[float]]
+) -> None:
     """A thousand clients ask at once and hang up while they wait: what they wanted is never computed."""
     settings = {
         "checkpoint": demo_bundle,
@@ -163,7 +217,7 @@ async def test_clients_that_leave(demo_bundle: Path, tmp_path: Path, promise: Re
         "max_batch_size": 1,
         "cache_bytes": 0,
     }
-    with ready_service(tmp_path / "log", **settings) as service:
+    with ready_service(tmp_path / "log", **settings) as service, probed(service) as times:
         visitors = [Visitor(service) for _ in range(LEAVERS)]
         await asyncio.gather(*(visitor.send(request({})) for visitor in visitors))
         arrived = 0.0
@@ -174,6 +228,7 @@ async def test_clients_that_leave(demo_bundle: Path, tmp_path: Path, promise: Re
             visitor.leave()
         seconds = await settled(service)
         now = await metrics(service)
+    probe_times["test_load::clients that leave"] = times
     waited = LEAVERS - before[COMPUTED]  # the others had left the queue when their clients hung up
     in_vain = now[COMPUTED] - before[COMPUTED] - (now[SCORED] - before.get(SCORED, 0))
     share, counted = 1 - in_vain / waited, now["miles_abandoned_total"]
@@ -216,4 +271,15 @@ async def test_slow_senders(service: Service, promise: Record) -> None:
         f"{sum(a.status == 200 for a in answers)} of {len(answers)} others answered, "
         f"{1000 * percentile([a.seconds for a in answers], 0.99):.0f} ms at p99",
         kept=max(ends) < 15 and all(a.status == 200 for a in answers) and len(answers) > 20,
+    )
+
+
+def test_probes(probe_times: dict[str, list[float]], promise: Record) -> None:
+    """While each of the tests above ran, /health/live was answered."""
+    seconds, figure = slowest(probe_times, "test_load")
+    promise(
+        "probes",
+        wanted="/health/live beside each crowd on the full model: p99 within 100 ms",
+        figure=figure,
+        kept=seconds < 0.1,
     )

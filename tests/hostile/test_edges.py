@@ -1,0 +1,225 @@
+"""Faults that cost no more than themselves: of decoders, a reload's files, half-closed connections."""
+
+import base64
+import json
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.hostile.conftest import Record
+from tests.hostile.crowd import request
+from tests.hostile.test_decoders import fresh_picture, workers_of
+from tests.hostile.test_model_files import Folder, zip_bomb
+from tests.support.process import LIMIT_S, until
+from tests.support.service import ROOT, Service, environment, ready_service
+
+pytestmark = pytest.mark.hostile
+KEY = "a-key-for-the-hostile-suite"
+MEBIBYTE = 1024 * 1024
+PROMPT_S = 15
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service looks for its bundle: a link, which the tests change."""
+    return tmp_path_factory.mktemp("served") / "bundle"
+
+
+@pytest.fixture(scope="module")
+def service(served: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The tiny model, which may be reloaded."""
+    served.symlink_to(tiny_bundle)
+    log = tmp_path_factory.mktemp("log") / "service.log"
+    with ready_service(log, checkpoint=served, api_keys=KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    """A client with a key."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=service.url, headers=headers, timeout=LIMIT_S) as running:
+        yield running
+
+
+def state_of_a_picture(client: httpx.Client, number: int) -> str:
+    """What became of a new picture, behind the status."""
+    url = "data:image/jpeg;base64," + base64.b64encode(fresh_picture(number)).decode()
+    answer = client.post("/predict", json={"title": "x", "thumbnail_url": url})
+    return f"{answer.status_code} {answer.json().get('modalities', {}).get('image', {}).get('state')}"
+
+
+def test_no_descriptor_for_a_decoder(service: Service, client: httpx.Client, promise: Record) -> None:
+    """Without a descriptor left, decoders that have ended can't be replaced; videos are scored meanwhile."""
+    number = service.process.pid
+    limits = resource.prlimit(number, resource.RLIMIT_NOFILE)
+    before = state_of_a_picture(client, 20_000)
+    resource.prlimit(number, resource.RLIMIT_NOFILE, (3, limits[1]))
+    for worker in workers_of(service):
+        os.kill(worker, 9)
+    without = {state_of_a_picture(client, 20_001 + n) for n in range(3)}
+    resource.prlimit(number, resource.RLIMIT_NOFILE, limits)
+    after = state_of_a_picture(client, 20_010)
+    promise(
+        "edges",
+        wanted="no descriptor for a decoder: scored without the picture, then with pictures again",
+        figure=f"{before}; without: {without}; then {after}",
+        kept=(before, without, after) == ("200 used", {"200 failed"}, "200 used"),
+    )
+
+
+def a_pipe(place: Path, _: Path) -> None:
+    """A pipe in place of the bundle."""
+    os.mkfifo(place)
+
+
+def a_pipe_inside(place: Path, good: Path) -> None:
+    """A pipe in place of a graph."""
+    place.mkdir()
+    (place / "bundle.json").write_bytes((good / "bundle.json").read_bytes())
+    os.mkfifo(place / "text.xml")
+
+
+def endless(place: Path, _: Path) -> None:
+    """A file without end."""
+    place.symlink_to("/dev/zero")
+
+
+def a_loop(place: Path, _: Path) -> None:
+    """A link to itself."""
+    place.symlink_to(place)
+
+
+def no_text(place: Path, _: Path) -> None:
+    """A manifest that is not UTF-8."""
+    place.mkdir()
+    (place / "bundle.json").write_bytes(b"\xff\xfe{")
+
+
+def manifest(text: Callable[[str], str]) -> Callable[[Path, Path], None]:
+    """A bundle with only a manifest, changed."""
+
+    def make(place: Path, good: Path) -> None:
+        place.mkdir()
+        (place / "bundle.json").write_text(text((good / "bundle.json").read_text()))
+
+    return make
+
+
+def outside(text: str) -> str:
+    """The manifest with a file that is elsewhere."""
+    values = json.loads(text)
+    return json.dumps(values | {"files": values["files"] | {"../../../../etc/passwd": "0" * 64}})
+
+
+FAULTS: dict[str, Callable[[Path, Path], None]] = {
+    "a pipe": a_pipe,
+    "a pipe for a graph": a_pipe_inside,
+    "/dev/zero": endless,
+    "a link to itself": a_loop,
+    "100,000 levels": manifest(lambda _: "[" * 100_000 + "]" * 100_000),
+    "900 levels inside": manifest(lambda text: text.replace("{", '{"x": ' + "[" * 900 + "]" * 900 + ", ", 1)),
+    "a file outside": manifest(outside),
+    "no UTF-8": no_text,
+    "nothing": lambda _, __: None,
+}
+
+
+def test_reloads_of_bad_files(served: Path, tiny_bundle: Path, client: httpx.Client, promise: Record) -> None:
+    """Each is a 422 at once, the old model scores on, and the next good file is loaded."""
+    seen, seconds = {}, 0.0
+    version = client.post("/predict", json={"title": "x"}).json()["model_version"]
+    for number, (name, make) in enumerate(FAULTS.items()):
+        make(served.with_name(str(number)), tiny_bundle)
+        served.unlink()
+        served.symlink_to(served.with_name(str(number)))
+        answer = client.post("/admin/reload")
+        seconds = max(seconds, answer.elapsed.total_seconds())
+        score = client.post("/predict", json={"title": f"beside {name}"}).json()
+        if (answer.status_code, score.get("model_version")) != (422, version):
+            seen[name] = (answer.status_code, answer.text[:200])
+    served.unlink()
+    served.symlink_to(tiny_bundle)
+    after = client.post("/admin/reload").status_code
+    until(lambda: client.get("/health/ready").status_code == 200)
+    promise(
+        "edges",
+        wanted="reloads of pipes, endless files, loops, nested manifests: refused, the old model serves",
+        figure=f"{len(FAULTS) - len(seen)} of {len(FAULTS)} are 422 in {seconds:.1f} s {seen}; then {after}",
+        kept=not seen and seconds < PROMPT_S and after == 200,
+    )
+
+
+def test_half_closed_connections(service: Service, promise: Record) -> None:
+    """A client that sends a request and ends its side gets its answers; half of a body is a 400."""
+    port = int(service.url.rsplit(":", 1)[1])
+    key = f"Authorization: Bearer {KEY}\r\nHost:".encode()
+    post = request({}).replace(b"Host:", key)
+    get = b"GET /health/live HTTP/1.1\r\nHost: miles\r\n\r\n"
+    cases = {
+        "GET": (get, [200]),
+        "POST": (post, [200]),
+        "POST with Upgrade": (post.replace(b"Host:", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost:"), [200]),
+        "three": (get + post + get, [200] * 3),
+        "half a body": (post[:-5], [400]),
+        "a good one, then garbage": (post + b"garbage\r\n\r\n", [200, 400]),
+        "half a head": (post[:30], []),
+    }
+    wrong = {}
+    for name, (sent, expected) in cases.items():
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            received = b"".join(iter(lambda link=connection: link.recv(65_536), b""))  # type: ignore[misc]
+        found = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", received) if status != b"100"]
+        if found != expected:
+            wrong[name] = found
+    promise(
+        "edges",
+        wanted="half-closed connections: every whole request is answered, half of a body is a 400",
+        figure=f"{len(cases) - len(wrong)} of {len(cases)} as wanted {wrong}",
+        kept=not wrong,
+    )
+
+
+def test_the_documentation_is_our_own(client: httpx.Client, promise: Record) -> None:
+    """What /docs and /redoc load comes from the service, under a policy that allows nothing else."""
+    loaded, policies = {}, set()
+    for path in ("/docs", "/redoc"):
+        page = client.get(path)
+        policies.add("script-src 'self';" in page.headers.get("content-security-policy", ""))
+        for asset in re.findall(r'(?:src|href|spec-url)="([^"]+)"', page.text):
+            loaded[asset] = client.get(f"/{asset}").status_code if "//" not in asset else 0
+    promise(
+        "edges",
+        wanted="/docs and /redoc: all that they load is our own, under a policy",
+        figure=f"{len(loaded)} files: {set(loaded.values())}; policies {policies}",
+        kept=len(loaded) >= 4 and set(loaded.values()) == {200} and policies == {True},
+    )
+
+
+def test_a_checkpoint_that_unfolds(tmp_path: Path, tiny_bundle: Path, promise: Record) -> None:
+    """A checkpoint whose pickle unfolds a thousandfold is refused in a bounded amount of memory."""
+    path = zip_bomb(Folder(tmp_path, tiny_bundle))
+    settings = environment(checkpoint=path, precision="f32", port=0)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=settings, stderr=log)
+        _, status, used = os.wait4(process.pid, 0)
+    line = (tmp_path / "log").read_text().strip().rpartition("\n")[2]
+    promise(
+        "edges",
+        wanted="a checkpoint of a megabyte that unfolds to a gigabyte: refused within 600 MB",
+        figure=f"{path.stat().st_size / 1e6:.1f} MB: exit {os.waitstatus_to_exitcode(status)}, "
+        f"{used.ru_maxrss * 1024 / 1e6:.0f} MB, {line[-80:]!r}",
+        kept=os.waitstatus_to_exitcode(status) == 1
+        and used.ru_maxrss * 1024 < 600e6
+        and "model_full.pt" in line,
+    )
