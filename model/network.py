@@ -8,35 +8,13 @@ Attribute names are the owner's (`bert`, `feature_extractor`), kept so that thei
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import model.torchvision_compat  # noqa: F401  must precede every import of torchvision
+from model.bert import Bert
 from model.config import FusionConfig, TextConfig, VisionConfig
-
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
-from transformers import BertConfig, BertModel  # isort: skip
-
-BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
-# TextConfig's fields by transformers' names.
-BERT_NAMES = {name: name for name in ("vocab_size", "hidden_size", "intermediate_size", "layer_norm_eps")} | {
-    "layers": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "max_positions": "max_position_embeddings",
-    "token_types": "type_vocab_size",
-}
-
-
-def bert_config(config: TextConfig) -> BertConfig:
-    """The same shape as transformers' configuration."""
-    return BertConfig(**{theirs: getattr(config, ours) for ours, theirs in BERT_NAMES.items()})
-
-
-def text_config(bert: BertConfig) -> TextConfig:
-    """The shape of a BERT that transformers loaded."""
-    return TextConfig(**{ours: getattr(bert, theirs) for ours, theirs in BERT_NAMES.items()})
+from model.resnet import resnet
 
 
 class TextEncoder(nn.Module):
@@ -44,19 +22,13 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.bert: Any = BertModel(bert_config(config))
-        self.pooling = config.pooling
-
-    def fill_buffers(self) -> None:
-        """Compute the buffers that checkpoints do not hold, after a construction on the meta device."""
-        embeddings = self.bert.embeddings
-        embeddings.position_ids = torch.arange(embeddings.position_ids.shape[1]).unsqueeze(0)
-        embeddings.token_type_ids = torch.zeros_like(embeddings.position_ids)
+        self.config = config
+        self.bert = Bert(config)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, T) ids, types and mask to (B, hidden_size)."""
-        output = self.bert(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
-        if self.pooling == "mean":
+        output = self.bert(input_ids, token_type_ids, attention_mask)
+        if self.config.pooling == "mean":
             return masked_mean(output.last_hidden_state, attention_mask)
         pooled: Tensor = output.pooler_output  # (B, 768)
         return pooled
@@ -77,8 +49,7 @@ class VisionEncoder(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
-        resnet = ResNet(BLOCKS[config.block], list(config.stages))
-        self.feature_extractor = nn.Sequential(*list(resnet.children())[:-1])
+        self.feature_extractor = resnet(config.block, config.stages)
         self.register_buffer("mean", _per_channel(config.mean), persistent=False)
         self.register_buffer("std", _per_channel(config.std), persistent=False)
 
@@ -122,10 +93,9 @@ class MultimodalViralityPredictor(nn.Module):
         self.regressor = nn.Linear(narrow, 1)
 
     def fill_buffers(self) -> None:
-        """Compute the encoders' buffers, after a construction on the meta device."""
-        for encoder in (self.text_encoder, self.vision_encoder):
-            if encoder is not None:
-                encoder.fill_buffers()
+        """Compute the buffers that checkpoints do not hold, after a construction on the meta device."""
+        if self.vision_encoder is not None:
+            self.vision_encoder.fill_buffers()
 
     def forward(
         self,

@@ -16,10 +16,15 @@ import torch
 from torch import Tensor
 
 from model.config import TextConfig, VisionConfig
-from model.network import TextEncoder, VisionEncoder, text_config
+from model.network import TextEncoder, VisionEncoder
 
-from torchvision.models import ResNet50_Weights, resnet50  # isort: skip
-from transformers import BertModel  # isort: skip
+# TextConfig's fields by transformers' names.
+BERT_NAMES = {name: name for name in ("vocab_size", "hidden_size", "intermediate_size", "layer_norm_eps")} | {
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "max_positions": "max_position_embeddings",
+    "token_types": "type_vocab_size",
+}
 
 BERT_BASE_UNCASED = "bert-base-uncased"
 BERT_BASE_UNCASED_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
@@ -46,6 +51,10 @@ class EncoderSourceError(Exception):
 
 def pretrained_text_encoder(source: str = BERT_BASE_UNCASED) -> TextEncoder:
     """A BERT from a local directory, the Hugging Face cache or the hub. Raises `EncoderSourceError`."""
+    import model.torchvision_compat  # noqa: F401  must precede every import of transformers
+
+    from transformers import BertModel  # isort: skip  here, because it takes seconds
+
     revision = BERT_BASE_UNCASED_REVISION if source == BERT_BASE_UNCASED else "main"
     remedy = "Name a directory that `save_pretrained` wrote, or run where the hub can be reached."
     try:
@@ -66,13 +75,18 @@ def pretrained_text_encoder(source: str = BERT_BASE_UNCASED) -> TextEncoder:
         raise EncoderSourceError(
             f"{source}: its activation is {bert.config.hidden_act}, expected gelu. {remedy}"
         )
-    encoder = TextEncoder(text_config(bert.config))
-    encoder.bert = bert
+    shape = {ours: getattr(bert.config, theirs) for ours, theirs in BERT_NAMES.items()}
+    encoder = TextEncoder(TextConfig(**shape))
+    encoder.bert.load_state_dict(bert.state_dict())
     return encoder.eval()
 
 
 def pretrained_vision_encoder(weights: Path | None = None) -> VisionEncoder:
     """ResNet-50 from a torchvision state-dict file or download. Raises `EncoderSourceError`."""
+    import model.torchvision_compat  # noqa: F401  must precede every import of torchvision
+
+    from torchvision.models import ResNet50_Weights, resnet50  # isort: skip  here, because it takes seconds
+
     try:
         if weights is None:
             resnet = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)
@@ -85,7 +99,7 @@ def pretrained_vision_encoder(weights: Path | None = None) -> VisionEncoder:
             "Name a file with torchvision's resnet50 state dict."
         ) from exc
     encoder = VisionEncoder(VisionConfig())
-    encoder.feature_extractor = torch.nn.Sequential(*list(resnet.children())[:-1])
+    encoder.feature_extractor.load_state_dict(torch.nn.Sequential(*list(resnet.children())[:-1]).state_dict())
     return encoder.eval()
 
 

@@ -12,7 +12,7 @@ from model.checkpoint.store import Checkpoint
 from model.config import FusionConfig, Pooling, TextConfig, VisionConfig
 from model.demo import GROWN, SEEDED, prefixed
 from model.minilm import NAME, PACKAGE, SHA256, grown_minilm
-from model.network import TextEncoder, text_config
+from model.network import TextEncoder
 from model.pretrained import (
     BERT_BASE_UNCASED,
     BERT_BASE_UNCASED_REVISION,
@@ -135,7 +135,7 @@ def _random_vision(seed: int, config: VisionConfig) -> Vision:
 
 def _pretrained_text(source: str, pooling: Pooling | None) -> Text:
     encoder: TextEncoder = pretrained_text_encoder(source)
-    config = replace(text_config(encoder.bert.config), pooling=pooling or pooling_of(Path(source)))
+    config = replace(encoder.config, pooling=pooling or pooling_of(Path(source)))
     words = BertTextTokenizer.from_vocabulary().vocabulary_size
     if config.vocab_size != words:
         raise EncoderSourceError(

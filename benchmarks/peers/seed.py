@@ -19,11 +19,12 @@ import uvicorn
 from fastapi import Body, FastAPI
 from PIL import Image
 
+import model.torchvision_compat  # noqa: F401  must precede every import of torchvision
 from benchmarks.peers.same_engine import answer
 from model.checkpoint.store import Checkpoint, read_checkpoint
 from preprocessing.text import BERT_VOCABULARY
 
-from torchvision import transforms  # isort: skip  model.checkpoint.store makes the import possible
+from torchvision import transforms  # isort: skip
 from transformers import BertTokenizerFast  # type: ignore[attr-defined]  # isort: skip
 
 CHECKPOINT = "BENCH_CHECKPOINT"

@@ -17,13 +17,10 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-import model.torchvision_compat  # noqa: F401  must precede every import of transformers
+from model.bert import Layer
 from model.compile.quantise import without_telemetry
 from model.compiled.packing import TEXT_INPUTS, packed_rows
 from model.network import MultimodalViralityPredictor
-
-from transformers.models.bert.modeling_bert import BertLayer  # isort: skip
-from transformers.utils import logging as transformers_logging  # isort: skip
 
 ROWS, TOKENS = 2, 8  # of the traced example; the graphs take any size
 
@@ -38,10 +35,12 @@ class TextTower(nn.Module):
         super().__init__()
         assert network.text_encoder is not None, "a network without text has no text tower"
         bert = network.text_encoder.bert
-        is_mean = network.text_encoder.pooling == "mean"
+        is_mean = network.text_encoder.config.pooling == "mean"
         self.embeddings = bert.embeddings
         self.layers = bert.encoder.layer if is_mean else bert.encoder.layer[:-1]
-        self.last = None if is_mean else LastLayer(bert.encoder.layer[-1])
+        last = bert.encoder.layer[-1]
+        assert isinstance(last, Layer), "an encoder has layers"
+        self.last = None if is_mean else LastLayer(last)
         self.pooler = MeanPooler() if is_mean else bert.pooler
 
     def forward(
@@ -65,7 +64,7 @@ class TextTower(nn.Module):
 class LastLayer(nn.Module):
     """A layer of BERT for the first token of each text; of the other tokens it needs the keys and values."""
 
-    def __init__(self, layer: BertLayer) -> None:
+    def __init__(self, layer: Layer) -> None:
         super().__init__()
         self.layer = layer
 
@@ -174,7 +173,6 @@ def _convert(
     outputs: list[str],
 ) -> ov.Model:
     # Tracing warns that Python values become constants; tests run the graphs at several shapes.
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     with warnings.catch_warnings(action="ignore"), without_telemetry():
         graph = ov.convert_model(
             module.eval(), example_input=example, input=[(*spec,) for spec in inputs.values()]

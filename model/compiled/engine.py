@@ -41,6 +41,7 @@ class OpenVinoEngine:
         `threads` is the number of threads that all steps may use together.
         """
         self._bundle = bundle
+        self._modalities = bundle.card.config.modalities
         self._velocity = bundle.card.velocity
         self._calibration = bundle.card.calibration()
         self.threads = threads
@@ -87,7 +88,7 @@ class OpenVinoEngine:
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
         """Tower outputs and standardised scalars of B videos to their scores."""
         vectors = {"text": text, "image": image, "scalars": scalars}
-        inputs = {name: padded(vectors[name]) for name in self._bundle.card.config.modalities}
+        inputs = {name: padded(vectors[name]) for name in self._modalities}
         outputs = run(self._requests["fusion"], inputs)
         viral, target = (output[: len(scalars)].astype(np.float64) for output in outputs)
         if self._calibration is not None:

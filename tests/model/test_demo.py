@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.checkpoint.store import read_checkpoint, write_checkpoint
-from model.compile.calibration_set import calibration_inputs, draw_scalars
+from model.compile.calibration_set import TITLES as BUNDLED
+from model.compile.calibration_set import draw_scalars, read_texts
 from model.compile.fidelity import MAXIMA, ROWS, compare_scores, velocity_floor
 from model.demo import FALLBACK, HEAD_FILE, METADATA_FILE, compose, main, read_demo, write_demo
 from model.low_rank import LowRankHead
@@ -244,7 +245,7 @@ def test_the_committed_figures_are_worth_showing(committed):
 def test_the_committed_head_hardly_answers_to_rounding(committed):
     """Titles moved 1% towards others keep their scores within the gate of the compiler."""
     card, engine = committed.card, TorchEngine(committed)
-    texts = calibration_inputs(card).texts
+    texts = read_texts(BUNDLED, card)
     text = engine.encode_text(texts.input_ids[:TITLES], texts.token_type_ids[:TITLES])
     moved = text + 0.01 * (np.roll(text, 1, axis=0) - text)
     scalars = draw_scalars(card, ROWS)

@@ -31,7 +31,6 @@ def vectors(config: TextConfig, state: dict[str, Tensor], count: int) -> Tensor:
     with torch.device("meta"):
         encoder = TextEncoder(config)
     encoder.load_state_dict(state, assign=True)
-    encoder.fill_buffers()
     encoder.eval()
     tokenizer, found = BertTextTokenizer.from_vocabulary(), []
     for title in TITLES.read_text(encoding="utf-8").split("\n")[:count]:

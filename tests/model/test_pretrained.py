@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+import model.torchvision_compat  # noqa: F401  must precede every import of transformers
 from model.config import TextConfig, VisionConfig
-from model.network import TextEncoder, VisionEncoder, bert_config, text_config
+from model.network import TextEncoder, VisionEncoder
 from model.pretrained import (
+    BERT_NAMES,
     EncoderSourceError,
     fingerprint,
     pretrained_text_encoder,
@@ -19,9 +21,10 @@ from model.pretrained import (
 )
 from tests.support.tiny import TINY_VISION
 
-from transformers import BertConfig, BertForMaskedLM, BertModel  # isort: skip  after torchvision's operators
+from transformers import BertConfig, BertForMaskedLM, BertModel  # isort: skip
 
 TEXT = TextConfig(vocab_size=60, hidden_size=32, layers=1, heads=2, intermediate_size=16, max_positions=16)
+CONFIG = BertConfig(**{theirs: getattr(TEXT, ours) for ours, theirs in BERT_NAMES.items()})
 WORDS = "bert.embeddings.word_embeddings.weight"
 IDS = torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]])
 MASK = (IDS > 0).long()
@@ -36,7 +39,7 @@ def pooled(encoder):
 def bert():
     """A BERT of one layer whose weights are transformers' own."""
     torch.manual_seed(5)
-    return BertModel(bert_config(TEXT)).eval()
+    return BertModel(CONFIG).eval()
 
 
 def test_seeded_states_are_the_same_on_every_machine():
@@ -93,8 +96,20 @@ def test_a_saved_directory_gives_the_same_pooled_outputs(bert, tmp_path):
     bert.save_pretrained(tmp_path)
     expected = bert(input_ids=IDS, attention_mask=MASK).pooler_output
     encoder = pretrained_text_encoder(str(tmp_path))
-    assert text_config(encoder.bert.config) == TEXT
+    assert encoder.config == TEXT
     torch.testing.assert_close(pooled(encoder), expected, rtol=0, atol=1e-6)
+
+
+def test_an_encoder_is_transformers_to_the_bit(bert):
+    """For rows of one length and padded ones, hidden states and pooled outputs are equal."""
+    encoder = TextEncoder(TEXT).eval()
+    encoder.bert.load_state_dict(bert.state_dict())
+    with torch.no_grad():
+        for ids, mask in ((IDS, MASK), (IDS[:1], MASK[:1])):
+            expected = bert(input_ids=ids, attention_mask=mask)
+            found = encoder.bert(ids, torch.zeros_like(ids), mask)
+            assert torch.equal(found.pooler_output, expected.pooler_output)
+            assert torch.equal(found.last_hidden_state, expected.last_hidden_state)
 
 
 def test_half_precision_directories_are_computed_in_float32(bert, tmp_path):
@@ -106,14 +121,14 @@ def test_half_precision_directories_are_computed_in_float32(bert, tmp_path):
 
 def test_a_directory_without_pooler_is_refused(tmp_path):
     """A pooler that transformers would make up at random is an error, not a guess."""
-    BertForMaskedLM(bert_config(TEXT)).save_pretrained(tmp_path)
+    BertForMaskedLM(CONFIG).save_pretrained(tmp_path)
     with pytest.raises(EncoderSourceError, match=r"lacks pooler\.dense\.bias and 1 more"):
         pretrained_text_encoder(str(tmp_path))
 
 
 def test_another_activation_is_refused(tmp_path):
     """A checkpoint cannot say which activation an encoder has, so only BERT's own is taken."""
-    config = BertConfig(**(bert_config(TEXT).to_dict() | {"hidden_act": "relu"}))
+    config = BertConfig(**(CONFIG.to_dict() | {"hidden_act": "relu"}))
     BertModel(config).save_pretrained(tmp_path)
     with pytest.raises(EncoderSourceError, match="its activation is relu"):
         pretrained_text_encoder(str(tmp_path))
@@ -122,7 +137,7 @@ def test_another_activation_is_refused(tmp_path):
 def test_a_directory_without_bert_says_what_to_name(tmp_path):
     """No directory, nothing in it, or damaged weights: one error with the source and the next step."""
     (tmp_path / "empty").mkdir()
-    BertModel(bert_config(TEXT)).save_pretrained(tmp_path / "damaged")
+    BertModel(CONFIG).save_pretrained(tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"\0" * 64)
     for source in (tmp_path / "nowhere", tmp_path / "empty", tmp_path / "damaged"):
         with pytest.raises(

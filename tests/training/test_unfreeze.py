@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from model import network
+import model.torchvision_compat  # noqa: F401  must precede every import of transformers
 from model.checkpoint.store import read_checkpoint
+from model.pretrained import BERT_NAMES
 from tests.support.tiny import TINY_TEXT
 from tests.training.pictured import write_pictured
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
@@ -19,6 +20,8 @@ from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders
 from training.recipe import Tuning
 from training.unfreeze import unfreeze
+
+from transformers import BertConfig, BertModel  # isort: skip
 
 TUNING = Tuning(epochs=2, patience=2, batch_size=64, encoder_rate=1e-3)
 PREFIX = "text_encoder."
@@ -100,8 +103,8 @@ def test_the_image_encoder_is_trained_on_the_rows_thumbnails(
 
 def test_train_unfreeze_writes_a_checkpoint_and_an_mlflow_run(tmp_path: Path) -> None:
     """The card says that the encoder was trained further; the run in MLflow has parameters and figures."""
-    bert = network.TextEncoder(TINY_TEXT).bert
-    bert.save_pretrained(tmp_path / "bert")
+    shape = {theirs: getattr(TINY_TEXT, ours) for ours, theirs in BERT_NAMES.items()}
+    BertModel(BertConfig(**shape)).save_pretrained(tmp_path / "bert")
     data, out, runs = write_csv(tmp_path / "rows.csv", rows()), tmp_path / "model.pt", tmp_path / "runs"
     options = ["--unfreeze", "--encoder-epochs", "1", "--encoder-batch-size", "64", "--epochs", "2"]
     files = [str(data), "--out", str(out), "--thumbnails", "none", "--text-encoder", str(tmp_path / "bert")]

@@ -92,7 +92,7 @@ class TuningRun:
     def _save_memory(self) -> None:
         """Compute activations twice instead of keeping those of every layer."""
         if self.network.text_encoder is not None:
-            self.network.text_encoder.bert.activation_checkpointing_enable()
+            self.network.text_encoder.bert.encoder.saves_memory = True
         if self.network.vision_encoder is not None:
             vision = self.network.vision_encoder
             vision.feature_extractor = Recomputed(*vision.feature_extractor.children())
