@@ -28,7 +28,7 @@ from psycopg import sql
 
 from deploy.demo import site
 from deploy.demo.database import Database, DatabaseError, find_programs, started_database
-from deploy.demo.loop import Loop, Served, checkpoint_in, loop_settings
+from deploy.demo.loop import Loop, Served, checkpoint_in, first_model, loop_settings
 from deploy.demo.processes import DemoError, Part, free_port, started, wait_until_ready
 
 ROOT = Path(__file__).parents[2]
@@ -156,9 +156,11 @@ def run(stack: ExitStack, options: argparse.Namespace) -> None:
     checkpoints = checkpoint_in(folder) if options.once or options.loop else None
     if checkpoints is not None:
         more = loop_settings(*checkpoints)
-    service, url = start_service(stack, folder, page_port, more)
     say("starting a temporary PostgreSQL server")
     database = stack.enter_context(started_database(programs))
+    if checkpoints is not None and options.data is not None:
+        first_model(database, options.data, checkpoints[0], say)
+    service, url = start_service(stack, folder, page_port, more)
     key = more.get("MILES_API_KEYS", "")
     page = None if options.without_page else start_page(stack, folder, page_port, url, key)
     count = fill(database)

@@ -39,8 +39,8 @@ class Look:
 
     moment: datetime
     views: int
-    likes: int
-    comments: int
+    likes: int | None
+    comments: int | None
 
 
 @dataclass(frozen=True)
@@ -82,23 +82,25 @@ def _invented(draw: random.Random, number: int, title: str, first: datetime) -> 
     return Video(f"invented-{number:03}", title, published, draw.randint(8, 175), tuple(looks))
 
 
-def videos_of(path: Path, count: int) -> list[Video]:
-    """Videos of a data file with later looks, those of its split `test` that were first seen last.
+def videos_of(path: Path, count: int, split: str = "test", looks: int = LOOKS) -> list[Video]:
+    """At most `count` videos of a data file's split with `looks` looks, by when they are first seen.
 
-    The file has the columns of `youtube_short_form_2026.csv.gz`, gzipped or not.
+    They are spread over the whole split, so that their outcomes are, too. The file has the columns of
+    `youtube_short_form_2026.csv.gz`, gzipped or not.
     """
     read = path.read_bytes()
     text = (gzip.decompress(read) if path.suffix == ".gz" else read).decode("utf-8-sig")
     found: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
     for row in csv.DictReader(io.StringIO(text, newline="")):
-        if row["split"] == "test":
+        if row["split"] == split:
             found[row["video_id"]].append(row)
-    videos = [_video(name, rows) for name, rows in found.items()]
-    videos = sorted((video for video in videos if len(video.looks) >= LOOKS), key=_first)
-    return videos[-count:]
+    videos = [_video(name, rows, looks) for name, rows in found.items()]
+    videos = sorted((video for video in videos if len(video.looks) >= looks), key=_first)
+    step = max(len(videos) / count, 1.0)
+    return [videos[int(number * step)] for number in range(min(count, len(videos)))]
 
 
-def _video(name: str, rows: list[dict[str, str]]) -> Video:
+def _video(name: str, rows: list[dict[str, str]], count: int) -> Video:
     rows = sorted(rows, key=lambda row: row["observed_at"])
     looks = [_look(row) for row in rows]
     last = rows[-1]
@@ -106,12 +108,13 @@ def _video(name: str, rows: list[dict[str, str]]) -> Video:
     looks.append(Look(later, int(last["next_views"]), looks[-1].likes, looks[-1].comments))
     first = rows[0]
     seconds = round(float(first["duration_seconds"]))
-    return Video(name, first["title"], _time(first["published_at"]), seconds, tuple(looks[:LOOKS]))
+    return Video(name, first["title"], _time(first["published_at"]), seconds, tuple(looks[:count]))
 
 
 def _look(row: dict[str, str]) -> Look:
-    counts = (int(row[name]) for name in ("view_count", "like_count", "comment_count"))
-    return Look(_time(row["observed_at"]), *counts)
+    # Zero likes or comments are hidden ones more often than none.
+    likes, comments = (int(row[name]) or None for name in ("like_count", "comment_count"))
+    return Look(_time(row["observed_at"]), int(row["view_count"]), likes, comments)
 
 
 def _time(text: str) -> datetime:

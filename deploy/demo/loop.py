@@ -1,32 +1,34 @@
 """The demo's loop: scores, time that passes, outcomes, a better model, and its way into service."""
 
-import json
 import os
 import secrets
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 
 from deploy.demo.database import Database
-from deploy.demo.invented import Video, invented_videos, videos_of
+from deploy.demo.invented import invented_videos, videos_of
 from deploy.demo.processes import DemoError
+from deploy.demo.scraper import CLIENTS, ROOT, Scraper, run_program
 from model.compiled.bundle import is_bundle
+from training.data.database import DatabaseError, reading
+from training.outcomes.judge import Duel, Group, Outcomes, judge, sentence_of
+from training.outcomes.looks import looks
 
-ROOT = Path(__file__).parents[2]
-CLIENTS = ROOT / "clients"
 SCHEMA = "loop"
 VIDEOS, NEWER = 160, 60  # to learn from, and to try the new model on
+FIRST_VIDEOS = 400  # of a data file, for the first model
 VIRAL = 90_000.0  # views per day, of a checkpoint that does not say
 SHADOW_LIMIT_S = 120
 NOW = "0.0000001"  # hours after which a changed row is scored again
+
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,28 @@ def loop_settings(checkpoint: Path, shadow: Path) -> dict[str, str]:
     }
 
 
+def first_model(database: Database, data: Path, checkpoint: Path, say: Say) -> None:
+    """Replace the checkpoint by one that is fitted on few videos of the data file, each seen twice only.
+
+    It knows no previous looks, as a scraper in its first days, so there is something to learn. Raises
+    `DemoError`.
+    """
+    scraper = Scraper(database.url, "first")
+    videos = videos_of(data, FIRST_VIDEOS, split="train", looks=2)
+    for number in range(2):
+        scraper.look(videos, number)
+    out = checkpoint.with_name("model_first.pt")
+    say(f"./miles train --from the database: a first model, of {len(videos)} videos seen twice each")
+    words = ["-m", "training.fit", "--from", scraper.address, "--against", checkpoint, "--out", out]
+    run_program([*words, "--thumbnails", "none"], {})
+    out.replace(checkpoint)
+
+
 class Loop:
     """The scraper's table in a schema of its own, and the steps of the loop."""
 
-    def __init__(self, database: Database, served: Served, data: Path | None, say: Any) -> None:
+    def __init__(self, database: Database, served: Served, data: Path | None, say: Say) -> None:
         self._database, self._served, self._say = database, served, say
-        self._address = f"{database.url}?options=-csearch_path%3D{SCHEMA}"
         count = VIDEOS + NEWER
         self._videos = videos_of(data, count) if data else invented_videos(count, datetime.now(UTC))
         if len(self._videos) < count:
@@ -80,95 +98,74 @@ class Loop:
     def play(self) -> None:
         """Everything, in order. Raises `DemoError`."""
         older, newer = self._videos[:VIDEOS], self._videos[VIDEOS:]
-        self._create()
+        self._scraper = Scraper(self._database.url, SCHEMA)
         source = "invented videos, which grow faster than those of the demo's training"
         source = source if self._is_invented else "videos of the data file"
         self._say(f"the loop: {VIDEOS} {source}")
-        self._look(older, 0)
+        self._scraper.look(older, 0)
         self._say(f"scored:   {self._score()}")
-        self._look(older, 1)
+        self._scraper.look(older, 1)
         self._say(f"a day passes, and they are scored again with their previous look: {self._score()}")
-        self._look(older, 2)
+        self._scraper.look(older, 2)
         self._say(f"another day passes: {self._score()}")
         judged = self._outcomes()
-        self._say(f"judged:   {_figures(judged['groups']['all']['all'])}")
+        self._say(f"judged:   {_figures(judged.groups['all']['all'])}")
         self._learn()
         self._reload()
         self._wait_for_shadow()
-        self._look(newer, 0)
+        self._scraper.look(newer, 0)
         self._say(f"{NEWER} newer videos are scored by both models: {self._score()}")
-        self._look(newer, 1)
+        self._scraper.look(newer, 1)
         duel = self._compared()
-        if duel["verdict"] != "better":
+        if duel.verdict != "better":
             self._say("the new model is not better, so the old one stays")
             return
         self._served.shadow.replace(self._served.checkpoint)
         new = self._reload()
         self._say(f"POST /admin/reload: {new} is in service")
         self._say(f"the same videos a day later: {self._score()}")
-        self._look(newer, 2)
-        versions = self._outcomes()["groups"]["version"]
+        self._scraper.look(newer, 2)
+        versions = self._outcomes().groups["version"]
         for version in sorted(versions, key=new.__eq__):  # the one in service last
             self._say(f"improved: {version}: {_figures(versions[version])}")
-
-    def _create(self) -> None:
-        with psycopg.connect(self._database.url) as connection:
-            connection.execute(f"CREATE SCHEMA {SCHEMA}")
-            connection.execute(f"SET search_path = {SCHEMA}")
-            for name in ("schema.sql", "loop.sql"):
-                connection.execute((CLIENTS / "database" / name).read_bytes())
-
-    def _look(self, videos: Sequence[Video], number: int) -> None:
-        """The scraper reads the counts of these videos for the `number`-th time."""
-        insert = (
-            "INSERT INTO candidates (view_count, like_count, comment_count, scraped_at, created_at, "
-            "video_id, title, upload_date, duration_seconds) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        )
-        update = (
-            "UPDATE candidates SET view_count = %s, like_count = %s, comment_count = %s, scraped_at = %s "
-            "WHERE video_id = %s"
-        )
-        rows = []
-        for video in videos:
-            look = video.looks[number]
-            counts = [look.views, look.likes, look.comments, look.moment]
-            more = [look.moment, video.name, video.title, video.published_at, video.seconds]
-            rows.append(counts + (more if number == 0 else [video.name]))
-        with psycopg.connect(self._address) as connection, connection.cursor() as cursor:
-            cursor.executemany(update if number else insert, rows)
 
     def _score(self) -> str:
         """Run the scraper's step; its summary."""
         words = [CLIENTS / "trigger_inference.py", "--table", f"{SCHEMA}.candidates", "--rescore-after", NOW]
-        output = self._run([*words, "--limit", str(VIDEOS + NEWER)])
+        settings = {
+            "DATABASE_URL": self._database.url,
+            "INFERENCE_API_URL": self._served.url,
+            "MILES_API_KEY": self._served.key,
+        }
+        output = run_program([*words, "--limit", str(VIDEOS + NEWER)], settings)
         return output.strip().splitlines()[-1]
 
-    def _outcomes(self) -> dict[str, Any]:
-        words = ["-m", "training.outcomes", self._address, "--viral-velocity", str(self._viral)]
-        outcomes: dict[str, Any] = json.loads(self._run(words).strip().splitlines()[-1])
-        return outcomes
+    def _outcomes(self) -> Outcomes:
+        """What ./miles outcomes computes. Raises `DemoError`."""
+        try:
+            with reading(self._scraper.address) as connection:
+                return judge(looks(connection), self._viral)
+        except DatabaseError as exc:
+            raise DemoError(f"outcomes: {exc}") from exc
 
     def _learn(self) -> None:
         self._say("./miles train --from the database (about a minute)")
         served = self._served
-        words = ["-m", "training.fit", "--from", self._address, "--against", served.checkpoint]
+        words = ["-m", "training.fit", "--from", self._scraper.address, "--against", served.checkpoint]
         words += ["--out", served.shadow, "--thumbnails", "none"]
         words += [] if _viral(self._info) else ["--viral-quantile", "0.8"]
-        lines = self._run(words).strip().splitlines()
+        lines = run_program(words, {}).strip().splitlines()
         self._say(f"learned:  {lines[-2]}")
 
-    def _compared(self) -> dict[str, Any]:
+    def _compared(self) -> Duel:
         """What ./miles outcomes says of the shadow."""
-        words = ["-m", "training.outcomes", self._address, "--viral-velocity", str(self._viral)]
-        lines = self._run(words).strip().splitlines()
-        found = json.loads(lines[-1])["shadows"]
-        if not found:
+        duels = self._outcomes().duels
+        if not duels:
             raise DemoError(
                 "no shadow has scored beside the served model; see miles_shadow_total in /metrics"
             )
-        self._say(f"compared: {next(line for line in reversed(lines) if 'paired' in line)}")
-        duel: dict[str, Any] = found[0]
-        return duel
+        self._say(f"compared: {sentence_of(duels[0])}")
+        return duels[0]
 
     def _reload(self) -> str:
         headers = {"Authorization": f"Bearer {self._served.key}"}
@@ -191,27 +188,6 @@ class Loop:
     def _get(self, path: str) -> httpx.Response:
         return httpx.get(self._served.url + path, timeout=60, trust_env=False)
 
-    def _run(self, words: Sequence[object]) -> str:
-        """Run one of our programs to its end and return what it printed. Raises `DemoError`."""
-        settings = {
-            "DATABASE_URL": self._database.url,
-            "INFERENCE_API_URL": self._served.url,
-            "MILES_API_KEY": self._served.key,
-        }
-        done = subprocess.run(  # noqa: S603  a list, no shell
-            [sys.executable, *map(str, words)],
-            cwd=ROOT,
-            env={**os.environ, **settings},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-            raise DemoError(f"{words[0]} {words[1]} ended with exit code {done.returncode}: {' '.join(last)}")
-        return done.stdout
-
 
 def _viral(info: dict[str, Any]) -> float | None:
     """The views per day of a viral video, if the model's card says it."""
@@ -220,6 +196,6 @@ def _viral(info: dict[str, Any]) -> float | None:
     return float(found) if found else None
 
 
-def _figures(group: dict[str, Any]) -> str:
-    figures = ", ".join(f"{name} {each['difference']:.3f}" for name, each in group["figures"].items())
-    return f"{group['rows']} looks, {group['viral']} viral: {figures or 'too few for figures'}"
+def _figures(group: Group) -> str:
+    figures = ", ".join(f"{name} {each.difference:.3f}" for name, each in group.figures.items())
+    return f"{group.rows} looks, {group.viral} viral: {figures or 'too few for figures'}"
