@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from tests.support.process import completed
 from tests.support.service import ROOT
@@ -14,6 +15,13 @@ CLIENTS = ROOT / "clients"
 # Short waits: what is tested is that they are kept, not how long a Space takes.
 FAST = ("--waits", "0.05", "--patience", "30")
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+
+
+class Trigger(Protocol):
+    """The scraper's step against a door and the table."""
+
+    def __call__(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

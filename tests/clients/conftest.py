@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from deploy.demo.database import Database
+from tests.clients.command import FAST, Trigger, ran
 from tests.clients.door import Door, open_door
 from tests.support.postgres import Candidates
 from tests.support.service import Service, ready_service
@@ -31,3 +33,14 @@ def candidates(database: Database) -> Candidates:
     table = Candidates(database.url)
     table.create()
     return table
+
+
+@pytest.fixture
+def trigger(door: Door, candidates: Candidates, tmp_path: Path) -> Trigger:
+    """The command, by default with this door and this table."""
+
+    def run(*words: str, **settings: str) -> CompletedProcess[str]:
+        known = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url} | settings
+        return ran("trigger_inference.py", *FAST, *words, folder=tmp_path, **known)
+
+    return run

@@ -4,42 +4,21 @@ import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from subprocess import CompletedProcess, Popen
-from typing import Any, Protocol
+from subprocess import Popen
 
 import httpx
 import pytest
 
-from tests.clients.command import FAST, ran, read_until, running
-from tests.clients.door import WAKING_PAGE, Door, Hold, open_door
+from tests.clients.command import FAST, Trigger, ran, read_until, running
+from tests.clients.door import Door, Hold
 from tests.clients.scraped import scraped, with_nulls
-from tests.support.faulty_service import RAISE, cue
 from tests.support.postgres import Candidates
 from tests.support.process import LIMIT_S
-from tests.support.service import Service, free_port, ready_service, started_service, wait_for
+from tests.support.service import Service
 from tests.support.web import Reply
 
 SCRIPT = "trigger_inference.py"
-HTML_503 = Reply(503, WAKING_PAGE)
 ODD_URL = "postgresql://me:hush@host?prot=1"  # pragma: allowlist secret
-
-
-class Trigger(Protocol):
-    """The scraper's step against a door and the table."""
-
-    def __call__(self, *words: str, **settings: str) -> CompletedProcess[str]:
-        """Run it to its end."""
-
-
-@pytest.fixture
-def trigger(door: Door, candidates: Candidates, tmp_path: Path) -> Trigger:
-    """The command, by default with this door and this table."""
-
-    def run(*words: str, **settings: str) -> CompletedProcess[str]:
-        known = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url} | settings
-        return ran(SCRIPT, *FAST, *words, folder=tmp_path, **known)
-
-    return run
 
 
 def test_22_rows_with_nulls_get_the_services_own_scores(
@@ -164,111 +143,6 @@ def test_kill_9_half_way_loses_nothing(
     assert candidates.written_more_than_once() == 0
 
 
-def test_a_service_that_dies_and_comes_back_is_waited_for(
-    tiny_bundle: Path, candidates: Candidates, tmp_path: Path
-) -> None:
-    """Killed under the second call and started again: the run goes on and scores all."""
-    candidates.add(scraped(22))
-    port, hold = free_port(), Hold()
-    log = tmp_path / "service.log"
-    with open_door(f"http://127.0.0.1:{port}") as door:
-        settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
-        with ready_service(log, checkpoint=tiny_bundle, port=port) as first:
-            door.plan += [None, hold]
-            with running(
-                SCRIPT, "--waits", "3", "--patience", "300", "--batch", "8", folder=tmp_path, **settings
-            ) as process:
-                assert hold.reached.wait(LIMIT_S)
-                first.stop(signal.SIGKILL)
-                hold.release.set()
-                assert "no connection" in read_until(process, "waiting")
-                with ready_service(log, checkpoint=tiny_bundle, port=port):
-                    assert "22 scored, 0 skipped" in read_until(process, " skipped")
-                    assert process.wait(LIMIT_S) == 0
-    assert len(candidates.scored()) == 22
-
-
-def test_a_sleeping_space_is_waited_for(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Its 503 page, a page with 200 and a 502 are no scores; the rows are not held meanwhile."""
-    candidates.add(scraped(22))
-    door.plan += [HTML_503, Reply(200, WAKING_PAGE), Reply(502, b"Bad Gateway")]
-    done = trigger()
-    assert (done.returncode, done.stdout.count("waiting ")) == (0, 3), done.stdout
-    assert len(candidates.scored()) == 22
-
-
-def test_rows_are_free_while_a_run_waits_for_the_service(
-    door: Door, candidates: Candidates, tmp_path: Path
-) -> None:
-    """A lock is held for one call, never for a wait: another session may take the same rows meanwhile."""
-    candidates.add(scraped(5))
-    door.plan += [HTML_503]
-    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
-    with running(SCRIPT, "--waits", "30", folder=tmp_path, **settings) as process:
-        read_until(process, "waiting 30 s")
-        assert len(candidates.run("SELECT id FROM candidates FOR UPDATE SKIP LOCKED")) == 5
-
-
-def test_a_call_that_takes_too_long_is_tried_again(
-    trigger: Trigger, door: Door, candidates: Candidates
-) -> None:
-    """A time-out is one of the faces of a waking Space."""
-    candidates.add(scraped(3))
-    hold = Hold()
-    door.plan += [hold]
-    done = trigger("--timeout", "0.5")
-    hold.release.set()
-    assert "no answer within 0.5 s" in done.stdout
-    assert len(candidates.scored()) == 3
-
-
-def test_a_service_that_stays_away_ends_the_run(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Exit code 3 when patience ends, and no row has been touched."""
-    candidates.add(scraped(3))
-    door.instead = {"/predict/batch": HTML_503}
-    done = trigger("--patience", "0.3")
-    assert done.returncode == 3
-    assert "gave up" in done.stdout
-    assert candidates.scored() == []
-
-
-def test_retry_after_is_honoured(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Two seconds are waited instead of a twentieth; beyond patience, also as a date, the run ends."""
-    candidates.add(scraped(3))
-    json_503 = {"Content-Type": "application/problem+json", "Retry-After": "2"}
-    door.plan += [Reply(503, b'{"detail": "the model is loading"}', json_503)]
-    assert "waiting 2 s for the service: 503: the model is loading" in trigger("--limit", "1").stdout
-    for later in ("86400", "Fri, 01 Jan 2100 00:00:00 GMT"):
-        door.plan += [Reply(429, b'{"detail": "later"}', json_503 | {"Retry-After": later})]
-        done = trigger()
-        assert (done.returncode, "waiting" in done.stdout) == (3, False)
-
-
-def test_a_rate_limit_is_never_a_rows_fault(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """A row that meets a 429 in its batch and four times on its own is asked for again, and scored."""
-    candidates.add(scraped(3))
-    kind = {"Content-Type": "application/json"}
-    score = {"viral_score": 0.5, "predicted_velocity": 1}
-    limited = {"error": {"status": 429, "detail": "later"}}
-    door.plan += [Reply(200, json.dumps({"predictions": [score, score, limited]}).encode(), kind)]
-    door.plan += [Reply(429, b'{"detail": "later"}', kind)] * 4
-    done = trigger()
-    assert (done.returncode, "3 scored, 0 skipped" in done.stdout) == (0, True), done.stdout
-
-
-def test_a_service_without_the_batch_route_is_asked_row_by_row(
-    trigger: Trigger, door: Door, candidates: Candidates
-) -> None:
-    """The batch route is tried once, then never again."""
-    for status in (404, 405):
-        candidates.create()
-        candidates.add(scraped(6))
-        door.calls.clear()
-        door.instead = {"/predict/batch": Reply(status, b'{"detail": "Not Found"}')}
-        assert trigger("--batch", "3").returncode == 0
-        assert door.paths() == ["/predict/batch", *["/predict"] * 6]
-
-
 def test_the_address_may_name_the_route_or_not(trigger: Trigger, door: Door, candidates: Candidates) -> None:
     """INFERENCE_API_URL with and without /predict is the same service."""
     ends = ("", "/", "/predict", "/predict/", "/predict/batch")
@@ -276,42 +150,6 @@ def test_the_address_may_name_the_route_or_not(trigger: Trigger, door: Door, can
         candidates.add(scraped(2))
         assert trigger(INFERENCE_API_URL=door.url + end).returncode == 0
     assert door.paths() == ["/predict/batch"] * len(ends)
-
-
-NO_SCORES: list[dict[str, Any]] = [
-    {"predictions": []},
-    {"predictions": [{"viral_score": 7, "predicted_velocity": 1}] * 3},
-    {"predictions": [{"viral_score": 0.5}] * 3},
-    {"predictions": [{"viral_score": True, "predicted_velocity": 1}] * 3},
-    {"predictions": [{"viral_score": 0.5, "predicted_velocity": -1}] * 3},
-    {"scores": [0.5, 0.5, 0.5]},
-]
-
-
-def test_what_is_no_score_is_never_written(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Some other JSON with status 200 ends the run with exit code 2."""
-    candidates.add(scraped(3))
-    kind = {"Content-Type": "application/json"}
-    door.plan += [Reply(200, json.dumps(answer).encode(), kind) for answer in NO_SCORES]
-    assert [trigger().returncode for _ in NO_SCORES] == [2] * len(NO_SCORES)
-    assert candidates.scored() == []
-
-
-def test_a_row_that_breaks_the_forward_spares_its_neighbours(
-    tiny_bundle: Path, candidates: Candidates, tmp_path: Path
-) -> None:
-    """A text on which the engine raises gets no score in three tries; the other 21 rows have theirs."""
-    rows = scraped(22)
-    rows[2]["title"], rows[2]["description"] = cue(RAISE), None
-    candidates.add(rows)
-    faulty = started_service(tmp_path / "log", ["-m", "tests.support.faulty_service"], checkpoint=tiny_bundle)
-    with faulty as service:
-        wait_for(service, "/health/ready")
-        settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": service.url}
-        done = ran(SCRIPT, *FAST, folder=tmp_path, **settings)
-    assert done.returncode == 1
-    assert "21 scored, 1 skipped" in done.stdout
-    assert "no answer in 3 tries; 503" in done.stdout
 
 
 def test_limit_is_the_most_rows_of_a_run(trigger: Trigger, candidates: Candidates) -> None:

@@ -1,0 +1,11 @@
+"""What the tests of fit-stats share."""
+
+import pytest
+
+from tests.training.fit_stats.owners import owners_file
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """The owner's file."""
+    return owners_file(tmp_path / "model_full.pt")

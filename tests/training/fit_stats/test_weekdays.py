@@ -1,0 +1,55 @@
+"""What a training file does not state: the codes of weekdays, the label, the cleaning of titles."""
+
+import math
+
+import numpy as np
+
+from tests.training.fit_stats.first_csv import DAYS, first_rows
+from tests.training.fit_stats.owners import CODED, WEEKDAY, run
+
+SUNDAY_FIRST = (*DAYS[-1:], *DAYS[:-1])
+
+
+# How a column writes a day, and the code of Monday to Sunday in training, or why it cannot be known.
+WEEKDAYS = {
+    "names": (str, [], [1, 5, 6, 4, 0, 2, 3]),
+    "lower case": (str.lower, [], [1, 5, 6, 4, 0, 2, 3]),
+    "three letters": (lambda day: day[:3], [], [1, 5, 6, 4, 0, 2, 3]),
+    "names coded by hand": (str, ["--weekday-codes", "monday"], [0, 1, 2, 3, 4, 5, 6]),
+    "LabelEncoder's numbers": (CODED.index, [], [1, 5, 6, 4, 0, 2, 3]),
+    "numbers from Monday": (DAYS.index, [], [0, 1, 2, 3, 4, 5, 6]),
+    "numbers from Sunday": (SUNDAY_FIRST.index, [], [1, 2, 3, 4, 5, 6, 0]),
+}
+
+
+def test_the_codes_of_weekdays_follow_from_names_or_weekends(tmp_path, checkpoint):
+    """Whatever a column holds, its statistics are those of its codes, and the service knows each day's."""
+    failures = []
+    for case, (write, options, codes) in WEEKDAYS.items():
+        rows = [{**row, WEEKDAY: write(row[WEEKDAY])} for row in first_rows(60)]
+        _, sidecar = run(tmp_path, checkpoint, rows, *options)
+        expected = np.mean([codes[DAYS.index(row[WEEKDAY])] for row in first_rows(60)])
+        stats = sidecar["feature_stats"][WEEKDAY]
+        if stats["codes"] != codes or not math.isclose(stats["mean"], expected):
+            failures.append((case, stats))
+    assert failures == []
+
+
+def test_a_day_that_training_never_had_has_no_code(tmp_path, checkpoint):
+    """LabelEncoder numbers only the names that occur."""
+    rows = [row for row in first_rows(60) if row[WEEKDAY] != "Monday"]
+    _, sidecar = run(tmp_path, checkpoint, rows)
+    assert sidecar["feature_stats"][WEEKDAY]["codes"] == [None, 4, 5, 3, 0, 1, 2]
+
+
+def test_what_the_file_does_not_state_is_said(tmp_path, checkpoint, capsys):
+    """Codes and cleaning that are assumed, a label that is derived and a scaled velocity are LOOK lines."""
+    rows = [row | {"engagement_velocity": row["view_velocity"] / 1e6} for row in first_rows(60)]
+    for row in rows:
+        del row["view_velocity"], row["is_viral"]
+    code, sidecar = run(tmp_path, checkpoint, rows, "--split-seed", "42")
+    looks = [line for line in capsys.readouterr().out.splitlines() if line.startswith("LOOK: ")]
+    assert code == 0
+    assert sidecar["text"] == {"cleaning": "words"}
+    assert [look.split()[1] for look in looks] == [WEEKDAY, "engagement_velocity", "there", "titles"]
+    assert "viral is taken as engagement_velocity > " in looks[2]
