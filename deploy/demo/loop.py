@@ -1,5 +1,6 @@
 """The demo's loop: scores, time that passes, outcomes, a better model, and its way into service."""
 
+import json
 import os
 import secrets
 import time
@@ -16,9 +17,6 @@ from deploy.demo.invented import invented_videos, videos_of
 from deploy.demo.processes import DemoError
 from deploy.demo.scraper import CLIENTS, ROOT, Scraper, run_program
 from model.compiled.bundle import is_bundle
-from training.data.database import DatabaseError, reading
-from training.outcomes.judge import Duel, Group, Outcomes, judge, sentence_of
-from training.outcomes.looks import looks
 
 SCHEMA = "loop"
 VIDEOS, NEWER = 160, 60  # to learn from, and to try the new model on
@@ -108,16 +106,14 @@ class Loop:
         self._say(f"a day passes, and they are scored again with their previous look: {self._score()}")
         self._scraper.look(older, 2)
         self._say(f"another day passes: {self._score()}")
-        judged = self._outcomes()
-        self._say(f"judged:   {_figures(judged.groups['all']['all'])}")
+        self._say(f"judged:   {_figures(self._groups()['all']['all'])}")
         self._learn()
         self._reload()
         self._wait_for_shadow()
         self._scraper.look(newer, 0)
         self._say(f"{NEWER} newer videos are scored by both models: {self._score()}")
         self._scraper.look(newer, 1)
-        duel = self._compared()
-        if duel.verdict != "better":
+        if self._compared() != "better":
             self._say("the new model is not better, so the old one stays")
             return
         self._served.shadow.replace(self._served.checkpoint)
@@ -125,7 +121,7 @@ class Loop:
         self._say(f"POST /admin/reload: {new} is in service")
         self._say(f"the same videos a day later: {self._score()}")
         self._scraper.look(newer, 2)
-        versions = self._outcomes().groups["version"]
+        versions = self._groups()["version"]
         for version in sorted(versions, key=new.__eq__):  # the one in service last
             self._say(f"improved: {version}: {_figures(versions[version])}")
 
@@ -140,13 +136,14 @@ class Loop:
         output = run_program([*words, "--limit", str(VIDEOS + NEWER)], settings)
         return output.strip().splitlines()[-1]
 
-    def _outcomes(self) -> Outcomes:
-        """What ./miles outcomes computes. Raises `DemoError`."""
-        try:
-            with reading(self._scraper.address) as connection:
-                return judge(looks(connection), self._viral)
-        except DatabaseError as exc:
-            raise DemoError(f"outcomes: {exc}") from exc
+    def _outcomes(self) -> list[str]:
+        """The lines of ./miles outcomes; the last is JSON."""
+        words = ["-m", "training.outcomes", self._scraper.address, "--viral-velocity", str(self._viral)]
+        return run_program(words, {}).strip().splitlines()
+
+    def _groups(self) -> dict[str, Any]:
+        groups: dict[str, Any] = json.loads(self._outcomes()[-1])["groups"]
+        return groups
 
     def _learn(self) -> None:
         self._say("./miles train --from the database (about a minute)")
@@ -157,15 +154,16 @@ class Loop:
         lines = run_program(words, {}).strip().splitlines()
         self._say(f"learned:  {lines[-2]}")
 
-    def _compared(self) -> Duel:
-        """What ./miles outcomes says of the shadow."""
-        duels = self._outcomes().duels
+    def _compared(self) -> str:
+        """The verdict of ./miles outcomes on the shadow."""
+        lines = self._outcomes()
+        duels = json.loads(lines[-1])["shadows"]
         if not duels:
             raise DemoError(
                 "no shadow has scored beside the served model; see miles_shadow_total in /metrics"
             )
-        self._say(f"compared: {sentence_of(duels[0])}")
-        return duels[0]
+        self._say(f"compared: {next(line for line in reversed(lines) if 'paired' in line)}")
+        return str(duels[0]["verdict"])
 
     def _reload(self) -> str:
         headers = {"Authorization": f"Bearer {self._served.key}"}
@@ -196,6 +194,6 @@ def _viral(info: dict[str, Any]) -> float | None:
     return float(found) if found else None
 
 
-def _figures(group: Group) -> str:
-    figures = ", ".join(f"{name} {each.difference:.3f}" for name, each in group.figures.items())
-    return f"{group.rows} looks, {group.viral} viral: {figures or 'too few for figures'}"
+def _figures(group: dict[str, Any]) -> str:
+    figures = ", ".join(f"{name} {each['difference']:.3f}" for name, each in group["figures"].items())
+    return f"{group['rows']} looks, {group['viral']} viral: {figures or 'too few for figures'}"
