@@ -187,10 +187,8 @@ class ThumbnailFetcher:
             except UnreachableError as exc:
                 left = anyio.current_effective_deadline() - anyio.current_time()
                 # What an earlier answer left behind on a connection is no answer to this request.
-                is_remnant = not fetch.has_dialled and isinstance(
-                    exc.__cause__, httpcore2.RemoteProtocolError
-                )
-                retry_s = 0.0 if is_remnant else exc.retry_s
+                is_garbled = isinstance(exc.__cause__, httpcore2.RemoteProtocolError)
+                retry_s = 0.0 if is_garbled and not fetch.has_dialled else exc.retry_s
                 if retry_s is None or retry_s >= left or (has_retried and fetch.has_dialled):
                     raise
                 has_retried |= fetch.has_dialled
