@@ -181,12 +181,15 @@ def resized(rgb: Image.Image, spec: ImageSpec) -> Image.Image:
     In two passes, in Pillow's order. Values are rounded in between, so the resizer's own order would make a
     seventh of them differ, by one step of 255; thus about one in a thousand does.
     """
+    size = (spec.width, spec.height)
+    if rgb.width <= spec.width and rgb.height <= spec.height:
+        return rgb.resize(size, Image.Resampling.BILINEAR)  # exact, and of few pixels as cheap
     is_tall = rgb.height - spec.height > max(0, 2 * (rgb.width - spec.width))
     between = (rgb.width, spec.height) if is_tall else (spec.width, rgb.height)
     # A resizer keeps buffers and is not safe between threads; a new one costs a few microseconds.
     resizer = Resizer()
-    for size in (between, (spec.width, spec.height)):
-        smaller = Image.new("RGB", size)
+    for each in (between, size):
+        smaller = Image.new("RGB", each)
         resizer.resize_pil(rgb, smaller, BILINEAR)
         rgb = smaller
     return rgb

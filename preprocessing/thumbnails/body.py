@@ -17,9 +17,6 @@ from preprocessing.thumbnails.response import header
 # their deadline: 64 servers that each stop one byte below the cap would else hold half a gigabyte.
 LARGE_BYTES = 512 * 1024
 MAX_LARGE = 8
-# A body is collected in blocks that need not be moved when it grows: those of many at once, moved again and
-# again, would leave holes as large as themselves. Small chunks are put together, for each is an object.
-BLOCK_BYTES = 64 * 1024
 MAX_CODINGS = 3
 MAX_MEMBERS = 64  # each costs a copy of what follows it
 UNSUPPORTED_CODINGS = (b"zstd", b"compress")
@@ -47,25 +44,21 @@ class BodyReader:
         self, response: httpcore2.Response, host: str, turn: AsyncExitStack, *, may_grow: bool
     ) -> bytes:
         """The body as it comes; a large one, or one that `may_grow` when it is unpacked, enters the turn."""
-        blocks: list[bytearray] = []
-        size, has_turn = 0, False
+        body = bytearray()
+        has_turn = False
         async with aclosing(response.aiter_stream()) as chunks:
             async for chunk in chunks:
-                size += len(chunk)
-                if size > self._max_bytes:
+                body += chunk
+                if len(body) > self._max_bytes:
                     raise ImageTooLargeError(f"{host} sent more than {self._max_bytes} bytes")
-                if blocks and len(blocks[-1]) < BLOCK_BYTES:
-                    blocks[-1] += chunk
-                else:
-                    blocks.append(bytearray(chunk))
-                if not has_turn and size > LARGE_BYTES:
+                if not has_turn and len(body) > LARGE_BYTES:
                     await turn.enter_async_context(self._large_turns)
                     has_turn = True
-        if size == 0:
+        if not body:
             raise UnreachableError(f"{host} answered 200 without a body", "empty")
         if may_grow and not has_turn:
             await turn.enter_async_context(self._large_turns)
-        return b"".join(blocks)
+        return bytes(body)
 
 
 def codings_of(response: httpcore2.Response) -> list[bytes]:

@@ -28,6 +28,8 @@ from preprocessing.thumbnails.policy import (
 
 RESOLVE_TIMEOUT_S = 2.0
 DIAL_TIMEOUT_S = 2.0
+# The event loop takes what the system has received at once, up to megabytes, even if no more is asked for.
+RECEIVED_AHEAD = (socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
 # As many as the policy's connections: a look-up that is waited for never queues behind hung ones.
 RESOLVER_THREADS = 64
 # The C library gives up when we do, so that a hung look-up frees its thread instead of keeping it for 10 s
@@ -82,13 +84,12 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """A connection to one of the host's addresses. Raises only `ImageError`."""
         limit = DIAL_TIMEOUT_S if timeout is None else min(timeout, DIAL_TIMEOUT_S)
+        options = [*(socket_options or ()), RECEIVED_AHEAD]
         failure: Exception | None = None
         for address in worth_trying(await self._vetted_addresses(host, port)):
             await self._before_dial(f"{host}:{port}", str(address))
             try:
-                stream = await self._network.connect_tcp(
-                    str(address), port, limit, local_address, socket_options
-                )
+                stream = await self._network.connect_tcp(str(address), port, limit, local_address, options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as exc:
                 failure = exc
             else:

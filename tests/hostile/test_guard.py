@@ -44,6 +44,8 @@ also_copy = ["tests"]
 EQUIVALENT = {
     'text = location.decode("UTF-8")': "the same codec",
     'encoded = idna.encode(label, uts46=True).decode("ASCII")': "the same codec",
+    "meaning = None": "a path without a segment ends in no dots",
+    'meaning = "XXXX"': "a path without a segment ends in no dots",
     'host, colon, port = authority.partition("XX:XX")': "a port outside ASCII is refused in a label, too",
     'host = os.environ.get("SPACE_HOST", "").lower().rstrip("XX.XX")': "no X is left by then",
 }

@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+import httpcore2
 import pytest
 
 from preprocessing.thumbnails.connect import SystemResolver, worth_trying
@@ -53,6 +55,26 @@ async def test_a_literal_is_dialled_without_a_look_up() -> None:
     assert network.dials == [(PUBLIC, 80), (PUBLIC_IPV6, 443)]
     assert f"\r\nHost: [{PUBLIC_IPV6}]:443\r\n" in site.heads[1]
     assert names.asked == []
+
+
+class Options(CountingNetwork):
+    """The real network, remembering what it was asked to set on its sockets."""
+
+    asked: Sequence[tuple[int, int, int]] = ()
+
+    async def connect_tcp(self, *arguments: Any, **named: Any) -> httpcore2.AsyncNetworkStream:
+        self.asked = arguments[4]
+        return await super().connect_tcp(*arguments, **named)
+
+
+async def test_little_is_received_ahead() -> None:
+    """The event loop takes what a socket holds, so many fast hosts would else fill the memory."""
+    network = Options()
+    async with serving(raw(ok(b"jpeg"))) as site, ThumbnailFetcher(trusting(), network=network) as fetcher:
+        await fetcher.fetch(site.url())
+    ((level, option, size),) = network.asked
+    assert (level, option) == (socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert size <= 512 * 1024
 
 
 @pytest.mark.parametrize(
