@@ -1,9 +1,9 @@
 """Scores served videos with a second checkpoint, MILES_SHADOW_CHECKPOINT, without delaying the served scores.
 
-A video waits until nothing else is being scored, the newest first, because a client may wait for its score.
-Where too many wait, the oldest is dropped and counted. While the service is never idle, the shadow scores one
-of `ONE_IN` served videos, so that there is something to compare. Its threads have a low priority, and its
-faults end the shadow only.
+A video waits until nothing was scored for a moment, the newest first, because a client may wait for its
+score. Where too many wait, the oldest is dropped and counted. While the service is never idle, the shadow
+scores one of `ONE_IN` served videos, so that there is something to compare. Its threads have a low priority,
+and its faults end the shadow only.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from serving.scoring.pipeline import Prediction, ScoringRequest
 
 OUTCOMES = ("scored", "dropped", "failed")
 ONE_IN = 20  # served videos, of a service that is never idle
-POLL_S = 0.02
+IDLE_S = 0.02  # without a video in work, and without a new one
 Answer = asyncio.Future[Prediction | None]
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class Shadow:
         self._start, self._admission, self._cache = start, admission, cache
         self._waiting: deque[Waiting] = deque()
         self._capacity, self._is_some_waiting = capacity, asyncio.Event()
-        self._served = 0  # videos since the shadow's last score
+        self._offered = 0  # videos so far
         self.scored_busy = 0
         """Scores while other videos were being scored."""
         self._instance: ModelInstance | None = None
@@ -93,7 +93,7 @@ class Shadow:
         score = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(replace(request, explain=False), served, request_id, score))
         self._is_some_waiting.set()
-        self._served += 1
+        self._offered += 1
         return score
 
     async def _load(self, serving: str, before: "asyncio.Task[None] | None") -> None:
@@ -116,17 +116,23 @@ class Shadow:
         log.info("shadow_loaded", model_version=self.version)
 
     async def _work(self) -> None:
+        before = seen = 0  # the videos when the last score began, and when the service was last looked at
         while True:
             await self._is_some_waiting.wait()
-            while self._admission.taken and self._served < ONE_IN:  # noqa: ASYNC110  requests pay for no event
-                await asyncio.sleep(POLL_S)
-            self._served, is_busy = 0, self._admission.taken > 0
+            while not (is_idle := self._is_idle(seen)) and self._offered - before < ONE_IN:
+                seen = self._offered
+                await asyncio.sleep(IDLE_S)
+            before = self._offered
             waiting = self._waiting.pop()
             if not self._waiting:
                 self._is_some_waiting.clear()
             found = await self._score(waiting)
-            self.scored_busy += is_busy and found is not None
+            self.scored_busy += found is not None and not is_idle
             waiting.score.set_result(found)
+
+    def _is_idle(self, seen: int) -> bool:
+        """Whether no video is in work, and none has come since there were `seen`."""
+        return not self._admission.taken and self._offered == seen
 
     async def _score(self, waiting: Waiting) -> Prediction | None:
         instance = self._instance
