@@ -14,6 +14,7 @@ from tests.support.thumbnail_host import picture, thumbnail_host
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
 from training.data.dataset import DatasetError
 from training.embeddings.images import encode_thumbnails
+from training.embeddings.pictures import Pictures
 from training.embeddings.thumbnails import ThumbnailSource
 from training.head.fit import untrained_checkpoint
 
@@ -102,3 +103,22 @@ def test_what_was_fetched_is_not_fetched_again(base, tmp_path):
 def test_rows_without_thumbnails_have_no_images(base):
     """No URL anywhere is no image block at all."""
     assert encode_thumbnails(TorchEngine(base), base, dataset(), ThumbnailSource()) is None
+
+
+def test_pictures_to_train_on_are_downloaded_once(tmp_path):
+    """Pixels are those of the decoder of the service; a 404 is no picture; files are kept in the cache."""
+    spec = ImageSpec(32, 32)
+    with thumbnail_host() as host:
+        data = with_urls([host.thumbnail(1), f"{host.url}/missing.jpg", None, host.thumbnail(2)])
+        source = ThumbnailSource(policy=LOOPBACK)
+        with Pictures(source, spec, tmp_path).opened(data) as pictures:
+            pixels, known = pictures.of(data.train, [3, 0, 1, 2])
+        asked = len(host.asked)
+        with Pictures(source, spec, tmp_path).opened(data) as again:
+            assert len(again) == 2
+        assert host.asked[asked:] == ["/missing.jpg"]
+    assert known.tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(pixels[1], decode_image(picture(1), spec))
+    assert not pixels[2:].any()
+    with pytest.raises(DatasetError, match="needs a cache"):
+        Pictures(source, spec, None)
