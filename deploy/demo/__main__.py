@@ -3,7 +3,8 @@
 make demo                       until Ctrl-C
 make demo ARGS=--once           score, play the loop from scores to a better model, print and exit
 make demo ARGS=--loop           play the loop, then go on until Ctrl-C
-make demo ARGS="--once --data youtube_short_form_2026.csv.gz"   the loop on real videos and their later looks
+make demo ARGS="--once --data youtube_short_form_2026.csv.gz"   the loop on real videos and their later looks,
+                                from a first model of few of them
 make demo ARGS=--without-page   no web page
 
 The loop runs on PyTorch, so that a new model need not be compiled, and without one on a compiled bundle.

@@ -20,7 +20,7 @@ from model.compiled.bundle import is_bundle
 
 SCHEMA = "loop"
 VIDEOS, NEWER = 160, 60  # to learn from, and to try the new model on
-FIRST_VIDEOS = 400  # of a data file, for the first model
+FIRST_VIDEOS, OF_FILE = 120, 500  # of a data file: for the first model, and to learn from
 VIRAL = 90_000.0  # views per day, of a checkpoint that does not say
 SHADOW_LIMIT_S = 120
 NOW = "0.0000001"  # hours after which a changed row is scored again
@@ -85,7 +85,8 @@ class Loop:
 
     def __init__(self, database: Database, served: Served, data: Path | None, say: Say) -> None:
         self._database, self._served, self._say = database, served, say
-        count = VIDEOS + NEWER
+        self._older = VIDEOS if data is None else OF_FILE
+        count = self._older + NEWER
         self._videos = videos_of(data, count) if data else invented_videos(count, datetime.now(UTC))
         if len(self._videos) < count:
             raise DemoError(f"{data}: has {len(self._videos)} videos with enough looks, expected {count}")
@@ -95,11 +96,11 @@ class Loop:
 
     def play(self) -> None:
         """Everything, in order. Raises `DemoError`."""
-        older, newer = self._videos[:VIDEOS], self._videos[VIDEOS:]
+        older, newer = self._videos[: self._older], self._videos[self._older :]
         self._scraper = Scraper(self._database.url, SCHEMA)
         source = "invented videos, which grow faster than those of the demo's training"
         source = source if self._is_invented else "videos of the data file"
-        self._say(f"the loop: {VIDEOS} {source}")
+        self._say(f"the loop: {self._older} {source}")
         self._scraper.look(older, 0)
         self._say(f"scored:   {self._score()}")
         self._scraper.look(older, 1)
@@ -133,7 +134,7 @@ class Loop:
             "INFERENCE_API_URL": self._served.url,
             "MILES_API_KEY": self._served.key,
         }
-        output = run_program([*words, "--limit", str(VIDEOS + NEWER)], settings)
+        output = run_program([*words, "--limit", str(len(self._videos))], settings)
         return output.strip().splitlines()[-1]
 
     def _outcomes(self) -> list[str]:

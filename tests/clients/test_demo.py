@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from deploy.demo.invented import videos_of
 from tests.clients.command import read_until
 from tests.support.postgres import FOLDERS
 from tests.support.process import completed
@@ -49,6 +50,26 @@ def test_make_demo_plays_the_loop_and_ends_when_told_to(tiny_path: Path) -> None
     served, new = re.findall(r"improved: (\S+): (\d+) looks", loop)
     assert (served[1], new[1], served[0] != new[0]) == ("380", "60", True)
     assert f"POST /admin/reload: {new[0]} is in service" in loop
+
+
+def test_videos_of_a_data_file_have_their_later_looks(tmp_path: Path) -> None:
+    """Spread over the split by time, each with its rows and the last row's next look; no likes are unknown."""
+    lines = [
+        "video_id,title,published_at,observed_at,view_count,like_count,comment_count,duration_seconds,"
+        "next_views,hours_to_next,split"
+    ]
+    for number in range(9):
+        for look in range(2):
+            times = [f"2026-07-0{number + 1}T00:00:01Z", f"2026-07-0{number + 1}T{10 + look}:00:00Z"]
+            counts = [100 + look, 0, 5, 30, 102 + look, 24, "test" if number < 8 else "train"]
+            lines.append(",".join(map(str, [f"v{number}", f"Video {number}", *times, *counts])))
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    videos = videos_of(tmp_path / "rows.csv", 4, looks=3)
+    assert [video.name for video in videos] == ["v0", "v2", "v4", "v6"]
+    assert [look.views for look in videos[1].looks] == [100, 101, 103]
+    assert str(videos[1].looks[2].moment) == "2026-07-04 11:00:00+00:00"
+    assert [(look.likes, look.comments) for look in videos[1].looks[:1]] == [(None, 5)]
+    assert videos_of(tmp_path / "rows.csv", 4, looks=4) == []
 
 
 def test_a_bundle_has_no_loop(tiny_bundle: Path) -> None:
