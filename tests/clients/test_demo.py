@@ -53,7 +53,7 @@ def test_make_demo_plays_the_loop_and_ends_when_told_to(tiny_path: Path) -> None
 
 
 def test_videos_of_a_data_file_have_their_later_looks(tmp_path: Path) -> None:
-    """Spread over the split by time, each with its rows and the last row's next look; no likes are unknown."""
+    """Spread over the split by time, each with its looks and the last one's next; no likes are unknown."""
     lines = [
         "video_id,title,published_at,observed_at,view_count,like_count,comment_count,duration_seconds,"
         "next_views,hours_to_next,split"
