@@ -146,6 +146,16 @@ def test_a_pattern_recovers_the_shift_and_the_scale_that_were_made():
     assert found.bias == pytest.approx(-1, abs=0.1)
 
 
+def test_a_deviation_that_few_videos_suggest_is_shrunk():
+    """With the same rows of few videos the bias is nearly 0; of many videos it is what the rows say."""
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 1, 20000)
+    truth = draw.random(20000) < 1 / (1 + np.exp(-logits - 0.1))
+    few, many = (fit_pattern(logits, truth, np.zeros(20000), videos).bias for videos in (200, 20000))
+    assert abs(few) < 0.03
+    assert many == pytest.approx(0.1, abs=0.04)
+
+
 def test_a_pattern_is_finite_where_scores_separate_the_rows():
     """With few rows that are ranked without an error, the sharpest scores are the best, within limits."""
     found = fit_pattern(np.array([-1.0, -2.0, 3.0]), np.array([False, False, True]), np.zeros(3), 3)
