@@ -221,6 +221,7 @@ def test_a_checkpoint_that_unfolds(tmp_path: Path, tiny_bundle: Path, promise: R
     promise(
         "edges",
         wanted="a checkpoint of a megabyte that unfolds to a gigabyte: refused within 600 MB",
-        figure=f"{path.stat().st_size / 1e6:.1f} MB: exit {process.returncode}, {peak / 1e6:.0f} MB, {line[-80:]!r}",
+        figure=f"{path.stat().st_size / 1e6:.1f} MB: exit {process.returncode}, {peak / 1e6:.0f} MB, "
+        f"{line[-60:]!r}",
         kept=process.returncode == 1 and 0 < peak < 600e6 and "model_full.pt" in line,
     )
