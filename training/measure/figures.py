@@ -112,15 +112,10 @@ def _f1(threshold: float) -> Statistic:
 
 def _ece(predictions: Predictions, weights: FloatArray) -> FloatArray:
     """Expected calibration error: |mean score - share of virals| of ten equal bins, by their rows."""
-    error: FloatArray = np.abs(weights @ calibration_gaps(predictions)).sum(axis=1) / weights.sum(axis=1)
-    return error
-
-
-def calibration_gaps(predictions: Predictions) -> FloatArray:
-    """(N, bins) score minus outcome of each row, in the column of its bin; 0 elsewhere."""
     gaps = np.zeros((len(predictions.viral), ECE_BINS))
     gaps[np.arange(len(gaps)), score_bins(predictions.viral)] = predictions.viral - predictions.is_viral
-    return gaps
+    error: FloatArray = np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+    return error
 
 
 def score_bins(viral: FloatArray) -> NDArray[np.int64]:

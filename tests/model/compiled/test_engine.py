@@ -30,8 +30,8 @@ def pixels(count):
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory):
-    """The tiny text tower in int8, calibrated by the recipe; its fidelity is another test's matter."""
+def quantised(few_titles, tmp_path_factory):
+    """The tiny towers in int8; their fidelity is another test's matter, so a few inputs calibrate them."""
     from model.compile.calibration_set import calibration_inputs
     from model.compile.export import export_towers
     from model.compile.quantise import quantise
@@ -39,7 +39,8 @@ def quantised(tmp_path_factory):
     work = tmp_path_factory.mktemp("quantised")
     checkpoint = tiny_checkpoint()
     export_towers(checkpoint.build_model(), 1.0, work)
-    inputs = calibration_inputs(checkpoint.card)
+    inputs = calibration_inputs(checkpoint.card, few_titles)
+    inputs = replace(inputs, known_images=inputs.known_images[:8])
     for tower in ("text", "image"):
         quantise(tower, work / f"{tower}.xml", inputs, work / f"{tower}.int8.xml")
         for suffix in (".xml", ".bin"):

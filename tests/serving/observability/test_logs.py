@@ -146,7 +146,7 @@ def test_the_level_is_a_setting(tiny_bundle: Path, tmp_path: Path) -> None:
     assert "request" not in log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.hostile)])
 def test_a_log_that_is_not_read_stops_nothing(tiny_path: Path, number: int) -> None:
     """With a full pipe for its log the service answers, counts the lines that it drops, and ends."""
     port = free_port()
