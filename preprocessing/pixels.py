@@ -49,6 +49,7 @@ ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 MAX_SHRINKING = 4
 ORIENTATION = 0x0112
 TRANSPOSITIONS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's numbers to Pillow's
+SMALL_TIMES = 2
 BILINEAR = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear))
 JPEG_END, MISSING_BYTES = b"\xff\xd9", 64
 # In pixels; a picture of YouTube's smallest size is a placeholder if its grey levels hardly differ, a larger
@@ -182,8 +183,8 @@ def resized(rgb: Image.Image, spec: ImageSpec) -> Image.Image:
     seventh of them differ, by one step of 255; thus about one in a thousand does.
     """
     size = (spec.width, spec.height)
-    if rgb.width <= spec.width and rgb.height <= spec.height:
-        return rgb.resize(size, Image.Resampling.BILINEAR)  # exact, and of few pixels as cheap
+    if rgb.width * rgb.height <= SMALL_TIMES * spec.width * spec.height:
+        return rgb.resize(size, Image.Resampling.BILINEAR)  # exact, and of few pixels nearly as fast
     is_tall = rgb.height - spec.height > max(0, 2 * (rgb.width - spec.width))
     between = (rgb.width, spec.height) if is_tall else (spec.width, rgb.height)
     # A resizer keeps buffers and is not safe between threads; a new one costs a few microseconds.

@@ -166,12 +166,6 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--text-dims", type=_whole, default=usual.text_dims, help="text components (%(default)s)")
     add("--text-noise", type=_number, default=usual.text_noise, help="noise on them (%(default)s)")
-    add(
-        "--text-noise-without-views",
-        type=_number,
-        default=usual.text_noise_without_views,
-        help="noise on them where a row hides its views (%(default)s)",
-    )
     add("--image-dims", type=_whole, default=usual.image_dims, help="image components (%(default)s)")
     add("--image-noise", type=_number, default=usual.image_noise, help="noise on them (%(default)s)")
     add("--epochs", type=_whole, default=usual.epochs, help="maximum epochs (%(default)s)")
@@ -239,7 +233,6 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     names = (
         "text_dims",
         "text_noise",
-        "text_noise_without_views",
         "image_dims",
         "image_noise",
         "epochs",

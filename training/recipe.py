@@ -18,10 +18,9 @@ class Recipe:
     weight_decay: float = 0.02
     dropout: float = 0.0
     scalar_noise: float = 0.005
-    # Nearly as large as the text coordinates' deviation: the head becomes robust to an int8 encoder's noise,
-    # and looks at a title little where the views say more.
-    text_noise: float = 0.8
-    text_noise_without_views: float = 0.4
+    # As large as the text coordinates' deviation: the head hardly reacts to an int8 encoder's rounding, and
+    # learns little from the coordinates that rounding changes most.
+    text_noise: float = 1.0
     image_dims: int = 24
     image_noise: float = 0.3
     # Requests leave groups out together more often than chance would: a share of rows keeps all of the four

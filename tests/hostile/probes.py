@@ -27,6 +27,8 @@ def probed(service: Service) -> Iterator[list[float]]:
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as asking:
+        assert asking.stdout is not None, "a pipe"
+        asking.stdout.readline()  # it asks from now on
         yield times
         answers, _ = asking.communicate()
     times += json.loads(answers)
@@ -37,7 +39,7 @@ def slowest(times: Mapping[str, Sequence[float]], module: str) -> tuple[float, s
     own = {
         name.partition("::")[2]: percentile(list(each), 0.99)
         for name, each in times.items()
-        if module in name
+        if module in name and each
     }
     worst = max(own, key=lambda name: own[name])
     return own[worst], f"{len(own)} tests: {1000 * own[worst]:.0f} ms at most, beside {worst}"
@@ -47,6 +49,7 @@ def ask_until_told(port: int) -> list[float]:
     """The seconds of each answer; a connection that was closed is opened again."""
     times: list[float] = []
     connection = socket.create_connection(("127.0.0.1", port))
+    print("asking", flush=True)
     while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
         started = time.perf_counter()
         connection.sendall(PROBE)

@@ -231,12 +231,16 @@ def test_the_committed_golden_answers_come_back(committed):
 
 
 def test_the_committed_figures_are_worth_showing(committed):
-    """In every condition the recorded figures beat a linear model on the same features."""
+    """In every condition the recorded figures beat a linear model on the same features.
+
+    With a title only, perfectly calibrated scores would have an ECE of up to 0.0223 by chance.
+    """
     figures = committed.card.test_metrics
     failures = []
     for condition in CONDITIONS:
         ours, linear = figures["by_condition"][condition], figures["baselines"][f"linear, {condition}"]
-        if not (linear["auroc"] < ours["auroc"] and ours["mae"] < linear["mae"] and ours["ece"] <= 0.025):
+        max_ece = 0.0223 if condition == CONDITIONS[-1] else 0.02
+        if not (linear["auroc"] < ours["auroc"] and ours["mae"] < linear["mae"] and ours["ece"] <= max_ece):
             failures.append((condition, ours, linear))
         if not 0.78 <= ours["coverage"] <= 0.82:
             failures.append((condition, ours["coverage"]))
@@ -244,12 +248,12 @@ def test_the_committed_figures_are_worth_showing(committed):
 
 
 def test_the_committed_head_hardly_answers_to_rounding(committed):
-    """Titles moved 1% towards others keep their scores within the gate of the compiler."""
+    """Titles moved 2% towards others keep their scores within the gate of the compiler."""
     # Half of the layers compute nothing; without them the vectors are the same.
     card, engine = committed.card, TorchEngine(fold_identity_layers(committed)[0])
     texts = read_texts(BUNDLED, card)
     text = engine.encode_text(texts.input_ids[:TITLES], texts.token_type_ids[:TITLES])
-    moved = text + 0.01 * (np.roll(text, 1, axis=0) - text)
+    moved = text + 0.02 * (np.roll(text, 1, axis=0) - text)
     scalars = draw_scalars(card, ROWS)
     image = np.broadcast_to(engine.neutral_image, (ROWS, len(engine.neutral_image)))
     before, after = (

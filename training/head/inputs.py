@@ -72,8 +72,7 @@ class HeadInputs:
             touched={
                 name: torch.from_numpy((matrix != inputs).any(axis=0)) for name, matrix in without.items()
             },
-            noise=self._noise(inputs.shape[1], self.recipe.text_noise),
-            noise_without_views=self._noise(inputs.shape[1], self.recipe.text_noise_without_views),
+            noise=self._noise(inputs.shape[1]),
             is_viral=torch.from_numpy(split.is_viral.astype(np.int64)),
             target=torch.from_numpy(velocity.apply(split.views_per_day).astype(np.float32)),
             weights=torch.from_numpy(weights.astype(np.float32)),
@@ -92,11 +91,11 @@ class HeadInputs:
         blocks.append(self.scaler.transform(features)[:, self.used])
         return np.hstack(blocks)
 
-    def _noise(self, dims: int, text_noise: float) -> torch.Tensor:
+    def _noise(self, dims: int) -> torch.Tensor:
         text = self.text.components_.shape[1]
         image = 0 if self.image is None else self.image.components_.shape[1]
         noise = torch.full((dims,), self.recipe.scalar_noise)
-        noise[:text] = text_noise
+        noise[:text] = torch.from_numpy(self.recipe.text_noise * self.text.relative_noise())
         noise[text : text + image] = self.recipe.image_noise
         return noise
 

@@ -35,3 +35,12 @@ class Projection:
         """(N, D) vectors to (N, K) standardised coordinates."""
         coordinates: Vectors = ((vectors - self.mean_) @ self.components_).astype(np.float32)
         return coordinates
+
+    def relative_noise(self) -> FloatArray:
+        """(K,) deviations of the coordinates under a noise of the same size in every direction of a vector.
+
+        Their root mean square is 1. An encoder in low precision has such noise, and coordinates with little
+        variance suffer most.
+        """
+        sizes: FloatArray = np.linalg.norm(self.components_, axis=0)
+        return sizes / np.sqrt(np.mean(sizes**2)) if len(sizes) else sizes

@@ -23,8 +23,7 @@ class Rows:
     """N rows: (N, D) inputs, (N,) targets and weights.
 
     `hidden` has the inputs without each group that a request may leave out, `touched` which of the D inputs
-    that changes, and `noise` the deviation of the noise that training adds to each, `noise_without_views`
-    where a row hides its views. `known` says which rows
+    that changes, and `noise` the deviation of the noise that training adds to each. `known` says which rows
     know each group of `KNOWN`, and `patterns` which groups requests of each pattern hide.
     """
 
@@ -32,7 +31,6 @@ class Rows:
     hidden: dict[str, Tensor]
     touched: dict[str, Tensor]  # bool (D,)
     noise: Tensor  # (D,)
-    noise_without_views: Tensor  # (D,)
     is_viral: Tensor  # int64
     target: Tensor
     weights: Tensor
@@ -165,13 +163,9 @@ def _batches(rows: Rows, members: int, recipe: Recipe, generator: torch.Generato
     for start in range(0, len(rows) - size + 1, size):
         chosen = orders[:, start : start + size]  # (M, B)
         inputs = rows.inputs[chosen]  # (M, B, D)
-        hidden = draw_hidden(tuple(rows.hidden), chosen.shape, recipe, generator)
-        for name, hides in hidden.items():
+        for name, hides in draw_hidden(tuple(rows.hidden), chosen.shape, recipe, generator).items():
             inputs = torch.where(hides[..., None] & rows.touched[name], rows.hidden[name][chosen], inputs)
-        noise = rows.noise
-        if "views" in hidden:
-            noise = torch.where(hidden["views"][..., None], rows.noise_without_views, noise)
-        inputs = inputs + torch.randn(inputs.shape, generator=generator) * noise
+        inputs = inputs + torch.randn(inputs.shape, generator=generator) * rows.noise
         yield Batch(inputs, rows.is_viral[chosen], rows.target[chosen], rows.weights[chosen])
 
 

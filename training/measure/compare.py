@@ -11,6 +11,7 @@ from training.measure.metrics import (
     Interval,
     MetricsRow,
     best_f1_threshold,
+    calibrated_ece,
     difference,
     metrics_row,
     paired_samples,
@@ -36,12 +37,14 @@ NAMES = {
 class Comparison:
     """The figures of the model and the baselines under one condition.
 
-    `differences` are the model's minus each baseline's, paired by video.
+    `differences` are the model's minus each baseline's, paired by video. `calibrated` is the ECE that the
+    model's scores would have by chance if they were perfectly calibrated.
     """
 
     answers: dict[str, SplitPredictions]
     rows: dict[str, MetricsRow]
     differences: dict[str, dict[str, Interval]]
+    calibrated: Interval
 
     @property
     def misses(self) -> list[str]:
@@ -50,7 +53,7 @@ class Comparison:
         found = [
             *(["AUROC is significantly below gradient boosting's"] if beside["auroc"].high < 0 else []),
             *(["MAE is significantly above gradient boosting's"] if beside["mae"].low > 0 else []),
-            *([f"ECE is {own.ece:.3f}, expected at most {MAX_ECE}"] if own.ece > MAX_ECE else []),
+            *([self._ece_miss()] if own.ece > MAX_ECE else []),
         ]
         low, high = COVERAGE
         if own.coverage is None:
@@ -58,6 +61,13 @@ class Comparison:
         if not low <= own.coverage <= high:
             found.append(f"coverage is {own.coverage:.3f}, expected {low} to {high}")
         return found
+
+    def _ece_miss(self) -> str:
+        low, mean, high = self.calibrated.low, self.calibrated.difference, self.calibrated.high
+        return (
+            f"ECE is {self.rows[MODEL].ece:.3f}, expected at most {MAX_ECE}; perfectly calibrated scores "
+            f"would have {mean:.3f} [{low:.3f}, {high:.3f}] by chance"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -67,6 +77,7 @@ class Comparison:
                 name: {figure: interval.to_dict() for figure, interval in each.items()}
                 for name, each in self.differences.items()
             },
+            "ece_by_chance": self.calibrated.to_dict(),
             "misses": self.misses,
         }
 
@@ -87,6 +98,7 @@ def compare(
             differences={
                 name: difference(samples[MODEL], each) for name, each in samples.items() if name != MODEL
             },
+            calibrated=calibrated_ece(answers[condition].test, ids),
         )
     return comparisons
 

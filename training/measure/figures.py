@@ -112,10 +112,15 @@ def _f1(threshold: float) -> Statistic:
 
 def _ece(predictions: Predictions, weights: FloatArray) -> FloatArray:
     """Expected calibration error: |mean score - share of virals| of ten equal bins, by their rows."""
+    error: FloatArray = np.abs(weights @ calibration_gaps(predictions)).sum(axis=1) / weights.sum(axis=1)
+    return error
+
+
+def calibration_gaps(predictions: Predictions) -> FloatArray:
+    """(N, bins) score minus outcome of each row, in the column of its bin; 0 elsewhere."""
     gaps = np.zeros((len(predictions.viral), ECE_BINS))
     gaps[np.arange(len(gaps)), score_bins(predictions.viral)] = predictions.viral - predictions.is_viral
-    error: FloatArray = np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
-    return error
+    return gaps
 
 
 def score_bins(viral: FloatArray) -> NDArray[np.int64]:

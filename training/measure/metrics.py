@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from training.measure.figures import FIGURES, PAIRED, BoolArray, FloatArray, Statistic, figures_of, mean
+from training.measure.figures import (
+    FIGURES,
+    PAIRED,
+    BoolArray,
+    FloatArray,
+    Statistic,
+    calibration_gaps,
+    figures_of,
+    mean,
+)
 from training.measure.figures import Predictions as Predictions  # re-exported
 
 RESAMPLES = 1000
@@ -139,6 +148,22 @@ def figure_intervals(
     """Every figure with its 95% interval by video; `difference` is the figure itself."""
     statistics = _bound(predictions, figures_of(predictions, f1_threshold))
     return intervals_of(resample(statistics, groups, seed, resamples))
+
+
+def calibrated_ece(
+    predictions: Predictions, groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
+    """The ECE that perfectly calibrated scores would have on these rows by chance, with its 95% range.
+
+    The gaps between score and outcome keep their sizes, and those of each group (video) change sign together
+    at random: the wild cluster bootstrap (Cameron, Gelbach and Miller 2008).
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    gaps = calibration_gaps(predictions)
+    by_group = np.stack([np.bincount(index, column, len(names)) for column in gaps.T], axis=1)
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(resamples, len(names)))
+    errors = np.abs(signs @ by_group).sum(axis=1) / len(gaps)
+    return Interval(float(errors.mean()), *map(float, np.quantile(errors, LIMITS)))
 
 
 def _bound(

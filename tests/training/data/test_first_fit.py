@@ -66,7 +66,7 @@ def test_val_chooses_the_text_fields(telling, fields, tmp_path, capsys):
         row["description"] = "goal goal goal" if is_high else "quiet morning news"
     found = read_dataset(write_csv(tmp_path / "rows.csv", table))
     assert found.text_fields == TITLE_AND_DESCRIPTION
-    recipe = replace(RECIPE, description_dropped=0.0, text_noise=0.1, text_noise_without_views=0.1)
+    recipe = replace(RECIPE, description_dropped=0.0, text_noise=0.1)
     assert preferred_text(found, encoders(), recipe, SEED, None, "cpu").text_fields == fields
     assert "loss on val:" in capsys.readouterr().out
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from features import MILES_V2
+from features import MILES_V2, FeatureScaler
 from model.low_rank import exact_product
 from model.torch_engine import TorchEngine
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, texts
 from training.head.calibration import conformal_ends, fit_pattern
 from training.head.ensemble import Ensemble
 from training.head.fit import fit_head, recency_weights, untrained_checkpoint
+from training.head.inputs import HeadInputs
 from training.head.knowns import hidden
 from training.head.projection import Projection
 from training.head.train import draw_hidden
@@ -145,6 +146,16 @@ def test_a_pattern_recovers_the_shift_and_the_scale_that_were_made():
     assert found.bias == pytest.approx(-1, abs=0.1)
 
 
+def test_a_deviation_that_few_videos_suggest_is_shrunk():
+    """With the same rows of few videos the bias is nearly 0; of many videos it is what the rows say."""
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 1, 20000)
+    truth = draw.random(20000) < 1 / (1 + np.exp(-logits - 0.1))
+    few, many = (fit_pattern(logits, truth, np.zeros(20000), videos).bias for videos in (200, 20000))
+    assert abs(few) < 0.03
+    assert many == pytest.approx(0.1, abs=0.04)
+
+
 def test_a_pattern_is_finite_where_scores_separate_the_rows():
     """With few rows that are ranked without an error, the sharpest scores are the best, within limits."""
     found = fit_pattern(np.array([-1.0, -2.0, 3.0]), np.array([False, False, True]), np.zeros(3), 3)
@@ -216,3 +227,25 @@ def test_a_row_weighs_half_after_its_half_life():
     pair = np.log2(weights[times.argmax()] / weights[times.argmin()])
     assert pair == pytest.approx((times.max() - times.min()) / 86400 / 10)
     assert weights.mean() == pytest.approx(1)
+
+
+def test_noise_has_one_size_in_every_direction_of_a_vector():
+    """Coordinates with little variance get the most, as from an encoder that rounds."""
+    draw = np.random.default_rng(SEED)
+    vectors = draw.standard_normal((5000, 4)) * [8, 4, 2, 1]
+    projection = Projection().fit(vectors, np.ones(5000), 4)
+    rounded = vectors + draw.standard_normal(vectors.shape)
+    moved = (projection.transform(rounded) - projection.transform(vectors)).std(axis=0)
+    noise = projection.relative_noise()
+    np.testing.assert_allclose(noise, moved / np.sqrt(np.mean(moved**2)), rtol=0.1)
+    assert noise[-1] > 6 * noise[0]
+
+
+def test_training_adds_that_noise_to_a_title():
+    """Each text coordinate's deviation is the recipe's, times the projection's relative noise."""
+    base, rows = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED), dataset()
+    scaler = FeatureScaler.from_stats(base.card.feature_stats, MILES_V2)
+    inputs = HeadInputs.fit(rows, texts(), None, scaler, RECIPE)
+    noise = inputs.rows(rows.train, base.card.velocity, np.ones(len(rows.train))).noise
+    expected = RECIPE.text_noise * inputs.text.relative_noise()
+    np.testing.assert_allclose(noise[: len(expected)], expected, rtol=1e-6)

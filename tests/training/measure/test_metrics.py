@@ -12,6 +12,7 @@ from training.measure.metrics import (
     Predictions,
     best_f1_threshold,
     binned_means,
+    calibrated_ece,
     figure_intervals,
     metrics_row,
     paired_intervals,
@@ -161,3 +162,22 @@ def test_a_bin_has_the_mean_of_its_rows():
     assert (first.mean, second.mean) == pytest.approx((values[bins == 0].mean(), values[bins == 1].mean()))
     assert first.low < first.mean < first.high
     assert empty is None
+
+
+def test_scores_that_are_probabilities_have_the_ece_of_chance():
+    """Outcomes drawn by the scores give about as large an ECE, larger the fewer videos there are."""
+    draw = np.random.default_rng(3)
+    viral, zeros = draw.beta(2, 8, 4000), np.zeros(4000)
+    drawn = [Predictions(viral, zeros, draw.random(4000) < viral, zeros) for _ in range(40)]
+    once = np.ones((1, 4000))
+    found = calibrated_ece(drawn[0], [str(row) for row in range(4000)])
+    assert found.difference == pytest.approx(
+        np.mean([FIGURES["ece"](each, once)[0] for each in drawn]), rel=0.1
+    )
+    ten_rows_each = Predictions(
+        *(
+            np.repeat(getattr(drawn[0], name)[:400], 10)
+            for name in ("viral", "log_velocity", "is_viral", "true_log_velocity")
+        )
+    )
+    assert calibrated_ece(ten_rows_each, np.repeat(np.arange(400), 10)).difference > 2 * found.difference
