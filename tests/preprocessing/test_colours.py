@@ -101,6 +101,11 @@ def turned(number: int, kind: str, **options: object) -> bytes:
     return encoded(picture(), kind, exif=exif, **options)
 
 
+def filled(jpeg: bytes) -> bytes:
+    """The same JPEG with bytes that decoders skip."""
+    return jpeg[:2] + b"\xff" * 20 + jpeg[2:]
+
+
 VIEWED: dict[str, Callable[[], bytes]] = {
     **{f"JPEG, orientation {n}": partial(turned, n, "JPEG") for n in range(10)},
     **{f"PNG, orientation {n}": partial(turned, n, "PNG") for n in (3, 6)},
@@ -121,6 +126,13 @@ VIEWED: dict[str, Callable[[], bytes]] = {
     "RGB of 16 bits": lambda: deep(2, 0, 30, 60),
     "RGBA of 16 bits": lambda: deep(6, 0, 30, 60, 10),
     "grey and alpha of 16 bits": lambda: deep(4, 0, 40),
+    "JPEG with filling before its markers": lambda: filled(encoded(picture(), "JPEG")),
+    "JPEG with restart markers": lambda: encoded(picture(), "JPEG", restart_marker_rows=1),
+    "JPEG, grey and progressive": lambda: encoded(picture("L"), "JPEG", progressive=True),
+    "JPEG before another": lambda: encoded(picture(), "JPEG") + encoded(picture("RGB", (9, 9)), "JPEG"),
+    "palette of 2 bits": lambda: encoded(picture().quantize(4), "PNG", bits=2),
+    "GIF87a": lambda: b"GIF87a" + encoded(picture(), "GIF")[6:],
+    "AVIF, grey": lambda: encoded(picture(), "AVIF", subsampling="4:0:0"),
     "CMYK": lambda: encoded(picture("CMYK"), "JPEG"),
     "APNG": lambda: encoded(picture(), "PNG", save_all=True, append_images=[Image.new("RGB", (97, 61))]),
 }

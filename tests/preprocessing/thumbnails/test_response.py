@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import io
 import zlib
 
 import brotli
@@ -28,6 +29,14 @@ pytestmark = pytest.mark.anyio
 JPEG = encoded(picture(), "JPEG")
 
 
+def gzip_named(name: str) -> bytes:
+    """The JPEG as gzip makes it of a file."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(name, "wb", fileobj=buffer) as file:
+        file.write(JPEG)
+    return buffer.getvalue()
+
+
 FRAMINGS: dict[str, Answer] = {
     "until close": raw_then_close(b"HTTP/1.1 200 OK\r\n\r\n", JPEG),
     "HTTP/1.0": raw_then_close(b"HTTP/1.0 200 OK\r\n\r\n", JPEG),
@@ -44,6 +53,23 @@ FRAMINGS: dict[str, Answer] = {
     "the same type twice": raw(ok(JPEG, *[b"Content-Type: image/jpeg"] * 2)),
     "the same type twice in a line": raw(ok(JPEG, b"Content-Type: image/jpeg, image/jpeg")),
     "identity, br": raw(ok(brotli.compress(JPEG), b"Content-Encoding: identity, br")),
+    "no reason phrase": raw(b"HTTP/1.1 200\r\nContent-Length: %d\r\n\r\n" % len(JPEG), JPEG),
+    "lines that end in a line feed only": raw(b"HTTP/1.1 200 OK\nContent-Length: %d\n\n" % len(JPEG), JPEG),
+    "a folded header": raw(ok(JPEG, b"X-Note: a\r\n b")),
+    "a header in UTF-8": raw(ok(JPEG, 'Content-Disposition: inline; filename="é.jpg"'.encode())),
+    "a hundred cookies": raw(ok(JPEG, *[b"Set-Cookie: a%d=b" % number for number in range(100)])),
+    "an upgrade on offer": raw(ok(JPEG, b"Upgrade: h2c", b"Connection: Upgrade")),
+    "the length twice": raw(ok(JPEG, b"Content-Length: %d" % len(JPEG))),
+    "a Location without a redirect": raw(ok(JPEG, b"Location: /b.jpg")),
+    "commas around gzip": raw(ok(gzip.compress(JPEG), b"Content-Encoding: ,gzip,")),
+    "gzip with a file's name": raw(ok(gzip_named("a.jpg"), b"Content-Encoding: gzip")),
+    "null": raw(ok(JPEG, b"Content-Encoding: null")),
+    "Chunked, extended, with a trailer": raw(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n%X;a=b\r\n" % len(JPEG),
+        JPEG,
+        b"\r\n0\r\nX-Sum: 1\r\n\r\n",
+    ),
+    "hints, then 100": raw(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", ok(JPEG)),
     "early hints": raw(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", ok(JPEG)),
     **{
         f"type {claimed!r}": raw(ok(JPEG, b"Content-Type: " + claimed))
@@ -59,7 +85,7 @@ async def test_each_framing_of_a_body_is_read() -> None:
 
 async def test_other_statuses_are_the_reason() -> None:
     """Only 200 counts: a 404 with a valid JPEG, as YouTube sends it, is not a thumbnail."""
-    statuses = (201, 203, 206, 300, 305, 400, 401, 403, 404, 410, 429, 500, 503)
+    statuses = (201, 203, 206, 226, 300, 305, 400, 401, 403, 404, 410, 418, 429, 451, 500, 503, 520, 999)
     ends = await outcomes({str(status): raw(response(status, JPEG)) for status in statuses})
     assert ends == {
         str(status): f"http_{status}: 127.0.0.1 answered {status}, expected 200" for status in statuses
