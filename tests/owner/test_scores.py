@@ -65,12 +65,13 @@ def fitted(pipeline: FirstPipeline) -> FirstPipeline:
 def client(
     request: pytest.FixtureRequest, fitted: FirstPipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """A client of a service on that file, in float32; for OpenVINO it is compiled first, like any other."""
+    """A client of a service on that file; for OpenVINO it is compiled first, like any other, in float32."""
     log = tmp_path_factory.mktemp("log") / "service.log"
     checkpoint = fitted.folder / "model_full.pt"
     if request.param == "openvino":
         compile_checkpoint(checkpoint, precision="f32", threads=1)
-    settings = {"checkpoint": checkpoint, "engine": request.param, "precision": "f32", "threads": 1}
+    precision = {"openvino": "f32", "torch": "exact"}[request.param]
+    settings = {"checkpoint": checkpoint, "engine": request.param, "precision": precision, "threads": 1}
     with (
         ready_service(log, **settings) as service,
         httpx.Client(base_url=service.url, timeout=60) as open_client,
