@@ -69,6 +69,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--sweep", action=argparse.BooleanOptionalAction, default=True, help="find each peer's best settings"
     )
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="a checkout of an earlier Miles, with its own bundle/"
+    )
     parser.add_argument("--minutes", type=float, default=9.0, help="start no round that would end later")
     options = parser.parse_args(arguments)
     # An exception stops the servers on its way out; the signal's default action would leave them running.
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     except CheckpointError as exc:
         print(exc, file=sys.stderr)
         return 1
-    everyone = contestants(checkpoint, bundle)
+    everyone = contestants(checkpoint, bundle, options.before)
     wanted = [each for each in everyone if not options.only or each.name in options.only.split(",")]
     results = compare(wanted, bundle, options)
     show(results)

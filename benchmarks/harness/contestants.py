@@ -53,6 +53,8 @@ class Contestant:
     """Whether it is measured with a single client only."""
     is_swept: bool = False
     """Whether it takes BENCH_BATCH and BENCH_WORKERS."""
+    folder: Path = ROOT
+    """The directory that it is started in."""
 
     def changed(self, batch: int, workers: int) -> "Contestant":
         """The same server with batches of up to `batch` and `workers` processes that run the network."""
@@ -101,7 +103,7 @@ def running(contestant: Contestant, folder: Path, first: Request) -> Iterator[Ru
     command = [word.replace("{port}", str(port)) for word in contestant.command]
     environment = {name: value.replace("{port}", str(port)) for name, value in contestant.environment.items()}
     began = time.perf_counter()
-    with started(command, environment, ROOT, log) as tree:
+    with started(command, environment, contestant.folder, log) as tree:
         server = Running(contestant, tree, f"http://127.0.0.1:{port}", folder)
         _await_first_answer(server, first, log)
         server.start_s = time.perf_counter() - began
@@ -152,8 +154,8 @@ def compiled(checkpoint: Path) -> Path:
     return bundle_directory(checkpoint, check_file(checkpoint, None))
 
 
-def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
-    """Miles first, then its peers."""
+def contestants(checkpoint: Path, bundle: Path, before: Path | None = None) -> list[Contestant]:
+    """Miles first, then its peers; `before` is a checkout of an earlier Miles with its own `bundle`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MILES_")}
     settings = {
         "MILES_CHECKPOINT": str(bundle),
@@ -167,8 +169,14 @@ def contestants(checkpoint: Path, bundle: Path) -> list[Contestant]:
         "BENCH_ONNX": str(checkpoint.parent / "onnx"),
     }
     ours, theirs = sys.executable, str(PEERS_PYTHON)
+    miles = Contestant("miles", [ours, "app.py"], clean | settings, takes_batches=True, has_cache=True)
+    earlier = []
+    if before is not None:
+        its_own = {"MILES_CHECKPOINT": str(before.resolve() / "bundle")}
+        earlier = [replace(miles, name="before", environment=clean | settings | its_own, folder=before)]
     return [
-        Contestant("miles", [ours, "app.py"], clean | settings, takes_batches=True, has_cache=True),
+        miles,
+        *earlier,
         Contestant(
             "unguarded", _module(ours, "unguarded"), clean | settings, has_cache=True, one_client_only=True
         ),

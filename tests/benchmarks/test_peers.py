@@ -94,6 +94,31 @@ def test_miles_without_its_guards_gives_the_networks_score(
         assert answer["modalities"]["image"]["state"] == "used"
 
 
+EARLIER = """
+import json, os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Answer(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.dumps({"folder": os.getcwd(), "checkpoint": os.environ["MILES_CHECKPOINT"]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+HTTPServer(("127.0.0.1", int(os.environ["MILES_PORT"])), Answer).serve_forever()
+"""
+
+
+def test_an_earlier_miles_runs_in_its_checkout(tiny_path: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Its app.py is started, with the bundle that lies there."""
+    (tmp_path / "app.py").write_text(EARLIER, encoding="utf-8")
+    _, before, *_ = contestants(tiny_path, tiny_bundle, tmp_path)
+    with running(before, tmp_path, {}) as server:
+        folder = str(tmp_path.resolve())
+        assert server.predict({}) == {"folder": folder, "checkpoint": f"{folder}/bundle"}
+
+
 def test_a_peer_that_is_not_installed_says_so(
     tiny_path: Path, tiny_bundle: Path, video: dict[str, Any], tmp_path: Path
 ) -> None:
