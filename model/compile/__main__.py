@@ -114,8 +114,8 @@ def _compile_into(work: Path, path: Path, origin: dict[str, Any], titles: Path, 
         "limits": {"at_most": MAXIMA, "at_least": MINIMA},
         "towers": {
             tower: {
-                "chosen": chosen[tower].precision,
-                "candidates": {verdict.precision: verdict.report for verdict in verdicts[tower]},
+                "chosen": chosen[tower].kind,
+                "candidates": {verdict.kind: verdict.report for verdict in verdicts[tower]},
             }
             for tower in chosen
         },
@@ -194,16 +194,16 @@ def table(bundle: Bundle) -> str:
     """The report for people: a line per tower and candidate."""
     lines = [
         f"{bundle.directory}: {summary(bundle)}, compiled in {bundle.report['seconds']:.0f} s",
-        f"  {'tower':6} {'as':5} {'time at batch 1, 8':>18} {'score p99':>10} {'max':>8} {'spearman':>9} "
+        f"  {'tower':6} {'as':11} {'time at batch 1, 8':>18} {'score p99':>10} {'max':>8} {'spearman':>9} "
         f"{'velocity p99':>12} {'cosine p1':>10} {'variance':>9}",
     ]
     for tower, tried in bundle.report["towers"].items():
-        for precision, figures in tried["candidates"].items():
-            mark = "*" if precision == tried["chosen"] else " "
-            lines.append(f"{mark} {tower:6} {precision:5} {_figures(figures)}")
+        for kind, figures in tried["candidates"].items():
+            mark = "*" if kind == tried["chosen"] else " "
+            lines.append(f"{mark} {tower:6} {kind:11} {_figures(figures)}")
             if figures["refused"]:
-                lines.append(f"  {tower:6} {precision:5} refused: {figures['refused']}")
-    lines.append(f"  together{'':24} {_scores(bundle.report['together'])}")
+                lines.append(f"  {tower:6} {kind:11} refused: {figures['refused']}")
+    lines.append(f"  together{'':30} {_scores(bundle.report['together'])}")
     lines.append("* is served; times are relative to f32 on this processor. The fusion is always f32.")
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """The inputs that a compiled model is calibrated and judged with: titles, generated images, random scalars.
 
-Two thirds of the images calibrate the quantiser; the others, and all titles, are for the fidelity check.
+Two thirds of the images calibrate the quantiser, and random words in texts as long as titles; the other
+images and all titles are for the fidelity check.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
 
 TITLES = Path(__file__).parents[2] / "models" / "calibration" / "titles.txt"
 MIN_TEXTS = 40  # so that a percentile over texts rests on more than one
+DRAWN_TEXTS = 96
 IMAGES = (64, 32)  # to calibrate with, held back
 SEED = 20240229
 Canvas = NDArray[np.float32]  # (H, W, 3), 0..1
@@ -41,9 +43,11 @@ class Texts:
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """Inputs for calibration (`known_images`) and for the fidelity check (the others)."""
+    """Inputs for calibration (`drawn_texts`, `known_images`) and for the fidelity check (the others)."""
 
     texts: Texts
+    drawn_texts: Texts
+    """Random words: a few hundred titles use little of the vocabulary, and are held back."""
     known_images: Pixels
     held_back_images: Pixels
     sources: dict[str, Any]
@@ -60,16 +64,33 @@ def calibration_inputs(card: ModelCard, path: Path = TITLES) -> CalibrationInput
         known = IMAGES[0]
     return CalibrationInputs(
         texts=texts,
+        drawn_texts=with_drawn_words(texts, card.config.text.vocab_size if card.config.text else 1),
         known_images=images[:known],
         held_back_images=images[known:],
         sources={
             "texts": path.name if path != TITLES else "bundled titles",
+            "texts_drawn": DRAWN_TEXTS,
             "texts_held_back": len(texts),
             "images": f"drawn, seed {SEED}" if len(images) else "none",
             "images_calibrated": known,
             "images_held_back": len(images) - known,
         },
     )
+
+
+def with_drawn_words(texts: Texts, vocabulary: int) -> Texts:
+    """`DRAWN_TEXTS` texts of the lengths in `texts` with random words; [CLS] and [SEP] stay."""
+    draw = np.random.default_rng(SEED)
+    lengths = draw.permutation(len(texts))[:DRAWN_TEXTS].tolist()
+    drawn = []
+    for index in lengths:
+        ids = texts.input_ids[index]
+        words = draw.integers(0, vocabulary, len(ids))
+        kept = (ids[0], ids[-1])
+        drawn.append(
+            tuple(token if token in kept else int(word) for token, word in zip(ids, words, strict=True))
+        )
+    return Texts(tuple(drawn), tuple(texts.token_type_ids[index] for index in lengths))
 
 
 def read_texts(path: Path, card: ModelCard) -> Texts:

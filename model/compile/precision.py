@@ -21,6 +21,8 @@ from model.engine import Pixels, Scores, Vectors
 
 MAX_TIME_RATIO = 0.95  # a coarser precision must take less than this share of the finer one's time
 
+STATIC = "int8-static"
+"""The second int8 of a text tower, faster and coarser (`model.compile.quantise`)."""
 BATCH = 8
 TIMED_BATCHES = (1, 8)
 ROUNDS = 15
@@ -34,10 +36,16 @@ class PrecisionError(CheckpointError):
 class Verdict:
     """One tower in one precision: figures and times for the report, the graph, and its vectors if it ran."""
 
-    precision: str
+    kind: str
+    """f32, bf16, int8 or int8-static."""
     report: dict[str, Any]
     graph: Path
     vectors: Vectors | None = field(default=None, repr=False)
+
+    @property
+    def precision(self) -> str:
+        """f32, bf16 or int8, as the graph is compiled."""
+        return precision_of(self.kind)
 
     @property
     def passed(self) -> bool:
@@ -53,11 +61,11 @@ class Verdict:
 class TowerCandidate:
     """A compiled text or image tower."""
 
-    def __init__(self, tower: str, graph: Path, precision: str, threads: int) -> None:
+    def __init__(self, tower: str, graph: Path, kind: str, threads: int) -> None:
         self.tower = tower
         self.graph = graph
-        self.precision = precision
-        self._request = compile_graph(ov.Core(), graph, precision, threads)
+        self.kind = kind
+        self._request = compile_graph(ov.Core(), graph, precision_of(kind), threads)
 
     def vectors(self, inputs: Texts | Pixels) -> Vectors:
         """The tower's output for every input, in batches as when served, (N, dim)."""
@@ -78,6 +86,11 @@ class TowerCandidate:
             return run_texts(self._request, ids, types)
         pixels = inputs[start : start + count]
         return run(self._request, {"pixels": padded(pixels)})[0][: len(pixels)]
+
+
+def precision_of(kind: str) -> str:
+    """The precision of a kind of tower: int8 for int8-static."""
+    return kind.partition("-")[0]
 
 
 class FusionGraph:
@@ -101,21 +114,21 @@ class FusionGraph:
 def relative_times(
     candidates: Sequence[TowerCandidate], inputs: Texts | Pixels
 ) -> Mapping[str, dict[str, float]]:
-    """Per precision, the median time at batch 1 and 8 relative to float32.
+    """Per kind, the median time at batch 1 and 8 relative to float32.
 
     Candidates take turns within each round, so that other load on the machine slows them all alike.
     """
     if len(candidates) == 1:
-        return {candidates[0].precision: {f"time_batch_{batch}": 1.0 for batch in TIMED_BATCHES}}
-    times: dict[str, dict[str, float]] = {candidate.precision: {} for candidate in candidates}
+        return {candidates[0].kind: {f"time_batch_{batch}": 1.0 for batch in TIMED_BATCHES}}
+    times: dict[str, dict[str, float]] = {candidate.kind: {} for candidate in candidates}
     for batch in TIMED_BATCHES:
         for candidate in candidates:  # the first run of a shape prepares its kernels
             candidate.seconds(inputs, batch)
         rounds = [[candidate.seconds(inputs, batch) for candidate in candidates] for _ in range(ROUNDS)]
         medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
-        baseline = medians[[candidate.precision for candidate in candidates].index("f32")]
+        baseline = medians[[candidate.kind for candidate in candidates].index("f32")]
         for candidate, median in zip(candidates, medians, strict=True):
-            times[candidate.precision][f"time_batch_{batch}"] = round(median / baseline, 3)
+            times[candidate.kind][f"time_batch_{batch}"] = round(median / baseline, 3)
     return times
 
 
@@ -128,29 +141,35 @@ def judge_tower(
     """
     held_back = inputs.texts if tower == "text" else inputs.held_back_images
     verdicts, runnable = [], []
-    for precision in PRECISIONS if wanted == "auto" else dict.fromkeys(("f32", wanted)):
-        path = graph if precision == "f32" else graph.with_name(f"{tower}.{precision}.xml")
-        why_not = _prepare(tower, precision, graph, inputs, path)
-        verdicts.append(Verdict(precision, {"passed": False, "refused": why_not}, path))
+    for kind in kinds(tower, wanted):
+        path = graph if kind == "f32" else graph.with_name(f"{tower}.{kind}.xml")
+        why_not = _prepare(tower, kind, graph, inputs, path)
+        verdicts.append(Verdict(kind, {"passed": False, "refused": why_not}, path))
         if why_not is None:
-            runnable.append((verdicts[-1], TowerCandidate(tower, path, precision, threads)))
+            runnable.append((verdicts[-1], TowerCandidate(tower, path, kind, threads)))
     times = relative_times([candidate for _, candidate in runnable], held_back)
     for verdict, candidate in runnable:
         _judge_one(verdict, candidate, held_back, judge)
-        verdict.report |= times[verdict.precision]
+        verdict.report |= times[verdict.kind]
     return verdicts
 
 
-def _prepare(tower: str, precision: str, graph: Path, inputs: CalibrationInputs, target: Path) -> str | None:
+def kinds(tower: str, wanted: str) -> list[str]:
+    """What `tower` is tried in, from exact to coarse, where `wanted` is a precision or auto."""
+    tried = list(PRECISIONS) if wanted == "auto" else list(dict.fromkeys(("f32", wanted)))
+    return [*tried, STATIC] if tower == "text" and "int8" in tried else tried
+
+
+def _prepare(tower: str, kind: str, graph: Path, inputs: CalibrationInputs, target: Path) -> str | None:
     """Write the candidate's graph to `target`; returns why that is impossible, or None."""
-    if precision == "bf16":
+    if kind == "bf16":
         if "BF16" not in capabilities():
             return "this processor does not compute in bf16"
         # Float16 keeps three bits more of a weight than bfloat16, and halves the file that a start checks.
         ov.save_model(ov.Core().read_model(graph), target, compress_to_fp16=True)
-    if precision == "int8":
+    if precision_of(kind) == "int8":
         try:
-            quantise(tower, graph, inputs, target)
+            quantise(tower, graph, inputs, target, static=kind == STATIC or tower == "image")
         except QuantiserMissingError as exc:
             return str(exc)
     return None
@@ -171,16 +190,16 @@ def choose(tower: str, wanted: str, verdicts: Sequence[Verdict]) -> Verdict:
             f"{tower} tower: the float32 graph does not reproduce the network: "
             f"{verdicts[0].report['refused']}. Serve it with MILES_ENGINE=torch, and report this as a bug."
         )
-    if wanted != "auto":
-        if not verdicts[-1].passed:
-            raise PrecisionError(
-                f"{tower} tower: {wanted} is refused: {verdicts[-1].report['refused']}. "
-                "Compile with --precision auto."
-            )
-        return verdicts[-1]
-    best = verdicts[0]
-    for verdict in verdicts[1:]:
-        if verdict.passed and verdict.time < MAX_TIME_RATIO * best.time:
+    wanted_ones = [verdict for verdict in verdicts if wanted in ("auto", verdict.precision)]
+    usable = [verdict for verdict in wanted_ones if verdict.passed]
+    if not usable:
+        raise PrecisionError(
+            f"{tower} tower: {wanted} is refused: {wanted_ones[0].report['refused']}. "
+            "Compile with --precision auto."
+        )
+    best = usable[0]
+    for verdict in usable[1:]:
+        if verdict.time < MAX_TIME_RATIO * best.time:
             best = verdict
     return best
 
@@ -201,9 +220,9 @@ def choose_together(
         if missed is None:
             return chosen, {name: _short(value) for name, value in asdict(figures).items()}
         worst = max(chosen, key=lambda tower: float(chosen[tower].report["viral_score_p99"]))
-        if wanted != "auto" or chosen[worst].precision == "f32":
+        if chosen[worst].kind == "f32" or (wanted != "auto" and chosen[worst].kind != STATIC):
             raise PrecisionError(f"both towers together: {wanted} is refused: {missed}.")
-        report(f"both towers together fail ({missed}): {worst} falls back from {chosen[worst].precision}")
+        report(f"both towers together fail ({missed}): {worst} falls back from {chosen[worst].kind}")
         chosen[worst].report |= {"passed": False, "refused": f"together with the other tower, {missed}"}
 
 

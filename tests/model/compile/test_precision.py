@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.compile.fidelity import Judge, TowerVectors
-from model.compile.precision import PrecisionError, Verdict, choose, choose_together
+from model.compile.precision import STATIC, PrecisionError, Verdict, choose, choose_together
 from model.engine import Scores
 from model.outputs import LogVelocity
 
@@ -42,6 +42,16 @@ def test_the_fastest_that_passes_is_served():
     candidates = [verdict("f32", 1.0), verdict("bf16", 0.6), verdict("int8", 0.3, refused="too far")]
     assert choose("text", "auto", candidates).precision == "bf16"
     assert choose("text", "auto", [*candidates[:2], verdict("int8", 0.3)]).precision == "int8"
+
+
+def test_a_text_tower_has_two_kinds_of_int8():
+    """The static one is served where it passes, also when int8 was asked for; else the dynamic one."""
+    candidates = [verdict("f32", 1.0), verdict("int8", 0.5), verdict(STATIC, 0.3)]
+    refused = [*candidates[:2], verdict(STATIC, 0.3, refused="too far")]
+    for wanted in ("auto", "int8"):
+        assert choose("text", wanted, candidates).kind == STATIC
+        assert choose("text", wanted, refused).kind == "int8"
+    assert choose("text", "auto", candidates).precision == "int8"
 
 
 def test_hardly_faster_is_not_worth_it():

@@ -42,7 +42,7 @@ def quantised(few_titles, tmp_path_factory):
     inputs = calibration_inputs(checkpoint.card, few_titles)
     inputs = replace(inputs, known_images=inputs.known_images[:8])
     for tower in ("text", "image"):
-        quantise(tower, work / f"{tower}.xml", inputs, work / f"{tower}.int8.xml")
+        quantise(tower, work / f"{tower}.xml", inputs, work / f"{tower}.int8.xml", static=tower == "image")
         for suffix in (".xml", ".bin"):
             (work / f"{tower}.int8{suffix}").replace(work / f"{tower}{suffix}")
     return work
