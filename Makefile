@@ -9,9 +9,8 @@ AUDIT := build/audit-venv/bin
 ARGS ?=
 PIP = -m pip --disable-pip-version-check --quiet --no-input
 REQUIREMENTS := requirements.txt $(wildcard requirements/*.txt)
-# On a terminal, one line counts the packages; deploy/shown keeps pip's exit status.
+# On a terminal, one line counts the packages; of a failure, one line says the reason.
 SHOWN = deploy/shown $(PY) -m pip --disable-pip-version-check --no-input install
-PIP_FAILED := { echo "pip failed: check the network and the free disk space (about 3 GB), then run make again" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test space-test constraints lock \
@@ -44,13 +43,13 @@ setup: $(VENV)/.installed-requirements ## make .venv and install what serving an
 # A stamp for each file makes the second run quick.
 $(VENV)/.installed-requirements: $(REQUIREMENTS) | venv
 	@echo "installing requirements.txt: 3 GB on disk and about two minutes, the first time"
-	@deploy/install-torch $(PY) requirements.txt || $(PIP_FAILED)
-	@$(SHOWN) -r requirements.txt || $(PIP_FAILED)
+	@deploy/shown deploy/install-torch $(PY) requirements.txt
+	@$(SHOWN) -r requirements.txt
 	@touch $@
 
 $(VENV)/.installed-%: $(REQUIREMENTS) | setup
 	@echo "installing requirements/$*.txt"
-	@$(SHOWN) -r requirements/$*.txt || $(PIP_FAILED)
+	@$(SHOWN) -r requirements/$*.txt
 	@touch $@
 
 # Uses any Python it finds, because it also runs before .venv exists.
@@ -132,7 +131,7 @@ lock: ## rewrite requirements/serve.lock: the serving container's packages with 
 
 audit-venv: venv
 	@[ -x $(AUDIT)/python ] || $(PY) -m venv build/audit-venv
-	@$(AUDIT)/python $(PIP) install -r requirements/audit.txt || $(PIP_FAILED)
+	@deploy/shown $(AUDIT)/python $(PIP) install -r requirements/audit.txt
 
 # --strict: a package that the advisory database does not know is a failure, not skipped.
 audit: audit-venv ## check the Dockerfiles, and look for secrets in the files and known vulnerabilities in the pinned packages

@@ -121,18 +121,39 @@ def test_the_second_make_installs_nothing(checkout: Path) -> None:
 def test_a_failed_installation_is_repeated(checkout: Path) -> None:
     """Without pip's success there is no stamp; the message names the next step."""
     python = checkout / ".venv" / "bin" / "python"
-    python.write_text(PYTHON + 'case "$*" in *torch==*) exit 1; esac\n')
+    python.write_text(PYTHON + 'case "$*" in *torch==*) echo Read timed out. >&2; exit 1; esac\n')
     done = completed(["make", "setup"], cwd=checkout)
     assert done.returncode != 0
-    assert "check the network and the free disk space" in done.stderr
+    assert "Check the network, then run the command again" in done.stderr
     python.write_text(PYTHON)
     assert make(checkout, "setup") == ["torch", "requirements.txt"]
 
 
 def test_a_failed_installation_keeps_its_status_and_its_errors() -> None:
-    """deploy/shown hides what pip says on standard output, and neither its errors nor its exit status."""
+    """deploy/shown hides pip's standard output, and neither its exit status nor an unknown error."""
     done = completed([SHOWN, "sh", "-c", "echo Collecting a; echo broken >&2; exit 3"])
-    assert (done.returncode, done.stdout, done.stderr) == (3, "", "broken\n")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "broken\npip failed: the reason is above\n"
+
+
+def test_a_common_failure_is_one_line() -> None:
+    """Of a full disk, a dead proxy and a dead network; pip's own pages are left out."""
+    failures = []
+    for said, reason in {
+        "OSError: [Errno 28] No space left on device": "no space left on the disk",
+        "connection broken by 'ProxyError('Cannot connect to proxy.')'": "the proxy does not answer",
+        "connection broken by 'NewConnectionError(Connection refused)'": "the package index does not answer",
+        "connection broken by 'NameResolutionError(...)'": "the package index does not answer",
+        "ReadTimeoutError: Read timed out.": "the package index does not answer",
+    }.items():
+        done = completed([SHOWN, "sh", "-c", f'echo "{said}" >&2; echo "{said}" >&2; exit 1'])
+        if (
+            done.returncode != 1
+            or not done.stderr.startswith(f"pip failed: {reason}")
+            or "\n" in done.stderr[:-1]
+        ):
+            failures.append((said, done))
+    assert failures == []
 
 
 def test_on_a_terminal_the_packages_are_counted() -> None:
