@@ -65,7 +65,8 @@ def measure(seconds: int) -> dict[str, Any]:
     """Measure one replica: everything that benchmarks/capacity.json holds."""
     bundle = compiled(CHECKPOINT)
     config = read_bundle(bundle).card.config
-    vectors = (np.zeros(length, dtype=np.float32) for length in (config.text_dim, config.image_dim))
+    # What is cached of a text and of a picture.
+    vectors = [np.zeros(config.hidden[0], dtype=np.float32)] * 2
     pictures = Pictures()
     with (
         tempfile.TemporaryDirectory(prefix="miles-capacity-") as name,

@@ -82,10 +82,15 @@ class FusionConfig:
         return self.text_dim + self.image_dim + self.scalars
 
     @property
+    def widths(self) -> dict[str, int]:
+        """The inputs of the fusion in order, and their lengths."""
+        towers = {"text": self.text_dim, "image": self.image_dim}
+        return {name: width for name, width in towers.items() if width} | {"scalars": self.scalars}
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """The inputs of the network."""
-        towers = {"text": self.text, "image": self.vision}
-        return (*(name for name, tower in towers.items() if tower), "scalars")
+        return tuple(self.widths)
 
     def with_scalars(self, scalars: int) -> "FusionConfig":
         """The same architecture over another number of scalar features."""

@@ -35,17 +35,22 @@ class Engine(Protocol):
     """Whether different steps may run at once, in different threads."""
     at_once: int
     """Batches that a tower may run at once: one, unless towers run on other machines."""
+    text_width: int
+    """Of what `encode_text` gives; 0 without a text tower."""
     neutral_image: Vectors
+    """What `encode_image` would give for a video without an image, (image width,)."""
+    mean_text: Vectors | None
+    """What `encode_text` would give for the mean of the training titles; None if the card has none."""
 
     @property
     def precision(self) -> str:
         """The precision of the towers, for display."""
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-        """B token sequences of any lengths to (B, text_dim)."""
+        """B token sequences of any lengths to (B, text width): what `score` needs of them."""
 
     def encode_image(self, pixels: Pixels) -> Vectors:
-        """(B, H, W, 3) uint8 to (B, image_dim)."""
+        """(B, H, W, 3) uint8 to (B, image width), the same."""
 
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
-        """Tower outputs and standardised scalars of B videos to their scores."""
+        """What the towers gave and standardised scalars of B videos to their scores."""

@@ -53,6 +53,9 @@ class TorchEngine:
         self._temperature = checkpoint.card.temperature or 1.0
         self._calibration = checkpoint.card.calibration()
         self._model = checkpoint.build_model().to(device)
+        self.text_width = checkpoint.card.config.text_dim
+        mean = checkpoint.card.titles.mean_vector
+        self.mean_text = None if mean is None else np.array(mean, dtype=np.float32)
         with self._towers():
             # A missing image is zeros after normalising, the ImageNet mean, which no uint8 pixels give.
             self.neutral_image: Vectors = _numpy(self._model.encode_image(None, 1))[0]

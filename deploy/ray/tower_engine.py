@@ -61,6 +61,7 @@ class TowersEngine:
         self.name, self.device, self.threads = fusion.name, fusion.device, fusion.threads
         self.precision: str = fusion.precision
         self.neutral_image: Vectors = fusion.neutral_image
+        self.mean_text, self.text_width = fusion.mean_text, fusion.text_width
         self.score = fusion.score
         self._text, self._vision = bundle.card.config.text, bundle.card.config.vision
         self._fingerprint = fingerprint_of(bundle.card, fusion, bundle.report)
@@ -86,13 +87,13 @@ class TowersEngine:
                 return
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-        """B token sequences to (B, text_dim). Raises `MilesError`, or what a forward raised."""
+        """B token sequences to (B, width). Raises `MilesError`, or what a forward raised."""
         if self._text is None:
             return np.zeros((len(input_ids), 0), dtype=np.float32)
         return self._encode("text", list(zip(input_ids, token_type_ids, strict=True)))
 
     def encode_image(self, pixels: Pixels) -> Vectors:
-        """(B, H, W, 3) uint8 to (B, image_dim); the same."""
+        """(B, H, W, 3) uint8 to (B, width); the same."""
         if self._vision is None:
             return np.zeros((len(pixels), 0), dtype=np.float32)
         return self._encode("image", pixels)

@@ -160,9 +160,8 @@ def _graphs(
         pixels = torch.zeros(ROWS, height, width, 3, dtype=torch.uint8)
         image = {"pixels": ([-1, height, width, 3], ov.Type.u8)}
         yield "image", _convert(ImageTower(network), (pixels,), image, ["image"])
-    widths = {"text": config.text_dim, "image": config.image_dim, "scalars": config.scalars}
-    inputs = {name: ([-1, widths[name]], ov.Type.f32) for name in config.modalities}
-    example = tuple(torch.zeros(ROWS, widths[name]) for name in config.modalities)
+    inputs = {name: ([-1, width], ov.Type.f32) for name, width in config.widths.items()}
+    example = tuple(torch.zeros(ROWS, width) for width in config.widths.values())
     yield "fusion", _convert(Fusion(network, temperature), example, inputs, ["viral", "velocity"])
 
 

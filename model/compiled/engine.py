@@ -19,6 +19,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from model.compiled.bundle import TOWERS, Bundle, towers_of
+from model.compiled.fusion import take_apart
 from model.compiled.packing import MAX_IN_A_ROW, MAX_TOKENS, SEVERAL_ROWS, SINGLE_ROW, at_least, forwards
 from model.engine import Pixels, Scores, TokenIds, Vectors
 
@@ -36,7 +37,7 @@ class OpenVinoEngine:
     at_once = 1
 
     def __init__(self, bundle: Bundle, threads: int, steps: Collection[str] = TOWERS) -> None:
-        """Compile the graphs of `steps` for this processor; other graphs are not read.
+        """Compile the graphs of `steps` for this processor; other towers' graphs are not read.
 
         `threads` is the number of threads that all steps may use together.
         """
@@ -49,21 +50,27 @@ class OpenVinoEngine:
         shares = threads_by_tower(threads, len(os.sched_getaffinity(0)), steps)
         self.concurrent = threads > 1
         self.precision = ", ".join(f"{tower} {name}" for tower, name in bundle.precision.items())
-        self.neutral_image: Vectors = bundle.neutral_image
         core = ov.Core()
         with ExitStack() as stack:
-            self._graphs = own_copies(bundle, steps, stack)
+            self._graphs = own_copies(bundle, {*steps, "fusion"}, stack)
             if self._graphs is None:
                 core.set_property({"ENABLE_MMAP": "NO"})
+            folder = self._graphs or bundle.directory
             self._requests = {
-                step: compile_graph(
-                    core,
-                    (self._graphs or bundle.directory) / f"{step}.xml",
-                    bundle.precision[step],
-                    shares[step],
-                )
+                step: compile_graph(core, folder / f"{step}.xml", bundle.precision[step], shares[step])
                 for step in steps
+                if step != "fusion"
             }
+            parts = take_apart(core.read_model(folder / "fusion.xml"), bundle.card.config.widths)
+        if "fusion" in steps:
+            self._requests["fusion"] = compile_graph(core, parts.rest, "f32", 1)
+        self._products = {
+            tower: compile_graph(core, product, "f32", 1) for tower, product in parts.products.items()
+        }
+        self.text_width = bundle.card.config.hidden[0] if "text" in self._products else 0
+        self.neutral_image = self._multiplied("image", bundle.neutral_image[None])[0]
+        mean = bundle.card.titles.mean_vector
+        self.mean_text = None if mean is None else self._multiplied("text", np.array([mean], np.float32))[0]
 
     def warm_up(self) -> None:
         """Run every shape once, then free the memory of the mapped graph files."""
@@ -74,19 +81,27 @@ class OpenVinoEngine:
             release_mapped_pages(self._graphs)
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-        """B token sequences of any lengths to (B, text_dim); a model without a text tower gives (B, 0)."""
+        """B token sequences of any lengths to (B, width); a model without a text tower gives (B, 0)."""
         if self._bundle.card.config.text is None:
             return np.zeros((len(input_ids), 0), dtype=np.float32)
-        return run_texts(self._requests["text"], input_ids, token_type_ids)  # (B, 768)
+        vectors = run_texts(self._requests["text"], input_ids, token_type_ids)  # (B, 768)
+        return self._multiplied("text", vectors)
 
     def encode_image(self, pixels: Pixels) -> Vectors:
-        """(B, H, W, 3) uint8 to (B, image_dim); a model without an image tower gives (B, 0)."""
+        """(B, H, W, 3) uint8 to (B, width); a model without an image tower gives (B, 0)."""
         if self._bundle.card.config.vision is None:
             return np.zeros((len(pixels), 0), dtype=np.float32)
-        return run(self._requests["image"], {"pixels": padded(pixels)})[0][: len(pixels)]  # (B, 2048)
+        vectors = run(self._requests["image"], {"pixels": padded(pixels)})[0][: len(pixels)]  # (B, 2048)
+        return self._multiplied("image", vectors)
+
+    def _multiplied(self, tower: str, vectors: Vectors) -> Vectors:
+        """A tower's outputs (B, dim) to its part of the fusion's first layer, (B, width)."""
+        if tower not in self._products:
+            return vectors
+        return run(self._products[tower], {tower: padded(vectors)})[0][: len(vectors)]
 
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
-        """Tower outputs and standardised scalars of B videos to their scores."""
+        """What the towers gave and standardised scalars of B videos to their scores."""
         vectors = {"text": text, "image": image, "scalars": scalars}
         inputs = {name: padded(vectors[name]) for name in self._modalities}
         outputs = run(self._requests["fusion"], inputs)
@@ -117,12 +132,12 @@ class OpenVinoEngine:
     def _warm_fusion(self) -> None:
         config = self._bundle.card.config
         for size in BATCH_SIZES:
-            text = np.zeros((size, config.text_dim), dtype=np.float32)
+            text = np.zeros((size, self.text_width), dtype=np.float32)
             image = np.repeat(self.neutral_image[None], size, axis=0)
             self.score(text, image, np.zeros((size, config.scalars), dtype=np.float32))
 
 
-def own_copies(bundle: Bundle, steps: Sequence[str], stack: ExitStack) -> Path | None:
+def own_copies(bundle: Bundle, steps: Collection[str], stack: ExitStack) -> Path | None:
     """A folder with copies of the graphs, deleted by `stack`; None if no disk has the space for them.
 
     OpenVINO maps a graph's file: if a mapped file is truncated in place, reading it ends the process. Files
@@ -151,8 +166,8 @@ def threads_by_tower(threads: int, processors: int, steps: Sequence[str] = TOWER
     return {step: shares[step] for step in steps}
 
 
-def compile_graph(core: ov.Core, graph: Path, precision: str, threads: int) -> ov.InferRequest:
-    """Compile a tower as it is served: one stream of `threads` threads, int8, bf16 or f32."""
+def compile_graph(core: ov.Core, graph: Path | ov.Model, precision: str, threads: int) -> ov.InferRequest:
+    """Compile a graph as it is served: one stream of `threads` threads, int8, bf16 or f32."""
     configuration = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

@@ -221,7 +221,8 @@ def _architecture(model: LoadedModel) -> dict[str, Any]:
 
 def _explanation(model: LoadedModel) -> dict[str, Any]:
     """The players of the Shapley values, and what replaces one that is absent."""
-    text = "embedding of an empty text" if model.mean_text is None else "mean embedding of the training texts"
+    has_mean = model.engine.mean_text is not None
+    text = "mean embedding of the training texts" if has_mean else "embedding of an empty text"
     baseline = {"text": text, "image": "neutral image", "scalars": "training mean"}
     return {
         "players": [player.group for player in players_of(model)],

@@ -7,9 +7,6 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
 from model.card import ModelCard
 from model.checkpoint.file import CheckpointError, check_file, locate_checkpoint
@@ -67,7 +64,6 @@ def load_model(settings: Settings, engine_factory: EngineFactory = in_process_en
         bundle_sha256=bundle.sha256 if bundle else None,
         image_spec=ImageSpec(vision.height, vision.width, reading) if vision else None,
         distributions=_build_distributions(card),
-        mean_text=_build_mean_text(card),
         scripts=card.titles.scripts or {},
     )
 
@@ -163,11 +159,6 @@ def _build_distributions(card: ModelCard) -> dict[str, Distribution]:
         except ValueError as exc:
             raise CheckpointError(f"{card.name}: the distribution of {name} {exc}. Train it again.") from exc
     return built
-
-
-def _build_mean_text(card: ModelCard) -> NDArray[np.float32] | None:
-    mean = card.titles.mean_vector
-    return None if mean is None else np.array(mean, dtype=np.float32)
 
 
 def _build_tokenizer(card: ModelCard) -> BertTextTokenizer:

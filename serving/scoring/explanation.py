@@ -118,7 +118,7 @@ class Explainer:
     async def _absent(self) -> Row:
         """The row of a video without known inputs."""
         if self._baseline is None:
-            mean = self._model.mean_text
+            mean = self._model.engine.mean_text
             text = await self._empty_text() if mean is None else mean
             scalars = np.zeros(len(self._model.scaler.feature_names_in_), dtype=np.float32)
             self._baseline = Row(text, self._model.engine.neutral_image, scalars)

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from features import Distribution, FeatureScaler
 from model import VERSION
 from model.card import ModelCard
@@ -33,8 +30,6 @@ class LoadedModel:
     """The image tower's input; None if the network has no image tower."""
     distributions: dict[str, Distribution] = field(default_factory=dict)
     """Of features and score in training; empty if the checkpoint has none."""
-    mean_text: NDArray[np.float32] | None = None
-    """The mean vector of the training titles, (text_dim,); None if the checkpoint has none."""
     bundle_sha256: str | None = None
     """The digest of the compiled bundle's manifest; None for torch."""
     scripts: dict[str, float] = field(default_factory=dict)

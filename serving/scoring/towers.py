@@ -122,8 +122,8 @@ class Tower(Generic[Item]):
         self.name, self.model, self.queue = name, model, queue
         self.cache = cache
         self._fingerprint, self._sample = model.fingerprint, sample
-        config = model.card.config
-        self._width = config.text_dim if name == "text" else config.image_dim + FACTS
+        engine = model.engine
+        self._width = engine.text_width if name == "text" else len(engine.neutral_image) + FACTS
 
     def key(self, *content: bytes) -> bytes:
         """The cache key of an input."""

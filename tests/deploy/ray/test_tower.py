@@ -105,7 +105,7 @@ def test_tower_of_another_checkpoint_refuses(bundle: Bundle, towers: Towers) -> 
     with pytest.raises(NotReadyError, match="The text tower serves another checkpoint"):
         TowersEngine(other, 1, towers, LIMIT_S).encode_text(IDS, TYPES)
     replaced: Towers = {**towers, "image": failing(towers["image"], [None, None])}
-    assert TowersEngine(bundle, 1, replaced, LIMIT_S).encode_image(PIXELS).shape == (2, 512)
+    assert TowersEngine(bundle, 1, replaced, LIMIT_S).encode_image(PIXELS).shape == (2, 64)
 
 
 def test_lost_tower_is_called_once_more(bundle: Bundle, towers: Towers) -> None:

@@ -16,6 +16,7 @@ from model.torch_engine import TorchEngine
 from tests.support.tiny import tiny_checkpoint
 
 LENGTHS = (1, 5, 16, 17, 40, 128)
+WIDTH = 64  # of the fusion's first layer
 
 
 def texts(lengths=LENGTHS):
@@ -61,6 +62,12 @@ def reference():
     return TorchEngine(tiny_checkpoint())
 
 
+def multiplied(text, image):
+    """Towers' outputs, times their columns of the fusion's first layer."""
+    weights, dim = tiny_checkpoint().state_dict["fusion.0.weight"].numpy(), text.shape[1]
+    return text @ weights[:, :dim].T, image @ weights[:, dim : dim + image.shape[1]].T
+
+
 def spread(vectors):
     """Mean distance of vectors from their mean: the scale on which a difference is large or small."""
     return np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).mean()
@@ -87,10 +94,8 @@ def test_an_image_in_a_batch_is_the_image_alone(engine):
 def test_every_precision_tells_inputs_apart_as_the_network_does(engine, reference):
     """Row by row its vectors are nearest the network's own for that input: no row is swapped or lost."""
     ids, types = texts([9] * 12)
-    for ours, theirs in (
-        (engine.encode_text(ids, types), reference.encode_text(ids, types)),
-        (engine.encode_image(pixels(5)), reference.encode_image(pixels(5))),
-    ):
+    text, image = multiplied(reference.encode_text(ids, types), reference.encode_image(pixels(5)))
+    for ours, theirs in ((engine.encode_text(ids, types), text), (engine.encode_image(pixels(5)), image)):
         distances = np.linalg.norm(ours[:, None] - theirs[None], axis=2)
         assert distances.argmin(axis=1).tolist() == list(range(len(ours)))
 
@@ -101,7 +106,7 @@ def test_rows_in_are_rows_out(engine):
         text = engine.encode_text(*texts([6] * rows))
         image = engine.encode_image(pixels(rows))
         scores = engine.score(text, image, np.zeros((rows, 18), np.float32))
-        assert (text.shape, image.shape) == ((rows, 64), (rows, 512))
+        assert text.shape == image.shape == (rows, WIDTH)
         assert scores.viral.shape == scores.velocity.shape == (rows,)
 
 
@@ -109,11 +114,11 @@ def test_float32_equals_the_reference(exact, reference):
     """Padded to its common shapes, it still answers as torch does."""
     engine = OpenVinoEngine(exact, threads=1)
     ids, types = texts()
-    np.testing.assert_allclose(
-        engine.encode_text(ids, types), reference.encode_text(ids, types), rtol=0, atol=1e-4
-    )
-    vectors = (reference.encode_text(ids, types), reference.encode_image(pixels(6)), np.eye(6, 18, dtype="f"))
-    ours, theirs = engine.score(*vectors), reference.score(*vectors)
+    vectors = reference.encode_text(ids, types), reference.encode_image(pixels(6))
+    text, image = multiplied(*vectors)
+    np.testing.assert_allclose(engine.encode_text(ids, types), text, rtol=0, atol=1e-4)
+    scalars = np.eye(6, 18, dtype="f")
+    ours, theirs = engine.score(text, image, scalars), reference.score(*vectors, scalars)
     np.testing.assert_allclose(ours.viral, theirs.viral, rtol=0, atol=1e-5)
     np.testing.assert_allclose(ours.velocity, theirs.velocity, rtol=1e-4)
 
@@ -131,7 +136,7 @@ def test_read_only_pixels_are_taken(engine):
     """What a decoder or a cache hands out may be read-only."""
     image = pixels(1)
     image.setflags(write=False)
-    assert engine.encode_image(image).shape == (1, 512)
+    assert engine.encode_image(image).shape == (1, WIDTH)
 
 
 def test_warming_up_runs_every_tower(engine):
@@ -200,10 +205,10 @@ def test_towers_share_all_processors_and_divide_a_part_of_them():
 
 
 def test_an_engine_for_some_steps_reads_no_other_graph(exact, tmp_path):
-    """Where the other graphs are gone, it warms up and answers as the whole engine does."""
+    """Where the other towers' graphs are gone, it warms up and answers as the whole engine does."""
     whole = OpenVinoEngine(exact, threads=1)
     ids, types = texts()
-    zeros = np.zeros((2, 64), "f"), np.zeros((2, 512), "f"), np.zeros((2, 18), "f")
+    zeros = np.zeros((2, WIDTH), "f"), np.zeros((2, WIDTH), "f"), np.zeros((2, 18), "f")
     questions = {
         "text": lambda engine: engine.encode_text(ids, types),
         "image": lambda engine: engine.encode_image(pixels(2)),
@@ -211,7 +216,7 @@ def test_an_engine_for_some_steps_reads_no_other_graph(exact, tmp_path):
     }
     for step, ask in questions.items():
         own = replace(exact, directory=Path(shutil.copytree(exact.directory, tmp_path / step)))
-        for other in questions.keys() - {step}:
+        for other in questions.keys() - {step, "fusion"}:
             own.graph(other).unlink()
             own.graph(other).with_suffix(".bin").unlink()
         engine = OpenVinoEngine(own, threads=1, steps=(step,))

@@ -34,7 +34,9 @@ def model_of(
         weight = checkpoint.state_dict["fusion.0.weight"].clone()
         weight[:, start:end] = 0
         checkpoint.state_dict["fusion.0.weight"] = weight
-    checkpoint = checkpoint.with_card(name="tiny.pt", sha256="0" * 64)
+    vector = None if mean is None else [mean] * text
+    titles = checkpoint.card.titles.model_copy(update={"mean_vector": vector})
+    checkpoint = checkpoint.with_card(name="tiny.pt", sha256="0" * 64, titles=titles)
     card = checkpoint.card
     return LoadedModel(
         card=card,
@@ -43,7 +45,6 @@ def model_of(
         scaler=FeatureScaler.from_stats(card.feature_stats, card.scalar_features),
         fidelity=None,
         image_spec=None,
-        mean_text=None if mean is None else np.full(text, mean, dtype=np.float32),
     )
 
 
