@@ -233,13 +233,13 @@ def test_the_committed_golden_answers_come_back(committed):
 def test_the_committed_figures_are_worth_showing(committed):
     """In every condition the recorded figures beat a linear model on the same features.
 
-    With a title only, perfectly calibrated scores would have an ECE of up to 0.0223 by chance.
+    With a title only, perfectly calibrated scores would have an ECE of up to 0.025 by chance.
     """
     figures = committed.card.test_metrics
     failures = []
     for condition in CONDITIONS:
         ours, linear = figures["by_condition"][condition], figures["baselines"][f"linear, {condition}"]
-        max_ece = 0.0223 if condition == CONDITIONS[-1] else 0.02
+        max_ece = 0.022 if condition == CONDITIONS[-1] else 0.02
         if not (linear["auroc"] < ours["auroc"] and ours["mae"] < linear["mae"] and ours["ece"] <= max_ece):
             failures.append((condition, ours, linear))
         if not 0.78 <= ours["coverage"] <= 0.82:
