@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from benchmarks.harness.contestants import PEERS_PYTHON, Contestant, StartError, contestants, running
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.same_engine import BUNDLE, Scorer
-from benchmarks.peers.seed import create_app as create_seed
 from benchmarks.peers.threaded import create_app as create_threaded
 from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint
@@ -69,7 +68,9 @@ async def test_threaded_gives_the_networks_score(
 @pytest.mark.anyio
 async def test_seed_answers_with_a_probability(tiny_path: Path, video: dict[str, Any]) -> None:
     """Its counts are unscaled, so its score is any; its confidence is that of the likelier class."""
-    answer = await answer_of(create_seed(read_checkpoint(tiny_path)), video)
+    from benchmarks.peers.seed import create_app  # imports transformers and torchvision, which takes seconds
+
+    answer = await answer_of(create_app(read_checkpoint(tiny_path)), video)
     assert answer["confidence"] == pytest.approx(max(answer["viral_score"], 1 - answer["viral_score"]))
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 import torch
@@ -103,6 +102,8 @@ def test_the_image_encoder_is_trained_on_the_rows_thumbnails(
 
 def test_train_unfreeze_writes_a_checkpoint_and_an_mlflow_run(tmp_path: Path) -> None:
     """The card says that the encoder was trained further; the run in MLflow has parameters and figures."""
+    import mlflow  # takes a second
+
     shape = {theirs: getattr(TINY_TEXT, ours) for ours, theirs in BERT_NAMES.items()}
     BertModel(BertConfig(**shape)).save_pretrained(tmp_path / "bert")
     data, out, runs = write_csv(tmp_path / "rows.csv", rows()), tmp_path / "model.pt", tmp_path / "runs"
