@@ -13,6 +13,7 @@ from model.compiled.engine import OpenVinoEngine
 from model.outputs import fitted, pattern_of
 from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint
+from tests.support.tiny import multiplied
 
 FLAGS = ("views_known", "reactions_known", "age_known", "history_known")
 NAMES = ("age_known", "views_known", "other")
@@ -116,4 +117,5 @@ def test_both_engines_calibrate_each_row_by_its_pattern(tmp_path: Path) -> None:
     write_manifest(Bundle(tmp_path, whole.card, dict.fromkeys(towers, "f32"), image[0], {}))
     compiled = OpenVinoEngine(read_bundle(tmp_path), threads=1, steps=["fusion"])
     assert TorchEngine(whole).score(text, image, scalars).viral == pytest.approx(expected, abs=1e-9)
-    assert compiled.score(text, image, scalars).viral == pytest.approx(expected, abs=1e-5)
+    products = multiplied(whole, text, image)[0], image
+    assert compiled.score(*products, scalars).viral == pytest.approx(expected, abs=1e-5)

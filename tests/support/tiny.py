@@ -20,6 +20,7 @@ from features import MILES_V1, Distribution, FeatureScaler, Video, compute_featu
 from model.card import MeaningfulDifference, ModelCard
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.config import FusionConfig, TextConfig, VisionConfig
+from model.engine import Vectors
 from model.network import MultimodalViralityPredictor
 from model.outputs import LogVelocity
 
@@ -135,3 +136,9 @@ def write_tiny(path: Path, *, with_vision: bool = True) -> Path:
     """Write the tiny checkpoint to `path` and return `path`."""
     write_checkpoint(path, tiny_checkpoint(with_vision=with_vision))
     return path
+
+
+def multiplied(checkpoint: Checkpoint, text: Vectors, image: Vectors) -> tuple[Vectors, Vectors]:
+    """Towers' outputs (B, dim), times their columns of the fusion's first layer."""
+    weights, dim = checkpoint.state_dict["fusion.0.weight"].numpy(), text.shape[1]
+    return text @ weights[:, :dim].T, image @ weights[:, dim : dim + image.shape[1]].T

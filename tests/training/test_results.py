@@ -95,9 +95,7 @@ def test_viral_rows_may_weigh_as_much_as_all_others():
     """Balanced weights make both classes' sums equal and leave the mean at 1."""
     viral = torch.tensor([1, 0, 0, 0])
     empty = torch.zeros(4, 1)
-    rows_of_four = Rows(
-        empty, {}, {}, torch.zeros(1), torch.zeros(1), viral, torch.zeros(4), torch.ones(4), {}, {}, []
-    )
+    rows_of_four = Rows(empty, {}, {}, torch.zeros(1), viral, torch.zeros(4), torch.ones(4), {}, {}, [])
     assert class_weights(rows_of_four, RECIPE) is None
     found = class_weights(rows_of_four, replace(RECIPE, class_weights="balanced"))
     assert found.tolist() == pytest.approx([0.5 / 0.75, 2.0])

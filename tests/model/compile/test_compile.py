@@ -20,7 +20,7 @@ from model.compiled.engine import OpenVinoEngine
 from model.compiled.packing import packed_rows
 from model.torch_engine import TorchEngine
 from tests.model.small import contents, small_checkpoint
-from tests.support.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
+from tests.support.tiny import TEMPERATURE, multiplied, tiny_checkpoint, write_tiny
 
 BERT = "text_encoder.bert."
 
@@ -84,8 +84,11 @@ def test_the_fusion_graph_scores_as_the_network(exact, reference):
     """Probability and velocity are the network's, calibration included."""
     draw, engine = np.random.default_rng(1), OpenVinoEngine(exact, 2)
     for rows in (1, 5, 8):
-        vectors = [draw.standard_normal((rows, width)).astype(np.float32) for width in (64, 512, 18)]
-        ours, theirs = engine.score(*vectors), reference.score(*vectors)
+        *vectors, scalars = (
+            draw.standard_normal((rows, width)).astype(np.float32) for width in (64, 512, 18)
+        )
+        ours = engine.score(*multiplied(tiny_checkpoint(), *vectors), scalars)
+        theirs = reference.score(*vectors, scalars)
         np.testing.assert_allclose(ours.viral, theirs.viral, rtol=0, atol=1e-5)
         np.testing.assert_allclose(ours.velocity, theirs.velocity, rtol=1e-4)
 

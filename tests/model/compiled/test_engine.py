@@ -13,7 +13,7 @@ import pytest
 from model.compile.calibration_set import draw_images
 from model.compiled.engine import OpenVinoEngine, threads_by_tower
 from model.torch_engine import TorchEngine
-from tests.support.tiny import tiny_checkpoint
+from tests.support.tiny import multiplied, tiny_checkpoint
 
 LENGTHS = (1, 5, 16, 17, 40, 128)
 WIDTH = 64  # of the fusion's first layer
@@ -62,12 +62,6 @@ def reference():
     return TorchEngine(tiny_checkpoint())
 
 
-def multiplied(text, image):
-    """Towers' outputs, times their columns of the fusion's first layer."""
-    weights, dim = tiny_checkpoint().state_dict["fusion.0.weight"].numpy(), text.shape[1]
-    return text @ weights[:, :dim].T, image @ weights[:, dim : dim + image.shape[1]].T
-
-
 def spread(vectors):
     """Mean distance of vectors from their mean: the scale on which a difference is large or small."""
     return np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).mean()
@@ -94,7 +88,9 @@ def test_an_image_in_a_batch_is_the_image_alone(engine):
 def test_every_precision_tells_inputs_apart_as_the_network_does(engine, reference):
     """Row by row its vectors are nearest the network's own for that input: no row is swapped or lost."""
     ids, types = texts([9] * 12)
-    text, image = multiplied(reference.encode_text(ids, types), reference.encode_image(pixels(5)))
+    text, image = multiplied(
+        tiny_checkpoint(), reference.encode_text(ids, types), reference.encode_image(pixels(5))
+    )
     for ours, theirs in ((engine.encode_text(ids, types), text), (engine.encode_image(pixels(5)), image)):
         distances = np.linalg.norm(ours[:, None] - theirs[None], axis=2)
         assert distances.argmin(axis=1).tolist() == list(range(len(ours)))
@@ -115,7 +111,7 @@ def test_float32_equals_the_reference(exact, reference):
     engine = OpenVinoEngine(exact, threads=1)
     ids, types = texts()
     vectors = reference.encode_text(ids, types), reference.encode_image(pixels(6))
-    text, image = multiplied(*vectors)
+    text, image = multiplied(tiny_checkpoint(), *vectors)
     np.testing.assert_allclose(engine.encode_text(ids, types), text, rtol=0, atol=1e-4)
     scalars = np.eye(6, 18, dtype="f")
     ours, theirs = engine.score(text, image, scalars), reference.score(*vectors, scalars)
