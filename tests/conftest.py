@@ -21,8 +21,10 @@ from tests.support.postgres import postgres
 # from other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# A shell's background job ignores SIGINT, and so would the processes whose Ctrl-C is tested.
+# A shell's background job ignores SIGINT, and one under nohup SIGHUP, as would the processes that are tested
+# with them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The slowest groups come first, so that no worker is left with one at the end. The modules of a group lie
 # together, in the order in which they run: test_nextjs installs and builds what test_demo starts.
