@@ -170,7 +170,7 @@ def test_a_profile_is_applied_or_told() -> None:
 
 
 def test_inks_are_seen_as_their_profile_says() -> None:
-    """Of a CMYK JPEG, with Adobe's inverted numbers, as browsers do; for an older checkpoint it is told."""
+    """A CMYK JPEG is read as browsers show it, Adobe's inverted values too; older checkpoints only warn."""
     file = encoded(picture("CMYK"), "JPEG", icc_profile=of_inks(), quality=95)
     with Image.open(io.BytesIO(file)) as inks:
         printed = ImageCms.profileToProfile(inks, io.BytesIO(of_inks()), SRGB, outputMode="RGB")

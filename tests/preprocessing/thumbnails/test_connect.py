@@ -68,7 +68,7 @@ class Options(CountingNetwork):
 
 
 async def test_little_is_received_ahead() -> None:
-    """The event loop takes what a socket holds, so many fast hosts would else fill the memory."""
+    """The event loop reads all that a socket holds, so without a limit many fast hosts would fill memory."""
     network = Options()
     async with serving(raw(ok(b"jpeg"))) as site, ThumbnailFetcher(trusting(), network=network) as fetcher:
         await fetcher.fetch(site.url())
