@@ -42,7 +42,6 @@ class OpenVinoEngine:
         `threads` is the number of threads that all steps may use together.
         """
         self._bundle = bundle
-        self._modalities = bundle.card.config.modalities
         self._velocity = bundle.card.velocity
         self._calibration = bundle.card.calibration()
         self.threads = threads
@@ -67,7 +66,8 @@ class OpenVinoEngine:
         self._products = {
             tower: compile_graph(core, product, "f32", 1) for tower, product in parts.products.items()
         }
-        self.text_width = bundle.card.config.hidden[0] if "text" in self._products else 0
+        config = bundle.card.config
+        self.text_width = config.hidden[0] if "text" in self._products else config.text_dim
         self.neutral_image = self._multiplied("image", bundle.neutral_image[None])[0]
         mean = bundle.card.titles.mean_vector
         self.mean_text = None if mean is None else self._multiplied("text", np.array([mean], np.float32))[0]
@@ -103,7 +103,7 @@ class OpenVinoEngine:
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
         """What the towers gave and standardised scalars of B videos to their scores."""
         vectors = {"text": text, "image": image, "scalars": scalars}
-        inputs = {name: padded(vectors[name]) for name in self._modalities}
+        inputs = {name: padded(vectors[name]) for name in (*self._products, "scalars")}
         outputs = run(self._requests["fusion"], inputs)
         viral, target = (output[: len(scalars)].astype(np.float64) for output in outputs)
         if self._calibration is not None:

@@ -5,7 +5,8 @@ than the rest of a known video's score. It is linear in what the towers give:
 
     first layer = W_text text + W_image image + W_scalars scalars + bias
 
-So each tower is followed by its own product, which is cached instead of the tower's output.
+So each tower is followed by its own product, which is cached instead of the tower's output. A tower whose
+weights are all zero has none: what it gives is read by nothing.
 """
 
 from collections.abc import Mapping
@@ -20,37 +21,33 @@ class FusionParts:
     """Graphs in float32."""
 
     products: dict[str, ov.Model]
-    """Per tower: its output (B, dim) to its part of the first layer, (B, width)."""
+    """Per tower that has a weight: its output (B, dim) to its part of the first layer, (B, width)."""
     rest: ov.Model
-    """text, image (B, width), scalars (B, n) to viral, velocity (B,)."""
+    """The products (B, width) and scalars (B, n) to viral, velocity (B,)."""
 
 
 def take_apart(fusion: ov.Model, dims: Mapping[str, int]) -> FusionParts:
     """The parts of a fusion's graph, whose first layer reads `dims` numbers of each modality, in order.
 
-    A fusion of nothing but scalars has no products. `fusion` is changed.
+    `fusion` is changed.
     """
-    towers = [name for name in dims if name != "scalars"]
-    if not towers:
-        return FusionParts({}, fusion)
     product = next(node for node in fusion.get_ordered_ops() if node.get_type_name() == "MatMul")
     weights = product.input_value(1).get_node().get_data()  # (width, sum of dims)
     products, sums, start = {}, [], 0
-    inputs = {port.any_name: port.get_node() for port in fusion.inputs}
     for name, dim in dims.items():
         columns = weights[:, start : start + dim].copy()
         start += dim
-        if name == "scalars":
-            sums.append(opset.matmul(inputs[name], columns, False, True))
+        if name == "scalars" or not columns.any():
             continue
         vectors = _input(name, dim)
         products[name] = ov.Model([opset.matmul(vectors, columns, False, True)], [vectors], name)
         sums.append(_input(name, len(weights)))
-    total = sums[0]
-    for part in sums[1:]:
+    scalars = fusion.input("scalars").get_node()
+    total = opset.matmul(scalars, columns, False, True)
+    for part in sums:
         total = opset.add(total, part)
     product.output(0).replace(total.output(0))
-    rest = ov.Model(fusion.outputs, [*sums[: len(towers)], inputs["scalars"]], "fusion")
+    rest = ov.Model(fusion.outputs, [*sums, scalars], "fusion")
     return FusionParts(products, rest)
 
 
