@@ -257,7 +257,8 @@ def translated(timeout_s: float) -> Iterator[None]:
     except httpx.TimeoutException as exc:
         raise AnswerTimeoutError(f"no answer within {timeout_s:g} s") from exc
     except httpx.HTTPError as exc:
-        raise UnreachableError(f"no connection ({type(exc).__name__})") from exc
+        address = exc.request.url.netloc.decode()
+        raise UnreachableError(f"no connection to {address} ({type(exc).__name__})") from exc
 
 
 def read(response: httpx.Response) -> Any:

@@ -35,7 +35,7 @@ def test_a_service_that_dies_and_comes_back_is_waited_for(
                 assert hold.reached.wait(LIMIT_S)
                 first.stop(signal.SIGKILL)
                 hold.release.set()
-                assert "no connection" in read_until(process, "waiting")
+                assert "no connection to 127.0.0.1:" in read_until(process, "waiting")
                 with ready_service(log, checkpoint=tiny_bundle, port=port):
                     assert "22 scored, 0 skipped" in read_until(process, " skipped")
                     assert process.wait(LIMIT_S) == 0
