@@ -38,7 +38,7 @@ FALLBACK = "without-text"  # the folder, within a demo's, of the demo that needs
 SEEDED, GROWN = "seeded random", "grown"  # kinds of encoders in a checkpoint's provenance
 
 
-class DemoError(Exception):
+class DemoError(CheckpointError):
     """A demo that cannot be made; names the file, both values and the next step."""
 
 
@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _run(options.out, options.demo, options.encoder_folder)
-    except (DemoError, EncoderSourceError) as exc:
+    except CheckpointError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     return 0

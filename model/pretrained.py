@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.checkpoint.file import CheckpointError
 from model.config import TextConfig, VisionConfig
 from model.network import TextEncoder, VisionEncoder
 
@@ -45,7 +46,7 @@ TEXT_STDS = {
 RESIDUAL_GAIN = 0.25
 
 
-class EncoderSourceError(Exception):
+class EncoderSourceError(CheckpointError):
     """Encoder weights that cannot be loaded; names the source, the cause and the next step."""
 
 

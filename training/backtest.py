@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from model.pretrained import EncoderSourceError
-from model.torch_engine import DeviceError, TorchEngine
-from training.commands import MIN_ORIGINS, backtest_options
-from training.data.dataset import Dataset, DatasetError, read_dataset
+from model.torch_engine import TorchEngine
+from training.commands import MIN_ORIGINS, main
+from training.data.dataset import Dataset, read_dataset
 from training.data.rolling import windows_of
 from training.embeddings.text import encode_texts
 from training.encoders import Encoders, open_encoders
@@ -137,22 +136,8 @@ def draw(windows: Sequence[Window], palette: Palette = LIGHT) -> Figure:
     return figure
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Read the command line and run it."""
-    return run(backtest_options(arguments))
-
-
 def run(options: argparse.Namespace) -> int:
-    """Refit, measure, draw and print. Returns 1 after an error, which is one message on stderr."""
-    try:
-        _run(options)
-    except (DatasetError, DeviceError, EncoderSourceError, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _run(options: argparse.Namespace) -> None:
+    """Refit, measure, draw and print. Raises `CheckpointError` and `DatasetError`."""
     options.out.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(options.data, reading_from(options))
     windows_of(dataset, options.origins)  # its errors are reported before gigabytes of encoders are read
@@ -174,7 +159,8 @@ def _run(options: argparse.Namespace) -> None:
     (options.out / "backtest.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print("\n".join(lines_of(windows)))
     print(json.dumps(figures))
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["backtest", *sys.argv[1:]]))

@@ -1,26 +1,45 @@
-"""The command lines of ./miles train, evaluate, report, backtest and replay.
+"""The command lines of ./miles train, evaluate, report, backtest, replay and outcomes.
 
 They are read before the command's module, and with it torch, is imported: help and mistakes appear at once.
 """
 
 import argparse
+import math
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from model.checkpoint.file import DEFAULT_CHECKPOINT
+from features import UnknownFeatureError
+from model.checkpoint.file import DEFAULT_CHECKPOINT, CheckpointError
+from training.data.table import DatasetError
 from training.fit_stats.weekdays import CODES
 from training.options import (
     NEXT_OUT,
     add_data_options,
     add_encoder_options,
+    add_fields,
     add_fit_options,
-    add_recipe_options,
+    bounded,
 )
+from training.recipe import Recipe
 
 MIN_ORIGINS = 4
 TOLERANCE = 1e-4
+WATCH_EVERY_S = 300.0
+WATCH_PORT = 7861
+POSITIVE = bounded(float, "a number above 0", lambda value: 0 < value < math.inf)
+OUTCOMES = """Compares predictions with what became of the videos: AUROC, ECE, MAE, bias, coverage.
+
+    ./miles outcomes DATABASE_URL                      print the figures; the last line is JSON
+    ./miles outcomes DATABASE_URL --out DIR            also write index.html and outcomes.json
+    ./miles outcomes DATABASE_URL --watch --days 28    serve them to Prometheus on port 7861
+
+DATABASE_URL is the database with the tables of clients/database/loop.sql; without it, the variable of that
+name is used. Figures are by week, by version and by what was known, with 95% intervals, and a shadow's are
+compared with the served version's. Viral is what the checkpoint was trained for, as its card says.
+"""
 Options = argparse.Namespace
 
 
@@ -71,14 +90,12 @@ def backtest_options(arguments: Sequence[str] | None = None) -> Options:
     parser = _parser("backtest", "Refits the head on rolling origins and draws how its figures move.")
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--origins", type=int, default=MIN_ORIGINS, help="4 or more (%(default)s)")
+    enough = bounded(int, f"{MIN_ORIGINS} or more", lambda value: value >= MIN_ORIGINS)
+    parser.add_argument("--origins", type=enough, default=MIN_ORIGINS, help="4 or more (%(default)s)")
     _add_cache(parser)
     add_encoder_options(parser)
-    add_recipe_options(parser)
-    options = parser.parse_args(arguments)
-    if options.origins < MIN_ORIGINS:
-        parser.error(f"--origins is {options.origins}, expected at least {MIN_ORIGINS}")
-    return options
+    add_fields(parser, Recipe)
+    return parser.parse_args(arguments)
 
 
 def replay_options(arguments: Sequence[str] | None = None) -> Options:
@@ -101,6 +118,30 @@ def replay_options(arguments: Sequence[str] | None = None) -> Options:
     return parser.parse_args(arguments)
 
 
+def outcomes_options(arguments: Sequence[str] | None = None) -> Options:
+    """Those of `training.outcomes`."""
+    parser = _parser("outcomes", OUTCOMES)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("database", nargs="?", metavar="DATABASE_URL", help="postgresql://... (default: the variable)")
+    checkpoint = Path(os.environ.get("MILES_CHECKPOINT") or DEFAULT_CHECKPOINT)
+    add("--checkpoint", type=Path, default=checkpoint, help="whose card says what viral is (%(default)s)")
+    add("--viral-velocity", type=POSITIVE, metavar="VIEWS", help="views per day of a viral video, instead")
+    add("--days", type=POSITIVE, help="only predictions of the last DAYS (default: all)")
+    add("--out", type=Path, metavar="DIR", help="a folder for index.html and outcomes.json")
+    add(
+        "--watch",
+        type=POSITIVE,
+        nargs="?",
+        const=WATCH_EVERY_S,
+        metavar="S",
+        help="serve the figures to Prometheus, computed every S seconds (300), until stopped",
+    )
+    add("--host", default="127.0.0.1", help="address to serve on (%(default)s)")
+    add("--port", type=int, default=WATCH_PORT, help="port to serve on (%(default)s)")
+    return parser.parse_args(arguments)
+
+
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"./miles {command}", description=description)
 
@@ -117,14 +158,29 @@ COMMANDS = {
     "report": (report_options, "training.report.__main__"),
     "backtest": (backtest_options, "training.backtest"),
     "replay": (replay_options, "training.replay"),
+    "outcomes": (outcomes_options, "training.outcomes.__main__"),
 }
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command that the first argument names with the others; its exit status."""
+    """Run the command that the first argument names with the others.
+
+    Returns its exit status: 1 after an error, which is one line on stderr, and 130 after Ctrl-C.
+    """
     read, module = COMMANDS[arguments[0]]
     options = read(arguments[1:])
-    status: int = import_module(module).run(options)
+    try:
+        status: int = import_module(module).run(options)
+    except (CheckpointError, DatasetError, UnknownFeatureError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+    except OSError as exc:
+        print(f"error: {exc}; check the disk and the permissions, or name another folder", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if "cache" in options:
+            print("stopped; run the same command again to continue from the cached vectors", file=sys.stderr)
+        return 130
     return status
 
 

@@ -12,11 +12,10 @@ import json
 import sys
 from dataclasses import replace
 
-from features import UnknownFeatureError
-from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
+from model.checkpoint.store import Checkpoint, read_checkpoint
 from model.torch_engine import TorchEngine
-from training.commands import evaluate_options
-from training.data.dataset import Dataset, DatasetError, read_dataset
+from training.commands import main
+from training.data.dataset import Dataset, read_dataset
 from training.embeddings.images import encode_thumbnails
 from training.embeddings.text import encode_texts
 from training.measure.compare import compare, lines_of
@@ -58,21 +57,6 @@ def print_report(report: Report) -> None:
     print(f"viral_score with text vectors rounded to bfloat16 moves by {report.bfloat16_change}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Read the command line and run it."""
-    return run(evaluate_options(arguments))
-
-
-def run(options: argparse.Namespace) -> int:
-    """Measure and print; the exit status is 1 after an error, which goes to stderr in one line."""
-    try:
-        _run(options)
-    except (CheckpointError, DatasetError, UnknownFeatureError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
 def open_scorer(options: argparse.Namespace) -> tuple[Scorer, Checkpoint, Dataset]:
     """What the command line names, with every text and thumbnail encoded."""
     checkpoint = read_checkpoint(options.checkpoint)
@@ -93,7 +77,8 @@ def scorer_of(options: argparse.Namespace, checkpoint: Checkpoint, dataset: Data
     return Scorer(engine, checkpoint, dataset, texts, images)
 
 
-def _run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
+    """Measure and print. Raises `CheckpointError` and `DatasetError`."""
     scorer, checkpoint, dataset = open_scorer(options)
     report = measure_scorer(scorer, dataset)
     print_report(report)
@@ -103,7 +88,8 @@ def _run(options: argparse.Namespace) -> None:
         print("\n".join(lines_of(comparisons)))
         figures["comparison"] = {name: each.to_dict() for name, each in comparisons.items()}
     print(json.dumps(figures))
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -22,14 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from model.checkpoint.store import Checkpoint, CheckpointError, write_checkpoint
+from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
-from model.pretrained import EncoderSourceError
 from model.torch_engine import TorchEngine
-from training.commands import train_options
-from training.data.database import DatabaseError
-from training.data.dataset import Dataset, DatasetError, read_dataset
+from training.commands import main
+from training.data.dataset import Dataset, read_dataset
 from training.data.leakage import refuse_leaks
 from training.data.summary import print_data_summary
 from training.embeddings.images import ImageEmbeddings, encode_thumbnails
@@ -132,25 +130,8 @@ def _print_problems(images: ImageEmbeddings | None) -> None:
         print(line, file=sys.stderr)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Read the command line and run it."""
-    return run(train_options(arguments))
-
-
 def run(options: argparse.Namespace) -> int:
-    """Fit and write. Returns 1 after an error, which is one message on stderr."""
-    try:
-        _run(options)
-    except (CheckpointError, DatabaseError, DatasetError, DemoError, EncoderSourceError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue from the cached vectors", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _run(options: argparse.Namespace) -> None:
+    """Fit, write, and with --from compare. Raises `CheckpointError` and `DatasetError`."""
     out: Path = options.out
     if out.exists() and not options.overwrite and not is_demo(out):
         raise DemoError(f"{out}: exists and is not the demo; use --overwrite to replace it")
@@ -199,7 +180,8 @@ def _run(options: argparse.Namespace) -> None:
         print(f"{path}: written")
     if duel is not None:
         print_next_step(options, duel)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

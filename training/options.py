@@ -1,9 +1,12 @@
 """Options that several commands share: the file, its columns' names, the encoders, the recipe. No torch."""
 
 import argparse
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import Field, fields
 from ipaddress import ip_network
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from model.checkpoint.file import DEFAULT_CHECKPOINT, DEMO_DIRECTORY
 from model.config import POOLINGS
@@ -16,14 +19,35 @@ from training.data.dataset import (
     Reading,
 )
 from training.embeddings.thumbnails import ThumbnailSource
-from training.head.knowns import HIDDEN
-from training.recipe import CLASS_WEIGHTS, Recipe, Tuning
+from training.recipe import Recipe, Tuning
 
 SEED = 20171114  # the first day of the demo's data
 NEXT_OUT = Path("models/model_next.pt")
 URLS, NONE, AUTO = "urls", "none", "auto"
-DROPPED = (*HIDDEN, "image")
 TEXTS = {"title": TITLE_ONLY, "title,description": TITLE_AND_DESCRIPTION, AUTO: None}
+
+
+def bounded(kind: type, expected: str, accepts: Callable[[Any], bool]) -> Callable[[str], Any]:
+    """Reads an option's number; one that is not accepted is an error with what was expected."""
+
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not accepts(value):
+            raise argparse.ArgumentTypeError(f"is {text}, expected {expected}")
+        return value
+
+    return number
+
+
+SHARE = bounded(float, "0 or more and below 1", lambda value: 0 <= value < 1)
+READERS: dict[str, Callable[[str], Any]] = {
+    "share": SHARE,
+    "float": bounded(float, "0 or more", lambda value: 0 <= value < inf),
+    "int": bounded(int, "0 or more", lambda value: value >= 0),
+    "count": bounded(int, "1 or more", lambda value: value >= 1),
+    "str": str,
+}
+"""How a hyperparameter is read, by its kind or the type of its default."""
 
 
 def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = False) -> None:
@@ -46,7 +70,7 @@ def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = Fal
     parser.add_argument("--allow-bad-rows", action="store_true", help="skip rows that cannot be used")
     parser.add_argument(
         "--viral-quantile",
-        type=_share,
+        type=SHARE,
         help=f"without a column is_viral: share of the training rows that is not viral ({VIRAL_QUANTILE})",
     )
     parser.add_argument(
@@ -96,8 +120,15 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace a checkpoint other than the demo")
     add("--mlflow", metavar="FOLDER_OR_URI", help="record the run in MLflow (requirements/mlflow.txt)")
     add_encoder_options(parser)
-    add_unfreeze_options(parser)
-    add_recipe_options(parser)
+    add(
+        "--unfreeze",
+        nargs="?",
+        const="text",
+        choices=("text", "image", "both"),
+        help="train the encoder of texts (the default), of images, or both, before the head",
+    )
+    add_fields(parser, Tuning)
+    add_fields(parser, Recipe)
 
 
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
@@ -118,89 +149,38 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=SEED, help="seed of all randomness (%(default)s)")
 
 
-def add_unfreeze_options(parser: argparse.ArgumentParser) -> None:
-    """Whether and how the encoders are trained, too."""
-    usual, add = Tuning(), parser.add_argument
-    add(
-        "--unfreeze",
-        nargs="?",
-        const="text",
-        choices=("text", "image", "both"),
-        help="train the encoder of texts (the default), of images, or both, before the head",
-    )
-    add("--encoder-epochs", type=_whole, default=usual.epochs, help="its maximum epochs (%(default)s)")
-    add("--encoder-patience", type=_whole, default=usual.patience, help="without improvement (%(default)s)")
-    add("--encoder-batch-size", type=_whole, default=usual.batch_size, help="rows a batch (%(default)s)")
-    add("--encoder-rate", type=_number, default=usual.encoder_rate, help="learning rate (%(default)s)")
-    add(
-        "--provisional-head-rate",
-        type=_number,
-        default=usual.head_rate,
-        help="learning rate of the head that it is trained with (%(default)s)",
-    )
+def add_fields(parser: argparse.ArgumentParser, recipe: type[Recipe | Tuning]) -> None:
+    """An option for each hyperparameter that has a text."""
+    for each in fields(recipe):
+        if words := each.metadata.get("help"):
+            parser.add_argument(
+                f"--{_flag(each)}",
+                type=READERS[each.metadata.get("kind", type(each.default).__name__)],
+                default=each.default,
+                choices=each.metadata.get("choices"),
+                help=f"{words} (%(default)s)",
+            )
+
+
+def _flag(each: Field[Any]) -> str:
+    flag: str = each.metadata.get("flag", each.name.replace("_", "-"))
+    return flag
+
+
+def _given(recipe: type[Recipe | Tuning], options: argparse.Namespace) -> dict[str, Any]:
+    asked = (each for each in fields(recipe) if "help" in each.metadata)
+    return {each.name: getattr(options, _flag(each).replace("-", "_")) for each in asked}
+
+
+def recipe_from(options: argparse.Namespace) -> Recipe:
+    """The usual recipe with what was asked for."""
+    return Recipe(**_given(Recipe, options))
 
 
 def tuning_from(options: argparse.Namespace) -> Tuning:
-    """How the encoders are trained. Raises `DatasetError` for numbers of 0."""
-    counts = (options.encoder_epochs, options.encoder_patience, options.encoder_batch_size)
-    if not all(counts):
-        raise DatasetError(
-            "--encoder-epochs, --encoder-patience and --encoder-batch-size are "
-            f"{', '.join(map(str, counts))}, expected 1 or more each"
-        )
-    epochs, patience, batch_size = counts
-    rates = {"encoder_rate": options.encoder_rate, "head_rate": options.provisional_head_rate}
-    return Tuning(
-        text=options.unfreeze in ("text", "both"),
-        image=options.unfreeze in ("image", "both"),
-        epochs=epochs,
-        patience=patience,
-        batch_size=batch_size,
-        **rates,
-    )
-
-
-def add_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """The hyperparameters of the head."""
-    usual = Recipe()
-    add = parser.add_argument
-    add("--text-dims", type=_whole, default=usual.text_dims, help="text components (%(default)s)")
-    add("--text-noise", type=_number, default=usual.text_noise, help="noise on them (%(default)s)")
-    add("--image-dims", type=_whole, default=usual.image_dims, help="image components (%(default)s)")
-    add("--image-noise", type=_number, default=usual.image_noise, help="noise on them (%(default)s)")
-    add("--epochs", type=_whole, default=usual.epochs, help="maximum epochs (%(default)s)")
-    add("--patience", type=_whole, default=usual.patience, help="epochs without improvement (%(default)s)")
-    add(
-        "--class-weights",
-        choices=CLASS_WEIGHTS,
-        default=usual.class_weights,
-        help="weights of the two classes (%(default)s)",
-    )
-    for name in DROPPED:
-        add(
-            f"--{name}-dropped",
-            type=_share,
-            default=usual.dropped(name),
-            help=f"how often training hides a row's {name} (%(default)s)",
-        )
-    add(
-        "--complete",
-        type=_share,
-        default=usual.complete,
-        help="share of training rows that keep all counts and times (%(default)s)",
-    )
-    add(
-        "--title-only",
-        type=_share,
-        default=usual.title_only,
-        help="share of training rows that hide all of them (%(default)s)",
-    )
-    add(
-        "--half-life-days",
-        type=_number,
-        default=usual.half_life_days,
-        help="rows this much older than the newest weigh half; 0 weighs all equally (%(default)s)",
-    )
+    """Which encoders are trained, and how."""
+    wanted = {name: options.unfreeze in (name, "both") for name in ("text", "image")}
+    return Tuning(**wanted, **_given(Tuning, options))
 
 
 def reading_from(options: argparse.Namespace) -> Reading:
@@ -228,44 +208,8 @@ def thumbnails_from(options: argparse.Namespace) -> ThumbnailSource | None:
     return ThumbnailSource(folder, ThumbnailPolicy(trusted_networks=tuple(options.trusted_network)))
 
 
-def recipe_from(options: argparse.Namespace) -> Recipe:
-    """The usual recipe with what was asked for."""
-    names = (
-        "text_dims",
-        "text_noise",
-        "image_dims",
-        "image_noise",
-        "epochs",
-        "patience",
-        "class_weights",
-    )
-    more = ("half_life_days", "complete", "title_only", *(f"{name}_dropped" for name in DROPPED))
-    return replace(Recipe(), **{name: getattr(options, name) for name in (*names, *more)})
-
-
 def cache_from(options: argparse.Namespace) -> Path:
     """Where vectors are kept."""
     cache: Path | None = options.cache
     out: Path = options.out
     return out.parent / "training-cache" if cache is None else cache
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"is {text}, expected 0 or more and below 1")
-    return value
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"is {text}, expected 0 or more")
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"is {text}, expected 0 or more")
-    return value

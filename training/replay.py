@@ -12,7 +12,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +21,10 @@ import numpy as np
 from features import MILES_V0, FeatureScaler
 from features.registry import features_named
 from features.video import FloatArray
-from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
+from model.checkpoint.store import Checkpoint, read_checkpoint
 from model.torch_engine import TorchEngine
 from preprocessing.text import CLEANING, BertTextTokenizer
-from training.commands import replay_options
+from training.commands import main
 from training.data.cells import listed
 from training.data.table import DatasetError
 from training.embeddings.text import tokenizer_for
@@ -139,38 +139,28 @@ def _line(what: str, difference: FloatArray) -> str:
     return f"  {what:<36} mean {difference.mean():.2e}  worst {worst:.2e} (row {row})"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and run it."""
-    return run(replay_options(arguments))
-
-
 def run(options: argparse.Namespace) -> int:
-    """Returns 0 where every score agrees; 1 where one does not, or after an error, which goes to stderr."""
-    try:
-        outputs = read_expected(options.expected)
-        checkpoint = read_checkpoint(options.checkpoint)
-        names = checkpoint.card.scalar_features
-        if not set(names) <= set(MILES_V0):
-            raise DatasetError(
-                f"{options.checkpoint}: reads {listed(sorted(set(names) - set(MILES_V0)))}, which a training "
-                "file of the first list does not have. Its golden answers are checked when it is served."
-            )
-        reading = Reading(features=names, weekday_codes=options.weekday_codes)
-        table = read_feature_rows(options.rows, reading)
-        if not 0 < len(outputs) <= len(table.values) or any(SCORE not in row for row in outputs):
-            raise DatasetError(
-                f"{options.expected}: has {len(outputs):,} rows, expected {SCORE} for at most the "
-                f"{len(table.values):,} rows of {options.rows}"
-            )
-        expected = np.array([[row[SCORE], row.get(VELOCITY, np.nan)] for row in outputs])
-        replay = Replay(checkpoint, table, len(outputs), exact=options.exact)
-        lines, agrees = compare(replay, expected, options.tolerance)
-    except (CheckpointError, DatasetError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
+    """Returns 0 where every score agrees, else 1. Raises `CheckpointError` and `DatasetError`."""
+    outputs = read_expected(options.expected)
+    checkpoint = read_checkpoint(options.checkpoint)
+    names = checkpoint.card.scalar_features
+    if not set(names) <= set(MILES_V0):
+        raise DatasetError(
+            f"{options.checkpoint}: reads {listed(sorted(set(names) - set(MILES_V0)))}, which a training "
+            "file of the first list does not have. Its golden answers are checked when it is served."
+        )
+    table = read_feature_rows(options.rows, Reading(features=names, weekday_codes=options.weekday_codes))
+    if not 0 < len(outputs) <= len(table.values) or any(SCORE not in row for row in outputs):
+        raise DatasetError(
+            f"{options.expected}: has {len(outputs):,} rows, expected {SCORE} for at most the "
+            f"{len(table.values):,} rows of {options.rows}"
+        )
+    expected = np.array([[row[SCORE], row.get(VELOCITY, np.nan)] for row in outputs])
+    replay = Replay(checkpoint, table, len(outputs), exact=options.exact)
+    lines, agrees = compare(replay, expected, options.tolerance)
     print("\n".join(lines))
     return 0 if agrees else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["replay", *sys.argv[1:]]))

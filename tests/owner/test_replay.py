@@ -13,8 +13,8 @@ from model.torch_engine import TorchEngine
 from tests.owner.pipeline import SMALL, FirstPipeline, cleaned, save, untrained
 from tests.support.service import ROOT
 from tests.training.fit_stats.first_csv import first_rows, write_rows
+from training.commands import main
 from training.fit_stats.__main__ import main as fit_stats
-from training.replay import main as replay
 
 ROWS = 30
 
@@ -39,7 +39,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> FirstPipeline:
 def run(folder: Path, outputs: str, *options: str) -> int:
     """The exit status of the command."""
     files = [str(folder / "model_full.pt"), str(folder / "training.csv"), "--expected", str(folder / outputs)]
-    return replay([*files, *options])
+    return main(["replay", *files, *options])
 
 
 @pytest.mark.parametrize("outputs", ["outputs.csv", "outputs.json"])

@@ -8,7 +8,7 @@ import pytest
 from tests.support.tiny import write_tiny
 from tests.training.report import reported
 from tests.training.synthetic import dataset, rows, write_csv
-from training import evaluate
+from training.commands import main
 from training.measure.conditions import age_groups
 from training.measure.evaluation import MIN_ROWS, measure
 
@@ -53,7 +53,7 @@ def test_the_command_prints_every_figure(tmp_path, capsys):
     data = write_csv(tmp_path / "rows.csv", rows())
     for with_vision, options in ((True, []), (False, ["--compare"])):
         path = write_tiny(tmp_path / "tiny.pt", with_vision=with_vision)
-        assert evaluate.main([str(path), str(data), *options]) == 0
+        assert main(["evaluate", str(path), str(data), *options]) == 0
         output = capsys.readouterr().out
         figures = json.loads(output.splitlines()[-1])
         assert figures["checkpoint"] == "tiny.pt"
@@ -65,5 +65,5 @@ def test_the_command_prints_every_figure(tmp_path, capsys):
 
 def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
     """On stderr, with a failing exit status."""
-    assert evaluate.main([str(tmp_path / "none.pt"), "none.csv"]) == 1
+    assert main(["evaluate", str(tmp_path / "none.pt"), "none.csv"]) == 1
     assert "none.pt: no such file" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from model.torch_engine import TorchEngine
 from tests.support.tiny import write_tiny
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, texts, write_csv
 from training import fit
+from training.commands import main
 from training.embeddings.text import encode_texts, tokenizer_for
 from training.encoders import RANDOM
 from training.measure.scorer import predict
@@ -103,7 +104,7 @@ def test_fit_leaves_another_checkpoint_alone(tmp_path, data_path, capsys):
     """A file that is no demo is not replaced unless asked, and nothing is computed before it is refused."""
     path = write_tiny(tmp_path / "model.pt")
     before = path.read_bytes()
-    assert fit.main([str(data_path), "--out", str(path)]) == 1
+    assert main(["train", str(data_path), "--out", str(path)]) == 1
     assert "use --overwrite" in capsys.readouterr().err
     assert path.read_bytes() == before
 
@@ -118,7 +119,7 @@ def test_a_text_encoder_that_is_not_there_is_named(tmp_path, data_path, capsys):
         "--image-encoder",
         RANDOM,
     ]
-    assert fit.main([str(data_path), *options]) == 1
+    assert main(["train", str(data_path), *options]) == 1
     assert "no BERT weights found" in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ from deploy.demo.database import Database
 from model.checkpoint.store import Checkpoint, read_checkpoint, write_checkpoint
 from tests.training.outcomes.kept import NOW, Loop
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, texts
-from training import fit
+from training.commands import main
 from training.data.database import reading
 from training.data.snapshots import Pairs, write_pairs
 from training.data.table import DatasetError
@@ -124,7 +124,7 @@ def test_a_head_is_fitted_and_compared_on_the_newest_fifth(
     scrape(loop, synthetic())
     before = serving.read_bytes()
     out = tmp_path / "next.pt"
-    assert fit.main(["--from", loop.url, "--against", str(serving), "--out", str(out), *QUICK]) == 0
+    assert main(["train", "--from", loop.url, "--against", str(serving), "--out", str(out), *QUICK]) == 0
     said = capsys.readouterr().out
     card = read_checkpoint(out).card
     assert "the last 20%" in card.provenance["data"]["split"]
@@ -146,14 +146,14 @@ def test_leaks_and_mistakes_are_refused(
     """Counts that were read later, a file and a database at once, a database that is not there."""
     scrape(loop, synthetic(), fixed_likes=True)
     words = ["--against", str(serving), "--out", str(tmp_path / "next.pt"), *QUICK]
-    assert fit.main(["--from", loop.url, *words]) == 1
+    assert main(["train", "--from", loop.url, *words]) == 1
     assert "like_count is the same in all snapshots" in capsys.readouterr().err
-    assert fit.main(["--from", "postgresql://127.0.0.1:1/none", *words]) == 1
+    assert main(["train", "--from", "postgresql://127.0.0.1:1/none", *words]) == 1
     assert capsys.readouterr().err.startswith("error: postgresql://127.0.0.1:1/none: ")
-    assert fit.main(["--from", loop.url, "--against", "none.pt", *words[2:]]) == 1
+    assert main(["train", "--from", loop.url, "--against", "none.pt", *words[2:]]) == 1
     assert "none.pt" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        fit.main(["rows.csv", "--from", loop.url])
+        main(["train", "rows.csv", "--from", loop.url])
     assert "either a file or --from" in capsys.readouterr().err
 
 

@@ -10,6 +10,7 @@ from model.low_rank import LowRankHead
 from model.pretrained import EncoderSourceError
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
 from training import fit
+from training.commands import main
 from training.encoders import pooling_of
 from training.head.fit import recency_weights
 from training.head.train import Rows, batch_size, class_weights
@@ -66,7 +67,7 @@ def test_bad_rows_stop_the_command_with_a_report(tmp_path, capsys):
     table = rows()
     table[7]["view_count"] = "lots"
     path = write_csv(tmp_path / "rows.csv", table)
-    assert fit.main([str(path), "--out", str(tmp_path / "model.pt")]) == 1
+    assert main(["train", str(path), "--out", str(tmp_path / "model.pt")]) == 1
     said = capsys.readouterr().err
     assert "row 9: view_count is 'lots'" in said
     assert "--allow-bad-rows" in said
@@ -78,7 +79,7 @@ def test_a_leak_stops_the_command_before_anything_is_encoded(tmp_path, capsys):
     """One error that names the column."""
     table = [{**row, "views_per_day": row["view_count"]} for row in rows()]
     path = write_csv(tmp_path / "rows.csv", table)
-    assert fit.main([str(path), "--out", str(tmp_path / "model.pt")]) == 1
+    assert main(["train", str(path), "--out", str(tmp_path / "model.pt")]) == 1
     assert "view_count determines the target" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
 
@@ -87,7 +88,7 @@ def test_a_leak_stops_the_command_before_anything_is_encoded(tmp_path, capsys):
 def test_a_mapping_that_cannot_be_used_is_one_error(tmp_path, capsys, given):
     """It is repeated with what was expected."""
     path = write_csv(tmp_path / "rows.csv", rows())
-    assert fit.main([str(path), "--out", str(tmp_path / "model.pt"), "--column", given]) == 1
+    assert main(["train", str(path), "--out", str(tmp_path / "model.pt"), "--column", given]) == 1
     assert f"--column {given.partition('=')[0]}" in capsys.readouterr().err
 
 

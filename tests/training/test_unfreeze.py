@@ -13,7 +13,7 @@ from model.pretrained import BERT_NAMES
 from tests.support.tiny import TINY_TEXT
 from tests.training.pictured import write_pictured
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
-from training import fit
+from training.commands import main
 from training.data.dataset import DatasetError, read_dataset
 from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders
@@ -109,7 +109,7 @@ def test_train_unfreeze_writes_a_checkpoint_and_an_mlflow_run(tmp_path: Path) ->
     data, out, runs = write_csv(tmp_path / "rows.csv", rows()), tmp_path / "model.pt", tmp_path / "runs"
     options = ["--unfreeze", "--encoder-epochs", "1", "--encoder-batch-size", "64", "--epochs", "2"]
     files = [str(data), "--out", str(out), "--thumbnails", "none", "--text-encoder", str(tmp_path / "bert")]
-    assert fit.main([*files, *options, "--mlflow", runs.as_uri()]) == 0
+    assert main(["train", *files, *options, "--mlflow", runs.as_uri()]) == 0
     card = read_checkpoint(out).card
     assert card.text_encoder is not None
     assert card.text_encoder.name == "bert, trained further on rows.csv"

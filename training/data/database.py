@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from training.data.table import DatasetError
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -12,7 +14,7 @@ CONNECT_S = 10
 TABLES = "run clients/database/loop.sql there, or add ?options=-csearch_path%3DSCHEMA to the address"
 
 
-class DatabaseError(ValueError):
+class DatabaseError(DatasetError):
     """A database that cannot be read; names it without its password, and the next step."""
 
 

@@ -11,10 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-from features import UnknownFeatureError
-from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint
-from training.commands import report_options
-from training.data.dataset import SPLITS, Dataset, DatasetError
+from model.checkpoint.store import Checkpoint, read_checkpoint
+from training.commands import main
+from training.data.dataset import SPLITS, Dataset
 from training.evaluate import open_scorer, scorer_of
 from training.options import thumbnails_from
 from training.report.findings import Findings, find
@@ -26,31 +25,14 @@ from training.report.sentences import captions
 NO_IMAGES = "no images in this data"
 
 
-class ReportError(ValueError):
-    """A folder that the report cannot be written to."""
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Read the command line and run it."""
-    return run(report_options(arguments))
-
-
 def run(options: argparse.Namespace) -> int:
-    """Measure, draw and write; the exit status is 1 after an error, which goes to stderr in one line."""
-    try:
-        _make_folder(options.out)  # before the minutes of encoding
-        _run(options)
-    except (CheckpointError, DatasetError, ReportError, UnknownFeatureError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _run(options: argparse.Namespace) -> None:
+    """Measure, draw and write. Raises `CheckpointError`, `DatasetError` and `OSError`."""
+    options.out.mkdir(parents=True, exist_ok=True)  # before the minutes of encoding
     scorer, checkpoint, dataset = open_scorer(options)
     older = {path.name: scorer_of(options, read_checkpoint(path), dataset) for path in options.older}
     reason = "" if scorer.images else why_no_images(options, checkpoint, dataset)
     write(options.out, find(scorer, dataset, older, reason), checkpoint, dataset)
+    return 0
 
 
 def why_no_images(options: argparse.Namespace, checkpoint: Checkpoint, dataset: Dataset) -> str:
@@ -64,31 +46,16 @@ def why_no_images(options: argparse.Namespace, checkpoint: Checkpoint, dataset: 
     return "this model gives images no weight" if has_no_weight else NO_IMAGES
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ReportError(
-            f"{folder}: no folder can be made there ({exc.strerror}); name another --out"
-        ) from exc
-
-
 def write(folder: Path, findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Write the page, the pictures and the numbers into `folder`, and print the sentences.
-
-    Raises `ReportError` where a file cannot be written.
-    """
+    """Write the page, the pictures and the numbers into `folder`, and print the sentences."""
     words = captions(findings)
     pictures = draw(findings)
     numbers = {"checkpoint": checkpoint.card.name, "sha256": checkpoint.card.sha256, **findings.to_dict()}
     files = {f"{name}.png": picture.light for name, picture in pictures.items()}
     files["index.html"] = render(findings, words, pictures, checkpoint, dataset).encode()
     files["report.json"] = (json.dumps(numbers, indent=1) + "\n").encode()
-    try:
-        for name, contents in files.items():
-            (folder / name).write_bytes(contents)
-    except OSError as exc:
-        raise ReportError(f"{folder}: cannot be written to ({exc}); name another --out") from exc
+    for name, contents in files.items():
+        (folder / name).write_bytes(contents)
     for caption in words.values():
         print(f"{MARKS[caption.verdict]}: {caption.title}. {caption.sentence}")
     print(f"{folder / 'index.html'}: written, with {len(pictures)} pictures beside it")
@@ -110,4 +77,4 @@ def draw_one(plot: Plot, findings: Findings) -> Picture:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["report", *sys.argv[1:]]))

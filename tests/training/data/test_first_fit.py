@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.fit_stats.first_csv import first_rows, write_rows
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, write_csv
-from training import fit
+from training.commands import main
 from training.data.dataset import TITLE_AND_DESCRIPTION, TITLE_ONLY, read_dataset
 from training.data.summary import viral_shares
 from training.head.text_fields import preferred_text
@@ -20,13 +20,13 @@ def test_the_command_with_near_names_is_proposed(tmp_path, capsys):
         row["engagement_velocity"] = row.pop("view_velocity")
     path = write_rows(tmp_path / "training.csv", table)
     out = tmp_path / "model.pt"
-    assert fit.main([str(path), "--out", str(out), "--text-encoder", "/nowhere"]) == 1
+    assert main(["train", str(path), "--out", str(out), "--text-encoder", "/nowhere"]) == 1
     error = capsys.readouterr().err
     assert error.count("./miles train") == 1
     options = error.split("./miles train")[1].split()[1:]
     assert "views_per_day=engagement_velocity" in options
     assert "duration_seconds=duration_sec" in options
-    fit.main([str(path), *options, "--out", str(out), "--text-encoder", "/nowhere"])
+    main(["train", str(path), *options, "--out", str(out), "--text-encoder", "/nowhere"])
     printed = capsys.readouterr()
     assert "lacks the columns" not in printed.err
     assert "Columns with near names" not in printed.out
@@ -87,15 +87,14 @@ def test_a_spreadsheets_semicolons_and_decimal_commas_are_read(tmp_path):
 def test_the_scrapers_table_is_told_what_it_lacks(tmp_path, capsys):
     """Its columns have no outcome: the error says where one comes from."""
     table = [{"title": "x", "view_count": 5, "scraped_at": "2026-01-02", "upload_date": "2026-01-01"}]
-    assert (
-        fit.main([str(write_csv(tmp_path / "candidates.csv", table)), "--out", str(tmp_path / "x.pt")]) == 1
-    )
+    path = write_csv(tmp_path / "candidates.csv", table)
+    assert main(["train", str(path), "--out", str(tmp_path / "x.pt")]) == 1
     assert "./miles train --from DATABASE_URL" in capsys.readouterr().err
 
 
 def test_a_caption_may_be_called_desc(tmp_path, capsys):
     """Without a title, `desc` is proposed for it and not for the description; `id` is the video's."""
     table = [{"id": 1, "desc": "x", "playCount": 5, "velocity": 3}]
-    assert fit.main([str(write_csv(tmp_path / "x.csv", table)), "--out", str(tmp_path / "x.pt")]) == 1
+    assert main(["train", str(write_csv(tmp_path / "x.csv", table)), "--out", str(tmp_path / "x.pt")]) == 1
     error = capsys.readouterr().err
     assert "--column title=desc --column view_count=playCount --column video_id=id" in error

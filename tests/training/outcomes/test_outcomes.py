@@ -20,8 +20,8 @@ from deploy.demo.database import Database
 from tests.support.process import LIMIT_S, PLAIN, answers, completed, free_port, started, until
 from tests.support.service import ROOT
 from tests.training.outcomes.kept import KNOWN, OTHER, VERSION, Kept, Loop, drawn
+from training.commands import main
 from training.data.database import DatabaseError, reading
-from training.outcomes.__main__ import main
 from training.outcomes.judge import MIN_ROWS, Outcomes, judge
 from training.outcomes.looks import Looked, looks
 
@@ -221,7 +221,7 @@ def test_what_is_missing_is_one_line(
     }
     failures = []
     for words, said in cases.items():
-        code, line = main(list(words)), capsys.readouterr().err
+        code, line = main(["outcomes", *words]), capsys.readouterr().err
         if code != 1 or said not in line or line.count("\n") != 1 or secret in line:
             failures.append((words[1:], line))
     assert failures == []
@@ -240,7 +240,7 @@ def _killed(loop: Loop, folder: Path, kills: int, rows: int) -> list[str]:
     draw = random.Random(18)  # noqa: S311  no secret
     found_in(loop, drawn(rows, shadow_error=0.5))
     before = loop.run("SELECT md5(string_agg(p::text, '' ORDER BY id)) FROM predictions p")
-    words = [loop.url, "--viral-velocity", str(VIRAL), "--out", str(folder)]
+    words = ["outcomes", loop.url, "--viral-velocity", str(VIRAL), "--out", str(folder)]
     started = time.monotonic()
     assert main(words) == 0
     took_s = time.monotonic() - started

@@ -14,10 +14,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tests.support.tiny import write_tiny
 from tests.training.report import reported
 from tests.training.synthetic import dataset, rows, write_csv
-from training.commands import report_options
+from training.commands import main, report_options
 from training.measure.compare import BOOSTING, MODEL, NAMES
 from training.measure.metrics import Interval
-from training.report.__main__ import draw, draw_one, main, why_no_images
+from training.report.__main__ import draw, draw_one, why_no_images
 from training.report.importance import Importance
 from training.report.page import render
 from training.report.palette import DARK, LIGHT, PALETTES, drawing
@@ -361,7 +361,7 @@ def test_the_command_writes_the_page_the_pictures_and_the_numbers(tmp_path, caps
         write_tiny(tmp_path / "tiny.pt", with_vision=False),
         write_csv(tmp_path / "a.csv", rows()),
     )
-    assert main([str(checkpoint), str(table), "--out", str(tmp_path / "out")]) == 0
+    assert main(["report", str(checkpoint), str(table), "--out", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"index.html", "report.json", *(f"{name}.png" for name in PLOTS)}
     numbers = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
@@ -384,12 +384,13 @@ def test_a_data_file_without_thumbnails_is_reported(tmp_path):
 def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
     """The name and the reason, and a failing status."""
     table = write_csv(tmp_path / "a.csv", rows())
-    assert main([str(tmp_path / "none.pt"), str(table), "--out", str(tmp_path / "out")]) == 1
+    assert main(["report", str(tmp_path / "none.pt"), str(table), "--out", str(tmp_path / "out")]) == 1
     assert "none.pt: no such file" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_reported_first(tmp_path, capsys):
     """An --out below a file is one line, and no data is read for it."""
     (tmp_path / "file").touch()
-    assert main([str(tmp_path / "none.pt"), "none.csv", "--out", str(tmp_path / "file" / "out")]) == 1
-    assert "name another --out" in capsys.readouterr().err
+    below = tmp_path / "file" / "out"
+    assert main(["report", str(tmp_path / "none.pt"), "none.csv", "--out", str(below)]) == 1
+    assert "name another folder" in capsys.readouterr().err
