@@ -1,21 +1,16 @@
 """The page about outcomes: one self-contained HTML file."""
 
 from collections.abc import Callable, Mapping
-from html import escape
-from pathlib import Path
-from string import Template
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from training.measure.figures import ECE_BINS, score_bins
 from training.outcomes.judge import ALL, FIGURE_NAMES, MIN_ROWS, WEEK, Outcomes, selection, sentence_of
-from training.outcomes.looks import FELL, JUDGED, STATES, UNCOUNTED, UNSEEN, YOUNG
-from training.report.page import Picture, section, style, summary_item
-from training.report.palette import DARK, DPI, LIGHT, Palette, drawing, new_figure, to_png
-from training.report.sentences import Caption
+from training.outcomes.looks import FELL, JUDGED, UNCOUNTED, UNSEEN, YOUNG
+from training.report.page import Caption, templates
+from training.report.palette import Palette, drawn, new_figure
 
-TEMPLATE = Path(__file__).with_name("page.html")
 HEADS = {"auroc": "AUROC", "ece": "ECE", "mae": "MAE", "bias": "bias", "coverage": "coverage"}
 GOOD_ECE, FAIR_ECE = 0.02, 0.05
 GOOD_COVERAGE, FAIR_COVERAGE = 0.75, 0.7
@@ -31,21 +26,17 @@ WHY = {
 def render(outcomes: Outcomes) -> str:
     """The whole page."""
     captions = _captions(outcomes)
-    drawn = {name: _drawn(PLOTS[name], outcomes) for name in captions}
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        style=style(),
-        judged=f"{outcomes.states[JUDGED]:,}",
-        total=f"{sum(outcomes.states.values()):,}",
-        computed=f"{outcomes.computed_at:%Y-%m-%d %H:%M} UTC",
-        viral=f"{outcomes.viral_above:,.0f}",
-        summary="\n".join(summary_item(name, caption) for name, caption in captions.items()),
-        sections="\n".join(section(name, caption, drawn[name]) for name, caption in captions.items()),
-        states=_states(outcomes),
-        selection=escape(selection(outcomes)),
-        table=_table(outcomes),
-        shadows="\n".join(f"<p>{escape(sentence_of(duel))}.</p>" for duel in outcomes.duels)
-        or "<p>No shadow has scored beside the served version.</p>",
-        rows=MIN_ROWS,
+    return templates.get_template("outcomes/page.html").render(
+        title="How right were the scores?",
+        outcomes=outcomes,
+        captions=captions,
+        drawn={name: drawn(PLOTS[name], outcomes) for name in captions},
+        judged=JUDGED,
+        why=WHY,
+        selection=selection(outcomes),
+        names=HEADS,
+        shadows=[sentence_of(duel) for duel in outcomes.duels],
+        min_rows=MIN_ROWS,
     )
 
 
@@ -69,15 +60,6 @@ def _captions(outcomes: Outcomes) -> dict[str, Caption]:
     sentence = f"All weeks together, {' and '.join(parts)}."
     found["weeks"] = Caption("How the figures move with time", sentence, verdict, _weeks(outcomes))
     return found
-
-
-def _drawn(plot: Callable[[Outcomes, Palette], Figure], outcomes: Outcomes) -> Picture:
-    pictures = {}
-    for palette in (LIGHT, DARK):
-        with drawing(palette):
-            figure = plot(outcomes, palette)
-            pictures[palette.name] = to_png(figure)
-    return Picture(pictures["light"], pictures["dark"], round(figure.get_figheight() * DPI))
 
 
 def _bins(outcomes: Outcomes) -> list[tuple[float, float, int]]:
@@ -148,35 +130,3 @@ def _weeks(outcomes: Outcomes) -> str:
         figures = ", ".join(f"{HEADS[name]} {each.difference:.3f}" for name, each in group.figures.items())
         parts.append(f"{week}: {group.rows} looks" + (f", {figures}" if figures else ""))
     return "; ".join(parts) + "."
-
-
-def _states(outcomes: Outcomes) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{state}</th><td>{outcomes.states[state]:,}</td>'
-        f"<td>{_mean(outcomes, state)}</td><td>{WHY[state]}</td></tr>"
-        for state in STATES
-    )
-    heads = "".join(
-        f'<th scope="col">{head}</th>' for head in ("predictions", "how many", "mean score", "why")
-    )
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _mean(outcomes: Outcomes, state: str) -> str:
-    return f"{outcomes.mean_scores[state]:.3f}" if state in outcomes.mean_scores else ""
-
-
-def _table(outcomes: Outcomes) -> str:
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("looks", "viral", *HEADS.values()))
-    bodies = []
-    for by, groups in outcomes.groups.items():
-        for name, group in groups.items():
-            cells = f"<td>{group.rows:,}</td><td>{group.viral:,}</td>"
-            for figure in FIGURE_NAMES:
-                found = group.figures.get(figure)
-                limits = f"<br><small>{found.low:.3f} to {found.high:.3f}</small>" if found else ""
-                cells += f"<td>{found.difference:.3f}{limits}</td>" if found else "<td></td>"
-            label = escape(name if by == ALL else f"{by} {name}")
-            bodies.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
-    head = f'<thead><tr><th scope="col">group</th>{heads}</tr></thead>'
-    return f"<table>{head}<tbody>{''.join(bodies)}</tbody></table>"

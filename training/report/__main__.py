@@ -17,9 +17,9 @@ from training.data.dataset import SPLITS, Dataset
 from training.evaluate import open_scorer, scorer_of
 from training.options import thumbnails_from
 from training.report.findings import Findings, find
-from training.report.page import MARKS, Picture, render
-from training.report.palette import DARK, DPI, LIGHT, drawing, to_png
-from training.report.plots import PLOTS, Plot
+from training.report.page import MARKS, render
+from training.report.palette import drawn
+from training.report.plots import PLOTS
 from training.report.sentences import captions
 
 NO_IMAGES = "no images in this data"
@@ -49,7 +49,7 @@ def why_no_images(options: argparse.Namespace, checkpoint: Checkpoint, dataset: 
 def write(folder: Path, findings: Findings, checkpoint: Checkpoint, dataset: Dataset) -> None:
     """Write the page, the pictures and the numbers into `folder`, and print the sentences."""
     words = captions(findings)
-    pictures = draw(findings)
+    pictures = {name: drawn(plot, findings) for name, plot in PLOTS.items()}
     numbers = {"checkpoint": checkpoint.card.name, "sha256": checkpoint.card.sha256, **findings.to_dict()}
     files = {f"{name}.png": picture.light for name, picture in pictures.items()}
     files["index.html"] = render(findings, words, pictures, checkpoint, dataset).encode()
@@ -59,21 +59,6 @@ def write(folder: Path, findings: Findings, checkpoint: Checkpoint, dataset: Dat
     for caption in words.values():
         print(f"{MARKS[caption.verdict]}: {caption.title}. {caption.sentence}")
     print(f"{folder / 'index.html'}: written, with {len(pictures)} pictures beside it")
-
-
-def draw(findings: Findings) -> dict[str, Picture]:
-    """Every picture in both themes."""
-    return {name: draw_one(plot, findings) for name, plot in PLOTS.items()}
-
-
-def draw_one(plot: Plot, findings: Findings) -> Picture:
-    """One picture in both themes."""
-    drawn = {}
-    for palette in (LIGHT, DARK):
-        with drawing(palette):
-            figure = plot(findings, palette)
-            drawn[palette.name] = to_png(figure)
-    return Picture(drawn["light"], drawn["dark"], round(figure.get_figheight() * DPI))
 
 
 if __name__ == "__main__":

@@ -6,19 +6,22 @@ Lines differ in dash, too, and verdicts are words: no meaning rests on colour.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from training.report.page import Picture
+
 WIDTH = 4.4  # inches: at this width 11 pt is 12 px where a phone shows the picture 345 px wide
 DPI = 200
 COLOURS = 64  # of the written PNG, smooth edges included
+Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,16 @@ def new_figure(height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def drawn(plot: Callable[[Shown, Palette], Figure], shown: Shown) -> Picture:
+    """One picture in both themes."""
+    pictures = {}
+    for palette in (LIGHT, DARK):
+        with drawing(palette):
+            figure = plot(shown, palette)
+            pictures[palette.name] = to_png(figure)
+    return Picture(**pictures, width=round(WIDTH * DPI), height=round(figure.get_figheight() * DPI))
 
 
 def to_png(figure: Figure) -> bytes:

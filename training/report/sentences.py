@@ -5,13 +5,13 @@ bootstrap interval over videos lies on the better side.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from training.measure.compare import MAX_ECE, MODEL, NAMES
 from training.measure.metrics import Interval
 from training.report.findings import ErrorBin, Findings, absolute_error
+from training.report.page import Caption
 from training.report.plots import drawn, hit_rates
 
 GOOD, FAIR, POOR = "good", "fair", "poor"
@@ -26,16 +26,6 @@ INPUT_NAMES = {
     "age": "the age among them",
     "history": "the previous look among them",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Caption:
-    """A picture's heading, the sentence below it, its verdict and its alternative text."""
-
-    title: str
-    sentence: str
-    verdict: str
-    alt: str
 
 
 def captions(findings: Findings) -> dict[str, Caption]:

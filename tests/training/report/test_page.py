@@ -17,10 +17,10 @@ from tests.training.synthetic import dataset, rows, write_csv
 from training.commands import main, report_options
 from training.measure.compare import BOOSTING, MODEL, NAMES
 from training.measure.metrics import Interval
-from training.report.__main__ import draw, draw_one, why_no_images
+from training.report.__main__ import why_no_images
 from training.report.importance import Importance
 from training.report.page import render
-from training.report.palette import DARK, LIGHT, PALETTES, drawing
+from training.report.palette import DARK, LIGHT, PALETTES, drawing, drawn
 from training.report.plots import LINES, PLOTS, hit_rates, precision_recall, roc
 from training.report.sentences import FAIR, GOOD, POOR, captions
 
@@ -46,7 +46,7 @@ def found():
 
 @pytest.fixture(scope="module")
 def pictures(found):
-    return draw(found)
+    return {name: drawn(plot, found) for name, plot in PLOTS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_pictures_are_small_and_drawn_for_both_themes(pictures):
 
 def test_the_same_findings_give_the_same_pictures(found, pictures):
     """A PNG has no date in it: drawn again, it has the same bytes."""
-    assert draw_one(PLOTS["roc"], found) == pictures["roc"]
+    assert drawn(PLOTS["roc"], found) == pictures["roc"]
 
 
 def with_full(found, **changes):
