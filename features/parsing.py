@@ -41,9 +41,9 @@ TIME_FORM: Final = (
     "next year; null if it is unknown"
 )
 
-_COUNT = re.compile(r"(\d+|\d{1,3}(?:[,\u066c]\d{3})+)(?:\.0{1,2}|\.0{4,})?")
+_COUNT = re.compile(r"(\d+|[1-9]\d{0,2}(?:[,\u066c]\d{3})+)(?:\.0{1,2}|\.0{4,})?")
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?")
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):([0-5]\d(?:\.\d+)?)")
+_CLOCK = re.compile(r"(?:(\d+):(?=[0-5]?\d:))?(\d{1,2}):([0-5]\d(?:\.\d+)?)")
 _ISO_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
 _MOMENT = re.compile(
@@ -193,6 +193,14 @@ def contradictions(values: Mapping[str, Any], now: datetime) -> Iterator[tuple[s
             (
                 f"is {_iso(previous)}; the previous look is expected an hour or more before observed_at "
                 f"({_iso(observed or now)})"
+            ),
+        )
+    elif previous is not None and published is not None and published - previous > MAX_CLOCK_SKEW:
+        yield (
+            "previous_observed_at",
+            (
+                f"is {_iso(previous)}, more than a day before the video was published, {_iso(published)}; "
+                "leave both previous fields out, or correct the times"
             ),
         )
 

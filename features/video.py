@@ -41,12 +41,20 @@ class Video:
     @property
     def published_day(self) -> bool:
         """Whether only the day of publication is known: its time is exactly midnight."""
-        return self.published_at is not None and self.published_at.time() == time.min
+        return _is_day(self.published_at)
 
     @property
     def age_is_in_days(self) -> bool:
         """Whether the age is known to 24 hours only, because a time is a day."""
-        return self.published_day or (self.observed_at is not None and self.observed_at.time() == time.min)
+        return self.published_day or _is_day(self.observed_at)
+
+    @property
+    def gap_is_in_days(self) -> bool:
+        """Whether the time between the looks is known to 24 hours only, because one of them is a day.
+
+        Two days are the looks of a daily job, as far apart as their days.
+        """
+        return _is_day(self.previous_observed_at) != _is_day(self.observed_at)
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Self:
@@ -121,8 +129,12 @@ def age_hours(video: Video) -> float | None:
 
 
 def hours_since_previous(video: Video) -> float | None:
-    """Hours from the previous look to this one; None when either time is unknown."""
-    return _hours_between(video.previous_observed_at, video.observed_at)
+    """Hours from the previous look to this one; None when either time is unknown.
+
+    Where only one time is a day, gaps below two days are unknown, too.
+    """
+    hours = _hours_between(video.previous_observed_at, video.observed_at)
+    return None if hours is not None and video.gap_is_in_days and hours < MIN_DAY_AGE_HOURS else hours
 
 
 def upload_hour(video: Video) -> int | None:
@@ -135,6 +147,10 @@ def weekday(video: Video) -> int | None:
     """The weekday of publication, Monday 0 to Sunday 6 in UTC; None when unknown."""
     hours = _published_hours(video)
     return None if hours is None else hours // 24 % 7
+
+
+def _is_day(moment: datetime | None) -> bool:
+    return moment is not None and moment.time() == time.min
 
 
 def _hours_between(first: datetime | None, last: datetime | None) -> float | None:

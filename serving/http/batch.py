@@ -97,5 +97,5 @@ def _failed(error: MilesError, instance: str) -> FailedItem:
 
 
 def _refused(exc: ValidationError, instance: str) -> FailedItem:
-    detail, errors = invalid_fields(exc.errors(include_url=False, include_input=False))
+    detail, errors = invalid_fields(exc.errors(include_url=False))
     return FailedItem.model_validate({"error": problem(422, detail, instance, errors)})

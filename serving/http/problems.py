@@ -32,6 +32,7 @@ from serving.errors import (
     UnknownVideoError,
     YouTubeError,
 )
+from serving.http.names import names_like
 
 PROBLEM_JSON = "application/problem+json"
 NDJSON = "application/x-ndjson"
@@ -137,7 +138,10 @@ def _message(error: Mapping[str, Any]) -> str:
     words = MESSAGES.get(error["type"])
     if words is None:
         return str(error["msg"]) if error["type"] == "refused" else "is not valid"
-    return words.format(**error.get("ctx", {}))
+    said = words.format(**error.get("ctx", {}))
+    if error["type"] == "missing" and (names := names_like(error.get("input"), str(error["loc"][-1]))):
+        said += f"; {', '.join(names)} is not read, send {error['loc'][-1]}"
+    return said
 
 
 def _path(error: Mapping[str, Any]) -> Sequence[str | int]:

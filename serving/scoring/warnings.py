@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from html import unescape
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features import Distribution, Feature, FeatureScaler, Video, features_named, groups_of
 from features.feature import VIDEO_FIELDS, percent
-from features.video import age_hours
+from features.video import age_hours, hours_since_previous
 from preprocessing.image import ImageReading, Trait
 from preprocessing.text import main_script
 
@@ -39,6 +39,8 @@ def imputed(video: Video, raw: NDArray[np.float64], names: Sequence[str]) -> lis
     unknown = {name for name in read if getattr(video, name) is None}
     if video.age_is_in_days and any(TIMES.issuperset(feature.reads) for feature in missing):
         unknown.add("published_at")  # the day is not enough
+    if video.gap_is_in_days and "previous_observed_at" in read and hours_since_previous(video) is None:
+        unknown.add("previous_observed_at")
     return [name for name in VIDEO_FIELDS if name in unknown]
 
 
@@ -54,7 +56,15 @@ def video_warnings(video: Video) -> list[str]:
             )
         elif video.published_at > video.observed_at:
             found.append("published_at is later than observed_at; the age was taken as zero.")
-    if video.view_count is not None and video.view_count < (video.previous_view_count or 0):
+    if video.previous_observed_at is not None and hours_since_previous(video) is None:
+        name = "observed_at" if video.previous_observed_at.time() != time.min else "previous_observed_at"
+        found.append(
+            f"{name} is a day (exactly midnight), so the time between the looks is uncertain by 24 hours; "
+            "below two days it counts as unknown. Send the time of day."
+        )
+    if video.previous_view_count is not None and video.view_count is None:
+        found.append("previous_view_count changes nothing without view_count.")
+    elif video.view_count is not None and video.view_count < (video.previous_view_count or 0):
         found.append("view_count is lower than previous_view_count; the gain was taken as zero.")
     for name, text in (("title", video.title), ("description", video.description)):
         entity = next((each for each in _ENTITY.findall(text) if unescape(each) != each), None)

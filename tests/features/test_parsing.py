@@ -43,7 +43,7 @@ COUNTS = [
     *read_as(REFUSED, -1, "-1", 0.5, "0.5", "1.55e1", float("nan"), float("inf"), "inf", "1e30", 1e300),
     *read_as(REFUSED, MAX_COUNT + 1, str(MAX_COUNT + 1), 10**400, "9" * 5000, "1e999"),
     # 120.000 is 120 in one country and 120,000 in another.
-    *read_as(REFUSED, "120.000", "1.234.567", "12,00", "1,20,000", "1_000", "+5", "0x10"),
+    *read_as(REFUSED, "120.000", "1.234.567", "12,00", "1,20,000", "0,123", "1_000", "+5", "0x10"),
     *read_as(REFUSED, True, False, [], {}, [5]),
 ]
 DURATIONS = [
@@ -52,7 +52,7 @@ DURATIONS = [
     *read_as(0.0, 0, "0"),
     *((58.4, 58.4), ("PT45.5S", 45.5), ("P1DT1H", 90_000.0), ("1:00:00", 3600.0)),
     *read_as(1.7976931348623157e308, 1.7976931348623157e308),
-    *read_as(REFUSED, -1, "-1", "90 s", "1m30s", "PT", "P", "T1M", "1:2", "1:99", "N/A", True, []),
+    *read_as(REFUSED, -1, "-1", "90 s", "1m30s", "PT", "P", "T1M", "1:2", "1:99", "1:60:00", "N/A", True, []),
     *read_as(REFUSED, float("nan"), float("inf"), "1e999", 10**400),
 ]
 TIMES = [
@@ -182,6 +182,8 @@ CONTRADICTIONS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({**LOOK, "observed_at": NOON + 0.9 * HOUR}, ["previous_observed_at"]),
     ({**LOOK, "observed_at": NOON - HOUR}, ["previous_observed_at"]),
     ({**LOOK, "previous_observed_at": NOW}, ["previous_observed_at"]),
+    ({**LOOK, "published_at": NOON + 23 * HOUR}, []),
+    ({**LOOK, "published_at": NOON + 25 * HOUR}, ["previous_observed_at"]),
 ]
 
 

@@ -98,6 +98,7 @@ LISTS = {
 }
 # What is changed of FULL, and the features that differ from FULL_BY_HAND then.
 UNKNOWN_REACTION: dict[str, float] = {"engagement_rate": NAN, "reactions_known": 0}
+UNKNOWN_HISTORY = {"log_recent_views_per_hour": NAN, "history_known": 0}
 CHANGES: list[tuple[Mapping[str, object], Mapping[str, float]]] = [
     (
         {"view_count": None},
@@ -140,14 +141,28 @@ CHANGES: list[tuple[Mapping[str, object], Mapping[str, float]]] = [
     (
         {"published_at": NOON - timedelta(hours=47), "observed_at": MIDNIGHT}
         | {"previous_observed_at": MIDNIGHT - timedelta(hours=6)},
-        {"log_age_hours": NAN, "log_views_per_hour": NAN, "age_known": 0},
+        {"log_age_hours": NAN, "log_views_per_hour": NAN, "age_known": 0, **UNKNOWN_HISTORY},
     ),
     (
         {"published_at": MIDNIGHT - timedelta(days=2)},
         {"log_age_hours": log1p(60), "log_views_per_hour": log1p(999 / 60)},
     ),
-    ({"previous_view_count": None}, {"log_recent_views_per_hour": NAN, "history_known": 0}),
-    ({"previous_observed_at": None}, {"log_recent_views_per_hour": NAN, "history_known": 0}),
+    ({"previous_view_count": None}, UNKNOWN_HISTORY),
+    ({"previous_observed_at": None}, UNKNOWN_HISTORY),
+    ({"previous_observed_at": MIDNIGHT - timedelta(days=1)}, UNKNOWN_HISTORY),
+    (
+        {"previous_observed_at": MIDNIGHT - timedelta(days=2)},
+        {"log_recent_views_per_hour": log1p(900 / 60)},
+    ),
+    (
+        {"published_at": NOON - timedelta(days=9), "observed_at": MIDNIGHT}
+        | {"previous_observed_at": MIDNIGHT - timedelta(days=1)},
+        {
+            "log_age_hours": log1p(204),
+            "log_views_per_hour": log1p(999 / 204),
+            "log_recent_views_per_hour": log1p(900 / 24),
+        },
+    ),
     ({"previous_view_count": 5000}, {"log_recent_views_per_hour": 0}),
     (
         {"previous_observed_at": NOON - timedelta(minutes=6)},

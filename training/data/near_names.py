@@ -1,56 +1,22 @@
 """Columns of a training file that look like a field under another name, as options to add to the command."""
 
-import re
 import shlex
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-# Names in use elsewhere, without case and punctuation; the first of a field that the file has is proposed.
-NEAR = {
-    "title": ("headline", "videotitle", "caption", "desc"),
-    "description": ("desc", "videodescription"),
-    "view_count": ("views", "viewcount", "plays", "playcount", "totalviews", "videoviews"),
-    "like_count": ("likes", "likecount", "diggcount", "totallikes"),
-    "comment_count": ("comments", "commentcount", "totalcomments"),
-    "share_count": ("shares", "sharecount", "totalshares", "reposts", "forwardcount"),
-    "save_count": ("saves", "savecount", "totalsaves", "bookmarks", "collectcount"),
-    "completion_rate": ("completionrate", "completion", "watchedshare"),
-    "creator_avg_views": ("creatoravgviews", "creatoraverageviews", "channelavgviews", "authoravgviews"),
-    "duration_seconds": (
-        "durationsec",
-        "durationsecs",
-        "durations",
-        "lengthseconds",
-        "videolength",
-        "lengthsec",
-    ),
-    "published_at": (
-        "publishedat",
-        "publishdate",
-        "publishtime",
-        "createtime",
-        "publishdateapprox",
-        "uploadtime",
-        "postdate",
-    ),
-    "observed_at": ("observedat", "collectedat", "crawledat", "fetchedat", "snapshotat"),
-    "video_id": ("videoid", "awemeid", "ytid", "id"),
-    "views_per_day": ("viewsperday", "engagementvelocity", "dailyviews"),
-    "next_views": ("nextviews", "viewsnext", "viewslater"),
-    "is_viral": ("isviral", "viral"),
-}
+from features.near_names import WORDS, field_like
 
 
 def near_columns(columns: Iterable[str], known: Collection[str], used: Collection[str]) -> list[str]:
     """`FIELD=COLUMN` for each field that is not `known`, if a column that is not `used` has a near name."""
-    plain = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in columns if column not in used}
-    found = []
-    for field, names in NEAR.items():
-        column = next((plain[name] for name in names if name in plain), None)
-        if field not in known and column is not None:
-            found.append(f"{field}={column}")
-            plain = {name: each for name, each in plain.items() if each != column}
-    return found
+    found: dict[str, str] = {}
+    for column in columns:
+        field = field_like(column)
+        if field is not None and field not in known and column not in used:
+            found.setdefault(field, column)
+    if "title" not in known and "title" not in found and "description" in found:
+        found["title"] = found.pop("description")  # a video's only text is its title
+    return [f"{field}={found[field]}" for field in WORDS if field in found]
 
 
 def command(path: Path, mapping: Iterable[str]) -> str:

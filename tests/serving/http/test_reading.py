@@ -60,6 +60,12 @@ NEAR: list[tuple[dict[str, Any], str | None]] = [
     ({"published_at": ..., "snippet": {"title": "x"}}, "snippet (send description, published_at)"),
     ({"viewCount": 120_000, "likes": 9000, "timestamp": 1772366400}, None),  # ours are there
     ({"like_count": ..., "dislike_count": 5, "likes": None}, None),
+    ({"view_count": ..., "playcount": 5}, "playcount (send view_count)"),
+    ({"comment_count": ..., "repliesCount": 5}, "repliesCount (send comment_count)"),
+    ({"views_previous": 5}, "views_previous (send previous_view_count)"),
+    ({"duration_seconds": ..., "durationSec": 9}, "durationSec (send duration_seconds)"),
+    ({"image_url": "https://example.com/a.jpg"}, "image_url (send thumbnail_url)"),
+    ({"like_count": ..., "like_rate": 0.1, "share_url": "https://example.com", "save_date": "x"}, None),
     ({"id": "8c0", "video_id": "a", "platform": "youtube", "channel_name": "c", "tags": ["a"]}, None),
     (
         {"created_at": "2026-03-02T12:00:00Z", "analyzed_at": None, "search_topic": "x", "published": True},
@@ -89,11 +95,18 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"previous_view_count": 5}, "previous_observed_at", "both, or neither"),
     ({"previous_observed_at": "2026-03-01T12:00:00Z"}, "previous_view_count", "both, or neither"),
     (
+        {**LOOK, "previous_observed_at": "2026-02-28T11:00:00Z"},
+        "previous_observed_at",
+        "more than a day before the video was published",
+    ),
+    (
         {**LOOK, "previous_observed_at": VIDEO["observed_at"]},
         "previous_observed_at",
         "an hour or more before",
     ),
     ({"title": ...}, "title", "is required"),
+    ({"title": ..., "headline": "x"}, "title", "is required; headline is not read, send title"),
+    ({"title": ..., "snippet": {"title": "x"}}, "title", "is required; snippet is not read, send title"),
     ({"title": None}, "title", "expected text"),
     ({"title": ""}, "title", "is empty"),
     ({"title": "x" * 10_001}, "title", "too many characters, expected at most 10000"),

@@ -255,7 +255,12 @@ SAID: list[tuple[dict[str, Any], str | None]] = [
     ({"published_at": NOON, "observed_at": FIRST_DAY}, "observed_at is a day (exactly midnight)"),
     ({"previous_view_count": 300_001}, "view_count is lower than previous_view_count"),
     ({"previous_view_count": 300_000}, None),
-    ({"view_count": None, "previous_view_count": 5}, None),
+    (
+        {"view_count": None, "previous_view_count": 5},
+        "previous_view_count changes nothing without view_count",
+    ),
+    ({"previous_observed_at": FIRST_DAY + timedelta(days=7)}, "previous_observed_at is a day"),
+    ({"previous_observed_at": FIRST_DAY + timedelta(days=5)}, None),
     ({"title": "Tom &amp; Jerry&#39;s best"}, "The title has HTML entities such as &amp;;"),
     ({"title": "it&#x27;s"}, "The title has HTML entities such as &#x27;;"),
     ({"description": "a &lt; b"}, "The description has HTML entities such as &lt;;"),

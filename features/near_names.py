@@ -1,0 +1,74 @@
+"""Names of other programs that look like a field of a request or of a training file. They are never read."""
+
+import re
+from collections.abc import Mapping
+
+MAX_LENGTH = 32  # characters of a name that are looked at
+# Other words for a field, as the words of a name in the singular, without those of `FILLERS`.
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "title": ("title", "headline", "caption", "name"),
+    "description": ("description", "desc"),
+    "thumbnail_url": ("thumbnail", "thumb", "cover", "cover image", "thumbnail image", "image", "poster"),
+    "view_count": ("view", "play"),
+    "like_count": ("like", "digg", "heart", "thumb up"),
+    "comment_count": ("comment", "reply", "replie"),
+    "share_count": ("share", "repost", "retweet", "forward"),
+    "save_count": ("save", "bookmark", "collect"),
+    "completion_rate": ("completion", "watched share", "retention", "average view percentage"),
+    "creator_avg_views": tuple(
+        f"{who} {average} view" for who in ("creator", "channel", "author") for average in ("avg", "average")
+    ),
+    "duration_seconds": ("duration", "length", "duration m", "length m", "duration string", "runtime"),
+    "published_at": (
+        *("publish", "published", "upload", "uploaded", "posted", "release", "released", "create"),
+        *("timestamp", "release timestamp"),
+    ),
+    "observed_at": (
+        *("observed", "scraped", "scrape", "fetched", "crawled", "collected", "retrieved", "snapshot"),
+    ),
+    "previous_view_count": tuple(
+        form.format(word)
+        for word in ("previous", "prev", "last", "prior", "old")
+        for form in ("{} view", "view {}")
+    ),
+    "previous_observed_at": tuple(
+        f"{word} {look}"
+        for word in ("previous", "prev", "last", "prior")
+        for look in ("observed", "scraped", "scrape", "fetched", "timestamp", "snapshot", "look")
+    ),
+    "video_id": ("id", "aweme id", "yt id"),
+    "views_per_day": ("view per day", "engagement velocity", "daily view"),
+    "next_views": ("next view", "view next", "view later"),
+    "is_viral": ("is viral", "viral"),
+}
+FILLERS = frozenset({"count", "number", "num", "nb", "no", "total", "of", "the", "in", "video"})
+_MOMENT = frozenset({"at", "on", "time", "date", "approx"})
+# Words that say nothing more of one field, and something else of the others: share_url is no share_count.
+OWN_FILLERS: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("published_at", "observed_at", "previous_observed_at"), _MOMENT),
+    "duration_seconds": frozenset({"sec", "second"}),
+    "thumbnail_url": frozenset({"url", "uri", "link"}),
+    "completion_rate": frozenset({"rate"}),
+}
+_BY_LETTERS = {field.replace("_", ""): field for field in WORDS}
+_BY_WORDS = {words: field for field, several in WORDS.items() for words in several}
+_ENDING = re.compile(r"(?:count|number|sec|second|time|date|at|url)?s?$")  # of a name in lower case
+
+
+def field_like(name: str) -> str | None:
+    """The field that a name looks like, such as `view_count` for `viewCount`, `views` or `playcount`."""
+    words = words_of(name)
+    letters = "".join(words)
+    singular = [word if word == "previous" else word.removesuffix("s") for word in words]
+    meant = [word for word in singular if word not in FILLERS]
+    for own in (frozenset[str](), *dict.fromkeys(OWN_FILLERS.values())):
+        field = _BY_WORDS.get(" ".join(word for word in meant if word not in own))
+        if field is not None and own in (frozenset(), OWN_FILLERS.get(field)):
+            return field
+    glued = _ENDING.sub("", letters) if len(words) == 1 else ""
+    return _BY_LETTERS.get(letters) or _BY_WORDS.get(glued)
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in camelCase, snake_case or kebab-case, in lower case."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name[:MAX_LENGTH])]
