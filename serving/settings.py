@@ -67,8 +67,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "exact", "f32", "bf16", "int8"] = Field(
         "auto",
         description="Numeric precision of the towers; `auto` is the fastest that passes the fidelity check "
-        "(torch: bf16 on a GPU, f32 on a CPU, no int8). `exact` (torch) is f32 with each text alone and "
-        "padded, as in training: the training's own digits, several times slower.",
+        "(torch: bf16 on a GPU, no int8; on a CPU f32, or exact for a checkpoint without golden answers, "
+        "as one that was trained elsewhere). `exact` (torch) is f32 with each text alone and padded, as in "
+        "training: the training's own digits, several times slower.",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Device of the torch engine.")
     threads: int | None = Field(
