@@ -21,7 +21,7 @@ _SETS = ("builtins.set", "builtins.frozenset")
 _DATES = {f"datetime.{kind.__name__}": kind for kind in (datetime.datetime, datetime.date, datetime.time)} | {
     "datetime.timedelta": datetime.timedelta
 }
-_NUMPY = ("numpy.core.multiarray.", "numpy._core.multiarray.")
+_NUMPY = ("numpy.core.multiarray.", "numpy._core.multiarray.", "numpy.core.numeric.", "numpy._core.numeric.")
 
 
 class Inert:
@@ -68,6 +68,12 @@ class Inert:
         return id(self)
 
 
+class Shape(tuple[int, ...]):
+    """The shape of a tensor whose numbers are not read."""
+
+    __slots__ = ()
+
+
 class Unpickler(pickle.Unpickler):
     """Builds dicts, lists, strings and numbers, and an `Inert` for everything else."""
 
@@ -105,6 +111,8 @@ class _Conversion:
         self.left -= 1
         if depth > MAX_DEPTH or self.left < 0:
             raise RecursionError(f"is nested without end, or has more than {MAX_VALUES:,} values")
+        if isinstance(value, Shape):
+            return value
         if isinstance(value, Mapping):
             return {key: self.plain(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
@@ -168,6 +176,9 @@ def _date(kind: type, arguments: tuple[Any, ...]) -> str | float:
 def _numpy(record: Inert) -> Any:
     """A NumPy dtype as its code, an array or scalar as such; a record for objects, which have no bytes."""
     arguments, state = record.arguments, record.state
+    if record.origin.endswith(".numeric._frombuffer"):  # of pickles from protocol 5 on
+        content, code, shape, order = arguments
+        return np.frombuffer(content, dtype=_dtype(code)).reshape(shape, order=order).copy()
     if record.origin == "numpy.dtype":
         order = state[1] if isinstance(state, list) and state[1] in ("<", ">") else ""
         return order + str(arguments[0])
@@ -191,22 +202,11 @@ def _dtype(code: str) -> np.dtype[Any]:
     return dtype
 
 
-def _module_state(module: Inert, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The state dict of a pickled module, from its attributes: parameters, buffers, and its children's."""
-    state = module.state
-    unsaved = plain(state.get("_non_persistent_buffers_set")) or ()
-    for kind in ("_parameters", "_buffers"):
-        for name, tensor in plain(state.get(kind) or {}).items():
-            if is_tensor(tensor) and name not in unsaved:
-                yield prefix + name, tensor.detach()
-    for name, child in (state.get("_modules") or {}).items():
-        if isinstance(child, Inert) and isinstance(child.state, dict):
-            yield from _module_state(child, f"{prefix}{name}.")
-
-
 def is_tensor(value: Any) -> bool:
-    """Whether `value` is a torch tensor; torch is not imported to ask."""
-    return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(value).__mro__)
+    """Whether `value` is a torch tensor, or the shape of one; torch is not imported to ask."""
+    return isinstance(value, Shape) or any(
+        kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(value).__mro__
+    )
 
 
 def find_records(value: Any, where: str = "") -> Iterator[tuple[str, Inert]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.checkpoint.heads import usual_head
 from model.checkpoint.inert import Inert
-from model.checkpoint.names import BERT, FEATURES, STATE_KEYS, LayoutError, own_name
+from model.checkpoint.names import BERT, FEATURES, STATE_KEYS, LayoutError, find_weights, other_keys, own_name
 from model.config import FusionConfig
 from model.values import problem, short_repr
 
@@ -39,21 +39,17 @@ DECLARED = {"text": ("heads", "layer_norm_eps", "pooling"), "vision": ("height",
 def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights under this version's names, float32, and the other keys of the file.
 
-    Accepts a state dict, a pickled module, and a dict with either under one of `STATE_KEYS`, the first that
-    it has; each with or without a wrapper's prefix, with ResNet under `resnet.*`, under
-    `feature_extractor.*`, or under both. An unusual key is `weights_from` among the other keys, and sentences
-    about other names and layers are `read_as`.
+    Accepts a state dict, a pickled module, and a dict with either (`find_weights`), each with or without a
+    wrapper's prefix, with ResNet under `resnet.*`, under `feature_extractor.*`, or under both. An unusual key
+    is `weights_from` among the other keys, and sentences about other names and layers are `read_as`.
     Raises `LayoutError`.
     """
     if not isinstance(contents, dict):
         raise LayoutError(f"holds a {type(contents).__name__}, expected a dict with model_state_dict")
-    key = next((key for key in STATE_KEYS if isinstance(contents.get(key), dict)), None)
-    weights = contents[key] if key else contents
-    metadata = {name: value for name, value in contents.items() if name != key} if key else {}
-    if key and isinstance(weights.get("state_dict"), dict):  # a pickled module
-        weights = weights["state_dict"]
-    if key and key not in STATE_KEYS[:2]:
-        metadata["weights_from"] = key
+    key, weights = find_weights(contents)
+    metadata = other_keys(contents)
+    if key is not None and key not in STATE_KEYS[:2]:
+        metadata["weights_from"] = str(key)
     weights = {
         name: torch.from_numpy(value)
         if isinstance(value, np.ndarray) and value.dtype.kind in "fiu"

@@ -1,19 +1,19 @@
 """What a checkpoint file and its sidecar hold besides the weights, read without torch."""
 
 import json
-import pickle
 import pickletools
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from pydantic import ValidationError
 
 from model.card import ModelCard
-from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError
+from model.checkpoint.file import HEAD_BYTES, SIDECAR_SUFFIX, CheckpointError, check_format
 from model.checkpoint.fitted import statistics, with_weekday_codes
-from model.checkpoint.inert import Inert, Unpickler, find_records, plain
+from model.checkpoint.inert import Inert, Shape, Unpickler, find_records, plain
+from model.checkpoint.names import LayoutError, other_keys
 
 # A large network takes 30,000; each may make an object of 100 bytes.
 MAX_INSTRUCTIONS = 1_000_000
@@ -50,14 +50,42 @@ def _notes(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def complete_values(
-    objects: Iterable[Inert], own: Mapping[str, Any], sidecar: Mapping[str, Any]
+    path: Path, metadata: Mapping[str, Any], own: Mapping[str, Any], sidecar: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The card's keys: the file's `own`, what its fitted `objects` give, and the sidecar's."""
-    names = own.get("scalar_features", sidecar.get("scalar_features"))
+    """The card's keys: the file's `own`, what fitted objects in its `metadata` give, and the sidecar's.
+
+    Raises `CheckpointError` for objects that contradict each other.
+    """
+    try:
+        values = own_and_fitted(metadata, own, sidecar.get("scalar_features"))
+        return with_weekday_codes(_joined(sidecar, values), metadata)
+    except LayoutError as exc:
+        raise CheckpointError(f"{path}: {exc}") from exc
+
+
+def own_and_fitted(
+    metadata: Mapping[str, Any], own: Mapping[str, Any], columns: Any = None
+) -> dict[str, Any]:
+    """The file's `own` keys and those of fitted objects in its `metadata`. Raises `LayoutError`.
+
+    `columns` are the names of the scalar columns if the file has none.
+    """
+    names = own.get("scalar_features", columns)
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    objects = list(objects)
-    values = {**sidecar, **statistics(objects, names if is_list else []), **own}
-    return with_weekday_codes(values, objects)
+    return {**statistics(dict(find_records(metadata)), names if is_list else [], own), **own}
+
+
+def _joined(sidecar: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, the file's `own` first; a feature's mean may be in the file and its codes in the sidecar."""
+    values, stats, others = {**sidecar, **own}, own.get("feature_stats"), sidecar.get("feature_stats")
+    if isinstance(stats, Mapping) and isinstance(others, Mapping):
+        values["feature_stats"] = {
+            name: {**others[name], **moments}
+            if isinstance(moments, Mapping) and isinstance(others.get(name), Mapping)
+            else moments
+            for name, moments in stats.items()
+        }
+    return values
 
 
 def changed_keys(path: Path, card: ModelCard) -> list[str]:
@@ -65,16 +93,16 @@ def changed_keys(path: Path, card: ModelCard) -> list[str]:
 
     Raises `CheckpointError` if they can't be read.
     """
-    contents = _contents(path)
-    metadata = contents if isinstance(contents, Mapping) else {}
+    metadata = other_keys(read_outline(path))
     own, sidecar = own_values(metadata), read_sidecar(path)
     own.pop("config", None)  # the weights decide
-    records = (record for _, record in find_records(dict(metadata)))
     known = card.to_file()
     if isinstance(own.get("provenance"), Mapping):
         own["provenance"] = {**_notes(known["provenance"]), **own["provenance"]}
     try:
-        expected = ModelCard.model_validate({**known, **complete_values(records, own, sidecar)}).to_file()
+        expected = ModelCard.model_validate(
+            {**known, **complete_values(path, metadata, own, sidecar)}
+        ).to_file()
     except ValidationError as exc:
         return sorted({str(error["loc"][0]) for error in exc.errors() if error["loc"]})
     return [key for key, value in expected.items() if value != known[key]]
@@ -87,10 +115,8 @@ def check_size(path: Path, *, is_zip: bool) -> None:
             for _ in range(LEGACY_PICKLES):
                 _count_instructions(path, file)
             return
-        with zipfile.ZipFile(file) as archive:
-            entry = next(each for each in archive.infolist() if each.filename.endswith("data.pkl"))
-            with archive.open(entry) as pickled:
-                _count_instructions(path, pickled)
+        with zipfile.ZipFile(file) as archive, archive.open(_pickle_of(path, archive)) as pickled:
+            _count_instructions(path, pickled)
 
 
 def _count_instructions(path: Path, pickled: IO[bytes]) -> None:
@@ -109,30 +135,74 @@ def is_safetensors(path: Path) -> bool:
     return head[8:] == b"{" and 0 < int.from_bytes(head[:8], "little") < path.stat().st_size
 
 
+def _shape(_storage: Any, _offset: Any, size: Any, *_: Any) -> Shape:
+    return Shape(size)
+
+
+def _same(tensor: Any, *_: Any) -> Any:
+    return tensor
+
+
+_SHAPES = {"_rebuild_tensor": _shape, "_rebuild_tensor_v2": _shape, "_rebuild_parameter": _same}
+
+
 class _Outline(Unpickler):
-    """Builds no tensors: a storage is None."""
+    """Builds the shapes of tensors."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return (
+            _SHAPES.get(name)
+            if module == "torch._utils" and name in _SHAPES
+            else super().find_class(module, name)
+        )
 
     def persistent_load(self, _: Any) -> None:
-        return None
+        return None  # the numbers
 
 
-def _contents(path: Path) -> Any:
+def read_outline(path: Path) -> Any:
+    """What the file holds, with the `Shape` of each tensor. Raises `CheckpointError`."""
     try:
+        with path.open("rb") as file:
+            check_format(path, file.read(HEAD_BYTES))
         if is_safetensors(path):
-            return {}  # it has tensors only
+            return _shapes_of_safetensors(path)
         is_zip = zipfile.is_zipfile(path)
         check_size(path, is_zip=is_zip)
         with path.open("rb") as file:
             if not is_zip:
                 return plain([_Outline(file).load() for _ in range(LEGACY_PICKLES)][-1])
-            with zipfile.ZipFile(file) as archive:
-                entry = next(each for each in archive.infolist() if each.filename.endswith("data.pkl"))
-                with archive.open(entry) as pickled:
-                    return plain(_Outline(pickled).load())
-    except (OSError, ValueError, EOFError, LookupError, StopIteration, RecursionError, TypeError) as exc:
-        raise CheckpointError(f"{path}: cannot be read ({type(exc).__name__}). Copy it again.") from exc
-    except (pickle.UnpicklingError, zipfile.BadZipFile, AttributeError, ImportError) as exc:
-        raise CheckpointError(f"{path}: is not a torch.save file ({type(exc).__name__}).") from exc
+            with zipfile.ZipFile(file) as archive, archive.open(_pickle_of(path, archive)) as pickled:
+                return plain(_Outline(pickled).load())
+    except CheckpointError:
+        raise
+    except OSError as exc:
+        raise CheckpointError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    except Exception as exc:
+        # A damaged pickle can raise any exception; in every case the file is at fault.
+        raise CheckpointError(
+            f"{path}: is truncated or not a torch.save file ({type(exc).__name__}). Copy it again."
+        ) from exc
+
+
+def _shapes_of_safetensors(path: Path) -> dict[str, Shape]:
+    """From the JSON object that the file begins with."""
+    with path.open("rb") as file:
+        tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {name: Shape(each["shape"]) for name, each in tensors.items() if name != "__metadata__"}
+
+
+def _pickle_of(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """The member with everything besides the tensors' numbers. Raises `CheckpointError` without one."""
+    members = archive.infolist()
+    found = next((each for each in members if each.filename.endswith("data.pkl")), None)
+    if found is None:
+        names = [each.filename for each in members]
+        raise CheckpointError(
+            f"{path}: is a zip archive of {some(names)}, and not one that torch.save wrote. If the "
+            "checkpoint is in it, unpack it and name that file."
+        )
+    return found
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def read_checkpoint(path: Path, expected_sha256: str | None = None) -> Checkpoin
             f"never run. {RESAVE}"
         )
     sidecar, objects = read_sidecar(path), dict(find_records(metadata))
-    complete = complete_values(objects.values(), own, sidecar)
+    complete = complete_values(path, metadata, own, sidecar)
     values = {**complete, "config": config, "name": path.name, "sha256": digest}
     try:
         card = ModelCard.model_validate(values)

@@ -17,6 +17,7 @@ from tests.support.service import ROOT
 from tests.training.fit_stats.first_csv import first_rows, write_rows
 from training.fit_stats.__main__ import main as fit_stats
 from training.fit_stats.feature_rows import Reading, read_feature_rows
+from training.fit_stats.saved_columns import read_saved_columns
 from training.replay import Replay
 
 ROWS = 6
@@ -53,6 +54,8 @@ def outcome(variant: Variant, pipeline: FirstPipeline, folder: Path) -> str:
     variant.write(made)
     if variant.has_sidecar and variant.names == tuple(COLUMNS):
         shutil.copy(pipeline.folder / sidecar_path(made.path).name, folder)
+        columns = () if variant.says else read_saved_columns(made.path).names
+        assert variant.says or columns == variant.names, "fit-stats reads every form that is served"
     elif variant.has_sidecar:
         assert fit_stats([str(pipeline.folder / "training.csv"), "--checkpoint", str(made.path)]) == 0
     try:

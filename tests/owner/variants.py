@@ -8,19 +8,20 @@ import gzip
 import pickle
 import tarfile
 import warnings
+import zipfile
 from argparse import Namespace
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
 import torch
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import LabelEncoder, MinMaxScaler, QuantileTransformer, StandardScaler
 from torch import Tensor, nn
 
 import model.torchvision_compat  # noqa: F401  torchvision does not import without it
@@ -59,10 +60,11 @@ class Network(nn.Module):
         one_layer: bool = False,
         logits: int = 2,
         heads: tuple[str, str] = ("classifier", "regressor"),
+        words: int = 30522,
     ) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.text_encoder = TextEncoder(BertConfig(**SMALL)) if text else None
+        self.text_encoder = TextEncoder(BertConfig(**SMALL, vocab_size=words)) if text else None
         self.vision_encoder = VisionEncoder() if vision else None
         width = (SMALL["hidden_size"] if text else 0) + (512 if vision else 0) + scalars
         relu, narrow = nn.ReLU(), 64
@@ -148,8 +150,23 @@ class Optimizer:
         self.state = {"step": 3}
 
 
+class Dropouts(NamedTuple):
+    """Of the fusion's two layers."""
+
+    first: float
+    second: float
+
+
 class Weights(OrderedDict[str, Tensor]):
     """A class of a trainer's own for its weights."""
+
+
+@dataclass
+class Settings:
+    """A trainer's own settings."""
+
+    seed: int = 42
+    dropouts: Dropouts = field(default_factory=lambda: Dropouts(0.3, 0.2))
 
 
 def halved(made: Made, kind: torch.dtype) -> None:
@@ -175,6 +192,13 @@ def tarred(made: Made) -> None:
     made.path.rename(made.folder / "weights.pt")
     with tarfile.open(made.path, "w") as archive:
         archive.add(made.folder / "weights.pt", "weights.pt")
+
+
+def zipped(made: Made) -> None:
+    made.owners()
+    content = made.path.read_bytes()
+    with zipfile.ZipFile(made.path, "w") as archive:
+        archive.writestr(NAME, content)
 
 
 def gzipped(made: Made) -> None:
@@ -203,6 +227,13 @@ VARIANTS: dict[str, Variant] = {
     '`{"state_dict": ...}`': Variant(lambda made: made.save({"state_dict": made.state()})),
     '`{"model": ...}`': Variant(lambda made: made.save({"model": made.state(), "epoch": 3})),
     '`{"ema": ...}`': Variant(lambda made: made.save({"ema": made.state("module.")})),
+    'any other key, the only one with a network (`{"weights": ...}`)': Variant(
+        lambda made: made.save({"weights": made.state(), **KEYS})
+    ),
+    "two networks under other keys": Variant(
+        lambda made: made.save({"first": made.state(), "best": made.state()}),
+        says="holds weights under first and best",
+    ),
     "optimizer, scheduler, epoch and metrics beside the weights (upstream's `best_model.pt`)": Variant(
         lambda made: made.save(
             {
@@ -219,6 +250,9 @@ VARIANTS: dict[str, Variant] = {
     "torch.compile (`_orig_mod.`)": Variant(
         lambda made: made.owners(model_state_dict=made.state("_orig_mod."))
     ),
+    "DataParallel around torch.compile (`module._orig_mod.`)": Variant(
+        lambda made: made.owners(model_state_dict=made.state("module._orig_mod."))
+    ),
     "Lightning (`model.`, hyper-parameters, callbacks)": Variant(
         lambda made: made.save(
             {
@@ -232,6 +266,24 @@ VARIANTS: dict[str, Variant] = {
     "a pickled module under `model`": Variant(lambda made: made.save({"model": made.network})),
     "StandardScaler, MinMaxScaler and LabelEncoder inside, no sidecar": Variant(
         lambda made: made.owners(**made.scalers), has_sidecar=False
+    ),
+    "the same, pickled with protocol 5": Variant(
+        lambda made: made.save({"model_state_dict": made.state(), **KEYS, **made.scalers}, pickle_protocol=5),
+        has_sidecar=False,
+    ),
+    "a Pipeline of scalers inside, no sidecar": Variant(
+        lambda made: made.owners(**made.scalers | {"scaler": Pipeline([("scale", made.pipeline.scaler)])}),
+        has_sidecar=False,
+    ),
+    "two scalers that differ inside, no sidecar": Variant(
+        lambda made: made.owners(**made.scalers, old_scaler=StandardScaler().fit(np.eye(18))),
+        says="scaler and old_scaler both give feature_stats",
+        has_sidecar=False,
+    ),
+    "a LabelEncoder of weekdays in another language inside, no sidecar": Variant(
+        lambda made: made.owners(**made.scalers | {"publish_dayofweek": LabelEncoder().fit(["Lundi"])}),
+        says="publish_dayofweek is not an encoder of English weekday names",
+        has_sidecar=False,
     ),
     "a scaler inside that is not read (QuantileTransformer in a Pipeline), no sidecar": Variant(
         lambda made: made.owners(scaler=make_pipeline(QuantileTransformer())),
@@ -247,6 +299,7 @@ VARIANTS: dict[str, Variant] = {
             test_metrics={"auroc": np.float32(0.5), "dtype": np.dtype("float32"), "n": defaultdict(int, a=1)},
         )
     ),
+    "a dataclass or a NamedTuple as `config`": Variant(lambda made: made.owners(config=Settings())),
     "a class derived from OrderedDict": Variant(
         lambda made: made.owners(model_state_dict=Weights(made.state()))
     ),
@@ -335,9 +388,21 @@ VARIANTS: dict[str, Variant] = {
         ),
         says="lacks text_encoder.bert.embeddings.word_embeddings.weight",
     ),
+    "BERT with a vocabulary of its own (31,102 words)": Variant(
+        lambda made: made.owners(), says="embeds 31102 words", network={"words": 31102}
+    ),
+    "a vocabulary padded to a round number (30,528)": Variant(
+        lambda made: made.owners(), network={"words": 30528}
+    ),
     "BERT without its pooler": Variant(
         lambda made: made.owners(model_state_dict=without(made, "text_encoder.bert.pooler.")),
         says="lacks text_encoder.bert.pooler.dense.bias",
+    ),
+    "a fusion without dropout (`fusion.2` for `fusion.3`)": Variant(
+        lambda made: made.owners(
+            model_state_dict={name.replace("fusion.3.", "fusion.2."): t for name, t in made.state().items()}
+        ),
+        says="lacks fusion.3.weight",
     ),
     "batch norm in the fusion": Variant(
         lambda made: made.owners(model_state_dict=made.state() | {"fusion.1.weight": torch.ones(128)}),
@@ -354,6 +419,7 @@ VARIANTS: dict[str, Variant] = {
         says="is a directory, a Hugging Face model",
     ),
     "a tar archive": Variant(tarred, says="is a tar archive"),
+    "packed into a zip archive": Variant(zipped, says="is a zip archive of model_full.pt"),
     "compressed by gzip": Variant(gzipped, says="is compressed by gzip"),
     "`pickle.dump` or joblib instead of `torch.save`": Variant(
         lambda made: made.path.write_bytes(pickle.dumps(made.state())),

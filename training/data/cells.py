@@ -1,8 +1,10 @@
 """Numbers and flags from the text cells of a training file, and how names and cells stand in an error."""
 
 import math
+import re
 from collections.abc import Sequence
 
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+(?:[eE][-+]?\d+)?")
 FLAGS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 # Beyond any count; sums of squares of such numbers are still finite.
 MAX_NUMBER = 1e21
@@ -17,6 +19,11 @@ def number(cell: str) -> float:
     if not math.isfinite(value) or abs(value) > MAX_NUMBER:
         raise ValueError(f"is {shown(cell)}, expected a finite number of at most {MAX_NUMBER:g}")
     return value
+
+
+def with_decimal_point(cell: str) -> str:
+    """A number such as 0,5 with a point instead; any other cell as it is."""
+    return cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell.strip()) else cell
 
 
 def flag(cell: str) -> float:

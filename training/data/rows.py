@@ -1,6 +1,5 @@
 """From rows of cells to videos and targets; a row that cannot be used is reported, never dropped silently."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,11 +8,11 @@ from typing import Any
 
 from features import Video
 from features.parsing import contradictions, is_unknown_cell
+from training.data.cells import with_decimal_point
 from training.data.fields import FIELDS, FRACTIONS, OF_REQUEST, REPORTED_IF_EMPTY, Columns
 from training.data.table import DatasetError, Table
 
 HOURS_PER_DAY = 24.0
-DECIMAL_COMMA = re.compile(r"\d+,\d+")
 MAX_SENTENCES = 5  # rows of each kind that are reported with their reason
 MAX_NUMBERS = 20  # and row numbers after those
 
@@ -137,8 +136,8 @@ def _value(name: str, cells: Sequence[str], columns: Columns) -> Any:
     places = columns.places[name]
     place, column = next((each for each in places if not is_unknown_cell(cells[each[0]])), places[0])
     cell = cells[place]
-    if columns.has_decimal_commas and name in FRACTIONS and DECIMAL_COMMA.fullmatch(cell.strip()):
-        cell = cell.replace(",", ".")
+    if columns.has_decimal_commas and name in FRACTIONS:
+        cell = with_decimal_point(cell)
     try:
         return FIELDS[name].parse(cell)
     except ValueError as exc:

@@ -5,6 +5,7 @@ is 1. Every cell becomes text, so that a number means the same in either format.
 only for Parquet.
 """
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -19,6 +20,8 @@ from typing import Any
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 DELIMITERS = (",", ";", "\t", "|")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Excel's "Unicode text"
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, which is a zip archive, and .xls
 # A description of ten thousand characters in four bytes each is far below; a file without quotes is not.
 csv.field_size_limit(10_000_000)
 
@@ -64,10 +67,14 @@ def read_table(path: Path) -> Table:
 
 def _csv(path: Path, encoded: bytes, digest: str) -> Table:
     try:
-        packed = encoded.startswith(GZIP_MAGIC)
-        text = (gzip.decompress(encoded) if packed else encoded).decode("utf-8-sig")
+        content = gzip.decompress(encoded) if encoded.startswith(GZIP_MAGIC) else encoded
+        if content.startswith(WORKBOOKS):
+            raise ValueError("it is an Excel workbook or an archive")
+        text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except (OSError, EOFError, ValueError) as exc:
-        raise DatasetError(f"{path}: is not a CSV in UTF-8, a CSV.gz or a Parquet file ({exc})") from exc
+        raise DatasetError(
+            f"{path}: is not a CSV in UTF-8, a CSV.gz or a Parquet file ({exc}). Save it as CSV UTF-8."
+        ) from exc
     delimiter = _delimiter(text.partition("\n")[0])
     rows = _csv_rows(path, csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter))
     _, header = next(rows, (1, []))

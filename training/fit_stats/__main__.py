@@ -193,6 +193,7 @@ def _run(options: argparse.Namespace) -> None:
         english_only=options.english_only,
         skip_bad_rows=options.skip_bad_rows,
         weekday_codes=options.weekday_codes,
+        own_codes=saved.weekday_codes,
     )
     table = read_feature_rows(options.training, reading)
     assumed = list(table.assumptions)
@@ -242,7 +243,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--weekday-codes",
         choices=CODES,
         help="numbers that training gave weekdays: names (LabelEncoder's, Friday 0, Monday 1, ...), monday "
-        "or sunday (0 is that day); default: from the column's names or from is_weekend",
+        "or sunday (0 is that day), iso (Monday 1 to Sunday 7) or excel (Sunday 1 to Saturday 7); default: "
+        "from an encoder in the checkpoint, the column's names or is_weekend",
     )
     parser.add_argument(
         "--clean-text",

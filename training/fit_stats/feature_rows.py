@@ -1,7 +1,7 @@
 """A training file's feature columns as the numbers that a checkpoint was trained on."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from features.feature import Feature
 from features.registry import features_named
-from training.data.cells import flag, listed, number, shown
+from training.data.cells import flag, listed, number, shown, with_decimal_point
 from training.data.rows import BadRowError, BadRows, check_width
 from training.data.table import DatasetError, Table, read_table
-from training.fit_stats.weekdays import WEEKDAY, WEEKEND, coded_days, weekday
+from training.fit_stats.weekdays import WEEKDAY, WEEKEND, Codes, coded_days, weekday
 
 FloatArray = NDArray[np.float64]
 VELOCITIES = ("view_velocity", "velocity", "views_per_day", "engagement_velocity")
 LABELS = ("is_viral", "viral", "viral_label", "label")
 VIRAL_QUANTILE = 0.8
+MAX_LOGARITHM = 25.0  # the logarithm of more views than any video has
+COUNTS = ("views", "likes", "comments", "shares", "saves")
 LANGUAGES = ("language", "lang")
 TITLE = "title"
 FLAG_UNIT = "0 or 1"
@@ -38,6 +40,8 @@ class Reading:
     english_only: bool = False
     skip_bad_rows: bool = False
     weekday_codes: str | None = None
+    own_codes: Codes | None = None
+    """Of weekdays, from the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class _Columns:
     title: int | None
     language: tuple[str, int] | None
     width: int
+    has_decimal_commas: bool
 
 
 def read_feature_rows(path: Path, reading: Reading) -> FeatureRows:
@@ -104,11 +109,13 @@ def read_feature_rows(path: Path, reading: Reading) -> FeatureRows:
     values = np.array(kept, dtype=np.float64)
     width = len(reading.features)
     codes, assumptions = _decode_weekdays(path, values, reading)
+    assumptions += _fractions(values, numbers, reading.features)
     velocity = values[:, width]
-    if velocity.max() <= 1:
+    if velocity.max() <= MAX_LOGARITHM:
+        what = "a share" if velocity.max() <= 1 else "a logarithm"
         assumptions.append(
             f"{columns.velocity} is {velocity.min():g} to {velocity.max():g}, which looks scaled: an "
-            "answer's velocity will be such a share, not views per day. Name the unscaled column with "
+            f"answer's velocity will be such {what}, not views per day. Name the unscaled column with "
             "--velocity-column."
         )
     labels, label = (values[:, width + 1], columns.label) if columns.label else (None, None)
@@ -136,6 +143,17 @@ def read_feature_rows(path: Path, reading: Reading) -> FeatureRows:
     )
 
 
+def _fractions(values: FloatArray, numbers: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+    """A sentence for each column of counts with a fraction: 1.234 is 1,234 where points group thousands."""
+    for column, name in enumerate(names):
+        if name in COUNTS and (fractions := np.flatnonzero(values[:, column] % 1)).size:
+            first = fractions[0]
+            yield (
+                f"{name} is {values[first, column]:g} in row {numbers[first]}, and no whole number in "
+                f"{fractions.size:,} of {len(values):,} rows. If points group thousands there, remove them."
+            )
+
+
 def _decode_weekdays(
     path: Path, values: FloatArray, reading: Reading
 ) -> tuple[dict[str, FloatArray], list[str]]:
@@ -145,7 +163,9 @@ def _decode_weekdays(
     column = reading.features.index(WEEKDAY)
     weekend = values[:, reading.features.index(WEEKEND)] if WEEKEND in reading.features else None
     try:
-        values[:, column], codes, sentence = coded_days(values[:, column], weekend, reading.weekday_codes)
+        values[:, column], codes, sentence = coded_days(
+            values[:, column], weekend, reading.weekday_codes, reading.own_codes
+        )
     except DatasetError as exc:
         raise DatasetError(f"{path}: {exc}") from exc
     return {WEEKDAY: codes}, [sentence]
@@ -173,7 +193,7 @@ def _find_columns(table: Table, reading: Reading) -> _Columns:
         name = _column(table, reading.language, LANGUAGES, "language", "each row's language")
         language = (name, table.position(name))
     title = table.columns.index(TITLE) if TITLE in table.columns else None
-    return _Columns(parsers, velocity, label, title, language, len(table.columns))
+    return _Columns(parsers, velocity, label, title, language, len(table.columns), table.has_decimal_commas)
 
 
 def _column(table: Table, given: str | None, usual: Sequence[str], option: str, contents: str) -> str:
@@ -202,7 +222,7 @@ def _not_english(cells: Sequence[str], columns: _Columns) -> str | None:
 def _value(name: str, cells: Sequence[str], columns: _Columns) -> float:
     position, parse = columns.parsers[name]
     try:
-        return parse(cells[position])
+        return parse(with_decimal_point(cells[position]) if columns.has_decimal_commas else cells[position])
     except ValueError as exc:
         raise BadRowError(name, f"{name} {exc}") from exc
 

@@ -74,7 +74,10 @@ BROKEN_FILES = {
         "is truncated or not a torch.save file (200000 b",
     ),
     "text": (lambda: b"<!doctype html><title>404</title>", "not a torch.save file (33 bytes"),
-    "another zip": (lambda: zipped("readme.txt"), "is truncated or not a torch.save file"),
+    "another zip": (
+        lambda: zipped("readme.txt"),
+        "is a zip archive of readme.txt, and not one that torch",
+    ),
     "a plain pickle": (lambda: pickle.dumps({"a": 1}), "not a torch.save file"),
     "a list": (lambda: saved([1, 2]), "holds a list, expected a dict with model_state_dict"),
     "an empty dict": (

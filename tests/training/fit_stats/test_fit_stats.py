@@ -45,6 +45,21 @@ def test_a_seed_fits_on_the_same_split_as_the_training(tmp_path, checkpoint, cap
     assert "fitted on 140 of them: the 70% of seed 42, stratified by is_viral" in capsys.readouterr().out
 
 
+def test_a_spreadsheets_file_has_the_same_statistics(tmp_path, checkpoint):
+    """Semicolons with decimal commas, and Excel's Unicode text with tabs."""
+    rows = first_rows(40)
+    expected = run(tmp_path, checkpoint, rows)[1]
+    for delimiter, point, encoding in ((";", ",", "utf-8"), ("\t", ".", "utf-16")):
+        lines = [delimiter.join(rows[0])]
+        for row in rows:
+            cells = {name: str(value).replace(";", "") for name, value in row.items()}
+            numbers = {name: cell.replace(".", point) for name, cell in cells.items() if name != "title"}
+            lines.append(delimiter.join((cells | numbers).values()))
+        (tmp_path / "sheet.csv").write_text("\n".join(lines), encoding=encoding)
+        assert main([str(tmp_path / "sheet.csv"), "--checkpoint", str(checkpoint)]) == 0
+        assert json.loads(sidecar_path(checkpoint).read_text()) == expected, delimiter
+
+
 def test_only_english_rows_are_fitted_when_asked(tmp_path, checkpoint, capsys):
     """Other languages, and rows without a language, are left out and counted."""
     rows = first_rows()

@@ -21,7 +21,7 @@ BAD = {
     "upload_hour": (24, "upload_hour is '24', expected 0 to 23"),
     "is_weekend": ("maybe", "is_weekend is 'maybe', expected a number"),
     "has_emoji": (2, "has_emoji is '2', expected 0 or 1"),
-    "publish_dayofweek": ("Someday", "publish_dayofweek is 'Someday', expected a weekday's name"),
+    "publish_dayofweek": ("Someday", "publish_dayofweek is 'Someday', expected an English weekday's name"),
     "view_velocity": ("inf", "view_velocity is 'inf', expected a finite number"),
 }
 
@@ -81,6 +81,11 @@ REFUSED = {
         [],
         "publish_dayofweek holds numbers, and no known coding fit is_weekend. Name the coding",
     ),
+    "codes that the option has not": (
+        [row | {WEEKDAY: DAYS.index(row[WEEKDAY])} for row in first_rows(40)],
+        ["--weekday-codes", "iso"],
+        "publish_dayofweek holds 0, but --weekday-codes iso has Monday 1, Tuesday 2",
+    ),
     "weekdays as names and numbers": (
         [row | {WEEKDAY: 3 if index == 4 else row[WEEKDAY]} for index, row in enumerate(first_rows(20))],
         [],
@@ -119,6 +124,7 @@ def test_a_file_that_cannot_be_fitted_is_one_sentence(tmp_path, checkpoint, caps
 RAW = {
     "latin-1": ("title\nä".encode("latin-1"), "is not a CSV in UTF-8"),
     "empty": (b"", "the file has none"),
+    "a workbook": (b"PK\x03\x04\x14", "it is an Excel workbook or an archive). Save it as CSV UTF-8"),
     "half a gzip": (gzip.compress(b"views,likes\n1,2\n")[:-9], "is not a CSV in UTF-8"),
     "a quote that never ends": (b'"views,likes\n1,2\n', "row 1: is not CSV"),
 }

@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+from sklearn.preprocessing import LabelEncoder
 
 from tests.training.fit_stats.first_csv import DAYS, first_rows
-from tests.training.fit_stats.owners import CODED, WEEKDAY, run
+from tests.training.fit_stats.owners import CODED, WEEKDAY, owners_file, run
 
 SUNDAY_FIRST = (*DAYS[-1:], *DAYS[:-1])
 
@@ -19,6 +20,8 @@ WEEKDAYS = {
     "LabelEncoder's numbers": (CODED.index, [], [1, 5, 6, 4, 0, 2, 3]),
     "numbers from Monday": (DAYS.index, [], [0, 1, 2, 3, 4, 5, 6]),
     "numbers from Sunday": (SUNDAY_FIRST.index, [], [1, 2, 3, 4, 5, 6, 0]),
+    "ISO's numbers, Monday 1": (lambda day: DAYS.index(day) + 1, [], [1, 2, 3, 4, 5, 6, 7]),
+    "Excel's numbers, Sunday 1": (lambda day: SUNDAY_FIRST.index(day) + 1, [], [2, 3, 4, 5, 6, 7, 1]),
 }
 
 
@@ -42,14 +45,30 @@ def test_a_day_that_training_never_had_has_no_code(tmp_path, checkpoint):
     assert sidecar["feature_stats"][WEEKDAY]["codes"] == [None, 4, 5, 3, 0, 1, 2]
 
 
+def test_the_checkpoints_encoder_decides(tmp_path):
+    """A LabelEncoder of all days numbers those that the file lacks, too; numbers need no weekends then."""
+    encoder = LabelEncoder().fit(DAYS)
+    path = owners_file(tmp_path / "model_full.pt", encoders={WEEKDAY: encoder})
+    rows = [row for row in first_rows(60) if row[WEEKDAY] != "Friday"]
+    for write in (str, CODED.index):
+        _, sidecar = run(
+            tmp_path, path, [row | {WEEKDAY: write(row[WEEKDAY]), "is_weekend": 0} for row in rows]
+        )
+        assert sidecar["feature_stats"][WEEKDAY]["codes"] == [1, 5, 6, 4, 0, 2, 3]
+
+
 def test_what_the_file_does_not_state_is_said(tmp_path, checkpoint, capsys):
     """Codes and cleaning that are assumed, a label that is derived and a scaled velocity are LOOK lines."""
     rows = [row | {"engagement_velocity": row["view_velocity"] / 1e6} for row in first_rows(60)]
+    rows[2]["likes"] = 1.234
     for row in rows:
         del row["view_velocity"], row["is_viral"]
     code, sidecar = run(tmp_path, checkpoint, rows, "--split-seed", "42")
     looks = [line for line in capsys.readouterr().out.splitlines() if line.startswith("LOOK: ")]
     assert code == 0
     assert sidecar["text"] == {"cleaning": "words"}
-    assert [look.split()[1] for look in looks] == [WEEKDAY, "engagement_velocity", "there", "titles"]
-    assert "viral is taken as engagement_velocity > " in looks[2]
+    assert [look.split()[1] for look in looks] == [
+        *(WEEKDAY, "likes", "engagement_velocity", "there", "titles"),
+    ]
+    assert "likes is 1.234 in row 4, and no whole number in 1 of 60 rows" in looks[1]
+    assert "viral is taken as engagement_velocity > " in looks[3]
