@@ -28,6 +28,7 @@ templates.globals |= {"marks": MARKS, "version": version}
 templates.filters |= {
     "base64": lambda content: base64.b64encode(content).decode(),
     "commas": "{:,.0f}".format,
+    "exp": math.exp,
 }
 
 
