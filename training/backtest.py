@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,7 +26,7 @@ from training.embeddings.text import encode_texts
 from training.encoders import Encoders, open_encoders
 from training.head.fit import fit_head, untrained_checkpoint
 from training.measure.conditions import conditions_of
-from training.measure.metrics import Interval, best_f1_threshold, figure_intervals
+from training.measure.metrics import Interval, best_f1_threshold, figure_intervals, plain
 from training.measure.scorer import Scorer
 from training.options import reading_from, recipe_from
 from training.recipe import Recipe
@@ -45,21 +44,6 @@ class Window:
     train_rows: int
     test_rows: int
     figures: dict[str, dict[str, dict[str, Interval]]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "origin": self.origin.isoformat(),
-            "train_rows": self.train_rows,
-            "test_rows": self.test_rows,
-            "figures": {
-                head: {
-                    condition: {name: interval.to_dict() for name, interval in intervals.items()}
-                    for condition, intervals in by_condition.items()
-                }
-                for head, by_condition in self.figures.items()
-            },
-        }
 
 
 def backtest(
@@ -154,7 +138,7 @@ def run(options: argparse.Namespace) -> int:
     figures = {
         "data": dataset.name,
         "sha256": dataset.sha256,
-        "windows": [each.to_dict() for each in windows],
+        "windows": plain(windows),
     }
     (options.out / "backtest.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print("\n".join(lines_of(windows)))

@@ -20,7 +20,7 @@ from training.embeddings.images import encode_thumbnails
 from training.embeddings.text import encode_texts
 from training.measure.compare import compare, lines_of
 from training.measure.evaluation import Report, measure_scorer
-from training.measure.metrics import Interval, MetricsRow
+from training.measure.metrics import Interval, MetricsRow, plain
 from training.measure.scorer import Scorer
 from training.options import reading_from, thumbnails_from
 
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     if options.compare:
         comparisons = compare(report.answers, scorer, dataset)
         print("\n".join(lines_of(comparisons)))
-        figures["comparison"] = {name: each.to_dict() for name, each in comparisons.items()}
+        figures["comparison"] = plain(comparisons)
     print(json.dumps(figures))
     return 0
 

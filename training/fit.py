@@ -41,6 +41,7 @@ from training.head.knowns import left_out
 from training.head.text_fields import preferred_text
 from training.learn import compare, encoders_for, print_next_step, read_rows, read_serving
 from training.measure.evaluation import measure
+from training.measure.metrics import plain
 from training.measure.twins import baselines, compared
 from training.options import (
     AUTO,
@@ -104,10 +105,7 @@ def fit(
             "candidates": {
                 name: {
                     "val_loss": trained.loss,
-                    "by_condition": {
-                        condition: reports[name].rows[condition].to_dict()
-                        for condition in reports[name].answers
-                    },
+                    "by_condition": {each: plain(reports[name].rows[each]) for each in reports[name].answers},
                 }
                 for name, trained in candidates.items()
             },
@@ -121,7 +119,7 @@ def fit(
         meaningful_difference=meaningful_difference(checkpoint, dataset, texts, mean_text),
         provenance=provenance(dataset, encoders, recipe_of(chosen, recipe), seed, images),
     )
-    results = phase1_results(checkpoint, dataset, images, reports[chosen].to_dict()["intervals_95"])
+    results = phase1_results(checkpoint, dataset, images, plain(reports[chosen].intervals))
     return Fit(checkpoint, candidates[chosen].head, results)
 
 

@@ -9,6 +9,7 @@ from tests.training.synthetic import FIRST, RECIPE, SEED, encoders, rows, write_
 from training import backtest
 from training.data.dataset import SPLITS, DatasetError, read_dataset
 from training.data.rolling import windows_of
+from training.measure.metrics import plain
 
 
 @pytest.fixture(scope="module")
@@ -74,4 +75,4 @@ def test_both_heads_are_measured_at_every_origin(spread):
     axes = backtest.draw(found).axes
     assert [len(each.containers) for each in axes] == [2 * len(found[0].figures[backtest.FIRST])] * 2
     assert len(backtest.lines_of(found)) == 2 + 4 * 2 * len(found[0].figures[backtest.FIRST])
-    assert json.loads(json.dumps([window.to_dict() for window in found]))[0]["train_rows"] > 0
+    assert json.loads(json.dumps(plain(found)))[0]["train_rows"] > 0

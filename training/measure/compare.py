@@ -15,6 +15,7 @@ from training.measure.metrics import (
     difference,
     metrics_row,
     paired_samples,
+    plain,
 )
 from training.measure.scorer import Scorer, SplitPredictions
 
@@ -72,12 +73,9 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {
-            "rows": {name: row.to_dict() for name, row in self.rows.items()},
-            "differences": {
-                name: {figure: interval.to_dict() for figure, interval in each.items()}
-                for name, each in self.differences.items()
-            },
-            "ece_by_chance": self.calibrated.to_dict(),
+            "rows": plain(self.rows),
+            "differences": plain(self.differences),
+            "ece_by_chance": plain(self.calibrated),
             "misses": self.misses,
         }
 

@@ -21,6 +21,7 @@ from training.measure.metrics import (
     figure_intervals,
     metrics_row,
     paired_intervals,
+    plain,
 )
 from training.measure.scorer import Scorer, SplitPredictions
 
@@ -37,8 +38,7 @@ class Group:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
-        intervals = intervals_to_dict(self.intervals)
-        return {"rows": self.rows, **self.figures.to_dict(), "intervals_95": intervals}
+        return {"rows": self.rows, **plain(self.figures), "intervals_95": plain(self.intervals)}
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,14 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values: the headline figures at the top, the others by condition."""
         return {
-            **self.rows[self.first].to_dict(),
-            "by_condition": {name: row.to_dict() for name, row in self.rows.items()},
-            "intervals_95": {name: intervals_to_dict(each) for name, each in self.intervals.items()},
-            "by_age": {name: group.to_dict() for name, group in self.by_age.items()},
-            "by_pattern": {name: group.to_dict() for name, group in self.by_pattern.items()},
-            **{
-                f"{modality}_gain": {name: intervals_to_dict(each) for name, each in gains.items()}
-                for modality, gains in self.gains.items()
-            },
+            **plain(self.rows[self.first]),
+            "by_condition": plain(self.rows),
+            "intervals_95": plain(self.intervals),
+            "by_age": plain(self.by_age),
+            "by_pattern": plain(self.by_pattern),
+            **{f"{modality}_gain": plain(gains) for modality, gains in self.gains.items()},
             "viral_score_change_with_bfloat16_text": self.bfloat16_change,
         }
-
-
-def intervals_to_dict(intervals: dict[str, Interval]) -> dict[str, dict[str, float]]:
-    """Plain values by figure."""
-    return {name: interval.to_dict() for name, interval in intervals.items()}
 
 
 def measure(

@@ -4,8 +4,10 @@ Rows of one video depend on each other, so the bootstrap draws videos, not rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +53,6 @@ class MetricsRow:
     lift: float
     coverage: float | None = None
 
-    def to_dict(self) -> dict[str, float]:
-        """Plain numbers by name; without the coverage where there is none."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
 
 def metrics_row(predictions: Predictions, f1_threshold: float) -> MetricsRow:
     """All figures; both classes must be there. The threshold comes from rows other than these."""
@@ -80,9 +78,19 @@ class Interval:
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float]:
-        """Plain floats by name."""
-        return asdict(self)
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: a dataclass by its `to_dict`, or by its fields that are not None."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if is_dataclass(value):
+        known = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {name: plain(each) for name, each in known.items() if each is not None}
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 Samples = dict[str, FloatArray]

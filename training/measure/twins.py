@@ -8,8 +8,8 @@ from training.head.candidates import IMAGE, SCALARS, TEXT
 from training.head.knowns import features_of
 from training.measure.baselines import LABELS, baseline_predictions
 from training.measure.conditions import conditions_of
-from training.measure.evaluation import Report, intervals_to_dict
-from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals
+from training.measure.evaluation import Report
+from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals, plain
 
 # The names of their figures among the checkpoint's metrics, without images and with: `twin` reads no text.
 TWINS = ({SCALARS: "twin"}, {IMAGE: "twin", TEXT: "twin_without_image", SCALARS: "scalars_alone"})
@@ -24,7 +24,7 @@ def baselines(dataset: Dataset) -> dict[str, Any]:
         ).items():
             rows[f"{LABELS[key]}, {condition}"] = metrics_row(fitted.test, best_f1_threshold(fitted.val))
     print_rows(rows)
-    return {name: row.to_dict() for name, row in rows.items()}
+    return dict(plain(rows))
 
 
 def compared(chosen: str, reports: dict[str, Report], dataset: Dataset) -> dict[str, Any]:
@@ -42,9 +42,7 @@ def compared(chosen: str, reports: dict[str, Report], dataset: Dataset) -> dict[
         }
         for condition, gain in gains.items() if name != chosen else ():
             print_intervals(f"{chosen} against {name}, {condition} (95% by video)", gain)
-        figures[key] = twin.rows[twin.first].to_dict()
-        figures[f"gain_over_{key}"] = intervals_to_dict(gains[report.first])
-        figures[f"gain_over_{key}_by_condition"] = {
-            condition: intervals_to_dict(gain) for condition, gain in gains.items()
-        }
+        figures[key] = plain(twin.rows[twin.first])
+        figures[f"gain_over_{key}"] = plain(gains[report.first])
+        figures[f"gain_over_{key}_by_condition"] = plain(gains)
     return figures

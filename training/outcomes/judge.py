@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from training.measure.figures import FIGURES, FloatArray, Predictions, Statistic, figures_of, mean
-from training.measure.metrics import FIGURE_RESAMPLES, Interval, difference, intervals_of, resample
+from training.measure.metrics import FIGURE_RESAMPLES, Interval, difference, intervals_of, plain, resample
 from training.outcomes.looks import FELL, JUDGED, STATES, UNCOUNTED, UNSEEN, Looked, condition
 
 MIN_ROWS = 20  # of a group that is measured by itself
@@ -76,11 +76,8 @@ class Outcomes:
             "viral_above_views_per_day": self.viral_above,
             "predictions": self.states,
             "mean_scores": self.mean_scores,
-            "groups": {
-                by: {name: asdict(group) for name, group in groups.items()}
-                for by, groups in self.groups.items()
-            },
-            "shadows": [duel.to_dict() for duel in self.duels],
+            "groups": plain(self.groups),
+            "shadows": plain(self.duels),
         }
 
 

@@ -15,6 +15,7 @@ from model.checkpoint.store import Checkpoint, read_checkpoint
 from training.commands import main
 from training.data.dataset import SPLITS, Dataset
 from training.evaluate import open_scorer, scorer_of
+from training.measure.metrics import plain
 from training.options import thumbnails_from
 from training.report.findings import Findings, find
 from training.report.page import MARKS, render
@@ -50,7 +51,7 @@ def write(folder: Path, findings: Findings, checkpoint: Checkpoint, dataset: Dat
     """Write the page, the pictures and the numbers into `folder`, and print the sentences."""
     words = captions(findings)
     pictures = {name: drawn(plot, findings) for name, plot in PLOTS.items()}
-    numbers = {"checkpoint": checkpoint.card.name, "sha256": checkpoint.card.sha256, **findings.to_dict()}
+    numbers = {"checkpoint": checkpoint.card.name, "sha256": checkpoint.card.sha256, **plain(findings)}
     files = {f"{name}.png": picture.light for name, picture in pictures.items()}
     files["index.html"] = render(findings, words, pictures, checkpoint, dataset).encode()
     files["report.json"] = (json.dumps(numbers, indent=1) + "\n").encode()

@@ -1,8 +1,7 @@
 """All numbers that the plots show, on the test split; the checkpoint's are those of `training.evaluate`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +47,6 @@ class ErrorBin:
 
 
 @dataclass(frozen=True)
-class ModalityGain:
-    """The gain from an input: with minus without, per metric."""
-
-    modality: str
-    gain: dict[str, Interval]
-
-
-@dataclass(frozen=True)
 class Findings:
     """`comparisons` and `reliability` are by what is known, the condition that knows most first."""
 
@@ -65,7 +56,8 @@ class Findings:
     reliability: dict[str, list[ScoreBin]]
     error_by_age: list[ErrorBin]
     error_by_size: list[ErrorBin]
-    modalities: list[ModalityGain]
+    modalities: dict[str, dict[str, Interval]]
+    """The gain from each input, with minus without, by figure."""
     facts: list[Importance]
     drift: dict[str, dict[str, MetricsRow]]
     """The figures of older checkpoints on the same rows, by name and condition."""
@@ -76,27 +68,6 @@ class Findings:
     def full(self) -> Comparison:
         """The condition that knows most."""
         return next(iter(self.comparisons.values()))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, without the predictions."""
-        return {
-            "report": self.report.to_dict(),
-            "comparisons": {name: each.to_dict() for name, each in self.comparisons.items()},
-            "error_by_known": [asdict(each) for each in self.error_by_known],
-            "reliability": {name: [asdict(each) for each in bins] for name, bins in self.reliability.items()},
-            "error_by_age": [asdict(each) for each in self.error_by_age],
-            "error_by_size": [asdict(each) for each in self.error_by_size],
-            "modalities": {
-                each.modality: {figure: interval.to_dict() for figure, interval in each.gain.items()}
-                for each in self.modalities
-            },
-            "facts": [asdict(each) for each in self.facts],
-            "drift": {
-                name: {known: row.to_dict() for known, row in rows.items()}
-                for name, rows in self.drift.items()
-            },
-            "why_no_images": self.why_no_images,
-        }
 
 
 def find(
@@ -155,17 +126,17 @@ def absolute_error(predictions: Predictions) -> FloatArray:
     return np.abs(predictions.log_velocity - predictions.true_log_velocity)
 
 
-def _modality_gains(scorer: Scorer, dataset: Dataset, whole: Predictions) -> list[ModalityGain]:
+def _modality_gains(scorer: Scorer, dataset: Dataset, whole: Predictions) -> dict[str, dict[str, Interval]]:
     test = dataset.test
     inputs = scorer.inputs(test)
     without = {modality: scorer.without(inputs, modality) for modality in scorer.card.config.modalities}
     learned = learned_groups(dataset)
     without |= {name: scorer.inputs(test, (name,)) for name in PARTS_OF_NUMBERS if name in learned}
     own = paired_samples(whole, test.video_ids)
-    return [
-        ModalityGain(name, difference(own, paired_samples(scorer.predict(other, test), test.video_ids)))
+    return {
+        name: difference(own, paired_samples(scorer.predict(other, test), test.video_ids))
         for name, other in without.items()
-    ]
+    }
 
 
 def _drift(older: Scorer, dataset: Dataset) -> dict[str, MetricsRow]:

@@ -25,11 +25,9 @@ templates = Environment(
     keep_trailing_newline=True,
 )
 templates.globals |= {"marks": MARKS, "version": version}
-templates.filters |= {
-    "base64": lambda content: base64.b64encode(content).decode(),
-    "commas": "{:,.0f}".format,
-    "exp": math.exp,
-}
+templates.filters["base64"] = lambda content: base64.b64encode(content).decode()
+templates.filters["commas"] = "{:,.0f}".format
+templates.filters["exp"] = math.exp
 
 
 @dataclass(frozen=True, slots=True)

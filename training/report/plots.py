@@ -240,14 +240,14 @@ def _error(bins: Sequence[ErrorBin], palette: Palette, kind: str) -> Figure:
 
 def modalities(findings: Findings, palette: Palette) -> Figure:
     """Additional pairs of 100 that are ranked correctly with each input."""
-    names = [MODALITY_LABELS[each.modality] for each in findings.modalities]
-    gains = [each.gain["auroc"] for each in findings.modalities]
+    names = [MODALITY_LABELS[name] for name in findings.modalities]
+    gains = [gain["auroc"] for gain in findings.modalities.values()]
     values, low, high = (
         100 * np.array([getattr(each, name) for each in gains]) for name in ("difference", "low", "high")
     )
     words = [
-        f"{value:+.1f}" if each.modality != "image" or not findings.why_no_images else findings.why_no_images
-        for value, each in zip(values, findings.modalities, strict=True)
+        f"{value:+.1f}" if name != "image" or not findings.why_no_images else findings.why_no_images
+        for value, name in zip(values, findings.modalities, strict=True)
     ]
     figure, axes = _bars(names, values, high, words, palette)
     errors = np.clip([values - low, high - values], 0, None)

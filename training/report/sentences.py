@@ -190,11 +190,14 @@ def _error(bins: Sequence[ErrorBin], title: str, kind: str) -> Caption:
 
 
 def _modalities(findings: Findings) -> Caption:
-    tried = [each for each in findings.modalities if each.modality != "image" or not findings.why_no_images]
-    gains = {each.modality: each.gain["auroc"] for each in tried}
+    gains = {
+        name: gain["auroc"]
+        for name, gain in findings.modalities.items()
+        if name != "image" or not findings.why_no_images
+    }
     helping = [name for name, gain in gains.items() if gain.low > 0]
     hurting = [name for name, gain in gains.items() if gain.high < 0]
-    untested = len(tried) < len(findings.modalities)
+    untested = len(gains) < len(findings.modalities)
     verdict = POOR if hurting or not helping else FAIR if untested or len(helping) < len(gains) else GOOD
     idle = [name for name in gains if name not in helping + hurting]
     parts = [f"{INPUT_NAMES[name]} {_signed(gains[name])}" for name in gains]

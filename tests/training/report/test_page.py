@@ -279,12 +279,8 @@ def test_an_even_error_is_good(found):
 def test_every_input_that_adds_is_good(found):
     """All inputs above chance are good; one without a gain is fair; a harmful one is poor."""
     for low, high, verdict in ((0.01, 0.03, GOOD), (-0.01, 0.01, FAIR), (-0.03, -0.01, POOR)):
-        limits = {each.modality: (0.01, 0.03) for each in found.modalities} | {"text": (low, high)}
-        gains = [
-            replace(each, gain={**each.gain, "auroc": Interval(sum(ends) / 2, *ends)})
-            for each in found.modalities
-            if (ends := limits[each.modality])
-        ]
+        limits = dict.fromkeys(found.modalities, (0.01, 0.03)) | {"text": (low, high)}
+        gains = {name: {"auroc": Interval(sum(ends) / 2, *ends)} for name, ends in limits.items()}
         caption = captions(replace(found, modalities=gains, why_no_images=""))["modalities"]
         assert caption.verdict == verdict
     assert "harmful: the words" in caption.sentence
