@@ -19,8 +19,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
+
 from benchmarks.harness.contestants import ROOT, compiled, contestants, running, thumbnails
-from benchmarks.harness.processes import TICKS_PER_SECOND, ProcessTree
+from benchmarks.harness.processes import ProcessTree
 
 CHECKPOINT = ROOT / "models" / "model_full.pt"
 PY_SPY = ROOT / "build" / "bench-venv" / "bin" / "py-spy"
@@ -68,11 +70,7 @@ def event_loop_shares(samples: str) -> dict[str, float]:
 
 def thread_seconds(pid: int) -> dict[int, float]:
     """CPU seconds of every thread of a process."""
-    found = {}
-    for task in (Path("/proc") / str(pid) / "task").iterdir():
-        fields = (task / "stat").read_text().rpartition(")")[2].split()
-        found[int(task.name)] = (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
-    return found
+    return {each.id: each.user_time + each.system_time for each in psutil.Process(pid).threads()}
 
 
 def thread_names(pid: int) -> dict[int, str]:
@@ -92,7 +90,7 @@ def measure(clients: int, seconds: int) -> dict[str, object]:
         server = stack.enter_context(running(miles, folder, workload.new_videos(1)[0]))
         for video in workload.new_videos(4 * clients):
             server.predict(video)
-        pid = server.tree.pids()[0]
+        pid = server.tree.members()[0].pid
         before, everything = thread_seconds(pid), server.tree.cpu_seconds()
         output = folder / "samples"
         recorder = _record(pid, seconds - 1, output)

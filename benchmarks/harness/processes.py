@@ -1,15 +1,13 @@
-"""A started command with its descendants: CPU seconds and memory from /proc, pause and resume."""
+"""A started command with its descendants: CPU seconds, memory, pause and resume."""
 
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PROC = Path("/proc")
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+import psutil
+
 STOP_LIMIT_S = 15
 SETTLE_LIMIT_S = 20
 SETTLE_WINDOW_S = 0.25
@@ -21,36 +19,48 @@ class ProcessTree:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+        self._first = psutil.Process(process.pid)
 
     @property
     def running(self) -> bool:
         """Whether the first process is alive."""
         return self._process.poll() is None
 
-    def pids(self) -> list[int]:
+    def members(self) -> list[psutil.Process]:
         """The process and its descendants, parents first."""
-        children = _children()
-        found = [self._process.pid]
-        for pid in found:
-            found += children.get(pid, [])
-        return found
+        with suppress(psutil.NoSuchProcess):
+            return [self._first, *self._first.children(recursive=True)]
+        return [self._first]
 
     def cpu_seconds(self) -> float:
         """User and system time, including children that have ended."""
-        return sum(_cpu_ticks(pid) for pid in self.pids()) / TICKS_PER_SECOND
+        seconds = 0.0
+        for each in self.members():
+            with suppress(psutil.NoSuchProcess):
+                times = each.cpu_times()
+                seconds += times.user + times.system + times.children_user + times.children_system
+        return seconds
 
     def memory_mb(self) -> float:
         """Resident memory in MB (10^6): each process's private pages, and shared pages once."""
-        rows = [_memory_bytes(pid) for pid in self.pids()]
-        return (sum(row["Private"] for row in rows) + max(row["Shared"] for row in rows)) / 1e6
+        private, shared = 0, 0
+        for each in self.members():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                memory = each.memory_full_info()
+                private, shared = private + memory.uss, max(shared, memory.rss - memory.uss)
+        return (private + shared) / 1e6
 
     def pause(self) -> None:
         """Stop all its processes until `resume`."""
-        self._signal(signal.SIGSTOP)
+        for each in self.members():
+            with suppress(psutil.NoSuchProcess):
+                each.suspend()
 
     def resume(self) -> None:
         """Continue after `pause`."""
-        self._signal(signal.SIGCONT)
+        for each in self.members():
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
 
     def settle(self) -> None:
         """Wait until it is idle: clients that disconnected may have left work behind."""
@@ -63,21 +73,15 @@ class ProcessTree:
 
     def stop(self) -> None:
         """Send SIGTERM, then SIGKILL to what is still running after `STOP_LIMIT_S`."""
-        born = {pid: _start_ticks(pid) for pid in self.pids()}
+        members = self.members()
         self.resume()
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_LIMIT_S)
-        for pid, birth in born.items():
-            with suppress(ProcessLookupError):
-                if birth is not None and _start_ticks(pid) == birth:  # the same process, not a reused id
-                    os.kill(pid, signal.SIGKILL)
+        for each in members:
+            with suppress(psutil.NoSuchProcess):  # which a reused id is, too
+                each.kill()
         self._process.wait()
-
-    def _signal(self, number: int) -> None:
-        for pid in self.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
 
 
 @contextmanager
@@ -104,47 +108,5 @@ def started(
 
 def machine_cpu_seconds() -> float:
     """CPU time of all processes since boot, without idle and stolen time."""
-    fields = (PROC / "stat").read_text().splitlines()[0].split()[1:]
-    user, nice, system, _idle, _waiting, irq, softirq = (int(ticks) for ticks in fields[:7])
-    return (user + nice + system + irq + softirq) / TICKS_PER_SECOND
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name, which may contain spaces; empty if it has ended."""
-    try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def _start_ticks(pid: int) -> str | None:
-    """When a process started, in ticks since boot: pid and birth together identify a process."""
-    fields = _stat(pid)
-    return fields[19] if fields else None
-
-
-def _children() -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for entry in PROC.iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
-            found.setdefault(int(fields[1]), []).append(int(entry.name))
-    return found
-
-
-def _cpu_ticks(pid: int) -> int:
-    """utime, stime, cutime and cstime: fields 14 to 17 of proc(5)."""
-    return sum(int(ticks) for ticks in _stat(pid)[11:15])
-
-
-def _memory_bytes(pid: int) -> dict[str, int]:
-    """Resident bytes that only this process maps, and bytes that others map as well."""
-    found = {"Private": 0, "Shared": 0}
-    try:
-        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return found
-    for line in lines:
-        kind = line.partition("_")[0]
-        if line.startswith(("Private_Clean", "Private_Dirty", "Shared_Clean", "Shared_Dirty")):
-            found[kind] += int(line.split()[1]) * 1024
-    return found
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)

@@ -15,7 +15,7 @@ SCORER = b"ray::MapWorker"
 
 def scorers(process: "subprocess.Popen[Any]") -> list[int]:
     """The processes that score."""
-    return [pid for pid in ProcessTree(process).pids() if _title(pid).startswith(SCORER)]
+    return [each.pid for each in ProcessTree(process).members() if _title(each.pid).startswith(SCORER)]
 
 
 def memory_mb(pid: int, of: str) -> float:

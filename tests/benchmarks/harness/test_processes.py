@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds, started
@@ -36,7 +37,7 @@ def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
 def family(tmp_path: Path) -> Iterator[ProcessTree]:
     """A running parent and its busy child."""
     with started([sys.executable, "-c", FAMILY], os.environ, ROOT, tmp_path / "log") as tree:
-        wait_until(lambda: len(tree.pids()) == 2)
+        wait_until(lambda: len(tree.members()) == 2)
         yield tree
 
 
@@ -65,19 +66,13 @@ def test_memory_counts_every_process(family: ProcessTree) -> None:
 def test_stopping_ends_the_children(tmp_path: Path) -> None:
     """No process of the tree is left, even of a paused one."""
     with started([sys.executable, "-c", FAMILY], os.environ, ROOT, tmp_path / "log") as tree:
-        wait_until(lambda: len(tree.pids()) == 2)
-        pids = tree.pids()
+        wait_until(lambda: len(tree.members()) == 2)
+        members = tree.members()
         tree.pause()
     assert not tree.running
-    wait_until(lambda: not any(alive(pid) for pid in pids))
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    wait_until(
+        lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in members)
+    )
 
 
 def test_a_tree_settles_when_its_work_is_done(tmp_path: Path) -> None:
