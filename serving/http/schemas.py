@@ -25,8 +25,9 @@ from features.video import Video
 from serving.http.names import is_blank, near_names, read_names
 from serving.http.problems import Problem
 from serving.scoring import explanation as scoring
+from serving.scoring.encoders import Modality, ModalityReport
 from serving.scoring.pipeline import Prediction, ScoringRequest
-from serving.scoring.towers import Modality, ModalityReport, Stopwatch
+from serving.scoring.timing import Stopwatch
 
 MAX_BATCH_VIDEOS = 256
 MAX_REQUIRED = 8

@@ -24,11 +24,11 @@ from serving.lifecycle.shadow import Shadow
 from serving.scoring.admission import EXPLAINED, Admission
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache
+from serving.scoring.encoders import PictureBudget
 from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.scoring.shared_cache import SharedCache
 from serving.scoring.thumbnails import ThumbnailCache
-from serving.scoring.towers import PictureBudget
 from serving.settings import Settings
 
 STARTED_AT_ONCE = 32  # videos of a batch

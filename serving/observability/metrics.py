@@ -27,10 +27,10 @@ from serving.lifecycle.shadow import Shadow
 from serving.observability.logs import LINES
 from serving.observability.tracing import Tracing
 from serving.scoring.cache import VectorCache
+from serving.scoring.encoders import Modality, ModalityReport
 from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline, Prediction
 from serving.scoring.shared_cache import SharedCache
-from serving.scoring.towers import Modality, ModalityReport
 
 STAGE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from features import features_named, groups_of
 from preprocessing.thumbnails.turns import Turns
 from serving.scoring.admission import CLIENT
+from serving.scoring.encoders import Modality
 from serving.scoring.model import LoadedModel
-from serving.scoring.towers import Modality, Vector
+from serving.scoring.towers import Vector
 
 TextBaseline = Literal["training_mean", "empty_text"]
 # Rows of an explanation that are in the fusion's queue at a time, so that other requests wait for few.

@@ -24,20 +24,12 @@ from serving.cpu import usable_cpus
 from serving.errors import ModalityRequiredError
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache
+from serving.scoring.encoders import ImageEncoder, Modality, ModalityReport, PictureBudget, TextEncoder
 from serving.scoring.explanation import Explainer, Explanation, Row
 from serving.scoring.model import LoadedModel
 from serving.scoring.thumbnails import ThumbnailCache
-from serving.scoring.towers import (
-    ImageEncoder,
-    Modality,
-    ModalityReport,
-    PictureBudget,
-    Stopwatch,
-    TextEncoder,
-    Vector,
-    image_tower,
-    text_tower,
-)
+from serving.scoring.timing import Stopwatch
+from serving.scoring.towers import Vector, image_tower, text_tower
 from serving.scoring.warnings import (
     DriftWindow,
     RangeCheck,

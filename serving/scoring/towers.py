@@ -1,110 +1,30 @@
-"""The two towers, and the encoders that make their input from a video: text or a URL in, a vector out.
+"""The two towers: tokens or pixels in, a vector out, cached or computed in a batch with others."""
 
-Everything that can go wrong with one video is settled before it enters a queue, so that it never affects the
-other videos of a batch.
-"""
-
-import asyncio
 import math
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
-from features import Video
-from features.parsing import has_visible_text
 from model.compiled.packing import MAX_TOKENS
-from preprocessing.decoding.pool import DecodePool, DecoderUnavailableError
-from preprocessing.image import (
-    EMPTY_REASONS,
-    REPEATED,
-    Decoded,
-    ImageError,
-    ImageSpec,
-    Trait,
-    decode_data_url,
-    digest_of,
-    emptiness,
-    is_data_url,
-)
-from preprocessing.text import TokenizedText
-from preprocessing.thumbnails.urls import WHITE_SPACE
+from preprocessing.image import Decoded, ImageSpec
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key
 from serving.scoring.model import LoadedModel
-from serving.scoring.thumbnails import Content, ThumbnailCache
-from serving.scoring.warnings import picture_warnings, word_warning
+from serving.scoring.timing import Stopwatch
 
 TowerName = Literal["text", "image"]
-Modality = Literal["text", "image", "scalars"]
-State = Literal["used", "missing", "failed", "truncated", "imputed"]
-Stage = Literal["queue", "download", "decode", "tokenise", "text", "image", "fusion", "explanation", "total"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
 Vector = NDArray[np.float32]
 TokenIds = tuple[Sequence[int], Sequence[int]]
 """One text: its token ids, and their token types."""
 Item = TypeVar("Item")
-MAX_INLINE_DATA = 64 * 1024  # characters of a data: URL, which are decoded in a tenth of a millisecond
-# Tokenising fewer characters is cheaper than handing them to another thread.
-MAX_INLINE_CHARACTERS = 1000
 # A title has a tenth of the tokens of a text at the limit, and a forward costs less per text the more it has.
 TEXTS_PER_PICTURE = 4
 GREY = 128
-# The reason of a text that was used but has no words that the encoder knows.
-UNKNOWN_WORDS = "unknown_words"
 FACTS = 3
 """The traits, the width and the height of a picture, behind its vector."""
-log = structlog.get_logger()
-
-
-class Stopwatch:
-    """Seconds by stage of one request, and the towers whose vector was cached.
-
-    Stages overlap: the picture is downloaded and decoded beside the text. `queue` is the sum of the waits
-    for the towers and the fusion. `steps` has (stage, end by `time.perf_counter`, seconds) in order.
-    """
-
-    def __init__(self) -> None:
-        self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
-        self.cached: list[str] = []
-        self.steps: list[tuple[Stage, float, float]] = []
-        self.started = time.perf_counter()
-
-    @contextmanager
-    def measure(self, stage: Stage) -> Iterator[None]:
-        """Add the time within to `stage`, also after an error."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(stage, time.perf_counter() - started)
-
-    def add(self, stage: Stage, seconds: float) -> None:
-        """Add to `stage`."""
-        self.seconds[stage] += seconds
-        self.steps.append((stage, time.perf_counter(), seconds))
-
-    def stop(self) -> None:
-        """The total is the time since the stopwatch was made."""
-        self.seconds["total"] = time.perf_counter() - self.started
-
-    def milliseconds(self) -> dict[str, float]:
-        """Milliseconds by stage."""
-        return {stage: round(seconds * 1000, 3) for stage, seconds in self.seconds.items()}
-
-    def server_timing(self) -> str:
-        """The value of a `Server-Timing` header (W3C Server Timing)."""
-        entries = []
-        for stage, milliseconds in self.milliseconds().items():
-            cached = ';desc="cached"' if stage in self.cached else ""
-            entries.append(f"{stage}{cached};dur={milliseconds:g}")
-        return ", ".join(entries)
 
 
 class Tower(Generic[Item]):
@@ -210,204 +130,6 @@ def decoded_of(pixels: Sequence[NDArray[np.uint8]], spec: ImageSpec) -> list[Dec
     return [Decoded(each.tobytes(), spec, spec.width, spec.height) for each in pixels]
 
 
-def _content(url: str, max_bytes: int) -> Content:
-    body = decode_data_url(url, max_bytes)
-    return Content(digest_of(body), body)
-
-
 def _with_facts(vector: Vector, picture: Decoded) -> Vector:
     """Facts about the file go with the vector through every cache: where it is known, nothing is decoded."""
     return np.append(vector, np.array([picture.traits, picture.width, picture.height], vector.dtype))
-
-
-@dataclass(frozen=True, slots=True)
-class ModalityReport:
-    """What became of one modality; `reason` is None when it was used unchanged."""
-
-    state: State
-    reason: str | None = None
-    detail: str | None = None
-    """The reason in a sentence."""
-    imputed: tuple[str, ...] = ()
-    """The request's fields that are unknown and took the training mean; of the scalars only."""
-
-    @property
-    def words(self) -> str:
-        """The state and the reason, as far as there is one."""
-        return ": ".join(filter(None, (self.state, self.reason, self.detail)))
-
-    @property
-    def satisfies(self) -> bool:
-        """Whether it counts for a client that requires this modality."""
-        return self.state in ("used", "truncated") and self.reason not in EMPTY_REASONS
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A tower's vector for one video, and what to report about it."""
-
-    vector: Vector
-    report: ModalityReport
-    warnings: tuple[str, ...] = ()
-
-
-class TextEncoder:
-    """Title and description to the text vector."""
-
-    def __init__(self, tower: Tower[TokenIds], workers: Executor) -> None:
-        """`workers` tokenise long texts."""
-        self.tower = tower
-        self._tokenizer, self._workers = tower.model.tokenizer, workers
-        card = tower.model.card
-        self._has_weight = "text" not in card.zero_weight_modalities
-        self._min_letters = card.titles.min_letters_per_piece if self._has_weight else None
-
-    async def encode(self, video: Video, watch: Stopwatch, *, urgent: bool = False) -> Encoded:
-        """The vector of a video's text; `urgent` when no picture is waited for beside it.
-
-        Raises what the forward raised.
-        """
-        if self.tower.model.card.config.text is None:
-            return Encoded(np.zeros(0, dtype=np.float32), ModalityReport("missing", "no_text_tower"))
-        fields = self._tokenizer.spec.fields
-        is_missing = not any(has_visible_text(getattr(video, name)) for name in fields)
-        with watch.measure("tokenise"):
-            tokens = await self._tokenise(Video(title="") if is_missing else video)
-        ids, types = np.array(tokens.input_ids, "<i8"), np.array(tokens.token_type_ids, "<i8")
-        key = self.tower.key(ids.tobytes(), types.tobytes())
-
-        async def prepare() -> TokenIds:
-            return tokens.input_ids, tokens.token_type_ids
-
-        vector = await self.tower.encode(key, prepare, watch, urgent=urgent)
-        report, warnings = ModalityReport("used"), []
-        if is_missing:
-            report = ModalityReport("missing", "no_visible_text")
-        elif tokens.dropped_tokens:
-            read = f"first {len(tokens)} of {len(tokens) + tokens.dropped_tokens} tokens"
-            report = ModalityReport("truncated", read)
-            warnings.append(f"The text is too long for the model; it read the {read}.")
-        if not self._has_weight:
-            warnings.append("This checkpoint gives the words of a title no weight.")
-        elif video.description.strip() and "description" not in fields:
-            warnings.append("This checkpoint was trained on titles only; the description's text was ignored.")
-        if self._min_letters is not None and has_visible_text(video.title):
-            letters = self._tokenizer.letters_per_piece(video.title)
-            if warning := word_warning(letters, self._min_letters):
-                report = ModalityReport(report.state, UNKNOWN_WORDS)
-                warnings.append(warning)
-        return Encoded(vector, report, tuple(warnings))
-
-    async def _tokenise(self, video: Video) -> TokenizedText:
-        encode = self._tokenizer.encode
-        if len(video.title) + len(video.description) <= MAX_INLINE_CHARACTERS:
-            return encode(video.title, video.description)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, encode, video.title, video.description)
-
-
-@dataclass(frozen=True, slots=True)
-class PictureBudget:
-    """When a picture is given up, in the event loop's time, and who shares the turns of its download."""
-
-    give_up_at: float | None = None
-    party: Hashable = None
-
-    @asynccontextmanager
-    async def limit(self) -> AsyncIterator[None]:
-        """Raises `ImageError` where the context does not end in time, waiting for turns included."""
-        try:
-            async with asyncio.timeout_at(self.give_up_at):
-                yield
-        except TimeoutError as exc:
-            raise ImageError("the request's time for its picture was used up", "timeout") from exc
-
-
-class ImageEncoder:
-    """A thumbnail's URL to the image vector; a thumbnail that cannot be used becomes the neutral image."""
-
-    def __init__(
-        self,
-        tower: Tower[Decoded],
-        thumbnails: ThumbnailCache,
-        decoders: DecodePool | None,
-        max_bytes: int,
-    ) -> None:
-        """`decoders` is None if the model has no image tower; `max_bytes` is of a picture in the request."""
-        self.tower = tower
-        self._thumbnails, self._decoders, self._max_bytes = thumbnails, decoders, max_bytes
-        self._warnings: tuple[str, ...] = ()
-        if "image" in tower.model.card.zero_weight_modalities:
-            self._warnings = ("This checkpoint gives images no weight: its training data has none.",)
-
-    async def encode(self, url: str | None, watch: Stopwatch, budget: PictureBudget) -> Encoded:
-        """The vector of a thumbnail, or of the neutral image. Raises what the forward raised."""
-        if self._decoders is None:
-            return self._neutral(ModalityReport("missing", "no_image_tower"))
-        if url is None:
-            return self._neutral(ModalityReport("missing", "no_thumbnail"))
-        try:
-            content, vector = await self._vector(url.strip(WHITE_SPACE), self._decoders, watch, budget)
-        except ImageError as exc:
-            cause = type(exc.__cause__).__name__ if exc.__cause__ else None
-            log.info("thumbnail_failed", reason=exc.reason, detail=str(exc), cause=cause)
-            text = (
-                f"The thumbnail could not be used ({exc.reason}): {exc}. A neutral image was scored instead."
-            )
-            return self._neutral(ModalityReport("failed", exc.reason, str(exc)), text)
-        except DecoderUnavailableError as exc:
-            log.warning("decoder_unavailable", detail=str(exc))
-            text = "No image decoder is available"
-            report = ModalityReport("failed", "unavailable", text)
-            return self._neutral(report, f"{text}. A neutral image was scored instead.")
-        return self._used(content, vector)
-
-    def _used(self, content: Content, vector: Vector) -> Encoded:
-        spec = self.tower.model.image_spec
-        assert spec is not None, "only an image tower has vectors"
-        traits, width, height = map(int, vector[-FACTS:])
-        warnings = picture_warnings(Trait(traits), spec.reading)
-        empty = emptiness(Trait(traits), width, height) or (REPEATED if content.is_repeated else None)
-        report = ModalityReport("used", *empty) if empty else ModalityReport("used")
-        warnings += [empty[1]] if empty else []
-        return Encoded(vector[:-FACTS], report, (*self._warnings, *content.notes, *warnings))
-
-    async def _vector(
-        self, url: str, decoders: DecodePool, watch: Stopwatch, budget: PictureBudget
-    ) -> tuple[Content, Vector]:
-        """What a URL holds, and its vector with the facts behind it. Raises `ImageError`."""
-        content = await self._read(url, self._thumbnails.identify, watch, budget)
-        if content.body is None:  # a known picture
-            vector = self.tower.cache.recall(self.tower.key(content.digest))
-            if vector is not None:
-                watch.cached.append("image")
-                return content, vector
-            # Its vector was evicted.
-            content = await self._read(url, self._thumbnails.download, watch, budget)
-        body = content.body
-        assert body is not None, "what was downloaded has a body"
-
-        async def prepare() -> Decoded:
-            with watch.measure("decode"):
-                async with budget.limit():
-                    return await decoders.decode(body)
-
-        return content, await self.tower.encode(self.tower.key(content.digest), prepare, watch)
-
-    async def _read(
-        self,
-        url: str,
-        ask: Callable[[str, Hashable], Awaitable[Content]],
-        watch: Stopwatch,
-        budget: PictureBudget,
-    ) -> Content:
-        with watch.measure("download"):
-            if is_data_url(url):
-                if len(url) <= MAX_INLINE_DATA:
-                    return _content(url, self._max_bytes)
-                return await asyncio.to_thread(_content, url, self._max_bytes)
-            async with budget.limit():
-                return await ask(url, budget.party)
-
-    def _neutral(self, report: ModalityReport, *warnings: str) -> Encoded:
-        return Encoded(self.tower.model.engine.neutral_image, report, warnings)

@@ -13,8 +13,8 @@ from preprocessing.image import MANY_PLACES, BadUrlError, ImageError, digest_of
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import UnreachableError
 from preprocessing.thumbnails.response import Validators
+from serving.scoring.encoders import PictureBudget
 from serving.scoring.thumbnails import Content, ThumbnailCache
-from serving.scoring.towers import PictureBudget
 from tests.support.process import LIMIT_S
 from tests.support.site import Site, raw, response, serving, trusting
 
