@@ -7,6 +7,7 @@ from typing import Any
 from features.near_names import MAX_LENGTH, field_like, words_of
 from features.parsing import OTHER_NAMES as OTHER_NAMES  # re-exported
 from features.parsing import is_unknown_cell as is_unknown_cell
+from features.parsing import parse_text
 
 MAX_NAMED = 6
 MAX_LOOKED_AT = 300  # names of one request
@@ -42,7 +43,7 @@ def near_names(values: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]
             continue
         fields = [field for field in _meant(name) if field in known and is_blank(known[field])]
         if fields:
-            found.append(f"{name[:MAX_LENGTH]} (send {', '.join(fields)})")
+            found.append(f"{parse_text(name[:MAX_LENGTH])} (send {', '.join(fields)})")
     if not found:
         return []
     more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""

@@ -86,6 +86,15 @@ def test_lone_surrogate_in_a_wrong_field_is_422(client: httpx.Client) -> None:
     assert response.status_code == 422
 
 
+def test_half_a_character_in_a_name_is_repaired(client: httpx.Client) -> None:
+    """A name that an answer repeats, as a warning or as a problem, has the replacement character."""
+    warned = post(client, '{"title": "x", "views\\ud800": 5}')
+    assert "views\ufffd (send view_count)" in str(warned.json()["warnings"])
+    body = b'{"title": "x", "what_if": [{"\\ud800": {}}]}'
+    refused = client.post("/explain", content=body, headers={"Content-Type": "application/json"})
+    assert refused.json()["errors"][0]["field"].startswith("what_if.0.\ufffd")
+
+
 @pytest.mark.parametrize(
     "fields",
     [
