@@ -12,12 +12,8 @@ from preprocessing.image import NotAnImageError
 SIGNATURES = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), kind)
     for pattern, kind in (
-        (rb"(<\?xml.{,500}?\?>\s*)?(<!--.{,500}?-->\s*)*(<!doctype svg|<svg)", "an SVG image"),
-        (
-            rb"(<!--.{,500}?-->\s*)*<(!doctype html|html|head|body|script|meta|title|div|p|br|b|h[1-6])\b",
-            "an HTML page",
-        ),
-        (rb"<\?xml", "an XML document"),
+        (rb"<(!doctype svg|svg)\b", "an SVG image"),
+        (rb"<(!doctype html|html|head|body|script|meta|title|div|p|br|b|h[1-6])\b", "an HTML page"),
         (rb"[{\[]", "JSON"),
         (rb".{4}ftyp(hei|hev|mif1|msf1)", "a HEIC image"),
         (rb".{4}ftyp(?!avi)|\x1a\x45\xdf\xa3|flv\x01|riff.{4}avi ", "a video"),
@@ -33,6 +29,12 @@ SIGNATURES = tuple(
         (rb"pk\x03\x04", "a ZIP archive"),
     )
 )
+# What browsers skip at the start of a page or a drawing, and where each ends.
+SKIPPED = {b"<?": b"?>", b"<!--": b"-->"}
+PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP", re.DOTALL)
+# How a JPEG is coded. Read are baseline, extended and progressive ones, in Huffman or arithmetic code.
+FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 MIN_TEXT = 4  # bytes; fewer may be anything
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -63,16 +65,45 @@ def refusal_of(encoded: bytes, exc: Exception) -> NotAnImageError:
     expected = "expected JPEG, PNG, WebP, GIF or AVIF"
     for first_bytes, is_complete in ENDS.items():
         if re.match(first_bytes, encoded, re.DOTALL):
+            if variant := _unread_variant(encoded):
+                return NotAnImageError(f"{variant}, {expected}", "unsupported_format")
             if "truncated" in str(exc) or not is_complete(encoded):
                 return NotAnImageError(f"the file is cut off after {len(encoded)} bytes", "truncated")
             return NotAnImageError(f"a damaged file of {len(encoded)} bytes ({type(exc).__name__})")
     start = encoded[:2000].removeprefix(BYTE_ORDER_MARK).lstrip()
+    is_xml = start[:5].lower() == b"<?xml"
+    markup = _without_comments(start)
     for pattern, kind in SIGNATURES:
-        if pattern.match(start):
+        if pattern.match(markup):
             return NotAnImageError(f"{kind}, {expected}", "unsupported_format")
+    if is_xml:
+        return NotAnImageError(f"an XML document, {expected}", "unsupported_format")
+    if behind := PICTURE.search(encoded, 0, len(start)):
+        return NotAnImageError(f"{behind.start()} bytes stand before the picture, so no viewer shows it")
     if len(start) >= MIN_TEXT and _is_text(start):
         return NotAnImageError(f"a text, {expected}", "unsupported_format")
     return NotAnImageError(f"{len(encoded)} bytes of an unknown kind, {expected}")
+
+
+def _without_comments(markup: bytes) -> bytes:
+    """Without declarations and comments at the start. Not by a regular expression, which may take forever."""
+    while end := next((SKIPPED[each] for each in SKIPPED if markup.startswith(each)), None):
+        markup = markup.partition(end)[2].lstrip()
+    return markup
+
+
+def _unread_variant(encoded: bytes) -> str | None:
+    """What a JPEG or PNG is that no browser shows either; None for the usual ones."""
+    if encoded[12:16] == b"CgBI":
+        return "a PNG in the form of iOS apps (CgBI)"
+    place = 2
+    while encoded[place : place + 1] == b"\xff" and place + 4 < len(encoded):
+        marker, bits = encoded[place + 1], encoded[place + 4]
+        if marker in FRAMES:
+            is_usual = marker in READ_FRAMES and bits == 8
+            return None if is_usual else f"a JPEG of an unusual kind ({bits} bits, frame type {marker:X})"
+        place += 2 + int.from_bytes(encoded[place + 2 : place + 4])
+    return None
 
 
 def _is_text(start: bytes) -> bool:

@@ -5,7 +5,14 @@ from collections.abc import Callable
 
 from preprocessing.image import ImageError
 from preprocessing.pixels import decode_image
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import encoded, picture, png_chunk
+
+
+def jpeg_frame(kind: int, bits: int) -> bytes:
+    """A JPEG of this kind of frame; before it is data that looks like another frame."""
+    frame = b"\xff%c\0\x0b%c\0\x10\0\x10\1\1\x11\0" % (kind, bits)
+    return b"\xff\xd8\xff\xe0\0\x07\xff\xc0\0\0\x08" + frame + b"\xff\xd9"
+
 
 MARK = b"\xef\xbb\xbf"
 NAMED: dict[str, tuple[bytes, str]] = {
@@ -45,7 +52,19 @@ NAMED: dict[str, tuple[bytes, str]] = {
     "psd": (b"8BPS\0\1", "a Photoshop document"),
     "gzip": (gzip.compress(b"picture"), "a gzip file without Content-Encoding: gzip"),
     "zip": (b"PK\3\4\0", "a ZIP archive"),
+    "xhtml": (b'<?xml version="1.0"?><!DOCTYPE html><html/>', "an HTML page"),
+    "xml behind a comment": (b'<?xml version="1.0"?><!-- <svg/> --><rss/>', "an XML document"),
+    "png of an app": (
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"CgBI", bytes(4)) + png_chunk(b"IHDR", bytes(13)),
+        "a PNG in the form of iOS apps (CgBI)",
+    ),
+    "jpeg of 12 bits": (jpeg_frame(0xC1, 12), "a JPEG of an unusual kind (12 bits, frame type C1)"),
+    "jpeg in layers": (jpeg_frame(0xC5, 8), "a JPEG of an unusual kind (8 bits, frame type C5)"),
+    "jpeg-ls": (jpeg_frame(0xF7, 8), "a JPEG of an unusual kind (8 bits, frame type F7)"),
 }
+# Each comment may end at its own end or at a later one.
+MANY_COMMENTS = b"<!---->" * 280 + b"<rss/>"
+BEFORE = (b"\n", b"\r\n\xef\xbb\xbf", b"--frame\r\nContent-Type: image/jpeg\r\n\r\n")
 UNKNOWN = {"zeros": bytes(500), "noise": bytes(range(128, 256)), "nothing": b"", "three letters": b"abc"}
 TRUNCATED: dict[str, Callable[[], bytes]] = {
     "avif, half": lambda: encoded(picture(), "AVIF")[: len(encoded(picture(), "AVIF")) // 2],
@@ -73,6 +92,18 @@ def test_a_file_of_another_kind_is_named() -> None:
         if (found := error(file)) != ("unsupported_format", f"{kind}, {expected}"):
             failures.append(f"{name}: {found}")
     assert failures == []
+
+
+def test_many_comments_are_read_in_linear_time() -> None:
+    """A regular expression would try every way to divide them."""
+    assert error(MANY_COMMENTS)[1].startswith("a text")
+
+
+def test_bytes_before_a_picture_are_counted() -> None:
+    """As of a script that prints a line before the file; no browser shows it."""
+    found = {start: error(start + encoded(picture(), "JPEG")) for start in BEFORE}
+    wanted = "{} bytes stand before the picture, so no viewer shows it"
+    assert found == {start: ("not_an_image", wanted.format(len(start))) for start in BEFORE}
 
 
 def test_a_file_of_an_unknown_kind_is_called_that() -> None:
