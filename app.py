@@ -74,7 +74,6 @@ async def explain(body: ExplainRequest, request: Request, predictor: PredictorDe
     return await explain_one(body, predictor, request.scope, request.state.metrics)
 
 
-@router.head("/", include_in_schema=False)
 @router.get("/", tags=["health"], response_model=Health, responses=HOME)
 async def home(request: Request, predictor: PredictorDep) -> Response:
     """Health as JSON; the web page for browsers."""

@@ -85,13 +85,15 @@ class RequestContext:
         CLIENT.set(client_of(scope, self._trusted))
         scope["deadline"] = asyncio.get_running_loop().time() + self._timeout_s
         started, status = time.perf_counter(), 0
+        # HEAD works wherever GET does (RFC 9110, 9.3.2); the server leaves the body out.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
-                self._count(scope, status, time.perf_counter() - started)
+                self._count(_route(inner), _method(scope), status, time.perf_counter() - started)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -101,7 +103,7 @@ class RequestContext:
                     answer = problem_response(status_code, detail, scope, headers=CLOSE)
                     await answer(scope, receive, send_with_id)
                 else:
-                    await self._app(scope, receive, send_with_id)
+                    await self._app(inner, receive, send_with_id)
             except Exception:
                 log.exception("unhandled_error")
                 if status:  # the response has begun: only closing the connection can show that it is broken
@@ -117,14 +119,13 @@ class RequestContext:
                 log.info(
                     "request",
                     method=scope["method"],
-                    route=_route(scope),
+                    route=_route(inner),
                     status=status,
                     seconds=round(seconds, 4),
                 )
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = _route(scope)
-        self._metrics.requests.labels(route, _method(scope), status).inc()
+    def _count(self, route: str, method: str, status: int, seconds: float) -> None:
+        self._metrics.requests.labels(route, method, status).inc()
         self._metrics.latency.labels(route).observe(seconds)
 
 

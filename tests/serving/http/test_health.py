@@ -34,11 +34,16 @@ def test_home_is_a_page_for_a_browser(client: httpx.Client) -> None:
     assert "//" not in response.text.replace("<!doctype", "")
 
 
-def test_head_of_home_is_answered(client: httpx.Client) -> None:
-    """`HEAD /` is 200 without a body."""
-    response = client.head("/")
-    assert response.status_code == 200
-    assert response.content == b""
+def test_head_is_answered_where_get_is(client: httpx.Client) -> None:
+    """With the same status and length, without a body; and refused where GET is."""
+    paths = ("/", "/health/live", "/health/ready", "/docs", "/page/page.css", "/predict", "/nowhere")
+    failures = []
+    for path in paths:
+        got, head = client.get(path), client.head(path)
+        if (head.status_code, head.content) != (got.status_code, b""):
+            failures.append(f"{path}: {head.status_code} of {got.status_code}, {len(head.content)} bytes")
+    assert failures == []
+    assert client.head("/health/live").headers["content-length"] == "18"
 
 
 def test_html_is_sent_to_those_who_prefer_it() -> None:
