@@ -7,13 +7,17 @@ import re
 from urllib.parse import parse_qs
 
 PAGE_HOST = re.compile(
-    r"((www|m|music|gaming)\.)?youtube\.com|youtube\.googleapis\.com|(www\.)?(youtube-nocookie\.com|youtu\.be)"
+    r"((www|m|music|gaming)\.)?youtube\.com|youtube\.googleapis\.com|"
+    r"(www\.)?(youtube-nocookie\.com|youtubekids\.com|youtu\.be)"
 )
-PICTURE_HOST = re.compile(r"i[0-9]?\.ytimg\.com|img\.youtube\.com")
+PICTURE_HOST = re.compile(r"i[0-9]?\.ytimg\.com|img\.youtube\.com|ytimg\.googleusercontent\.com")
+USUAL_FOLDERS = ("vi", "vi_webp")
 SIZES = ("maxresdefault", "sddefault", "hqdefault")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _PATH = re.compile(r"/(?:shorts|embed|live|watch|v|e)/([A-Za-z0-9_-]{11})/?")
-_PICTURE = re.compile(r"/(vi|vi_webp)/([A-Za-z0-9_-]{11})/([a-z0-9_]+)\.(jpg|webp)(?:\?.*)?")
+_PICTURE = re.compile(
+    r"/(vi|vi_webp|vi_lc|an_webp)/([A-Za-z0-9_-]{11})/([A-Za-z0-9_-]+)\.(jpg|webp)(?:\?.*)?"
+)
 
 
 def picture_of_page(host: str, target: str) -> str | None:
@@ -37,6 +41,8 @@ def smaller_pictures(host: str, target: str) -> list[str]:
     if match is None:
         return []
     folder, video, size, ending = match.groups()
+    if folder not in USUAL_FOLDERS:  # a preview that moves, or in another language
+        folder, ending = "vi", "jpg"
     # hq720, maxres2 or oardefault, too, are there for some videos only.
     sizes = SIZES[SIZES.index(size) + 1 :] if size in SIZES else SIZES[1:]
     smaller = [f"/{folder}/{video}/{each}.{ending}" for each in sizes]

@@ -21,6 +21,7 @@ PAGES = [
     ("www.youtube.com", f"/watch?v={ID}&v=aaaaaaaaaaa"),
     ("youtube.googleapis.com", f"/v/{ID}"),
     ("www.youtu.be", f"/{ID}/"),
+    ("www.youtubekids.com", f"/watch?v={ID}"),
 ]
 OTHERS = [
     ("example.com", f"/watch?v={ID}"),
@@ -76,3 +77,6 @@ def test_other_pictures_of_a_video_are_followed_by_its_usual_ones() -> None:
     )
     asked = {name: smaller_pictures("i9.ytimg.com", f"/vi/{ID}/{name}.jpg?sqp=a&rs=b") for name in names}
     assert asked == dict.fromkeys(names, usual)
+    moving = f"/an_webp/{ID}/mqdefault_6s.webp?du=3000&sqp=a"
+    assert smaller_pictures("i.ytimg.com", moving) == usual
+    assert smaller_pictures("ytimg.googleusercontent.com", f"/vi_lc/{ID}/maxresdefault_pt-BR.jpg") == usual
