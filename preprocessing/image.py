@@ -32,9 +32,10 @@ USUAL_ESCAPES = tuple(
 )
 DECODED_AT_ONCE = 4 * 64 * 1024  # characters of base64
 _DATA_URL = re.compile(
-    r"data:(image/[a-z0-9.+-]+|application/octet-stream)(;[a-z0-9-]+=[^;,]*)*;base64,",
+    r"data:(image/[a-z0-9.+-]+|application/octet-stream)( *;[a-z0-9 -]+=[^;,]*)* *; *base64 *,",
     re.IGNORECASE | re.ASCII,
 )
+_MEDIA_TYPE = re.compile(r"data:([a-z]+/[a-z0-9.+-]{1,40})", re.IGNORECASE | re.ASCII)
 
 
 class ImageError(ValueError):
@@ -182,7 +183,9 @@ def decode_data_url(url: str, max_bytes: int) -> bytes:
     """
     head = _DATA_URL.match(url)
     if head is None and not _BARE_BASE64.match(url):
-        raise BadUrlError("a data: URL of another kind; expected data:image/...;base64,")
+        named = _MEDIA_TYPE.match(url)
+        kind = f" ({named[1].lower()})" if named else ""
+        raise BadUrlError(f"a data: URL of another kind{kind}; expected data:image/...;base64,")
     decoded = _lenient_base64(url[head.end() if head else 0 :], max_bytes)
     if not decoded:
         raise BadUrlError("a data: URL without a payload")

@@ -103,6 +103,8 @@ def vet_redirect(current: VettedUrl, location: bytes, policy: ThumbnailPolicy) -
         text = location.decode("utf-8")
         _vet_characters(text)  # before joining, which would drop what must be refused
         target = vet_url(_absolute(current, text), policy)
+    except UnicodeDecodeError as exc:
+        raise UnreachableError(f"{current.host} redirects to a URL that is not UTF-8") from exc
     except (BadUrlError, ForbiddenUrlError, ValueError) as exc:
         raise UnreachableError(f"{current.host} redirects to a URL that is refused: {exc}") from exc
     if (current.scheme, target.scheme) == ("https", "http"):

@@ -424,6 +424,7 @@ def test_data_urls_are_decoded() -> None:
         ";base64, aG\r\nk=",
         ";base64,aGk%3D",
         ";charset=x;base64,aGk=",
+        "; charset=utf-8; base64, aGk=",
     ):
         assert decode_data_url(f"data:image/png{rest}", 100) == b"hi"
     assert decode_data_url("data:application/octet-stream;base64,aGk=", 100) == b"hi"
