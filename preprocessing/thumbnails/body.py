@@ -1,9 +1,10 @@
 """The body of a host's response: read within limits on bytes and memory, without its content codings."""
 
+import asyncio
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 
 import anyio
 import brotli
@@ -29,36 +30,32 @@ class BodyReader:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._large_turns = anyio.Semaphore(MAX_LARGE)
+        self._large_turns = asyncio.Semaphore(MAX_LARGE)
 
     async def read(self, response: httpcore2.Response, host: str) -> bytes:
         """The body without its content codings. Raises `ImageError`."""
         codings = codings_of(response)
-        async with AsyncExitStack() as turn:
-            body = await self._collect(response, host, turn, may_grow=bool(codings))
-            if not codings:
-                return body
-            return await anyio.to_thread.run_sync(unpacked, body, codings, host, self._max_bytes)
-
-    async def _collect(
-        self, response: httpcore2.Response, host: str, turn: AsyncExitStack, *, may_grow: bool
-    ) -> bytes:
-        """The body as it comes; a large one, or one that `may_grow` when it is unpacked, enters the turn."""
         body = bytearray()
         has_turn = False
-        async with aclosing(response.aiter_stream()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > self._max_bytes:
-                    raise ImageTooLargeError(f"{host} sent more than {self._max_bytes} bytes")
-                if not has_turn and len(body) > LARGE_BYTES:
-                    await turn.enter_async_context(self._large_turns)
-                    has_turn = True
-        if not body:
-            raise UnreachableError(f"{host} answered 200 without a body", "empty")
-        if may_grow and not has_turn:
-            await turn.enter_async_context(self._large_turns)
-        return bytes(body)
+        try:
+            async with aclosing(response.aiter_stream()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > self._max_bytes:
+                        raise ImageTooLargeError(f"{host} sent more than {self._max_bytes} bytes")
+                    if not has_turn and len(body) > LARGE_BYTES:
+                        has_turn = await self._large_turns.acquire()
+            if not body:
+                raise UnreachableError(f"{host} answered 200 without a body", "empty")
+            if not codings:
+                return bytes(body)
+            if not has_turn:  # it may grow
+                has_turn = await self._large_turns.acquire()
+            # Its thread cannot be cancelled, so the turn ends with it.
+            return await anyio.to_thread.run_sync(unpacked, bytes(body), codings, host, self._max_bytes)
+        finally:
+            if has_turn:
+                self._large_turns.release()
 
 
 def codings_of(response: httpcore2.Response) -> list[bytes]:

@@ -10,15 +10,15 @@ anyway. aiohttp would need two hooks (its resolver never sees a literal, its soc
 all four unless told. httpx rests on httpcore 1, and neither moves since 2025; httpx2 adds the four to this.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Hashable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
-import anyio
 import httpcore2
 
 from preprocessing.image import ImageError, decode_data_url, is_data_url
@@ -56,12 +56,24 @@ class Download:
 
 @dataclass(slots=True)
 class _Fetch:
-    """One fetch: who it is for, the addresses whose turns it holds, and whether it has dialled."""
+    """One fetch: who it is for, when it is given up, the turns that it holds, and whether it has dialled."""
 
     party: Hashable
-    turns: AsyncExitStack
-    addresses: set[str] = field(default_factory=set)
+    deadline: float = 0.0
+    """In the event loop's time; it begins when the turns at the host have come."""
+    turns: list[Turns] = field(default_factory=list)
     has_dialled: bool = False
+
+    async def take(self, turns: Turns) -> None:
+        """Wait for a turn, unless it has one of these."""
+        if turns not in self.turns:
+            await turns.take(self.party)
+            self.turns.append(turns)
+
+    def release(self) -> None:
+        """Give all turns back."""
+        for turns in self.turns:
+            turns.release(self.party)
 
 
 _current: ContextVar[_Fetch] = ContextVar("_current")
@@ -163,18 +175,21 @@ class ThumbnailFetcher:
         self, url: VettedUrl, validators: Validators | None, party: Hashable
     ) -> Download | None:
         arrived, place = self._breaker.now(), f"{url.host}:{url.port}"
-        async with AsyncExitStack() as turns:
-            await turns.enter_async_context(self._turns_by_host.turn(url.host, party))
-            await turns.enter_async_context(self._turns.turn(party))
-            fetch = _Fetch(party, turns)
-            _current.set(fetch)
-            try:
-                with self._breaker.watch(place, arrived), anyio.fail_after(self.policy.timeout_s):
+        fetch = _Fetch(party)
+        _current.set(fetch)
+        try:
+            await fetch.take(self._turns_by_host.of(url.host))
+            await fetch.take(self._turns)
+            fetch.deadline = asyncio.get_running_loop().time() + self.policy.timeout_s
+            with self._breaker.watch(place, arrived):
+                async with asyncio.timeout_at(fetch.deadline):
                     return await self._try_twice(url, validators, fetch)
-            except TimeoutError as exc:
-                host, limit_s = f"{url.scheme}://{url.host}", self.policy.timeout_s
-                text = f"{host} did not send a complete response within {limit_s:g} s"
-                raise UnreachableError(text, "timeout") from exc
+        except TimeoutError as exc:
+            host, limit_s = f"{url.scheme}://{url.host}", self.policy.timeout_s
+            text = f"{host} did not send a complete response within {limit_s:g} s"
+            raise UnreachableError(text, "timeout") from exc
+        finally:
+            fetch.release()
 
     async def _try_twice(
         self, url: VettedUrl, validators: Validators | None, fetch: _Fetch
@@ -186,14 +201,14 @@ class ThumbnailFetcher:
             try:
                 return await self._follow(url, validators, fetch)
             except UnreachableError as exc:
-                left = anyio.current_effective_deadline() - anyio.current_time()
+                left = fetch.deadline - asyncio.get_running_loop().time()
                 # What an earlier answer left behind on a connection is no answer to this request.
                 is_garbled = isinstance(exc.__cause__, httpcore2.RemoteProtocolError)
                 retry_s = 0.0 if is_garbled and not fetch.has_dialled else exc.retry_s
                 if retry_s is None or retry_s >= left or (has_retried and fetch.has_dialled):
                     raise
                 has_retried |= fetch.has_dialled
-                await anyio.sleep(retry_s)
+                await asyncio.sleep(retry_s)
 
     async def _follow(self, url: VettedUrl, validators: Validators | None, fetch: _Fetch) -> Download | None:
         """What `url` leads to; None for a 304 to `validators`, which no other URL gets to see."""
@@ -223,7 +238,7 @@ class ThumbnailFetcher:
         conditions = validators.conditions if validators else []
         known = self._addresses.get(f"{url.host}:{url.port}")
         if known is not None:
-            await self._take_address(known, fetch)
+            await fetch.take(self._turns_by_address.of(known))
         try:
             async with self._pool.stream("GET", request, headers=[*headers, *conditions]) as response:
                 yield response
@@ -237,14 +252,9 @@ class ThumbnailFetcher:
     async def _before_dial(self, place: str, address: str) -> None:
         fetch = _current.get()
         fetch.has_dialled = True
-        await self._take_address(address, fetch)
+        # So that many names for one server are no more than one name.
+        await fetch.take(self._turns_by_address.of(address))
         self._addresses.pop(place, None)
         self._addresses[place] = address
         if len(self._addresses) > MAX_ADDRESSES:
             del self._addresses[next(iter(self._addresses))]
-
-    async def _take_address(self, address: str, fetch: _Fetch) -> None:
-        """A turn at the address, so that many names for one server are no more than one name."""
-        if address not in fetch.addresses:
-            await fetch.turns.enter_async_context(self._turns_by_address.turn(address, fetch.party))
-            fetch.addresses.add(address)

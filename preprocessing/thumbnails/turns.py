@@ -35,14 +35,18 @@ class Turns:
     @asynccontextmanager
     async def turn(self, party: Hashable) -> AsyncGenerator[None]:
         """Wait for a turn and hold it within the context."""
+        await self.take(party)
+        try:
+            yield
+        finally:
+            self.release(party)
+
+    async def take(self, party: Hashable) -> None:
+        """Wait for a turn, to be given back by `release`."""
         if self._waiting or not self._is_free(party):
             await self._wait(party)
         else:
             self._take(party)
-        try:
-            yield
-        finally:
-            self._release(party)
 
     async def _wait(self, party: Hashable) -> None:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -52,7 +56,7 @@ class Turns:
             await answer
         except asyncio.CancelledError:
             if answer.done() and not answer.cancelled():
-                self._release(party)
+                self.release(party)
             raise
 
     def _is_free(self, party: Hashable) -> bool:
@@ -63,7 +67,8 @@ class Turns:
         self._taken += 1
         self._held[party] = self._held.get(party, 0) + 1
 
-    def _release(self, party: Hashable) -> None:
+    def release(self, party: Hashable) -> None:
+        """Give a turn back."""
         self._taken -= 1
         self._held[party] -= 1
         if not self._held[party]:
@@ -93,14 +98,12 @@ class TurnsByKey:
         self._limit = limit
         self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()
 
-    @asynccontextmanager
-    async def turn(self, key: str, party: Hashable) -> AsyncGenerator[None]:
-        """Wait for a turn at this key and hold it within the context."""
+    def of(self, key: str) -> Turns:
+        """The turns of this key."""
         turns = self._turns.get(key)
         if turns is None:
             turns = self._turns[key] = Turns(self._limit)
-        async with turns.turn(party):
-            yield
+        return turns
 
 
 @dataclass(slots=True)

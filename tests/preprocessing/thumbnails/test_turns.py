@@ -93,9 +93,9 @@ async def test_a_caller_that_leaves_gives_its_turn_back() -> None:
 async def test_keys_have_turns_of_their_own() -> None:
     """A host without turns left does not hold up another."""
     turns = TurnsByKey(1)
-    async with turns.turn("one", 1), turns.turn("two", 1):
+    async with turns.of("one").turn(1), turns.of("two").turn(1):
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01), turns.turn("one", 2):
+            async with asyncio.timeout(0.01), turns.of("one").turn(2):
                 pass
 
 
