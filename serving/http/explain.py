@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from starlette.types import Scope
 
 from features.parsing import OTHER_NAMES
@@ -26,13 +34,24 @@ from serving.scoring.pipeline import ScoringRequest
 
 MAX_CHANGES = 16
 MAX_CHANGED_FIELDS = 32
-Value = (
+
+
+def _in_one_sentence(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """One error instead of one for each type of the union."""
+    try:
+        return handler(value)
+    except ValidationError as exc:
+        raise refusal("expected text, a finite number, true or false, a list of modalities, or null") from exc
+
+
+Value = Annotated[
     Annotated[str, Text]
     | bool
     | int
     | Annotated[float, Field(allow_inf_nan=False)]
-    | Annotated[list[Annotated[str, Text]], Field(max_length=MAX_REQUIRED)]
-)
+    | Annotated[list[Annotated[str, Text]], Field(max_length=MAX_REQUIRED)],
+    WrapValidator(_in_one_sentence),
+]
 
 
 def _few(changes: Any) -> Any:

@@ -12,11 +12,14 @@ from features.parsing import parse_text
 MAX_NAMED = 6
 MAX_LOOKED_AT = 300  # names of one request
 NESTED = {
-    "statistics": ("view_count", "like_count", "comment_count"),
+    **dict.fromkeys(
+        ("statistics", "stats", "metrics", "public_metrics"),
+        ("view_count", "like_count", "comment_count"),
+    ),
     "snippet": ("title", "description", "published_at"),
     "content_details": ("duration_seconds",),
 }
-"""YouTube's objects, and the fields to send for what they hold."""
+"""Objects of platforms' APIs, and the fields to send for what they hold."""
 
 
 def read_names(values: Mapping[str, Any]) -> dict[str, Any]:

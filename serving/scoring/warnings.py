@@ -62,6 +62,8 @@ def video_warnings(video: Video) -> list[str]:
             f"{name} is a day (exactly midnight), so the time between the looks is uncertain by 24 hours; "
             "below two days it counts as unknown. Send the time of day."
         )
+    elif _is_before(video.previous_observed_at, video.published_at) and not video.published_day:
+        found.append("previous_observed_at is earlier than published_at.")
     if video.previous_view_count is not None and video.view_count is None:
         found.append("previous_view_count changes nothing without view_count.")
     elif video.view_count is not None and video.view_count < (video.previous_view_count or 0):
@@ -71,6 +73,10 @@ def video_warnings(video: Video) -> list[str]:
         if entity is not None:
             found.append(f"The {name} has HTML entities such as {entity}; send it as plain text.")
     return found
+
+
+def _is_before(first: datetime | None, second: datetime | None) -> bool:
+    return first is not None and second is not None and first < second
 
 
 def weightless_fields(scaler: FeatureScaler, text_fields: Sequence[str]) -> frozenset[str]:
@@ -153,8 +159,8 @@ class RangeCheck:
         the training data's.
         """
         is_outside = (raw < self._low) | (raw > self._high)
-        found = self._about_numbers(raw, is_outside) if is_outside.any() else []
         is_beyond = (raw < self._ends[0] - TOLERANCE) | (raw > self._ends[1] + TOLERANCE)
+        found = self._about_numbers(raw, is_outside, is_beyond) if is_outside.any() else []
         about_script = self._about_script(text) if self._scripts else []
         about_time = self._about_time(observed_at)
         in_range = not (
@@ -168,14 +174,19 @@ class RangeCheck:
             found.append(f"The model was trained on {self._population}{end}")
         return in_range, found
 
-    def _about_numbers(self, raw: NDArray[np.float64], is_outside: NDArray[np.bool_]) -> list[str]:
-        found: list[str] = []
+    def _about_numbers(
+        self, raw: NDArray[np.float64], is_outside: NDArray[np.bool_], is_beyond: NDArray[np.bool_]
+    ) -> list[str]:
+        """A sentence a topic, about what puts the video out of range rather than what is unusual."""
+        found: dict[int, str] = {}
         topics: set[str] = set()
-        for feature, column in self._features:
-            if is_outside[column] and topics.isdisjoint(feature.topics):
+        outside = [place for place, (_, column) in enumerate(self._features) if is_outside[column]]
+        for place in sorted(outside, key=lambda place: not is_beyond[self._features[place][1]]):
+            feature, column = self._features[place]
+            if topics.isdisjoint(feature.topics) and len(found) < MAX_WARNINGS:
                 topics |= feature.topics
-                found.append(self._about(feature, column, float(raw[column])))
-        return found[:MAX_WARNINGS]
+                found[place] = self._about(feature, column, float(raw[column]))
+        return [found[place] for place in sorted(found)]
 
     def _about(self, feature: Feature, column: int, value: float) -> str:
         assert feature.describe is not None, "only described features are ever outside"

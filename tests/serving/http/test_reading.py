@@ -57,6 +57,7 @@ NEAR: list[tuple[dict[str, Any], str | None]] = [
     ({"thumbnailUrl": "https://example.com/a.jpg"}, "thumbnailUrl (send thumbnail_url)"),
     ({"prevViewCount": 5}, "prevViewCount (send previous_view_count)"),
     ({"like_count": ..., "statistics": {"likeCount": "5"}}, "statistics (send like_count)"),
+    ({"view_count": ..., "stats": {"playCount": 5}}, "stats (send view_count)"),
     ({"published_at": ..., "snippet": {"title": "x"}}, "snippet (send description, published_at)"),
     ({"viewCount": 120_000, "likes": 9000, "timestamp": 1772366400}, None),  # ours are there
     ({"like_count": ..., "dislike_count": 5, "likes": None}, None),

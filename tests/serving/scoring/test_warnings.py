@@ -80,10 +80,10 @@ def test_training_videos_are_rarely_warned_of() -> None:
 
 
 def test_a_small_video_is_told_what_the_model_knows() -> None:
-    """Few views are said once, with what training had and who was trained on; likes follow from it."""
+    """What puts it out of range is said once, with what training had and who was trained on."""
     small = replace(ORDINARY, view_count=10_020, like_count=10, comment_count=1)
-    views, trained_on = about(small)
-    assert views.startswith("The view count, 10,020, is below 99% of the training data (10,")
+    likes, trained_on = about(small)
+    assert likes.startswith("The like count, 10, is below all of the training data (105 to ")
     assert trained_on == f"The model was trained on {TRENDING}; this score is an extrapolation."
 
 
@@ -92,6 +92,15 @@ def test_beyond_all_rows_the_nearest_counts() -> None:
     views = about(replace(ORDINARY, view_count=5))[0]
     assert "is below all of the training data (10,0" in views
     assert views.endswith("it was taken as 10,013.")
+
+
+def test_what_puts_a_video_out_of_range_is_said() -> None:
+    """More likes than any training row had, per view, go before a view count that is only unusual."""
+    check = RangeCheck(SCALER, fit_distributions(ROWS, MILES_V1), SCRIPTS, {})
+    liked = replace(ORDINARY, view_count=10_020, like_count=9000, comment_count=20)
+    in_range, (likes,) = check.check(compute_features([liked], MILES_V1)[0], liked.title, None)
+    assert not in_range
+    assert likes.startswith("The number of likes per 100 views, 89.8, is above all of the training data")
 
 
 def test_each_topic_is_said_once_and_no_more_than_three() -> None:
@@ -258,6 +267,10 @@ SAID: list[tuple[dict[str, Any], str | None]] = [
     (
         {"view_count": None, "previous_view_count": 5},
         "previous_view_count changes nothing without view_count",
+    ),
+    (
+        {"published_at": NOON, "previous_observed_at": NOON - timedelta(hours=1)},
+        "previous_observed_at is earlier than published_at",
     ),
     ({"previous_observed_at": FIRST_DAY + timedelta(days=7)}, "previous_observed_at is a day"),
     ({"previous_observed_at": FIRST_DAY + timedelta(days=5)}, None),
