@@ -30,6 +30,7 @@ not answer, run it again later; 130 and 143 stopped by SIGINT or SIGTERM, run it
 # Written by `python -m deploy.single_files` from the modules in clients/python: edit those.
 
 import argparse
+import codecs
 import csv
 import dataclasses
 import gzip
@@ -44,6 +45,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,10 +56,12 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import IO, Any, Self
 
-import httpx
+try:
+    import httpx
+except ModuleNotFoundError:
+    sys.exit("this needs httpx: pip install httpx")
 
 # miles_client.errors
 
@@ -176,12 +180,29 @@ class SettingError(Exception):
     """A setting is wrong, here or on the other side; the message says what to change."""
 
 
+@contextmanager
+def setting(name: str) -> Iterator[None]:
+    """A `ValueError` in the block is the setting's."""
+    try:
+        yield
+    except ValueError as exc:
+        raise SettingError(f"{name}: {exc}") from exc
+
+
 def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
-    """The environment, then the first of the .env `files` that exists; empty values count as absent."""
+    """The environment, then the first of the .env `files` that exists; empty values count as absent.
+
+    Raises `SettingError` for a file that cannot be read.
+    """
     found = {name: value.strip() for name, value in environment.items() if value.strip()}
     for path in files:
         if path.is_file():
-            return read_env(path.read_text(encoding="utf-8-sig")) | found
+            try:
+                return read_env(path.read_text(encoding="utf-8-sig")) | found
+            except UnicodeDecodeError as exc:
+                raise SettingError(f"{path}: not UTF-8 ({exc.reason}); save it as UTF-8") from exc
+            except OSError as exc:
+                raise SettingError(f"{path}: {exc.strerror}") from exc
     return found
 
 
@@ -202,6 +223,24 @@ def read_env(text: str) -> dict[str, str]:
     return values
 
 
+def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
+    """Reads an argument that must be above 0."""
+
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise ValueError(text)
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def seconds(text: str) -> list[float]:
+    """Reads an argument of several times."""
+    return [positive(float)(part) for part in text.split(",")]
+
+
 def shown(text: Any, length: int = 60) -> str:
     """Anything as one short line without control characters."""
     line = "".join(letter if letter.isprintable() else " " for letter in str("" if text is None else text))
@@ -214,28 +253,43 @@ def shown(text: Any, length: int = 60) -> str:
 CONNECT_TIMEOUT_S = 10
 HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
 JSON = "application/json"
+MAX_PORT = 65_535
 WAKING = "got a web page instead of scores: the Space is waking up"
 
 
 def service_root(url: str) -> str:
     """The service's base URL without a route; raises `ValueError` for an invalid one."""
     root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
-    parts = urlsplit(root)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http or https URL such as http://localhost:7860")
-    if parts.hostname == "huggingface.co":
+    if host_of(root, "http://localhost:7860") == "huggingface.co":
         raise ValueError(f"{url!r} is the Space's page; the service is https://OWNER-NAME.hf.space")
-    try:
-        httpx.URL(root)
-    except httpx.InvalidURL as exc:
-        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
     return root
 
 
+def host_of(url: str, example: str) -> str:
+    """The host; raises `ValueError` for anything but an http or https URL."""
+    try:
+        found = httpx.URL(url)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
+    if found.scheme not in ("http", "https") or not found.host or (found.port or 0) > MAX_PORT:
+        raise ValueError(f"{url!r} is not an http or https URL such as {example}")
+    return found.host
+
+
 def headers(key: str | None) -> dict[str, str]:
-    """What every request carries."""
+    """What every request carries; raises `ValueError` for a key that no header can carry."""
+    if key and not (key.isascii() and key.isprintable()):
+        raise ValueError("the key has letters that an HTTP header cannot carry: copy it again")
     found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
     return found | ({"Authorization": f"Bearer {key}"} if key else {})
+
+
+def http_client(carried: Mapping[str, str], timeout_s: float) -> httpx.Client:
+    """A client with these headers; raises `ValueError` for a proxy or certificates that cannot be used."""
+    try:
+        return httpx.Client(headers=carried, timeout=limits(timeout_s))
+    except (ImportError, OSError, ValueError) as exc:
+        raise ValueError(f"HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE cannot be used ({exc})") from exc
 
 
 def limits(timeout_s: float) -> httpx.Timeout:
@@ -364,12 +418,13 @@ class Service:
     """A client of a running Miles; uses the batch route where there is one."""
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 60) -> None:
-        try:
+        with setting("INFERENCE_API_URL"):
             self.url = service_root(url)
-        except ValueError as exc:
-            raise SettingError(f"INFERENCE_API_URL: {exc}") from exc
+        with setting("MILES_API_KEY"):
+            carried = headers(key)
+        with setting("the environment"):
+            self._http = http_client(carried, timeout_s)
         self._timeout_s = timeout_s
-        self._http = httpx.Client(headers=headers(key), timeout=limits(timeout_s))
         self._has_batch = True
         self._request_id = ""
         self.with_shadow = False  # whether to wait for the score of a shadow, if the service has one
@@ -553,10 +608,64 @@ def closing(results: Iterator[list[str]], unknown: Counter[str]) -> tuple[str, i
     return "".join([f"; {', '.join(parts)}" if parts else "", *lines]), errors.total()
 
 
+# miles_client.names
+
+
+NUMBERS = (
+    *("view_count", "like_count", "comment_count", "share_count", "save_count"),
+    *("previous_view_count", "duration_seconds", "duration", "completion_rate", "creator_avg_views"),
+)
+TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
+TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
+REQUEST_FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
+# Other names of fields, without signs and in lower case: they are proposed, never guessed.
+NEAR = {
+    **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
+    **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
+    **dict.fromkeys(("comments", "commentcount", "numcomments"), "comment_count"),
+    **dict.fromkeys(("shares", "sharecount"), "share_count"),
+    **dict.fromkeys(("saves", "savecount", "collectcount"), "save_count"),
+    **dict.fromkeys(("headline", "videotitle", "name"), "title"),
+    **dict.fromkeys(("desc", "caption"), "description"),
+    **dict.fromkeys(("thumbnailurl", "thumb", "thumbnails", "cover"), "thumbnail_url"),
+    **dict.fromkeys(("durationsec", "durationseconds", "lengthseconds", "length"), "duration_seconds"),
+    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate", "timestamp"), "published_at"),
+    **dict.fromkeys(("observedat", "scrapedat", "crawledat"), "observed_at"),
+    **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
+    **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
+}
+# Texts that programs write for a value that is not there.
+NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
+BARE = {field.replace("_", ""): field for field in REQUEST_FIELDS} | NEAR
+
+
+def is_unknown(field: str, value: Any) -> bool:
+    """Whether a value says that there is none: null, or in a number or time what programs write for it."""
+    if field in TEXTS or not isinstance(value, str):
+        return value is None
+    return value.strip().lower() in NULLS
+
+
+def field_like(column: str) -> str | None:
+    """The field whose name this column's is near to."""
+    return BARE.get(re.sub(r"[\W_]", "", column.lower()))
+
+
+def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
+    """Columns that look like fields which are not read, by field; `found` has the columns that are."""
+    looks = {field_like(name): name for name in columns}
+    return {
+        field: name
+        for field, name in looks.items()
+        if field and field not in found and name not in found.values()
+    }
+
+
 # miles_client.files.tables
 
 
 Cells = dict[str, Any]
+BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class Table(ABC):
@@ -576,11 +685,12 @@ class Table(ABC):
 
 
 def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
-    """A text file, compressed if its name ends in .gz."""
+    """A text file, compressed if its name ends in .gz; letters that its encoding lacks are escaped."""
+    errors = "backslashreplace" if mode == "w" else "strict"
     if path.suffix == ".gz":
-        compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, newline="")  # noqa: SIM115
+        compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, errors=errors, newline="")  # noqa: SIM115
         return compressed  # type: ignore[no-any-return]
-    return path.open(mode, encoding=encoding, newline="")
+    return path.open(mode, encoding=encoding, errors=errors, newline="")
 
 
 def start_of(path: Path) -> bytes:
@@ -588,20 +698,29 @@ def start_of(path: Path) -> bytes:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
             return opened.read(4)
-    except (EOFError, gzip.BadGzipFile) as exc:
+    except BROKEN_GZIP as exc:
         raise SettingError(f"{path}: not a whole gzip file ({exc}); is .gz the right ending?") from exc
 
 
 def encoding_of(path: Path, encoding: str) -> str:
-    """The encoding that a byte order mark names, else `encoding`; raises `SettingError` for a workbook."""
+    """The encoding that a byte order mark names, else `encoding`; raises `SettingError` for a binary file."""
     start = start_of(path)
-    if start == b"PK\x03\x04":
+    if start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
         raise SettingError(f"{path}: a workbook or another archive; save it as CSV (UTF-8) first")
+    if start[:2] == b"\x1f\x8b":
+        raise SettingError(f"{path}: compressed with gzip; its name must end in .gz")
     if encoding != "utf-8":
         return encoding
     if start[:3] == b"\xef\xbb\xbf":
         return "utf-8-sig"
-    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else encoding
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" in start:  # a text in UTF-8 has none
+        order = "be" if start[:1] == b"\0" else "le"
+        raise SettingError(
+            f"{path}: not utf-8; if it is UTF-16 without a mark, add --encoding utf-16-{order}"
+        )
+    return encoding
 
 
 class CsvTable(Table):
@@ -614,21 +733,27 @@ class CsvTable(Table):
         """Excel's first line `sep=;`, which names the delimiter."""
         self._delimiter = delimiter or self._found_delimiter()
         self.columns = [cell.strip() for cell in next(self._lines(), [])]
+        self._width = len(self.columns)
+        """The cells of the longest line that was read."""
         if self._delimiter != ",":
             self.note = f"the delimiter is {self._delimiter!r} (--delimiter sets another)"
 
     def _found_delimiter(self) -> str:
-        """The one of , ; tab and | that occurs most often in the header outside quotes."""
+        """The one of , ; tab and | that gives most columns with a field's name, then most columns."""
         try:
             with opened_text(self._path, "r", self._encoding) as opened:
-                line = opened.readline()
+                line = next((line for line in opened if line.strip()), "")
         except UnicodeDecodeError as exc:
             raise self._not_text(exc) from exc
         if named := re.fullmatch(r'"?sep=(.)"?\s*', line):
             self._separator_line = line
             return named[1]
-        header = re.sub(r'"[^"]*"', "", line)
-        return max(",;\t|", key=header.count)
+
+        def columns(delimiter: str) -> tuple[int, int]:
+            cells = next(csv.reader([line], delimiter=delimiter), [])
+            return sum(field_like(cell) is not None for cell in cells), len(cells)
+
+        return max(",;\t|", key=columns)
 
     def _not_text(self, exc: UnicodeDecodeError) -> SettingError:
         return SettingError(
@@ -643,25 +768,35 @@ class CsvTable(Table):
                 yield from (cells for cells in reader if cells)
             except UnicodeDecodeError as exc:
                 raise self._not_text(exc) from exc
-            except (csv.Error, EOFError, gzip.BadGzipFile) as exc:
+            except (csv.Error, *BROKEN_GZIP) as exc:
                 raise SettingError(f"{self._path}: line {reader.line_num}: {exc}") from exc
 
     def rows(self) -> Iterator[Cells]:
-        """Each line after the header; lines of the wrong length are reported, not guessed at."""
+        """Each line after the header; lines of the wrong length are reported, not guessed at.
+
+        Cells of columns without a name may be absent, and empty cells behind the last column are ignored.
+        """
+        named = max((place for place, name in enumerate(self.columns, 1) if name), default=0)
         for cells in itertools.islice(self._lines(), 1, None):
-            if len(cells) == len(self.columns):
-                yield {name: cell.strip() and cell for name, cell in zip(self.columns, cells, strict=True)}
-            else:
+            self._width = max(self._width, len(cells))
+            if len(cells) < named or any(cell.strip() for cell in cells[len(self.columns) :]):
                 yield {None: f"{len(cells)} cells, the header has {len(self.columns)}"}  # type: ignore[dict-item]
+            else:
+                yield {name: cell.strip() and cell for name, cell in zip(self.columns, cells, strict=False)}
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
-        """Cells unchanged; short lines are padded so that results land in their columns."""
+        """Cells unchanged; short lines, and the header, are padded so that results land in their columns."""
         with opened_text(path, "w", self._encoding) as opened:
             opened.write(self._separator_line)
             writer = csv.writer(opened, delimiter=self._delimiter, lineterminator="\n")
-            writer.writerow([*self.columns, *names])
+            writer.writerow([*padded(self.columns, self._width), *names])
             for cells, result in zip(itertools.islice(self._lines(), 1, None), results, strict=False):
-                writer.writerow([*cells, *[""] * (len(self.columns) - len(cells)), *result])
+                writer.writerow([*padded(cells, self._width), *result])
+
+
+def padded(cells: Sequence[str], width: int) -> list[str]:
+    """The cells, followed by empty ones up to `width`."""
+    return [*cells, *[""] * (width - len(cells))]
 
 
 class JsonLines(Table):
@@ -675,7 +810,7 @@ class JsonLines(Table):
         try:
             with opened_text(self._path, "r", self._encoding) as opened:
                 yield from (line for line in opened if line.strip())
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as exc:
+        except (UnicodeDecodeError, *BROKEN_GZIP) as exc:
             raise SettingError(f"{self._path}: {exc}") from exc
 
     def rows(self) -> Iterator[Cells]:
@@ -683,7 +818,7 @@ class JsonLines(Table):
         for line in self._lines():
             try:
                 row = json.loads(line)
-                yield row if isinstance(row, dict) else {None: f"not an object: {shown(row)}"}  # type: ignore[dict-item]
+                yield row if isinstance(row, dict) else {None: f"not an object: {shown(line.strip())}"}  # type: ignore[dict-item]
             except (ValueError, RecursionError) as exc:
                 yield {None: f"not JSON: {exc}"}  # type: ignore[dict-item]
 
@@ -715,17 +850,20 @@ class ParquetTable(Table):
             import pyarrow.parquet
         except ImportError as exc:
             raise SettingError(f"{path}: Parquet needs pyarrow: pip install pyarrow") from exc
-        self._arrow = pyarrow
+        self._arrow, self._path = pyarrow, path
         try:
             self._file = pyarrow.parquet.ParquetFile(path)
-        except pyarrow.ArrowException as exc:
-            raise SettingError(f"{path}: {exc}") from exc
+        except (pyarrow.ArrowException, OSError) as exc:
+            raise SettingError(f"{path}: {shown(exc, 300)}") from exc
         self.columns = list(self._file.schema_arrow.names)
 
     def rows(self) -> Iterator[Cells]:
         """Each row."""
-        for batch in self._file.iter_batches(1000):
-            yield from batch.to_pylist()
+        try:
+            for batch in self._file.iter_batches(1000):
+                yield from batch.to_pylist()
+        except (self._arrow.ArrowException, OSError) as exc:
+            raise SettingError(f"{self._path}: {shown(exc, 300)}") from exc
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Input columns keep their types; figures are float64, in_range is boolean, the rest is text."""
@@ -764,7 +902,9 @@ def kind_of(path: Path) -> str:
 def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
     """Open the file; raises `SettingError` when it is not a readable table."""
     if not path.is_file():
-        raise SettingError(f"{path}: no such file")
+        is_pipe = path.exists() or str(path) == "-"
+        what = "not a file; it is read twice, so save it first" if is_pipe else "no such file"
+        raise SettingError(f"{path}: {what}")
     if path.suffix == ".json":
         raise SettingError(
             f"{path}: write one object per line, in a file that ends in .jsonl: jq -c '.[]' {path}"
@@ -784,33 +924,9 @@ def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
 # miles_client.files.columns
 
 
-NUMBERS = (
-    *("view_count", "like_count", "comment_count", "share_count", "save_count"),
-    *("previous_view_count", "duration_seconds", "duration", "completion_rate", "creator_avg_views"),
-)
-TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
-TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
-FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
-# Other names of fields, without signs and in lower case: they are proposed, never guessed.
-NEAR = {
-    **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
-    **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
-    **dict.fromkeys(("comments", "commentcount", "numcomments"), "comment_count"),
-    **dict.fromkeys(("shares", "sharecount"), "share_count"),
-    **dict.fromkeys(("saves", "savecount", "collectcount"), "save_count"),
-    **dict.fromkeys(("headline", "videotitle", "name"), "title"),
-    **dict.fromkeys(("desc", "caption"), "description"),
-    **dict.fromkeys(("thumbnailurl", "thumb", "thumbnails", "cover"), "thumbnail_url"),
-    **dict.fromkeys(("durationsec", "durationseconds", "lengthseconds", "length"), "duration_seconds"),
-    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate", "timestamp"), "published_at"),
-    **dict.fromkeys(("observedat", "scrapedat", "crawledat"), "observed_at"),
-    **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
-    **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
-}
-BARE = {field.replace("_", ""): field for field in FIELDS} | NEAR
-NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
 SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])(?:\s+[a-z]+)?", re.IGNORECASE)
 FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9}
+DOTTED = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
 
 
 @dataclass(frozen=True)
@@ -830,14 +946,18 @@ class Columns:
         return {field: value for field, value in video.items() if value is not None and value != ""}
 
     def _value(self, field: str, cell: Any) -> Any:
+        if isinstance(cell, list | dict):
+            raise ValueError(f"{field}: expected one value, found {shown(cell)}")  # noqa: TRY004  of one row
         if not isinstance(cell, str):
             return json_value(cell)
         text = cell.strip()
         if field in TEXTS:
             return None if field != "title" and text in self.nulls else cell
-        if text in self.nulls or text.lower() in NULLS:
+        if text in self.nulls or is_unknown(field, text):
             self.unknown[text] += 1
             return None
+        if field.endswith("_count") and DOTTED.fullmatch(text):
+            raise ValueError(f"{field}: {text!r} may have dots between thousands: write it without them")
         if field not in NUMBERS or (found := SUFFIXED.fullmatch(text)) is None:
             return text  # which the service reads
         if not self.suffixes:
@@ -850,13 +970,13 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
 
     It does so, too, if there is no view count but a column that looks like one: all rows would have 0 views.
     """
-    found = {field: field for field in FIELDS if field in table.columns}
+    found = {field: field for field in REQUEST_FIELDS if field in table.columns}
     without = set()
     for pair in named:
         field, _, column = pair.partition("=")
-        if field not in FIELDS or (column and column not in table.columns):
+        if field not in REQUEST_FIELDS or (column and column not in table.columns):
             raise SettingError(
-                f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(FIELDS)} "
+                f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(REQUEST_FIELDS)} "
                 f"and a column of {shown(table.columns, 300)}"
             )
         if column:
@@ -867,7 +987,7 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
     twice = [column for column in found.values() if table.columns.count(column) > 1]
     if twice:
         raise SettingError(f"the header has {', '.join(twice)} more than once: rename all but one of them")
-    maps = options_for(near(table, found))
+    maps = options_for(near(table.columns, found))
     if "title" not in found:
         proposed = maps if "--map title=" in maps else f"--map title=COLUMN {maps}".strip()
         raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add {proposed}")
@@ -881,16 +1001,6 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
     return found
 
 
-def near(table: Table, found: Mapping[str, str]) -> dict[str, str]:
-    """Columns that look like fields which are not read, by field."""
-    looks = {BARE.get(re.sub(r"[\W_]", "", name.lower())): name for name in table.columns}
-    return {
-        field: name
-        for field, name in looks.items()
-        if field and field not in found and name not in found.values()
-    }
-
-
 def options_for(columns: Mapping[str, str]) -> str:
     """The options that read these columns, as they are typed in a shell."""
     return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in columns.items())
@@ -900,8 +1010,8 @@ def overview(table: Table, found: Mapping[str, str]) -> str:
     """Which columns are read and which are not, with the options that would read them."""
     read = [field if field == column else f"{field} (from {column})" for field, column in found.items()]
     rest = [name for name in table.columns if name and name not in found.values()]
-    absent = [field for field in FIELDS[:6] if field not in found]
-    maps = options_for(near(table, found))
+    absent = [field for field in REQUEST_FIELDS[:6] if field not in found]
+    maps = options_for(near(table.columns, found))
     parts = [f"reads {', '.join(read)}"]
     parts += [f"not in the file: {', '.join(absent)}"] if absent else []
     parts += [f"not read: {shown(', '.join(rest), 300)}"] if rest else []
@@ -924,24 +1034,41 @@ def requests_of(rows: Iterable[Cells], columns: Columns) -> Iterator[Cells | Ref
 
 
 class Finished:
-    """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results."""
+    """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results.
+
+    It is locked until the block ends. Raises `SettingError` for another job's, or while another run has it.
+    """
 
     def __init__(self, path: Path, purpose: Mapping[str, Any]) -> None:
         self.path, first = path, json.dumps(purpose, sort_keys=True).encode() + b"\n"
-        if not path.exists():
-            path.write_bytes(first)
-        with path.open("r+b") as opened:
+        self._lock = _locked(path)
+        try:
+            self.count = self._continued(first)
+        except SettingError:
+            self._lock.close()
+            raise
+
+    def _continued(self, first: bytes) -> int:
+        """How many rows are finished; cuts off one that is not complete."""
+        if not self.path.stat().st_size:
+            self.path.write_bytes(first)
+        with self.path.open("r+b") as opened:
             if opened.readline() != first:
                 raise SettingError(
-                    f"{path} belongs to another input or to other options: remove it to start over"
+                    f"{self.path} belongs to another input or to other options: remove it to start over"
                 )
-            whole = len(first)
-            self.count = 0
+            count, whole = 0, len(first)
             for line in opened:
                 if line.endswith(b"\n"):  # the last one may have been cut off
-                    whole += len(line)
-                    self.count += 1
+                    count, whole = count + 1, whole + len(line)
             opened.truncate(whole)
+        return count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
     def add(self, results: Iterable[Sequence[str]]) -> None:
         """Append finished rows; they are on disk when this returns."""
@@ -954,6 +1081,21 @@ class Finished:
         """All of them, in the input's order."""
         with self.path.open(encoding="utf-8", newline="") as opened:
             yield from itertools.islice(csv.reader(opened), 1, None)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The file, locked while it is open."""
+    opened = path.open("ab")
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        opened.close()
+        raise SettingError(f"{path}: another run is writing it; choose another output") from exc
+    except (ImportError, OSError):
+        pass  # a system or a file system without locks
+    return opened
 
 
 def sha256_of(path: Path) -> str:
@@ -1005,7 +1147,7 @@ class Patience:
     """Waits between retries: 5, 15, 30, 60, 60, ... s, or what Retry-After asks for."""
 
     def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
-        self._total_s, self.waits_s = total_s, waits_s
+        self.total_s, self.waits_s = total_s, waits_s
         self.reset()
 
     def reset(self) -> None:
@@ -1019,7 +1161,7 @@ class Patience:
         planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
         wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
         self._tries += 1
-        if time.monotonic() - self._since + wait > self._total_s:
+        if time.monotonic() - self._since + wait > self.total_s:
             raise trouble
         return wait
 
@@ -1202,7 +1344,7 @@ def arguments() -> argparse.ArgumentParser:
         help="score rows up to N times more whose thumbnail timed out or was refused for now (HTTP 429, 5xx)",
     )
     parser.add_argument("--prefix", default="", help="prefix of the new columns")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument("--limit", type=positive(int), metavar="N", help="only the first N rows")
     parser.add_argument(
         "--dry-run", action="store_true", help="check the file, print the first row's request, send nothing"
     )
@@ -1216,22 +1358,38 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch", type=int, default=64, choices=range(1, 257), metavar="1..256", help="rows per call"
     )
-    parser.add_argument("--delimiter", help="CSV delimiter (default: found in the header)")
-    parser.add_argument("--encoding", default="utf-8", help="CSV encoding (utf-8)")
-    parser.add_argument("--timeout", type=float, default=60.0, help="timeout of a call in seconds (60)")
+    parser.add_argument("--delimiter", type=_delimiter, help="CSV delimiter (default: found in the header)")
+    parser.add_argument("--encoding", type=_encoding, default="utf-8", help="CSV encoding (utf-8)")
+    parser.add_argument("--timeout", type=positive(float), default=60.0, help="seconds for a call (60)")
     parser.add_argument(
         "--patience",
-        type=float,
+        type=positive(float),
         default=300.0,
         help="how long to wait for a sleeping service, in seconds (300)",
     )
     parser.add_argument(
         "--waits",
-        type=lambda text: [float(part) for part in text.split(",")],
+        type=seconds,
         default=list(WAITS_S),
         help="seconds between tries (5,15,30,60)",
     )
     return parser
+
+
+def _delimiter(text: str) -> str:
+    """One character; tab may be written as \\t."""
+    found = "\t" if text in ("\\t", "tab") else text
+    if len(found) != 1 or found in '"\r\n':
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one character, such as ';' or '\\t'")
+    return found
+
+
+def _encoding(text: str) -> str:
+    try:
+        "".encode(text)  # codecs.lookup takes base64 and the like, too
+        return codecs.lookup(text).name
+    except LookupError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an encoding such as cp1252 or utf-16") from exc
 
 
 def target_of(options: argparse.Namespace) -> Path:
@@ -1239,6 +1397,10 @@ def target_of(options: argparse.Namespace) -> Path:
     source: Path = options.input
     ending = "".join(source.suffixes[-2:] if source.suffix == ".gz" else source.suffixes[-1:])
     target: Path = options.output or source.with_name(f"{source.name.removesuffix(ending)}.scored{ending}")
+    if target.exists() and target.samefile(source):
+        raise SettingError(f"{target} is the input: choose another output")
+    if target.exists() and not target.is_file():
+        raise SettingError(f"{target} is not a file: name one to write")
     if target.exists():
         raise SettingError(f"{target} already exists: remove it or choose another output")
     if kind_of(target) != kind_of(source):
@@ -1248,8 +1410,9 @@ def target_of(options: argparse.Namespace) -> Path:
 
 def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     """Score the whole file; returns the exit code."""
-    source, target = options.input, target_of(options)
+    source = options.input
     table = opened_table(source, options.delimiter, options.encoding)
+    target = target_of(options)
     fields = mapping(table, options.map, thumbnails=options.thumbnails == "use")
     names = [options.prefix + name for name in RESULTS]
     if taken := [name for name in names if name in table.columns]:
@@ -1259,9 +1422,13 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     total = sum(1 for _ in itertools.islice(table.rows(), options.limit))
     print(f"{source}: {overview(table, fields)}", file=sys.stderr)
     if options.dry_run:
-        for request in requests_of(itertools.islice(table.rows(), 1), columns):
-            said = request.reason if isinstance(request, Refusal) else json.dumps(request, ensure_ascii=False)
-            print(f"{total} rows; the first one's request: {said}")
+        said = f"{total} rows"
+        for request in requests_of(itertools.islice(table.rows(), min(total, 1)), columns):
+            found = (
+                request.reason if isinstance(request, Refusal) else json.dumps(request, ensure_ascii=False)
+            )
+            said += f"; the first one's request: {found}"
+        print(said)
         return DONE
     known = settings(os.environ, [Path.cwd() / ".env", Path(sys.argv[0]).parent / ".env"])
     service = opened_service(
@@ -1270,20 +1437,27 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     purpose = {"input": sha256_of(source), "fields": fields, "results": names}
     purpose |= {"na": options.na, "suffixes": options.suffixes, "limit": options.limit}
     purpose |= {"require": options.require}
-    finished = Finished(target.with_name(target.name + ".part"), purpose)
-    progress = Progress(total, finished.count)
-    scoring = Scoring(service, Patience(options.patience, options.waits), stop, progress)
     rules = ImageRules(options.retry_images, options.waits[0], options.require == "image")
-    score = partial(with_images, scoring, rules=rules, stop=stop)
-    for rows in score_rest(table, columns, finished, score, options.batch, total):
-        progress.advance(rows)
-    unfinished = target.with_name(f"unfinished-{target.name}")
-    table.write(unfinished, names, finished.results())
-    lines, wrong = closing(finished.results(), columns.unknown)
-    unfinished.replace(target)
-    finished.path.unlink()
+    with Finished(target.with_name(target.name + ".part"), purpose) as finished:
+        progress = Progress(total, finished.count)
+        scoring = Scoring(service, Patience(options.patience, options.waits), stop, progress)
+        score = partial(with_images, scoring, rules=rules, stop=stop)
+        for rows in score_rest(table, columns, finished, score, options.batch, total):
+            progress.advance(rows)
+        unfinished = target.with_name(f"unfinished-{target.name}")
+        table.write(unfinished, names, finished.results())
+        lines, wrong = closing(finished.results(), columns.unknown)
+        unfinished.replace(target)
+        finished.path.unlink()
     progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")
     return ROWS_LEFT if wrong else DONE
+
+
+def line_of(exc: Exception) -> str:
+    """The error in one line; one of the system names its file, unless a write failed."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
+    return str(exc)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -1297,7 +1471,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"score_csv: {exc}", file=sys.stderr)
         return WRONG_SETTING
     except OSError as exc:
-        print(f"score_csv: {exc.filename}: {exc.strerror}", file=sys.stderr)
+        print(f"score_csv: {line_of(exc)}", file=sys.stderr)
         return WRONG_SETTING
     except Unavailable as exc:
         print(

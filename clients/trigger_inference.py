@@ -42,13 +42,14 @@ import base64
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime, timedelta
@@ -56,9 +57,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
-import httpx
+try:
+    import httpx
+except ModuleNotFoundError:
+    sys.exit("this needs httpx: pip install httpx")
 
 # miles_client.errors
 
@@ -177,12 +181,29 @@ class SettingError(Exception):
     """A setting is wrong, here or on the other side; the message says what to change."""
 
 
+@contextmanager
+def setting(name: str) -> Iterator[None]:
+    """A `ValueError` in the block is the setting's."""
+    try:
+        yield
+    except ValueError as exc:
+        raise SettingError(f"{name}: {exc}") from exc
+
+
 def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
-    """The environment, then the first of the .env `files` that exists; empty values count as absent."""
+    """The environment, then the first of the .env `files` that exists; empty values count as absent.
+
+    Raises `SettingError` for a file that cannot be read.
+    """
     found = {name: value.strip() for name, value in environment.items() if value.strip()}
     for path in files:
         if path.is_file():
-            return read_env(path.read_text(encoding="utf-8-sig")) | found
+            try:
+                return read_env(path.read_text(encoding="utf-8-sig")) | found
+            except UnicodeDecodeError as exc:
+                raise SettingError(f"{path}: not UTF-8 ({exc.reason}); save it as UTF-8") from exc
+            except OSError as exc:
+                raise SettingError(f"{path}: {exc.strerror}") from exc
     return found
 
 
@@ -203,6 +224,24 @@ def read_env(text: str) -> dict[str, str]:
     return values
 
 
+def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
+    """Reads an argument that must be above 0."""
+
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise ValueError(text)
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def seconds(text: str) -> list[float]:
+    """Reads an argument of several times."""
+    return [positive(float)(part) for part in text.split(",")]
+
+
 def shown(text: Any, length: int = 60) -> str:
     """Anything as one short line without control characters."""
     line = "".join(letter if letter.isprintable() else " " for letter in str("" if text is None else text))
@@ -215,28 +254,43 @@ def shown(text: Any, length: int = 60) -> str:
 CONNECT_TIMEOUT_S = 10
 HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
 JSON = "application/json"
+MAX_PORT = 65_535
 WAKING = "got a web page instead of scores: the Space is waking up"
 
 
 def service_root(url: str) -> str:
     """The service's base URL without a route; raises `ValueError` for an invalid one."""
     root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
-    parts = urlsplit(root)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http or https URL such as http://localhost:7860")
-    if parts.hostname == "huggingface.co":
+    if host_of(root, "http://localhost:7860") == "huggingface.co":
         raise ValueError(f"{url!r} is the Space's page; the service is https://OWNER-NAME.hf.space")
-    try:
-        httpx.URL(root)
-    except httpx.InvalidURL as exc:
-        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
     return root
 
 
+def host_of(url: str, example: str) -> str:
+    """The host; raises `ValueError` for anything but an http or https URL."""
+    try:
+        found = httpx.URL(url)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
+    if found.scheme not in ("http", "https") or not found.host or (found.port or 0) > MAX_PORT:
+        raise ValueError(f"{url!r} is not an http or https URL such as {example}")
+    return found.host
+
+
 def headers(key: str | None) -> dict[str, str]:
-    """What every request carries."""
+    """What every request carries; raises `ValueError` for a key that no header can carry."""
+    if key and not (key.isascii() and key.isprintable()):
+        raise ValueError("the key has letters that an HTTP header cannot carry: copy it again")
     found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
     return found | ({"Authorization": f"Bearer {key}"} if key else {})
+
+
+def http_client(carried: Mapping[str, str], timeout_s: float) -> httpx.Client:
+    """A client with these headers; raises `ValueError` for a proxy or certificates that cannot be used."""
+    try:
+        return httpx.Client(headers=carried, timeout=limits(timeout_s))
+    except (ImportError, OSError, ValueError) as exc:
+        raise ValueError(f"HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE cannot be used ({exc})") from exc
 
 
 def limits(timeout_s: float) -> httpx.Timeout:
@@ -365,12 +419,13 @@ class Service:
     """A client of a running Miles; uses the batch route where there is one."""
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 60) -> None:
-        try:
+        with setting("INFERENCE_API_URL"):
             self.url = service_root(url)
-        except ValueError as exc:
-            raise SettingError(f"INFERENCE_API_URL: {exc}") from exc
+        with setting("MILES_API_KEY"):
+            carried = headers(key)
+        with setting("the environment"):
+            self._http = http_client(carried, timeout_s)
         self._timeout_s = timeout_s
-        self._http = httpx.Client(headers=headers(key), timeout=limits(timeout_s))
         self._has_batch = True
         self._request_id = ""
         self.with_shadow = False  # whether to wait for the score of a shadow, if the service has one
@@ -493,7 +548,7 @@ class Patience:
     """Waits between retries: 5, 15, 30, 60, 60, ... s, or what Retry-After asks for."""
 
     def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
-        self._total_s, self.waits_s = total_s, waits_s
+        self.total_s, self.waits_s = total_s, waits_s
         self.reset()
 
     def reset(self) -> None:
@@ -507,7 +562,7 @@ class Patience:
         planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
         wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
         self._tries += 1
-        if time.monotonic() - self._since + wait > self._total_s:
+        if time.monotonic() - self._since + wait > self.total_s:
             raise trouble
         return wait
 
@@ -564,6 +619,59 @@ def stopped_quietly() -> Iterator[None]:
         return
 
 
+# miles_client.names
+
+
+NUMBERS = (
+    *("view_count", "like_count", "comment_count", "share_count", "save_count"),
+    *("previous_view_count", "duration_seconds", "duration", "completion_rate", "creator_avg_views"),
+)
+TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
+TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
+REQUEST_FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
+# Other names of fields, without signs and in lower case: they are proposed, never guessed.
+NEAR = {
+    **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
+    **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
+    **dict.fromkeys(("comments", "commentcount", "numcomments"), "comment_count"),
+    **dict.fromkeys(("shares", "sharecount"), "share_count"),
+    **dict.fromkeys(("saves", "savecount", "collectcount"), "save_count"),
+    **dict.fromkeys(("headline", "videotitle", "name"), "title"),
+    **dict.fromkeys(("desc", "caption"), "description"),
+    **dict.fromkeys(("thumbnailurl", "thumb", "thumbnails", "cover"), "thumbnail_url"),
+    **dict.fromkeys(("durationsec", "durationseconds", "lengthseconds", "length"), "duration_seconds"),
+    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate", "timestamp"), "published_at"),
+    **dict.fromkeys(("observedat", "scrapedat", "crawledat"), "observed_at"),
+    **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
+    **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
+}
+# Texts that programs write for a value that is not there.
+NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
+BARE = {field.replace("_", ""): field for field in REQUEST_FIELDS} | NEAR
+
+
+def is_unknown(field: str, value: Any) -> bool:
+    """Whether a value says that there is none: null, or in a number or time what programs write for it."""
+    if field in TEXTS or not isinstance(value, str):
+        return value is None
+    return value.strip().lower() in NULLS
+
+
+def field_like(column: str) -> str | None:
+    """The field whose name this column's is near to."""
+    return BARE.get(re.sub(r"[\W_]", "", column.lower()))
+
+
+def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
+    """Columns that look like fields which are not read, by field; `found` has the columns that are."""
+    looks = {field_like(name): name for name in columns}
+    return {
+        field: name
+        for field, name in looks.items()
+        if field and field not in found and name not in found.values()
+    }
+
+
 # miles_client.table.store
 
 
@@ -575,6 +683,9 @@ COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_scor
 PREVIOUS = ("previous_view_count", "previous_observed_at")
 EXPECTED = "the table in clients/database/schema.sql; use --table and --column for other names"
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
+# Classes of SQLSTATE that concern the connection, the table or the server. All others are a row's: its
+# values, its constraints, and whatever its triggers raise.
+NOT_OF_ROW = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "HV", "XX")
 
 
 class DatabaseError(Exception):
@@ -582,7 +693,18 @@ class DatabaseError(Exception):
 
 
 class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
-    """The database did not answer; a retry may help."""
+    """The database did not answer; a retry may help, after `retry_after_s` if it says so."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+def is_of_row(sqlstate: str | None, text: str) -> bool:
+    """Whether an error of a write lies in its row; otherwise every row would fail."""
+    code = sqlstate or ""
+    is_policys = code == "42501" and "row-level security" in text
+    return is_policys or (len(code) == 5 and code[:2] not in NOT_OF_ROW)
 
 
 @dataclass(frozen=True)
@@ -596,15 +718,47 @@ class Names:
         """The table's name for one of `COLUMNS`."""
         return self.columns.get(name, name)
 
-    def row(self, found: Row) -> Row:
-        """A row by the names of `COLUMNS`; its id as text, whatever its type."""
-        row = {name: found.get(self.column(name)) for name in COLUMNS}
-        return row | {"id": str(row["id"])}
+    def rows(self, found: Sequence[Row]) -> list[Row]:
+        """Rows by the names of `COLUMNS`; their ids as text, whatever the type.
+
+        Raises `DatabaseError` without the columns that must be there, and for an id that is null or that two
+        rows have.
+        """
+        if found:
+            self._check(found[0])
+        rows = [{name: row.get(self.column(name)) for name in COLUMNS} for row in found]
+        ids = [row["id"] for row in rows]
+        if None in ids or len(set(ids)) < len(ids):
+            raise self.ambiguous("is null in a row" if None in ids else "is the same in two rows")
+        return [row | {"id": str(row["id"])} for row in rows]
+
+    def ambiguous(self, what: str) -> DatabaseError:
+        """The error for a column of ids that does not name each row."""
+        return DatabaseError(
+            f"{self.table}.{self.column('id')} {what}; add --column id=COLUMN with one that is unique"
+        )
+
+    def lacking(self, found: Collection[str]) -> list[str]:
+        """The fields of a request for which the table has no column."""
+        return [name for name in FIELDS if self.column(name) not in found]
 
     def beside(self, name: str) -> str:
         """Another table in the same schema."""
         schema, dot, _ = self.table.rpartition(".")
         return f"{schema}{dot}{name}"
+
+    def _check(self, found: Collection[str]) -> None:
+        wrong = [column for column in self.columns.values() if column and column not in found]
+        if wrong:
+            raise DatabaseError(f"{self.table} has no column {wrong[0]}; expected {EXPECTED}")
+        lacking = self.lacking(found)
+        looks = near(found, {name: self.column(name) for name in COLUMNS if self.column(name) in found})
+        if "title" in lacking:
+            option = f"--column title={looks.get('title', 'COLUMN')}"
+            raise DatabaseError(f"{self.table} has no column title; add {option}")
+        if "view_count" in lacking and "view_count" in looks and "view_count" not in self.columns:
+            option = f"--column view_count={looks['view_count']}, or --column view_count= to score without"
+            raise DatabaseError(f"{self.table} has no column view_count; add {option}")
 
 
 @dataclass(frozen=True)
@@ -612,6 +766,8 @@ class Claim:
     """Rows to score, and a function that writes their scores: {id: score} -> {id: outcome}."""
 
     rows: list[Row]
+    lacking: list[str]
+    """The fields of a request for which the table has no column."""
     write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
     """None where nothing was updated, a `Refusal` where the database rejects the score."""
 
@@ -636,8 +792,8 @@ class Store(Protocol):
 
 
 def video_of(row: Row) -> Row:
-    """The request for a row, without nulls; the counts are as old as the row."""
-    video = {name: row[name] for name in (*FIELDS, *PREVIOUS) if row.get(name) is not None}
+    """The request for a row, without what is unknown; the counts are as old as the row."""
+    video = {name: row[name] for name in (*FIELDS, *PREVIOUS) if not is_unknown(name, row.get(name))}
     seen = row.get("scraped_at") or row.get("created_at")
     return video | ({"scraped_at": seen} if seen else {})
 
@@ -682,10 +838,15 @@ def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str
     return [row | previous.get(row["id"], {}) for row in rows]
 
 
+def whole(count: Any) -> int | None:
+    """A count of any numeric column; None for anything else, which `snapshots` does not take."""
+    return int(count) if isinstance(count, int | float) and count == count // 1 else None
+
+
 def snapshot_of(row: Row) -> Row:
     """The counts that were scored, as `snapshots` has them."""
     taken_at = look_time(row) or datetime.now(UTC)
-    counts = {name: row.get(name) for name in COUNTS}
+    counts = {name: whole(row.get(name)) for name in COUNTS}
     return {"candidate_id": row["id"], "taken_at": taken_at.isoformat(), **counts}
 
 
@@ -763,39 +924,44 @@ class Postgres:
         """Whether there are the tables of clients/database/loop.sql."""
         if self._keeps is None:
             with self._connection() as connection:
-                names = [self._table(name).as_string(connection) for name in ("snapshots", "predictions")]
-                found = connection.execute("SELECT to_regclass(%s), to_regclass(%s)", names).fetchone()
-            self._keeps = None not in found
+                names = [self._quoted(connection, name) for name in ("snapshots", "predictions")]
+                found = connection.execute(  # a table of that name may be another program's
+                    "SELECT count(*) FROM unnest(%s::text[]) name JOIN pg_attribute "
+                    "ON attrelid = to_regclass(name) AND attname = 'candidate_id' AND NOT attisdropped",
+                    [names],
+                ).fetchone()
+            self._keeps = found == (2,)
         return self._keeps
 
     def pending(self) -> int:
         """The number of rows to score."""
         with self._connection() as connection:
-            found = connection.execute(self._statement("SELECT count(*) FROM {table} c WHERE {due}"))
+            found = connection.execute(self._statement("SELECT count(*) FROM {table} c WHERE {due}"), [])
             return int(found.fetchone()[0])
 
     @contextmanager
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
         """Rows that no other run holds; committed when the block ends, released when it fails."""
         with self._connection() as connection, connection.transaction():
-            if self._read_only:
-                connection.execute("SET TRANSACTION READ ONLY")
+            # What is checked at the commit would cost the whole batch.
+            only = "TRANSACTION READ ONLY" if self._read_only else "CONSTRAINTS ALL IMMEDIATE"
+            connection.execute(f"SET {only}")
             # A machine that loses power holds its rows no longer than this.
             connection.execute(
                 "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [str(self._idle_ms)]
             )
             lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
-            rows = self._due(connection, count, skip, lock)
+            rows, lacking = self._due(connection, count, skip, lock)
             if rows and self._keeps:
                 rows = with_previous_looks(rows, lambda *asked: self._looks(connection, *asked))
             each = {row["id"]: row for row in rows}
-            yield Claim(rows, lambda scores: self._write(connection, each, scores))
+            yield Claim(rows, lacking, lambda scores: self._write(connection, each, scores))
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:
         """Rows that row-level security shows but does not let this role lock."""
         kept = []
         with self._connection() as connection, connection.transaction():
-            for row in self._due(connection, count, skip, ""):
+            for row in self._due(connection, count, skip, "")[0]:
                 try:
                     with connection.transaction():
                         statement = "SELECT 1 FROM {table} c WHERE {id} = %s::{id_type} FOR UPDATE NOWAIT"
@@ -816,15 +982,22 @@ class Postgres:
             now = dict(found.fetchall())
         return {row["id"] for row in rows if row["id"] in now and now[row["id"]] == row["analyzed_at"]}
 
-    def _due(self, connection: Any, count: int, skip: set[str], lock: str) -> list[Row]:
+    def _due(self, connection: Any, count: int, skip: set[str], lock: str) -> tuple[list[Row], list[str]]:
+        """Rows, and the fields for which the table has no column."""
         if not self._id_type:
             self._id_type = self._type_of_id(connection)
         statement = (
-            "SELECT to_jsonb(c) FROM {table} c WHERE {due} AND {id} <> ALL(%s::{id_type}[]) "
+            "SELECT to_jsonb(c) || jsonb_build_object({id_name}, {id}::text) FROM {table} c "
+            "WHERE {due} AND ({id} <> ALL(%s::{id_type}[]) OR {id} IS NULL) "
             "ORDER BY {created_at} NULLS LAST, {id} LIMIT %s "
         )
         found = connection.execute(self._statement(statement + lock), [sorted(skip), count])
-        return [self._names.row(row) for (row,) in found]
+        due = [row for (row,) in found]
+        rows = self._names.rows(due)
+        twice = "SELECT 1 FROM {table} c WHERE {id} = ANY(%s::{id_type}[]) GROUP BY {id} HAVING count(*) > 1"
+        if rows and connection.execute(self._statement(twice), [[row["id"] for row in rows]]).fetchone():
+            raise self._names.ambiguous("is the same in two rows")
+        return rows, self._names.lacking(due[0]) if due else []
 
     def _looks(self, connection: Any, ids: list[str], since: str, until: str) -> list[Row]:
         found = connection.execute(
@@ -837,14 +1010,23 @@ class Postgres:
         return [look for (look,) in found]
 
     def _table(self, beside: str = "") -> Any:
-        """The table, or another one beside it."""
-        name = self._names.beside(beside) if beside else self._names.table
-        return self._sql.Identifier(*name.split("."))
+        """The table, or another one beside it, in a statement."""
+        return self._identifier(*self._parts(beside))
+
+    def _quoted(self, connection: Any, beside: str = "") -> str:
+        """The same as a value."""
+        return str(self._sql.Identifier(*self._parts(beside)).as_string(connection))
+
+    def _parts(self, beside: str) -> list[str]:
+        return (self._names.beside(beside) if beside else self._names.table).split(".")
+
+    def _identifier(self, *names: str) -> Any:
+        return self._sql.Identifier(*(name.replace("%", "%%") for name in names))  # as in every statement
 
     def _type_of_id(self, connection: Any) -> str:
-        table = self._table().as_string(connection)
+        table = self._quoted(connection)
         found = connection.execute(
-            "SELECT format_type(atttypid, NULL) FROM pg_attribute "
+            "SELECT format_type(atttypid, -1) FROM pg_attribute "
             "WHERE attrelid = %s::regclass AND attname = %s",
             [table, self._names.column("id")],
         ).fetchone()
@@ -856,8 +1038,9 @@ class Postgres:
     def _statement(self, text: str) -> Any:
         """Fill in the table, its columns (`new_` to set one), the id's type and which rows are due."""
         sql = self._sql
-        columns = {name: sql.Identifier("c", self._names.column(name)) for name in COLUMNS}
-        columns |= {f"new_{name}": sql.Identifier(self._names.column(name)) for name in COLUMNS}
+        names = {name: self._names.column(name) for name in COLUMNS}
+        columns = {name: self._identifier("c", column) for name, column in names.items()}
+        columns |= {f"new_{name}": self._identifier(column) for name, column in names.items()}
         due = "{analyzed_at} IS NULL"
         if self._rescore_after_h is not None:
             due = (
@@ -872,6 +1055,7 @@ class Postgres:
         return sql.SQL(text).format(
             table=self._table(),
             id_type=sql.SQL(self._id_type),
+            id_name=sql.Literal(names["id"].replace("%", "%%")),
             due=sql.SQL(due).format(age=age, snapshots=self._table("snapshots"), **columns),
             **columns,
         )
@@ -885,7 +1069,9 @@ class Postgres:
                 if self._keeps:
                     self._keep(connection, [(rows[name], scores[name]) for name in written if written[name]])
                 return written
-        except (self._psycopg.DataError, self._psycopg.IntegrityError) as exc:
+        except self._psycopg.Error as exc:
+            if not is_of_row(exc.sqlstate, str(exc)):
+                raise
             if len(scores) == 1:
                 return dict.fromkeys(scores, Refusal(f"the database rejects it: {first_line(exc)}"))
         each = [self._write(connection, rows, {row: score}) for row, score in scores.items()]
@@ -985,13 +1171,21 @@ def first_line(exc: Exception) -> str:
 # miles_client.table.postgrest
 
 
+# Codes of a table or a column that is not there.
+LACKING = ("42P01", "42703", "PGRST106", "PGRST204", "PGRST205")
+# Classes of SQLSTATE that are no outage, though their status is 500.
+LASTING = ("0A", "25", "42", "55")
+PARAMETERS = ("select", "order", "limit", "offset", "and", "or", "columns", "on_conflict")
+
+
 class PostgREST:
     """Rows over Supabase's HTTP API, without locks: see the top of this file."""
 
     def __init__(self, url: str, key: str, timeout_s: float, names: Names) -> None:
         root = url.strip().rstrip("/").removesuffix("/rest/v1")
-        if urlsplit(root).scheme not in ("http", "https"):
-            raise SettingError(f"SUPABASE_URL: {url!r} is not a URL such as https://abcd.supabase.co")
+        with setting("SUPABASE_URL"):
+            if host_of(root, "https://abcd.supabase.co") in ("supabase.com", "app.supabase.com"):
+                raise ValueError(f"{url!r} is the dashboard; the project's URL is https://abcd.supabase.co")
         if key.startswith("sb_publishable_") or role_of(key) == "anon":
             raise SettingError(
                 "SUPABASE_SERVICE_KEY: this is the public key, which cannot read rows; use the secret key"
@@ -999,49 +1193,52 @@ class PostgREST:
         schema, _, table = names.table.rpartition(".")
         self._root, self._table, self._names = f"{root}/rest/v1", table, names
         self._keeps: bool | None = None
-        self._id, self._analyzed_at = names.column("id"), names.column("analyzed_at")
-        self._http = httpx.Client(headers={"apikey": key}, timeout=limits(timeout_s))
+        with setting("SUPABASE_SERVICE_KEY"):
+            carried = headers(key)
+        if not role_of(key):  # keys of the new kind (sb_secret_...) are rejected as bearer tokens
+            del carried["Authorization"]
+        with setting("the environment"):
+            self._http = http_client(carried | {"apikey": key}, timeout_s)
+        self._id, self._analyzed_at = field(names.column("id")), field(names.column("analyzed_at"))
         if schema:
             self._http.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
-        if role_of(key):  # keys of the new kind (sb_secret_...) are rejected as bearer tokens
-            self._http.headers["Authorization"] = f"Bearer {key}"
 
     def keeps(self) -> bool:
         """Whether there are the tables of clients/database/loop.sql."""
         if self._keeps is None:
             tables = ("snapshots", "predictions")
-            found = [self._ask("GET", {"limit": "1"}, table=name, may_lack=True) for name in tables]
-            # A table of that name may be another's.
-            self._keeps = all(
-                answer.status_code == 200 and all("candidate_id" in row for row in rows_in(answer))
-                for answer in found
-            )
+            own = {"select": "candidate_id", "limit": "1"}  # a table of that name may be another program's
+            found = [self._ask("GET", own, table=name, may_lack=True) for name in tables]
+            self._keeps = all(answer.is_success for answer in found)
         return self._keeps
 
     def pending(self) -> int:
         """The number of rows without a score."""
         only = {"select": self._id, self._analyzed_at: "is.null", "limit": "1"}
         answer = self._ask("GET", only, prefer="count=exact")
-        return int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        return int(total) if total.isdecimal() else 0
 
     @contextmanager
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
         """The oldest rows that are not in `skip`, without a lock."""
         size = count + min(len(skip), 200)  # a long list of ids does not fit into a URL
-        order = f"{self._names.column('created_at')}.asc.nullslast,{self._id}.asc"
+        order = f"{field(self._names.column('created_at'))}.asc.nullslast,{self._id}.asc"
         rows: list[Row] = []
+        lacking: list[str] = []
         position = 0
         while not rows:
             only = {self._analyzed_at: "is.null", "order": order, "limit": str(size), "offset": str(position)}
-            page = [self._names.row(row) for row in rows_in(self._ask("GET", only))]
-            if not page:
+            found = rows_in(self._ask("GET", only))
+            if not found:
                 break
+            page, lacking = self._names.rows(found), self._names.lacking(found[0])
             rows = [row for row in page if row["id"] not in skip][:count]
             position += len(page)
         if rows and self._keeps:
             rows = with_previous_looks(rows, self._looks)
         each = {row["id"]: row for row in rows}
-        yield Claim(rows, lambda scores: self._write(each, scores))
+        yield Claim(rows, lacking, lambda scores: self._write(each, scores))
 
     def _looks(self, ids: list[str], since: str, until: str) -> list[Row]:
         found = []
@@ -1064,7 +1261,7 @@ class PostgREST:
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
             only = {self._id: f"in.({quoted(ids)})", self._analyzed_at: "is.null", "select": self._id}
-            found |= ids & {str(row[self._id]) for row in rows_in(self._ask("GET", only))}
+            found |= ids & {str(name) for row in rows_in(self._ask("GET", only)) for name in row.values()}
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
@@ -1093,22 +1290,28 @@ class PostgREST:
     def _add(self, table: str, rows: list[Row]) -> list[Row] | Refusal:
         """Insert rows that are not there yet; those that were inserted."""
         prefer = "resolution=ignore-duplicates,return=representation"
-        answer = self._ask("POST", {}, rows, table=table, prefer=prefer, may_refuse=True)
-        if answer.status_code >= 400:
-            return Refusal(f"the database rejects it: {reason_of(answer)}")
-        return rows_in(answer)
+        return self._changed("POST", {}, rows, table=table, prefer=prefer)
 
     def _write_one(self, row: str, score: Score) -> Outcome | None:
         values = {
             self._names.column("miles_score"): score.viral_score,
             self._names.column("predicted_velocity"): score.predicted_velocity,
-            self._analyzed_at: datetime.now(UTC).isoformat(),
+            self._names.column("analyzed_at"): datetime.now(UTC).isoformat(),
         }
         only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": self._id}
-        answer = self._ask("PATCH", only, values, prefer="return=representation", may_refuse=True)
+        changed = self._changed("PATCH", only, values, prefer="return=representation")
+        if isinstance(changed, Refusal):
+            return changed
+        if len(changed) > 1:
+            raise self._names.ambiguous("is the same in two rows")
+        return score if changed else None
+
+    def _changed(self, *words: Any, **options: Any) -> list[Row] | Refusal:
+        """The rows that a request has written, or why the database rejects them."""
+        answer = self._ask(*words, **options, may_refuse=True)
         if answer.status_code >= 400:
             return Refusal(f"the database rejects it: {reason_of(answer)}")
-        return score if rows_in(answer) else None
+        return rows_in(answer)
 
     def _ask(
         self,
@@ -1121,7 +1324,7 @@ class PostgREST:
         may_refuse: bool = False,
         may_lack: bool = False,
     ) -> httpx.Response:
-        url = f"{self._root}/{table or self._table}"
+        url = f"{self._root}/{quote(table or self._table, safe='')}"
         try:
             answer = self._http.request(
                 method,
@@ -1132,13 +1335,19 @@ class PostgREST:
             )
         except httpx.HTTPError as exc:
             raise DatabaseLost(f"SUPABASE_URL: no connection ({type(exc).__name__})") from exc
-        status, reason = answer.status_code, reason_of(answer)
+        status, code, reason = answer.status_code, code_of(answer), reason_of(answer)
+        if (may_refuse and is_of_row(code, reason)) or (may_lack and code in LACKING):
+            return answer
         if status in (401, 403):
             raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
-        if status == 429 or status >= 500:
-            raise DatabaseLost(f"SUPABASE_URL: {reason}")
-        if (status == 404 and not may_lack) or (status >= 300 and status != 404 and not may_refuse):
-            raise DatabaseError(f"{url}: {reason}; expected {EXPECTED}")
+        if status == 429 or (status >= 500 and code[:2] not in LASTING):
+            raise DatabaseLost(f"SUPABASE_URL: {reason}", retry_after_s(answer.headers.get("Retry-After")))
+        if answer.has_redirect_location:
+            target = answer.headers["Location"]
+            raise DatabaseError(f"SUPABASE_URL: {url} redirects to {target}: use that address")
+        if status >= 300:
+            expected = f"; expected {EXPECTED}" if status == 404 or code in LACKING else ""
+            raise DatabaseError(f"{url}: {reason}{expected}")
         return answer
 
 
@@ -1156,12 +1365,25 @@ def rows_in(answer: httpx.Response) -> list[Row]:
 def reason_of(answer: httpx.Response) -> str:
     """The database's own words, or the status."""
     body = json_in(answer)
-    return shown(problem_error(body if isinstance(body, dict) else {}, answer.status_code), 300)
+    said = body.get("message") or body.get("detail") if isinstance(body, dict) else None
+    return shown(f"{answer.status_code}: {said}" if said else f"status {answer.status_code}", 300)
 
 
-def quoted(ids: Sequence[str] | set[str]) -> str:
-    """Ids for PostgREST's `in`."""
-    return ",".join(json.dumps(name, ensure_ascii=False) for name in ids)
+def code_of(answer: httpx.Response) -> str:
+    """The SQLSTATE of a refusal, or PostgREST's own code."""
+    body = json_in(answer)
+    return str(body.get("code")) if isinstance(body, dict) else ""
+
+
+def quoted(names: Sequence[str] | set[str]) -> str:
+    """Ids or a column for PostgREST."""
+    return ",".join('"{}"'.format(re.sub(r'(["\\])', r"\\\1", name)) for name in names)
+
+
+def field(column: str) -> str:
+    """A column's name, quoted where it has other letters or is a parameter of PostgREST."""
+    is_plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", column) and column not in PARAMETERS
+    return column if is_plain else quoted([column])
 
 
 def role_of(key: str) -> str | None:
@@ -1196,20 +1418,26 @@ class Report:
         if not self._is_terminal:
             figures = f"{score.viral_score:.6f}  {score.predicted_velocity:12.2f} views/day"
             image = f"  [thumbnail: {score.unusable_image}]" if score.unusable_image else ""
-            self._line(f"{self._verb}  {row['id']}  {figures}  {shown(row.get('title'))}{image}")
+            self._line(f"{self._verb}  {shown(row['id'])}  {figures}  {shown(row.get('title'))}{image}")
         self._draw()
 
     def left(self, row: Row, reason: str) -> None:
         """A row was skipped; printed once per reason, even with --watch."""
         if self._said.get(row["id"]) != reason:
             self._said[row["id"]] = reason
-            self._line(f"skipped {row['id']}  {reason}  {shown(row.get('title'))}")
+            self._line(f"skipped {shown(row['id'])}  {reason}  {shown(row.get('title'))}")
         self._draw()
 
     def note(self, sentence: str) -> None:
         """A line about the run as a whole."""
         self._line(sentence)
         self._draw()
+
+    def once(self, sentence: str) -> None:
+        """A note that is printed once, even with --watch."""
+        if sentence not in self._said:
+            self._said[sentence] = ""
+            self.note(sentence)
 
     def end(self, sentence: str) -> None:
         """The summary."""
@@ -1244,7 +1472,8 @@ class Run:
     """Rows whose scores the database did not take in earlier rounds of --watch."""
 
     def __post_init__(self) -> None:
-        self.scored = self.elsewhere = 0
+        self.scored = 0
+        self.elsewhere: set[str] = set()  # rows that another run has scored or removed meanwhile
         self.left: dict[str, str] = {}  # skipped rows, with the reason
         self.kept: set[str] = set()  # rows whose scores the database does not take
         self.warned = 0  # rows scored with warnings
@@ -1280,7 +1509,8 @@ class Run:
         return self.scored >= self.limit or (not self.scored and len(self.kept) >= self.limit)
 
     def _skipped(self) -> set[str]:
-        return self._later | self._dry | self.kept | self.kept_before | self.left.keys()
+        tried = self._later | self._dry | self.kept | self.elsewhere
+        return tried | self.kept_before | self.left.keys()
 
     def summary(self) -> str:
         """A one-line summary."""
@@ -1289,7 +1519,7 @@ class Run:
         if self._later:
             parts.append(f"{len(self._later)} without an answer")
         if self.elsewhere:
-            parts.append(f"{self.elsewhere} scored by another run")
+            parts.append(f"{len(self.elsewhere)} scored by another run or removed")
         if self.kept:
             parts.append(f"{len(self.kept)} kept unscored by the database")
         if self.warned:
@@ -1305,8 +1535,10 @@ class Run:
             try:
                 return work()
             except DatabaseLost as exc:
-                if wait is None:
+                asked = exc.retry_after_s or 0
+                if wait is None or asked > self.patience.total_s:
                     raise
+                wait = max(wait, asked)
                 self.report.note(f"waiting {wait:.0f} s for the database: {exc}")
                 self.stop.sleep(wait)
         return None
@@ -1319,6 +1551,8 @@ class Run:
             scores = {row: outcome for row, outcome in outcomes.items() if isinstance(outcome, Score)}
             written = dict(scores) if self.dry_run else claim.write(scores) if scores else {}
         self._found = bool(claim.rows)
+        if claim.lacking:
+            self.report.once(f"no column for {', '.join(claim.lacking)}: unknown (--column NAME=COLUMN)")
         for row in claim.rows:  # reported only after the commit
             if row["id"] in outcomes:
                 self._settle(row, written.get(row["id"]) if row["id"] in scores else outcomes[row["id"]])
@@ -1330,7 +1564,7 @@ class Run:
     def _keep(self, rows: Sequence[Row]) -> None:
         """Look again at rows that were not updated: scored by another run, or kept by the database."""
         unscored = self._retried(lambda: self.store.unscored(rows)) if rows else set()
-        self.elsewhere += len(rows) - len(unscored)
+        self.elsewhere |= {row["id"] for row in rows} - unscored
         for row in rows:
             if row["id"] in unscored:
                 self.kept.add(row["id"])
@@ -1407,7 +1641,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--limit", type=_positive(int), default=50, help="maximum number of rows (50)")
+    parser.add_argument("--limit", type=positive(int), default=50, help="maximum number of rows (50)")
     parser.add_argument("--dry-run", action="store_true", help="score and print without writing")
     parser.add_argument("--table", default="candidates", help="the table, or SCHEMA.TABLE (candidates)")
     parser.add_argument(
@@ -1416,35 +1650,35 @@ def arguments() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=COLUMN",
-        help=f"the table's name for a column; may be repeated; NAME is one of {', '.join(COLUMNS)}",
+        help=f"the table's name for a column, or none; may be repeated; NAME is one of {', '.join(COLUMNS)}",
     )
     parser.add_argument(
         "--rescore-after",
-        type=_positive(float),
+        type=positive(float),
         metavar="HOURS",
         help="also score rows again whose score is that old, if their counts have changed since",
     )
     parser.add_argument(
         "--watch",
-        type=_positive(float),
+        type=positive(float),
         nargs="?",
         const=60.0,
         metavar="S",
         help="repeat every S seconds (60)",
     )
-    parser.add_argument("--batch", type=_positive(int), default=16, help="rows per call (16; at most 256)")
+    parser.add_argument("--batch", type=positive(int), default=16, help="rows per call (16; at most 256)")
     parser.add_argument(
-        "--timeout", type=_positive(float), default=60.0, help="timeout of a call in seconds (60)"
+        "--timeout", type=positive(float), default=60.0, help="timeout of a call in seconds (60)"
     )
     parser.add_argument(
         "--patience",
-        type=_positive(float),
+        type=positive(float),
         default=300.0,
         help="how long to wait for a sleeping service, in seconds (300)",
     )
     parser.add_argument(
         "--waits",
-        type=lambda text: [_positive(float)(part) for part in text.split(",")],
+        type=seconds,
         default=list(WAITS_S),
         help="seconds between tries (5,15,30,60)",
     )
@@ -1452,23 +1686,12 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _column(text: str) -> tuple[str, str]:
-    name, _, column = text.partition("=")
-    if name not in COLUMNS or not column:
+    name, is_given, column = text.partition("=")
+    if name not in COLUMNS or not is_given or (not column and name not in FIELDS):
         raise argparse.ArgumentTypeError(
             f"{text!r}: expected NAME=COLUMN with a NAME of {', '.join(COLUMNS)}"
         )
     return name, column
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
-    def parse(text: str) -> int | float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise ValueError(text)
-        return value
-
-    parse.__name__ = f"positive {kind.__name__}"
-    return parse
 
 
 def run_once(run: Run) -> int:

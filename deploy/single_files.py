@@ -17,6 +17,12 @@ ENTRIES = {
     "trigger_inference.py": f"{PACKAGE}.table.__main__",
     "score_csv.py": f"{PACKAGE}.files.__main__",
 }
+IMPORT_HTTPX = """
+try:
+    import httpx
+except ModuleNotFoundError:
+    sys.exit("this needs httpx: pip install httpx")
+"""
 NOTE = "# Written by `python -m deploy.single_files` from the modules in clients/python: edit those."
 
 
@@ -36,7 +42,7 @@ def single_file(entry: str, source: Path = SOURCE) -> str:
     bodies = [f"# {module}\n\n\n{_body(_text(module, source), tree)}" for module, tree in modules.items()]
     docstring = _text(entry, source).split('"""\n', 1)[0]
     parts = [f'#!/usr/bin/env python3\n{docstring}"""', NOTE, "\n".join(imports), *bodies]
-    return _tidied("\n\n\n".join(parts) + "\n")
+    return _tidied("\n\n\n".join(parts) + "\n").replace("\nimport httpx\n", IMPORT_HTTPX, 1)
 
 
 def _tidied(text: str) -> str:

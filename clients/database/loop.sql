@@ -35,7 +35,7 @@ create index if not exists predictions_by_time on predictions (observed_at);
 create index if not exists predictions_by_candidate on predictions (candidate_id, observed_at);
 
 create or replace function keep_snapshot() returns trigger language plpgsql security definer
-set search_path from current as $$
+set search_path from current set timezone to 'UTC' as $$  -- a time without a zone is UTC, as in a request
 declare
   read_at timestamptz := coalesce(new.scraped_at, new.created_at, clock_timestamp());
 begin

@@ -266,7 +266,7 @@ UNUSABLE: list[tuple[str, list[str], str]] = [
     ("", [], "header"),
     ("title,title\nx,y\n", [], "title more than once"),
     ("title\ncaf\u00e9\n", ["--encoding", "ascii"], "--encoding"),
-    ("title\nx\n", ["v.csv"], "exists"),
+    ("title\nx\n", ["v.csv"], "v.csv is the input"),
     ('title,view_count\ngood,1\n"open"x,2\n', [], "line 3"),
     ('title,view_count\n"never closed,1\n', [], "line 2"),
 ]

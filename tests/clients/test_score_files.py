@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 
+from miles_client.files.__main__ import arguments, line_of, score_file
+from miles_client.files.columns import Columns, mapping, requests_of
+from miles_client.files.finished import Finished
+from miles_client.files.tables import opened_table
+from miles_client.service import Refusal
+from miles_client.settings import SettingError
+from miles_client.stop import StopSignals
 from tests.clients.command import FAST, ran
 from tests.support.service import Service
 
@@ -33,19 +41,48 @@ READ: dict[str, tuple[str, bytes]] = {
         b'{"title": "second", "view_count": "7", "upload_date": "2026-03-02 12:00:00+00"}\n',
     ),
 }
+ODD: dict[str, tuple[str, bytes, list[str]]] = {
+    "empty cells behind the last column": ("v.csv", b"title,view_count\na,5,\nb,6,,\n", ["a 5", "b 6"]),
+    "nameless columns": ("v.csv", b"title,view_count,,\na,5\nb,6,\n", ["a 5", "b 6"]),
+    "ragged": ("v.csv", b"title,view_count\na,5,x\nb\n", ["3 cells", "1 cells"]),
+    "blank lines first": ("v.csv", b"\n\ntitle;view_count\na;5\n", ["a 5"]),
+    "other delimiters in a name": ("v.csv", b"x (a; b; c),title,view_count\nq,a,5\n", ["a 5"]),
+    "dots between thousands": ("v.csv", b"title;view_count\na;120.000\nb;1.5\n", ["dots", "b 1.5"]),
+    "line ends of all kinds": ("v.csv", b"title,view_count\r\na,5\nb,6\rc,7", ["a 5", "b 6", "c 7"]),
+    "a null byte": ("v.csv", b"title,view_count\na\0b,5\n", ["a\0b 5"]),
+    "no single values": ("v.jsonl", b'{"title": ["a"]}\n{"title": "b", "view_count": {}}\n', ["['a']", "{}"]),
+    "other JSON": ("v.jsonl", b'{"title": "a", "view_count": NaN}\nnull\n"x"\n', ["a", "null", "x"]),
+}
+SOUND = gzip.compress(10_000 * WHOLE.encode())
+BROKEN = SOUND[:60] + b"\xff" * 20 + SOUND[80:]
 NOT_READ: dict[str, tuple[str, bytes, str]] = {
     "nothing": ("v.csv", b"", "empty, expected a header"),
     "a mark": ("v.csv", b"\xef\xbb\xbf", "empty, expected a header"),
     "no object": ("v.jsonl", b"\n", "empty, expected an object"),
     "another encoding": ("v.csv", "title\ncaf\u00e9\n".encode("latin-1"), "set --encoding, such as cp1252"),
+    "UTF-16 without a mark": ("v.csv", WHOLE.encode("utf-16-be"), "--encoding utf-16-be"),
     "a workbook": ("v.csv", b"PK\x03\x04\x00\x00", "save it as CSV"),
+    "an old workbook": ("v.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "save it as CSV"),
     "not gzip": ("v.csv.gz", WHOLE.encode(), "not a whole gzip file"),
+    "gzip by another name": ("v.csv", gzip.compress(WHOLE.encode()), "must end in .gz"),
     "half of gzip": ("v.csv.gz", gzip.compress(WHOLE.encode())[:-12], "line 2"),
+    "broken gzip": ("v.csv.gz", BROKEN, "not a whole gzip file"),
     "a quote without end": ("v.csv", (HEADER + '"open,5,1\n').encode(), "unexpected end of data"),
     "an array": ("v.json", b'[{"title": "x"}]', "jq -c"),
     "a read column twice": ("v.csv", b"title,view_count,title\na,5,b\n", "title more than once"),
     "capitals": ("v.csv", b"TITLE,View Count\na,5\n", "--map title=TITLE --map 'view_count=View Count'"),
+    "no Parquet": ("v.parquet", b"PAR1 no PAR1", "v.parquet: "),
 }
+OPTIONS: list[tuple[tuple[str, ...], str]] = [
+    (("v.csv", "--limit", "-1"), "argument --limit: invalid positive int value: '-1'"),
+    (("v.csv", "--delimiter", ";;"), "expected one character, such as ';'"),
+    (("v.csv", "--encoding", "base64"), "expected an encoding such as cp1252"),
+    (("v.csv", "./v.csv"), "v.csv is the input: choose another output"),
+    (("v.csv", "."), ". is not a file: name one to write"),
+    (("v.csv", "no/v.csv"), "no/v.csv.part: No such file or directory"),
+    (("-",), "-: not a file; it is read twice, so save it first"),
+    (("v.csv", "--url", "localhost:7860"), "is not an http or https URL such as http://localhost:7860"),
+]
 
 
 def scores_of(path: Path) -> list[float]:
@@ -75,17 +112,88 @@ def test_a_file_is_read_in_every_usual_form(service: Service, tmp_path: Path) ->
     assert failures == {}
 
 
-def test_a_file_that_cannot_be_read_is_refused_with_the_next_step(service: Service, tmp_path: Path) -> None:
-    """Exit code 2, one line, nothing written."""
+def requests_in(path: Path) -> list[str]:
+    """The cells of each row's request, or why it has none."""
+    table = opened_table(path, None, "utf-8")
+    found = requests_of(table.rows(), Columns(mapping(table, [], thumbnails=True)))
+    return [
+        row.reason if isinstance(row, Refusal) else " ".join(str(cell) for cell in row.values())
+        for row in found
+    ]
+
+
+def test_odd_rows_are_read_or_refused_by_themselves(tmp_path: Path) -> None:
+    """What can be told apart is read; anything else is an error of its row."""
+    failures = {}
+    for name, (file, content, expected) in ODD.items():
+        (tmp_path / file).write_bytes(content)
+        found = requests_in(tmp_path / file)
+        if len(found) != len(expected) or not all(map(str.__contains__, found, expected)):
+            failures[name] = found
+    assert failures == {}
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    """One line, which names the file or its columns."""
     failures = {}
     for name, (file, content, words) in NOT_READ.items():
         (tmp_path / file).write_bytes(content)
-        done = ran("score_csv.py", *FAST, file, "--url", service.url, folder=tmp_path)
-        if (done.returncode, done.stderr.count("\n")) != (2, 1) or words not in done.stderr:
-            failures[name] = done.stderr
-        (tmp_path / file).unlink()
+        with pytest.raises(SettingError) as refused:
+            requests_in(tmp_path / file)
+        if words not in str(refused.value) or "\n" in str(refused.value):
+            failures[name] = str(refused.value)
     assert failures == {}
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_cannot_be_used_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is read or written; the last line says what is expected."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INFERENCE_API_URL", "http://localhost:9")
+    Path("v.csv").write_text(WHOLE)
+    failures = []
+    for words, said in OPTIONS:
+        try:
+            code: object = score_file(arguments().parse_args(words), StopSignals())
+        except SystemExit as exc:
+            code, last = exc.code, capsys.readouterr().err.splitlines()[-1]
+        except (SettingError, OSError) as exc:
+            code, last = 2, line_of(exc)
+        if code != 2 or said not in last:
+            failures.append((words, code, last))
+    assert failures == []
+    assert [path.name for path in tmp_path.iterdir()] == ["v.csv"]
+
+
+def test_rows_longer_than_the_header_keep_the_results_in_their_columns(
+    service: Service, tmp_path: Path
+) -> None:
+    """The header is as wide as the widest row."""
+    (tmp_path / "v.csv").write_text("title,view_count\na,5\nb,6,extra\n")
+    done = ran("score_csv.py", *FAST, "v.csv", "--url", service.url, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    first, second = csv.DictReader((tmp_path / "v.scored.csv").read_text().splitlines())
+    assert (float(first["viral_score"]) > 0, first["error"]) == (True, "")
+    assert (second[""], second["viral_score"], second["error"]) == ("extra", "", "3 cells, the header has 2")
+
+
+def test_results_that_the_encoding_lacks_are_escaped(tmp_path: Path) -> None:
+    """An ellipsis in an error does not end the run that has scored everything."""
+    (tmp_path / "v.csv").write_bytes(b"title\ncaf\xe9\n")
+    opened_table(tmp_path / "v.csv", None, "latin-1").write(tmp_path / "o.csv", ["error"], iter([["\u2026"]]))
+    assert (tmp_path / "o.csv").read_bytes() == b"title,error\ncaf\xe9,\\u2026\n"
+
+
+def test_two_runs_never_write_the_same_file(tmp_path: Path) -> None:
+    """The second is refused while the first has it."""
+    with (
+        Finished(tmp_path / "v.part", {}),
+        pytest.raises(SettingError, match="another run is writing it"),
+    ):
+        Finished(tmp_path / "v.part", {})
+    with Finished(tmp_path / "v.part", {}) as again:
+        assert again.count == 0
 
 
 def test_half_a_surrogate_pair_and_deep_nesting_end_no_run(service: Service, tmp_path: Path) -> None:

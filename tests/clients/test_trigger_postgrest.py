@@ -111,15 +111,38 @@ def test_a_dry_run_writes_nothing(supabase: Door, door: Door, candidates: Candid
 def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
     supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """A constraint of the owner's fails one update; the others are written."""
+    """A constraint and a trigger of the owner's fail one update each; the others are written."""
     candidates.run(
         "ALTER TABLE candidates ADD CONSTRAINT odd CHECK (analyzed_at IS NULL OR view_count <> 2000)"
     )
+    candidates.run(  # PostgREST answers it with 500
+        "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF NEW.view_count = 3000 THEN RAISE 'not this one' USING ERRCODE = 'P0002'; END IF; "
+        "RETURN NEW; END $$"
+    )
+    candidates.run("CREATE TRIGGER fail BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION fail()")
     candidates.add(scraped(5))
     done = trigger(supabase, door, tmp_path)
     candidates.run("ALTER TABLE candidates DROP CONSTRAINT odd")
-    assert "4 scored, 1 skipped" in done.stdout
+    candidates.run("DROP TRIGGER fail ON candidates")
+    assert "3 scored, 2 skipped" in done.stdout
     assert "the database rejects it: 400" in done.stdout
+    assert "the database rejects it: 500: not this one" in done.stdout
+
+
+def test_an_error_of_the_table_ends_the_run(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """A score that no row could take is not tried for every row."""
+    candidates.add(scraped(5))
+    done = trigger(supabase, door, tmp_path, "--column", "miles_score=title", "--batch", "1")
+    assert (done.returncode, len(door.calls)) == (0, 5), "a text column takes the score as text"
+    candidates.run("UPDATE candidates SET analyzed_at = NULL")
+    body = b'{"code": "42703", "message": "no such column"}'
+    supabase.plan += [None] * 4 + [Reply(400, body, {"Content-Type": "application/json"})]
+    done = trigger(supabase, door, tmp_path, "--batch", "1")
+    assert (done.returncode, len(door.calls)) == (4, 6), done.stdout
+    assert "400: no such column; expected the table in clients/database/schema.sql" in done.stdout
 
 
 def test_the_public_key_is_refused_by_name(supabase: Door, door: Door, tmp_path: Path) -> None:
@@ -201,3 +224,22 @@ def test_rows_that_policies_keep_are_tried_once(
     done = trigger(supabase, door, tmp_path, *table)
     assert (done.returncode, "5 scored, 0 skipped" in done.stdout) == (0, True), done.stdout + done.stderr
     candidates.run("TRUNCATE owner.candidates")
+
+
+def test_names_of_columns_may_be_any(
+    supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """Spaces, quotes, and the names of PostgREST's own parameters."""
+    candidates.run('DROP TABLE IF EXISTS owner."My videos"')
+    candidates.run(
+        'CREATE TABLE owner."My videos" ("the id" text PRIMARY KEY, "Title (de)" text, "100%" bigint, '
+        '"order" timestamptz DEFAULT now(), "select" timestamptz, "a""b" float8, "velo.city" float8)'
+    )
+    candidates.run('GRANT SELECT, UPDATE ON owner."My videos" TO service_role')
+    candidates.run("NOTIFY pgrst, 'reload schema'")
+    candidates.run("INSERT INTO owner.\"My videos\" VALUES ('a,\"b', 'one', 5), ('c.d', 'two', 7)")
+    names = {"id": "the id", "title": "Title (de)", "view_count": "100%", "created_at": "order"}
+    names |= {"analyzed_at": "select", "miles_score": 'a"b', "predicted_velocity": "velo.city"}
+    columns = [f"--column={name}={column}" for name, column in names.items()]
+    done = trigger(supabase, door, tmp_path, "--table", "owner.My videos", *columns)
+    assert (done.returncode, "2 scored, 0 skipped" in done.stdout) == (0, True), done.stdout + done.stderr

@@ -107,6 +107,9 @@ def test_ids_and_names_may_be_others(table: Candidates, trigger: Trigger) -> Non
     failures = {}
     kinds: dict[LiteralString, LiteralString] = {
         "bigint": "1, 9007199254740993",
+        "char(12)": "'a', 'b'",
+        "numeric(30,2)": "12345678901234567890.10, 1",
+        "timestamptz": "'2026-01-02', '2026-01-03'",
         "text": "'a \"b\", c', 'it''s'",
     }
     for kind, ids in kinds.items():
@@ -116,8 +119,8 @@ def test_ids_and_names_may_be_others(table: Candidates, trigger: Trigger) -> Non
         create += "seen timestamptz, at timestamptz DEFAULT now(), done_at timestamptz, "
         create += "score float8, velocity float8)"
         table.run(sql.SQL(create).format(sql.SQL(kind)))
-        insert = "INSERT INTO odd.\"Videos\" SELECT unnest(ARRAY[{}]), 'Video', 7"
-        table.run(sql.SQL(insert).format(sql.SQL(ids)))
+        insert = "INSERT INTO odd.\"Videos\" SELECT unnest(ARRAY[{}]::{}[]), 'Video', 7"
+        table.run(sql.SQL(insert).format(sql.SQL(ids), sql.SQL(kind)))
         names = {"id": "key", "title": "headline", "view_count": "plays", "scraped_at": "seen"}
         names |= {"created_at": "at", "analyzed_at": "done_at"}
         names |= {"miles_score": "score", "predicted_velocity": "velocity"}
@@ -129,12 +132,83 @@ def test_ids_and_names_may_be_others(table: Candidates, trigger: Trigger) -> Non
     assert failures == {}
 
 
+FAILING: dict[str, LiteralString] = {
+    "a trigger that raises": (
+        "CREATE FUNCTION owner.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF NEW.view_count = 2 THEN RAISE 'not this one' USING ERRCODE = 'MY001'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER fail BEFORE UPDATE ON owner.candidates FOR EACH ROW EXECUTE FUNCTION owner.fail()"
+    ),
+    "a constraint that is checked at the commit": (
+        "CREATE FUNCTION owner.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF NEW.view_count = 2 THEN NEW.video_id = 'v1'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER fail BEFORE UPDATE ON owner.candidates FOR EACH ROW EXECUTE FUNCTION owner.fail();"
+        "ALTER TABLE owner.candidates ADD UNIQUE (video_id) DEFERRABLE INITIALLY DEFERRED;"
+        "ALTER TABLE owner.candidates DROP CONSTRAINT candidates_video_id_key"
+    ),
+    "a policy's check": (
+        "CREATE POLICY partly ON owner.candidates FOR UPDATE USING (true) WITH CHECK (view_count <> 2)"
+    ),
+}
+
+
+def test_an_error_of_one_row_costs_that_row(table: Candidates, trigger: Trigger) -> None:
+    """Whatever raises it: the others are written, and the database's words are reported."""
+    failures = {}
+    reader = "postgresql://reader:reader@" + table.url.partition("@")[2]  # pragma: allowlist secret
+    for name, statement in FAILING.items():
+        table.create_owners()
+        table.run(
+            "INSERT INTO owner.candidates (video_id, title, view_count) "
+            "SELECT 'v' || n, 'Video ' || n, n FROM generate_series(1, 3) n"
+        )
+        table.run(statement)
+        done = trigger("--table", "owner.candidates", url=reader if "policy" in name else table.url)
+        if (
+            done.returncode != 1
+            or "2 scored, 1 skipped" not in done.stdout
+            or "rejects it" not in done.stdout
+        ):
+            failures[name] = done.stdout + done.stderr
+    assert failures == {}
+
+
+def test_a_column_of_ids_must_name_each_row(table: Candidates, door: Door, trigger: Trigger) -> None:
+    """Two rows with one id would both get the same score, one without an id none: neither is scored."""
+    table.add([{**row, "video_id": "the same"} for row in scraped(2)])
+    failures = []
+    for value, said in (("the same", "is the same in two rows"), (None, "is null in a row")):
+        table.run("UPDATE candidates SET video_id = %s", [value])
+        table.run("UPDATE candidates SET analyzed_at = now() WHERE view_count > 1000")
+        done = trigger("--column", "id=video_id")
+        if done.returncode != 4 or f"candidates.video_id {said}; add --column id=COLUMN" not in done.stdout:
+            failures.append((value, done.stdout + done.stderr))
+    assert (failures, door.calls) == ([], [])
+
+
+def test_columns_that_are_not_there_are_named(table: Candidates, door: Door, trigger: Trigger) -> None:
+    """Optional ones once; without a title, or with views by another name, nothing is scored."""
+    table.add(scraped(1))
+    table.run("ALTER TABLE candidates DROP like_count, DROP description")
+    assert (
+        "no column for description, like_count: unknown (--column NAME=COLUMN)\n"
+        in trigger("--dry-run").stdout
+    )
+    table.run("ALTER TABLE candidates RENAME view_count TO views")
+    door.calls.clear()
+    assert "add --column view_count=views, or --column view_count= to score without" in trigger().stdout
+    assert door.calls == []
+    assert "1 would be scored" in trigger("--dry-run", "--column", "view_count=").stdout
+    table.run("ALTER TABLE candidates RENAME title TO headline")
+    assert "has no column title; add --column title=headline" in trigger("--column", "view_count=").stdout
+
+
 def test_a_name_that_is_not_there_says_how_to_map_it(table: Candidates, trigger: Trigger) -> None:
     """A missing column names --column, an unknown NAME lists the known ones."""
     table.add(scraped(1))
     for words, code, said in (
         (["--column", "id=number"], 4, "--column id=COLUMN"),
         (["--column", "miles_score=score"], 4, "--table and --column"),
+        (["--column", "like_count=likes"], 4, "candidates has no column likes"),
         (["--column", "views=plays"], 2, "a NAME of id, title"),
     ):
         done = trigger(*words)

@@ -11,7 +11,7 @@ class Patience:
     """Waits between retries: 5, 15, 30, 60, 60, ... s, or what Retry-After asks for."""
 
     def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
-        self._total_s, self.waits_s = total_s, waits_s
+        self.total_s, self.waits_s = total_s, waits_s
         self.reset()
 
     def reset(self) -> None:
@@ -25,6 +25,6 @@ class Patience:
         planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
         wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
         self._tries += 1
-        if time.monotonic() - self._since + wait > self._total_s:
+        if time.monotonic() - self._since + wait > self.total_s:
             raise trouble
         return wait

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
 from miles_client.errors import (
     REFUSED,
     AnswerError,
@@ -16,8 +14,8 @@ from miles_client.errors import (
     MilesError,
     problem_error,
 )
-from miles_client.settings import SettingError, shown
-from miles_client.wire import encoded, headers, limits, read, service_root, translated
+from miles_client.settings import SettingError, setting, shown
+from miles_client.wire import encoded, headers, http_client, read, service_root, translated
 
 HOLD_S = 60  # the longest that rows stay locked while they are scored one by one
 TRIES = 3  # for a row that gets no answer while others do
@@ -78,12 +76,13 @@ class Service:
     """A client of a running Miles; uses the batch route where there is one."""
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 60) -> None:
-        try:
+        with setting("INFERENCE_API_URL"):
             self.url = service_root(url)
-        except ValueError as exc:
-            raise SettingError(f"INFERENCE_API_URL: {exc}") from exc
+        with setting("MILES_API_KEY"):
+            carried = headers(key)
+        with setting("the environment"):
+            self._http = http_client(carried, timeout_s)
         self._timeout_s = timeout_s
-        self._http = httpx.Client(headers=headers(key), timeout=limits(timeout_s))
         self._has_batch = True
         self._request_id = ""
         self.with_shadow = False  # whether to wait for the score of a shadow, if the service has one

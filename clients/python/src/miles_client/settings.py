@@ -1,6 +1,8 @@
 """Settings of the commands: the environment and `.env`."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,29 @@ class SettingError(Exception):
     """A setting is wrong, here or on the other side; the message says what to change."""
 
 
+@contextmanager
+def setting(name: str) -> Iterator[None]:
+    """A `ValueError` in the block is the setting's."""
+    try:
+        yield
+    except ValueError as exc:
+        raise SettingError(f"{name}: {exc}") from exc
+
+
 def settings(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
-    """The environment, then the first of the .env `files` that exists; empty values count as absent."""
+    """The environment, then the first of the .env `files` that exists; empty values count as absent.
+
+    Raises `SettingError` for a file that cannot be read.
+    """
     found = {name: value.strip() for name, value in environment.items() if value.strip()}
     for path in files:
         if path.is_file():
-            return read_env(path.read_text(encoding="utf-8-sig")) | found
+            try:
+                return read_env(path.read_text(encoding="utf-8-sig")) | found
+            except UnicodeDecodeError as exc:
+                raise SettingError(f"{path}: not UTF-8 ({exc.reason}); save it as UTF-8") from exc
+            except OSError as exc:
+                raise SettingError(f"{path}: {exc.strerror}") from exc
     return found
 
 
@@ -36,6 +55,24 @@ def read_env(text: str) -> dict[str, str]:
         if value:
             values[name.strip()] = value
     return values
+
+
+def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
+    """Reads an argument that must be above 0."""
+
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise ValueError(text)
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def seconds(text: str) -> list[float]:
+    """Reads an argument of several times."""
+    return [positive(float)(part) for part in text.split(",")]
 
 
 def shown(text: Any, length: int = 60) -> str:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -21,28 +20,43 @@ from miles_client.errors import (
 CONNECT_TIMEOUT_S = 10
 HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
 JSON = "application/json"
+MAX_PORT = 65_535
 WAKING = "got a web page instead of scores: the Space is waking up"
 
 
 def service_root(url: str) -> str:
     """The service's base URL without a route; raises `ValueError` for an invalid one."""
     root = url.strip().rstrip("/").removesuffix("/batch").removesuffix("/predict").rstrip("/")
-    parts = urlsplit(root)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http or https URL such as http://localhost:7860")
-    if parts.hostname == "huggingface.co":
+    if host_of(root, "http://localhost:7860") == "huggingface.co":
         raise ValueError(f"{url!r} is the Space's page; the service is https://OWNER-NAME.hf.space")
-    try:
-        httpx.URL(root)
-    except httpx.InvalidURL as exc:
-        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
     return root
 
 
+def host_of(url: str, example: str) -> str:
+    """The host; raises `ValueError` for anything but an http or https URL."""
+    try:
+        found = httpx.URL(url)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"{url!r} is not a valid URL ({exc})") from exc
+    if found.scheme not in ("http", "https") or not found.host or (found.port or 0) > MAX_PORT:
+        raise ValueError(f"{url!r} is not an http or https URL such as {example}")
+    return found.host
+
+
 def headers(key: str | None) -> dict[str, str]:
-    """What every request carries."""
+    """What every request carries; raises `ValueError` for a key that no header can carry."""
+    if key and not (key.isascii() and key.isprintable()):
+        raise ValueError("the key has letters that an HTTP header cannot carry: copy it again")
     found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
     return found | ({"Authorization": f"Bearer {key}"} if key else {})
+
+
+def http_client(carried: Mapping[str, str], timeout_s: float) -> httpx.Client:
+    """A client with these headers; raises `ValueError` for a proxy or certificates that cannot be used."""
+    try:
+        return httpx.Client(headers=carried, timeout=limits(timeout_s))
+    except (ImportError, OSError, ValueError) as exc:
+        raise ValueError(f"HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE cannot be used ({exc})") from exc
 
 
 def limits(timeout_s: float) -> httpx.Timeout:

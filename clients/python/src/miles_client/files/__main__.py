@@ -26,6 +26,7 @@ not answer, run it again later; 130 and 143 stopped by SIGINT or SIGTERM, run it
 """
 
 import argparse
+import codecs
 import itertools
 import json
 import os
@@ -34,15 +35,26 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from miles_client.files.columns import NULLS, Columns, mapping, overview, requests_of
+from miles_client.files.columns import Columns, mapping, overview, requests_of
 from miles_client.files.finished import Finished, sha256_of
 from miles_client.files.progress import Progress
 from miles_client.files.results import RESULTS, closing
 from miles_client.files.scoring import ImageRules, Scoring, score_rest, with_images
 from miles_client.files.tables import kind_of, opened_table
+from miles_client.names import NULLS
 from miles_client.patience import Patience
 from miles_client.service import Refusal, Unavailable, opened_service
-from miles_client.settings import DONE, NO_SERVICE, ROWS_LEFT, WAITS_S, WRONG_SETTING, SettingError, settings
+from miles_client.settings import (
+    DONE,
+    NO_SERVICE,
+    ROWS_LEFT,
+    WAITS_S,
+    WRONG_SETTING,
+    SettingError,
+    positive,
+    seconds,
+    settings,
+)
 from miles_client.stop import Stopped, StopSignals
 
 
@@ -69,7 +81,7 @@ def arguments() -> argparse.ArgumentParser:
         help="score rows up to N times more whose thumbnail timed out or was refused for now (HTTP 429, 5xx)",
     )
     parser.add_argument("--prefix", default="", help="prefix of the new columns")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument("--limit", type=positive(int), metavar="N", help="only the first N rows")
     parser.add_argument(
         "--dry-run", action="store_true", help="check the file, print the first row's request, send nothing"
     )
@@ -83,22 +95,38 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch", type=int, default=64, choices=range(1, 257), metavar="1..256", help="rows per call"
     )
-    parser.add_argument("--delimiter", help="CSV delimiter (default: found in the header)")
-    parser.add_argument("--encoding", default="utf-8", help="CSV encoding (utf-8)")
-    parser.add_argument("--timeout", type=float, default=60.0, help="timeout of a call in seconds (60)")
+    parser.add_argument("--delimiter", type=_delimiter, help="CSV delimiter (default: found in the header)")
+    parser.add_argument("--encoding", type=_encoding, default="utf-8", help="CSV encoding (utf-8)")
+    parser.add_argument("--timeout", type=positive(float), default=60.0, help="seconds for a call (60)")
     parser.add_argument(
         "--patience",
-        type=float,
+        type=positive(float),
         default=300.0,
         help="how long to wait for a sleeping service, in seconds (300)",
     )
     parser.add_argument(
         "--waits",
-        type=lambda text: [float(part) for part in text.split(",")],
+        type=seconds,
         default=list(WAITS_S),
         help="seconds between tries (5,15,30,60)",
     )
     return parser
+
+
+def _delimiter(text: str) -> str:
+    """One character; tab may be written as \\t."""
+    found = "\t" if text in ("\\t", "tab") else text
+    if len(found) != 1 or found in '"\r\n':
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one character, such as ';' or '\\t'")
+    return found
+
+
+def _encoding(text: str) -> str:
+    try:
+        "".encode(text)  # codecs.lookup takes base64 and the like, too
+        return codecs.lookup(text).name
+    except LookupError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an encoding such as cp1252 or utf-16") from exc
 
 
 def target_of(options: argparse.Namespace) -> Path:
@@ -106,6 +134,10 @@ def target_of(options: argparse.Namespace) -> Path:
     source: Path = options.input
     ending = "".join(source.suffixes[-2:] if source.suffix == ".gz" else source.suffixes[-1:])
     target: Path = options.output or source.with_name(f"{source.name.removesuffix(ending)}.scored{ending}")
+    if target.exists() and target.samefile(source):
+        raise SettingError(f"{target} is the input: choose another output")
+    if target.exists() and not target.is_file():
+        raise SettingError(f"{target} is not a file: name one to write")
     if target.exists():
         raise SettingError(f"{target} already exists: remove it or choose another output")
     if kind_of(target) != kind_of(source):
@@ -115,8 +147,9 @@ def target_of(options: argparse.Namespace) -> Path:
 
 def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     """Score the whole file; returns the exit code."""
-    source, target = options.input, target_of(options)
+    source = options.input
     table = opened_table(source, options.delimiter, options.encoding)
+    target = target_of(options)
     fields = mapping(table, options.map, thumbnails=options.thumbnails == "use")
     names = [options.prefix + name for name in RESULTS]
     if taken := [name for name in names if name in table.columns]:
@@ -126,9 +159,13 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     total = sum(1 for _ in itertools.islice(table.rows(), options.limit))
     print(f"{source}: {overview(table, fields)}", file=sys.stderr)
     if options.dry_run:
-        for request in requests_of(itertools.islice(table.rows(), 1), columns):
-            said = request.reason if isinstance(request, Refusal) else json.dumps(request, ensure_ascii=False)
-            print(f"{total} rows; the first one's request: {said}")
+        said = f"{total} rows"
+        for request in requests_of(itertools.islice(table.rows(), min(total, 1)), columns):
+            found = (
+                request.reason if isinstance(request, Refusal) else json.dumps(request, ensure_ascii=False)
+            )
+            said += f"; the first one's request: {found}"
+        print(said)
         return DONE
     known = settings(os.environ, [Path.cwd() / ".env", Path(sys.argv[0]).parent / ".env"])
     service = opened_service(
@@ -137,20 +174,27 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
     purpose = {"input": sha256_of(source), "fields": fields, "results": names}
     purpose |= {"na": options.na, "suffixes": options.suffixes, "limit": options.limit}
     purpose |= {"require": options.require}
-    finished = Finished(target.with_name(target.name + ".part"), purpose)
-    progress = Progress(total, finished.count)
-    scoring = Scoring(service, Patience(options.patience, options.waits), stop, progress)
     rules = ImageRules(options.retry_images, options.waits[0], options.require == "image")
-    score = partial(with_images, scoring, rules=rules, stop=stop)
-    for rows in score_rest(table, columns, finished, score, options.batch, total):
-        progress.advance(rows)
-    unfinished = target.with_name(f"unfinished-{target.name}")
-    table.write(unfinished, names, finished.results())
-    lines, wrong = closing(finished.results(), columns.unknown)
-    unfinished.replace(target)
-    finished.path.unlink()
+    with Finished(target.with_name(target.name + ".part"), purpose) as finished:
+        progress = Progress(total, finished.count)
+        scoring = Scoring(service, Patience(options.patience, options.waits), stop, progress)
+        score = partial(with_images, scoring, rules=rules, stop=stop)
+        for rows in score_rest(table, columns, finished, score, options.batch, total):
+            progress.advance(rows)
+        unfinished = target.with_name(f"unfinished-{target.name}")
+        table.write(unfinished, names, finished.results())
+        lines, wrong = closing(finished.results(), columns.unknown)
+        unfinished.replace(target)
+        finished.path.unlink()
     progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")
     return ROWS_LEFT if wrong else DONE
+
+
+def line_of(exc: Exception) -> str:
+    """The error in one line; one of the system names its file, unless a write failed."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
+    return str(exc)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -164,7 +208,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"score_csv: {exc}", file=sys.stderr)
         return WRONG_SETTING
     except OSError as exc:
-        print(f"score_csv: {exc.filename}: {exc.strerror}", file=sys.stderr)
+        print(f"score_csv: {line_of(exc)}", file=sys.stderr)
         return WRONG_SETTING
     except Unavailable as exc:
         print(

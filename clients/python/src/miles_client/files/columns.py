@@ -9,36 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from miles_client.files.tables import Cells, Table, json_value
+from miles_client.names import NUMBERS, REQUEST_FIELDS, TEXTS, is_unknown, near
 from miles_client.service import Refusal
 from miles_client.settings import SettingError, shown
 
-NUMBERS = (
-    *("view_count", "like_count", "comment_count", "share_count", "save_count"),
-    *("previous_view_count", "duration_seconds", "duration", "completion_rate", "creator_avg_views"),
-)
-TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
-TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
-FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
-# Other names of fields, without signs and in lower case: they are proposed, never guessed.
-NEAR = {
-    **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
-    **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
-    **dict.fromkeys(("comments", "commentcount", "numcomments"), "comment_count"),
-    **dict.fromkeys(("shares", "sharecount"), "share_count"),
-    **dict.fromkeys(("saves", "savecount", "collectcount"), "save_count"),
-    **dict.fromkeys(("headline", "videotitle", "name"), "title"),
-    **dict.fromkeys(("desc", "caption"), "description"),
-    **dict.fromkeys(("thumbnailurl", "thumb", "thumbnails", "cover"), "thumbnail_url"),
-    **dict.fromkeys(("durationsec", "durationseconds", "lengthseconds", "length"), "duration_seconds"),
-    **dict.fromkeys(("publishedat", "publishtime", "publishdate", "uploaddate", "timestamp"), "published_at"),
-    **dict.fromkeys(("observedat", "scrapedat", "crawledat"), "observed_at"),
-    **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
-    **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
-}
-BARE = {field.replace("_", ""): field for field in FIELDS} | NEAR
-NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
 SUFFIXED = re.compile(r"(\d+(?:\.\d+)?)\s?([KMB])(?:\s+[a-z]+)?", re.IGNORECASE)
 FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9}
+DOTTED = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
 
 
 @dataclass(frozen=True)
@@ -58,14 +35,18 @@ class Columns:
         return {field: value for field, value in video.items() if value is not None and value != ""}
 
     def _value(self, field: str, cell: Any) -> Any:
+        if isinstance(cell, list | dict):
+            raise ValueError(f"{field}: expected one value, found {shown(cell)}")  # noqa: TRY004  of one row
         if not isinstance(cell, str):
             return json_value(cell)
         text = cell.strip()
         if field in TEXTS:
             return None if field != "title" and text in self.nulls else cell
-        if text in self.nulls or text.lower() in NULLS:
+        if text in self.nulls or is_unknown(field, text):
             self.unknown[text] += 1
             return None
+        if field.endswith("_count") and DOTTED.fullmatch(text):
+            raise ValueError(f"{field}: {text!r} may have dots between thousands: write it without them")
         if field not in NUMBERS or (found := SUFFIXED.fullmatch(text)) is None:
             return text  # which the service reads
         if not self.suffixes:
@@ -78,13 +59,13 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
 
     It does so, too, if there is no view count but a column that looks like one: all rows would have 0 views.
     """
-    found = {field: field for field in FIELDS if field in table.columns}
+    found = {field: field for field in REQUEST_FIELDS if field in table.columns}
     without = set()
     for pair in named:
         field, _, column = pair.partition("=")
-        if field not in FIELDS or (column and column not in table.columns):
+        if field not in REQUEST_FIELDS or (column and column not in table.columns):
             raise SettingError(
-                f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(FIELDS)} "
+                f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(REQUEST_FIELDS)} "
                 f"and a column of {shown(table.columns, 300)}"
             )
         if column:
@@ -95,7 +76,7 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
     twice = [column for column in found.values() if table.columns.count(column) > 1]
     if twice:
         raise SettingError(f"the header has {', '.join(twice)} more than once: rename all but one of them")
-    maps = options_for(near(table, found))
+    maps = options_for(near(table.columns, found))
     if "title" not in found:
         proposed = maps if "--map title=" in maps else f"--map title=COLUMN {maps}".strip()
         raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add {proposed}")
@@ -109,16 +90,6 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
     return found
 
 
-def near(table: Table, found: Mapping[str, str]) -> dict[str, str]:
-    """Columns that look like fields which are not read, by field."""
-    looks = {BARE.get(re.sub(r"[\W_]", "", name.lower())): name for name in table.columns}
-    return {
-        field: name
-        for field, name in looks.items()
-        if field and field not in found and name not in found.values()
-    }
-
-
 def options_for(columns: Mapping[str, str]) -> str:
     """The options that read these columns, as they are typed in a shell."""
     return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in columns.items())
@@ -128,8 +99,8 @@ def overview(table: Table, found: Mapping[str, str]) -> str:
     """Which columns are read and which are not, with the options that would read them."""
     read = [field if field == column else f"{field} (from {column})" for field, column in found.items()]
     rest = [name for name in table.columns if name and name not in found.values()]
-    absent = [field for field in FIELDS[:6] if field not in found]
-    maps = options_for(near(table, found))
+    absent = [field for field in REQUEST_FIELDS[:6] if field not in found]
+    maps = options_for(near(table.columns, found))
     parts = [f"reads {', '.join(read)}"]
     parts += [f"not in the file: {', '.join(absent)}"] if absent else []
     parts += [f"not read: {shown(', '.join(rest), 300)}"] if rest else []

@@ -7,30 +7,47 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
 from miles_client.settings import SettingError
 
 
 class Finished:
-    """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results."""
+    """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results.
+
+    It is locked until the block ends. Raises `SettingError` for another job's, or while another run has it.
+    """
 
     def __init__(self, path: Path, purpose: Mapping[str, Any]) -> None:
         self.path, first = path, json.dumps(purpose, sort_keys=True).encode() + b"\n"
-        if not path.exists():
-            path.write_bytes(first)
-        with path.open("r+b") as opened:
+        self._lock = _locked(path)
+        try:
+            self.count = self._continued(first)
+        except SettingError:
+            self._lock.close()
+            raise
+
+    def _continued(self, first: bytes) -> int:
+        """How many rows are finished; cuts off one that is not complete."""
+        if not self.path.stat().st_size:
+            self.path.write_bytes(first)
+        with self.path.open("r+b") as opened:
             if opened.readline() != first:
                 raise SettingError(
-                    f"{path} belongs to another input or to other options: remove it to start over"
+                    f"{self.path} belongs to another input or to other options: remove it to start over"
                 )
-            whole = len(first)
-            self.count = 0
+            count, whole = 0, len(first)
             for line in opened:
                 if line.endswith(b"\n"):  # the last one may have been cut off
-                    whole += len(line)
-                    self.count += 1
+                    count, whole = count + 1, whole + len(line)
             opened.truncate(whole)
+        return count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
     def add(self, results: Iterable[Sequence[str]]) -> None:
         """Append finished rows; they are on disk when this returns."""
@@ -43,6 +60,21 @@ class Finished:
         """All of them, in the input's order."""
         with self.path.open(encoding="utf-8", newline="") as opened:
             yield from itertools.islice(csv.reader(opened), 1, None)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The file, locked while it is open."""
+    opened = path.open("ab")
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        opened.close()
+        raise SettingError(f"{path}: another run is writing it; choose another output") from exc
+    except (ImportError, OSError):
+        pass  # a system or a file system without locks
+    return opened
 
 
 def sha256_of(path: Path) -> str:

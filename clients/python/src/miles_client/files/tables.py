@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from miles_client.files.results import RESULTS, typed
+from miles_client.names import field_like
 from miles_client.settings import SettingError, shown
 
 Cells = dict[str, Any]
+BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class Table(ABC):
@@ -35,11 +38,12 @@ class Table(ABC):
 
 
 def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
-    """A text file, compressed if its name ends in .gz."""
+    """A text file, compressed if its name ends in .gz; letters that its encoding lacks are escaped."""
+    errors = "backslashreplace" if mode == "w" else "strict"
     if path.suffix == ".gz":
-        compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, newline="")  # noqa: SIM115
+        compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, errors=errors, newline="")  # noqa: SIM115
         return compressed  # type: ignore[no-any-return]
-    return path.open(mode, encoding=encoding, newline="")
+    return path.open(mode, encoding=encoding, errors=errors, newline="")
 
 
 def start_of(path: Path) -> bytes:
@@ -47,20 +51,29 @@ def start_of(path: Path) -> bytes:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
             return opened.read(4)
-    except (EOFError, gzip.BadGzipFile) as exc:
+    except BROKEN_GZIP as exc:
         raise SettingError(f"{path}: not a whole gzip file ({exc}); is .gz the right ending?") from exc
 
 
 def encoding_of(path: Path, encoding: str) -> str:
-    """The encoding that a byte order mark names, else `encoding`; raises `SettingError` for a workbook."""
+    """The encoding that a byte order mark names, else `encoding`; raises `SettingError` for a binary file."""
     start = start_of(path)
-    if start == b"PK\x03\x04":
+    if start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
         raise SettingError(f"{path}: a workbook or another archive; save it as CSV (UTF-8) first")
+    if start[:2] == b"\x1f\x8b":
+        raise SettingError(f"{path}: compressed with gzip; its name must end in .gz")
     if encoding != "utf-8":
         return encoding
     if start[:3] == b"\xef\xbb\xbf":
         return "utf-8-sig"
-    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else encoding
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" in start:  # a text in UTF-8 has none
+        order = "be" if start[:1] == b"\0" else "le"
+        raise SettingError(
+            f"{path}: not utf-8; if it is UTF-16 without a mark, add --encoding utf-16-{order}"
+        )
+    return encoding
 
 
 class CsvTable(Table):
@@ -73,21 +86,27 @@ class CsvTable(Table):
         """Excel's first line `sep=;`, which names the delimiter."""
         self._delimiter = delimiter or self._found_delimiter()
         self.columns = [cell.strip() for cell in next(self._lines(), [])]
+        self._width = len(self.columns)
+        """The cells of the longest line that was read."""
         if self._delimiter != ",":
             self.note = f"the delimiter is {self._delimiter!r} (--delimiter sets another)"
 
     def _found_delimiter(self) -> str:
-        """The one of , ; tab and | that occurs most often in the header outside quotes."""
+        """The one of , ; tab and | that gives most columns with a field's name, then most columns."""
         try:
             with opened_text(self._path, "r", self._encoding) as opened:
-                line = opened.readline()
+                line = next((line for line in opened if line.strip()), "")
         except UnicodeDecodeError as exc:
             raise self._not_text(exc) from exc
         if named := re.fullmatch(r'"?sep=(.)"?\s*', line):
             self._separator_line = line
             return named[1]
-        header = re.sub(r'"[^"]*"', "", line)
-        return max(",;\t|", key=header.count)
+
+        def columns(delimiter: str) -> tuple[int, int]:
+            cells = next(csv.reader([line], delimiter=delimiter), [])
+            return sum(field_like(cell) is not None for cell in cells), len(cells)
+
+        return max(",;\t|", key=columns)
 
     def _not_text(self, exc: UnicodeDecodeError) -> SettingError:
         return SettingError(
@@ -102,25 +121,35 @@ class CsvTable(Table):
                 yield from (cells for cells in reader if cells)
             except UnicodeDecodeError as exc:
                 raise self._not_text(exc) from exc
-            except (csv.Error, EOFError, gzip.BadGzipFile) as exc:
+            except (csv.Error, *BROKEN_GZIP) as exc:
                 raise SettingError(f"{self._path}: line {reader.line_num}: {exc}") from exc
 
     def rows(self) -> Iterator[Cells]:
-        """Each line after the header; lines of the wrong length are reported, not guessed at."""
+        """Each line after the header; lines of the wrong length are reported, not guessed at.
+
+        Cells of columns without a name may be absent, and empty cells behind the last column are ignored.
+        """
+        named = max((place for place, name in enumerate(self.columns, 1) if name), default=0)
         for cells in itertools.islice(self._lines(), 1, None):
-            if len(cells) == len(self.columns):
-                yield {name: cell.strip() and cell for name, cell in zip(self.columns, cells, strict=True)}
-            else:
+            self._width = max(self._width, len(cells))
+            if len(cells) < named or any(cell.strip() for cell in cells[len(self.columns) :]):
                 yield {None: f"{len(cells)} cells, the header has {len(self.columns)}"}  # type: ignore[dict-item]
+            else:
+                yield {name: cell.strip() and cell for name, cell in zip(self.columns, cells, strict=False)}
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
-        """Cells unchanged; short lines are padded so that results land in their columns."""
+        """Cells unchanged; short lines, and the header, are padded so that results land in their columns."""
         with opened_text(path, "w", self._encoding) as opened:
             opened.write(self._separator_line)
             writer = csv.writer(opened, delimiter=self._delimiter, lineterminator="\n")
-            writer.writerow([*self.columns, *names])
+            writer.writerow([*padded(self.columns, self._width), *names])
             for cells, result in zip(itertools.islice(self._lines(), 1, None), results, strict=False):
-                writer.writerow([*cells, *[""] * (len(self.columns) - len(cells)), *result])
+                writer.writerow([*padded(cells, self._width), *result])
+
+
+def padded(cells: Sequence[str], width: int) -> list[str]:
+    """The cells, followed by empty ones up to `width`."""
+    return [*cells, *[""] * (width - len(cells))]
 
 
 class JsonLines(Table):
@@ -134,7 +163,7 @@ class JsonLines(Table):
         try:
             with opened_text(self._path, "r", self._encoding) as opened:
                 yield from (line for line in opened if line.strip())
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as exc:
+        except (UnicodeDecodeError, *BROKEN_GZIP) as exc:
             raise SettingError(f"{self._path}: {exc}") from exc
 
     def rows(self) -> Iterator[Cells]:
@@ -142,7 +171,7 @@ class JsonLines(Table):
         for line in self._lines():
             try:
                 row = json.loads(line)
-                yield row if isinstance(row, dict) else {None: f"not an object: {shown(row)}"}  # type: ignore[dict-item]
+                yield row if isinstance(row, dict) else {None: f"not an object: {shown(line.strip())}"}  # type: ignore[dict-item]
             except (ValueError, RecursionError) as exc:
                 yield {None: f"not JSON: {exc}"}  # type: ignore[dict-item]
 
@@ -174,17 +203,20 @@ class ParquetTable(Table):
             import pyarrow.parquet
         except ImportError as exc:
             raise SettingError(f"{path}: Parquet needs pyarrow: pip install pyarrow") from exc
-        self._arrow = pyarrow
+        self._arrow, self._path = pyarrow, path
         try:
             self._file = pyarrow.parquet.ParquetFile(path)
-        except pyarrow.ArrowException as exc:
-            raise SettingError(f"{path}: {exc}") from exc
+        except (pyarrow.ArrowException, OSError) as exc:
+            raise SettingError(f"{path}: {shown(exc, 300)}") from exc
         self.columns = list(self._file.schema_arrow.names)
 
     def rows(self) -> Iterator[Cells]:
         """Each row."""
-        for batch in self._file.iter_batches(1000):
-            yield from batch.to_pylist()
+        try:
+            for batch in self._file.iter_batches(1000):
+                yield from batch.to_pylist()
+        except (self._arrow.ArrowException, OSError) as exc:
+            raise SettingError(f"{self._path}: {shown(exc, 300)}") from exc
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Input columns keep their types; figures are float64, in_range is boolean, the rest is text."""
@@ -223,7 +255,9 @@ def kind_of(path: Path) -> str:
 def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
     """Open the file; raises `SettingError` when it is not a readable table."""
     if not path.is_file():
-        raise SettingError(f"{path}: no such file")
+        is_pipe = path.exists() or str(path) == "-"
+        what = "not a file; it is read twice, so save it first" if is_pipe else "no such file"
+        raise SettingError(f"{path}: {what}")
     if path.suffix == ".json":
         raise SettingError(
             f"{path}: write one object per line, in a file that ends in .jsonl: jq -c '.[]' {path}"

@@ -34,13 +34,11 @@ SIGTERM after writing the scores received so far.
 """
 
 import argparse
-import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from miles_client.patience import Patience
 from miles_client.service import Unavailable, opened_service
@@ -52,6 +50,8 @@ from miles_client.settings import (
     WAITS_S,
     WRONG_SETTING,
     SettingError,
+    positive,
+    seconds,
     settings,
 )
 from miles_client.stop import Stopped, StopSignals, stopped_quietly
@@ -59,7 +59,7 @@ from miles_client.table.postgres import Postgres
 from miles_client.table.postgrest import PostgREST
 from miles_client.table.report import Report
 from miles_client.table.run import Run
-from miles_client.table.store import COLUMNS, DatabaseError, Names, Store
+from miles_client.table.store import COLUMNS, FIELDS, DatabaseError, Names, Store
 
 
 def opened_store(known: Mapping[str, str], options: argparse.Namespace) -> Store:
@@ -87,7 +87,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--limit", type=_positive(int), default=50, help="maximum number of rows (50)")
+    parser.add_argument("--limit", type=positive(int), default=50, help="maximum number of rows (50)")
     parser.add_argument("--dry-run", action="store_true", help="score and print without writing")
     parser.add_argument("--table", default="candidates", help="the table, or SCHEMA.TABLE (candidates)")
     parser.add_argument(
@@ -96,35 +96,35 @@ def arguments() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=COLUMN",
-        help=f"the table's name for a column; may be repeated; NAME is one of {', '.join(COLUMNS)}",
+        help=f"the table's name for a column, or none; may be repeated; NAME is one of {', '.join(COLUMNS)}",
     )
     parser.add_argument(
         "--rescore-after",
-        type=_positive(float),
+        type=positive(float),
         metavar="HOURS",
         help="also score rows again whose score is that old, if their counts have changed since",
     )
     parser.add_argument(
         "--watch",
-        type=_positive(float),
+        type=positive(float),
         nargs="?",
         const=60.0,
         metavar="S",
         help="repeat every S seconds (60)",
     )
-    parser.add_argument("--batch", type=_positive(int), default=16, help="rows per call (16; at most 256)")
+    parser.add_argument("--batch", type=positive(int), default=16, help="rows per call (16; at most 256)")
     parser.add_argument(
-        "--timeout", type=_positive(float), default=60.0, help="timeout of a call in seconds (60)"
+        "--timeout", type=positive(float), default=60.0, help="timeout of a call in seconds (60)"
     )
     parser.add_argument(
         "--patience",
-        type=_positive(float),
+        type=positive(float),
         default=300.0,
         help="how long to wait for a sleeping service, in seconds (300)",
     )
     parser.add_argument(
         "--waits",
-        type=lambda text: [_positive(float)(part) for part in text.split(",")],
+        type=seconds,
         default=list(WAITS_S),
         help="seconds between tries (5,15,30,60)",
     )
@@ -132,23 +132,12 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _column(text: str) -> tuple[str, str]:
-    name, _, column = text.partition("=")
-    if name not in COLUMNS or not column:
+    name, is_given, column = text.partition("=")
+    if name not in COLUMNS or not is_given or (not column and name not in FIELDS):
         raise argparse.ArgumentTypeError(
             f"{text!r}: expected NAME=COLUMN with a NAME of {', '.join(COLUMNS)}"
         )
     return name, column
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
-    def parse(text: str) -> int | float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise ValueError(text)
-        return value
-
-    parse.__name__ = f"positive {kind.__name__}"
-    return parse
 
 
 def run_once(run: Run) -> int:

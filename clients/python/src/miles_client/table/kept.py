@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import MAXYEAR, UTC, datetime, timedelta
+from typing import Any
 
 from miles_client.service import Row, Score
 from miles_client.table.store import PREVIOUS, video_of
@@ -45,10 +46,15 @@ def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str
     return [row | previous.get(row["id"], {}) for row in rows]
 
 
+def whole(count: Any) -> int | None:
+    """A count of any numeric column; None for anything else, which `snapshots` does not take."""
+    return int(count) if isinstance(count, int | float) and count == count // 1 else None
+
+
 def snapshot_of(row: Row) -> Row:
     """The counts that were scored, as `snapshots` has them."""
     taken_at = look_time(row) or datetime.now(UTC)
-    counts = {name: row.get(name) for name in COUNTS}
+    counts = {name: whole(row.get(name)) for name in COUNTS}
     return {"candidate_id": row["id"], "taken_at": taken_at.isoformat(), **counts}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from miles_client.service import HOLD_S, Outcome, Refusal, Row, Score
 from miles_client.settings import SettingError, shown
 from miles_client.table.kept import PREDICTION, SNAPSHOT, predictions_of, snapshot_of, with_previous_looks
-from miles_client.table.store import COLUMNS, EXPECTED, Claim, DatabaseError, DatabaseLost, Names
+from miles_client.table.store import COLUMNS, EXPECTED, Claim, DatabaseError, DatabaseLost, Names, is_of_row
 
 
 class Postgres:
@@ -45,39 +45,44 @@ class Postgres:
         """Whether there are the tables of clients/database/loop.sql."""
         if self._keeps is None:
             with self._connection() as connection:
-                names = [self._table(name).as_string(connection) for name in ("snapshots", "predictions")]
-                found = connection.execute("SELECT to_regclass(%s), to_regclass(%s)", names).fetchone()
-            self._keeps = None not in found
+                names = [self._quoted(connection, name) for name in ("snapshots", "predictions")]
+                found = connection.execute(  # a table of that name may be another program's
+                    "SELECT count(*) FROM unnest(%s::text[]) name JOIN pg_attribute "
+                    "ON attrelid = to_regclass(name) AND attname = 'candidate_id' AND NOT attisdropped",
+                    [names],
+                ).fetchone()
+            self._keeps = found == (2,)
         return self._keeps
 
     def pending(self) -> int:
         """The number of rows to score."""
         with self._connection() as connection:
-            found = connection.execute(self._statement("SELECT count(*) FROM {table} c WHERE {due}"))
+            found = connection.execute(self._statement("SELECT count(*) FROM {table} c WHERE {due}"), [])
             return int(found.fetchone()[0])
 
     @contextmanager
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
         """Rows that no other run holds; committed when the block ends, released when it fails."""
         with self._connection() as connection, connection.transaction():
-            if self._read_only:
-                connection.execute("SET TRANSACTION READ ONLY")
+            # What is checked at the commit would cost the whole batch.
+            only = "TRANSACTION READ ONLY" if self._read_only else "CONSTRAINTS ALL IMMEDIATE"
+            connection.execute(f"SET {only}")
             # A machine that loses power holds its rows no longer than this.
             connection.execute(
                 "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [str(self._idle_ms)]
             )
             lock = "" if self._read_only else "FOR UPDATE SKIP LOCKED"
-            rows = self._due(connection, count, skip, lock)
+            rows, lacking = self._due(connection, count, skip, lock)
             if rows and self._keeps:
                 rows = with_previous_looks(rows, lambda *asked: self._looks(connection, *asked))
             each = {row["id"]: row for row in rows}
-            yield Claim(rows, lambda scores: self._write(connection, each, scores))
+            yield Claim(rows, lacking, lambda scores: self._write(connection, each, scores))
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:
         """Rows that row-level security shows but does not let this role lock."""
         kept = []
         with self._connection() as connection, connection.transaction():
-            for row in self._due(connection, count, skip, ""):
+            for row in self._due(connection, count, skip, "")[0]:
                 try:
                     with connection.transaction():
                         statement = "SELECT 1 FROM {table} c WHERE {id} = %s::{id_type} FOR UPDATE NOWAIT"
@@ -98,15 +103,22 @@ class Postgres:
             now = dict(found.fetchall())
         return {row["id"] for row in rows if row["id"] in now and now[row["id"]] == row["analyzed_at"]}
 
-    def _due(self, connection: Any, count: int, skip: set[str], lock: str) -> list[Row]:
+    def _due(self, connection: Any, count: int, skip: set[str], lock: str) -> tuple[list[Row], list[str]]:
+        """Rows, and the fields for which the table has no column."""
         if not self._id_type:
             self._id_type = self._type_of_id(connection)
         statement = (
-            "SELECT to_jsonb(c) FROM {table} c WHERE {due} AND {id} <> ALL(%s::{id_type}[]) "
+            "SELECT to_jsonb(c) || jsonb_build_object({id_name}, {id}::text) FROM {table} c "
+            "WHERE {due} AND ({id} <> ALL(%s::{id_type}[]) OR {id} IS NULL) "
             "ORDER BY {created_at} NULLS LAST, {id} LIMIT %s "
         )
         found = connection.execute(self._statement(statement + lock), [sorted(skip), count])
-        return [self._names.row(row) for (row,) in found]
+        due = [row for (row,) in found]
+        rows = self._names.rows(due)
+        twice = "SELECT 1 FROM {table} c WHERE {id} = ANY(%s::{id_type}[]) GROUP BY {id} HAVING count(*) > 1"
+        if rows and connection.execute(self._statement(twice), [[row["id"] for row in rows]]).fetchone():
+            raise self._names.ambiguous("is the same in two rows")
+        return rows, self._names.lacking(due[0]) if due else []
 
     def _looks(self, connection: Any, ids: list[str], since: str, until: str) -> list[Row]:
         found = connection.execute(
@@ -119,14 +131,23 @@ class Postgres:
         return [look for (look,) in found]
 
     def _table(self, beside: str = "") -> Any:
-        """The table, or another one beside it."""
-        name = self._names.beside(beside) if beside else self._names.table
-        return self._sql.Identifier(*name.split("."))
+        """The table, or another one beside it, in a statement."""
+        return self._identifier(*self._parts(beside))
+
+    def _quoted(self, connection: Any, beside: str = "") -> str:
+        """The same as a value."""
+        return str(self._sql.Identifier(*self._parts(beside)).as_string(connection))
+
+    def _parts(self, beside: str) -> list[str]:
+        return (self._names.beside(beside) if beside else self._names.table).split(".")
+
+    def _identifier(self, *names: str) -> Any:
+        return self._sql.Identifier(*(name.replace("%", "%%") for name in names))  # as in every statement
 
     def _type_of_id(self, connection: Any) -> str:
-        table = self._table().as_string(connection)
+        table = self._quoted(connection)
         found = connection.execute(
-            "SELECT format_type(atttypid, NULL) FROM pg_attribute "
+            "SELECT format_type(atttypid, -1) FROM pg_attribute "
             "WHERE attrelid = %s::regclass AND attname = %s",
             [table, self._names.column("id")],
         ).fetchone()
@@ -138,8 +159,9 @@ class Postgres:
     def _statement(self, text: str) -> Any:
         """Fill in the table, its columns (`new_` to set one), the id's type and which rows are due."""
         sql = self._sql
-        columns = {name: sql.Identifier("c", self._names.column(name)) for name in COLUMNS}
-        columns |= {f"new_{name}": sql.Identifier(self._names.column(name)) for name in COLUMNS}
+        names = {name: self._names.column(name) for name in COLUMNS}
+        columns = {name: self._identifier("c", column) for name, column in names.items()}
+        columns |= {f"new_{name}": self._identifier(column) for name, column in names.items()}
         due = "{analyzed_at} IS NULL"
         if self._rescore_after_h is not None:
             due = (
@@ -154,6 +176,7 @@ class Postgres:
         return sql.SQL(text).format(
             table=self._table(),
             id_type=sql.SQL(self._id_type),
+            id_name=sql.Literal(names["id"].replace("%", "%%")),
             due=sql.SQL(due).format(age=age, snapshots=self._table("snapshots"), **columns),
             **columns,
         )
@@ -167,7 +190,9 @@ class Postgres:
                 if self._keeps:
                     self._keep(connection, [(rows[name], scores[name]) for name in written if written[name]])
                 return written
-        except (self._psycopg.DataError, self._psycopg.IntegrityError) as exc:
+        except self._psycopg.Error as exc:
+            if not is_of_row(exc.sqlstate, str(exc)):
+                raise
             if len(scores) == 1:
                 return dict.fromkeys(scores, Refusal(f"the database rejects it: {first_line(exc)}"))
         each = [self._write(connection, rows, {row: score}) for row, score in scores.items()]

@@ -2,19 +2,26 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from miles_client.errors import problem_error
 from miles_client.service import Outcome, Refusal, Row, Score
-from miles_client.settings import SettingError, shown
+from miles_client.settings import SettingError, setting, shown
 from miles_client.table.kept import predictions_of, snapshot_of, with_previous_looks
-from miles_client.table.store import EXPECTED, Claim, DatabaseError, DatabaseLost, Names
-from miles_client.wire import json_in, limits
+from miles_client.table.store import EXPECTED, Claim, DatabaseError, DatabaseLost, Names, is_of_row
+from miles_client.wire import headers, host_of, http_client, json_in, retry_after_s
+
+# Codes of a table or a column that is not there.
+LACKING = ("42P01", "42703", "PGRST106", "PGRST204", "PGRST205")
+# Classes of SQLSTATE that are no outage, though their status is 500.
+LASTING = ("0A", "25", "42", "55")
+PARAMETERS = ("select", "order", "limit", "offset", "and", "or", "columns", "on_conflict")
 
 
 class PostgREST:
@@ -22,8 +29,9 @@ class PostgREST:
 
     def __init__(self, url: str, key: str, timeout_s: float, names: Names) -> None:
         root = url.strip().rstrip("/").removesuffix("/rest/v1")
-        if urlsplit(root).scheme not in ("http", "https"):
-            raise SettingError(f"SUPABASE_URL: {url!r} is not a URL such as https://abcd.supabase.co")
+        with setting("SUPABASE_URL"):
+            if host_of(root, "https://abcd.supabase.co") in ("supabase.com", "app.supabase.com"):
+                raise ValueError(f"{url!r} is the dashboard; the project's URL is https://abcd.supabase.co")
         if key.startswith("sb_publishable_") or role_of(key) == "anon":
             raise SettingError(
                 "SUPABASE_SERVICE_KEY: this is the public key, which cannot read rows; use the secret key"
@@ -31,49 +39,52 @@ class PostgREST:
         schema, _, table = names.table.rpartition(".")
         self._root, self._table, self._names = f"{root}/rest/v1", table, names
         self._keeps: bool | None = None
-        self._id, self._analyzed_at = names.column("id"), names.column("analyzed_at")
-        self._http = httpx.Client(headers={"apikey": key}, timeout=limits(timeout_s))
+        with setting("SUPABASE_SERVICE_KEY"):
+            carried = headers(key)
+        if not role_of(key):  # keys of the new kind (sb_secret_...) are rejected as bearer tokens
+            del carried["Authorization"]
+        with setting("the environment"):
+            self._http = http_client(carried | {"apikey": key}, timeout_s)
+        self._id, self._analyzed_at = field(names.column("id")), field(names.column("analyzed_at"))
         if schema:
             self._http.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
-        if role_of(key):  # keys of the new kind (sb_secret_...) are rejected as bearer tokens
-            self._http.headers["Authorization"] = f"Bearer {key}"
 
     def keeps(self) -> bool:
         """Whether there are the tables of clients/database/loop.sql."""
         if self._keeps is None:
             tables = ("snapshots", "predictions")
-            found = [self._ask("GET", {"limit": "1"}, table=name, may_lack=True) for name in tables]
-            # A table of that name may be another's.
-            self._keeps = all(
-                answer.status_code == 200 and all("candidate_id" in row for row in rows_in(answer))
-                for answer in found
-            )
+            own = {"select": "candidate_id", "limit": "1"}  # a table of that name may be another program's
+            found = [self._ask("GET", own, table=name, may_lack=True) for name in tables]
+            self._keeps = all(answer.is_success for answer in found)
         return self._keeps
 
     def pending(self) -> int:
         """The number of rows without a score."""
         only = {"select": self._id, self._analyzed_at: "is.null", "limit": "1"}
         answer = self._ask("GET", only, prefer="count=exact")
-        return int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        return int(total) if total.isdecimal() else 0
 
     @contextmanager
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
         """The oldest rows that are not in `skip`, without a lock."""
         size = count + min(len(skip), 200)  # a long list of ids does not fit into a URL
-        order = f"{self._names.column('created_at')}.asc.nullslast,{self._id}.asc"
+        order = f"{field(self._names.column('created_at'))}.asc.nullslast,{self._id}.asc"
         rows: list[Row] = []
+        lacking: list[str] = []
         position = 0
         while not rows:
             only = {self._analyzed_at: "is.null", "order": order, "limit": str(size), "offset": str(position)}
-            page = [self._names.row(row) for row in rows_in(self._ask("GET", only))]
-            if not page:
+            found = rows_in(self._ask("GET", only))
+            if not found:
                 break
+            page, lacking = self._names.rows(found), self._names.lacking(found[0])
             rows = [row for row in page if row["id"] not in skip][:count]
             position += len(page)
         if rows and self._keeps:
             rows = with_previous_looks(rows, self._looks)
         each = {row["id"]: row for row in rows}
-        yield Claim(rows, lambda scores: self._write(each, scores))
+        yield Claim(rows, lacking, lambda scores: self._write(each, scores))
 
     def _looks(self, ids: list[str], since: str, until: str) -> list[Row]:
         found = []
@@ -96,7 +107,7 @@ class PostgREST:
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
             only = {self._id: f"in.({quoted(ids)})", self._analyzed_at: "is.null", "select": self._id}
-            found |= ids & {str(row[self._id]) for row in rows_in(self._ask("GET", only))}
+            found |= ids & {str(name) for row in rows_in(self._ask("GET", only)) for name in row.values()}
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
@@ -125,22 +136,28 @@ class PostgREST:
     def _add(self, table: str, rows: list[Row]) -> list[Row] | Refusal:
         """Insert rows that are not there yet; those that were inserted."""
         prefer = "resolution=ignore-duplicates,return=representation"
-        answer = self._ask("POST", {}, rows, table=table, prefer=prefer, may_refuse=True)
-        if answer.status_code >= 400:
-            return Refusal(f"the database rejects it: {reason_of(answer)}")
-        return rows_in(answer)
+        return self._changed("POST", {}, rows, table=table, prefer=prefer)
 
     def _write_one(self, row: str, score: Score) -> Outcome | None:
         values = {
             self._names.column("miles_score"): score.viral_score,
             self._names.column("predicted_velocity"): score.predicted_velocity,
-            self._analyzed_at: datetime.now(UTC).isoformat(),
+            self._names.column("analyzed_at"): datetime.now(UTC).isoformat(),
         }
         only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": self._id}
-        answer = self._ask("PATCH", only, values, prefer="return=representation", may_refuse=True)
+        changed = self._changed("PATCH", only, values, prefer="return=representation")
+        if isinstance(changed, Refusal):
+            return changed
+        if len(changed) > 1:
+            raise self._names.ambiguous("is the same in two rows")
+        return score if changed else None
+
+    def _changed(self, *words: Any, **options: Any) -> list[Row] | Refusal:
+        """The rows that a request has written, or why the database rejects them."""
+        answer = self._ask(*words, **options, may_refuse=True)
         if answer.status_code >= 400:
             return Refusal(f"the database rejects it: {reason_of(answer)}")
-        return score if rows_in(answer) else None
+        return rows_in(answer)
 
     def _ask(
         self,
@@ -153,7 +170,7 @@ class PostgREST:
         may_refuse: bool = False,
         may_lack: bool = False,
     ) -> httpx.Response:
-        url = f"{self._root}/{table or self._table}"
+        url = f"{self._root}/{quote(table or self._table, safe='')}"
         try:
             answer = self._http.request(
                 method,
@@ -164,13 +181,19 @@ class PostgREST:
             )
         except httpx.HTTPError as exc:
             raise DatabaseLost(f"SUPABASE_URL: no connection ({type(exc).__name__})") from exc
-        status, reason = answer.status_code, reason_of(answer)
+        status, code, reason = answer.status_code, code_of(answer), reason_of(answer)
+        if (may_refuse and is_of_row(code, reason)) or (may_lack and code in LACKING):
+            return answer
         if status in (401, 403):
             raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
-        if status == 429 or status >= 500:
-            raise DatabaseLost(f"SUPABASE_URL: {reason}")
-        if (status == 404 and not may_lack) or (status >= 300 and status != 404 and not may_refuse):
-            raise DatabaseError(f"{url}: {reason}; expected {EXPECTED}")
+        if status == 429 or (status >= 500 and code[:2] not in LASTING):
+            raise DatabaseLost(f"SUPABASE_URL: {reason}", retry_after_s(answer.headers.get("Retry-After")))
+        if answer.has_redirect_location:
+            target = answer.headers["Location"]
+            raise DatabaseError(f"SUPABASE_URL: {url} redirects to {target}: use that address")
+        if status >= 300:
+            expected = f"; expected {EXPECTED}" if status == 404 or code in LACKING else ""
+            raise DatabaseError(f"{url}: {reason}{expected}")
         return answer
 
 
@@ -188,12 +211,25 @@ def rows_in(answer: httpx.Response) -> list[Row]:
 def reason_of(answer: httpx.Response) -> str:
     """The database's own words, or the status."""
     body = json_in(answer)
-    return shown(problem_error(body if isinstance(body, dict) else {}, answer.status_code), 300)
+    said = body.get("message") or body.get("detail") if isinstance(body, dict) else None
+    return shown(f"{answer.status_code}: {said}" if said else f"status {answer.status_code}", 300)
 
 
-def quoted(ids: Sequence[str] | set[str]) -> str:
-    """Ids for PostgREST's `in`."""
-    return ",".join(json.dumps(name, ensure_ascii=False) for name in ids)
+def code_of(answer: httpx.Response) -> str:
+    """The SQLSTATE of a refusal, or PostgREST's own code."""
+    body = json_in(answer)
+    return str(body.get("code")) if isinstance(body, dict) else ""
+
+
+def quoted(names: Sequence[str] | set[str]) -> str:
+    """Ids or a column for PostgREST."""
+    return ",".join('"{}"'.format(re.sub(r'(["\\])', r"\\\1", name)) for name in names)
+
+
+def field(column: str) -> str:
+    """A column's name, quoted where it has other letters or is a parameter of PostgREST."""
+    is_plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", column) and column not in PARAMETERS
+    return column if is_plain else quoted([column])
 
 
 def role_of(key: str) -> str | None:

@@ -25,20 +25,26 @@ class Report:
         if not self._is_terminal:
             figures = f"{score.viral_score:.6f}  {score.predicted_velocity:12.2f} views/day"
             image = f"  [thumbnail: {score.unusable_image}]" if score.unusable_image else ""
-            self._line(f"{self._verb}  {row['id']}  {figures}  {shown(row.get('title'))}{image}")
+            self._line(f"{self._verb}  {shown(row['id'])}  {figures}  {shown(row.get('title'))}{image}")
         self._draw()
 
     def left(self, row: Row, reason: str) -> None:
         """A row was skipped; printed once per reason, even with --watch."""
         if self._said.get(row["id"]) != reason:
             self._said[row["id"]] = reason
-            self._line(f"skipped {row['id']}  {reason}  {shown(row.get('title'))}")
+            self._line(f"skipped {shown(row['id'])}  {reason}  {shown(row.get('title'))}")
         self._draw()
 
     def note(self, sentence: str) -> None:
         """A line about the run as a whole."""
         self._line(sentence)
         self._draw()
+
+    def once(self, sentence: str) -> None:
+        """A note that is printed once, even with --watch."""
+        if sentence not in self._said:
+            self._said[sentence] = ""
+            self.note(sentence)
 
     def end(self, sentence: str) -> None:
         """The summary."""

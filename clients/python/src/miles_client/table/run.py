@@ -29,7 +29,8 @@ class Run:
     """Rows whose scores the database did not take in earlier rounds of --watch."""
 
     def __post_init__(self) -> None:
-        self.scored = self.elsewhere = 0
+        self.scored = 0
+        self.elsewhere: set[str] = set()  # rows that another run has scored or removed meanwhile
         self.left: dict[str, str] = {}  # skipped rows, with the reason
         self.kept: set[str] = set()  # rows whose scores the database does not take
         self.warned = 0  # rows scored with warnings
@@ -65,7 +66,8 @@ class Run:
         return self.scored >= self.limit or (not self.scored and len(self.kept) >= self.limit)
 
     def _skipped(self) -> set[str]:
-        return self._later | self._dry | self.kept | self.kept_before | self.left.keys()
+        tried = self._later | self._dry | self.kept | self.elsewhere
+        return tried | self.kept_before | self.left.keys()
 
     def summary(self) -> str:
         """A one-line summary."""
@@ -74,7 +76,7 @@ class Run:
         if self._later:
             parts.append(f"{len(self._later)} without an answer")
         if self.elsewhere:
-            parts.append(f"{self.elsewhere} scored by another run")
+            parts.append(f"{len(self.elsewhere)} scored by another run or removed")
         if self.kept:
             parts.append(f"{len(self.kept)} kept unscored by the database")
         if self.warned:
@@ -90,8 +92,10 @@ class Run:
             try:
                 return work()
             except DatabaseLost as exc:
-                if wait is None:
+                asked = exc.retry_after_s or 0
+                if wait is None or asked > self.patience.total_s:
                     raise
+                wait = max(wait, asked)
                 self.report.note(f"waiting {wait:.0f} s for the database: {exc}")
                 self.stop.sleep(wait)
         return None
@@ -104,6 +108,8 @@ class Run:
             scores = {row: outcome for row, outcome in outcomes.items() if isinstance(outcome, Score)}
             written = dict(scores) if self.dry_run else claim.write(scores) if scores else {}
         self._found = bool(claim.rows)
+        if claim.lacking:
+            self.report.once(f"no column for {', '.join(claim.lacking)}: unknown (--column NAME=COLUMN)")
         for row in claim.rows:  # reported only after the commit
             if row["id"] in outcomes:
                 self._settle(row, written.get(row["id"]) if row["id"] in scores else outcomes[row["id"]])
@@ -115,7 +121,7 @@ class Run:
     def _keep(self, rows: Sequence[Row]) -> None:
         """Look again at rows that were not updated: scored by another run, or kept by the database."""
         unscored = self._retried(lambda: self.store.unscored(rows)) if rows else set()
-        self.elsewhere += len(rows) - len(unscored)
+        self.elsewhere |= {row["id"] for row in rows} - unscored
         for row in rows:
             if row["id"] in unscored:
                 self.kept.add(row["id"])

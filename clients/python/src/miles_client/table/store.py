@@ -1,10 +1,11 @@
 """The database of rows to score, as the run sees it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from miles_client.names import is_unknown, near
 from miles_client.service import Outcome, Row, Score
 
 FIELDS = (
@@ -15,6 +16,9 @@ COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_scor
 PREVIOUS = ("previous_view_count", "previous_observed_at")
 EXPECTED = "the table in clients/database/schema.sql; use --table and --column for other names"
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
+# Classes of SQLSTATE that concern the connection, the table or the server. All others are a row's: its
+# values, its constraints, and whatever its triggers raise.
+NOT_OF_ROW = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "HV", "XX")
 
 
 class DatabaseError(Exception):
@@ -22,7 +26,18 @@ class DatabaseError(Exception):
 
 
 class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
-    """The database did not answer; a retry may help."""
+    """The database did not answer; a retry may help, after `retry_after_s` if it says so."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+def is_of_row(sqlstate: str | None, text: str) -> bool:
+    """Whether an error of a write lies in its row; otherwise every row would fail."""
+    code = sqlstate or ""
+    is_policys = code == "42501" and "row-level security" in text
+    return is_policys or (len(code) == 5 and code[:2] not in NOT_OF_ROW)
 
 
 @dataclass(frozen=True)
@@ -36,15 +51,47 @@ class Names:
         """The table's name for one of `COLUMNS`."""
         return self.columns.get(name, name)
 
-    def row(self, found: Row) -> Row:
-        """A row by the names of `COLUMNS`; its id as text, whatever its type."""
-        row = {name: found.get(self.column(name)) for name in COLUMNS}
-        return row | {"id": str(row["id"])}
+    def rows(self, found: Sequence[Row]) -> list[Row]:
+        """Rows by the names of `COLUMNS`; their ids as text, whatever the type.
+
+        Raises `DatabaseError` without the columns that must be there, and for an id that is null or that two
+        rows have.
+        """
+        if found:
+            self._check(found[0])
+        rows = [{name: row.get(self.column(name)) for name in COLUMNS} for row in found]
+        ids = [row["id"] for row in rows]
+        if None in ids or len(set(ids)) < len(ids):
+            raise self.ambiguous("is null in a row" if None in ids else "is the same in two rows")
+        return [row | {"id": str(row["id"])} for row in rows]
+
+    def ambiguous(self, what: str) -> DatabaseError:
+        """The error for a column of ids that does not name each row."""
+        return DatabaseError(
+            f"{self.table}.{self.column('id')} {what}; add --column id=COLUMN with one that is unique"
+        )
+
+    def lacking(self, found: Collection[str]) -> list[str]:
+        """The fields of a request for which the table has no column."""
+        return [name for name in FIELDS if self.column(name) not in found]
 
     def beside(self, name: str) -> str:
         """Another table in the same schema."""
         schema, dot, _ = self.table.rpartition(".")
         return f"{schema}{dot}{name}"
+
+    def _check(self, found: Collection[str]) -> None:
+        wrong = [column for column in self.columns.values() if column and column not in found]
+        if wrong:
+            raise DatabaseError(f"{self.table} has no column {wrong[0]}; expected {EXPECTED}")
+        lacking = self.lacking(found)
+        looks = near(found, {name: self.column(name) for name in COLUMNS if self.column(name) in found})
+        if "title" in lacking:
+            option = f"--column title={looks.get('title', 'COLUMN')}"
+            raise DatabaseError(f"{self.table} has no column title; add {option}")
+        if "view_count" in lacking and "view_count" in looks and "view_count" not in self.columns:
+            option = f"--column view_count={looks['view_count']}, or --column view_count= to score without"
+            raise DatabaseError(f"{self.table} has no column view_count; add {option}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +99,8 @@ class Claim:
     """Rows to score, and a function that writes their scores: {id: score} -> {id: outcome}."""
 
     rows: list[Row]
+    lacking: list[str]
+    """The fields of a request for which the table has no column."""
     write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
     """None where nothing was updated, a `Refusal` where the database rejects the score."""
 
@@ -76,7 +125,7 @@ class Store(Protocol):
 
 
 def video_of(row: Row) -> Row:
-    """The request for a row, without nulls; the counts are as old as the row."""
-    video = {name: row[name] for name in (*FIELDS, *PREVIOUS) if row.get(name) is not None}
+    """The request for a row, without what is unknown; the counts are as old as the row."""
+    video = {name: row[name] for name in (*FIELDS, *PREVIOUS) if not is_unknown(name, row.get(name))}
     seen = row.get("scraped_at") or row.get("created_at")
     return video | ({"scraped_at": seen} if seen else {})
