@@ -8,6 +8,7 @@ BENCH_ONNX := build/bench/onnx
 AUDIT := build/audit-venv/bin
 ARGS ?=
 PIP = -m pip --disable-pip-version-check --quiet --no-input
+COMPILED = false
 REQUIREMENTS := requirements.txt $(wildcard requirements/*.txt)
 # On a terminal, one line counts the packages; of a failure, one line says the reason.
 SHOWN = deploy/shown $(PY) -m pip --disable-pip-version-check --no-input install
@@ -64,9 +65,11 @@ setup-dev: $(VENV)/.installed-dev
 # An existing file is never overwritten, and MILES_CHECKPOINT makes the demo unnecessary.
 model: setup ## build the demo checkpoint unless there is a checkpoint, and compile it for this processor
 	@[ -n "$$MILES_CHECKPOINT" ] || [ -f models/model_full.pt ] || $(PY) -m model.demo --out models/model_full.pt
-	@[ -n "$$MILES_CHECKPOINT" ] || [ "$$MILES_ENGINE" = torch ] || \
+	@[ -n "$$MILES_CHECKPOINT" ] || [ "$$MILES_ENGINE" = torch ] || $(COMPILED) || \
 	  $(PY) -m model.compile models/model_full.pt --precision "$${MILES_PRECISION:-auto}"
 
+# The service checks a bundle by itself, and compiles again where it must, so a newer one is not read twice.
+serve: COMPILED = find -L models/compiled -name bundle.json -newer models/model_full.pt 2>/dev/null | grep -q .
 # exec: signals reach the server, not make.
 serve: setup model ## start the service on port 7860, or PORT=...; MILES_ variables configure it
 	@if [ -n "$$PORT" ]; then MILES_PORT="$$PORT"; export MILES_PORT; fi; exec $(PY) app.py

@@ -118,6 +118,16 @@ def test_the_second_make_installs_nothing(checkout: Path) -> None:
     assert make(checkout, "setup-dev") == ["torch", "requirements.txt", "requirements/dev.txt"]
 
 
+def test_a_second_serve_starts_the_service_at_once(checkout: Path) -> None:
+    """A bundle that is newer than its checkpoint is left to the service, which checks it."""
+    bundle = checkout / "models" / "compiled" / "x" / "bundle.json"
+    bundle.parent.mkdir(parents=True)
+    (checkout / "models" / "model_full.pt").touch()
+    assert make(checkout, "serve")[-2:] == ["auto", "app.py"]
+    bundle.touch()
+    assert make(checkout, "serve") == ["app.py"]
+
+
 def test_a_failed_installation_is_repeated(checkout: Path) -> None:
     """Without pip's success there is no stamp; the message names the next step."""
     python = checkout / ".venv" / "bin" / "python"
