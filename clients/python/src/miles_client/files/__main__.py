@@ -92,9 +92,7 @@ def arguments() -> argparse.ArgumentParser:
         help=f"more cells that are read as unknown, separated by commas, besides {' '.join(NULLS)}",
     )
     parser.add_argument("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
-    parser.add_argument(
-        "--batch", type=int, default=64, choices=range(1, 257), metavar="1..256", help="rows per call"
-    )
+    parser.add_argument("--batch", type=positive(int), default=64, help="rows per call (64; at most 256)")
     parser.add_argument("--delimiter", type=_delimiter, help="CSV delimiter (default: found in the header)")
     parser.add_argument("--encoding", type=_encoding, default="utf-8", help="CSV encoding (utf-8)")
     parser.add_argument("--timeout", type=positive(float), default=60.0, help="seconds for a call (60)")
@@ -179,7 +177,7 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
         progress = Progress(total, finished.count)
         scoring = Scoring(service, Patience(options.patience, options.waits), stop, progress)
         score = partial(with_images, scoring, rules=rules, stop=stop)
-        for rows in score_rest(table, columns, finished, score, options.batch, total):
+        for rows in score_rest(table, columns, finished, score, min(options.batch, 256), total):
             progress.advance(rows)
         unfinished = target.with_name(f"unfinished-{target.name}")
         table.write(unfinished, names, finished.results())
