@@ -69,10 +69,16 @@ def _shadows(outcomes: Outcomes) -> Metric:
 
 
 def watch(compute: Callable[[], Outcomes], every_s: float, host: str, port: int) -> None:
-    """Serve /metrics until stopped, and compute again every `every_s`; a failed reading is printed."""
+    """Serve /metrics until stopped, and compute again every `every_s`; a failed reading is printed.
+
+    Raises `OSError` for an address that cannot be served on.
+    """
     registry, collector = CollectorRegistry(), OutcomesCollector()
     registry.register(collector)
-    server, thread = start_http_server(port, host, registry)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as exc:
+        raise OSError(f"{host}:{port}: {exc.strerror}; choose another --port") from exc
     print(f"serving http://{host}:{server.server_port}/metrics every {every_s:g} s", flush=True)
     try:
         while True:
