@@ -29,6 +29,7 @@ MIN_ORIGINS = 4
 TOLERANCE = 1e-4
 WATCH_EVERY_S = 300.0
 WATCH_PORT = 7861
+PORT = bounded(int, "0 to 65535", lambda value: 0 <= value < 65536)
 POSITIVE = bounded(float, "a number above 0", lambda value: 0 < value < math.inf)
 OUTCOMES = """Compares predictions with what became of the videos: AUROC, ECE, MAE, bias, coverage.
 
@@ -138,7 +139,7 @@ def outcomes_options(arguments: Sequence[str] | None = None) -> Options:
         help="serve the figures to Prometheus, computed every S seconds (300), until stopped",
     )
     add("--host", default="127.0.0.1", help="address to serve on (%(default)s)")
-    add("--port", type=int, default=WATCH_PORT, help="port to serve on (%(default)s)")
+    add("--port", type=PORT, default=WATCH_PORT, help="port to serve on (%(default)s)")
     return parser.parse_args(arguments)
 
 
