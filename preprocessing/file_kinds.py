@@ -34,6 +34,7 @@ SKIPPED = {b"<?": b"?>", b"<!--": b"-->"}
 PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP", re.DOTALL)
 # How a JPEG is coded. Read are baseline, extended and progressive ones, in Huffman or arithmetic code.
 FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+MAX_SEGMENTS = 1000  # before the frame
 READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 MIN_TEXT = 4  # bytes; fewer may be anything
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -97,7 +98,9 @@ def _unread_variant(encoded: bytes) -> str | None:
     if encoded[12:16] == b"CgBI":
         return "a PNG in the form of iOS apps (CgBI)"
     place = 2
-    while encoded[place : place + 1] == b"\xff" and place + 4 < len(encoded):
+    for _ in range(MAX_SEGMENTS):
+        if encoded[place : place + 1] != b"\xff" or place + 4 >= len(encoded):
+            break
         marker, bits = encoded[place + 1], encoded[place + 4]
         if marker in FRAMES:
             is_usual = marker in READ_FRAMES and bits == 8
