@@ -11,21 +11,22 @@ from typing import Literal
 
 from PIL import Image
 
-from tests.preprocessing.test_image import (
+from tests.support.pictures import (
     BOMBS,
     FILES,
     NOT_IMAGES,
     cut,
+    encoded,
     interlaced,
     lying_jpeg,
     one_bit_png,
+    picture,
     png,
     png_chunk,
     rotated,
     text_bomb,
     webp_canvas,
 )
-from tests.support.pictures import encoded, picture
 
 Outcome = Literal["pixels", "not_an_image", "too_large"]
 Maker = Callable[[], bytes]

@@ -16,7 +16,7 @@ from preprocessing.image import ImageError
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from tests.hostile.conftest import Record
 from tests.hostile.namespace import in_namespace, opened_connections, sent_datagrams
-from tests.preprocessing.test_image import BAD_DATA
+from tests.preprocessing.test_data_urls import BAD_DATA
 from tests.preprocessing.thumbnails.hostile_urls import BAD, FORBIDDEN
 from tests.support.service import ready_service
 from tests.support.site import ok, raw, serving, trusting

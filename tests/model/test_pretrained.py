@@ -21,10 +21,7 @@ from model.pretrained import (
 )
 from tests.support.tiny import TINY_VISION
 
-from transformers import BertConfig, BertForMaskedLM, BertModel  # isort: skip
-
 TEXT = TextConfig(vocab_size=60, hidden_size=32, layers=1, heads=2, intermediate_size=16, max_positions=16)
-CONFIG = BertConfig(**{theirs: getattr(TEXT, ours) for ours, theirs in BERT_NAMES.items()})
 WORDS = "bert.embeddings.word_embeddings.weight"
 IDS = torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]])
 MASK = (IDS > 0).long()
@@ -35,11 +32,18 @@ def pooled(encoder):
         return encoder(IDS, torch.zeros_like(IDS), MASK)
 
 
+def theirs(kind="BertModel", **changes):
+    """A BERT of one layer whose weights are transformers' own, which takes seconds to import."""
+    import transformers
+
+    config = {theirs: getattr(TEXT, ours) for ours, theirs in BERT_NAMES.items()} | changes
+    torch.manual_seed(5)
+    return getattr(transformers, kind)(transformers.BertConfig(**config)).eval()
+
+
 @pytest.fixture
 def bert():
-    """A BERT of one layer whose weights are transformers' own."""
-    torch.manual_seed(5)
-    return BertModel(CONFIG).eval()
+    return theirs()
 
 
 def test_seeded_states_are_the_same_on_every_machine():
@@ -121,15 +125,14 @@ def test_half_precision_directories_are_computed_in_float32(bert, tmp_path):
 
 def test_a_directory_without_pooler_is_refused(tmp_path):
     """A pooler that transformers would make up at random is an error, not a guess."""
-    BertForMaskedLM(CONFIG).save_pretrained(tmp_path)
+    theirs("BertForMaskedLM").save_pretrained(tmp_path)
     with pytest.raises(EncoderSourceError, match=r"lacks pooler\.dense\.bias and 1 more"):
         pretrained_text_encoder(str(tmp_path))
 
 
 def test_another_activation_is_refused(tmp_path):
     """A checkpoint cannot say which activation an encoder has, so only BERT's own is taken."""
-    config = BertConfig(**(CONFIG.to_dict() | {"hidden_act": "relu"}))
-    BertModel(config).save_pretrained(tmp_path)
+    theirs(hidden_act="relu").save_pretrained(tmp_path)
     with pytest.raises(EncoderSourceError, match="its activation is relu"):
         pretrained_text_encoder(str(tmp_path))
 
@@ -137,7 +140,7 @@ def test_another_activation_is_refused(tmp_path):
 def test_a_directory_without_bert_says_what_to_name(tmp_path):
     """No directory, nothing in it, or damaged weights: one error with the source and the next step."""
     (tmp_path / "empty").mkdir()
-    BertModel(CONFIG).save_pretrained(tmp_path / "damaged")
+    theirs().save_pretrained(tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"\0" * 64)
     for source in (tmp_path / "nowhere", tmp_path / "empty", tmp_path / "damaged"):
         with pytest.raises(

@@ -12,9 +12,6 @@ from torch.nn import functional
 
 import model.torchvision_compat  # noqa: F401  torchvision does not import without it
 
-from torchvision.models.resnet import BasicBlock, ResNet, resnet50  # isort: skip
-from transformers import BertConfig, BertModel  # isort: skip
-
 MAX_TOKENS = 128
 MEAN = torch.tensor([0.485, 0.456, 0.406])
 STD = torch.tensor([0.229, 0.224, 0.225])
@@ -34,6 +31,10 @@ class Transcription:
         full_size: bool = False,
         pooling: str = "pooler",
     ):
+        # Imported here, because they take seconds in every process that collects the tests.
+        from torchvision.models.resnet import BasicBlock, ResNet, resnet50
+        from transformers import BertConfig, BertModel
+
         self.pooling = pooling
         self.state, self.velocity, self.temperature = state, velocity, temperature
         tiny = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}

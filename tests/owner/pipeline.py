@@ -8,6 +8,7 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 import model.torchvision_compat  # noqa: F401  transformers' BERT does not import without it
 
-from transformers import BertConfig, BertModel, BertTokenizer  # isort: skip
+if TYPE_CHECKING:  # these take seconds, in every process that collects the tests
+    from transformers import BertConfig
 
 COLUMNS = [
     *["views", "likes", "comments", "shares", "saves", "engagement_rate", "completion_rate", "like_rate"],
@@ -44,7 +46,9 @@ def cleaned(title: str) -> str:
 class TextEncoder(nn.Module):
     """BERT's pooled output."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: "BertConfig") -> None:
+        from transformers import BertModel
+
         super().__init__()
         self.bert = BertModel(config)
 
@@ -53,6 +57,8 @@ class FirstNetwork(nn.Module):
     """BERT's 768 and 18 columns -> 1024 -> 256 -> two heads; `shape` makes it smaller."""
 
     def __init__(self, **shape: int) -> None:
+        from transformers import BertConfig
+
         super().__init__()
         config = BertConfig(**shape)
         self.text_encoder = TextEncoder(config)
@@ -101,6 +107,8 @@ class FirstPipeline:
     """Scalers fitted on the training CSV, and the network between them."""
 
     def __init__(self, network: FirstNetwork, training: Path, vocabulary: Path) -> None:
+        from transformers import BertTokenizer
+
         self.network = network
         self.folder = training.parent
         with training.open(encoding="utf-8-sig", newline="") as file:

@@ -25,10 +25,6 @@ from sklearn.preprocessing import LabelEncoder, MinMaxScaler, QuantileTransforme
 from torch import Tensor, nn
 
 import model.torchvision_compat  # noqa: F401  torchvision does not import without it
-
-from torchvision.models.resnet import BasicBlock, ResNet  # isort: skip
-from transformers import BertConfig  # isort: skip
-
 from tests.owner.pipeline import COLUMNS, SMALL, FirstPipeline, TextEncoder
 
 NAME = "model_full.pt"
@@ -40,6 +36,8 @@ class VisionEncoder(nn.Module):
     """The upstream repository's: ResNet, and its layers in a Sequential, both with the same weights."""
 
     def __init__(self) -> None:
+        from torchvision.models.resnet import BasicBlock, ResNet  # here: it takes seconds wherever collected
+
         super().__init__()
         self.resnet = ResNet(BasicBlock, [1, 1, 1, 1])
         self.feature_extractor = nn.Sequential(*list(self.resnet.children())[:-1])
@@ -62,6 +60,8 @@ class Network(nn.Module):
         heads: tuple[str, str] = ("classifier", "regressor"),
         words: int = 30522,
     ) -> None:
+        from transformers import BertConfig  # here: it takes seconds wherever tests are collected
+
         super().__init__()
         torch.manual_seed(3)
         self.text_encoder = TextEncoder(BertConfig(**SMALL, vocab_size=words)) if text else None

@@ -12,22 +12,13 @@ from PIL import Image, ImageCms, ImageOps
 
 from preprocessing.image import AS_SEEN, Decoded, ImageLimits, ImageSpec, Trait
 from preprocessing.pixels import decode_image, read_picture
-from tests.support.pictures import encoded, picture, png
+from tests.support.pictures import SRGB, encoded, picture, png, swapped
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
     b"</rdf:RDF></x:xmpmeta>"
 )
-
-
-def swapped() -> bytes:
-    """A profile whose red is green, and the other way round."""
-    profile = bytearray(SRGB.tobytes())
-    red, green = profile.find(b"rXYZ", 128), profile.find(b"gXYZ", 128)
-    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
-    return bytes(profile)
 
 
 def of_inks() -> bytes:

@@ -20,8 +20,6 @@ from training.encoders import Encoders
 from training.recipe import Tuning
 from training.unfreeze import unfreeze
 
-from transformers import BertConfig, BertModel  # isort: skip
-
 TUNING = Tuning(epochs=2, patience=2, batch_size=64, encoder_rate=1e-3)
 PREFIX = "text_encoder."
 
@@ -102,7 +100,8 @@ def test_the_image_encoder_is_trained_on_the_rows_thumbnails(
 
 def test_train_unfreeze_writes_a_checkpoint_and_an_mlflow_run(tmp_path: Path) -> None:
     """The card says that the encoder was trained further; the run in MLflow has parameters and figures."""
-    import mlflow  # takes a second
+    import mlflow  # these take seconds
+    from transformers import BertConfig, BertModel
 
     shape = {theirs: getattr(TINY_TEXT, ours) for ours, theirs in BERT_NAMES.items()}
     BertModel(BertConfig(**shape)).save_pretrained(tmp_path / "bert")

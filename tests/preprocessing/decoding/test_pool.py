@@ -24,9 +24,8 @@ from preprocessing.image import (
 )
 from preprocessing.pixels import decode_image, read_picture
 from tests.preprocessing.decoding.slow_jpeg import slow_jpeg
-from tests.preprocessing.test_image import BOMBS, FILES, NOT_IMAGES
 from tests.support.house import ROOT
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import BOMBS, FILES, NOT_IMAGES, encoded, picture
 
 pytestmark = pytest.mark.anyio
 
