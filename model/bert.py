@@ -5,7 +5,7 @@ Written out, because importing transformers takes three times as long as importi
 
 from typing import NamedTuple
 
-from torch import Tensor, arange, nn
+from torch import Tensor, arange, nn, zeros
 from torch.utils.checkpoint import checkpoint
 
 from model.config import TextConfig
@@ -21,14 +21,19 @@ class Encoded(NamedTuple):
     pooler_output: Tensor
 
 
+def _table(rows: int, width: int, padding: int | None = None) -> nn.Embedding:
+    """Zeros, to load weights into: drawing some on the meta device would import torch's compiler."""
+    return nn.Embedding(rows, width, padding, _weight=zeros(rows, width))
+
+
 class Embeddings(nn.Module):
     """The sum of a token's word, type and position, normalised."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=PADDING)
-        self.position_embeddings = nn.Embedding(config.max_positions, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.token_types, config.hidden_size)
+        self.word_embeddings = _table(config.vocab_size, config.hidden_size, PADDING)
+        self.position_embeddings = _table(config.max_positions, config.hidden_size)
+        self.token_type_embeddings = _table(config.token_types, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(DROPOUT)
 

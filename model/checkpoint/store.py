@@ -4,6 +4,7 @@ No code of a file ever runs: `model.checkpoint.inert` reads it. The owner's olde
 `model.checkpoint.layouts` before they are checked.
 """
 
+import math
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -159,7 +160,8 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
                 f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}. "
                 "Its other weights describe a different architecture."
             )
-        if not bool(torch.isfinite(tensor).all()):
+        # A NaN is both extremes. Looking at each number takes ten times as long.
+        if not all(math.isfinite(extreme) for extreme in torch.aminmax(tensor)):
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; train it again.")
 
 

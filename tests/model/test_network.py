@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from model.config import FusionConfig
-from model.network import MultimodalViralityPredictor
-from tests.support.tiny import tiny_checkpoint
+from model.network import MultimodalViralityPredictor, TextEncoder
+from tests.support.tiny import TINY_TEXT, tiny_checkpoint
 
 HEAD = ("fusion", "classifier", "regressor")
 
@@ -48,6 +48,13 @@ def test_text_only_fusion_takes_786():
     assert model.fusion[0].weight.shape == (1024, 786)
     assert not any(name.startswith("vision") for name in model.state_dict())
     assert round(sum(value.numel() for value in model.parameters()) / 1e6, 1) == 110.6
+
+
+def test_no_embedding_is_drawn():
+    """Weights are loaded; drawing some on the meta device imports torch's compiler for a second."""
+    embeddings = TextEncoder(TINY_TEXT).bert.embeddings
+    tables = [module for module in embeddings.modules() if isinstance(module, torch.nn.Embedding)]
+    assert [bool(table.weight.any()) for table in tables] == [False] * 3
 
 
 def test_forward_without_pixels_is_forward_with_zeros():
