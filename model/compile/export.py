@@ -15,6 +15,7 @@ from pathlib import Path
 
 import openvino as ov
 import torch
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from model.bert import Layer
@@ -171,11 +172,13 @@ def _convert(
     inputs: dict[str, tuple[list[int], ov.Type]],
     outputs: list[str],
 ) -> ov.Model:
-    # Tracing warns that Python values become constants; tests run the graphs at several shapes.
+    # Tracing warns that Python values become constants; tests run the graphs at several shapes. Nor is it
+    # traced twice and compared: that takes most of the time, and the graphs are compared with the network.
     with warnings.catch_warnings(action="ignore"), without_telemetry():
-        graph = ov.convert_model(
-            module.eval(), example_input=example, input=[(*spec,) for spec in inputs.values()]
+        traced = TorchScriptPythonDecoder(
+            module.eval(), example_input=example, trace_kwargs={"check_trace": False}
         )
+        graph = ov.convert_model(traced, example_input=example, input=[(*spec,) for spec in inputs.values()])
     for port, name in zip(graph.inputs, inputs, strict=True):
         port.get_tensor().set_names({name})
     for port, name in zip(graph.outputs, outputs, strict=True):
