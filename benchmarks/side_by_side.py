@@ -41,9 +41,8 @@ from benchmarks.harness.contestants import (
     running,
     thumbnails,
 )
-from benchmarks.harness.measuring import CLIENTS, Bench, Results
+from benchmarks.harness.measuring import CLIENTS, Bench, Results, sweep
 from benchmarks.harness.report import figures, show
-from benchmarks.harness.sweep import Sweeper
 from benchmarks.harness.workload import Workload
 from model.checkpoint.file import CheckpointError
 from model.compiled.bundle import is_bundle
@@ -100,7 +99,7 @@ def compare(wanted: Sequence[Contestant], bundle: Path, options: argparse.Namesp
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miles-bench-")))
         host, workload = stack.enter_context(thumbnails(folder))
         if options.sweep:
-            results.sweep = Sweeper(folder, host, workload, math.ceil(seconds), say).run(wanted)
+            results.sweep = sweep(wanted, folder, host, workload, math.ceil(seconds), say)
         ends = time.monotonic() + 60 * options.minutes
         at_best = [each.changed(*results.sweep.best(each.name)) for each in wanted]
         servers = [

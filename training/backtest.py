@@ -26,7 +26,7 @@ from training.embeddings.text import encode_texts
 from training.encoders import Encoders, open_encoders
 from training.head.fit import fit_head, untrained_checkpoint
 from training.measure.conditions import conditions_of
-from training.measure.metrics import Interval, best_f1_threshold, figure_intervals, plain
+from training.measure.metrics import Interval, best_f1_threshold, figure_intervals, plain, table
 from training.measure.scorer import Scorer
 from training.options import reading_from, recipe_from
 from training.recipe import Recipe
@@ -81,14 +81,14 @@ def _figures(scorer: Scorer, rows: Dataset) -> dict[str, dict[str, Interval]]:
 def lines_of(windows: Sequence[Window]) -> list[str]:
     """A Markdown table: each origin, condition and head with its figures."""
     shown = ("auroc", "pr_auc", "ece", "mae", "r2", "spearman", "coverage")
-    lines = ["| origin | known | head | " + " | ".join(shown) + " |", "| --- " * (len(shown) + 3) + "|"]
+    rows = []
     for window in windows:
         for condition in window.figures[REFITTED]:
             for head, by_condition in window.figures.items():
                 intervals = by_condition[condition]
                 cells = [f"{intervals[name].difference:.3f}" if name in intervals else "" for name in shown]
-                lines.append(f"| {window.origin:%Y-%m-%d} | {condition} | {head} | {' | '.join(cells)} |")
-    return lines
+                rows.append([f"{window.origin:%Y-%m-%d}", condition, head, *cells])
+    return table(["origin", "known", "head", *shown], rows)
 
 
 def draw(windows: Sequence[Window], palette: Palette = LIGHT) -> Figure:

@@ -24,7 +24,7 @@ from training.measure.metrics import Interval, MetricsRow, plain
 from training.measure.scorer import Scorer
 from training.options import reading_from, thumbnails_from
 
-COLUMNS = (*("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "nmse", "spearman", "lift", "coverage"),)
+COLUMNS = ("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "nmse", "spearman", "lift", "coverage")
 
 
 def print_rows(rows: dict[str, MetricsRow], title: str = "test split") -> None:
@@ -39,7 +39,7 @@ def print_rows(rows: dict[str, MetricsRow], title: str = "test split") -> None:
 def print_intervals(title: str, intervals: dict[str, Interval]) -> None:
     """One line per figure: the difference and its interval."""
     for name, interval in intervals.items():
-        print(f"{title}, {name}: {interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]")
+        print(f"{title}, {name}: {interval:+.4f}")
 
 
 def print_report(report: Report) -> None:
@@ -52,8 +52,7 @@ def print_report(report: Report) -> None:
         for name, intervals in gains.items():
             print_intervals(f"{name}: with minus without {modality} (95% by video)", intervals)
     for name, intervals in report.intervals.items():
-        rank = intervals["spearman"]
-        print(f"{name}: Spearman {rank.difference:.3f} [{rank.low:.3f}, {rank.high:.3f}]")
+        print(f"{name}: Spearman {intervals['spearman']:.3f}")
     print(f"viral_score with text vectors rounded to bfloat16 moves by {report.bfloat16_change}")
 
 

@@ -3,12 +3,14 @@
 import os
 import resource
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.harness.contestants import Running
+from benchmarks.harness.contestants import Contestant, Running, StartError, running
 from benchmarks.harness.load import Load, LoadError, enough_seconds
 from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds
 from benchmarks.harness.workload import Request, Workload
@@ -22,6 +24,7 @@ WARM_REQUESTS = 2000
 Settings = tuple[int, int]
 """The largest batch of a server, and the number of its workers."""
 DEFAULT: Settings = (8, 1)
+SWEPT = tuple(product((8, 16, 32), (1, 2)))
 
 
 class Phase(NamedTuple):
@@ -184,3 +187,38 @@ class Bench:
         used = server.tree.memory_mb()
         self._results.memory_mb[name] = max(used, self._results.memory_mb.get(name, 0))
         server.tree.pause()
+
+
+def sweep(
+    contestants: Sequence[Contestant],
+    folder: Path,
+    host: ProcessTree,
+    workload: Workload,
+    seconds: int,
+    say: Callable[[str], None],
+) -> Sweep:
+    """Each peer with all settings, and Miles beside them, with many clients; what fails has no figure."""
+
+    def rate(contestant: Contestant, settings: Settings) -> float:
+        what = f"{contestant.name}, batches of {settings[0]}, {settings[1]} workers"
+        with ExitStack() as stack:
+            try:
+                changed = contestant.changed(*settings)
+                server = stack.enter_context(running(changed, folder, workload.new_videos(1)[0]))
+                for video in workload.new_videos(2):
+                    server.predict(video)
+                videos = workload.new_videos(COLD_VIDEOS_PER_S * seconds)
+                found = sample(server, host, videos, CLIENTS[-1], seconds)
+            except (StartError, LoadError, OSError, ValueError) as exc:
+                say(f"{what}: {exc}")
+                return 0.0
+        say(f"{what}: {found.load.throughput:.1f} a second")
+        return found.load.throughput
+
+    swept = Sweep()
+    for contestant in contestants:
+        if contestant.is_swept or contestant.takes_batches:
+            tried = SWEPT if contestant.is_swept else (DEFAULT,)
+            rates = {settings: rate(contestant, settings) for settings in tried}
+            swept.rates[contestant.name] = {each: found for each, found in rates.items() if found}
+    return swept

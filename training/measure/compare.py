@@ -16,6 +16,7 @@ from training.measure.metrics import (
     metrics_row,
     paired_samples,
     plain,
+    table,
 )
 from training.measure.scorer import Scorer, SplitPredictions
 
@@ -54,21 +55,18 @@ class Comparison:
         found = [
             *(["AUROC is significantly below gradient boosting's"] if beside["auroc"].high < 0 else []),
             *(["MAE is significantly above gradient boosting's"] if beside["mae"].low > 0 else []),
-            *([self._ece_miss()] if own.ece > MAX_ECE else []),
         ]
+        if own.ece > MAX_ECE:
+            found.append(
+                f"ECE is {own.ece:.3f}, expected at most {MAX_ECE}; perfectly calibrated scores would have "
+                f"{self.calibrated:.3f} by chance"
+            )
         low, high = COVERAGE
         if own.coverage is None:
             return [*found, "the checkpoint has no intervals"]
         if not low <= own.coverage <= high:
             found.append(f"coverage is {own.coverage:.3f}, expected {low} to {high}")
         return found
-
-    def _ece_miss(self) -> str:
-        low, mean, high = self.calibrated.low, self.calibrated.difference, self.calibrated.high
-        return (
-            f"ECE is {self.rows[MODEL].ece:.3f}, expected at most {MAX_ECE}; perfectly calibrated scores "
-            f"would have {mean:.3f} [{low:.3f}, {high:.3f}] by chance"
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -103,20 +101,16 @@ def compare(
 
 def lines_of(comparisons: Mapping[str, Comparison]) -> list[str]:
     """Markdown: each condition with the model, the baselines and the differences, then what falls short."""
-    lines = ["| known | model | " + " | ".join(COLUMNS.values()) + " |"]
-    lines.append("| --- " * (len(COLUMNS) + 2) + "|")
+    rows = []
     for condition, comparison in comparisons.items():
         for name, row in comparison.rows.items():
             values = (getattr(row, column) for column in COLUMNS)
             cells = ["" if value is None else f"{value:.3f}" for value in values]
-            lines.append(f"| {condition} | {NAMES[name]} | {' | '.join(cells)} |")
+            rows.append([condition, NAMES[name], *cells])
         differences = comparison.differences[BOOSTING]
-        cells = [_difference(differences[name]) if name in differences else "" for name in COLUMNS]
-        lines.append(f"| {condition} | this model minus {NAMES[BOOSTING]} | {' | '.join(cells)} |")
+        cells = [f"{differences[name]:+.4f}" if name in differences else "" for name in COLUMNS]
+        rows.append([condition, f"this model minus {NAMES[BOOSTING]}", *cells])
+    lines = table(["known", "model", *COLUMNS.values()], rows)
     for condition, comparison in comparisons.items():
         lines.append(f"{condition}: {'; '.join(comparison.misses) or 'every goal is met'}")
     return lines
-
-
-def _difference(interval: Interval) -> str:
-    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"

@@ -3,7 +3,7 @@
 Rows of one video depend on each other, so the bootstrap draws videos, not rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import partial
@@ -77,6 +77,16 @@ class Interval:
     difference: float
     low: float
     high: float
+
+    def __format__(self, number: str) -> str:
+        """The figure and its interval, each in the format `number`."""
+        return f"{self.difference:{number}} [{self.low:{number}}, {self.high:{number}}]"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,7 @@ each shadow's against the version beside which it scored.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from training.measure.figures import FIGURES, FloatArray, Predictions, Statistic, figures_of, mean
-from training.measure.metrics import FIGURE_RESAMPLES, Interval, difference, intervals_of, plain, resample
+from training.measure.metrics import (
+    FIGURE_RESAMPLES,
+    Interval,
+    difference,
+    intervals_of,
+    plain,
+    resample,
+    table,
+)
 from training.outcomes.looks import FELL, JUDGED, STATES, UNCOUNTED, UNSEEN, Looked, condition
 
 MIN_ROWS = 20  # of a group that is measured by itself
@@ -190,19 +198,19 @@ def _duel(shadow: str, served: str, pairs: Sequence[tuple[Looked, Looked]], vira
 
 def lines_of(outcomes: Outcomes) -> list[str]:
     """Markdown for a terminal: the counts, the figures, and which shadow is better."""
-    counts = Counter(outcomes.states)
-    lines = [
+    counts, rows = Counter(outcomes.states), []
+    for by, groups in outcomes.groups.items():
+        for name, group in groups.items():
+            found = group.figures
+            cells = [f"{found[figure]:.3f}" if figure in found else "" for figure in FIGURE_NAMES]
+            rows.append([by, name, f"{group.rows:,}", f"{group.viral:,}", *cells])
+    return [
         f"{counts.total():,} predictions: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES),
         f"viral: more than {outcomes.viral_above:,.0f} views a day",
         "",
-        "| by | group | rows | viral | " + " | ".join(FIGURE_NAMES) + " |",
-        "| --- " * (len(FIGURE_NAMES) + 4) + "|",
+        *table(["by", "group", "rows", "viral", *FIGURE_NAMES], rows),
+        *map(sentence_of, outcomes.duels),
     ]
-    for by, groups in outcomes.groups.items():
-        for name, group in groups.items():
-            cells = [_cell(group.figures, figure) for figure in FIGURE_NAMES]
-            lines.append(f"| {by} | {name} | {group.rows:,} | {group.viral:,} | {' | '.join(cells)} |")
-    return [*lines, *map(sentence_of, outcomes.duels)]
 
 
 def selection(outcomes: Outcomes) -> str:
@@ -221,20 +229,12 @@ def selection(outcomes: Outcomes) -> str:
     return text
 
 
-def _cell(figures: Mapping[str, Interval], name: str) -> str:
-    found = figures.get(name)
-    return "" if found is None else f"{found.difference:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
 def sentence_of(duel: Duel) -> str:
     """Which of two versions is better, and by how much."""
     rows = f"on {duel.rows:,} looks at {duel.videos:,} videos"
     if not duel.differences:
         return f"{duel.new} beside {duel.served}: {rows}, expected {MIN_ROWS} or more to compare them"
-    figures = ", ".join(
-        f"{name} {each.difference:+.4f} [{each.low:+.4f}, {each.high:+.4f}]"
-        for name, each in duel.differences.items()
-    )
+    figures = ", ".join(f"{name} {each:+.4f}" for name, each in duel.differences.items())
     verdicts = {
         "better": f"{duel.new} is better than {duel.served}",
         "worse": f"{duel.new} is worse than {duel.served}",
