@@ -22,6 +22,7 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
+from jinja2 import StrictUndefined, Template
 
 from benchmarks.harness.contestants import (
     ROOT,
@@ -48,6 +49,7 @@ from serving.settings import Settings
 
 CHECKPOINT = ROOT / "models" / "model_full.pt"
 MEASUREMENT = Path(__file__).with_suffix(".json")
+TEMPLATE = Path(__file__).with_suffix(".md.jinja")
 DOCUMENT = ROOT / "deploy" / "CAPACITY.md"
 BLOCK = re.compile(r"(?<=<!-- measured -->\n).*?(?=\n<!-- /measured -->)", re.DOTALL)
 SHARE = 0.6
@@ -58,7 +60,6 @@ SHARE = 0.6
 PAUSE_S = 0.4
 RATES = (10, 1_000, 100_000)
 KNOWN_SHARES = (0.0, 0.5, 0.9)
-MEGA = 1e6
 
 
 def measure(seconds: int) -> dict[str, Any]:
@@ -117,36 +118,6 @@ def _measure(
     }
 
 
-def tables(measured: Mapping[str, Any]) -> str:
-    """The marked block of deploy/CAPACITY.md: what was measured, replicas by rate, and what else runs out."""
-    return "\n\n".join([_measured(measured), _replicas(measured), _limits(measured)])
-
-
-def _measured(measured: Mapping[str, Any]) -> str:
-    rows = [
-        [
-            f"{kind} videos",
-            f"{measured[kind]['saturated_per_s']:,.0f}",
-            f"{measured[kind]['cpu_ms']:.2f}",
-            f"{measured[kind]['paced_per_s']:,.0f}",
-            *(f"{measured[kind][key]:,.1f}" for key in ("p50_ms", "p99_ms")),
-            f"{measured[kind]['failed']:,}",
-            f"{measured[kind]['other_share']:.0%}",
-        ]
-        for kind in ("new", "known")
-    ]
-    cores, processor, seconds = (measured[key] for key in ("cores", "processor", "seconds"))
-    heads = ["", "saturated, a second", "CPU ms a video", f"at about {SHARE:.0%} of it, a second"]
-    lines = [
-        f"One replica on {cores} cores of a processor `{processor}`, {seconds} s a phase:",
-        "",
-        _table([*heads, "p50 ms", "p99 ms", "failed", "other processes"], rows),
-    ]
-    if max(measured[kind]["other_share"] for kind in ("new", "known")) > MAX_OTHER_SHARE:
-        lines += ["", "**Other processes took over a tenth of the cores: measure again on an idle machine.**"]
-    return "\n".join(lines)
-
-
 def saturated_per_s(measured: Mapping[str, Any], known_share: float) -> float:
     """Requests that a replica answers per second when `known_share` of its videos are known to it."""
     new, known = (measured[kind]["saturated_per_s"] for kind in ("new", "known"))
@@ -158,56 +129,28 @@ def replicas(measured: Mapping[str, Any], known_share: float, rate: float) -> in
     return math.ceil(rate / (SHARE * saturated_per_s(measured, known_share)))
 
 
-def _replicas(measured: Mapping[str, Any]) -> str:
-    new, known = (f"{measured[kind]['saturated_per_s']:,.0f}" for kind in ("new", "known"))
-    rows = []
-    for share in KNOWN_SHARES:
-        full = saturated_per_s(measured, share)
-        saturated = f"1 / ({1 - share:.1f} / {new} + {share:.1f} / {known}) = {full:,.0f}"
-        counts = [f"{replicas(measured, share, rate):,}" for rate in RATES]
-        rows.append([f"{share:.0%}", saturated, f"{SHARE:g} x {full:,.0f} = {SHARE * full:,.0f}", *counts])
-    heads = ["known videos", "a replica saturated, a second", "planned, a second"]
-    heads += [f"replicas for {rate:,} a second" for rate in RATES]
-    return "Replicas = rate / planned, rounded up:\n\n" + _table(heads, rows)
-
-
-def _limits(measured: Mapping[str, Any]) -> str:
-    size, each = measured["thumbnail_bytes"], measured["known_video_bytes"]
-    rows = []
-    for share in KNOWN_SHARES:
-        downloads, planned = 1000 * (1 - share), SHARE * saturated_per_s(measured, share)
-        mbit, hours = 8 * downloads * size / MEGA, MEGA * measured["cores"] / planned / 3600
-        rows.append(
-            [
-                f"{share:.0%}",
-                f"1,000 x {1 - share:.1f} = {downloads:,.0f}",
-                f"{downloads:,.0f} x {size:,} bytes x 8 = {mbit:,.0f}",
-                f"1,000,000 x {measured['cores']} / {planned:,.0f} / 3,600 = {hours:,.2f}",
-            ]
-        )
-    planned = SHARE * saturated_per_s(measured, 0.0)
-    connections = ThumbnailPolicy().max_connections_per_host
-    cache_bytes = Settings.model_fields["cache_bytes"].default
-    urls = signature(ThumbnailCache).parameters["max_entries"].default
-    lines = [
-        "For 1,000 requests a second:",
-        "",
-        _table(
-            ["known videos", "downloads a second", "Mbit/s received", "core hours per million requests"], rows
-        ),
-        "",
-        f"- Connections: a replica opens at most {connections} to one thumbnail host. At its planned rate of",
-        f"  new videos they are all busy once a download takes {connections} / {planned:,.0f} = "
-        f"{connections / planned:.2f} s on average.",
-        f"- Memory: a known video takes {each:,} bytes. The default `MILES_CACHE_BYTES` of {cache_bytes:,}",
-        f"  holds {cache_bytes // each:,} videos. A replica remembers {urls:,} thumbnail URLs.",
+def tables(measured: Mapping[str, Any]) -> str:
+    """The marked block of deploy/CAPACITY.md: what was measured, replicas by rate, and what else runs out."""
+    plans = [
+        {
+            "known": known,
+            "saturated": saturated_per_s(measured, known),
+            "planned": SHARE * saturated_per_s(measured, known),
+            "replicas": [replicas(measured, known, rate) for rate in RATES],
+        }
+        for known in KNOWN_SHARES
     ]
-    return "\n".join(lines)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    page = TEMPLATE.read_text(encoding="utf-8")
+    return Template(page, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).render(
+        measured,
+        share=SHARE,
+        rates=RATES,
+        plans=plans,
+        is_disturbed=max(measured[kind]["other_share"] for kind in ("new", "known")) > MAX_OTHER_SHARE,
+        connections=ThumbnailPolicy().max_connections_per_host,
+        cache_bytes=Settings.model_fields["cache_bytes"].default,
+        urls=signature(ThumbnailCache).parameters["max_entries"].default,
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
