@@ -141,7 +141,7 @@ def tables(measured: Mapping[str, Any]) -> str:
         for known in KNOWN_SHARES
     ]
     page = TEMPLATE.read_text(encoding="utf-8")
-    return Template(page, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).render(
+    block: str = Template(page, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).render(
         measured,
         share=SHARE,
         rates=RATES,
@@ -151,6 +151,7 @@ def tables(measured: Mapping[str, Any]) -> str:
         cache_bytes=Settings.model_fields["cache_bytes"].default,
         urls=signature(ThumbnailCache).parameters["max_entries"].default,
     )
+    return block
 
 
 def main(arguments: Sequence[str]) -> int:

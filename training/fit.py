@@ -34,15 +34,25 @@ from training.embeddings.images import ImageEmbeddings, encode_thumbnails
 from training.embeddings.text import encode_texts, no_texts
 from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders
+from training.evaluate import print_intervals, print_rows
 from training.golden import golden_answers
-from training.head.candidates import print_choice, recipe_of, seen, train_candidates
+from training.head.candidates import (
+    IMAGE,
+    SCALARS,
+    TEXT,
+    preferred_text,
+    print_choice,
+    recipe_of,
+    seen,
+    train_candidates,
+)
 from training.head.fit import untrained_checkpoint
-from training.head.knowns import left_out
-from training.head.text_fields import preferred_text
+from training.head.knowns import features_of, left_out
 from training.learn import compare, encoders_for, print_next_step, read_rows, read_serving
-from training.measure.evaluation import measure
-from training.measure.metrics import plain
-from training.measure.twins import baselines, compared
+from training.measure.baselines import LABELS, baseline_predictions
+from training.measure.conditions import conditions_of
+from training.measure.evaluation import Report, measure
+from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals, plain
 from training.options import (
     AUTO,
     cache_from,
@@ -57,6 +67,9 @@ from training.results import phase1_results, write_results
 from training.row_statistics import meaningful_difference, title_statistics, training_distributions
 from training.tracking import tracked
 from training.unfreeze import unfreeze
+
+# The names of their figures among the checkpoint's metrics, without images and with: `twin` reads no text.
+TWINS = ({SCALARS: "twin"}, {IMAGE: "twin", TEXT: "twin_without_image", SCALARS: "scalars_alone"})
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ def fit(
         del titles["mean_vector"]
     checkpoint = checkpoint.with_card(
         test_metrics={
-            **compared(chosen, reports, dataset),
+            **_compared(chosen, reports, dataset),
             "chosen": chosen,
             "candidates": {
                 name: {
@@ -109,7 +122,7 @@ def fit(
                 }
                 for name, trained in candidates.items()
             },
-            "baselines": baselines(dataset),
+            "baselines": _baselines(dataset),
         },
         golden=golden_answers(TorchEngine(checkpoint), checkpoint),
         distributions=training_distributions(
@@ -121,6 +134,39 @@ def fit(
     )
     results = phase1_results(checkpoint, dataset, images, plain(reports[chosen].intervals))
     return Fit(checkpoint, candidates[chosen].head, results)
+
+
+def _baselines(dataset: Dataset) -> dict[str, Any]:
+    """The figures of gradient boosting and a linear model on the same scalars, by condition."""
+    rows = {}
+    for condition, hide in conditions_of(dataset).items():
+        for key, fitted in baseline_predictions(
+            dataset, features_of(dataset), hide, only=("linear", "boosting")
+        ).items():
+            rows[f"{LABELS[key]}, {condition}"] = metrics_row(fitted.test, best_f1_threshold(fitted.val))
+    print_rows(rows)
+    return dict(plain(rows))
+
+
+def _compared(chosen: str, reports: dict[str, Report], dataset: Dataset) -> dict[str, Any]:
+    """The metrics of the chosen head and of the others, and the paired differences by condition."""
+    report = reports[chosen]
+    print_rows(
+        {f"{name}, {each}": found.rows[each] for name, found in reports.items() for each in found.answers}
+    )
+    figures = report.to_dict()
+    for name, key in TWINS[IMAGE in reports].items():
+        twin = reports[name]
+        gains = {
+            condition: paired_intervals(answers.test, twin.answers[condition].test, dataset.test.video_ids)
+            for condition, answers in report.answers.items()
+        }
+        for condition, gain in gains.items() if name != chosen else ():
+            print_intervals(f"{chosen} against {name}, {condition} (95% by video)", gain)
+        figures[key] = plain(twin.rows[twin.first])
+        figures[f"gain_over_{key}"] = plain(gains[report.first])
+        figures[f"gain_over_{key}_by_condition"] = plain(gains)
+    return figures
 
 
 def _print_problems(images: ImageEmbeddings | None) -> None:

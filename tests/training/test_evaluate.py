@@ -61,9 +61,3 @@ def test_the_command_prints_every_figure(tmp_path, capsys):
             assert all(np.isfinite(row[name]) for name in FIGURES)
     assert "| counts and age | gradient boosting, with text |" in output
     assert figures["comparison"].keys() == {"counts and age", "counts", "title and length"}
-
-
-def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
-    """On stderr, with a failing exit status."""
-    assert main(["evaluate", str(tmp_path / "none.pt"), "none.csv"]) == 1
-    assert "none.pt: no such file" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """A whole fit on small parts: from a CSV to a checkpoint, its demo, and figures."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,21 @@ import torch
 from features import MILES_V2, Distribution, FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint, write_checkpoint
 from model.demo import compose, read_demo, write_demo
+from model.pretrained import EncoderSourceError
 from model.torch_engine import TorchEngine
 from tests.support.tiny import write_tiny
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, texts, write_csv
 from training import fit
 from training.commands import main
-from training.embeddings.text import encode_texts, tokenizer_for
-from training.encoders import RANDOM
+from training.embeddings.text import tokenizer_for
+from training.encoders import RANDOM, pooling_of
 from training.measure.scorer import predict
+from training.results import RESULTS_FILE, write_results
 
+AGREED = {
+    *("dataset_size", "viral_rate", "num_features", "baseline_auroc"),
+    *("multimodal_auroc", "velocity_mae", "success"),
+}
 NUMBERS = ("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "nmse", "spearman", "lift")
 
 
@@ -83,15 +91,6 @@ def test_other_data_is_not_called_by_the_known_name(fitted):
     assert provenance["source"] == "trained with training.fit"
 
 
-def test_cached_vectors_are_the_computed_ones(tmp_path, fitted):
-    """A second run reads the vectors that the first one wrote."""
-    engine = TorchEngine(fitted.checkpoint)
-    for _ in range(2):
-        found = encode_texts(engine, fitted.checkpoint, dataset(), tmp_path)
-        np.testing.assert_allclose(found.vectors, texts().vectors, atol=1e-6)
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 def test_titles_keep_their_own_vectors(fitted):
     """Sorting by length into batches gives every title what it gets alone."""
     video = dataset().test.videos[7]
@@ -140,3 +139,50 @@ def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
         known = Distribution.from_plain(plain)
         assert known.shares[-1] == 0, name
         assert known.stability_index(known.count(columns[name])) < 1e-3, name
+
+
+def test_the_results_hold_what_was_agreed(fitted, tmp_path):
+    """The agreed keys come from the same figures as the checkpoint's, and the file is plain JSON."""
+    found, _ = write_results(tmp_path, "model.pt", fitted.results)
+    assert found.name == RESULTS_FILE
+    results = json.loads(found.read_text())
+    assert results.keys() >= AGREED
+    total = sum(len(dataset().split(name)) for name in ("train", "val", "test"))
+    assert (results["dataset_size"], results["num_features"]) == (total, 18)
+    figures = fitted.checkpoint.card.test_metrics
+    assert results["multimodal_auroc"] == figures["auroc"]
+    assert results["velocity_mae"] == figures["mae"]
+    assert results["baseline_auroc"] == figures["twin"]["auroc"]
+    assert results["success"] == (figures["gain_over_twin"]["auroc"]["low"] > 0 and figures["r2"] > 0)
+    for intervals in results["intervals_95"].values():
+        interval = intervals["auroc"]
+        assert interval["low"] <= interval["difference"] <= interval["high"]
+
+
+def test_the_card_is_read_by_people(fitted, tmp_path):
+    """It has the data, the metrics and the limitations."""
+    _, card = write_results(tmp_path, "model.pt", fitted.results)
+    text = card.read_text()
+    assert card.name == "model.card.md"
+    for part in (
+        "# model.pt",
+        "| train |",
+        "| counts and age |",
+        "| title and length |",
+        "scalars only",
+        "seeded random",
+    ):
+        assert part in text
+    assert "The origin of the training data is not stated." in text
+
+
+def test_a_sentence_encoders_directory_says_how_it_pools(tmp_path):
+    """The mean where sentence-transformers wrote so, BERT's pooler where nothing is said, else an error."""
+    assert pooling_of(tmp_path) == "pooler"
+    said = tmp_path / "1_Pooling" / "config.json"
+    said.parent.mkdir()
+    said.write_text('{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}')
+    assert pooling_of(tmp_path) == "mean"
+    said.write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(EncoderSourceError, match="pooling_mode_max_tokens, expected the mean"):
+        pooling_of(tmp_path)

@@ -10,7 +10,7 @@ from tests.training.synthetic import RECIPE, SEED, dataset, encoders, rows, writ
 from training.commands import main
 from training.data.dataset import TITLE_AND_DESCRIPTION, TITLE_ONLY, read_dataset
 from training.data.summary import viral_shares
-from training.head.text_fields import preferred_text
+from training.head.candidates import preferred_text
 
 
 def test_the_command_with_near_names_is_proposed(tmp_path, capsys):
@@ -98,3 +98,33 @@ def test_a_caption_may_be_called_desc(tmp_path, capsys):
     assert main(["train", str(write_csv(tmp_path / "x.csv", table)), "--out", str(tmp_path / "x.pt")]) == 1
     error = capsys.readouterr().err
     assert "--column title=desc --column view_count=playCount --column video_id=id" in error
+
+
+def test_bad_rows_stop_the_command_with_a_report(tmp_path, capsys):
+    """Nothing is trained; rows are told by number, without a traceback, and so is the way on."""
+    table = rows()
+    table[7]["view_count"] = "lots"
+    path = write_csv(tmp_path / "rows.csv", table)
+    assert main(["train", str(path), "--out", str(tmp_path / "model.pt")]) == 1
+    said = capsys.readouterr().err
+    assert "row 9: view_count is 'lots'" in said
+    assert "--allow-bad-rows" in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_leak_stops_the_command_before_anything_is_encoded(tmp_path, capsys):
+    """One error that names the column."""
+    table = [{**row, "views_per_day": row["view_count"]} for row in rows()]
+    path = write_csv(tmp_path / "rows.csv", table)
+    assert main(["train", str(path), "--out", str(tmp_path / "model.pt")]) == 1
+    assert "view_count determines the target" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("given", ["title", "title=nothing", "headline=title"])
+def test_a_mapping_that_cannot_be_used_is_one_error(tmp_path, capsys, given):
+    """It is repeated with what was expected."""
+    path = write_csv(tmp_path / "rows.csv", rows())
+    assert main(["train", str(path), "--out", str(tmp_path / "model.pt"), "--column", given]) == 1
+    assert f"--column {given.partition('=')[0]}" in capsys.readouterr().err
