@@ -53,7 +53,6 @@ def print_report(report: Report) -> None:
             print_intervals(f"{name}: with minus without {modality} (95% by video)", intervals)
     for name, intervals in report.intervals.items():
         print(f"{name}: Spearman {intervals['spearman']:.3f}")
-    print(f"viral_score with text vectors rounded to bfloat16 moves by {report.bfloat16_change}")
 
 
 def open_scorer(options: argparse.Namespace) -> tuple[Scorer, Checkpoint, Dataset]:

@@ -61,7 +61,7 @@ from training.options import (
     thumbnails_from,
     tuning_from,
 )
-from training.provenance import provenance, with_source
+from training.provenance import provenance
 from training.recipe import Recipe
 from training.results import phase1_results, write_results
 from training.row_statistics import meaningful_difference, title_statistics, training_distributions
@@ -212,7 +212,7 @@ def run(options: argparse.Namespace) -> int:
         track(fitted.checkpoint.card.test_metrics, 0)
     checkpoint = fitted.checkpoint
     if options.demo_head:
-        checkpoint = checkpoint.with_card(provenance=with_source(checkpoint, SOURCE))
+        checkpoint = checkpoint.with_card(provenance={**checkpoint.card.provenance, "source": SOURCE})
         write_demo(options.demo_head, checkpoint, fitted.head)
         checkpoint = compose(read_demo(options.demo_head))
         print(f"{options.demo_head}: demo head and metadata written")

@@ -6,7 +6,6 @@ from math import isnan
 from typing import Any
 
 from model import VERSION
-from model.checkpoint.store import Checkpoint
 from model.demo import SOURCE
 from training.data.dataset import SPLITS, Dataset, Split
 from training.embeddings.images import ImageEmbeddings
@@ -81,11 +80,6 @@ def provenance(
         "created": datetime.now(UTC).date().isoformat(),
         "notes": [*_notes(dataset, encoders, images), *_text_notes(encoders, recipe)],
     }
-
-
-def with_source(checkpoint: Checkpoint, source: str) -> dict[str, Any]:
-    """The checkpoint's provenance with another source."""
-    return {**checkpoint.card.provenance, "source": source}
 
 
 def observed(split: Split) -> str:

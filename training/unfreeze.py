@@ -18,8 +18,7 @@ from model.pretrained import fingerprint
 from preprocessing.image import ImageReading, ImageSpec
 from training.data.dataset import Dataset, DatasetError
 from training.embeddings.cache import key_of
-from training.embeddings.pictures import Pictures
-from training.embeddings.thumbnails import ThumbnailSource
+from training.embeddings.thumbnails import Pictures, ThumbnailSource
 from training.encoders import Encoders
 from training.head.fit import untrained_checkpoint
 from training.head.tuning import TuningRun

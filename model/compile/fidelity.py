@@ -137,19 +137,10 @@ def velocity_floor(velocity: Velocity) -> float:
 
 
 def rank_correlation(left: FloatArray, right: FloatArray) -> float:
-    """Spearman's, ties sharing their mean rank; 1 for two constants, 0 where only one is constant."""
-    if not (np.isfinite(left).all() and np.isfinite(right).all()):
-        return float("nan")
-    ranks = [_ranks(left), _ranks(right)]
-    spreads = [float(rank.std()) for rank in ranks]
-    if min(spreads) == 0:
-        return 1.0 if max(spreads) == 0 else 0.0
-    covariance = ((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean())).mean()
-    return float(covariance / (spreads[0] * spreads[1]))
+    """Spearman's; 1 for two constants, 0 where only one is constant, NaN where a value is."""
+    from scipy.stats import spearmanr  # lazily: where a bundle is up to date, SciPy may be missing
 
-
-def _ranks(values: FloatArray) -> FloatArray:
-    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    ranks: FloatArray = ((last - counts + last - 1) / 2)[index]
-    return ranks
+    constants = [bool((values == values[0]).all()) for values in (left, right)]
+    if any(constants):
+        return float(all(constants))
+    return float(spearmanr(left, right).statistic)

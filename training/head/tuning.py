@@ -16,7 +16,7 @@ from model.network import MultimodalViralityPredictor
 from model.outputs import KNOWN
 from training.data.dataset import Dataset
 from training.embeddings.cache import progress_bar
-from training.embeddings.pictures import Pictures
+from training.embeddings.thumbnails import Pictures
 from training.head.knowns import learned_groups
 from training.head.token_rows import TokenRows
 from training.head.train import joint_loss

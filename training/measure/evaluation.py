@@ -1,15 +1,14 @@
 """A checkpoint's figures on the test split, by what is known, by age, and without each input."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset
 from training.embeddings.images import ImageEmbeddings
 from training.embeddings.text import TextEmbeddings
 from training.measure.conditions import age_groups, conditions_of
@@ -55,7 +54,6 @@ class Report:
     gains: dict[str, dict[str, dict[str, Interval]]]
     by_age: dict[str, Group]
     by_pattern: dict[str, Group]
-    bfloat16_change: dict[str, float]
 
     @property
     def first(self) -> str:
@@ -71,7 +69,6 @@ class Report:
             "by_age": plain(self.by_age),
             "by_pattern": plain(self.by_pattern),
             **{f"{modality}_gain": plain(gains) for modality, gains in self.gains.items()},
-            "viral_score_change_with_bfloat16_text": self.bfloat16_change,
         }
 
 
@@ -111,7 +108,6 @@ def measure_scorer(scorer: Scorer, dataset: Dataset) -> Report:
         gains=gains,
         by_age=_by_group(found, threshold, ids, [labels[group] for group in groups], labels),
         by_pattern=_by_group(found, threshold, ids, patterns, sorted(set(patterns))),
-        bfloat16_change=_bfloat16_change(scorer, dataset.test),
     )
 
 
@@ -139,12 +135,3 @@ def _by_group(
                 figure_intervals(own, threshold, ids[rows].tolist()),
             )
     return groups
-
-
-def _bfloat16_change(scorer: Scorer, split: Split) -> dict[str, float]:
-    """How far viral_score moves when the text vectors lose all but bfloat16's eight bits of mantissa."""
-    inputs = scorer.inputs(split)
-    rounded = torch.from_numpy(inputs.text).bfloat16().float().numpy()
-    scores = [scorer.predict(each, split).viral for each in (inputs, replace(inputs, text=rounded))]
-    moved = np.abs(scores[1] - scores[0])
-    return {"p99": float(np.quantile(moved, 0.99)), "max": float(moved.max())}

@@ -14,8 +14,7 @@ from tests.support.thumbnail_host import picture, thumbnail_host
 from tests.training.synthetic import RECIPE, SEED, dataset, encoders
 from training.data.dataset import DatasetError
 from training.embeddings.images import encode_thumbnails
-from training.embeddings.pictures import Pictures
-from training.embeddings.thumbnails import ThumbnailSource
+from training.embeddings.thumbnails import Pictures, ThumbnailSource
 from training.head.fit import untrained_checkpoint
 
 LOOPBACK = ThumbnailPolicy(timeout_s=5.0, trusted_networks=(ip_network("127.0.0.0/8"),))
