@@ -33,6 +33,8 @@ class Engine(Protocol):
     """CPU threads that all forwards may use together."""
     concurrent: bool
     """Whether different steps may run at once, in different threads."""
+    scores_inline: bool
+    """Whether `score` takes less time than waking another thread."""
     at_once: int
     """Batches that a tower may run at once: one, unless towers run on other machines."""
     text_width: int

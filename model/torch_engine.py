@@ -24,6 +24,7 @@ class TorchEngine:
     """PyTorch, padding a batch of texts to its longest; towers in f32, bf16, or `exact`."""
 
     name = "torch"
+    scores_inline = False
     concurrent = False  # each calling thread would get its own pool of spinning OpenMP threads
     at_once = 1
 

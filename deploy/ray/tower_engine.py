@@ -50,6 +50,7 @@ class TowersEngine:
     """Towers through `towers`; the fusion here."""
 
     concurrent = True
+    scores_inline = OpenVinoEngine.scores_inline
     at_once = BATCHES_AT_ONCE
 
     def __init__(

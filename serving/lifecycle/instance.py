@@ -88,14 +88,13 @@ class ModelInstance:
             forward = threads("forward")
             model = await _load(settings, engine_factory, forward, beside_another)
             at_once = model.engine.at_once
-            steps = dict.fromkeys(("text", "image", "fusion"), forward)
+            steps: dict[str, Executor | None] = dict.fromkeys(("text", "image", "fusion"), forward)
             if model.engine.concurrent:
-                steps |= {
-                    "fusion": threads("forward-fusion"),
-                    "image": threads("forward-image", at_once),
-                }
+                steps["image"] = threads("forward-image", at_once)
             if at_once > 1:
                 steps["text"] = threads("forward-text", at_once)
+            if model.engine.scores_inline:
+                steps["fusion"] = None
             pipeline = Pipeline(model, settings, cache, thumbnails, steps, workers)
             await stack.enter_async_context(pipeline.running())
             if beside_another:

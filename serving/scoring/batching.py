@@ -48,19 +48,20 @@ class _Waiter(Generic[Item, Result]):
 
 
 class BatchingQueue(Generic[Item, Result]):
-    """Collects items from many tasks and runs them in batches, off the event loop, within its context."""
+    """Collects items from many tasks and runs them in batches within its context."""
 
     def __init__(
         self,
         run: Callable[[Sequence[Item]], Sequence[Result]],
-        executor: Executor,
+        executor: Executor | None,
         max_batch_size: int,
         length: Callable[[Item], int] = lambda _: 1,
         partner: "BatchingQueue[Any, Any] | None" = None,
         at_once: int = 1,
         max_length: int | None = None,
     ) -> None:
-        """`run` gets a batch in `executor` and returns one result per item, in order.
+        """`run` gets a batch in `executor` and returns one result per item, in order; without an executor
+        it runs on the event loop, for a step that is faster than waking a thread.
 
         Batches of similar `length` waste the least padding; together they are at most `max_length`, or one
         item. Items that are not urgent may wait for batches that `partner` is running. `at_once` batches run
@@ -179,6 +180,8 @@ class BatchingQueue(Generic[Item, Result]):
                 del self._running[number]
                 for event in self._on_end:
                     event.set()
+            if self._executor is None:
+                await asyncio.sleep(0)  # many batches in a row must not hold the event loop
 
     async def _wait_for_partner(self) -> None:
         """Wait while the partner's batches are of other requests, unless the next batch is full or urgent."""
@@ -221,7 +224,11 @@ class BatchingQueue(Generic[Item, Result]):
     async def _answer(self, batch: list[_Waiter[Item, Result]]) -> None:
         loop, started = asyncio.get_running_loop(), time.perf_counter()
         try:
-            results = await loop.run_in_executor(self._executor, self._run, [waiter.item for waiter in batch])
+            items = [waiter.item for waiter in batch]
+            if self._executor is None:
+                results = self._run(items)
+            else:
+                results = await loop.run_in_executor(self._executor, self._run, items)
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except asyncio.CancelledError:

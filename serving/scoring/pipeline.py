@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import Video, compute_features
-from model.outputs import fitted, pattern_of
+from model.outputs import PATTERNS, fitted, pattern_of
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits
 from serving.cpu import usable_cpus
@@ -85,10 +85,10 @@ class Pipeline:
         settings: Settings,
         cache: VectorCache,
         thumbnails: ThumbnailCache,
-        executors: Mapping[str, Executor],
+        executors: Mapping[str, Executor | None],
         workers: Executor,
     ) -> None:
-        """`executors` run the forwards of each step; `workers` tokenise long texts."""
+        """`executors` run the forwards of each step, None on the event loop; `workers` tokenise long texts."""
         max_batch_size = settings.max_batch_size
         limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
         spec = model.image_spec
@@ -98,6 +98,7 @@ class Pipeline:
         self._range_check = RangeCheck(
             model.scaler, model.distributions, model.scripts, model.card.provenance
         )
+        self._patterns = {name: fitted(name, model.card.patterns) for name in PATTERNS}
         self._weightless = weightless_fields(model.scaler, model.card.text_fields)
         image = image_tower(model, cache, executors["image"], max_batch_size)
         text = text_tower(model, cache, executors["text"], max_batch_size, image)
@@ -174,7 +175,7 @@ class Pipeline:
 
     def _interval(self, raw: NDArray[np.float64], velocity: float) -> tuple[float, float] | None:
         """The conformal interval around a velocity, by what is known of the video."""
-        pattern = fitted(pattern_of(raw, self.model.scaler.feature_names_in_), self.model.card.patterns)
+        pattern = self._patterns[pattern_of(raw, self.model.scaler.feature_names_in_)]
         return pattern.interval(velocity) if pattern else None
 
     def _text_of(self, video: Video) -> str:

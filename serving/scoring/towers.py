@@ -84,7 +84,7 @@ class Tower(Generic[Item]):
 def text_tower(
     model: LoadedModel,
     cache: VectorCache,
-    executor: Executor,
+    executor: Executor | None,
     max_batch_size: int,
     image: Tower[Decoded] | None = None,
 ) -> Tower[TokenIds]:
@@ -109,7 +109,7 @@ def text_tower(
 
 
 def image_tower(
-    model: LoadedModel, cache: VectorCache, executor: Executor, max_batch_size: int
+    model: LoadedModel, cache: VectorCache, executor: Executor | None, max_batch_size: int
 ) -> Tower[Decoded]:
     """The tower of decoded pictures; behind a vector are `FACTS` about its picture."""
     engine, spec = model.engine, model.image_spec

@@ -281,3 +281,21 @@ async def test_only_at_once_batches_run_concurrently() -> None:
         assert [ran.result for ran in await asyncio.gather(*tasks)] == [4, 9, 16, 25]
         assert queue.running is None
     assert sorted(squares.batches) == [[2], [3], [4, 5]]
+
+
+async def test_batches_on_the_event_loop_leave_it_to_others() -> None:
+    """Without an executor, other tasks run between two batches, and a failing batch fails its own items only."""
+    squares, seen = Squares(), list[int]()
+
+    async def other() -> None:
+        while True:
+            seen.append(len(squares.batches))
+            await asyncio.sleep(0)
+
+    async with Queue(squares, None, 1) as queue:
+        bystander = asyncio.create_task(other())
+        outcomes = await asyncio.gather(*map(queue.submit, [13, *range(20)]), return_exceptions=True)
+        bystander.cancel()
+    assert isinstance(outcomes[0], ValueError)
+    assert [ran.result for ran in outcomes[1:14] if isinstance(ran, Ran)] == [n**2 for n in range(13)]
+    assert set(range(1, 20)) <= set(seen), "the loop was held over several batches"
