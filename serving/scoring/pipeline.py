@@ -88,7 +88,7 @@ class Pipeline:
         executors: Mapping[str, Executor | None],
         workers: Executor,
     ) -> None:
-        """`executors` run the forwards of each step, None on the event loop; `workers` tokenise long texts."""
+        """`executors` run each step's forwards, None on the event loop; `workers` tokenise long texts."""
         max_batch_size = settings.max_batch_size
         limits = ImageLimits(settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
         spec = model.image_spec

@@ -284,7 +284,7 @@ async def test_only_at_once_batches_run_concurrently() -> None:
 
 
 async def test_batches_on_the_event_loop_leave_it_to_others() -> None:
-    """Without an executor, other tasks run between two batches, and a failing batch fails its own items only."""
+    """Without an executor, other tasks run between batches; a failing batch fails its own items only."""
     squares, seen = Squares(), list[int]()
 
     async def other() -> None:
