@@ -26,12 +26,12 @@ from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache
 from serving.scoring.encoders import PictureBudget
 from serving.scoring.model import LoadedModel
+from serving.scoring.pacing import Pace
 from serving.scoring.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.scoring.shared_cache import SharedCache
 from serving.scoring.thumbnails import ThumbnailCache
 from serving.settings import Settings
 
-STARTED_AT_ONCE = 32  # videos of a batch
 HEALTHY = "healthy"
 # The part of a request's time that a picture leaves to the scoring of its video.
 SCORING_SHARE = 0.25
@@ -84,6 +84,7 @@ class Predictor:
         self._retiring: set[asyncio.Task[None]] = set()
         self._loading: asyncio.Task[LoadedModel] | None = None
         self._is_broken = False
+        self._pace = Pace()
 
     @classmethod
     @asynccontextmanager
@@ -184,6 +185,7 @@ class Predictor:
         party, explaining = object(), asyncio.Semaphore(EXPLAINED_AT_ONCE)
 
         async def outcome(index: int, request: ScoringRequest) -> tuple[int, Prediction | MilesError]:
+            await self._pace.turn()
             try:
                 async with explaining if request.explain else nullcontext():
                     return index, await self._predict(instance, request, deadline, party)
@@ -192,11 +194,9 @@ class Predictor:
 
         tasks: list[asyncio.Task[tuple[int, Prediction | MilesError]]] = []
         try:
-            for index, request in enumerate(requests, 1):
-                tasks.append(asyncio.create_task(outcome(index - 1, request)))
+            for index, request in enumerate(requests):
+                tasks.append(asyncio.create_task(outcome(index, request)))
                 instance.hold_until_done(tasks[-1])
-                if index % STARTED_AT_ONCE == 0:  # all at once would hold up other requests
-                    await asyncio.sleep(0)
             for finished in asyncio.as_completed(tasks):
                 yield await finished
         finally:

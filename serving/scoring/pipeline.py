@@ -27,6 +27,7 @@ from serving.scoring.cache import VectorCache
 from serving.scoring.encoders import ImageEncoder, Modality, ModalityReport, PictureBudget, TextEncoder
 from serving.scoring.explanation import Explainer, Explanation, Row
 from serving.scoring.model import LoadedModel
+from serving.scoring.pacing import Pace
 from serving.scoring.thumbnails import ThumbnailCache
 from serving.scoring.timing import Stopwatch
 from serving.scoring.towers import Vector, image_tower, text_tower
@@ -107,6 +108,7 @@ class Pipeline:
         self._fusion = BatchingQueue[Row, tuple[float, float]](
             self._run_fusion, executors["fusion"], max_batch_size
         )
+        self._pace = Pace()
         self._explainer = Explainer(model, self._score_rows, self._empty_text)
 
     @asynccontextmanager
@@ -139,6 +141,7 @@ class Pipeline:
             self._text.encode(request.video, watch, urgent=request.thumbnail_url is None),
             self._image.encode(request.thumbnail_url, watch, budget or PictureBudget()),
         )
+        await self._pace.turn()  # many videos may have waited for one picture, or given theirs up together
         raw = compute_features([request.video], self.model.scaler.feature_names_in_)  # (1, F)
         reports: dict[Modality, ModalityReport] = {
             "text": text.report,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from serving.http.middleware import RequestContext
-from serving.http.pacing import Pace
 from serving.observability.metrics import Metrics
+from serving.scoring.pacing import Pace
 
 pytestmark = pytest.mark.anyio
 BURST, PER_TURN = 100, 8

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-PER_TURN = 8  # a scoring request costs the event loop about 1 ms before it waits for anything
+PER_TURN = 8  # a video costs the event loop about 1 ms before it waits for anything
 
 
 class Pace:
