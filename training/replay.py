@@ -156,6 +156,8 @@ def run(options: argparse.Namespace) -> int:
             f"{len(table.values):,} rows of {options.rows}"
         )
     expected = np.array([[row[SCORE], row.get(VELOCITY, np.nan)] for row in outputs])
+    if not np.isfinite(expected[:, 0]).all():
+        raise DatasetError(f"{options.expected}: {SCORE} is not a finite number in every row")
     replay = Replay(checkpoint, table, len(outputs), exact=options.exact)
     lines, agrees = compare(replay, expected, options.tolerance)
     print("\n".join(lines))

@@ -101,6 +101,7 @@ def test_outputs_that_do_not_fit_the_rows_are_one_sentence(
     for name, content, sentence in (
         ("long.csv", "viral_score\n" + "0.5\n" * 500, "has 500 rows, expected viral_score for at most"),
         ("other.csv", "score\n0.5\n", "expected viral_score"),
+        ("nan.csv", "viral_score,predicted_velocity\nnan,5\n", "is not a finite number in every row"),
         ("words.csv", "viral_score\nhigh\n", "cannot be read as outputs"),
     ):
         (tmp_path / name).write_text(content, encoding="utf-8")

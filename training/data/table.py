@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,6 +21,7 @@ from typing import Any
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 DELIMITERS = (",", ";", "\t", "|")
+STATED_DELIMITER = re.compile(r"sep=(.)\r?\n")  # a line for Excel, which does not show it
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Excel's "Unicode text"
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, which is a zip archive, and .xls
 # A description of ten thousand characters in four bytes each is far below; a file without quotes is not.
@@ -75,7 +77,10 @@ def _csv(path: Path, encoded: bytes, digest: str) -> Table:
         raise DatasetError(
             f"{path}: is not a CSV in UTF-8, a CSV.gz or a Parquet file ({exc}). Save it as CSV UTF-8."
         ) from exc
-    delimiter = _delimiter(text.partition("\n")[0])
+    first_line = text.partition("\n")[0]
+    if stated := STATED_DELIMITER.match(text):
+        text = text[stated.end() :]
+    delimiter = stated[1] if stated else _delimiter(first_line)
     rows = _csv_rows(path, csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter))
     _, header = next(rows, (1, []))
     names = tuple(name.strip() for name in header)

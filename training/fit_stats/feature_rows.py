@@ -13,7 +13,7 @@ from features.registry import features_named
 from training.data.cells import flag, listed, number, shown, with_decimal_point
 from training.data.rows import BadRowError, BadRows, check_width
 from training.data.table import DatasetError, Table, read_table
-from training.fit_stats.weekdays import WEEKDAY, WEEKEND, Codes, coded_days, weekday
+from training.fit_stats.weekdays import WEEKDAY, WEEKEND, Codes, DayReader, coded_days
 
 FloatArray = NDArray[np.float64]
 VELOCITIES = ("view_velocity", "velocity", "views_per_day", "engagement_velocity")
@@ -108,7 +108,7 @@ def read_feature_rows(path: Path, reading: Reading) -> FeatureRows:
         raise DatasetError(f"{path}: none of its {total} rows can be used ({reasons})")
     values = np.array(kept, dtype=np.float64)
     width = len(reading.features)
-    codes, assumptions = _decode_weekdays(path, values, reading)
+    codes, assumptions = _decode_weekdays(path, values, reading, columns)
     assumptions += _fractions(values, numbers, reading.features)
     velocity = values[:, width]
     if velocity.max() <= MAX_LOGARITHM:
@@ -155,16 +155,18 @@ def _fractions(values: FloatArray, numbers: Sequence[int], names: Sequence[str])
 
 
 def _decode_weekdays(
-    path: Path, values: FloatArray, reading: Reading
+    path: Path, values: FloatArray, reading: Reading, columns: _Columns
 ) -> tuple[dict[str, FloatArray], list[str]]:
     """Replace the weekday's column by days, Monday 0, in place; returns its codes and a sentence."""
     if WEEKDAY not in reading.features:
         return {}, []
     column = reading.features.index(WEEKDAY)
+    _, days = columns.parsers[WEEKDAY]
+    assert isinstance(days, DayReader), "parser_of makes one"
     weekend = values[:, reading.features.index(WEEKEND)] if WEEKEND in reading.features else None
     try:
         values[:, column], codes, sentence = coded_days(
-            values[:, column], weekend, reading.weekday_codes, reading.own_codes
+            values[:, column], weekend, days.spellings, reading.weekday_codes, reading.own_codes
         )
     except DatasetError as exc:
         raise DatasetError(f"{path}: {exc}") from exc
@@ -232,7 +234,7 @@ def parser_of(feature: Feature) -> Parse:
     read = flag if feature.unit == FLAG_UNIT else number
 
     if feature.name == WEEKDAY:
-        return weekday
+        return DayReader()
 
     def parse(cell: str) -> float:
         value = read(cell)

@@ -1,6 +1,7 @@
 """The number that training gave each weekday: from a column of names, from the weekends, or asked for."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,27 +31,46 @@ CODES: dict[str, Codes] = {
 IS_CODE = 100
 
 
-def weekday(cell: str) -> float:
-    """Monday 0 to Sunday 6 of an English name, or `IS_CODE` and a number from 0 to 7. Raises `ValueError`."""
-    day = day_of(cell)
-    if day is not None:
-        return float(day)
-    try:
-        value = number(cell)
-    except ValueError:
-        value = math.nan
-    if value not in range(MAX_CODE + 1):
-        raise ValueError(f"is {shown(cell)}, expected an English weekday's name or its code, 0 to {MAX_CODE}")
-    return value + IS_CODE
+class DayReader:
+    """Reads the cells of a column of weekdays, and remembers how each day is written."""
+
+    def __init__(self) -> None:
+        self.spellings: dict[int, str] = {}
+
+    def __call__(self, cell: str) -> float:
+        """Monday 0 to Sunday 6 of an English name, or `IS_CODE` and a number from 0 to 7.
+
+        Raises `ValueError`, also for a day that is written in two ways, which LabelEncoder takes for two.
+        """
+        day = day_of(cell)
+        if day is not None:
+            first = self.spellings.setdefault(day, cell)
+            if first != cell:
+                raise ValueError(f"is {shown(cell)}, and elsewhere {shown(first)}; write each day in one way")
+            return float(day)
+        try:
+            value = number(cell)
+        except ValueError:
+            value = math.nan
+        if value not in range(MAX_CODE + 1):
+            raise ValueError(
+                f"is {shown(cell)}, expected an English weekday's name or its code, 0 to {MAX_CODE}"
+            )
+        return value + IS_CODE
 
 
 def coded_days(
-    column: FloatArray, weekend: FloatArray | None, option: str | None, own: Codes | None = None
+    column: FloatArray,
+    weekend: FloatArray | None,
+    spellings: Mapping[int, str],
+    option: str | None,
+    own: Codes | None = None,
 ) -> tuple[FloatArray, FloatArray, str]:
     """The days (N,), Monday 0, the code of each of the seven in training, and a sentence about the codes.
 
-    `column` has what `weekday` read; `weekend` tells codings apart. Raises `DatasetError` where neither
-    `option`, one of `CODES`, nor the checkpoint's `own` codes nor names nor weekends decide.
+    `column` and `spellings` are what a `DayReader` read; `weekend` tells codings apart. Raises
+    `DatasetError` where neither `option`, one of `CODES`, nor the checkpoint's `own` codes nor names nor
+    weekends decide.
     """
     is_code = column >= IS_CODE
     if is_code.any() and not is_code.all():
@@ -62,7 +82,7 @@ def coded_days(
         table, source = _numbers_table(column - IS_CODE, weekend, option, own)
         days = np.array([table.index(code) for code in column - IS_CODE], dtype=np.float64)
     else:
-        days, (table, source) = column, _names_table(column, option, own)
+        days, (table, source) = column, _names_table(spellings, option, own)
         unknown = sorted({DAYS[int(day)].capitalize() for day in days if table[int(day)] is None})
         if unknown:
             raise DatasetError(
@@ -101,13 +121,13 @@ def _numbers_table(
     return table, source
 
 
-def _names_table(days: FloatArray, option: str | None, own: Codes | None) -> tuple[Codes, str]:
+def _names_table(spellings: Mapping[int, str], option: str | None, own: Codes | None) -> tuple[Codes, str]:
     """The same for a column of names, by default LabelEncoder's: the position among the names that occur."""
     if option not in (None, "names"):
         return CODES[option], f"--weekday-codes {option}"
     if own and not option:
         return own, ENCODER
-    present = sorted({int(day) for day in days}, key=lambda day: DAYS[day])
+    present = sorted(spellings, key=spellings.__getitem__)
     table = tuple(present.index(day) if day in present else None for day in range(len(DAYS)))
     return table, "assumed from its names, as LabelEncoder sorts them; see --weekday-codes"
 

@@ -194,7 +194,7 @@ def test_the_previous_look_and_a_second_name_are_read(tmp_path, table):
     """Half a previous look is a bad row; the first of a field's columns that is not empty counts."""
     for row in table:
         row.update(previous_view_count="", previous_observed_at="", upload_date=row["published_at"])
-    table[0].update(previous_view_count="5", previous_observed_at="2018-01-01T12:00:00Z", published_at="N/A")
+    table[0].update(previous_view_count="5", previous_observed_at="2018-01-03T12:00:00Z", published_at="N/A")
     first = read(tmp_path, table).train.videos[0]
     assert (first.previous_view_count, first.previous_observed_at.hour) == (5, 12)
     assert first.published_at.isoformat() == table[0]["upload_date"]

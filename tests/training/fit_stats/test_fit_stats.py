@@ -46,11 +46,11 @@ def test_a_seed_fits_on_the_same_split_as_the_training(tmp_path, checkpoint, cap
 
 
 def test_a_spreadsheets_file_has_the_same_statistics(tmp_path, checkpoint):
-    """Semicolons with decimal commas, and Excel's Unicode text with tabs."""
+    """Semicolons with decimal commas after a line that states them, and Excel's Unicode text with tabs."""
     rows = first_rows(40)
     expected = run(tmp_path, checkpoint, rows)[1]
     for delimiter, point, encoding in ((";", ",", "utf-8"), ("\t", ".", "utf-16")):
-        lines = [delimiter.join(rows[0])]
+        lines = [*["sep=;"] * (delimiter == ";"), delimiter.join(rows[0])]
         for row in rows:
             cells = {name: str(value).replace(";", "") for name, value in row.items()}
             numbers = {name: cell.replace(".", point) for name, cell in cells.items() if name != "title"}

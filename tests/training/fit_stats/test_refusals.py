@@ -86,6 +86,11 @@ REFUSED = {
         ["--weekday-codes", "iso"],
         "publish_dayofweek holds 0, but --weekday-codes iso has Monday 1, Tuesday 2",
     ),
+    "a weekday in two spellings": (
+        [row | {WEEKDAY: "friday"} if index == 4 else row for index, row in enumerate(first_rows(40))],
+        [],
+        "in one way",
+    ),
     "weekdays as names and numbers": (
         [row | {WEEKDAY: 3 if index == 4 else row[WEEKDAY]} for index, row in enumerate(first_rows(20))],
         [],

@@ -15,6 +15,11 @@ SUNDAY_FIRST = (*DAYS[-1:], *DAYS[:-1])
 WEEKDAYS = {
     "names": (str, [], [1, 5, 6, 4, 0, 2, 3]),
     "lower case": (str.lower, [], [1, 5, 6, 4, 0, 2, 3]),
+    "capitals for some": (
+        lambda day: day.lower() if day == "Friday" else day,
+        [],
+        [0, 4, 5, 3, 6, 1, 2],
+    ),
     "three letters": (lambda day: day[:3], [], [1, 5, 6, 4, 0, 2, 3]),
     "names coded by hand": (str, ["--weekday-codes", "monday"], [0, 1, 2, 3, 4, 5, 6]),
     "LabelEncoder's numbers": (CODED.index, [], [1, 5, 6, 4, 0, 2, 3]),
