@@ -155,7 +155,6 @@ def tables(measured: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, and save if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=int, default=10, help="duration of each of the four phases")
     parser.add_argument("--write", action="store_true", help="save the measurement and update CAPACITY.md")

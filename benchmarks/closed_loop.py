@@ -53,7 +53,6 @@ def _score(scorer: Scorer, videos: Sequence[Prepared], batch: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure both loops and the cores' peak rate."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="duration of each loop")
     seconds = parser.parse_args(arguments).seconds

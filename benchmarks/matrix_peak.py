@@ -87,7 +87,6 @@ def _products(size: int, quantised: bool) -> ov.Model:
 
 
 def main() -> int:
-    """Print the rates as JSON."""
     threads, instructions = len(os.sched_getaffinity(0)), int8_instructions()
     rates: dict[str, Any] = {
         "instructions": instructions,

@@ -43,7 +43,6 @@ class Row:
 
     @property
     def milliseconds_per_video(self) -> float:
-        """Milliseconds of the step per video."""
         return 1000 * self.seconds / self.videos
 
 
@@ -106,7 +105,6 @@ def one_video(rows: Sequence[Row]) -> float:
 
 
 def report(rows: Sequence[Row]) -> None:
-    """Print the table."""
     total = one_video(rows)
     print(f"{'step':28} {'ms a video':>10} {'of one video':>13} {'calls':>6}")
     for row in rows:

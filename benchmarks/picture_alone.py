@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import io
 import json
-import socket
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import httpcore2
 from PIL import Image
@@ -39,7 +37,6 @@ from serving.scoring.encoders import PictureBudget
 from serving.scoring.warnings import picture_warnings
 
 SPEC, LIMITS = ImageSpec(reading=AS_SEEN), ImageLimits()
-START_LIMIT_S = 20.0
 CALLS = 15
 LOOPBACK = ThumbnailPolicy(trusted_networks=(ip_network("127.0.0.0/8"),))
 TIME_S = 15.0
@@ -117,25 +114,12 @@ async def _fastest(ways: Sequence[Callable[[Given], Awaitable[object]]], given: 
     return [min(taken) for taken in times]
 
 
-def _await(url: str) -> None:
-    """Return once the host listens."""
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)):
-                return
-        except OSError:
-            time.sleep(0.1)
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pictures", type=int, default=50, help="how many are fetched, each in every way")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, thumbnails(Path(folder)) as (_, workload):
         urls = [video["thumbnail_url"] for video in workload.new_videos(options.pictures)]
-        _await(urls[0])
         found = {name: round(each, 3) for name, each in asyncio.run(measure(urls)).items()}
     print("\n".join(f"{name:20} {each:6.3f}" for name, each in found.items()))
     print(json.dumps({"benchmark": "picture_alone", **found}))

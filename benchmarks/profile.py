@@ -69,7 +69,6 @@ def event_loop_shares(samples: str) -> dict[str, float]:
 
 
 def thread_seconds(pid: int) -> dict[int, float]:
-    """CPU seconds of every thread of a process."""
     return {each.id: each.user_time + each.system_time for each in psutil.Process(pid).threads()}
 
 
@@ -109,7 +108,6 @@ def measure(clients: int, seconds: int) -> dict[str, object]:
 
 
 def _record(pid: int, seconds: int, output: Path) -> subprocess.Popen[bytes]:
-    """Start py-spy."""
     command = [str(PY_SPY), "record", "--pid", str(pid), "--duration", str(seconds), "--rate", str(RATE)]
     command += ["--nonblocking", "--threads", "--format", "raw", "--output", str(output)]
     return subprocess.Popen(  # noqa: S603  a list, no shell
@@ -132,7 +130,6 @@ def _decoders(tree: ProcessTree, pid: int, before: dict[int, float], everything:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=int, default=10)

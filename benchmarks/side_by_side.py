@@ -52,7 +52,6 @@ MAX_SCORE_DIFFERENCE = 0.002
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Start, measure, report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="minimum duration of a phase")
     parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
@@ -175,7 +174,6 @@ def _measure_floor(bundle: Path, seconds: float, servers: Sequence[Running], res
 
 
 def say(sentence: str) -> None:
-    """Print progress."""
     print(f"bench: {sentence}", flush=True)
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.support.process import completed
@@ -31,6 +32,14 @@ def test_every_command_explains_itself_from_any_directory(tmp_path: Path) -> Non
         if done.returncode != 0 or "usage" not in done.stdout.lower():
             failures[command] = done.stdout + done.stderr
     assert failures == {}
+
+
+def test_command_lines_are_read_without_torch() -> None:
+    """Help and mistakes appear at once."""
+    heavy = "{'torch', 'sklearn', 'matplotlib'}"
+    script = f"import sys, training.commands; print({heavy} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stdout + done.stderr
 
 
 def test_help_lists_every_command() -> None:

@@ -45,7 +45,6 @@ Options = argparse.Namespace
 
 
 def train_options(arguments: Sequence[str] | None = None) -> Options:
-    """Those of `training.fit`."""
     parser = _parser("train", "Trains the fusion head on frozen encoders and writes the checkpoint.")
     add_data_options(parser, or_database=True)
     add_fit_options(parser)
@@ -57,7 +56,6 @@ def train_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def evaluate_options(arguments: Sequence[str] | None = None) -> Options:
-    """Those of `training.evaluate`."""
     parser = _parser("evaluate", "Measures a checkpoint on the test split, by what is known of a video.")
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
@@ -69,7 +67,6 @@ def evaluate_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def report_options(arguments: Sequence[str] | None = None) -> Options:
-    """Those of `training.report`."""
     parser = _parser("report", "Draws a checkpoint beside simple methods: one HTML page and its PNGs.")
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
@@ -87,7 +84,6 @@ def report_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def backtest_options(arguments: Sequence[str] | None = None) -> Options:
-    """Those of `training.backtest`."""
     parser = _parser("backtest", "Refits the head on rolling origins and draws how its figures move.")
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
@@ -100,7 +96,6 @@ def backtest_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def replay_options(arguments: Sequence[str] | None = None) -> Options:
-    """Those of `training.replay`."""
     parser = _parser("replay", "Scores training rows as the service does, and compares with the training's.")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint with the first list of features")
     parser.add_argument("rows", type=Path, help="the CSV or Parquet file that it was trained on")
@@ -120,7 +115,6 @@ def replay_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def outcomes_options(arguments: Sequence[str] | None = None) -> Options:
-    """Those of `training.outcomes`."""
     parser = _parser("outcomes", OUTCOMES)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument

@@ -43,7 +43,6 @@ def print_intervals(title: str, intervals: dict[str, Interval]) -> None:
 
 
 def print_report(report: Report) -> None:
-    """Every table."""
     print_rows(report.rows)
     for title, groups in (("by age of the video", report.by_age), ("by what is known", report.by_pattern)):
         rows = {f"{name} ({group.rows:,} rows)": group.figures for name, group in groups.items()}

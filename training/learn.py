@@ -79,7 +79,6 @@ def compare(options: argparse.Namespace, serving: Checkpoint, fitted: Checkpoint
 
 
 def print_next_step(options: argparse.Namespace, duel: Duel) -> None:
-    """Print which is better, and how to go on."""
     print(sentence_of(duel))
     if duel.verdict == "worse":
         print("keep the checkpoint that serves")

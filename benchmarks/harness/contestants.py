@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,6 @@ class Running:
         self._folder = folder
 
     def predict(self, request: Request) -> dict[str, Any]:
-        """The answer for one video."""
         in_a_list = self.contestant.wire_is_a_list
         answer = post(f"{self.url}/predict", [request] if in_a_list else request)
         return dict(answer[0] if in_a_list else answer)
@@ -130,11 +129,18 @@ def thumbnails(folder: Path) -> Iterator[tuple[ProcessTree, Workload]]:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)]
     with started(command, os.environ, ROOT, folder / "host.log") as host:
+        _await_listening(host, port)
         yield host, Workload(f"http://127.0.0.1:{port}")
 
 
+def _await_listening(host: ProcessTree, port: int) -> None:
+    while host.running:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(POLL_S)
+
+
 def free_port() -> int:
-    """A free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

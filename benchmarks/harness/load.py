@@ -33,7 +33,6 @@ class Load:
 
     @property
     def throughput(self) -> float:
-        """Successful answers per second."""
         return (self.requests - self.failed) / self.seconds
 
 

@@ -60,12 +60,10 @@ def figures(results: Results) -> dict[str, Any]:
 
 
 def median_of(samples: Sequence[Sample], value: Value) -> float:
-    """The median over the rounds."""
     return statistics.median(value(sample) for sample in samples)
 
 
 def names(results: Results) -> list[str]:
-    """The servers that were measured."""
     return list(dict.fromkeys(name for name, _ in results.samples))
 
 

@@ -47,7 +47,6 @@ class Pictures:
         }
 
     def response(self, number: int) -> bytes:
-        """Head and body of picture `number`."""
         body = self.body(number)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body)
         return head + body
@@ -93,11 +92,9 @@ class Answer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer one request with one write."""
         assert self._transport is not None, "connection_made comes first"
         wanted = _NUMBER.match(data)
         self._transport.write(self._pictures.response(int(wanted[1])) if wanted else _NOT_FOUND)

@@ -163,7 +163,6 @@ def create_app(folder: Path) -> Any:
 
 
 def main(arguments: list[str]) -> None:
-    """One of the three steps."""
     step, *rest = arguments
     if step == "export":
         export(Path(rest[0]))

@@ -22,33 +22,26 @@ class VideoAPI(litserve.LitAPI):  # type: ignore[misc]  # the package has no typ
     """A worker with an engine."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002  LitServe's signature
-        """Load the engine, in the worker's process."""
         self.scorer = Scorer.from_environment()
         self.threads = ThreadPoolExecutor(BATCH)
 
     def decode_request(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The request as it came."""
         return request
 
     def batch(self, inputs: Sequence[Mapping[str, Any]]) -> list[Prepared]:
-        """Prepare a batch, downloads side by side."""
         return list(self.threads.map(self.scorer.fetch_and_prepare, inputs))
 
     def predict(self, x: Sequence[Prepared]) -> list[dict[str, float]]:
-        """One forward."""
         return self.scorer.score(x)
 
     def unbatch(self, output: list[dict[str, float]]) -> list[dict[str, float]]:
-        """One answer per request."""
         return output
 
     def encode_response(self, output: dict[str, float]) -> dict[str, float]:
-        """The answer as it goes."""
         return output
 
 
 def main(port: int) -> None:
-    """Serve on loopback until the process is stopped."""
     api = VideoAPI(max_batch_size=BATCH, batch_timeout=BATCH_TIMEOUT_S)
     server = litserve.LitServer(api, accelerator="cpu", devices=1, workers_per_device=WORKERS)
     server.run(

@@ -25,7 +25,6 @@ class Videos(Worker):  # type: ignore[misc]  # the package has no type informati
         self.threads = ThreadPoolExecutor(BATCH)
 
     def deserialize(self, data: bytes) -> Any:
-        """A request's JSON."""
         return json.loads(data)
 
     def forward(self, data: Any) -> Any:
@@ -35,12 +34,10 @@ class Videos(Worker):  # type: ignore[misc]  # the package has no type informati
         return answers if isinstance(data, list) else answers[0]
 
     def serialize(self, data: Any) -> bytes:
-        """An answer's JSON."""
         return json.dumps(data).encode()
 
 
 def main(port: int) -> None:
-    """Serve on loopback until the process is stopped."""
     # Its options are read from the command line.
     options = {"--address": "127.0.0.1", "--port": port, "--timeout": TIMEOUT_MS, "--log-level": "warning"}
     sys.argv[1:] = [str(word) for pair in options.items() for word in pair]

@@ -40,13 +40,11 @@ class Videos:
         return await loop.run_in_executor(self.forward, self.scorer.score, prepared)
 
     async def __call__(self, request: Request) -> dict[str, float]:
-        """One request of a batch."""
         answer: dict[str, float] = await self.score(await request.json())
         return answer
 
 
 def main(port: int) -> None:
-    """Serve on loopback until the process is stopped."""
     names = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
     ray.init(include_dashboard=False, configure_logging=False, runtime_env={"env_vars": names})
     serve.start(http_options={"host": "127.0.0.1", "port": port})

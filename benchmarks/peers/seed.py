@@ -70,7 +70,6 @@ def create_app(checkpoint: Checkpoint) -> FastAPI:
 
 
 def main(port: int) -> None:
-    """Load and serve until the process is stopped."""
     app = create_app(read_checkpoint(Path(os.environ[CHECKPOINT])))
     uvicorn.run(app, port=port, log_level="warning")
 

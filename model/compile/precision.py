@@ -49,7 +49,6 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether it passed the fidelity check."""
         return bool(self.report["passed"])
 
     @property

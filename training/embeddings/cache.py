@@ -8,15 +8,15 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.checkpoint.store import Checkpoint
-from model.pretrained import fingerprint
+if TYPE_CHECKING:  # the command line is read before torch is imported
+    from model.checkpoint.store import Checkpoint
 
 KEY_BYTES = 32
 SUFFIX = ".npz"
@@ -75,10 +75,12 @@ def key_of(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def folder_of(checkpoint: Checkpoint, tower: str, cache: Path | None) -> Path | None:
+def folder_of(checkpoint: "Checkpoint", tower: str, cache: Path | None) -> Path | None:
     """The folder within `cache` for the checkpoint's encoder, `text` or `image`."""
     if cache is None:
         return None
+    from model.pretrained import fingerprint  # imports torch
+
     encoder = {
         name: tensor for name, tensor in checkpoint.state_dict.items() if name.startswith(PREFIXES[tower])
     }

@@ -18,7 +18,7 @@ from training.encoders import Encoders
 from training.head.calibration import COVERAGE, fit_pattern
 from training.head.ensemble import Ensemble
 from training.head.inputs import HeadInputs
-from training.head.knowns import HIDDEN, features_of, hidden, learned_groups
+from training.head.knowns import HIDDEN, features_of, hidden, hidden_where, learned_groups
 from training.head.train import Rows, draw_hidden, train_ensemble
 from training.recipe import Recipe
 
@@ -69,9 +69,7 @@ def fit_scaler(dataset: Dataset, recipe: Recipe, seed: int) -> FeatureScaler:
     groups = learned_groups(dataset)
     videos = hidden(dataset.train.videos, [group for group in HIDDEN if group not in groups])
     generator = torch.Generator().manual_seed(seed)
-    for name, hides in draw_hidden(groups, torch.Size([len(videos)]), recipe, generator).items():
-        without = hidden(videos, [name])
-        videos = [without[row] if hides[row] else video for row, video in enumerate(videos)]
+    videos = hidden_where(videos, draw_hidden(groups, torch.Size([len(videos)]), recipe, generator))
     names = features_of(dataset)
     return FeatureScaler().fit(compute_features(videos, names), names)
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from features import MILES_V2, OPTIONAL, Video
 from model.outputs import KNOWN, PATTERNS, groups_in
 from training.data.dataset import Dataset
@@ -36,6 +38,15 @@ def hidden(videos: Sequence[Video], groups: Sequence[str]) -> list[Video]:
     together = [each for group in groups for each in (group, *WITH.get(group, ()))]
     changes = {field: value for group in together for field, value in HIDDEN[group].items()}
     return [replace(video, **changes) for video in videos] if changes else list(videos)
+
+
+def hidden_where(videos: Sequence[Video], rows: Mapping[str, Tensor]) -> list[Video]:
+    """The same videos, each without the groups that `rows`, bools (N,) by group, have for it."""
+    found = list(videos)
+    for name, hides in rows.items():
+        without = hidden(found, [name])
+        found = [without[row] if hides[row] else video for row, video in enumerate(found)]
+    return found
 
 
 def learned_groups(dataset: Dataset) -> tuple[str, ...]:

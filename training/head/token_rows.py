@@ -14,7 +14,7 @@ from model.outputs import LogVelocity
 from preprocessing.text import TokenizedText
 from training.data.dataset import Split
 from training.embeddings.text import tokenizer_for
-from training.head.knowns import HIDDEN, hidden
+from training.head.knowns import HIDDEN, hidden, hidden_where
 from training.head.train import draw_hidden
 from training.recipe import Recipe
 
@@ -73,7 +73,4 @@ class TokenRows:
         order = torch.randperm(len(self), generator=generator)
         hides = draw_hidden(self.groups, order.shape, recipe, generator)
         videos = hidden(self.split.videos, [group for group in HIDDEN if group not in self.groups])
-        for name, rows in hides.items():
-            without = hidden(videos, [name])
-            videos = [without[row] if rows[row] else video for row, video in enumerate(videos)]
-        return order, self._scaled(videos)
+        return order, self._scaled(hidden_where(videos, hides))

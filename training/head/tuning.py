@@ -35,7 +35,6 @@ class Recomputed(nn.Sequential):
     """A ResNet that keeps the activations between its stages only, and computes those within them again."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """As `nn.Sequential`."""
         parts = list(self)
         # A stage must not begin with the first ReLU, which overwrites what came in.
         stages = [nn.Sequential(*parts[:STEM]), *parts[STEM:]]
@@ -133,17 +132,11 @@ class TuningRun:
         print(f"{path}: continuing in epoch {self.epoch + 1} at batch {self.batch + 1}", flush=True)
 
     def save(self, path: Path | None) -> None:
-        """Write all that `resume` reads."""
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        parts = {
-            name: getattr(self, name).state_dict()
-            for name in ("network", "optimizer", "schedule", "gradients")
-        }
-        state = {
-            name: getattr(self, name) for name in ("epoch", "batch", "waited", "best", "best_loss", "is_done")
-        }
+        parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        state = {name: getattr(self, name) for name in STATE}
         partial = path.with_name(f"{path.name}.partial")
         torch.save(parts | state, partial)
         partial.replace(path)

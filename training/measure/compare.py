@@ -69,7 +69,6 @@ class Comparison:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
         return {
             "rows": plain(self.rows),
             "differences": plain(self.differences),

@@ -36,7 +36,6 @@ class Group:
     intervals: dict[str, Interval]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name."""
         return {"rows": self.rows, **plain(self.figures), "intervals_95": plain(self.intervals)}
 
 
@@ -84,7 +83,6 @@ def measure(
 
 
 def measure_scorer(scorer: Scorer, dataset: Dataset) -> Report:
-    """All figures on the test split."""
     modalities = ("text",) if scorer.images is None else ("text", "image")
     conditions, ids = conditions_of(dataset), dataset.test.video_ids
     answers = {name: scorer.answers(dataset, hide) for name, hide in conditions.items()}

@@ -51,7 +51,6 @@ class Duel:
     differences: dict[str, Interval]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
         return {**asdict(self), "verdict": self.verdict}
 
     @property
@@ -78,7 +77,6 @@ class Outcomes:
     """The served predictions that are judged; None without any."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
         return {
             "computed_at": self.computed_at.isoformat(),
             "viral_above_views_per_day": self.viral_above,

@@ -182,21 +182,6 @@ def velocity(findings: Findings, palette: Palette) -> Figure:
     return figure
 
 
-def error_by_known(findings: Findings, palette: Palette) -> Figure:
-    """Errors by what is known of the video."""
-    return _error(findings.error_by_known, palette, "what is known")
-
-
-def error_by_age(findings: Findings, palette: Palette) -> Figure:
-    """Errors of young and old videos."""
-    return _error(findings.error_by_age, palette, "time since publication")
-
-
-def error_by_size(findings: Findings, palette: Palette) -> Figure:
-    """Errors of small and large videos."""
-    return _error(findings.error_by_size, palette, "views so far")
-
-
 def drawn(bins: Sequence[ErrorBin]) -> list[ErrorBin]:
     """The bins with enough rows, or all bins if none has."""
     return [each for each in bins if each.model.rows >= MIN_ROWS] or list(bins)
@@ -298,13 +283,13 @@ def _percent(axes: Axes) -> None:
 
 Plot = Callable[[Findings, Palette], Figure]
 PLOTS: dict[str, Plot] = {
-    "error-by-known": error_by_known,
+    "error-by-known": lambda found, palette: _error(found.error_by_known, palette, "what is known"),
     "roc": roc,
     "precision-recall": precision_recall,
     "reliability": reliability,
     "velocity": velocity,
-    "error-by-age": error_by_age,
-    "error-by-size": error_by_size,
+    "error-by-age": lambda found, palette: _error(found.error_by_age, palette, "time since publication"),
+    "error-by-size": lambda found, palette: _error(found.error_by_size, palette, "views so far"),
     "modalities": modalities,
     "facts": facts,
 }
