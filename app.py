@@ -109,7 +109,7 @@ async def ready(predictor: PredictorDep) -> Response:
 @router.get("/metrics", tags=["health"], response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
-    return Response(request.state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await request.state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 def create_app(

@@ -1,7 +1,9 @@
 """Prometheus metrics: counted as requests are answered, or read off the predictor when they are scraped."""
 
+import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
@@ -38,6 +40,7 @@ LOG10_BUCKETS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 16, 32, 64, 128, 256)
 MAX_LABEL_LENGTH = 64  # a checkpoint's origin is free text
+HTTP_REASONS = {f"http_{status}" for status in HTTPStatus}
 PACKAGES = ("openvino", "fastapi", "numpy")
 
 
@@ -46,6 +49,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._next: asyncio.Future[bytes] | None = None
         self.tracing = Tracing.from_environment()
         ProcessCollector(registry=self.registry)
         self.requests = self._counter(
@@ -121,14 +125,29 @@ class Metrics:
         ):
             Gauge(name, description, registry=self.registry).set_function(read)
 
-    def exposition(self) -> bytes:
-        """The metrics in Prometheus's text format."""
-        return generate_latest(self.registry)
+    async def exposition(self) -> bytes:
+        """The metrics in Prometheus's text format; requests that come together share one, of milliseconds."""
+        if self._next is None:
+            loop = asyncio.get_running_loop()
+            self._next = loop.create_future()
+            loop.call_soon(self._expose, self._next)
+        return await asyncio.shield(self._next)
+
+    def _expose(self, answer: "asyncio.Future[bytes]") -> None:
+        self._next = None
+        try:
+            answer.set_result(generate_latest(self.registry))
+        except Exception as exc:
+            answer.set_exception(exc)
 
 
 def _outcome(image: ModalityReport) -> str:
     """`used`, `missing`, or the reason why the thumbnail failed or shows nothing of the video."""
-    return image.reason or image.state if image.state in ("failed", "used") else image.state
+    if image.state not in ("failed", "used"):
+        return image.state
+    reason = image.reason or image.state
+    # A host may answer any number.
+    return "http_other" if reason.startswith("http_") and reason not in HTTP_REASONS else reason
 
 
 class PredictorCollector(Collector):

@@ -22,7 +22,10 @@ def picture(seed: int = 0, size: tuple[int, int] = (320, 180), image_format: str
 
 
 class ThumbnailHost:
-    """Records the requested paths. Paths: /ID.jpg, /missing.jpg, /page.html, /huge.jpg, /slow.jpg."""
+    """Records the requested paths.
+
+    Paths: /ID.jpg, /missing.jpg, /page.html, /huge.jpg, /slow.jpg, /status/NUMBER.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -52,6 +55,8 @@ def _answer(path: str) -> Reply:
     jpeg = {"Content-Type": "image/jpeg"}
     if path == "/missing.jpg":
         return Reply(404, picture(), jpeg)  # as YouTube does
+    if path.startswith("/status/"):
+        return Reply(int(path.rpartition("/")[2]), b"", {})
     if path == "/page.html":
         return Reply(200, b"<!doctype html><title>no image</title>", {"Content-Type": "text/html"})
     if path == "/huge.jpg":

@@ -1,14 +1,18 @@
 """Metrics of a real service: what one request leaves behind, and what is shown of the model."""
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
-from serving.observability.metrics import BATCH_BUCKETS
+from serving.observability.metrics import BATCH_BUCKETS, Metrics
 from serving.scoring.warnings import FEWEST_ROWS
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
@@ -132,18 +136,44 @@ def test_nothing_waits_in_an_idle_service(client: httpx.Client) -> None:
     ]
 
 
-def test_strangers_cannot_make_labels(client: httpx.Client) -> None:
-    """Paths, methods, titles and URLs that nobody has seen before add no series after the first ones."""
+def test_strangers_cannot_make_labels(client: httpx.Client, host: ThumbnailHost) -> None:
+    """Paths, methods, titles, URLs and statuses of image hosts add no series after the first ones."""
 
     def series(number: int) -> int:
         client.get(f"/made-up-{number}")
         client.request(f"BREW{number}", "/predict")
         video = {"title": f"t{number}", "thumbnail_url": f"http://10.0.0.{number}/{number}"}
         client.post("/predict", json=video, headers={"X-Request-ID": f"id-{number}"})
+        client.post("/predict", json={"title": "t", "thumbnail_url": f"{host.url}/status/{700 + number}"})
         return len(samples(client))
 
     first = series(1)
     assert [series(number) for number in range(2, 12)] == [first] * 10
+
+
+class Counting(Collector):
+    """How often it was read."""
+
+    times = 0
+
+    def collect(self) -> Iterable[Metric]:
+        """One gauge."""
+        self.times += 1
+        yield GaugeMetricFamily("times", "How often this was read.", self.times)
+
+
+@pytest.mark.anyio
+async def test_requests_that_come_together_share_an_exposition() -> None:
+    """A crowd at /metrics costs one exposition at a time, and a later request gets a new one."""
+    metrics, counting = Metrics(), Counting()
+    metrics.registry.register(counting)
+    before = counting.times
+    crowd = [asyncio.create_task(metrics.exposition()) for _ in range(50)]
+    await asyncio.sleep(0)
+    crowd[0].cancel()
+    assert {await each for each in crowd[1:]} == {await crowd[1]}
+    assert counting.times == before + 1
+    assert f"times {before + 2}.0" in (await metrics.exposition()).decode()
 
 
 def test_drift_is_shown_once_enough_was_scored(client: httpx.Client) -> None:
