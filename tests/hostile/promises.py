@@ -63,6 +63,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "beside each of them /health/live: p99 within 100 ms",
         "4 heads of 50 MB and 60 bodies of 16 MB that do not end: RSS rise under 300 MB",
         "raw HTTP with and without Upgrade: as many answers as requests, none executed from a body",
+        "32 clients that ask for /metrics again and again for 3 s: /health/live p99 within 100 ms",
         "two batches of stalled thumbnails: 20 of 20 videos without one are scored",
         "four full batches to explain of one key: 20 of 20 videos of another scored, probes in 100 ms",
         "the process's memory under all of it: under 900 MB",

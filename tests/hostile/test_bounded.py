@@ -19,6 +19,7 @@ from tests.support.service import Service, ready_service
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio, pytest.mark.usefixtures("probes")]
 MEBIBYTE = 1024 * 1024
 PROMPT_S = 0.1
+METRICS_CLIENTS, METRICS_S = 32, 3.0
 STALLED = 160  # videos of one batch
 
 
@@ -203,6 +204,30 @@ def test_requests_are_read_by_their_framing(service: Service, promise: Record) -
         wanted="raw HTTP with and without Upgrade: as many answers as requests, none executed from a body",
         figure=f"{count - len(wrong)} of {count} as wanted {wrong[:2]}",
         kept=not wrong,
+    )
+
+
+async def test_a_crowd_at_the_metrics(service: Service, promise: Record) -> None:
+    """An exposition takes milliseconds of the event loop, so those who ask together share one."""
+    times: list[float] = []
+
+    async def ask_again_and_again() -> int:
+        async with Visitor(service) as visitor:
+            answers = 0
+            while not probing.done():
+                assert (await visitor.get("/metrics")).status == 200
+                answers += 1
+            return answers
+
+    probing = asyncio.create_task(asyncio.wait_for(probe(service, times), METRICS_S))
+    crowd = await asyncio.gather(*(ask_again_and_again() for _ in range(METRICS_CLIENTS)))
+    await asyncio.gather(probing, return_exceptions=True)
+    p99 = percentile(times, 0.99)
+    promise(
+        "one request",
+        wanted="32 clients that ask for /metrics again and again for 3 s: /health/live p99 within 100 ms",
+        figure=f"{sum(crowd)} answers; {len(times)} probes, p99 {p99 * 1e3:.0f} ms",
+        kept=p99 < PROMPT_S,
     )
 
 
