@@ -15,6 +15,7 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic.alias_generators import to_camel
 
+from serving.http.answers import BatchResponse, PredictResponse
 from serving.http.auth import KEY_DECLARED, SCORES
 from serving.http.batch import answered, charged, score_each
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
@@ -25,7 +26,7 @@ from serving.http.middleware import install_middleware
 from serving.http.model_info import ModelInfo, describe
 from serving.http.page import home_page, install_pages
 from serving.http.problems import BATCH, NDJSON, NOT_READY, RELOAD_PROBLEMS, install_error_handlers
-from serving.http.schemas import BatchRequest, BatchResponse, OptionsDep, PredictRequest, PredictResponse
+from serving.http.requests import BatchRequest, OptionsDep, PredictRequest
 from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.predictor import Predictor, PredictorDep
 from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.http.names import OTHER_NAMES, is_unknown_cell
-from serving.http.schemas import PredictRequest
+from serving.http.requests import PredictRequest
 
 OBSERVED = ("observed_at", "scraped_at")
 TEXTS = {"title", "description", "thumbnail_url", "thumbnail"}

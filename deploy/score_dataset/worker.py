@@ -17,8 +17,8 @@ from deploy.score_dataset.kept import COUNTS, LOOK
 from deploy.score_dataset.results import Journal, Result, Results
 from deploy.score_dataset.sources import Cells, Malformed, Table, as_json
 from serving.errors import MilesError, ModalityRequiredError
+from serving.http.answers import FailedItem, PredictResponse
 from serving.http.batch import checked
-from serving.http.schemas import FailedItem, PredictResponse
 from serving.lifecycle.predictor import HEALTHY, Predictor, thumbnail_policy
 from serving.observability.logs import configure_logging
 from serving.scoring.admission import Admission

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from starlette.types import Scope
 
 from serving.errors import MilesError, RateLimitedError
+from serving.http.answers import FailedItem, PredictResponse
 from serving.http.problems import instance_of, invalid_fields, problem, problem_of
 from serving.http.rate_limit import Allowance
-from serving.http.schemas import FailedItem, Options, PredictRequest, PredictResponse
+from serving.http.requests import Options, PredictRequest
 from serving.lifecycle.predictor import Predictor
 from serving.lifecycle.shadow import score_of
 from serving.observability.metrics import Metrics

@@ -16,18 +16,10 @@ from pydantic import (
 from starlette.types import Scope
 
 from features.parsing import OTHER_NAMES
+from serving.http.answers import Explanation, FailedItem, PredictResponse
 from serving.http.batch import charged, score_each
 from serving.http.problems import Problem
-from serving.http.schemas import (
-    EXAMPLE,
-    MAX_REQUIRED,
-    Explanation,
-    FailedItem,
-    PredictRequest,
-    PredictResponse,
-    Text,
-    refusal,
-)
+from serving.http.requests import EXAMPLE, MAX_REQUIRED, PredictRequest, Text, refusal
 from serving.lifecycle.predictor import Predictor
 from serving.observability.metrics import Metrics
 from serving.scoring.pipeline import ScoringRequest

@@ -8,7 +8,7 @@ from features import features_named
 from model.card import MeaningfulDifference, TextEncoderInfo
 from model.outputs import Pattern
 from serving.http.info import MODEL_NAME
-from serving.http.schemas import MAX_BATCH_VIDEOS
+from serving.http.requests import MAX_BATCH_VIDEOS
 from serving.scoring.explanation import players_of
 from serving.scoring.model import LoadedModel
 from serving.scoring.warnings import FEWEST_ROWS, SCORE, WINDOW_ROWS

@@ -13,7 +13,7 @@ import pytest
 from model.compile.__main__ import compile_checkpoint
 from tests.owner.pipeline import DAYS, SMALL, FirstPipeline, save, untrained
 from tests.support.process import completed
-from tests.support.service import ROOT, ready_service, run_to_end
+from tests.support.service import ROOT, make_serve, run_to_end
 from tests.training.fit_stats.first_csv import first_rows, write_rows
 
 MONDAY = datetime(2024, 3, 4, tzinfo=UTC)
@@ -65,15 +65,19 @@ def fitted(pipeline: FirstPipeline) -> FirstPipeline:
 def client(
     request: pytest.FixtureRequest, fitted: FirstPipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """A client of a service on that file; for OpenVINO it is compiled first, like any other, in float32."""
+    """A client of `make serve` on that file; for OpenVINO it is compiled first, like any other, in float32.
+
+    PyTorch takes the precision `exact` by itself, because the file has no golden answers.
+    """
     log = tmp_path_factory.mktemp("log") / "service.log"
     checkpoint = fitted.folder / "model_full.pt"
     if request.param == "openvino":
         compile_checkpoint(checkpoint, precision="f32", threads=1)
-    precision = {"openvino": "f32", "torch": "exact"}[request.param]
-    settings = {"checkpoint": checkpoint, "engine": request.param, "precision": precision, "threads": 1}
+        settings = {"precision": "f32"}
+    else:
+        settings = {}
     with (
-        ready_service(log, **settings) as service,
+        make_serve(log, checkpoint=checkpoint, engine=request.param, threads=1, **settings) as service,
         httpx.Client(base_url=service.url, timeout=60) as open_client,
     ):
         yield open_client

@@ -9,8 +9,8 @@ import pytest
 
 from deploy.score_dataset.job import fields_of
 from deploy.score_dataset.sources import opened_table
+from serving.http.answers import PredictResponse
 from serving.http.batch import score_each
-from serving.http.schemas import PredictResponse
 from serving.lifecycle.predictor import Predictor
 from serving.observability.metrics import Metrics
 from serving.scoring.admission import Admission

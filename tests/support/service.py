@@ -56,6 +56,18 @@ def started_service(log: Path, command: Sequence[str] = ("app.py",), **settings:
 
 
 @contextmanager
+def make_serve(log: Path, **settings: object) -> Iterator[Service]:
+    """`make serve` with these settings, ready; what it installs and builds first is taken for done."""
+    port = free_port()
+    command = ["make", "--no-print-directory", "-o", "setup", "-o", "model", "serve"]
+    values = environment(**{"host": "127.0.0.1", "port": port, **settings})
+    with started(command, log, cwd=ROOT, env=values) as process:
+        service = Service(f"http://127.0.0.1:{port}", process, log)
+        wait_for(service, "/health/ready")
+        yield service
+
+
+@contextmanager
 def ready_service(log: Path, **settings: object) -> Iterator[Service]:
     """The same, once it is ready."""
     with started_service(log, **settings) as service:

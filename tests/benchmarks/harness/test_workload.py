@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.harness.workload import KNOWN_VIDEOS, MEDIAN_TITLE, Workload, write_bodies
 from features.video import age_hours
 from preprocessing.text import BertTextTokenizer
-from serving.http.schemas import PredictRequest
+from serving.http.requests import PredictRequest
 
 
 def test_titles_are_as_long_as_real_ones() -> None:

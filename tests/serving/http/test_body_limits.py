@@ -25,7 +25,7 @@ from serving.http.limits import (
 )
 from serving.http.names import MAX_LOOKED_AT, near_names
 from serving.http.problems import MAX_ERRORS, invalid_fields
-from serving.http.schemas import PredictRequest
+from serving.http.requests import PredictRequest
 
 MANY = b",".join([b"[]"] * (MAX_VALUES + 2))
 REFUSED = {

@@ -12,8 +12,8 @@ from features import FeatureScaler, groups_of
 from model.engine import Scores
 from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
-from serving.http.schemas import Explanation as OnWire
-from serving.http.schemas import rounded_parts
+from serving.http.answers import Explanation as OnWire
+from serving.http.answers import rounded_parts
 from serving.scoring.admission import CLIENT
 from serving.scoring.explanation import Explainer, Explanation, Row, Score, shapley_values
 from serving.scoring.model import LoadedModel
