@@ -19,7 +19,7 @@ from training.data.dataset import Dataset, read_dataset
 from training.embeddings.images import encode_thumbnails
 from training.embeddings.text import encode_texts
 from training.measure.compare import compare, lines_of
-from training.measure.evaluation import Report, measure_scorer
+from training.measure.evaluation import Report, measure
 from training.measure.metrics import Interval, MetricsRow, plain
 from training.measure.scorer import Scorer
 from training.options import reading_from, thumbnails_from
@@ -77,7 +77,7 @@ def scorer_of(options: argparse.Namespace, checkpoint: Checkpoint, dataset: Data
 def run(options: argparse.Namespace) -> int:
     """Measure and print. Raises `CheckpointError` and `DatasetError`."""
     scorer, checkpoint, dataset = open_scorer(options)
-    report = measure_scorer(scorer, dataset)
+    report = measure(scorer, dataset)
     print_report(report)
     figures = {"checkpoint": checkpoint.card.name, "sha256": checkpoint.card.sha256, **report.to_dict()}
     if options.compare:

@@ -31,7 +31,7 @@ from training.data.dataset import Dataset, read_dataset
 from training.data.leakage import refuse_leaks
 from training.data.summary import print_data_summary
 from training.embeddings.images import ImageEmbeddings, encode_thumbnails
-from training.embeddings.text import encode_texts, no_texts
+from training.embeddings.text import TextEmbeddings, encode_texts, no_texts
 from training.embeddings.thumbnails import ThumbnailSource
 from training.encoders import Encoders
 from training.evaluate import print_intervals, print_rows
@@ -43,16 +43,16 @@ from training.head.candidates import (
     preferred_text,
     print_choice,
     recipe_of,
-    seen,
     train_candidates,
 )
-from training.head.fit import untrained_checkpoint
+from training.head.fit import Trained, untrained_checkpoint
 from training.head.knowns import features_of, left_out
 from training.learn import compare, encoders_for, print_next_step, read_rows, read_serving
 from training.measure.baselines import LABELS, baseline_predictions
 from training.measure.conditions import conditions_of
 from training.measure.evaluation import Report, measure
 from training.measure.metrics import best_f1_threshold, metrics_row, paired_intervals, plain
+from training.measure.scorer import Scorer
 from training.options import (
     AUTO,
     cache_from,
@@ -102,9 +102,7 @@ def fit(
     print_choice(candidates, chosen)
     checkpoint = candidates[chosen].checkpoint
     reports = {
-        name: measure(
-            TorchEngine(trained.checkpoint), trained.checkpoint, dataset, texts, seen(images, trained)
-        )
+        name: measure(_scorer(trained, dataset, texts, images), dataset)
         for name, trained in candidates.items()
     }
     titles = title_statistics(dataset.train, texts.of(dataset.train.videos))
@@ -167,6 +165,15 @@ def _compared(chosen: str, reports: dict[str, Report], dataset: Dataset) -> dict
         figures[f"gain_over_{key}"] = plain(gains[report.first])
         figures[f"gain_over_{key}_by_condition"] = plain(gains)
     return figures
+
+
+def _scorer(
+    trained: Trained, dataset: Dataset, texts: TextEmbeddings, images: ImageEmbeddings | None
+) -> Scorer:
+    """The images are left out if the head gives them no weight."""
+    found = trained.checkpoint
+    seen = None if "image" in found.card.zero_weight_modalities else images
+    return Scorer(TorchEngine(found), found, dataset, texts, seen)
 
 
 def _print_problems(images: ImageEmbeddings | None) -> None:

@@ -17,9 +17,7 @@ FIGURES = ("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "nmse", "spearm
 
 @pytest.fixture(scope="module")
 def report():
-    return measure(
-        reported.engine(), reported.checkpoint(), dataset(), reported.texts(), reported.DrawnImages()
-    )
+    return measure(reported.scorer(with_images=True), dataset())
 
 
 def test_every_condition_is_measured_with_and_without_each_input(report):

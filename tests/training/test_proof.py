@@ -17,7 +17,7 @@ from training.embeddings.thumbnails import ThumbnailSource
 from training.fit import Fit, fit
 from training.head.fit import fit_head, untrained_checkpoint
 from training.measure.evaluation import measure
-from training.measure.scorer import predict
+from training.measure.scorer import Scorer, predict
 from training.recipe import Recipe
 
 VIDEOS = 260
@@ -114,7 +114,7 @@ def test_shuffled_targets_teach_nothing():
     rows = dataset(shuffled=True)
     base = untrained_checkpoint(encoders(), rows, RECIPE, SEED)
     checkpoint = fit_head(base, rows, texts(), RECIPE, SEED).checkpoint
-    area = measure(TorchEngine(checkpoint), checkpoint, rows, texts()).to_dict()["auroc"]
+    area = measure(Scorer(TorchEngine(checkpoint), checkpoint, rows, texts()), rows).to_dict()["auroc"]
     viral = int(rows.test.is_viral.sum())
     deviation = np.sqrt((len(rows.test) + 1) / (12 * viral * (len(rows.test) - viral)))
     assert abs(area - 0.5) <= 3 * deviation

@@ -10,7 +10,7 @@ from features import Video
 from model.checkpoint.store import Checkpoint
 from model.engine import Engine, Vectors
 from preprocessing.text import BertTextTokenizer, TextSpec, TokenizedText
-from training.data.dataset import Dataset, without_description
+from training.data.dataset import SPLITS, Dataset, without_description
 from training.embeddings.cache import EmbeddingCache, folder_of, key_of, progress_bar
 
 BATCH_SIZE = 64
@@ -44,8 +44,7 @@ def encode_texts(
     engine: Engine, checkpoint: Checkpoint, dataset: Dataset, cache: Path | None = None
 ) -> TextEmbeddings:
     """Vectors of all texts of the three splits, with and without descriptions, from `cache` if there."""
-    videos = [video for split in (dataset.train, dataset.val, dataset.test) for video in split.videos]
-    distinct = {text_key(video): video for video in [*videos, *without_description(videos)]}
+    distinct = _distinct(dataset)
     keys = sorted(distinct)
     tokenizer = tokenizer_for(checkpoint)
     texts = [tokenizer.encode(distinct[key].title, distinct[key].description) for key in keys]
@@ -56,10 +55,13 @@ def encode_texts(
 
 def no_texts(checkpoint: Checkpoint, dataset: Dataset) -> TextEmbeddings:
     """A vector of zeros for every text of the three splits: nothing is encoded."""
-    videos = [video for split in (dataset.train, dataset.val, dataset.test) for video in split.videos]
-    keys = {text_key(video) for video in [*videos, *without_description(videos)]}
     vectors = np.zeros((1, checkpoint.card.config.text_dim), dtype=np.float32)
-    return TextEmbeddings(dict.fromkeys(keys, 0), vectors)
+    return TextEmbeddings(dict.fromkeys(_distinct(dataset), 0), vectors)
+
+
+def _distinct(dataset: Dataset) -> dict[str, Video]:
+    videos = [video for name in SPLITS for video in dataset.split(name).videos]
+    return {text_key(video): video for video in [*videos, *without_description(videos)]}
 
 
 def encode(engine: Engine, texts: Sequence[TokenizedText], cached: EmbeddingCache) -> Vectors:

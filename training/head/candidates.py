@@ -50,11 +50,6 @@ def print_choice(candidates: dict[str, Trained], chosen: str) -> None:
     print(f"loss on val: {losses}. The checkpoint has the head on {chosen}.", flush=True)
 
 
-def seen(images: ImageEmbeddings | None, trained: Trained) -> ImageEmbeddings | None:
-    """The images, if the head gives them a weight."""
-    return None if "image" in trained.checkpoint.card.zero_weight_modalities else images
-
-
 def preferred_text(
     dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int, cache: Path | None, device: str
 ) -> Dataset:

@@ -6,11 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from model.checkpoint.store import Checkpoint
-from model.engine import Engine
 from training.data.dataset import Dataset
-from training.embeddings.images import ImageEmbeddings
-from training.embeddings.text import TextEmbeddings
 from training.measure.conditions import age_groups, conditions_of
 from training.measure.figures import Predictions
 from training.measure.metrics import (
@@ -71,18 +67,8 @@ class Report:
         }
 
 
-def measure(
-    engine: Engine,
-    checkpoint: Checkpoint,
-    dataset: Dataset,
-    texts: TextEmbeddings,
-    images: ImageEmbeddings | None = None,
-) -> Report:
+def measure(scorer: Scorer, dataset: Dataset) -> Report:
     """All figures on the test split. F1's threshold is the best one on val, for each condition by itself."""
-    return measure_scorer(Scorer(engine, checkpoint, dataset, texts, images), dataset)
-
-
-def measure_scorer(scorer: Scorer, dataset: Dataset) -> Report:
     modalities = ("text",) if scorer.images is None else ("text", "image")
     conditions, ids = conditions_of(dataset), dataset.test.video_ids
     answers = {name: scorer.answers(dataset, hide) for name, hide in conditions.items()}

@@ -5,6 +5,7 @@ With weights of 1 it is the figure itself; with a bootstrap's weights, its sprea
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +33,9 @@ class Predictions:
 
     def only(self, rows: BoolArray) -> "Predictions":
         """The predictions for some of the rows."""
-        return Predictions(
-            self.viral[rows],
-            self.log_velocity[rows],
-            self.is_viral[rows],
-            self.true_log_velocity[rows],
-            None if self.low is None else self.low[rows],
-            None if self.high is None else self.high[rows],
-        )
+        columns = (getattr(self, name) for name in self.__slots__)
+        kept: list[Any] = [None if column is None else column[rows] for column in columns]
+        return Predictions(*kept)
 
 
 Statistic = Callable[[Predictions, FloatArray], FloatArray]

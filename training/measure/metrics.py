@@ -18,12 +18,12 @@ from training.measure.figures import (
     PAIRED,
     BoolArray,
     FloatArray,
+    Predictions,
     Statistic,
     calibration_gaps,
     figures_of,
     mean,
 )
-from training.measure.figures import Predictions as Predictions  # re-exported
 
 RESAMPLES = 1000
 FIGURE_RESAMPLES = 200  # where every metric is computed again

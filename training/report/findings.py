@@ -10,7 +10,7 @@ from training.data.dataset import Dataset, Split
 from training.head.knowns import learned_groups
 from training.measure.compare import BOOSTING, MODEL, Comparison, compare
 from training.measure.conditions import age_groups, conditions_of, size_groups
-from training.measure.evaluation import Report, measure_scorer
+from training.measure.evaluation import Report, measure
 from training.measure.figures import ECE_BINS, Predictions, score_bins
 from training.measure.metrics import (
     BinnedMean,
@@ -75,7 +75,7 @@ def find(
 ) -> Findings:
     """All findings, in minutes. Every split needs both classes, which `read_dataset` checks."""
     test = dataset.test
-    report = measure_scorer(scorer, dataset)
+    report = measure(scorer, dataset)
     comparisons = compare(report.answers, scorer, dataset)
     full = next(iter(comparisons.values())).answers
     return Findings(

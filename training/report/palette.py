@@ -55,7 +55,6 @@ DARK = Palette(
     series=("#e9e9fb", "#b05a93", "#2efeab", "#f95800"),
     heat=("#2a3a4a", "#4a9fd6", "#f2f9ff"),
 )
-PALETTES = (LIGHT, DARK)
 
 
 @contextmanager

@@ -7,9 +7,8 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, f1_score, mean_absolute_error, r2_score, roc_auc_score
 
-from training.measure.figures import FIGURES, figures_of
+from training.measure.figures import FIGURES, Predictions, figures_of
 from training.measure.metrics import (
-    Predictions,
     best_f1_threshold,
     binned_means,
     calibrated_ece,

@@ -26,7 +26,7 @@ def found():
 
 def test_the_rows_are_those_of_the_evaluation(found):
     """The figures of the checkpoint, and the gain from the text, are those that training.evaluate prints."""
-    expected = measure(reported.engine(), reported.checkpoint(), dataset(), reported.texts())
+    expected = measure(reported.scorer(), dataset())
     assert found.comparisons.keys() == expected.answers.keys()
     for name, comparison in found.comparisons.items():
         assert plain(comparison.rows[MODEL]) == pytest.approx(plain(expected.rows[name]), abs=1e-5)

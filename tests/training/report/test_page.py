@@ -20,7 +20,7 @@ from training.measure.metrics import Interval
 from training.report.__main__ import why_no_images
 from training.report.importance import Importance
 from training.report.page import render
-from training.report.palette import DARK, LIGHT, PALETTES, drawing, drawn
+from training.report.palette import DARK, LIGHT, drawing, drawn
 from training.report.plots import LINES, PLOTS, hit_rates, precision_recall, roc
 from training.report.sentences import FAIR, GOOD, POOR, captions
 
@@ -99,7 +99,7 @@ def lab(light):
 
 def test_lines_and_words_stand_out():
     """Words have a contrast of 4.5 : 1 to their ground, lines of 3 : 1, in both themes."""
-    for palette in PALETTES:
+    for palette in (LIGHT, DARK):
         assert contrast(palette.ink, palette.ground) >= 4.5
         for colour in (palette.model, palette.faint, *palette.series):
             assert contrast(colour, palette.ground) >= 3, (palette.name, colour)
@@ -109,7 +109,7 @@ def test_no_two_lines_look_alike_to_colour_blind_eyes():
     """Any two series of a theme differ by 20 in CIE 1976, whichever cones are missing."""
     failures = [
         (palette.name, eyes, one, other)
-        for palette in PALETTES
+        for palette in (LIGHT, DARK)
         for eyes, seen in EYES.items()
         for one, other in itertools.combinations((palette.model, *palette.series), 2)
         if np.linalg.norm(lab(seen @ linear(one)) - lab(seen @ linear(other))) < 20
