@@ -28,6 +28,10 @@ ADDRESSES = {
     f"https://youtube.googleapis.com/v/{VIDEO_ID}": VIDEO_ID,
     f"  https://youtu.be/{VIDEO_ID}?si=abc  ": VIDEO_ID,
     f"https://youtu.be/{VIDEO_ID}#t=1": VIDEO_ID,
+    f"HTTPS://YouTu.be/{VIDEO_ID}?t=9": VIDEO_ID,
+    f"https://studio.youtube.com/video/{VIDEO_ID}/edit": VIDEO_ID,
+    f"https://www.youtubekids.com/watch?v={VIDEO_ID}": VIDEO_ID,
+    f"https://www.youtube.com/embed/{VIDEO_ID}?start=9&t=1": VIDEO_ID,
     f"https://youtube.com.evil.example/watch?v={VIDEO_ID}": None,
     f"https://evil.example/?u=https://youtu.be/{VIDEO_ID}": None,
     f"javascript://youtu.be/{VIDEO_ID}": None,
@@ -39,9 +43,12 @@ ADDRESSES = {
 
 
 def test_every_form_of_a_youtube_address_is_read(visit: Visit) -> None:
-    """The id of watch, shorts, live, embed and youtu.be; null for anything else."""
+    """The id of watch, shorts, live, embed and youtu.be; also within the text that an app shares."""
     read = "async texts => texts.map((await import('/page/video/youtube.js')).videoIdOf)"
     found = visit.page.evaluate(read, list(ADDRESSES))
+    page = visit.page
+    page.get_by_label("YouTube address").fill(f"Look! https://youtu.be/{VIDEO_ID}?si=x on YouTube")
+    expect(page.get_by_label("Thumbnail URL")).to_have_value(re.compile(VIDEO_ID))
     failures = [
         (address, got)
         for (address, expected), got in zip(ADDRESSES.items(), found, strict=True)
@@ -126,6 +133,19 @@ def test_a_link_carries_the_form_and_is_not_sent(
         assert page.title() != "run"
 
 
+def test_a_link_leaves_out_what_does_not_fit(visit: Visit) -> None:
+    """The longest description in three bytes a letter: the link has the title, and opens."""
+    found = visit.page.evaluate(
+        """async () => {
+          const { linkOf, fromLink } = await import("/page/video/share.js");
+          const description = "\u0e01".repeat(10000);
+          const { link, without } = linkOf({ title: "T", description, view_count: 5 });
+          return [without, fromLink(new URL(link).hash)];
+        }"""
+    )
+    assert found == [["the description"], {"title": "T", "view_count": 5}]
+
+
 def test_a_made_up_link_does_nothing_else(open_page: Open, service: Service) -> None:
     """Whatever is in it, the page opens: only a video's own fields are taken, and only as text."""
     fields = {
@@ -138,6 +158,9 @@ def test_a_made_up_link_does_nothing_else(open_page: Open, service: Service) -> 
     made = base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
     for part in (made, "%%%", "bnVsbA", "W10", "A" * 50_000):
         with open_page(f"{service.url}/#video={part}") as visit:
+            said = "" if part == made else "The link is damaged: nothing was filled in from it."
+            expect(visit.page.locator("#status")).to_have_text(said)
+            assert visit.page.url == service.url + "/"
             expect(visit.page.get_by_label("Title")).to_have_value("T" if part == made else "")
             expect(visit.page.locator("#submit")).to_have_text("Score it")
             expect(visit.page.get_by_label("Views", exact=True)).to_have_value("")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
+from tests.page.test_comparing import drop
 from tests.support.browser import Visit
 
 CSVS = {
@@ -81,6 +82,28 @@ def test_a_file_comes_back_with_scores(visit: Visit) -> None:
     assert (rows[70]["viral_score"], rows[70]["note"]) == ("", "no title")
     assert "title" in rows[70]["error"]
     assert sum("/predict/batch" in url for url in visit.asked) == 2
+
+
+REFUSED = {
+    "cat.png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "cat.png is not a CSV file."),
+    "open.csv": (b'title,views\n"a,1\n', "open.csv: A quote is opened and never closed."),
+    "names.csv": (b"who,views\na,1\n", "names.csv has no column title; its columns are who, views."),
+    "head.csv": (b"title,views\n", "head.csv has no rows below its header."),
+}
+
+
+def test_a_file_that_cannot_be_scored_is_said(visit: Visit) -> None:
+    """With its name, and nothing is sent for it; a CSV file dropped anywhere opens its tab."""
+    page = visit.page
+    page.get_by_role("tab", name="CSV file").click()
+    for name, (content, sentence) in REFUSED.items():
+        drop(page.locator("#panel-file .file"), (name, "", content))
+        expect(page.locator("#panel-file .error")).to_contain_text(sentence)
+    page.get_by_role("tab", name="Score a video").click()
+    drop(page.locator("h1"), ("v.csv", "text/csv", b"title,views\na,1,\nb,2,x\n"))
+    page.get_by_role("button", name="Score the rows").click()
+    expect(page.get_by_text("1 row scored, 1 refused")).to_be_visible()
+    expect(page.get_by_text("3 cells, the header has 2.")).to_be_visible()
 
 
 def test_the_model_is_described_in_words(visit: Visit) -> None:

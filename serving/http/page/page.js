@@ -17,7 +17,7 @@ import { EXAMPLES, VERSIONS, painted } from "./video/examples.js";
 import { clearErrors, fill, offerMore, ownErrors, put, showErrors, showFolded, toRequest } from "./video/form.js";
 import { pictureField } from "./video/picture-field.js";
 import { filesIn } from "./video/pictures.js";
-import { fromLink } from "./video/share.js";
+import { fromLink, isLink } from "./video/share.js";
 
 const FORM = "form";
 const MAX_PICTURE = 400_000; // characters of a data: URL that is kept with the form
@@ -183,7 +183,7 @@ const comparison = new Comparison(byId("panel-compare"), {
   model: () => model,
   example: () => VERSIONS.map(({ title, paint }) => ({ title, url: painted(paint) })),
 });
-new FilePanel(byId("panel-file"), {
+const filePanel = new FilePanel(byId("panel-file"), {
   send: (videos, signal) => patiently(() => scoreEach(videos, signal), signal, () => {}),
   explain: (problem, output, again) => {
     if (problem instanceof Problem) return problem.kind === "key" ? askForKey(again, problem.message) : output.prepend(failure(problem.message, again, problem.instance));
@@ -197,10 +197,14 @@ for (const kind of ["dragover", "drop"]) { // an image dropped elsewhere must no
 for (const kind of ["paste", "drop"]) {
   window.addEventListener(kind, (event) => {
     const files = filesIn(event.clipboardData ?? event.dataTransfer);
-    if (files.length && !byId("panel-score").hidden) picture.take(files);
+    if (/\.[ct]sv$/i.test(files[0]?.name)) {
+      byId("tab-file").click();
+      filePanel.take(files[0]);
+    } else if (files.length && !byId("panel-score").hidden) picture.take(files);
   });
 }
 const shared = fromLink(location.hash);
-if (shared) history.replaceState(null, "", location.pathname + location.search);
+if (isLink(location.hash) && !shared) desk.done("The link is damaged: nothing was filled in from it.");
+if (isLink(location.hash)) history.replaceState(null, "", location.pathname + location.search);
 show(shared ?? load(FORM, {}), { isOwn: !shared });
 untilReady();

@@ -96,10 +96,10 @@ function moved({ explanation, viral_score: score }) {
 const hasMoved = (part) => Math.abs(part.viral_score) >= MOVED;
 
 function share(request) {
-  const fromDisk = request.thumbnail_url?.startsWith("data:");
+  const { link, without } = linkOf(request);
   return el("div", { class: "card share" }, el("h3", {}, "Share it"),
-    el("p", { class: "hint" }, `A link with the form as it is filled in${fromDisk ? ", without the picture" : ""}. The service is not sent what is in it until it is scored.`),
-    copyButton(linkOf(request), "Copy a link"));
+    el("p", { class: "hint" }, `A link with the form as it is filled in${without.length ? `, without ${without.join(" and ")}` : ""}. The service is not sent what is in it until it is scored.`),
+    copyButton(link, "Copy a link"));
 }
 
 function timings(answer, took) {

@@ -50,8 +50,12 @@ export async function health() {
 
 /** The answer of /model/info, or null. */
 export async function modelInfo() {
-  const response = await fetch("model/info");
-  return response.ok ? response.json() : null;
+  try {
+    const response = await fetch("model/info");
+    return response.ok ? await response.json() : null;
+  } catch { // the network went away meanwhile
+    return null;
+  }
 }
 
 const credentials = () => (key() ? { Authorization: `Bearer ${key()}` } : {});

@@ -1,6 +1,9 @@
 // CSV text to rows and back (RFC 4180), with the delimiters that spreadsheets use.
 const DELIMITERS = [",", ";", "\t"];
 
+/** Whether bytes are no text at all: a picture, a workbook, an archive. */
+export const isBinary = (bytes) => !(bytes[0] >= 0xfe && bytes[1] >= 0xfe) && bytes.subarray(0, 1000).includes(0);
+
 /** The text of a CSV's bytes: UTF-8, UTF-16 with its mark, else Windows-1252, as older spreadsheets write. */
 export function decoded(bytes) {
   const [first, second] = bytes;
@@ -13,7 +16,10 @@ export function decoded(bytes) {
   }
 }
 
-/** `{header, rows}`, lists of cells; blank lines are left out. The delimiter is the header's most frequent one. */
+/**
+ * `{header, rows}`, lists of cells; blank lines are left out. The delimiter is the header's most frequent one.
+ * Throws an Error with a sentence for the user where a quote is never closed.
+ */
 export function parse(text) {
   const plain = text.replace(/^\ufeff/, "");
   const line = plain.slice(0, plain.search(/[\r\n]|$/));
@@ -33,6 +39,7 @@ export function parse(text) {
     else if (letter === "\n" || (letter === "\r" && plain[at + 1] !== "\n")) endLine();
     else if (letter !== "\r") cell += letter;
   }
+  if (isQuoted) throw new Error("A quote is opened and never closed.");
   endLine();
   const [header = [], ...rows] = lines;
   return { header: header.map((name) => name.trim()), rows };

@@ -3,8 +3,8 @@ import { el } from "../common/dom.js";
 import { filesIn } from "../video/pictures.js";
 import { Desk, statusLine } from "../common/status.js";
 import { brief, count, percent } from "../common/words.js";
-import { decoded, formatted, parse } from "./csv.js";
-import { namesOf, scoreRows, scoredLines, videoOf } from "./scoring.js";
+import { decoded, formatted, isBinary, parse } from "./csv.js";
+import { namesOf, outcomesOf, scoreRows, scoredLines, videoOf } from "./scoring.js";
 
 const MAX_BYTES = 20_000_000;
 const MAX_ROWS = 20_000;
@@ -31,7 +31,7 @@ export class FilePanel {
     for (const kind of ["dragover", "dragleave", "drop"]) {
       this.element.addEventListener(kind, (event) => { event.preventDefault(); this.element.classList.toggle("over", kind === "dragover"); });
     }
-    this.element.addEventListener("drop", (event) => this.take(filesIn(event.dataTransfer)[0]));
+    this.element.addEventListener("drop", (event) => { event.stopPropagation(); this.take(filesIn(event.dataTransfer)[0]); });
     panel.append(this.element);
   }
 
@@ -43,12 +43,20 @@ export class FilePanel {
     this.desk.button.disabled = true;
     const refuse = (sentence) => { this.name.textContent = sentence; this.name.classList.add("error"); };
     if (file.size > MAX_BYTES) return refuse(`${file.name} has ${brief(file.size)} bytes, at most ${brief(MAX_BYTES)} fit in a browser. Use clients/score_csv.py for it.`);
-    const table = parse(decoded(new Uint8Array(await file.arrayBuffer())));
+    let table;
+    try {
+      const bytes = new Uint8Array(await file.arrayBuffer());
+      if (isBinary(bytes)) return refuse(`${file.name} is not a CSV file. Save a workbook as CSV first.`);
+      table = parse(decoded(bytes));
+    } catch (error) { // a folder cannot be read
+      return refuse(`${file.name}: ${error.message}`);
+    }
     if (!table.rows.length) return refuse(`${file.name} has no rows below its header.`);
     if (table.rows.length > MAX_ROWS) return refuse(`${file.name} has ${count(table.rows.length)} rows, at most ${count(MAX_ROWS)} fit in a browser. Use clients/score_csv.py for it.`);
-    this.name.classList.remove("error");
     const names = namesOf(table.header);
-    Object.assign(this, { table, filename: file.name, videos: table.rows.map((cells) => videoOf(names, cells)), outcomes: table.rows.map(() => null) });
+    if (!names.includes("title")) return refuse(`${file.name} has no column title; its columns are ${table.header.slice(0, 20).join(", ")}.`);
+    this.name.classList.remove("error");
+    Object.assign(this, { table, filename: file.name, videos: table.rows.map((cells) => videoOf(names, cells)), outcomes: outcomesOf(table) });
     this.name.textContent = `${file.name}: ${rows(table.rows.length)}; columns ${table.header.map((name, index) => (name === names[index] ? name : `${name} as ${names[index]}`)).filter(Boolean).join(", ")}.`;
     this.desk.button.disabled = false;
     this.desk.button.focus();
@@ -57,7 +65,9 @@ export class FilePanel {
   async run() {
     this.current = new AbortController();
     const { signal } = this.current;
-    if (!this.outcomes.includes(null)) this.outcomes.fill(null);
+    if (!this.outcomes.includes(null)) this.outcomes = outcomesOf(this.table);
+    const leave = (event) => event.preventDefault(); // what is scored is lost with the page
+    window.addEventListener("beforeunload", leave);
     this.stopper.hidden = false;
     this.progress.hidden = false;
     this.output.replaceChildren();
@@ -68,6 +78,7 @@ export class FilePanel {
     } catch (problem) {
       if (!signal.aborted) failure = problem;
     }
+    window.removeEventListener("beforeunload", leave);
     if (this.current.signal !== signal) return; // another file by now
     this.stopper.hidden = true;
     this.progress.hidden = true;

@@ -4,12 +4,12 @@ const MAX_LENGTH = 200_000; // characters of a request's JSON
 const WAIT_MS = 5000;
 const MAX_WAITS = 24; // without a single score between them
 const AGAIN = new Set([429, 503]); // a row over the limit is asked for again
-// Cells that programs write for a value that is not there, as in clients/score_csv.py.
 // Columns as people name them, with a space for _ and -; the service itself reads no more than its own names' spellings.
 const ALIASES = {
   title: /^(video )?(title|name)$/, view_count: /^(views|plays)$/, like_count: /^likes$/, comment_count: /^comments$/,
   duration_seconds: /^(length|seconds)$/, published_at: /^(published|publish date|published on)$/, thumbnail_url: /^(thumbnail|cover)$/,
 };
+// Cells that programs write for a value that is not there, as in clients/score_csv.py.
 const UNKNOWN = new Set(["", "n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n"]);
 
 /** The name to send each column under: its own, or the field that it is another word for if that is missing. */
@@ -31,6 +31,12 @@ export function videoOf(names, cells) {
     if (name && (name.toLowerCase() === "title" || !UNKNOWN.has(cell.trim().toLowerCase()))) video[name] = cell;
   });
   return video;
+}
+
+/** A list with null for each row that is to be scored, and why one with more cells than the header is not. */
+export function outcomesOf({ header, rows }) {
+  return rows.map((cells) => (cells.slice(header.length).some((cell) => cell.trim())
+    ? { error: { detail: `${cells.length} cells, the header has ${header.length}.` } } : null));
 }
 
 /**
@@ -78,7 +84,9 @@ const COLUMNS = ["viral_score", "predicted_velocity", "velocity_low", "velocity_
 /** The whole file with the scores as further columns, as lists of cells; `miles_` where a name is taken. */
 export function scoredLines({ header, rows }, outcomes) {
   const names = COLUMNS.map((name) => (header.includes(name) ? `miles_${name}` : name));
-  return [[...header, ...names], ...rows.map((cells, index) => [...header.map((_, place) => cells[place] ?? ""), ...columnsOf(outcomes[index])])];
+  const width = rows.reduce((most, cells) => Math.max(most, cells.length), header.length);
+  const padded = (cells) => Array.from({ length: width }, (_, place) => cells[place] ?? "");
+  return [[...padded(header), ...names], ...rows.map((cells, index) => [...padded(cells), ...columnsOf(outcomes[index])])];
 }
 
 function columnsOf(outcome) {

@@ -1,6 +1,6 @@
 // The YouTube address: filling in what is known of its video, wherever the address was pasted.
 import { el } from "../common/dom.js";
-import { knownOf, thumbnailOf, videoIdOf } from "./youtube.js";
+import { knownOf, sharedIdOf, thumbnailOf, videoIdOf } from "./youtube.js";
 
 /**
  * Watches `input`, and `others`, text fields into which people paste an address by mistake. `put(url, fields)`
@@ -10,7 +10,7 @@ export function watchAddress(input, note, others, { put, needsKey }) {
   let current = null;
 
   async function look(again = false) {
-    const id = videoIdOf(input.value);
+    const id = sharedIdOf(input.value);
     if (id === current && !again) return;
     current = id;
     note.classList.toggle("error", !id && input.value.trim() !== "");
@@ -27,7 +27,7 @@ export function watchAddress(input, note, others, { put, needsKey }) {
     if (kind === "key") needsKey(() => look(true));
   }
 
-  input.addEventListener("input", () => { if (videoIdOf(input.value) || current) look(); });
+  input.addEventListener("input", () => { if (sharedIdOf(input.value) || current) look(); });
   input.addEventListener("change", () => look());
   for (const other of others) {
     other.addEventListener("input", () => {

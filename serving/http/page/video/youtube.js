@@ -2,8 +2,8 @@
 import { Problem, lookUp } from "../common/api.js";
 
 // As in preprocessing/thumbnails/youtube.py.
-const HOST = /^((www|m|music|gaming)\.)?youtube\.com$|^youtube\.googleapis\.com$|^(www\.)?(youtube-nocookie\.com|youtu\.be)$/;
-const PATH = /^\/(?:shorts|embed|live|watch|v|e)\/([\w-]{11})\/?$/;
+const HOST = /^((www|m|music|gaming|studio)\.)?youtube\.com$|^youtube\.googleapis\.com$|^(www\.)?(youtube-nocookie\.com|youtubekids\.com|youtu\.be)$/;
+const PATH = /^\/(?:shorts|embed|live|watch|v|e|video)\/([\w-]{11})(?:\/.*)?$/;
 const ID = /^[\w-]{11}$/;
 
 /** The id of the video that a text is the address of, or null. A missing scheme is added, as browsers do. */
@@ -20,6 +20,9 @@ export function videoIdOf(text) {
       : PATH.exec(url.pathname)?.[1];
   return ID.test(id ?? "") ? id : null;
 }
+
+/** The same for a text that has the address somewhere in it, as what an app shares. */
+export const sharedIdOf = (text) => videoIdOf(text) ?? videoIdOf(/https?:\/\/\S+/i.exec(text)?.[0] ?? "");
 
 /** The address of a video's picture, which every video has. */
 export const thumbnailOf = (id) => `https://i.ytimg.com/vi/${id}/hqdefault.jpg`;
