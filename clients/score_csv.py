@@ -41,6 +41,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -56,7 +57,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TextIO
 
 try:
     import httpx
@@ -1104,6 +1105,27 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+# miles_client.terminal
+
+
+CLEAR = "\r\x1b[K"
+WIDTH, MIN_WIDTH = 30, 5
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Whether a line of this stream can be drawn over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def bar(done: int, total: int, text: str) -> str:
+    """A bar before `text`, in place of the line that is there; as narrow as the terminal."""
+    columns = shutil.get_terminal_size().columns - 1
+    width = min(WIDTH, columns - len(text) - 3)
+    filled = width * done // max(total, 1)
+    drawn = f"[{'#' * filled}{'.' * (width - filled)}] " if width >= MIN_WIDTH else ""
+    return CLEAR + (drawn + text)[:columns]
+
+
 # miles_client.files.progress
 
 
@@ -1115,7 +1137,7 @@ class Progress:
 
     def __init__(self, total: int, done: int) -> None:
         self._total, self._done, self._first = total, done, done
-        self._is_terminal = sys.stderr.isatty()
+        self._is_terminal = can_redraw(sys.stderr)
         self._begun = self._said = time.monotonic()
         if done:
             self.note(f"{done} of {total} rows were already finished")
@@ -1131,13 +1153,12 @@ class Progress:
             text = (
                 f"{self._done}/{self._total} rows, {rate:.1f}/s, {left // 60:.0f} min {left % 60:.0f} s left"
             )
-            filled = 30 * self._done // max(self._total, 1)
-            bar = f"\r\x1b[K[{'#' * filled}{'.' * (30 - filled)}] " if self._is_terminal else ""
-            print(bar + text, end="" if self._is_terminal else "\n", file=sys.stderr, flush=True)
+            drawn = bar(self._done, self._total, text) if self._is_terminal else text
+            print(drawn, end="" if self._is_terminal else "\n", file=sys.stderr, flush=True)
 
     def note(self, sentence: str) -> None:
         """Print a line."""
-        print(("\r\x1b[K" if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)
+        print((CLEAR if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)
 
 
 # miles_client.patience

@@ -43,6 +43,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -56,7 +57,7 @@ from datetime import MAXYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 from urllib.parse import quote
 
 try:
@@ -1396,6 +1397,27 @@ def role_of(key: str) -> str | None:
         return None
 
 
+# miles_client.terminal
+
+
+CLEAR = "\r\x1b[K"
+WIDTH, MIN_WIDTH = 30, 5
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Whether a line of this stream can be drawn over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def bar(done: int, total: int, text: str) -> str:
+    """A bar before `text`, in place of the line that is there; as narrow as the terminal."""
+    columns = shutil.get_terminal_size().columns - 1
+    width = min(WIDTH, columns - len(text) - 3)
+    filled = width * done // max(total, 1)
+    drawn = f"[{'#' * filled}{'.' * (width - filled)}] " if width >= MIN_WIDTH else ""
+    return CLEAR + (drawn + text)[:columns]
+
+
 # miles_client.table.report
 
 
@@ -1403,7 +1425,7 @@ class Report:
     """The output: a progress bar on a terminal, one line per row elsewhere."""
 
     def __init__(self, verb: str = "scored") -> None:
-        self._verb, self._is_terminal = verb, sys.stdout.isatty()
+        self._verb, self._is_terminal = verb, can_redraw(sys.stdout)
         self._total = self._done = 0
         self._said: dict[str, str] = {}
 
@@ -1444,13 +1466,11 @@ class Report:
         self._line(sentence)
 
     def _line(self, text: str) -> None:
-        print(("\r\x1b[K" if self._is_terminal else "") + text, flush=True)
+        print((CLEAR if self._is_terminal else "") + text, flush=True)
 
     def _draw(self) -> None:
         if self._is_terminal and self._total:
-            filled = 30 * self._done // self._total
-            bar = "#" * filled + "." * (30 - filled)
-            print(f"\r\x1b[K[{bar}] {self._done}/{self._total}", end="", flush=True)
+            print(bar(self._done, self._total, f"{self._done}/{self._total}"), end="", flush=True)
 
 
 # miles_client.table.run

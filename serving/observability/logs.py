@@ -90,9 +90,10 @@ def as_sentence(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 def configure_logging(log_format: Literal["auto", "json", "console"], level: str) -> None:
     """Route structlog and the standard library's loggers through one renderer, to standard error.
 
-    `auto` is short coloured lines on a terminal and JSON elsewhere.
+    `auto` is short coloured lines on a terminal and JSON elsewhere; NO_COLOR leaves the colours out.
     """
     is_terminal = sys.stderr.isatty()
+    has_colors = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     is_json = log_format == "json" or (log_format == "auto" and not is_terminal)
     shared: list[Callable[..., Any]] = [
         structlog.contextvars.merge_contextvars,
@@ -104,7 +105,7 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
         last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     else:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # ours tell of the start and the stop
-        last += [as_sentence, structlog.dev.ConsoleRenderer(colors=is_terminal, pad_event_to=0)]
+        last += [as_sentence, structlog.dev.ConsoleRenderer(colors=has_colors, pad_event_to=0)]
     handler = _LineHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from miles_client.terminal import bar, can_redraw
 from tests.clients.command import CLIENTS, FAST, environment
 from tests.clients.door import Door
 from tests.clients.scraped import scraped
@@ -52,3 +55,27 @@ def test_a_file_has_a_bar_with_rate_and_remaining_time(door: Door, tmp_path: Pat
     assert "[###############...............] 3/6 rows, " in seen
     assert "[##############################] 6/6 rows, " in seen
     assert "/s, 0 min 0 s left" in seen
+
+
+def test_a_bar_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that wrapped could not be drawn over: the bar gets shorter, then goes, then the text is cut."""
+    lines = {}
+    for columns in (60, 20, 12, 6):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines[columns] = bar(3, 6, "3/6 rows")
+    assert lines == {
+        60: "\r\x1b[K[###############...............] 3/6 rows",
+        20: "\r\x1b[K[####....] 3/6 rows",
+        12: "\r\x1b[K3/6 rows",
+        6: "\r\x1b[K3/6 r",
+    }
+
+
+def test_a_dumb_terminal_is_not_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as an editor's: it shows control characters."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours), os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setenv("TERM", "xterm")
+        assert can_redraw(terminal)
+        monkeypatch.setenv("TERM", "dumb")
+        assert not can_redraw(terminal)

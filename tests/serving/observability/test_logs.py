@@ -192,3 +192,18 @@ def test_a_terminal_shows_sentences_and_a_pipe_json(tiny_path: Path) -> None:
     assert re.search(r"^\d\d:\d\d:\d\d .*POST /predict 200 in \d+\.\d{3} s", text, re.MULTILINE), text
     assert "{" not in text
     assert "info" not in text
+
+
+def test_a_terminal_without_colours_gets_none() -> None:
+    """NO_COLOR and TERM=dumb leave out what others are sent."""
+    line = "from serving.observability.logs import configure_logging as to; to('auto', 'info'); "
+    line += "import structlog; structlog.get_logger().info('hello', number=5)"
+    found = {}
+    for name, value in (("NO_COLOR", ""), ("NO_COLOR", "1"), ("TERM", "dumb")):
+        ours, terminal = pty.openpty()
+        settings = environment() | {"TERM": "xterm"} | {name: value}
+        subprocess.run([sys.executable, "-c", line], cwd=ROOT, env=settings, stderr=terminal, check=True)
+        os.close(terminal)
+        found[name, value] = b"\x1b[" in os.read(ours, 65_536)
+        os.close(ours)
+    assert found == {("NO_COLOR", ""): True, ("NO_COLOR", "1"): False, ("TERM", "dumb"): False}

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from miles_client.terminal import CLEAR, bar, can_redraw
+
 PROGRESS_INTERVAL_S = 5.0  # between progress lines when there is no terminal
 
 
@@ -11,7 +13,7 @@ class Progress:
 
     def __init__(self, total: int, done: int) -> None:
         self._total, self._done, self._first = total, done, done
-        self._is_terminal = sys.stderr.isatty()
+        self._is_terminal = can_redraw(sys.stderr)
         self._begun = self._said = time.monotonic()
         if done:
             self.note(f"{done} of {total} rows were already finished")
@@ -27,10 +29,9 @@ class Progress:
             text = (
                 f"{self._done}/{self._total} rows, {rate:.1f}/s, {left // 60:.0f} min {left % 60:.0f} s left"
             )
-            filled = 30 * self._done // max(self._total, 1)
-            bar = f"\r\x1b[K[{'#' * filled}{'.' * (30 - filled)}] " if self._is_terminal else ""
-            print(bar + text, end="" if self._is_terminal else "\n", file=sys.stderr, flush=True)
+            drawn = bar(self._done, self._total, text) if self._is_terminal else text
+            print(drawn, end="" if self._is_terminal else "\n", file=sys.stderr, flush=True)
 
     def note(self, sentence: str) -> None:
         """Print a line."""
-        print(("\r\x1b[K" if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)
+        print((CLEAR if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)

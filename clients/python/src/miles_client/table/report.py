@@ -4,13 +4,14 @@ import sys
 
 from miles_client.service import Row, Score
 from miles_client.settings import shown
+from miles_client.terminal import CLEAR, bar, can_redraw
 
 
 class Report:
     """The output: a progress bar on a terminal, one line per row elsewhere."""
 
     def __init__(self, verb: str = "scored") -> None:
-        self._verb, self._is_terminal = verb, sys.stdout.isatty()
+        self._verb, self._is_terminal = verb, can_redraw(sys.stdout)
         self._total = self._done = 0
         self._said: dict[str, str] = {}
 
@@ -51,10 +52,8 @@ class Report:
         self._line(sentence)
 
     def _line(self, text: str) -> None:
-        print(("\r\x1b[K" if self._is_terminal else "") + text, flush=True)
+        print((CLEAR if self._is_terminal else "") + text, flush=True)
 
     def _draw(self) -> None:
         if self._is_terminal and self._total:
-            filled = 30 * self._done // self._total
-            bar = "#" * filled + "." * (30 - filled)
-            print(f"\r\x1b[K[{bar}] {self._done}/{self._total}", end="", flush=True)
+            print(bar(self._done, self._total, f"{self._done}/{self._total}"), end="", flush=True)
