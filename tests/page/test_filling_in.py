@@ -47,6 +47,7 @@ def test_every_form_of_a_youtube_address_is_read(visit: Visit) -> None:
     read = "async texts => texts.map((await import('/page/video/youtube.js')).videoIdOf)"
     found = visit.page.evaluate(read, list(ADDRESSES))
     page = visit.page
+    page.route("https://i.ytimg.com/**", lambda route: route.fulfill(body=picture()))
     page.get_by_label("YouTube address").fill(f"Look! https://youtu.be/{VIDEO_ID}?si=x on YouTube")
     expect(page.get_by_label("Thumbnail URL")).to_have_value(re.compile(VIDEO_ID))
     failures = [
