@@ -189,7 +189,8 @@ def test_a_table_of_that_name_with_other_columns_is_left_alone(
 ) -> None:
     """Where `snapshots` is another program's table, nothing is kept in it and the rows are scored."""
     candidates.add(scraped(1))
-    supabase.plan.append(Reply(200, b'[{"id": 1, "picture": "x"}]', {"Content-Type": "application/json"}))
+    other = Reply(200, b'[{"id": 1, "picture": "x"}]', {"Content-Type": "application/json"})
+    supabase.plan += [other, other]
     done = trigger(supabase, door, tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(candidates.scored()) == 1

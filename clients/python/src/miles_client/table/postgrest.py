@@ -55,7 +55,10 @@ class PostgREST:
             tables = ("snapshots", "predictions")
             own = {"select": "candidate_id", "limit": "1"}  # a table of that name may be another program's
             found = [self._ask("GET", own, table=name, may_lack=True) for name in tables]
-            self._keeps = all(answer.is_success for answer in found)
+            self._keeps = all(
+                answer.is_success and all("candidate_id" in row for row in rows_in(answer))
+                for answer in found
+            )
         return self._keeps
 
     def pending(self) -> int:
