@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.scoring.warnings import FEWEST_ROWS
 from tests.support.service import ROOT, ready_service
 from tests.training.outcomes.kept import drawn, looked
-from training.outcomes.__main__ import PORT
+from training.commands import WATCH_PORT
 from training.outcomes.judge import judge
 from training.outcomes.watch import OutcomesCollector
 
@@ -157,7 +157,7 @@ def test_prometheus_loads_the_rules_that_are_there() -> None:
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
     assert [(PROMETHEUS / name).exists() for name in config["rule_files"]] == [True]
     scrape, outcomes = config["scrape_configs"]
-    assert outcomes["static_configs"][0]["targets"] == [f"localhost:{PORT}"]
+    assert outcomes["static_configs"][0]["targets"] == [f"localhost:{WATCH_PORT}"]
     jobs = set(re.findall(r'job="([^"]*)"', (PROMETHEUS / "alerts.yml").read_text(encoding="utf-8")))
     assert jobs == {scrape["job_name"]}
 
