@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve
 
 from training.measure.figures import (
     FIGURES,
@@ -64,6 +63,8 @@ def metrics_row(predictions: Predictions, f1_threshold: float) -> MetricsRow:
 
 def best_f1_threshold(predictions: Predictions) -> float:
     """The score at and above which calling a row viral gives the highest F1 on these rows."""
+    from sklearn.metrics import precision_recall_curve  # here: it takes seconds, and outcomes need none
+
     precision, recall, thresholds = precision_recall_curve(predictions.is_viral, predictions.viral)
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)

@@ -168,8 +168,8 @@ def test_recent_predictions_may_be_judged_by_themselves(loop: Loop) -> None:
 def test_the_command_prints_writes_and_serves(loop: Loop, tmp_path: Path) -> None:
     """Figures and counts on stdout, a page without outside parts, and the same figures for Prometheus."""
     found_in(loop, [*drawn(200, shadow_error=0.2), Kept("young", days_ago=1), Kept("gone", score=0.9)])
-    words = ["--viral-velocity", str(VIRAL), "--out", str(tmp_path / "page")]
-    done = completed([*COMMAND, loop.url, *words])
+    words = ["--viral-velocity", str(VIRAL)]
+    done = completed([*COMMAND, loop.url, *words, "--out", tmp_path / "page"])
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["predictions"]["judged"] == 200
@@ -182,7 +182,7 @@ def test_the_command_prints_writes_and_serves(loop: Loop, tmp_path: Path) -> Non
     port = free_port()
     url = f"http://127.0.0.1:{port}/metrics"
     told = lambda: httpx.get(url, verify=PLAIN).text  # noqa: E731
-    command = [*COMMAND, loop.url, *words, "--watch", "0.2", "--port", str(port)]
+    command = [*COMMAND, loop.url, *words, "--watch", "0.5", "--port", str(port)]
     with started(command, tmp_path / "log", lambda: answers(url), cwd=ROOT) as process:
         until(lambda: "miles_outcomes_figure" in told())
         families = {each.name: each for each in text_string_to_metric_families(told())}
