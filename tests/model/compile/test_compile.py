@@ -157,15 +157,17 @@ def test_a_tower_that_int8_breaks_falls_back(outliers, few_titles, tmp_path):
     assert said["candidates"][said["chosen"]]["passed"]
 
 
-def test_asking_for_a_precision_that_misses_is_an_error(outliers, few_titles, tmp_path, capsys):
-    """One line with the figures on stderr, exit status 1, and nothing on disk."""
+def test_asking_for_a_precision_that_misses_is_an_error(outliers, text_only, few_titles, tmp_path, capsys):
+    """One line with the figures on stderr, exit status 1, and the earlier bundle stays as it was."""
+    out = shutil.copytree(text_only.directory, tmp_path / "bundle")
     options = ["--precision", "int8", "--threads", "1", "--titles", str(few_titles)]
-    status = main([str(outliers), *options, "--out", str(tmp_path / "bundle")])
+    status = main([str(outliers), *options, "--out", str(out)])
     (line,) = capsys.readouterr().err.splitlines()
     assert status == 1
     assert line.startswith("error: text tower: int8 is refused: viral_score_p99 is")
     assert line.endswith("Compile with --precision auto.")
-    assert list(tmp_path.iterdir()) == []
+    assert read_bundle(out).card == text_only.card
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_blind_head_does_not_excuse_a_broken_tower(few_titles, tmp_path):
@@ -176,15 +178,6 @@ def test_a_blind_head_does_not_excuse_a_broken_tower(few_titles, tmp_path):
     with pytest.raises(PrecisionError, match="int8 is refused: vector_") as caught:
         compile_checkpoint(tmp_path / "m.pt", precision="int8", titles=few_titles, threads=1)
     assert "viral_score" not in str(caught.value)
-
-
-def test_a_failed_compile_leaves_the_earlier_bundle(outliers, text_only, few_titles, tmp_path):
-    """What is served stays, whole, until there is something better."""
-    out = shutil.copytree(text_only.directory, tmp_path / "bundle")
-    with pytest.raises(PrecisionError):
-        compile_checkpoint(outliers, out, precision="int8", titles=few_titles, threads=1)
-    assert read_bundle(out).card == text_only.card
-    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_bundle_lies_beside_its_checkpoint(text_only):
