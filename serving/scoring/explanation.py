@@ -14,7 +14,6 @@ coalitions.
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import factorial
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,6 @@ from serving.scoring.encoders import Modality
 from serving.scoring.model import LoadedModel
 from serving.scoring.towers import Vector
 
-TextBaseline = Literal["training_mean", "empty_text"]
 # Rows of an explanation that are in the fusion's queue at a time, so that other requests wait for few.
 CHUNK_ROWS = 8
 LABELS = {"text": "Title", "image": "Thumbnail"}
