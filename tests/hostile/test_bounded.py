@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from tests.hostile.conftest import Record
 from tests.hostile.crowd import Visitor, percentile, resident_bytes
-from tests.hostile.probes import slowest
+from tests.hostile.probes import probed, slowest
 from tests.serving.process.test_connections import CASES, UPGRADES, with_upgrade
 from tests.support.service import Service, ready_service
 
@@ -209,19 +210,17 @@ def test_requests_are_read_by_their_framing(service: Service, promise: Record) -
 
 async def test_a_crowd_at_the_metrics(service: Service, promise: Record) -> None:
     """An exposition takes milliseconds of the event loop, so those who ask together share one."""
-    times: list[float] = []
 
     async def ask_again_and_again() -> int:
         async with Visitor(service) as visitor:
-            answers = 0
-            while not probing.done():
+            answers, end = 0, time.perf_counter() + METRICS_S
+            while time.perf_counter() < end:
                 assert (await visitor.get("/metrics")).status == 200
                 answers += 1
             return answers
 
-    probing = asyncio.create_task(asyncio.wait_for(probe(service, times), METRICS_S))
-    crowd = await asyncio.gather(*(ask_again_and_again() for _ in range(METRICS_CLIENTS)))
-    await asyncio.gather(probing, return_exceptions=True)
+    with probed(service) as times:
+        crowd = await asyncio.gather(*(ask_again_and_again() for _ in range(METRICS_CLIENTS)))
     p99 = percentile(times, 0.99)
     promise(
         "one request",
