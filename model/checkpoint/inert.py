@@ -126,7 +126,8 @@ class _Conversion:
         origin, state = record.origin, record.state
         if isinstance(state, dict):
             if "_modules" in state and "_parameters" in state:
-                return {"state_dict": dict(self._module_state(record, depth)), "module": origin}
+                weights = dict(self._module_state(record, depth))
+                return {"state_dict": weights, "module": origin, "activations": dict(_activations(record))}
             for key in ("_content", "_val"):  # OmegaConf's containers and values, which link to their parents
                 if key in state:
                     return self.plain(state[key], depth + 1)
@@ -164,6 +165,17 @@ class _Conversion:
         for name, child in (state.get("_modules") or {}).items():
             if isinstance(child, Inert) and isinstance(child.state, dict):
                 yield from self._module_state(child, depth + 1, f"{prefix}{name}.")
+
+
+def _activations(module: Inert, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """The place and class of each activation in a pickled module, such as `fusion.1` and `ReLU`."""
+    children = module.state.get("_modules") if depth <= MAX_DEPTH and isinstance(module.state, dict) else None
+    for name, child in (children or {}).items():
+        if isinstance(child, Inert):
+            package, _, kind = child.origin.rpartition(".")
+            if package == "torch.nn.modules.activation":
+                yield f"{prefix}{name}", kind
+            yield from _activations(child, f"{prefix}{name}.", depth + 1)
 
 
 def _date(kind: type, arguments: tuple[Any, ...]) -> str | float:

@@ -32,6 +32,19 @@ EXPECTED = (
     "regressor.weight (1 x 256), text_encoder.bert.* where it reads text, and "
     "vision_encoder.feature_extractor.* where it reads images"
 )
+CONFIG_ACTIVATIONS = ("activation", "fusion_activation", "activation_fn")
+OTHER_ACTIVATIONS = (
+    "gelu",
+    "silu",
+    "swish",
+    "tanh",
+    "elu",
+    "selu",
+    "leaky_relu",
+    "leakyrelu",
+    "mish",
+    "prelu",
+)
 # What no shape shows and a file may declare.
 DECLARED = {"text": ("heads", "layer_norm_eps", "pooling"), "vision": ("height", "width", "mean", "std")}
 
@@ -48,6 +61,8 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
         raise LayoutError(f"holds a {type(contents).__name__}, expected a dict with model_state_dict")
     key, weights = find_weights(contents)
     metadata = other_keys(contents)
+    for holder in (metadata, contents.get(key)):
+        _check_activations(holder)
     if key is not None and key not in STATE_KEYS[:2]:
         metadata["weights_from"] = str(key)
     weights = {
@@ -70,6 +85,25 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
     named = _one_name_each({str(name): _dense(str(name), tensor) for name, tensor in weights.items()})
     named, notes = usual_head(named)
     return _with_batch_counters(named), {**metadata, **({"read_as": notes} if notes else {})}
+
+
+def _check_activations(holder: Any) -> None:
+    """Refuse a head with other activations, as a pickled module or a config tells; no weight shows them."""
+    if not isinstance(holder, Mapping):
+        return
+    found = {}
+    if "module" in holder and isinstance(holder.get("activations"), Mapping):
+        places = holder["activations"].items()
+        found = {place: kind for place, kind in places if place.split(".")[-2:-1] in (["fusion"], ["mlp"])}
+    config = holder.get("config")
+    for name in CONFIG_ACTIVATIONS:
+        if isinstance(config, Mapping) and str(config.get(name)).lower() in OTHER_ACTIVATIONS:
+            found[f"config.{name}"] = config[name]
+    for place, kind in found.items():
+        if str(kind).lower() != "relu":
+            raise LayoutError(
+                f"{place} is {short_repr(kind)}, expected ReLU, with which this network computes its scores"
+            )
 
 
 def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> FusionConfig:

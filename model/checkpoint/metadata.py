@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from model.card import ModelCard
+from model.card import MIN_TOKENS, ModelCard
 from model.checkpoint.file import HEAD_BYTES, SIDECAR_SUFFIX, CheckpointError, check_format
 from model.checkpoint.fitted import statistics, with_weekday_codes
 from model.checkpoint.inert import Inert, Shape, Unpickler, find_records, plain
@@ -23,6 +23,16 @@ CARD_KEYS = (
     *("test_metrics", "golden", "provenance", "distributions", "titles"),
     *("patterns", "interval_coverage", "meaningful_difference"),
 )
+# Of a tokenizer's limit, in the config of a training script.
+MAX_TOKENS_NAMES = (
+    "max_tokens",
+    "max_seq_length",
+    "max_seq_len",
+    "max_token_length",
+    "max_length",
+    "max_len",
+)
+MAX_POSITIONS = 512
 FITTED_KEYS = ("feature_stats", "velocity")
 READING_KEYS = ("weights_from", "read_as")  # what `layouts` says of an unusual file
 SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
@@ -39,10 +49,20 @@ def own_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
     for key in FITTED_KEYS:  # a scaler there is read as one
         if isinstance(own.get(key), Inert) and own[key].origin.startswith("sklearn."):
             del own[key]
+    tokens = _max_tokens(metadata.get("config"))
+    if tokens is not None and "text" not in own:
+        own["text"] = {"max_tokens": tokens}
     notes = _notes(metadata)
     if notes and isinstance(own.get("provenance", {}), Mapping):
         own["provenance"] = {**own.get("provenance", {}), **notes}
     return own
+
+
+def _max_tokens(config: Any) -> int | None:
+    """The tokens of a text that a file's own `config` states."""
+    names = config if isinstance(config, Mapping) else {}
+    found = next((names[name] for name in MAX_TOKENS_NAMES if type(names.get(name)) is int), None)
+    return found if found is not None and MIN_TOKENS <= found <= MAX_POSITIONS else None
 
 
 def _notes(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +98,8 @@ def own_and_fitted(
 def _joined(sidecar: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Both, the file's `own` first; a feature's mean may be in the file and its codes in the sidecar."""
     values, stats, others = {**sidecar, **own}, own.get("feature_stats"), sidecar.get("feature_stats")
+    if isinstance(own.get("text"), Mapping) and isinstance(sidecar.get("text"), Mapping):
+        values["text"] = {**sidecar["text"], **own["text"]}
     if isinstance(stats, Mapping) and isinstance(others, Mapping):
         values["feature_stats"] = {
             name: {**others[name], **moments}

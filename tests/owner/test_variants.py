@@ -43,7 +43,8 @@ def expected(pipeline: FirstPipeline, network: Network, names: tuple[str, ...]) 
     standard = pipeline.scaler.transform([pipeline._columns(row) for row in rows])
     scalars = torch.tensor(standard[:, [COLUMNS.index(name) for name in names]], dtype=torch.float32)
     titles = [cleaned(row["title"]) for row in rows]
-    tokens = pipeline.tokenizer(titles, padding="max_length", max_length=128, return_tensors="pt")
+    length = {"padding": "max_length", "truncation": True, "max_length": network.tokens}
+    tokens = pipeline.tokenizer(titles, **length, return_tensors="pt")
     viral, target = network(dict(tokens), scalars)
     return np.stack([viral.numpy(), pipeline.bounds.inverse_transform(target[:, None].numpy())[:, 0]], axis=1)
 

@@ -59,6 +59,8 @@ class Network(nn.Module):
         logits: int = 2,
         heads: tuple[str, str] = ("classifier", "regressor"),
         words: int = 30522,
+        activation: type[nn.Module] = nn.ReLU,
+        tokens: int = 128,
     ) -> None:
         from transformers import BertConfig  # here: it takes seconds wherever tests are collected
 
@@ -67,13 +69,13 @@ class Network(nn.Module):
         self.text_encoder = TextEncoder(BertConfig(**SMALL, vocab_size=words)) if text else None
         self.vision_encoder = VisionEncoder() if vision else None
         width = (SMALL["hidden_size"] if text else 0) + (512 if vision else 0) + scalars
-        relu, narrow = nn.ReLU(), 64
+        relu, narrow = activation(), 64
         if one_layer:
             self.mlp = nn.Sequential(nn.Linear(width, narrow), relu, nn.Dropout(0.3))
         else:
             layers = (nn.Linear(width, 128), relu, nn.Dropout(0.3), nn.Linear(128, narrow), relu)
             self.fusion = nn.Sequential(*layers, nn.Dropout(0.2))
-        self.heads = heads
+        self.heads, self.tokens = heads, tokens
         for head, outputs in zip(heads, (logits, 1), strict=True):
             self.add_module(head, nn.Linear(narrow, outputs))
         with torch.no_grad():
@@ -264,6 +266,19 @@ VARIANTS: dict[str, Variant] = {
     ),
     "a whole pickled module (`torch.save(model)`)": Variant(lambda made: made.save(made.network)),
     "a pickled module under `model`": Variant(lambda made: made.save({"model": made.network})),
+    "a pickled module whose head has another activation": Variant(
+        lambda made: made.save({"model": made.network}),
+        says="fusion.1 is 'GELU', expected ReLU",
+        network={"activation": nn.GELU},
+    ),
+    "another activation in `config`": Variant(
+        lambda made: made.owners(config={"activation": "gelu"}),
+        says="config.activation is 'gelu', expected ReLU",
+        network={"activation": nn.GELU},
+    ),
+    "a limit of tokens in `config` (`max_length`)": Variant(
+        lambda made: made.owners(config={"max_length": 8}), network={"tokens": 8}
+    ),
     "StandardScaler, MinMaxScaler and LabelEncoder inside, no sidecar": Variant(
         lambda made: made.owners(**made.scalers), has_sidecar=False
     ),
