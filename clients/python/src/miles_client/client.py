@@ -22,7 +22,7 @@ class Client:
 
     `timeout_s` is for one try, in a stream for the next line. A service that sleeps, starts or is busy is
     asked again for at most `patience_s`; `on_wait(seconds, error)` is called before each wait. Raises
-    `ValueError` for an invalid URL; every method raises the errors of `miles_client.errors`.
+    `ValueError` for an invalid URL or key; every method raises the errors of `miles_client.errors`.
     """
 
     def __init__(
