@@ -26,8 +26,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# The slowest groups come first, so that no worker is left with one at the end. The modules of a group lie
-# together, in the order in which they run: test_nextjs installs and builds what test_demo starts.
+# The slowest groups and modules come first, so that no worker is left with one at the end. The modules of a
+# group lie together, in the order in which they run: test_nextjs installs and builds what test_demo starts.
 GROUPS = {
     "e2e/test_demo.py": "demo",
     "e2e/test_quota.py": "demo",
@@ -45,6 +45,22 @@ GROUPS = {
     "training/report/": "report",
     "training/measure/": "report",
     "training/test_evaluate.py": "report",
+    "training/outcomes/": "outcomes",
+    "deploy/test_commands.py": "commands",
+    "test_miles.py": "commands",
+    "deploy/test_install.py": "commands",
+    "benchmarks/test_peers.py": "peers",
+    "training/test_proof.py": "proof",
+    "serving/observability/test_logs.py": "logs",
+    "serving/lifecycle/test_shadow.py": "shadow",
+    "serving/process/test_server.py": "processes",
+    "serving/lifecycle/test_lifecycle.py": "processes",
+    "serving/lifecycle/test_pin.py": "processes",
+    "serving/scoring/test_shared_cache.py": "processes",
+    "model/test_demo.py": "committed demo",
+    "model/checkpoint/": "checkpoints",
+    "training/test_unfreeze.py": "tuning",
+    "training/test_learn.py": "tuning",
 }
 
 

@@ -41,7 +41,7 @@ def until(condition: Callable[[], object], otherwise: Callable[[], str] = lambda
     deadline = time.monotonic() + LIMIT_S
     while not condition():
         assert time.monotonic() < deadline, otherwise()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def answers(url: str, **headers: str) -> bool:
