@@ -19,11 +19,6 @@ from training.report.findings import find
 from training.report.importance import FACTS, THUMBNAIL, fact_importance
 
 
-@pytest.fixture(scope="module")
-def found():
-    return reported.findings()
-
-
 def test_the_rows_are_those_of_the_evaluation(found):
     """The figures of the checkpoint, and the gain from the text, are those that training.evaluate prints."""
     expected = measure(reported.scorer(), dataset())

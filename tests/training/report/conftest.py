@@ -1,0 +1,17 @@
+"""One report's findings and its pictures, for all tests of it."""
+
+import pytest
+
+from tests.training.report import reported
+from training.report.palette import drawn
+from training.report.plots import PLOTS
+
+
+@pytest.fixture(scope="package")
+def found():
+    return reported.findings()
+
+
+@pytest.fixture(scope="package")
+def pictures(found):
+    return {name: drawn(plot, found) for name, plot in PLOTS.items()}
