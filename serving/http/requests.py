@@ -129,7 +129,9 @@ class PredictRequest(BaseModel):
         examples=[9000],
     )
     previous_observed_at: Annotated[Time, _read_by(PARSERS["previous_observed_at"])] = Field(
-        None, description=f"When previous_view_count was read, an hour or more before observed_at: {TIME}."
+        None,
+        description=f"When previous_view_count was read, an hour or more before observed_at: {TIME}. If only "
+        "one of the two times is exactly midnight, a gap below two days is unknown.",
     )
     share_count: Annotated[Count, _read_by(PARSERS["share_count"])] = Field(
         None, description=f"{IF_TRAINED}. {UNKNOWN}", examples=[40]

@@ -440,7 +440,7 @@ export interface components {
             observed_at?: string | null;
             /**
              * Previous Observed At
-             * @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset.
+             * @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. If only one of the two times is exactly midnight, a gap below two days is unknown.
              */
             previous_observed_at?: string | null;
             /**
@@ -837,7 +837,7 @@ export interface components {
             observed_at?: string | null;
             /**
              * Previous Observed At
-             * @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset.
+             * @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. If only one of the two times is exactly midnight, a gap below two days is unknown.
              */
             previous_observed_at?: string | null;
             /**

@@ -205,6 +205,24 @@ def test_a_label_encoder_beside_the_scaler_gives_the_weekday_codes(tmp_path):
     assert "codes" not in stats["views"]
 
 
+def test_a_scaler_in_the_file_keeps_the_sidecars_codes_and_ranges(tmp_path):
+    """The file has means and scales; what only the sidecar has, such as codes of weekdays, counts too."""
+    state = tiny_state(FusionConfig(text=None, vision=None, scalars=2, hidden=(8, 4)))
+    names, path = ["views", "publish_dayofweek"], tmp_path / "m.pt"
+    torch.save({"state_dict": state, "scaler": StandardScaler().fit([[1.0, 2.0], [3.0, 6.0]])}, path)
+    moments = {"mean": 9.0, "scale": 9.0, "low": 0.0, "high": 6.0}
+    sidecar = {
+        "scalar_features": names,
+        "feature_stats": {"views": moments, "publish_dayofweek": moments | {"codes": [0, 1, 2, 3, 4, 5, 6]}},
+        "velocity": {"transform": "min-max", "low": 0.0, "high": 9.0},
+    }
+    sidecar_path(path).write_text(json.dumps(sidecar), encoding="utf-8")
+    assert read_checkpoint(path).card.feature_stats == {
+        "views": {"mean": 2.0, "scale": 1.0, "low": 0.0, "high": 6.0},
+        "publish_dayofweek": {"mean": 4.0, "scale": 2.0, "low": 0.0, "high": 6.0, "codes": list(range(7))},
+    }
+
+
 def test_an_object_that_is_not_read_is_named_with_the_next_step(tmp_path):
     """Without statistics, the error names objects that may have them, by key and class."""
     path = tmp_path / "m.pt"
