@@ -244,7 +244,9 @@ class Predictor:
         old, self._instance = self._instance, new
         if not self._is_broken:
             self.status = HEALTHY
-        if old is not None:
+        if old is None:
+            _collect_once()
+        else:
             retiring = asyncio.create_task(self._retire(old))
             self._retiring.add(retiring)
             retiring.add_done_callback(self._retiring.discard)
@@ -262,7 +264,7 @@ class Predictor:
         if self.model is not None and self.model.fingerprint != fingerprint:
             self.cache.forget(fingerprint)
         del old
-        gc.collect()  # queues and the steps that they run refer to each other, and keep the weights alive
+        _collect_once()  # queues and the steps that they run refer to each other, and keep the weights alive
         log.info("model_freed", model_version=version)
 
     def _on_first_load(self, loading: "asyncio.Task[LoadedModel]") -> None:
@@ -298,6 +300,16 @@ class Predictor:
             await self._instance.close()
         is_idle = self._instance is not None and not self._is_broken
         self._workers.shutdown(wait=is_idle, cancel_futures=True)
+
+
+def _collect_once() -> None:
+    """Free what is left over, and keep all that is there now out of later collections.
+
+    Each would hold up the event loop for 80 ms, to find that the model and the libraries are still in use.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _shadowed(checkpoint: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Faults of the engine and the end of the process: what waiting requests get."""
 
+import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -8,8 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pytest
+from prometheus_client import CollectorRegistry
 
+from serving.lifecycle.predictor import Predictor
 from serving.lifecycle.supervision import FAILURES_PER_PROBE
+from serving.scoring.admission import Admission
+from serving.settings import Settings
 from tests.support.faulty_service import BREAK, EXIT, HANG, NOT_A_NUMBER, RAISE, cue
 from tests.support.process import LIMIT_S, PLAIN, until
 from tests.support.service import Service, ready_service, started_service, wait_for
@@ -150,3 +157,16 @@ def test_sigterm_while_the_model_loads_is_an_orderly_end(tiny_path: Path, tmp_pa
         assert httpx.get(f"{service.url}/health/ready").status_code == 503
         assert service.stop() == 0
     assert "model_loaded" not in service.log.read_text()
+
+
+@pytest.mark.anyio
+async def test_a_collection_of_garbage_finds_the_model_settled(tiny_bundle: Path) -> None:
+    """Once it serves, what was loaded is left out, so a full collection does not hold up the event loop."""
+    settings = Settings(checkpoint=str(tiny_bundle))
+    try:
+        async with Predictor.open(settings, Admission(1, CollectorRegistry())) as predictor:
+            await asyncio.to_thread(until, lambda: predictor.status != "loading")
+            assert predictor.status == "healthy"
+            assert len(gc.get_objects()) < gc.get_freeze_count() / 10
+    finally:
+        gc.unfreeze()
