@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -53,8 +54,12 @@ def install_pages(app: FastAPI, settings: Settings) -> None:
     app.include_router(youtube_router(settings))
     app.mount("/page", PageFiles())
     app.mount("/docs/assets", StaticFiles(directory=Path(package.origin).parent / "static"))
-    # Made by the first request, in a thread: it takes a few tenths of a second.
-    document = cache(lambda: JSONResponse(app.openapi()).body)
+    # Made by the first request, in a thread: it takes a few tenths of a second. Others wait for it.
+    made, making = cache(lambda: JSONResponse(app.openapi()).body), Lock()
+
+    def document() -> bytes | memoryview:
+        with making:
+            return made()
 
     async def openapi() -> Response:
         return Response(await asyncio.to_thread(document), media_type="application/json")

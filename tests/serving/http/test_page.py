@@ -1,11 +1,15 @@
 """The page's files and the headers that hold them to one origin; tests/page looks at them in a browser."""
 
+import asyncio
 import re
+import time
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
-from serving.http.page import ASSETS, PAGE, home_page
+from serving.http.page import ASSETS, PAGE, home_page, install_pages
+from serving.observability.tracing import FASTAPI_OFF
 from serving.settings import Settings
 
 HTML = {"Accept": "text/html"}
@@ -83,3 +87,21 @@ def test_what_is_no_origin_is_refused(value: str) -> None:
     """A header is not the place for whatever an environment variable holds."""
     with pytest.raises(ValueError, match="expected origins like"):
         Settings(frame_ancestors=(value,))
+
+
+@pytest.mark.anyio
+async def test_the_openapi_document_is_made_once() -> None:
+    """Those who ask while it is made wait for it, instead of making it too."""
+    app, made = FastAPI(**FASTAPI_OFF), []
+
+    def document() -> dict[str, str]:
+        made.append(1)
+        time.sleep(0.05)
+        return {"openapi": "3.1.0"}
+
+    app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation extends it
+    install_pages(app, Settings())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://miles") as client:
+        answers = await asyncio.gather(*(client.get("/openapi.json") for _ in range(4)))
+    assert {answer.text for answer in answers} == {'{"openapi":"3.1.0"}'}
+    assert made == [1]
