@@ -1,6 +1,7 @@
 """`./miles score-dataset` from a real PostgreSQL and back into it."""
 
 import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def address_of(url: str, monkeypatch: pytest.MonkeyPatch) -> Address:
 def address(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> Address:
     """The database's."""
     return address_of(candidates.url, monkeypatch)
+
+
+@pytest.fixture
+def loop_tables(candidates: Candidates) -> Iterator[None]:
+    """The tables of what was predicted and counted, empty."""
+    candidates.run((ROOT / "clients" / "database" / "loop.sql").read_bytes())  # type: ignore[arg-type]
+    yield
+    candidates.run("DROP TABLE predictions, snapshots CASCADE")
+    candidates.run("DROP FUNCTION keep_snapshot CASCADE")
 
 
 def opened(address: Address, **asked: str) -> PostgresTable:
@@ -140,11 +150,11 @@ def test_a_password_on_the_command_line_is_refused(url: str, capsys: pytest.Capt
 
 @pytest.mark.scale
 @needs_ray
+@pytest.mark.usefixtures("loop_tables")
 def test_scores_go_back_into_the_database_once(
     tmp_path: Path, model: Path, address: Address, candidates: Candidates
 ) -> None:
     """Each row that can be scored once; a second run adds nothing, and no password is written down."""
-    candidates.run((ROOT / "clients" / "database" / "loop.sql").read_bytes())  # type: ignore[arg-type]
     state = tmp_path / "state"
     url = address.url
     options = ("--table", "candidates", "--table-out", "scores", "--state", str(state), "--part-rows", "4")
@@ -163,9 +173,9 @@ def test_scores_go_back_into_the_database_once(
     assert not any(secret.encode() in content for content in written)
 
 
+@pytest.mark.usefixtures("loop_tables")
 def test_scores_are_kept_beside_their_counts(address: Address, candidates: Candidates) -> None:
     """With the tables of the loop a part's rows are kept once, as the scraper's step keeps them."""
-    candidates.run((ROOT / "clients" / "database" / "loop.sql").read_bytes())  # type: ignore[arg-type]
     table = TableOut(address, "kept_scores", "id", {"id": "text", "viral_score": "double precision"})
     table.prepare()
     look = {
@@ -184,5 +194,3 @@ def test_scores_are_kept_beside_their_counts(address: Address, candidates: Candi
     (step,) = predictions_of(scraped, Score(0.5, 7.0, answer))
     assert found == (step["id"], "a", 9, ["title"], ["one"])
     assert candidates.run("SELECT candidate_id, view_count, comment_count FROM snapshots") == [("a", 9, None)]
-    candidates.run("DROP TABLE predictions, snapshots CASCADE")
-    candidates.run("DROP FUNCTION keep_snapshot CASCADE")
