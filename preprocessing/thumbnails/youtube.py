@@ -14,7 +14,7 @@ PICTURE_HOST = re.compile(r"i[0-9]?\.ytimg\.com|img\.youtube\.com|ytimg\.googleu
 USUAL_FOLDERS = ("vi", "vi_webp")
 SIZES = ("maxresdefault", "sddefault", "hqdefault")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}")
-_PATH = re.compile(r"/(?:shorts|embed|live|watch|v|e|video)/([A-Za-z0-9_-]{11})(?:/.*)?")
+_PATH = re.compile(r"/(?:shorts|embed|live|watch|v|e|video)/([A-Za-z0-9_-]{11})(?:/[\w-]*)*")
 _PICTURE = re.compile(
     r"/(vi|vi_webp|vi_lc|an_webp)/([A-Za-z0-9_-]{11})/([A-Za-z0-9_-]+)\.(jpg|webp)(?:\?.*)?"
 )
