@@ -246,7 +246,9 @@ def _killed(loop: Loop, folder: Path, kills: int, rows: int) -> list[str]:
     took_s = time.monotonic() - started
     numbers, page = folder / "outcomes.json", folder / "index.html"
     expected = json.loads(numbers.read_text())["groups"]
-    context = multiprocessing.get_context("fork")  # a kill costs no imports
+    # A kill costs no imports, and what is forked has no threads that could hold a lock.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.outcomes.__main__"])
     wrong = []
     for number in range(kills):
         numbers.unlink(missing_ok=True)
