@@ -37,6 +37,8 @@ class Engine(Protocol):
     """Whether `score` takes less time than waking another thread."""
     at_once: int
     """Batches that a tower may run at once: one, unless towers run on other machines."""
+    picture_batches: Sequence[int]
+    """Numbers of pictures that a forward takes without padding; empty if it takes any number."""
     text_width: int
     """Of what `encode_text` gives; 0 without a text tower."""
     neutral_image: Vectors

@@ -5,7 +5,7 @@ batch. At the precision `exact` each video is computed by itself and padded to t
 training with `padding="max_length"` evaluates a row: the same terms in the same order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -25,6 +25,7 @@ class TorchEngine:
 
     name = "torch"
     scores_inline = False
+    picture_batches: Sequence[int] = ()
     concurrent = False  # each calling thread would get its own pool of spinning OpenMP threads
     at_once = 1
 

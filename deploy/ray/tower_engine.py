@@ -51,6 +51,7 @@ class TowersEngine:
 
     concurrent = True
     scores_inline = OpenVinoEngine.scores_inline
+    picture_batches = OpenVinoEngine.picture_batches
     at_once = BATCHES_AT_ONCE
 
     def __init__(

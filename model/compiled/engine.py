@@ -35,6 +35,7 @@ class OpenVinoEngine:
     name = "openvino"
     device = "cpu"
     scores_inline = True  # 0.15 ms
+    picture_batches: Sequence[int] = BATCH_SIZES
     at_once = 1
 
     def __init__(self, bundle: Bundle, threads: int, steps: Collection[str] = TOWERS) -> None:

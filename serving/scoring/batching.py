@@ -1,18 +1,19 @@
 """A queue in front of one step of the network. Knows neither HTTP nor the engine.
 
-There is no wait window: when the step is free, up to `max_batch_size` queued items of similar length are the
-next batch. A queue may have a partner that the same requests wait for: while the partner runs batches, a
-batch that is not full waits until one of its own requests is next there, since a larger batch costs less per
-item and its requests could not continue sooner. Clients take turns: an item's turn is the work that its
-client has queued before it (start-time fair queuing, Goyal et al., 1996). Every accepted item gets its
-result, its batch's error, or `QueueClosedError`.
+When the step is free, up to `max_batch_size` queued items of similar length are the next batch. A larger one
+costs less per item, so one that is not full waits in two cases. While other items are prepared and follow
+each other closely, it waits for them; a single client never has to. And a queue may have a partner that the
+same requests wait for: while the partner runs batches, it waits until one of its own requests is next there.
+Clients take turns: an item's turn is the work that its client has queued before it (start-time fair queuing,
+Goyal et al., 1996). Every accepted item gets its result, its batch's error, or `QueueClosedError`.
 """
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Generic, Self, TypeVar
@@ -20,6 +21,8 @@ from typing import Any, Generic, Self, TypeVar
 from serving.scoring.admission import CLIENT
 
 LOOK_AHEAD = 8  # batches among which items of similar length are sought
+# Between items that a batch waits for; a usual picture is decoded in half of it.
+MAX_GAP_S = 0.01
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -59,26 +62,32 @@ class BatchingQueue(Generic[Item, Result]):
         partner: "BatchingQueue[Any, Any] | None" = None,
         at_once: int = 1,
         max_length: int | None = None,
+        sizes: Sequence[int] = (),
+        max_gap_s: float = MAX_GAP_S,
     ) -> None:
         """`run` gets a batch in `executor` and returns one result per item, in order; without an executor
         it runs on the event loop, for a step that is faster than waking a thread.
 
         Batches of similar `length` waste the least padding; together they are at most `max_length`, or one
-        item. Items that are not urgent may wait for batches that `partner` is running. `at_once` batches run
-        concurrently, in as many threads of `executor`.
+        item. Where `sizes` are given, a batch has the largest of them that it can fill. Items that are not
+        urgent may wait for batches that `partner` is running, and all wait for items in preparation as long
+        as one is ready every `max_gap_s`. `at_once` batches run concurrently, in as many threads of
+        `executor`; none waits for items in preparation then.
         """
         assert max_batch_size >= 1, "a batch holds at least one item"
         self.batches: Counter[int] = Counter()
         """The number of batches by size."""
         self._run, self._executor = run, executor
         self._max_batch_size, self._length, self._at_once = max_batch_size, length, at_once
-        self._max_length = max_length
+        self._max_length, self._sizes, self._max_gap_s = max_length, sizes, max_gap_s
         self._waiters: list[_Waiter[Item, Result]] = []
         self._running: dict[int, list[_Waiter[Item, Result]]] = {}
         self._number = 0
         self._turn = 0.0
         self._next_turns: dict[str, float] = {}
         self._arrived = asyncio.Event()
+        self._expected = 0
+        self._changed = asyncio.Event()
         self._may_start = asyncio.Event()
         self._partner = partner
         self._on_end: list[asyncio.Event] = []
@@ -123,10 +132,21 @@ class BatchingQueue(Generic[Item, Result]):
         turn = self._turn_of(item, client)
         self._waiters.append(_Waiter[Item, Result](item, answer, time.perf_counter(), urgent, client, turn))
         self._arrived.set()
+        self._changed.set()
         if urgent or len(self._waiters) >= self._max_batch_size:
             self._may_start.set()
         ran: Ran[Result] = await answer
         return ran
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """While an item is prepared that is submitted next, unless that fails."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
+            self._changed.set()
 
     def _turn_of(self, item: Item, client: str) -> float:
         """When the client is due, in units of length."""
@@ -165,6 +185,7 @@ class BatchingQueue(Generic[Item, Result]):
     async def _run_batches(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._wait_for_expected()
             await self._wait_for_partner()
             batch = self._take()
             if not batch:
@@ -182,6 +203,18 @@ class BatchingQueue(Generic[Item, Result]):
                     event.set()
             if self._executor is None:
                 await asyncio.sleep(0)  # many batches in a row must not hold the event loop
+
+    async def _wait_for_expected(self) -> None:
+        """Wait for items in preparation that follow each other closely, unless the next batch is full."""
+        for _ in range(self._max_batch_size):  # preparations that fail one after another end it, too
+            if not self._expected or self._at_once > 1 or len(self._waiters) >= self._max_batch_size:
+                return
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self._max_gap_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
 
     async def _wait_for_partner(self) -> None:
         """Wait while the partner's batches are of other requests, unless the next batch is full or urgent."""
@@ -209,7 +242,9 @@ class BatchingQueue(Generic[Item, Result]):
         self._turn = next_ones[0].turn
         first = self._length(next_ones[0].item)
         by_distance = sorted(next_ones, key=lambda waiter: abs(self._length(waiter.item) - first))
-        batch = self._within_length(by_distance[: self._max_batch_size])
+        fitting = min(len(by_distance), self._max_batch_size)
+        size = max((size for size in self._sizes if size <= fitting), default=fitting)
+        batch = self._within_length(by_distance[:size])
         chosen = {id(waiter) for waiter in batch}
         self._waiters = [waiter for waiter in present if id(waiter) not in chosen]
         return sorted(batch, key=lambda waiter: self._length(waiter.item))

@@ -58,7 +58,9 @@ class Tower(Generic[Item]):
         """
 
         async def compute() -> Vector:
-            return await self._submit(await prepare(), watch, urgent=urgent)
+            with self.queue.expecting():
+                item = await prepare()
+            return await self._submit(item, watch, urgent=urgent)
 
         vector, is_cached = await self.cache.get(key, compute, self._width)
         if is_cached:
@@ -118,7 +120,9 @@ def image_tower(
         vectors = engine.encode_image(np.stack([picture.pixels for picture in pictures]))
         return [_with_facts(vector, picture) for vector, picture in zip(vectors, pictures, strict=True)]
 
-    queue = BatchingQueue[Decoded, Vector](run, executor, max_batch_size, at_once=engine.at_once)
+    queue = BatchingQueue[Decoded, Vector](
+        run, executor, max_batch_size, at_once=engine.at_once, sizes=engine.picture_batches
+    )
     grey = None
     if spec is not None:
         grey = Decoded(bytes([GREY]) * (3 * spec.height * spec.width), spec, spec.width, spec.height)

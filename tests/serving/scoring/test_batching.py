@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -50,10 +51,13 @@ async def served(
     at_once: int = 1,
     partner: Queue | None = None,
     max_length: int | None = None,
+    **options: Any,
 ) -> AsyncIterator[Queue]:
     """A queue in service, in which a number's length is itself."""
     with ThreadPoolExecutor(at_once) as executor:
-        queue = Queue(step, executor, max_batch_size, lambda number: number, partner, at_once, max_length)
+        queue = Queue(
+            step, executor, max_batch_size, lambda number: number, partner, at_once, max_length, **options
+        )
         async with queue:
             yield queue
 
@@ -100,6 +104,77 @@ async def test_single_item_does_not_wait() -> None:
     async with served(squares) as queue:
         assert (await queue.submit(3)).result == 9
     assert squares.batches == [[3]]
+
+
+async def prepared(queue: Queue, number: int, ready: asyncio.Event) -> Ran[int]:
+    """What `number` gives, submitted when it is `ready`."""
+    with queue.expecting():
+        await ready.wait()
+    return await queue.submit(number)
+
+
+async def test_items_that_follow_closely_are_one_batch() -> None:
+    """A batch that is not full waits for an item in preparation."""
+    squares, ready, ready_now = Squares(), asyncio.Event(), asyncio.Event()
+    ready_now.set()
+    async with served(squares, max_gap_s=60) as queue:
+        coming = asyncio.create_task(prepared(queue, 2, ready))
+        here = asyncio.create_task(prepared(queue, 1, ready_now))
+        await until(lambda: queue.depth == 1)
+        assert queue.running is None
+        ready.set()
+        await asyncio.gather(coming, here)
+    assert squares.batches == [[1, 2]]
+
+
+async def test_an_item_long_in_preparation_delays_nothing() -> None:
+    """The others are run without it, and without one whose preparation fails."""
+    squares, never = Squares(), asyncio.Event()
+    async with served(squares) as queue:
+        coming = asyncio.create_task(prepared(queue, 2, never))
+        assert (await queue.submit(1)).result == 1
+        coming.cancel()
+    async with served(squares, max_gap_s=60) as queue:
+        failing = asyncio.create_task(prepared(queue, 2, never))
+        here = asyncio.create_task(queue.submit(1))
+        await until(lambda: queue.depth == 1)
+        failing.cancel()
+        assert (await here).result == 1
+    assert squares.batches == [[1], [1]]
+
+
+async def test_failing_preparations_do_not_hold_a_batch_up_for_ever() -> None:
+    """A batch waits for as many preparations as it has places, not for nine."""
+    squares, never = Squares(), asyncio.Event()
+    async with served(squares, 4, max_gap_s=3600) as queue:
+        coming = [asyncio.create_task(prepared(queue, 2, never)) for _ in range(9)]
+        here = asyncio.create_task(queue.submit(1))
+        await until(lambda: queue.depth == 1)
+        for task in coming[:4]:
+            task.cancel()
+            await asyncio.sleep(0.01)  # the queue notices each by itself
+        assert (await asyncio.wait_for(here, 60)).result == 1
+        for task in coming:
+            task.cancel()
+
+
+async def test_a_full_batch_waits_for_nothing() -> None:
+    """Neither for items in preparation."""
+    squares, never = Squares(), asyncio.Event()
+    async with served(squares, 2, max_gap_s=60) as queue:
+        coming = asyncio.create_task(prepared(queue, 3, never))
+        await asyncio.gather(*map(queue.submit, (1, 2)))
+        coming.cancel()
+    assert squares.batches == [[1, 2]]
+
+
+async def test_a_batch_has_one_of_the_given_sizes() -> None:
+    """Five and six items are four and one, and four and two, if batches of 1, 2, 4 and 8 need no padding."""
+    squares = Squares()
+    async with served(squares, 8, sizes=(1, 2, 4, 8)) as queue:
+        await asyncio.gather(*map(queue.submit, (1,) * 5))
+        await asyncio.gather(*map(queue.submit, (1,) * 6))
+    assert [len(batch) for batch in squares.batches] == [4, 1, 4, 2]
 
 
 async def test_batch_holds_similar_lengths_in_order() -> None:
