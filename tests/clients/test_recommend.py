@@ -44,10 +44,14 @@ class Model:
     asked: list[Asked] = field(default_factory=list)
     reply: Reply | None = None
     ideas: list[str] = field(default_factory=list)
+    refuses: str = ""
+    """A field of the request that it does not know."""
 
     def answer(self, asked: Asked) -> Reply | None:
         """In the form of the API whose route is asked."""
         self.asked.append(asked)
+        if self.refuses and self.refuses in json.loads(asked.body):
+            return Reply(400, b'{"error": {"message": "Use \'max_completion_tokens\' instead."}}')
         if self.reply is not None:
             return self.reply
         text = "Here they are:\n" + json.dumps(self.ideas)
@@ -98,7 +102,7 @@ def by_rules(
 
 
 def openai(
-    supabase: tuple[Candidates, Door], miles: Service, folder: Path, model: Model, **variables: str
+    supabase: tuple[Candidates, Door], miles: Service | Door, folder: Path, model: Model, **variables: str
 ) -> AbstractContextManager[Function]:
     """The function with a language model, whose daily calls are free again."""
     supabase[0].run("truncate recommendation_calls")
@@ -239,6 +243,52 @@ def test_a_model_that_fails_is_replaced_by_rules_with_a_note(
             if answer["source"] != "rules" or not any(words in note for note in answer["notes"]):
                 failures[words] = answer["notes"]
     assert failures == {}
+
+
+def test_answers_of_newer_models_are_read(
+    supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
+) -> None:
+    """Text in parts, thoughts with lists before it, and the newer name of the limit of tokens."""
+    ideas = '["5 pasta hacks", "Pasta [4K]"]'
+    thoughts = f'<think>Say [1] or ["draft"]?</think> Here are [2] ideas: {ideas} [end]'
+    openai_texts: list[object] = [thoughts, [{"type": "text", "text": ideas}]]
+    anthropic_parts = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": ideas}]
+    replies = {
+        "openai": [{"choices": [{"message": {"content": text}}]} for text in openai_texts],
+        "anthropic": [{"content": anthropic_parts}],
+    }
+    failures = []
+    for api, answers in replies.items():
+        model.refuses = "max_tokens" if api == "openai" else ""
+        with deno(supabase[1], miles.url, tmp_path, **with_model(model, api)) as function:
+            for body in answers:
+                model.reply = Reply(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+                answer = function.ask().json()
+                if (answer["source"], answer["considered"]) != ("language model", 2):
+                    failures.append((api, body, answer))
+    assert failures == []
+    assert json.loads(model.asked[1].body)["max_completion_tokens"] <= 1000
+
+
+def test_no_letter_is_cut_in_half_or_taken_apart(
+    supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
+) -> None:
+    """Emoji at the end of a shortened title, and joiners of emoji and of Persian words."""
+    times = {"upload_date": "2026-03-01T12:00:00Z", "scraped_at": "2026-03-02T12:00:00Z"}
+    supabase[0].add([{"title": "risotto " + "x" * 111 + "🍝🍝", "view_count": 5, **times}])
+    model.ideas = ["Risotto 👩\u200d🍳"]
+    draft = "می\u200cخواهم 👨\u200d👩\u200d👧"
+    with open_door(miles.url) as door, openai(supabase, door, tmp_path, model) as function:
+        answer = function.ask(topic="risotto", title=draft).json()
+        (asked,) = model.asked
+        model.reply = Reply(500, b"")
+        function.ask(topic="risotto", title="y" * 39 + "🍝🍝 day")
+        ideas = [change["title"] for call in door.calls if call.body for change in call.body["what_if"]]
+    assert answer["draft"]["title"] == draft
+    (title,) = json.loads(json.loads(asked.body)["messages"][1]["content"])["titles_of_others"]
+    assert title.endswith("x🍝")
+    assert model.ideas[0] in ideas
+    assert [idea for idea in ideas if idea != idea.encode("utf-8", "replace").decode()] == []
 
 
 def test_the_twenty_first_call_of_a_day_is_answered_by_rules(

@@ -1,5 +1,5 @@
 // One request: rows of a topic, patterns, ideas, scores.
-import { ideasByRules, ideasIn } from "./ideas.ts";
+import { ideasByRules, ideasIn, oneLine } from "./ideas.ts";
 import { askModel } from "./language_model.ts";
 import { measure, type Measured } from "./patterns.ts";
 import { Failure, problem, textOf } from "./problems.ts";
@@ -137,9 +137,10 @@ function questionIn(text: string): Question {
 }
 
 function line(name: string, value: unknown, min: number, max: number): string {
-  const text = typeof value === "string" ? value.replace(/[\p{C}\s]+/gu, " ").trim() : "";
-  if (text.length < min || text.length > max) {
-    throw new Failure(422, `${name}: expected text of ${min} to ${max} characters, got ${text.length}.`);
+  const text = typeof value === "string" ? oneLine(value) : "";
+  const { length } = [...text];
+  if (length < min || length > max) {
+    throw new Failure(422, `${name}: expected text of ${min} to ${max} characters, got ${length}.`);
   }
   return text;
 }

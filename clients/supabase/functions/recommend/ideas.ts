@@ -3,6 +3,7 @@ import { type Measured, type Pattern, PATTERNS } from "./patterns.ts";
 
 export const MAX_IDEAS = 12; // the service scores at most 16 changes in one call
 const MIN_LENGTH = 3;
+const MAX_BRACKETS = 30; // that are tried as the ends of a model's list
 export const MAX_LENGTH = 100;
 
 /**
@@ -21,21 +22,43 @@ export function ideasByRules(draft: string, topic: string, measured: readonly Me
   return usable([...single, ...double], draft);
 }
 
-/** Ideas in a language model's text: the strings of its JSON list. */
+/** Ideas in a language model's text: the strings of its last JSON list, whatever brackets stand around it. */
 export function ideasIn(text: string, draft: string): string[] {
-  const list = text.match(/\[[^]*\]/)?.[0] ?? "[]";
+  const places = (bracket: string) =>
+    [...text.matchAll(RegExp(`\\${bracket}`, "g"))].map(({ index }) => index).slice(-MAX_BRACKETS).reverse();
+  const ends = places("]");
+  for (const start of places("[")) {
+    for (const end of ends) {
+      const ideas = usable(stringsIn(text.slice(start, end + 1)), draft);
+      if (ideas.length) return ideas;
+    }
+  }
+  return [];
+}
+
+function stringsIn(list: string): string[] {
   try {
     const values: unknown = JSON.parse(list);
-    return usable(Array.isArray(values) ? values.filter((value) => typeof value === "string") : [], draft);
+    return Array.isArray(values) ? values.filter((value) => typeof value === "string") : [];
   } catch {
     return [];
   }
 }
 
+/** Text as one line, without control characters; joiners stay, which emoji and some scripts need. */
+export function oneLine(text: string): string {
+  return text.replace(/(?:(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Co}\s])+/gu, " ").trim();
+}
+
+/** Its first `max` characters, none of them cut in half. */
+export function cut(text: string, max: number): string {
+  return [...text].slice(0, max).join("");
+}
+
 /** Different titles without control characters and addresses, at most `MAX_IDEAS`. */
 function usable(titles: readonly string[], draft: string): string[] {
-  const clean = titles.map((title) => title.replace(/[\p{C}\s]+/gu, " ").trim());
+  const clean = titles.map(oneLine);
   const fits = (title: string) =>
-    title.length >= MIN_LENGTH && title.length <= MAX_LENGTH && !/https?:|www\.|\S+@\S+\.\S/i.test(title);
+    title.length >= MIN_LENGTH && [...title].length <= MAX_LENGTH && !/https?:|www\.|\S+@\S+\.\S/i.test(title);
   return [...new Set(clean.filter((title) => fits(title) && title !== draft))].slice(0, MAX_IDEAS);
 }

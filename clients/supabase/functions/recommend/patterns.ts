@@ -1,4 +1,5 @@
 // What titles of a topic have in common with their views a day: measured on its rows, with an interval.
+import { cut } from "./ideas.ts";
 import type { Row } from "./rows.ts";
 
 export interface Pattern {
@@ -86,7 +87,7 @@ export const PATTERNS: readonly Pattern[] = [
     name: "short",
     words: "has at most 40 characters",
     has: (title) => [...title].length <= 40,
-    apply: (title) => title.slice(0, 40).replace(/\s+\S*$/, ""),
+    apply: (title) => cut(title, 40).replace(/\s+\S*$/, ""),
   },
 ];
 

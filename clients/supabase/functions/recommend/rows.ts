@@ -1,6 +1,7 @@
 // The rows of a topic, read with the caller's own right, and what the caller may keep.
 import { createClient, type SupabaseClient } from "npm:@supabase/supabase-js@2.119.1";
 
+import { cut } from "./ideas.ts";
 import { Failure } from "./problems.ts";
 import type { Settings } from "./settings.ts";
 
@@ -43,7 +44,7 @@ export async function rowsOf(client: SupabaseClient, table: string, topic: strin
 function rowOf({ title, view_count, upload_date, scraped_at }: any): Row[] {
   const days = (Date.parse(scraped_at) - Date.parse(upload_date)) / 86_400_000;
   if (typeof title !== "string" || !(days >= MIN_AGE_DAYS) || !(view_count >= 0)) return [];
-  return [{ title: title.slice(0, 200), velocity: view_count / days }];
+  return [{ title: cut(title, 200), velocity: view_count / days }];
 }
 
 /** The caller's role, from a token that PostgREST has just accepted. */
