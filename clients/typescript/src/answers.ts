@@ -10,6 +10,10 @@ export async function requireAnswer(response: Response, mediaType: string): Prom
   if (response.ok && type === mediaType) return;
   if (type === "application/problem+json") throw await problemIn(response);
   await response.body?.cancel();
+  if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400)) {
+    const target = response.headers.get("Location") ?? "another address"; // which a browser does not tell
+    throw new UnexpectedAnswerError(response.status, `a redirect to ${target}`);
+  }
   throw stranger(response.status, type);
 }
 

@@ -155,7 +155,7 @@ export class Miles {
     const headers: Record<string, string> = { Accept: accept };
     if (body !== undefined) headers["Content-Type"] = JSON_TYPE;
     if (this.#apiKey) headers["Authorization"] = `Bearer ${this.#apiKey}`;
-    const init: RequestInit = { headers, signal: deadline.signal, cache: "no-store", redirect: "error" };
+    const init: RequestInit = { headers, signal: deadline.signal, cache: "no-store", redirect: "manual" };
     if (body !== undefined) Object.assign(init, { method: "POST", body: JSON.stringify(body) });
     return this.#translated(deadline, () => this.#fetch(this.url + path, init));
   }

@@ -106,6 +106,14 @@ test("a page with a 404 is a wrong URL, which is not waited for", async (context
   assert.equal(host.seen.length, 1);
 });
 
+test("a redirect names the address to use, and is not waited for", async (context) => {
+  const host = await hostOf(context, [(answer) => answer.writeHead(301, { Location: "https://there.test/" }).end()]);
+  const error = await rejection(new Miles({ url: host.url, ...quick }).predict(video));
+  assert.ok(error instanceof UnexpectedAnswerError);
+  assert.match(error.message, /a redirect to https:\/\/there\.test\//);
+  assert.equal(host.seen.length, 1);
+});
+
 test("a time-out is an error of its own after the last wait", async (context) => {
   const host = await hostOf(context, [silence, silence]);
   const error = await rejection(new Miles({ url: host.url, timeoutMs: 50, wakeWaitsMs: [1] }).predict(video));
