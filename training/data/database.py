@@ -1,5 +1,6 @@
 """Reading from the scraper's PostgreSQL, as `./miles outcomes` and `./miles train --from` do."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 CONNECT_S = 10
+FOREIGN = re.compile(r"(?<=[?&])(?:pgbouncer|connection_limit|pool_timeout|schema|supa)=[^&]*&?")
 TABLES = "run clients/database/loop.sql there, or add ?options=-csearch_path%3DSCHEMA to the address"
 
 
@@ -20,7 +22,12 @@ class DatabaseError(DatasetError):
 
 @contextmanager
 def reading(address: str) -> Iterator["psycopg.Connection[Row]"]:
-    """One read-only transaction that sees a single state. Raises `DatabaseError`."""
+    """One read-only transaction that sees a single state. Raises `DatabaseError`.
+
+    The driver and the options of other libraries in an address are left out, as in the scraper's step.
+    """
+    if "://" in address:
+        address = FOREIGN.sub("", re.sub(r"^(\w+)\+\w+:", r"\1:", address.strip())).rstrip("?&")
     try:
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
@@ -33,7 +40,9 @@ def reading(address: str) -> Iterator["psycopg.Connection[Row]"]:
         raise DatabaseError("not an address of PostgreSQL, expected postgresql://USER@HOST/NAME") from None
     name = f"postgresql://{known.get('host', '')}:{known.get('port', 5432)}/{known.get('dbname', '')}"
     try:
-        with psycopg.connect(address, connect_timeout=CONNECT_S, row_factory=dict_row) as connection:
+        with psycopg.connect(
+            address, connect_timeout=CONNECT_S, client_encoding="UTF8", row_factory=dict_row
+        ) as connection:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             yield connection

@@ -227,6 +227,13 @@ def test_what_is_missing_is_one_line(
     assert failures == []
 
 
+def test_the_steps_address_is_read(loop: Loop) -> None:
+    """With SQLAlchemy's driver and Prisma's options, as DATABASE_URL often has them."""
+    address = loop.url.replace("postgresql://", "postgresql+psycopg://") + "?pgbouncer=true&schema=public"
+    with reading(address) as connection:
+        assert connection.execute("SELECT 1 AS one").fetchone() == {"one": 1}
+
+
 def test_a_database_that_is_away_is_a_sentence() -> None:
     """The address without its password."""
     address = "postgresql://me:hush@127.0.0.1:1/none"  # pragma: allowlist secret
