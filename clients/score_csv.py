@@ -35,6 +35,7 @@ import csv
 import dataclasses
 import gzip
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -50,9 +51,9 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -619,6 +620,11 @@ NUMBERS = (
 TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
 TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
 REQUEST_FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
+# Fields that the service reads as another name of the first.
+SAME = (
+    *(("thumbnail_url", "thumbnail"), ("duration_seconds", "duration")),
+    *(("published_at", "upload_date"), ("observed_at", "scraped_at")),
+)
 # Other names of fields, without signs and in lower case: they are proposed, never guessed.
 NEAR = {
     **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
@@ -652,13 +658,20 @@ def field_like(column: str) -> str | None:
     return BARE.get(re.sub(r"[\W_]", "", column.lower()))
 
 
+def with_other_names(fields: Iterable[str]) -> set[str]:
+    """The fields, and those that mean the same."""
+    found = set(fields)
+    return found.union(*(pair for pair in SAME if found & {*pair}))
+
+
 def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
     """Columns that look like fields which are not read, by field; `found` has the columns that are."""
     looks = {field_like(name): name for name in columns}
+    read = with_other_names(found)
     return {
         field: name
         for field, name in looks.items()
-        if field and field not in found and name not in found.values()
+        if field and field not in read and name not in found.values()
     }
 
 
@@ -667,6 +680,14 @@ def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
 
 Cells = dict[str, Any]
 BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+WORKBOOK = "a workbook or another archive; save it as CSV (UTF-8) first"
+# How files begin that are not text.
+NOT_TEXT = {
+    **dict.fromkeys((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"), WORKBOOK),
+    b"\x1f\x8b": "compressed with gzip; its name must end in .gz",
+    **dict.fromkeys((b"BZh", b"\xfd7zX", b"(\xb5/\xfd"), "compressed, but not with gzip; unpack it first"),
+    b"PAR1": "a Parquet file; its name must end in .parquet",
+}
 
 
 class Table(ABC):
@@ -688,16 +709,21 @@ class Table(ABC):
 def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
     """A text file, compressed if its name ends in .gz; letters that its encoding lacks are escaped."""
     errors = "backslashreplace" if mode == "w" else "strict"
-    if path.suffix == ".gz":
+    if is_gzip(path):
         compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, errors=errors, newline="")  # noqa: SIM115
         return compressed  # type: ignore[no-any-return]
     return path.open(mode, encoding=encoding, errors=errors, newline="")
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether a file's name says so."""
+    return path.suffix.lower() == ".gz"
+
+
 def start_of(path: Path) -> bytes:
     """The first four bytes, of what is compressed if the name ends in .gz."""
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
+        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as opened:
             return opened.read(4)
     except BROKEN_GZIP as exc:
         raise SettingError(f"{path}: not a whole gzip file ({exc}); is .gz the right ending?") from exc
@@ -706,10 +732,8 @@ def start_of(path: Path) -> bytes:
 def encoding_of(path: Path, encoding: str) -> str:
     """The encoding that a byte order mark names, else `encoding`; raises `SettingError` for a binary file."""
     start = start_of(path)
-    if start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
-        raise SettingError(f"{path}: a workbook or another archive; save it as CSV (UTF-8) first")
-    if start[:2] == b"\x1f\x8b":
-        raise SettingError(f"{path}: compressed with gzip; its name must end in .gz")
+    if what := next((what for begun, what in NOT_TEXT.items() if start.startswith(begun)), None):
+        raise SettingError(f"{path}: {what}")
     if encoding != "utf-8":
         return encoding
     if start[:3] == b"\xef\xbb\xbf":
@@ -732,7 +756,8 @@ class CsvTable(Table):
         self._path, self._encoding = path, encoding_of(path, encoding)
         self._separator_line = ""
         """Excel's first line `sep=;`, which names the delimiter."""
-        self._delimiter = delimiter or self._found_delimiter()
+        found = self._found_delimiter()
+        self._delimiter = delimiter or found
         self.columns = [cell.strip() for cell in next(self._lines(), [])]
         self._width = len(self.columns)
         """The cells of the longest line that was read."""
@@ -862,9 +887,25 @@ class ParquetTable(Table):
         """Each row."""
         try:
             for batch in self._file.iter_batches(1000):
-                yield from batch.to_pylist()
+                yield from self._rows_of(batch)
         except (self._arrow.ArrowException, OSError) as exc:
             raise SettingError(f"{self._path}: {shown(exc, 300)}") from exc
+
+    def _rows_of(self, batch: Any) -> list[Cells]:
+        try:
+            found: list[Cells] = batch.to_pylist()
+        except (ValueError, OverflowError):  # a cell that Python cannot hold: nanoseconds, the year 10000
+            columns = [[self._cell(scalar) for scalar in column] for column in batch.columns]
+            found = [dict(zip(self.columns, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        return found
+
+    def _cell(self, scalar: Any) -> Any:
+        try:
+            return scalar.as_py()
+        except (ValueError, OverflowError):
+            arrow = self._arrow
+            is_time = arrow.types.is_temporal(scalar.type)
+            return scalar.cast(arrow.string() if is_time else arrow.binary()).as_py()
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Input columns keep their types; figures are float64, in_range is boolean, the rest is text."""
@@ -886,9 +927,11 @@ class ParquetTable(Table):
 
 
 def json_value(value: Any) -> Any:
-    """A value of a file as a JSON value: dates as ISO 8601, NaN as null."""
+    """A value of a file as a JSON value: dates as ISO 8601, lengths in seconds, NaN as null."""
     if isinstance(value, date):  # datetime included
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)  # which the service refuses, in this row only
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
@@ -896,7 +939,7 @@ def json_value(value: Any) -> Any:
 
 def kind_of(path: Path) -> str:
     """A file's kind by its name: csv, jsonl or parquet."""
-    suffix = (path.suffixes[-2:-1] if path.suffix == ".gz" else path.suffixes[-1:] or [".csv"])[0]
+    suffix = (path.with_suffix("") if is_gzip(path) else path).suffix.lower()
     return {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(suffix, "csv")
 
 
@@ -906,7 +949,7 @@ def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
         is_pipe = path.exists() or str(path) == "-"
         what = "not a file; it is read twice, so save it first" if is_pipe else "no such file"
         raise SettingError(f"{path}: {what}")
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         raise SettingError(
             f"{path}: write one object per line, in a file that ends in .jsonl: jq -c '.[]' {path}"
         )
@@ -949,6 +992,8 @@ class Columns:
     def _value(self, field: str, cell: Any) -> Any:
         if isinstance(cell, list | dict):
             raise ValueError(f"{field}: expected one value, found {shown(cell)}")  # noqa: TRY004  of one row
+        if isinstance(cell, bytes):
+            cell = _decoded(field, cell)
         if not isinstance(cell, str):
             return json_value(cell)
         text = cell.strip()
@@ -964,6 +1009,14 @@ class Columns:
         if not self.suffixes:
             raise ValueError(f"{field}: {text!r} is rounded; add --suffixes to read it as a number")
         return round(float(found[1]) * FACTORS[found[2].upper()])
+
+
+def _decoded(field: str, cell: bytes) -> str:
+    """A text whose column has no type; raises `ValueError` if it is not UTF-8."""
+    try:
+        return cell.decode()
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"{field}: {shown(cell)} is not UTF-8 ({exc.reason})") from exc
 
 
 def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str, str]:
@@ -1011,7 +1064,7 @@ def overview(table: Table, found: Mapping[str, str]) -> str:
     """Which columns are read and which are not, with the options that would read them."""
     read = [field if field == column else f"{field} (from {column})" for field, column in found.items()]
     rest = [name for name in table.columns if name and name not in found.values()]
-    absent = [field for field in REQUEST_FIELDS[:6] if field not in found]
+    absent = [field for field in REQUEST_FIELDS[:6] if field not in with_other_names(found)]
     maps = options_for(near(table.columns, found))
     parts = [f"reads {', '.join(read)}"]
     parts += [f"not in the file: {', '.join(absent)}"] if absent else []
@@ -1073,7 +1126,7 @@ class Finished:
 
     def add(self, results: Iterable[Sequence[str]]) -> None:
         """Append finished rows; they are on disk when this returns."""
-        with self.path.open("a", encoding="utf-8", newline="") as opened:
+        with _named(self.path), self.path.open("a", encoding="utf-8", newline="") as opened:
             csv.writer(opened, lineterminator="\n").writerows(results)
             opened.flush()
             os.fsync(opened.fileno())
@@ -1082,6 +1135,29 @@ class Finished:
         """All of them, in the input's order."""
         with self.path.open(encoding="utf-8", newline="") as opened:
             yield from itertools.islice(csv.reader(opened), 1, None)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of the system in the block names this file, unless it names one, and the next step."""
+    try:
+        yield
+    except OSError as exc:
+        raise SettingError(
+            f"{exc.filename or path}: {exc.strerror or exc}; finished rows are kept: run the command again "
+            "once this is mended"
+        ) from exc
+
+
+@contextmanager
+def whole_or_removed(path: Path) -> Iterator[None]:
+    """A block that writes this file, which is removed again if it fails."""
+    try:
+        with _named(path):
+            yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -1110,6 +1186,26 @@ def sha256_of(path: Path) -> str:
 
 CLEAR = "\r\x1b[K"
 WIDTH, MIN_WIDTH = 30, 5
+
+
+def prepare_output() -> None:
+    """Print to nothing where a stream is closed, and escape letters that its encoding lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  for the whole run
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def give_up_output() -> None:
+    """Drop what could not be written: the interpreter would try it again at its end, and fail."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def can_redraw(stream: TextIO) -> bool:
@@ -1414,11 +1510,11 @@ def _encoding(text: str) -> str:
 def target_of(options: argparse.Namespace) -> Path:
     """The output's path; raises `SettingError` if it exists or has another type than the input."""
     source: Path = options.input
-    ending = "".join(source.suffixes[-2:] if source.suffix == ".gz" else source.suffixes[-1:])
+    ending = "".join(source.suffixes[-2:] if is_gzip(source) else source.suffixes[-1:])
     target: Path = options.output or source.with_name(f"{source.name.removesuffix(ending)}.scored{ending}")
     if target.exists() and target.samefile(source):
         raise SettingError(f"{target} is the input: choose another output")
-    if target.exists() and not target.is_file():
+    if str(target) == "-" or (target.exists() and not target.is_file()):
         raise SettingError(f"{target} is not a file: name one to write")
     if target.exists():
         raise SettingError(f"{target} already exists: remove it or choose another output")
@@ -1464,8 +1560,14 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
         for rows in score_rest(table, columns, finished, score, min(options.batch, 256), total):
             progress.advance(rows)
         unfinished = target.with_name(f"unfinished-{target.name}")
-        table.write(unfinished, names, finished.results())
-        lines, wrong = closing(finished.results(), columns.unknown)
+        with whole_or_removed(unfinished):
+            table.write(unfinished, names, finished.results())
+            lines, wrong = closing(finished.results(), columns.unknown)
+            if sha256_of(source) != purpose["input"]:
+                raise SettingError(
+                    f"{source} was changed while it was scored, so the scores may be those of other rows: "
+                    f"remove {finished.path} and run the command again"
+                )
         unfinished.replace(target)
         finished.path.unlink()
     progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")
@@ -1481,26 +1583,23 @@ def line_of(exc: Exception) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    prepare_output()
     options = arguments().parse_args(words)
     stop = StopSignals()
     stop.install()
     try:
         return score_file(options, stop)
-    except SettingError as exc:
-        print(f"score_csv: {exc}", file=sys.stderr)
-        return WRONG_SETTING
-    except OSError as exc:
-        print(f"score_csv: {line_of(exc)}", file=sys.stderr)
-        return WRONG_SETTING
+    except (SettingError, OSError) as exc:
+        code, said = WRONG_SETTING, line_of(exc)
     except Unavailable as exc:
-        print(
-            f"score_csv: the service did not answer: {exc}; run the command again to continue",
-            file=sys.stderr,
-        )
-        return NO_SERVICE
+        code, said = NO_SERVICE, f"the service did not answer: {exc}; run the command again to continue"
     except Stopped:
-        print("score_csv: stopped; run the command again to continue", file=sys.stderr)
-        return 128 + (stop.number or 0)
+        code, said = 128 + (stop.number or 0), "stopped; run the command again to continue"
+    finally:
+        give_up_output()
+    with suppress(OSError):  # of a stderr that cannot be written
+        print(f"score_csv: {said}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ SIGTERM after writing the scores received so far.
 
 import argparse
 import base64
+import io
 import json
 import math
 import os
@@ -51,7 +52,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -630,6 +631,11 @@ NUMBERS = (
 TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
 TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
 REQUEST_FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
+# Fields that the service reads as another name of the first.
+SAME = (
+    *(("thumbnail_url", "thumbnail"), ("duration_seconds", "duration")),
+    *(("published_at", "upload_date"), ("observed_at", "scraped_at")),
+)
 # Other names of fields, without signs and in lower case: they are proposed, never guessed.
 NEAR = {
     **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
@@ -663,13 +669,20 @@ def field_like(column: str) -> str | None:
     return BARE.get(re.sub(r"[\W_]", "", column.lower()))
 
 
+def with_other_names(fields: Iterable[str]) -> set[str]:
+    """The fields, and those that mean the same."""
+    found = set(fields)
+    return found.union(*(pair for pair in SAME if found & {*pair}))
+
+
 def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
     """Columns that look like fields which are not read, by field; `found` has the columns that are."""
     looks = {field_like(name): name for name in columns}
+    read = with_other_names(found)
     return {
         field: name
         for field, name in looks.items()
-        if field and field not in found and name not in found.values()
+        if field and field not in read and name not in found.values()
     }
 
 
@@ -684,6 +697,8 @@ COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_scor
 PREVIOUS = ("previous_view_count", "previous_observed_at")
 EXPECTED = "the table in clients/database/schema.sql; use --table and --column for other names"
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
+# The next step after SQLSTATEs that have one.
+NEXT_STEPS = {"57014": "; add the index in clients/database/schema.sql, or raise statement_timeout"}
 # Classes of SQLSTATE that concern the connection, the table or the server. All others are a row's: its
 # values, its constraints, and whatever its triggers raise.
 NOT_OF_ROW = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "HV", "XX")
@@ -770,7 +785,10 @@ class Claim:
     lacking: list[str]
     """The fields of a request for which the table has no column."""
     write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
-    """None where nothing was updated, a `Refusal` where the database rejects the score."""
+    """None where nothing was updated, a `Refusal` where the database rejects the score.
+
+    Rows that it did not come to, because the database went away, are missing.
+    """
 
 
 class Store(Protocol):
@@ -804,6 +822,9 @@ def video_of(row: Row) -> Row:
 
 # How much older than a look the previous one is, as in the training data.
 LOOKS_APART = (timedelta(hours=6), timedelta(hours=96))
+# The service refuses a look that is this much older than the video.
+MAX_BEFORE_PUBLICATION = timedelta(days=1)
+EPOCH = re.compile(r"\d{10}(\d{3})?(?:\.\d*)?")
 COUNTS = ("view_count", "like_count", "comment_count")
 SNAPSHOT = ("candidate_id", "taken_at", *COUNTS)
 PREDICTION = (
@@ -812,13 +833,21 @@ PREDICTION = (
 )
 
 
+def time_in(value: Any) -> datetime | None:
+    """A column's time in UTC: ISO 8601, or Unix seconds or milliseconds; None for anything else."""
+    text = str(value)
+    try:
+        if epoch := EPOCH.fullmatch(text):
+            return datetime.fromtimestamp(float(text) / (1000 if epoch[1] else 1), UTC)
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
 def look_time(row: Row) -> datetime | None:
     """When the row's counts were read; None if it does not say, or says no time."""
-    try:
-        moment = datetime.fromisoformat(row.get("scraped_at") or row.get("created_at") or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return time_in(row.get("scraped_at") or row.get("created_at"))
 
 
 def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str], list[Row]]) -> list[Row]:
@@ -827,20 +856,28 @@ def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str
     times = {name: moment for name, moment in found_times if moment and 1 < moment.year < MAXYEAR}
     if not times:
         return rows
+    published = {row["id"]: time_in(row.get("upload_date")) for row in rows}
     nearest, farthest = LOOKS_APART
     since, until = min(times.values()) - farthest, max(times.values()) - nearest
     previous: dict[str, Row] = {}
     found = looks_of(list(times), since.astimezone(UTC).isoformat(), until.astimezone(UTC).isoformat())
     for look in sorted(found, key=lambda look: datetime.fromisoformat(look["taken_at"])):
         name, taken_at = look["candidate_id"], datetime.fromisoformat(look["taken_at"])
-        if nearest <= times[name] - taken_at <= farthest:
+        begun = published[name]
+        is_of_video = begun is None or begun - taken_at <= MAX_BEFORE_PUBLICATION
+        if is_of_video and nearest <= times[name] - taken_at <= farthest and look["view_count"] >= 0:
             values = (look["view_count"], look["taken_at"])
             previous[name] = dict(zip(PREVIOUS, values, strict=True))
     return [row | previous.get(row["id"], {}) for row in rows]
 
 
 def whole(count: Any) -> int | None:
-    """A count of any numeric column; None for anything else, which `snapshots` does not take."""
+    """A count of any numeric column, or in digits; None for anything else, which `snapshots` has not."""
+    if isinstance(count, str):
+        try:
+            count = float(count.replace(",", ""))
+        except ValueError:
+            return None
     return int(count) if isinstance(count, int | float) and count == count // 1 else None
 
 
@@ -889,6 +926,10 @@ def predictions_of(row: Row, score: Score) -> list[Row]:
 
 
 # miles_client.table.postgres
+
+
+# Options of other drivers in an address.
+FOREIGN = re.compile(r"(?<=[?&])(?:pgbouncer|connection_limit|pool_timeout|schema|supa)=[^&]*&?")
 
 
 class Postgres:
@@ -1066,7 +1107,7 @@ class Postgres:
     ) -> dict[str, Outcome | None]:
         try:
             with connection.transaction():
-                written = self._update(connection, scores)
+                written = self._update(connection, rows, scores)
                 if self._keeps:
                     self._keep(connection, [(rows[name], scores[name]) for name in written if written[name]])
                 return written
@@ -1098,11 +1139,14 @@ class Postgres:
             )
             connection.execute(statement, [json.dumps(kept)])
 
-    def _update(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+    def _update(
+        self, connection: Any, rows: Mapping[str, Row], scores: Mapping[str, Score]
+    ) -> dict[str, Outcome | None]:
+        """A row that a trigger leaves due, with its old `analyzed_at`, is not scored."""
         statement = (
             "UPDATE {table} c SET {new_miles_score} = s.score, {new_predicted_velocity} = s.velocity, "
             "{new_analyzed_at} = now() FROM unnest(%s::{id_type}[], %s::float8[], %s::float8[]) "
-            "AS s(id, score, velocity) WHERE {id} = s.id RETURNING {id}::text"
+            "AS s(id, score, velocity) WHERE {id} = s.id RETURNING {id}::text, to_jsonb({analyzed_at})"
         )
         found = connection.execute(
             self._statement(statement),
@@ -1112,7 +1156,7 @@ class Postgres:
                 [score.predicted_velocity for score in scores.values()],
             ],
         )
-        written = {row for (row,) in found}
+        written = {row for row, time in found if time != rows[row]["analyzed_at"]}
         return {row: score if row in written else None for row, score in scores.items()}
 
     @contextmanager
@@ -1128,7 +1172,7 @@ class Postgres:
                 self._open = None
             raise self._translated(exc) from exc
 
-    def _translated(self, exc: Exception) -> DatabaseError:
+    def _translated(self, exc: Any) -> DatabaseError:
         errors, said = self._psycopg.errors, first_line(exc)
         passing = (self._psycopg.OperationalError, self._psycopg.InterfaceError)
         if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn):
@@ -1137,12 +1181,13 @@ class Postgres:
         lasting = ("authentication failed", "no password supplied", "does not exist", "Servname")
         is_lasting = any(words in said for words in lasting)
         if isinstance(exc, (*passing, errors.IdleInTransactionSessionTimeout)) and not is_lasting:
-            return DatabaseLost(f"DATABASE_URL: {said}")
+            return DatabaseLost(f"DATABASE_URL: {said}{NEXT_STEPS.get(exc.sqlstate or '', '')}")
         return DatabaseError(f"DATABASE_URL: {said}")
 
     def _connect(self) -> Any:
         wanted: dict[str, Any] = {
             "connect_timeout": "15",
+            "client_encoding": "UTF8",  # a database without an encoding would send bytes
             "application_name": "miles",
             "keepalives_idle": "30",
         }
@@ -1150,18 +1195,17 @@ class Postgres:
             given = self._psycopg.conninfo.conninfo_to_dict(self._url)
         except self._psycopg.ProgrammingError as exc:  # its text may hold the password
             raise SettingError(
-                "DATABASE_URL: not a PostgreSQL URL such as postgresql://user@host/db"
+                "DATABASE_URL: not a PostgreSQL URL such as postgresql://user@host/db?sslmode=require; "
+                "remove options that libpq lacks, and write signs in the password as %40 and the like"
             ) from exc
         return self._psycopg.connect(**(wanted | given), autocommit=True, prepare_threshold=None)
 
 
 def without_foreign_options(url: str) -> str:
     """`url` in libpq's form, without SQLAlchemy's driver and the options of Prisma and Vercel."""
-    scheme, separator, rest = url.strip().partition("://")
-    address, _, query = rest.partition("?")
-    foreign = {"pgbouncer", "connection_limit", "pool_timeout", "schema", "supa"}
-    kept = "&".join(part for part in query.split("&") if part.partition("=")[0] not in foreign)
-    return scheme.partition("+")[0] + separator + address + (f"?{kept}" if kept else "")
+    if "://" not in url:  # libpq's other form, host=... dbname=...
+        return url.strip()
+    return FOREIGN.sub("", re.sub(r"^(\w+)\+\w+:", r"\1:", url.strip())).rstrip("?&")
 
 
 def first_line(exc: Exception) -> str:
@@ -1252,7 +1296,14 @@ class PostgREST:
                 "view_count": "not.is.null",
                 "and": f'(taken_at.gte."{since}",taken_at.lte."{until}")',
             }
-            found += rows_in(self._ask("GET", only, table="snapshots"))
+            found += self._all(only | {"order": "taken_at,candidate_id"}, table="snapshots")
+        return found
+
+    def _all(self, only: Row, table: str = "") -> list[Row]:
+        """The rows of every page: a server answers at most `db-max-rows`, which is 1000 at Supabase."""
+        found: list[Row] = []
+        while rows := rows_in(self._ask("GET", only | {"offset": str(len(found))}, table=table)):
+            found += rows
         return found
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
@@ -1265,15 +1316,22 @@ class PostgREST:
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
             only = {self._id: f"in.({quoted(ids)})", self._analyzed_at: "is.null", "select": self._id}
-            found |= ids & {str(name) for row in rows_in(self._ask("GET", only)) for name in row.values()}
+            found |= ids & {
+                str(name) for row in self._all(only | {"order": self._id}) for name in row.values()
+            }
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
         """The predictions first: a run that dies before the score is written keeps them for the next run."""
         written: dict[str, Outcome | None] = {}
         for name, score in scores.items():
-            kept = self._keep(rows[name], score) if self._keeps else score
-            written[name] = self._write_one(name, kept) if isinstance(kept, Score) else kept
+            try:
+                kept = self._keep(rows[name], score) if self._keeps else score
+                written[name] = self._write_one(name, kept) if isinstance(kept, Score) else kept
+            except DatabaseLost:
+                if not written:
+                    raise
+                break
         return written
 
     def _keep(self, row: Row, score: Score) -> Score | Refusal:
@@ -1302,13 +1360,14 @@ class PostgREST:
             self._names.column("predicted_velocity"): score.predicted_velocity,
             self._names.column("analyzed_at"): datetime.now(UTC).isoformat(),
         }
-        only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": self._id}
+        both = f"{self._id},analyzed_at:{self._analyzed_at}"
+        only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": both}
         changed = self._changed("PATCH", only, values, prefer="return=representation")
         if isinstance(changed, Refusal):
             return changed
         if len(changed) > 1:
             raise self._names.ambiguous("is the same in two rows")
-        return score if changed else None
+        return score if changed and changed[0].get("analyzed_at", True) else None  # which a trigger may reset
 
     def _changed(self, *words: Any, **options: Any) -> list[Row] | Refusal:
         """The rows that a request has written, or why the database rejects them."""
@@ -1345,6 +1404,7 @@ class PostgREST:
         if status in (401, 403):
             raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
         if status == 429 or (status >= 500 and code[:2] not in LASTING):
+            reason += NEXT_STEPS.get(code, "")
             raise DatabaseLost(f"SUPABASE_URL: {reason}", retry_after_s(answer.headers.get("Retry-After")))
         if answer.has_redirect_location:
             target = answer.headers["Location"]
@@ -1405,6 +1465,26 @@ def role_of(key: str) -> str | None:
 
 CLEAR = "\r\x1b[K"
 WIDTH, MIN_WIDTH = 30, 5
+
+
+def prepare_output() -> None:
+    """Print to nothing where a stream is closed, and escape letters that its encoding lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  for the whole run
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def give_up_output() -> None:
+    """Drop what could not be written: the interpreter would try it again at its end, and fail."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def can_redraw(stream: TextIO) -> bool:
@@ -1573,14 +1653,16 @@ class Run:
             outcomes, trouble = self._ask(claim.rows)
             scores = {row: outcome for row, outcome in outcomes.items() if isinstance(outcome, Score)}
             written = dict(scores) if self.dry_run else claim.write(scores) if scores else {}
+        for name in scores.keys() - written.keys():
+            del outcomes[name]  # still unscored, so the next claim finds it
         self._found = bool(claim.rows)
         if claim.lacking:
             self.report.once(f"no column for {', '.join(claim.lacking)}: unknown (--column NAME=COLUMN)")
         for row in claim.rows:  # reported only after the commit
             if row["id"] in outcomes:
-                self._settle(row, written.get(row["id"]) if row["id"] in scores else outcomes[row["id"]])
-        self._keep([row for row in claim.rows if row["id"] in scores and not written.get(row["id"])])
-        if scores:
+                self._settle(row, written[row["id"]] if row["id"] in scores else outcomes[row["id"]])
+        self._keep([row for row in claim.rows if row["id"] in written and not written[row["id"]]])
+        if written:
             self.patience.reset()
         return trouble
 
@@ -1736,6 +1818,7 @@ def run_once(run: Run) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    prepare_output()
     options = arguments().parse_args(words)
     stop, report = StopSignals(), Report("would" if options.dry_run else "scored")
     stop.install()
@@ -1769,9 +1852,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except SettingError as exc:
         print(f"trigger_inference: {exc}", file=sys.stderr)
         return WRONG_SETTING
-    except BrokenPipeError:  # the reader of our output is gone; everything reported so far is committed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as exc:  # of our output; everything reported so far is committed
+        if not isinstance(exc, BrokenPipeError):
+            print(f"trigger_inference: its output cannot be written: {exc.strerror}", file=sys.stderr)
         return ROWS_LEFT
+    finally:
+        give_up_output()
 
 
 if __name__ == "__main__":

@@ -54,9 +54,15 @@ begin
   return null;
 end $$;
 
-create or replace trigger keep_snapshot
-after insert or update of view_count, like_count, comment_count, scraped_at on candidates
-for each row execute function keep_snapshot();
+do $$ begin
+  -- Columns of other types fail here, and not at the scraper's next insert.
+  insert into snapshots (candidate_id, taken_at, view_count, like_count, comment_count)
+  select id::text, coalesce(scraped_at, created_at, clock_timestamp()), view_count, like_count, comment_count
+  from candidates limit 0;
+  create or replace trigger keep_snapshot
+  after insert or update of view_count, like_count, comment_count, scraped_at on candidates
+  for each row execute function keep_snapshot();
+end $$;
 
 -- Everyone reads, as with the candidates; only the table's owner and Supabase's service role write.
 alter table snapshots enable row level security;

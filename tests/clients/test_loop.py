@@ -4,17 +4,21 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from psycopg.rows import dict_row
 
 from deploy.demo.database import Database
+from miles_client.service import Score
+from miles_client.table.kept import predictions_of, with_previous_looks
 from tests.clients.command import FAST, ran, running
-from tests.clients.door import Door, open_door
+from tests.clients.door import Call, Door, open_door
 from tests.clients.scraped import scraped, with_nulls
 from tests.support.postgres import Candidates, create_roles, separate
 from tests.support.postgrest import postgrest, token
@@ -54,7 +58,7 @@ class Loop(Candidates):
 
 @pytest.fixture(scope="module")
 def opened(database: Database) -> Iterator[Loop]:
-    """A database of these tests, as Supabase has it, and PostgREST before it."""
+    """A database of these tests, as Supabase has it, and PostgREST before it, in small pages."""
     create_roles(database)
     table = Candidates(separate(database))
     table.create()
@@ -63,7 +67,7 @@ def opened(database: Database) -> Iterator[Loop]:
     table.run("ALTER TABLE candidates ENABLE ROW LEVEL SECURITY")
     table.run("GRANT SELECT, UPDATE ON candidates TO anon, service_role")
     table.run("GRANT INSERT ON writes TO service_role")
-    with postgrest(table.url) as url, open_door(url, strip="/rest/v1") as front:
+    with postgrest(table.url, max_rows=3) as url, open_door(url, strip="/rest/v1") as front:
         yield Loop(table.url, front)
 
 
@@ -85,6 +89,12 @@ def trigger(loop: Loop, door: Door, tmp_path: Path) -> Trigger:
     return run
 
 
+def videos_of(call: Call) -> list[dict[str, Any]]:
+    """Of a batch, or the only one."""
+    videos: list[dict[str, Any]] = call.body.get("videos", [call.body])
+    return videos
+
+
 def test_a_score_is_kept_with_what_it_was_based_on(loop: Loop, trigger: Trigger, door: Door) -> None:
     """By either way: one prediction a row, with the answer's figures, and the counts that were scored."""
     failures = []
@@ -96,7 +106,7 @@ def test_a_score_is_kept_with_what_it_was_based_on(loop: Loop, trigger: Trigger,
         assert done.returncode == 0, done.stdout + done.stderr
         rows = {str(row["id"]): row for row in loop.rows()}
         kept, snapshots = loop.kept("predictions"), loop.kept("snapshots")
-        asked = {video["title"]: video for call in door.calls for video in call.body["videos"]}
+        asked = {video["title"]: video for call in door.calls for video in videos_of(call)}
         failures += [] if len(kept) == len(snapshots) == len(rows) else [f"{way}: {len(kept)} predictions"]
         for prediction, snapshot in zip(kept, snapshots, strict=False):
             row = rows[prediction["candidate_id"]]
@@ -153,6 +163,58 @@ def test_the_previous_look_goes_into_the_next_request(loop: Loop, trigger: Trigg
     assert failures == []
     known = [row["known"] for row in loop.kept("predictions")]
     assert sum({"previous_view_count", "previous_observed_at"} <= set(names) for names in known) == 2
+
+
+NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
+
+
+def test_a_previous_look_that_the_service_would_refuse_is_left_out() -> None:
+    """A premiere that was scraped days before it was shown, and a count that is no count."""
+    published = {"early": NOON - timedelta(hours=30), "late": NOON - timedelta(hours=1), "odd": None}
+    rows = [
+        {"id": name, "scraped_at": NOON.isoformat(), "upload_date": moment and moment.isoformat()}
+        for name, moment in published.items()
+    ]
+    taken = (NOON - timedelta(hours=48)).isoformat()
+    looks = [
+        {"candidate_id": name, "taken_at": taken, "view_count": views}
+        for name, views in (("early", 5), ("late", 0), ("odd", -1))
+    ]
+    found = with_previous_looks(rows, lambda *_: looks)
+    assert [row.get("previous_view_count") for row in found] == [5, None, None]
+
+
+def test_the_same_look_has_the_same_id_however_the_database_writes_it() -> None:
+    """Its time in another zone or as a number, its counts as text."""
+    score = Score(0.5, 1.0, {"viral_score": 0.5, "predicted_velocity": 1.0, "model_version": "m"})
+    times = ("2026-03-05T12:00:00+00:00", "2026-03-05T13:00:00+01:00", "2026-03-05T12:00:00")
+    moments = (*times, int(NOON.timestamp()), 1000 * int(NOON.timestamp()))
+    rows = [{"id": "1", "title": "x", "scraped_at": moment, "view_count": 1234} for moment in moments]
+    rows.append(rows[0] | {"view_count": "1,234"})
+    kept = [predictions_of(row, score)[0] for row in rows]
+    assert len({prediction["id"] for prediction in kept}) == 1
+    assert {(each["view_count"], each["observed_at"]) for each in kept} == {(1234, NOON.isoformat())}
+
+
+def test_columns_of_other_types_are_refused_by_the_migration(loop: Loop) -> None:
+    """Not by the trigger, at the scraper's next insert."""
+    loop.run("CREATE SCHEMA other; SET search_path = other; CREATE TABLE candidates (LIKE public.candidates)")
+    loop.run("ALTER TABLE other.candidates ALTER view_count TYPE text")
+    with pytest.raises(psycopg.errors.DatatypeMismatch, match='"view_count" is of type bigint'):
+        loop.run(b"SET search_path = other;" + LOOP)  # type: ignore[arg-type]
+    loop.run("INSERT INTO other.candidates (id, view_count) VALUES (gen_random_uuid(), '1,234')")
+    loop.run("DROP SCHEMA other CASCADE")
+
+
+def test_scores_written_before_the_database_went_away_are_reported(loop: Loop, trigger: Trigger) -> None:
+    """In the middle of a batch: each row once, and no more than --limit."""
+    loop.prepare(trigger=False)
+    loop.add(scraped(5))
+    # Both tables, the count, the rows, their looks; the first's prediction, snapshot and score; the second's.
+    loop.front.plan += [*[None] * 8, Reply(503, b"{}", {"Content-Type": "application/json"})]
+    done = trigger("PostgREST", "--limit", "3")
+    assert "3 scored, 0 skipped" in done.stdout, done.stdout
+    assert (len(loop.scored()), loop.written_more_than_once()) == (3, 0)
 
 
 def test_counts_that_are_scored_again_are_kept_once(loop: Loop, trigger: Trigger) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import decimal
 import json
+import math
 import subprocess
 import sys
 import uuid
@@ -64,17 +65,19 @@ def test_a_prediction_is_the_services_answer_with_types(client: Client, service:
 
 
 def test_a_database_row_is_a_video(client: Client, door: Door) -> None:
-    """Decimals, ids, times and nulls go as what the service reads; other columns are no error."""
+    """Decimals, ids, times, nulls and NaN go as what the service reads; other columns are no error."""
     row = {
         "id": uuid.UUID(int=7),
         "title": "row",
         "view_count": decimal.Decimal(5),
         "upload_date": datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC),
         "like_count": None,
+        "comment_count": math.nan,
     }
     assert 0 <= client.predict(row).viral_score <= 1
     assert door.calls[0].body["view_count"] == "5"
     assert door.calls[0].body["upload_date"] == "2026-03-01T12:00:00Z"
+    assert door.calls[0].body["comment_count"] is None
 
 
 def test_a_batch_has_an_entry_for_each_of_any_number_of_videos(client: Client, door: Door) -> None:

@@ -1,21 +1,27 @@
 """Which files clients/score_csv.py reads, and what it says of those that it does not read."""
 
+import bz2
 import csv
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from miles_client.files.__main__ import arguments, line_of, score_file
-from miles_client.files.columns import Columns, mapping, requests_of
+from miles_client.files.columns import Columns, mapping, overview, requests_of
 from miles_client.files.finished import Finished
 from miles_client.files.tables import opened_table
 from miles_client.service import Refusal
 from miles_client.settings import SettingError
 from miles_client.stop import StopSignals
-from tests.clients.command import FAST, ran
+from tests.clients.command import CLIENTS, FAST, environment, ran, running
+from tests.clients.door import Door, Hold
+from tests.support.process import LIMIT_S, completed
 from tests.support.service import Service
 
 HEADER = "title,view_count,upload_date\n"
@@ -50,6 +56,7 @@ ODD: dict[str, tuple[str, bytes, list[str]]] = {
     "dots between thousands": ("v.csv", b"title;view_count\na;120.000\nb;1.5\n", ["dots", "b 1.5"]),
     "line ends of all kinds": ("v.csv", b"title,view_count\r\na,5\nb,6\rc,7", ["a 5", "b 6", "c 7"]),
     "a null byte": ("v.csv", b"title,view_count\na\0b,5\n", ["a\0b 5"]),
+    "an ending in capitals": ("V.NDJSON", b'{"title": "a", "view_count": 5}\n', ["a 5"]),
     "no single values": ("v.jsonl", b'{"title": ["a"]}\n{"title": "b", "view_count": {}}\n', ["['a']", "{}"]),
     "other JSON": ("v.jsonl", b'{"title": "a", "view_count": NaN}\nnull\n"x"\n', ["a", "null", "x"]),
 }
@@ -61,6 +68,9 @@ NOT_READ: dict[str, tuple[str, bytes, str]] = {
     "no object": ("v.jsonl", b"\n", "empty, expected an object"),
     "another encoding": ("v.csv", "title\ncaf\u00e9\n".encode("latin-1"), "set --encoding, such as cp1252"),
     "UTF-16 without a mark": ("v.csv", WHOLE.encode("utf-16-be"), "--encoding utf-16-be"),
+    "bzip2": ("v.csv", bz2.compress(WHOLE.encode()), "compressed, but not with gzip"),
+    "zstd": ("v.csv.zst", b"(\xb5/\xfd\x04", "compressed, but not with gzip"),
+    "Parquet by another name": ("v.csv", b"PAR1\x15\x00", "must end in .parquet"),
     "a workbook": ("v.csv", b"PK\x03\x04\x00\x00", "save it as CSV"),
     "an old workbook": ("v.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "save it as CSV"),
     "not gzip": ("v.csv.gz", WHOLE.encode(), "not a whole gzip file"),
@@ -68,7 +78,7 @@ NOT_READ: dict[str, tuple[str, bytes, str]] = {
     "half of gzip": ("v.csv.gz", gzip.compress(WHOLE.encode())[:-12], "line 2"),
     "broken gzip": ("v.csv.gz", BROKEN, "not a whole gzip file"),
     "a quote without end": ("v.csv", (HEADER + '"open,5,1\n').encode(), "unexpected end of data"),
-    "an array": ("v.json", b'[{"title": "x"}]', "jq -c"),
+    "an array": ("v.JSON", b'[{"title": "x"}]', "jq -c"),
     "a read column twice": ("v.csv", b"title,view_count,title\na,5,b\n", "title more than once"),
     "capitals": ("v.csv", b"TITLE,View Count\na,5\n", "--map title=TITLE --map 'view_count=View Count'"),
     "no Parquet": ("v.parquet", b"PAR1 no PAR1", "v.parquet: "),
@@ -78,6 +88,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("v.csv", "--delimiter", ";;"), "expected one character, such as ';'"),
     (("v.csv", "--encoding", "base64"), "expected an encoding such as cp1252"),
     (("v.csv", "./v.csv"), "v.csv is the input: choose another output"),
+    (("v.csv", "-"), "- is not a file: name one to write"),
     (("v.csv", "."), ". is not a file: name one to write"),
     (("v.csv", "no/v.csv"), "no/v.csv.part: No such file or directory"),
     (("-",), "-: not a file; it is read twice, so save it first"),
@@ -143,6 +154,74 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_next_step(tmp_path: Path
         if words not in str(refused.value) or "\n" in str(refused.value):
             failures[name] = str(refused.value)
     assert failures == {}
+
+
+def test_cells_that_python_cannot_hold_are_read_or_errors_of_their_rows(tmp_path: Path) -> None:
+    """Texts and lengths of any Parquet type, a year beyond 9999, and bytes that are no text."""
+    broken = pa.array([b"q", b"\xff", b"r", b"s"], pa.binary())
+    table = pa.table(
+        {
+            "title": broken,
+            "description": broken.view(pa.string()),
+            "duration": pa.array([90, 1, 1, 1], pa.duration("s")),
+            "upload_date": pa.array([0, 0, 0, 400_000_000_000], pa.timestamp("s", tz="UTC")),
+            "observed_at": pa.array([1_000_000_001, 1, 1, 1], pa.timestamp("ns")),
+        }
+    )
+    pq.write_table(table, tmp_path / "v.parquet")
+    first, second, _, last = requests_in(tmp_path / "v.parquet")
+    assert first == "q q 90.0 1970-01-01T00:00:00+00:00 1970-01-01T00:00:01.000000001"
+    assert second == "title: b'\\xff' is not UTF-8 (invalid start byte)"
+    assert "14645-06-30" in last
+
+
+def test_what_yt_dlp_writes_is_read_without_advice(tmp_path: Path) -> None:
+    """Fields by their other names are not missing, and nothing is proposed in their place."""
+    video = {"title": "a", "view_count": 5, "upload_date": "20260301", "timestamp": 1_772_366_400}
+    video |= {"thumbnail": "https://x.test/a.jpg", "thumbnails": [{"url": "x"}], "duration": 30, "length": 1}
+    (tmp_path / "v.jsonl").write_text(json.dumps(video))
+    table = opened_table(tmp_path / "v.jsonl", None, "utf-8")
+    assert overview(table, mapping(table, [], thumbnails=True)) == (
+        "reads title, view_count, duration, upload_date, thumbnail; "
+        "not in the file: description, like_count, comment_count; not read: timestamp, thumbnails, length"
+    )
+
+
+def test_excels_first_line_is_no_header_whatever_the_delimiter(tmp_path: Path) -> None:
+    """With --delimiter, too."""
+    (tmp_path / "v.csv").write_bytes(b"sep=;\r\ntitle;view_count\r\na;5\r\n")
+    assert opened_table(tmp_path / "v.csv", ";", "utf-8").columns == ["title", "view_count"]
+
+
+def test_a_file_that_changes_while_it_is_scored_gets_no_scores(door: Door, tmp_path: Path) -> None:
+    """Its rows may stand in another order by now: exit code 2, and what to remove."""
+    (tmp_path / "v.csv").write_text("title,view_count\na,1\nb,2\n")
+    hold = Hold()
+    door.plan.append(hold)
+    with running(
+        "score_csv.py", *FAST, "v.csv", folder=tmp_path, **{"INFERENCE_API_URL": door.url}
+    ) as process:
+        assert hold.reached.wait(LIMIT_S)
+        (tmp_path / "v.csv").write_text("title,view_count\nb,2\na,1\n")
+        hold.release.set()
+        said, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 2, said
+    assert "v.csv was changed while it was scored" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.csv", "v.scored.csv.part"]
+
+
+def test_a_write_that_fails_names_the_file_and_loses_no_row(door: Door, tmp_path: Path) -> None:
+    """The output, or the finished rows: one line, exit code 2, and the next run continues."""
+    rows = "".join(f"Video {index} {'x' * 500},5\n" for index in range(30))
+    (tmp_path / "v.csv").write_text("title,view_count\n" + rows)
+    command = [sys.executable, "-B", CLIENTS / "score_csv.py", *FAST, "v.csv", "--url", door.url]
+    limited = ["sh", "-c", 'ulimit -f 20; exec "$@"', "sh", *map(str, command)]
+    done = completed(limited, cwd=tmp_path, env=environment({}))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 2), done.stderr
+    assert "score_csv: unfinished-v.scored.csv: File too large; finished rows are kept" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.csv", "v.scored.csv.part"]
+    again = ran("score_csv.py", *FAST, "v.csv", "--url", door.url, folder=tmp_path)
+    assert "30 of 30 rows were already finished" in again.stderr, again.stderr
 
 
 def test_an_option_that_cannot_be_used_is_refused(

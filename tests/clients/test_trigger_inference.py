@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import Popen
@@ -9,11 +10,13 @@ from subprocess import Popen
 import httpx
 import pytest
 
-from tests.clients.command import FAST, Trigger, ran, read_until, running
+from deploy.demo.database import Database
+from miles_client.table.postgres import without_foreign_options
+from tests.clients.command import CLIENTS, FAST, Trigger, environment, ran, read_until, running
 from tests.clients.door import Door, Hold
 from tests.clients.scraped import scraped, with_nulls
 from tests.support.postgres import Candidates
-from tests.support.process import LIMIT_S
+from tests.support.process import LIMIT_S, completed
 from tests.support.service import Service
 from tests.support.web import Reply
 
@@ -230,6 +233,54 @@ def test_a_wrong_password_is_not_tried_again(trigger: Trigger, candidates: Candi
     done = trigger(DATABASE_URL=f"postgresql://{user.partition(':')[0]}:wrong@{rest}")
     assert (done.returncode, "waiting" in done.stdout) == (4, False)
     assert "authentication failed" in done.stdout
+
+
+def test_an_output_that_cannot_be_written_ends_in_no_traceback(
+    door: Door, candidates: Candidates, tmp_path: Path
+) -> None:
+    """Closed, full, or in an encoding that a title's letters are not in: what is scored is committed."""
+    cases = {
+        "exec >&- 2>&-": (0, "", 2),
+        "exec >&-": (0, "", 2),
+        "exec >/dev/full": (1, "trigger_inference: its output cannot be written: No space left on device", 1),
+        "exec >/dev/full 2>&1": (1, "", 1),
+        "PYTHONIOENCODING=ascii": (0, "", 2),
+        "PYTHONIOENCODING=cp1252": (0, "", 2),
+    }
+    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+    script, failures = CLIENTS / SCRIPT, []
+    for setup, expected in cases.items():
+        candidates.create()
+        candidates.add([row | {"title": f"🔥 {row['title']}"} for row in scraped(2)])
+        line = f'{setup}\nexport PYTHONIOENCODING\nexec "$@"'
+        words = ["sh", "-c", line, "sh", sys.executable, str(script), *FAST, "--batch", "1"]
+        done = completed(words, cwd=tmp_path, env=environment(settings))
+        found = (done.returncode, done.stderr.strip(), len(candidates.scored()))
+        failures += [] if found == expected else [(setup, found)]
+    assert failures == []
+
+
+def test_a_database_without_an_encoding_takes_scores(trigger: Trigger, database: Database) -> None:
+    """SQL_ASCII, which initdb makes without a locale: its ids are texts, too."""
+    table = Candidates(database.url.removesuffix("postgres") + "plain")
+    Candidates(database.url).run(
+        "CREATE DATABASE plain ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    table.create()
+    table.add([scraped(1)[0] | {"title": "Été 🔥"}])
+    done = trigger(DATABASE_URL=table.url)
+    assert (done.returncode, "1 scored, 0 skipped" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def test_an_address_may_be_another_drivers() -> None:
+    """What libpq lacks is left out; its own other form stays as it is."""
+    forms = {
+        "postgresql+psycopg://u:p@h/d?pgbouncer=true&sslmode=require": "postgresql://u:p@h/d?sslmode=require",
+        "postgres://u:p@h/d?sslmode=require&schema=public": "postgres://u:p@h/d?sslmode=require",
+        "postgres://u:p%2B@h/d?pgbouncer=true&connection_limit=1": "postgres://u:p%2B@h/d",
+        "host=h password=a+b?schema=c& dbname=d": "host=h password=a+b?schema=c& dbname=d",
+    }
+    assert {form: without_foreign_options(form) for form in forms} == forms
 
 
 def test_a_signal_ends_it_between_two_writes(door: Door, candidates: Candidates, tmp_path: Path) -> None:

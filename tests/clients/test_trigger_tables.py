@@ -75,6 +75,21 @@ def test_rows_that_a_trigger_keeps_are_tried_once(table: Candidates, door: Door,
     assert sorted(door.titles()) == sorted(row["title"] for row in scraped(9))
 
 
+def test_a_row_that_a_trigger_leaves_due_is_scored_once(
+    table: Candidates, door: Door, trigger: Trigger
+) -> None:
+    """One that resets analyzed_at: the row would be found again and again."""
+    table.add(scraped(3))
+    table.run(
+        "CREATE OR REPLACE FUNCTION reset() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF NEW.view_count = 1000 THEN NEW.analyzed_at = NULL; END IF; RETURN NEW; END $$"
+    )
+    table.run("CREATE TRIGGER reset BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION reset()")
+    done = trigger("--batch", "1")
+    assert (done.returncode, done.stdout.count(KEPT), len(door.calls)) == (4, 1, 3), done.stdout
+    assert "2 scored, 0 skipped, 1 kept unscored by the database" in done.stdout
+
+
 def test_a_database_that_takes_no_score_ends_the_run(table: Candidates, door: Door, trigger: Trigger) -> None:
     """After `--limit` rows of which none could be written."""
     table.add(scraped(20))
@@ -200,6 +215,16 @@ def test_columns_that_are_not_there_are_named(table: Candidates, door: Door, tri
     assert "1 would be scored" in trigger("--dry-run", "--column", "view_count=").stdout
     table.run("ALTER TABLE candidates RENAME title TO headline")
     assert "has no column title; add --column title=headline" in trigger("--column", "view_count=").stdout
+
+
+def test_a_query_that_takes_too_long_has_a_next_step(table: Candidates, trigger: Trigger) -> None:
+    """What a role's statement_timeout cancels, as Supabase's do."""
+    table.add(scraped(1))
+    table.run("CREATE VIEW slow AS SELECT * FROM candidates WHERE pg_sleep(60) IS NOT NULL")
+    done = trigger("--table", "slow", url=f"{table.url}?options=-cstatement_timeout%3D50")
+    table.run("DROP VIEW slow")
+    assert (done.returncode, "waiting" in done.stdout) == (4, True), done.stdout + done.stderr
+    assert "statement timeout; add the index in clients/database/schema.sql" in done.stdout
 
 
 def test_a_name_that_is_not_there_says_how_to_map_it(table: Candidates, trigger: Trigger) -> None:

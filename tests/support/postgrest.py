@@ -28,8 +28,11 @@ SECRET = "of-these-tests-alone-and-of-32-bytes"  # noqa: S105  # pragma: allowli
 
 
 @contextmanager
-def postgrest(database_url: str) -> Iterator[str]:
-    """Its address while it serves the schemas `public` and `owner` to the roles of `create_roles`."""
+def postgrest(database_url: str, *, max_rows: int = 1000) -> Iterator[str]:
+    """Its address while it serves the schemas `public` and `owner` to the roles of `create_roles`.
+
+    An answer has at most `max_rows`, by default as many as Supabase's.
+    """
     url = f"http://127.0.0.1:{(port := free_port())}"
     settings = {
         "PGRST_DB_URI": database_url,
@@ -39,6 +42,7 @@ def postgrest(database_url: str) -> Iterator[str]:
         "PGRST_SERVER_HOST": "127.0.0.1",
         "PGRST_SERVER_PORT": str(port),
         "PGRST_LOG_LEVEL": "crit",
+        "PGRST_DB_MAX_ROWS": str(max_rows),
     }
     headers = {"Authorization": f"Bearer {token('service_role')}"}
     with (

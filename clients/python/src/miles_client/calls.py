@@ -70,8 +70,9 @@ class Retries:
 
 
 def plain(video: AnyVideo) -> Any:
-    """A video as JSON values: times as ISO 8601, ids and decimals as text."""
-    return msgspec.to_builtins(video, enc_hook=str)
+    """A video as JSON values: times as ISO 8601, ids and decimals as text, pandas' NaN as null."""
+    values = msgspec.to_builtins(video, enc_hook=str)
+    return {name: None if value != value else value for name, value in values.items()}
 
 
 def predict(video: AnyVideo, timings: bool) -> Call:

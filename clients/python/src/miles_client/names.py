@@ -11,6 +11,11 @@ NUMBERS = (
 TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
 TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
 REQUEST_FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
+# Fields that the service reads as another name of the first.
+SAME = (
+    *(("thumbnail_url", "thumbnail"), ("duration_seconds", "duration")),
+    *(("published_at", "upload_date"), ("observed_at", "scraped_at")),
+)
 # Other names of fields, without signs and in lower case: they are proposed, never guessed.
 NEAR = {
     **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
@@ -44,11 +49,18 @@ def field_like(column: str) -> str | None:
     return BARE.get(re.sub(r"[\W_]", "", column.lower()))
 
 
+def with_other_names(fields: Iterable[str]) -> set[str]:
+    """The fields, and those that mean the same."""
+    found = set(fields)
+    return found.union(*(pair for pair in SAME if found & {*pair}))
+
+
 def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
     """Columns that look like fields which are not read, by field; `found` has the columns that are."""
     looks = {field_like(name): name for name in columns}
+    read = with_other_names(found)
     return {
         field: name
         for field, name in looks.items()
-        if field and field not in found and name not in found.values()
+        if field and field not in read and name not in found.values()
     }

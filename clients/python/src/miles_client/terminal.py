@@ -1,11 +1,35 @@
-"""A progress bar on a terminal."""
+"""The two streams that a command writes to, and a progress bar on a terminal."""
 
+import io
 import os
 import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 CLEAR = "\r\x1b[K"
 WIDTH, MIN_WIDTH = 30, 5
+
+
+def prepare_output() -> None:
+    """Print to nothing where a stream is closed, and escape letters that its encoding lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  for the whole run
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def give_up_output() -> None:
+    """Drop what could not be written: the interpreter would try it again at its end, and fail."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def can_redraw(stream: TextIO) -> bool:

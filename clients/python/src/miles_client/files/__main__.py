@@ -32,15 +32,16 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from miles_client.files.columns import Columns, mapping, overview, requests_of
-from miles_client.files.finished import Finished, sha256_of
+from miles_client.files.finished import Finished, sha256_of, whole_or_removed
 from miles_client.files.progress import Progress
 from miles_client.files.results import RESULTS, closing
 from miles_client.files.scoring import ImageRules, Scoring, score_rest, with_images
-from miles_client.files.tables import kind_of, opened_table
+from miles_client.files.tables import is_gzip, kind_of, opened_table
 from miles_client.names import NULLS
 from miles_client.patience import Patience
 from miles_client.service import Refusal, Unavailable, opened_service
@@ -56,6 +57,7 @@ from miles_client.settings import (
     settings,
 )
 from miles_client.stop import Stopped, StopSignals
+from miles_client.terminal import give_up_output, prepare_output
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -130,11 +132,11 @@ def _encoding(text: str) -> str:
 def target_of(options: argparse.Namespace) -> Path:
     """The output's path; raises `SettingError` if it exists or has another type than the input."""
     source: Path = options.input
-    ending = "".join(source.suffixes[-2:] if source.suffix == ".gz" else source.suffixes[-1:])
+    ending = "".join(source.suffixes[-2:] if is_gzip(source) else source.suffixes[-1:])
     target: Path = options.output or source.with_name(f"{source.name.removesuffix(ending)}.scored{ending}")
     if target.exists() and target.samefile(source):
         raise SettingError(f"{target} is the input: choose another output")
-    if target.exists() and not target.is_file():
+    if str(target) == "-" or (target.exists() and not target.is_file()):
         raise SettingError(f"{target} is not a file: name one to write")
     if target.exists():
         raise SettingError(f"{target} already exists: remove it or choose another output")
@@ -180,8 +182,14 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
         for rows in score_rest(table, columns, finished, score, min(options.batch, 256), total):
             progress.advance(rows)
         unfinished = target.with_name(f"unfinished-{target.name}")
-        table.write(unfinished, names, finished.results())
-        lines, wrong = closing(finished.results(), columns.unknown)
+        with whole_or_removed(unfinished):
+            table.write(unfinished, names, finished.results())
+            lines, wrong = closing(finished.results(), columns.unknown)
+            if sha256_of(source) != purpose["input"]:
+                raise SettingError(
+                    f"{source} was changed while it was scored, so the scores may be those of other rows: "
+                    f"remove {finished.path} and run the command again"
+                )
         unfinished.replace(target)
         finished.path.unlink()
     progress.note(f"{target}: {total - wrong} rows scored, {wrong} with an error{lines}")
@@ -197,26 +205,23 @@ def line_of(exc: Exception) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    prepare_output()
     options = arguments().parse_args(words)
     stop = StopSignals()
     stop.install()
     try:
         return score_file(options, stop)
-    except SettingError as exc:
-        print(f"score_csv: {exc}", file=sys.stderr)
-        return WRONG_SETTING
-    except OSError as exc:
-        print(f"score_csv: {line_of(exc)}", file=sys.stderr)
-        return WRONG_SETTING
+    except (SettingError, OSError) as exc:
+        code, said = WRONG_SETTING, line_of(exc)
     except Unavailable as exc:
-        print(
-            f"score_csv: the service did not answer: {exc}; run the command again to continue",
-            file=sys.stderr,
-        )
-        return NO_SERVICE
+        code, said = NO_SERVICE, f"the service did not answer: {exc}; run the command again to continue"
     except Stopped:
-        print("score_csv: stopped; run the command again to continue", file=sys.stderr)
-        return 128 + (stop.number or 0)
+        code, said = 128 + (stop.number or 0), "stopped; run the command again to continue"
+    finally:
+        give_up_output()
+    with suppress(OSError):  # of a stderr that cannot be written
+        print(f"score_csv: {said}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from miles_client.files.tables import Cells, Table, json_value
-from miles_client.names import NUMBERS, REQUEST_FIELDS, TEXTS, is_unknown, near
+from miles_client.names import NUMBERS, REQUEST_FIELDS, TEXTS, is_unknown, near, with_other_names
 from miles_client.service import Refusal
 from miles_client.settings import SettingError, shown
 
@@ -37,6 +37,8 @@ class Columns:
     def _value(self, field: str, cell: Any) -> Any:
         if isinstance(cell, list | dict):
             raise ValueError(f"{field}: expected one value, found {shown(cell)}")  # noqa: TRY004  of one row
+        if isinstance(cell, bytes):
+            cell = _decoded(field, cell)
         if not isinstance(cell, str):
             return json_value(cell)
         text = cell.strip()
@@ -52,6 +54,14 @@ class Columns:
         if not self.suffixes:
             raise ValueError(f"{field}: {text!r} is rounded; add --suffixes to read it as a number")
         return round(float(found[1]) * FACTORS[found[2].upper()])
+
+
+def _decoded(field: str, cell: bytes) -> str:
+    """A text whose column has no type; raises `ValueError` if it is not UTF-8."""
+    try:
+        return cell.decode()
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"{field}: {shown(cell)} is not UTF-8 ({exc.reason})") from exc
 
 
 def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str, str]:
@@ -99,7 +109,7 @@ def overview(table: Table, found: Mapping[str, str]) -> str:
     """Which columns are read and which are not, with the options that would read them."""
     read = [field if field == column else f"{field} (from {column})" for field, column in found.items()]
     rest = [name for name in table.columns if name and name not in found.values()]
-    absent = [field for field in REQUEST_FIELDS[:6] if field not in found]
+    absent = [field for field in REQUEST_FIELDS[:6] if field not in with_other_names(found)]
     maps = options_for(near(table.columns, found))
     parts = [f"reads {', '.join(read)}"]
     parts += [f"not in the file: {', '.join(absent)}"] if absent else []

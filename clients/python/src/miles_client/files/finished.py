@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -51,7 +52,7 @@ class Finished:
 
     def add(self, results: Iterable[Sequence[str]]) -> None:
         """Append finished rows; they are on disk when this returns."""
-        with self.path.open("a", encoding="utf-8", newline="") as opened:
+        with _named(self.path), self.path.open("a", encoding="utf-8", newline="") as opened:
             csv.writer(opened, lineterminator="\n").writerows(results)
             opened.flush()
             os.fsync(opened.fileno())
@@ -60,6 +61,29 @@ class Finished:
         """All of them, in the input's order."""
         with self.path.open(encoding="utf-8", newline="") as opened:
             yield from itertools.islice(csv.reader(opened), 1, None)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of the system in the block names this file, unless it names one, and the next step."""
+    try:
+        yield
+    except OSError as exc:
+        raise SettingError(
+            f"{exc.filename or path}: {exc.strerror or exc}; finished rows are kept: run the command again "
+            "once this is mended"
+        ) from exc
+
+
+@contextmanager
+def whole_or_removed(path: Path) -> Iterator[None]:
+    """A block that writes this file, which is removed again if it fails."""
+    try:
+        with _named(path):
+            yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -9,7 +9,7 @@ import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,14 @@ from miles_client.settings import SettingError, shown
 
 Cells = dict[str, Any]
 BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+WORKBOOK = "a workbook or another archive; save it as CSV (UTF-8) first"
+# How files begin that are not text.
+NOT_TEXT = {
+    **dict.fromkeys((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"), WORKBOOK),
+    b"\x1f\x8b": "compressed with gzip; its name must end in .gz",
+    **dict.fromkeys((b"BZh", b"\xfd7zX", b"(\xb5/\xfd"), "compressed, but not with gzip; unpack it first"),
+    b"PAR1": "a Parquet file; its name must end in .parquet",
+}
 
 
 class Table(ABC):
@@ -40,16 +48,21 @@ class Table(ABC):
 def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
     """A text file, compressed if its name ends in .gz; letters that its encoding lacks are escaped."""
     errors = "backslashreplace" if mode == "w" else "strict"
-    if path.suffix == ".gz":
+    if is_gzip(path):
         compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, errors=errors, newline="")  # noqa: SIM115
         return compressed  # type: ignore[no-any-return]
     return path.open(mode, encoding=encoding, errors=errors, newline="")
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether a file's name says so."""
+    return path.suffix.lower() == ".gz"
+
+
 def start_of(path: Path) -> bytes:
     """The first four bytes, of what is compressed if the name ends in .gz."""
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
+        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as opened:
             return opened.read(4)
     except BROKEN_GZIP as exc:
         raise SettingError(f"{path}: not a whole gzip file ({exc}); is .gz the right ending?") from exc
@@ -58,10 +71,8 @@ def start_of(path: Path) -> bytes:
 def encoding_of(path: Path, encoding: str) -> str:
     """The encoding that a byte order mark names, else `encoding`; raises `SettingError` for a binary file."""
     start = start_of(path)
-    if start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
-        raise SettingError(f"{path}: a workbook or another archive; save it as CSV (UTF-8) first")
-    if start[:2] == b"\x1f\x8b":
-        raise SettingError(f"{path}: compressed with gzip; its name must end in .gz")
+    if what := next((what for begun, what in NOT_TEXT.items() if start.startswith(begun)), None):
+        raise SettingError(f"{path}: {what}")
     if encoding != "utf-8":
         return encoding
     if start[:3] == b"\xef\xbb\xbf":
@@ -84,7 +95,8 @@ class CsvTable(Table):
         self._path, self._encoding = path, encoding_of(path, encoding)
         self._separator_line = ""
         """Excel's first line `sep=;`, which names the delimiter."""
-        self._delimiter = delimiter or self._found_delimiter()
+        found = self._found_delimiter()
+        self._delimiter = delimiter or found
         self.columns = [cell.strip() for cell in next(self._lines(), [])]
         self._width = len(self.columns)
         """The cells of the longest line that was read."""
@@ -214,9 +226,25 @@ class ParquetTable(Table):
         """Each row."""
         try:
             for batch in self._file.iter_batches(1000):
-                yield from batch.to_pylist()
+                yield from self._rows_of(batch)
         except (self._arrow.ArrowException, OSError) as exc:
             raise SettingError(f"{self._path}: {shown(exc, 300)}") from exc
+
+    def _rows_of(self, batch: Any) -> list[Cells]:
+        try:
+            found: list[Cells] = batch.to_pylist()
+        except (ValueError, OverflowError):  # a cell that Python cannot hold: nanoseconds, the year 10000
+            columns = [[self._cell(scalar) for scalar in column] for column in batch.columns]
+            found = [dict(zip(self.columns, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        return found
+
+    def _cell(self, scalar: Any) -> Any:
+        try:
+            return scalar.as_py()
+        except (ValueError, OverflowError):
+            arrow = self._arrow
+            is_time = arrow.types.is_temporal(scalar.type)
+            return scalar.cast(arrow.string() if is_time else arrow.binary()).as_py()
 
     def write(self, path: Path, names: Sequence[str], results: Iterator[list[str]]) -> None:
         """Input columns keep their types; figures are float64, in_range is boolean, the rest is text."""
@@ -238,9 +266,11 @@ class ParquetTable(Table):
 
 
 def json_value(value: Any) -> Any:
-    """A value of a file as a JSON value: dates as ISO 8601, NaN as null."""
+    """A value of a file as a JSON value: dates as ISO 8601, lengths in seconds, NaN as null."""
     if isinstance(value, date):  # datetime included
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)  # which the service refuses, in this row only
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
@@ -248,7 +278,7 @@ def json_value(value: Any) -> Any:
 
 def kind_of(path: Path) -> str:
     """A file's kind by its name: csv, jsonl or parquet."""
-    suffix = (path.suffixes[-2:-1] if path.suffix == ".gz" else path.suffixes[-1:] or [".csv"])[0]
+    suffix = (path.with_suffix("") if is_gzip(path) else path).suffix.lower()
     return {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(suffix, "csv")
 
 
@@ -258,7 +288,7 @@ def opened_table(path: Path, delimiter: str | None, encoding: str) -> Table:
         is_pipe = path.exists() or str(path) == "-"
         what = "not a file; it is read twice, so save it first" if is_pipe else "no such file"
         raise SettingError(f"{path}: {what}")
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         raise SettingError(
             f"{path}: write one object per line, in a file that ends in .jsonl: jq -c '.[]' {path}"
         )

@@ -60,6 +60,7 @@ from miles_client.table.postgrest import PostgREST
 from miles_client.table.report import Report
 from miles_client.table.run import Run
 from miles_client.table.store import COLUMNS, FIELDS, DatabaseError, Names, Store
+from miles_client.terminal import give_up_output, prepare_output
 
 
 def opened_store(known: Mapping[str, str], options: argparse.Namespace) -> Store:
@@ -159,6 +160,7 @@ def run_once(run: Run) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    prepare_output()
     options = arguments().parse_args(words)
     stop, report = StopSignals(), Report("would" if options.dry_run else "scored")
     stop.install()
@@ -192,9 +194,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except SettingError as exc:
         print(f"trigger_inference: {exc}", file=sys.stderr)
         return WRONG_SETTING
-    except BrokenPipeError:  # the reader of our output is gone; everything reported so far is committed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as exc:  # of our output; everything reported so far is committed
+        if not isinstance(exc, BrokenPipeError):
+            print(f"trigger_inference: its output cannot be written: {exc.strerror}", file=sys.stderr)
         return ROWS_LEFT
+    finally:
+        give_up_output()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What is kept of a score: the prediction, the counts that were scored, and the look before."""
 
 import json
+import re
 import uuid
 from collections.abc import Callable
 from datetime import MAXYEAR, UTC, datetime, timedelta
@@ -11,6 +12,9 @@ from miles_client.table.store import PREVIOUS, video_of
 
 # How much older than a look the previous one is, as in the training data.
 LOOKS_APART = (timedelta(hours=6), timedelta(hours=96))
+# The service refuses a look that is this much older than the video.
+MAX_BEFORE_PUBLICATION = timedelta(days=1)
+EPOCH = re.compile(r"\d{10}(\d{3})?(?:\.\d*)?")
 COUNTS = ("view_count", "like_count", "comment_count")
 SNAPSHOT = ("candidate_id", "taken_at", *COUNTS)
 PREDICTION = (
@@ -19,13 +23,21 @@ PREDICTION = (
 )
 
 
+def time_in(value: Any) -> datetime | None:
+    """A column's time in UTC: ISO 8601, or Unix seconds or milliseconds; None for anything else."""
+    text = str(value)
+    try:
+        if epoch := EPOCH.fullmatch(text):
+            return datetime.fromtimestamp(float(text) / (1000 if epoch[1] else 1), UTC)
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
 def look_time(row: Row) -> datetime | None:
     """When the row's counts were read; None if it does not say, or says no time."""
-    try:
-        moment = datetime.fromisoformat(row.get("scraped_at") or row.get("created_at") or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return time_in(row.get("scraped_at") or row.get("created_at"))
 
 
 def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str], list[Row]]) -> list[Row]:
@@ -34,20 +46,28 @@ def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str
     times = {name: moment for name, moment in found_times if moment and 1 < moment.year < MAXYEAR}
     if not times:
         return rows
+    published = {row["id"]: time_in(row.get("upload_date")) for row in rows}
     nearest, farthest = LOOKS_APART
     since, until = min(times.values()) - farthest, max(times.values()) - nearest
     previous: dict[str, Row] = {}
     found = looks_of(list(times), since.astimezone(UTC).isoformat(), until.astimezone(UTC).isoformat())
     for look in sorted(found, key=lambda look: datetime.fromisoformat(look["taken_at"])):
         name, taken_at = look["candidate_id"], datetime.fromisoformat(look["taken_at"])
-        if nearest <= times[name] - taken_at <= farthest:
+        begun = published[name]
+        is_of_video = begun is None or begun - taken_at <= MAX_BEFORE_PUBLICATION
+        if is_of_video and nearest <= times[name] - taken_at <= farthest and look["view_count"] >= 0:
             values = (look["view_count"], look["taken_at"])
             previous[name] = dict(zip(PREVIOUS, values, strict=True))
     return [row | previous.get(row["id"], {}) for row in rows]
 
 
 def whole(count: Any) -> int | None:
-    """A count of any numeric column; None for anything else, which `snapshots` does not take."""
+    """A count of any numeric column, or in digits; None for anything else, which `snapshots` has not."""
+    if isinstance(count, str):
+        try:
+            count = float(count.replace(",", ""))
+        except ValueError:
+            return None
     return int(count) if isinstance(count, int | float) and count == count // 1 else None
 
 

@@ -1,6 +1,7 @@
 """Rows in PostgreSQL, through psycopg."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,19 @@ from typing import Any
 from miles_client.service import HOLD_S, Outcome, Refusal, Row, Score
 from miles_client.settings import SettingError, shown
 from miles_client.table.kept import PREDICTION, SNAPSHOT, predictions_of, snapshot_of, with_previous_looks
-from miles_client.table.store import COLUMNS, EXPECTED, Claim, DatabaseError, DatabaseLost, Names, is_of_row
+from miles_client.table.store import (
+    COLUMNS,
+    EXPECTED,
+    NEXT_STEPS,
+    Claim,
+    DatabaseError,
+    DatabaseLost,
+    Names,
+    is_of_row,
+)
+
+# Options of other drivers in an address.
+FOREIGN = re.compile(r"(?<=[?&])(?:pgbouncer|connection_limit|pool_timeout|schema|supa)=[^&]*&?")
 
 
 class Postgres:
@@ -186,7 +199,7 @@ class Postgres:
     ) -> dict[str, Outcome | None]:
         try:
             with connection.transaction():
-                written = self._update(connection, scores)
+                written = self._update(connection, rows, scores)
                 if self._keeps:
                     self._keep(connection, [(rows[name], scores[name]) for name in written if written[name]])
                 return written
@@ -218,11 +231,14 @@ class Postgres:
             )
             connection.execute(statement, [json.dumps(kept)])
 
-    def _update(self, connection: Any, scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
+    def _update(
+        self, connection: Any, rows: Mapping[str, Row], scores: Mapping[str, Score]
+    ) -> dict[str, Outcome | None]:
+        """A row that a trigger leaves due, with its old `analyzed_at`, is not scored."""
         statement = (
             "UPDATE {table} c SET {new_miles_score} = s.score, {new_predicted_velocity} = s.velocity, "
             "{new_analyzed_at} = now() FROM unnest(%s::{id_type}[], %s::float8[], %s::float8[]) "
-            "AS s(id, score, velocity) WHERE {id} = s.id RETURNING {id}::text"
+            "AS s(id, score, velocity) WHERE {id} = s.id RETURNING {id}::text, to_jsonb({analyzed_at})"
         )
         found = connection.execute(
             self._statement(statement),
@@ -232,7 +248,7 @@ class Postgres:
                 [score.predicted_velocity for score in scores.values()],
             ],
         )
-        written = {row for (row,) in found}
+        written = {row for row, time in found if time != rows[row]["analyzed_at"]}
         return {row: score if row in written else None for row, score in scores.items()}
 
     @contextmanager
@@ -248,7 +264,7 @@ class Postgres:
                 self._open = None
             raise self._translated(exc) from exc
 
-    def _translated(self, exc: Exception) -> DatabaseError:
+    def _translated(self, exc: Any) -> DatabaseError:
         errors, said = self._psycopg.errors, first_line(exc)
         passing = (self._psycopg.OperationalError, self._psycopg.InterfaceError)
         if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn):
@@ -257,12 +273,13 @@ class Postgres:
         lasting = ("authentication failed", "no password supplied", "does not exist", "Servname")
         is_lasting = any(words in said for words in lasting)
         if isinstance(exc, (*passing, errors.IdleInTransactionSessionTimeout)) and not is_lasting:
-            return DatabaseLost(f"DATABASE_URL: {said}")
+            return DatabaseLost(f"DATABASE_URL: {said}{NEXT_STEPS.get(exc.sqlstate or '', '')}")
         return DatabaseError(f"DATABASE_URL: {said}")
 
     def _connect(self) -> Any:
         wanted: dict[str, Any] = {
             "connect_timeout": "15",
+            "client_encoding": "UTF8",  # a database without an encoding would send bytes
             "application_name": "miles",
             "keepalives_idle": "30",
         }
@@ -270,18 +287,17 @@ class Postgres:
             given = self._psycopg.conninfo.conninfo_to_dict(self._url)
         except self._psycopg.ProgrammingError as exc:  # its text may hold the password
             raise SettingError(
-                "DATABASE_URL: not a PostgreSQL URL such as postgresql://user@host/db"
+                "DATABASE_URL: not a PostgreSQL URL such as postgresql://user@host/db?sslmode=require; "
+                "remove options that libpq lacks, and write signs in the password as %40 and the like"
             ) from exc
         return self._psycopg.connect(**(wanted | given), autocommit=True, prepare_threshold=None)
 
 
 def without_foreign_options(url: str) -> str:
     """`url` in libpq's form, without SQLAlchemy's driver and the options of Prisma and Vercel."""
-    scheme, separator, rest = url.strip().partition("://")
-    address, _, query = rest.partition("?")
-    foreign = {"pgbouncer", "connection_limit", "pool_timeout", "schema", "supa"}
-    kept = "&".join(part for part in query.split("&") if part.partition("=")[0] not in foreign)
-    return scheme.partition("+")[0] + separator + address + (f"?{kept}" if kept else "")
+    if "://" not in url:  # libpq's other form, host=... dbname=...
+        return url.strip()
+    return FOREIGN.sub("", re.sub(r"^(\w+)\+\w+:", r"\1:", url.strip())).rstrip("?&")
 
 
 def first_line(exc: Exception) -> str:

@@ -14,7 +14,15 @@ import httpx
 from miles_client.service import Outcome, Refusal, Row, Score
 from miles_client.settings import SettingError, setting, shown
 from miles_client.table.kept import predictions_of, snapshot_of, with_previous_looks
-from miles_client.table.store import EXPECTED, Claim, DatabaseError, DatabaseLost, Names, is_of_row
+from miles_client.table.store import (
+    EXPECTED,
+    NEXT_STEPS,
+    Claim,
+    DatabaseError,
+    DatabaseLost,
+    Names,
+    is_of_row,
+)
 from miles_client.wire import headers, host_of, http_client, json_in, retry_after_s
 
 # Codes of a table or a column that is not there.
@@ -97,7 +105,14 @@ class PostgREST:
                 "view_count": "not.is.null",
                 "and": f'(taken_at.gte."{since}",taken_at.lte."{until}")',
             }
-            found += rows_in(self._ask("GET", only, table="snapshots"))
+            found += self._all(only | {"order": "taken_at,candidate_id"}, table="snapshots")
+        return found
+
+    def _all(self, only: Row, table: str = "") -> list[Row]:
+        """The rows of every page: a server answers at most `db-max-rows`, which is 1000 at Supabase."""
+        found: list[Row] = []
+        while rows := rows_in(self._ask("GET", only | {"offset": str(len(found))}, table=table)):
+            found += rows
         return found
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
@@ -110,15 +125,22 @@ class PostgREST:
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
             only = {self._id: f"in.({quoted(ids)})", self._analyzed_at: "is.null", "select": self._id}
-            found |= ids & {str(name) for row in rows_in(self._ask("GET", only)) for name in row.values()}
+            found |= ids & {
+                str(name) for row in self._all(only | {"order": self._id}) for name in row.values()
+            }
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
         """The predictions first: a run that dies before the score is written keeps them for the next run."""
         written: dict[str, Outcome | None] = {}
         for name, score in scores.items():
-            kept = self._keep(rows[name], score) if self._keeps else score
-            written[name] = self._write_one(name, kept) if isinstance(kept, Score) else kept
+            try:
+                kept = self._keep(rows[name], score) if self._keeps else score
+                written[name] = self._write_one(name, kept) if isinstance(kept, Score) else kept
+            except DatabaseLost:
+                if not written:
+                    raise
+                break
         return written
 
     def _keep(self, row: Row, score: Score) -> Score | Refusal:
@@ -147,13 +169,14 @@ class PostgREST:
             self._names.column("predicted_velocity"): score.predicted_velocity,
             self._names.column("analyzed_at"): datetime.now(UTC).isoformat(),
         }
-        only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": self._id}
+        both = f"{self._id},analyzed_at:{self._analyzed_at}"
+        only = {self._id: f"eq.{row}", self._analyzed_at: "is.null", "select": both}
         changed = self._changed("PATCH", only, values, prefer="return=representation")
         if isinstance(changed, Refusal):
             return changed
         if len(changed) > 1:
             raise self._names.ambiguous("is the same in two rows")
-        return score if changed else None
+        return score if changed and changed[0].get("analyzed_at", True) else None  # which a trigger may reset
 
     def _changed(self, *words: Any, **options: Any) -> list[Row] | Refusal:
         """The rows that a request has written, or why the database rejects them."""
@@ -190,6 +213,7 @@ class PostgREST:
         if status in (401, 403):
             raise SettingError(f"SUPABASE_SERVICE_KEY: {reason}")
         if status == 429 or (status >= 500 and code[:2] not in LASTING):
+            reason += NEXT_STEPS.get(code, "")
             raise DatabaseLost(f"SUPABASE_URL: {reason}", retry_after_s(answer.headers.get("Retry-After")))
         if answer.has_redirect_location:
             target = answer.headers["Location"]

@@ -107,14 +107,16 @@ class Run:
             outcomes, trouble = self._ask(claim.rows)
             scores = {row: outcome for row, outcome in outcomes.items() if isinstance(outcome, Score)}
             written = dict(scores) if self.dry_run else claim.write(scores) if scores else {}
+        for name in scores.keys() - written.keys():
+            del outcomes[name]  # still unscored, so the next claim finds it
         self._found = bool(claim.rows)
         if claim.lacking:
             self.report.once(f"no column for {', '.join(claim.lacking)}: unknown (--column NAME=COLUMN)")
         for row in claim.rows:  # reported only after the commit
             if row["id"] in outcomes:
-                self._settle(row, written.get(row["id"]) if row["id"] in scores else outcomes[row["id"]])
-        self._keep([row for row in claim.rows if row["id"] in scores and not written.get(row["id"])])
-        if scores:
+                self._settle(row, written[row["id"]] if row["id"] in scores else outcomes[row["id"]])
+        self._keep([row for row in claim.rows if row["id"] in written and not written[row["id"]]])
+        if written:
             self.patience.reset()
         return trouble
 

@@ -16,6 +16,8 @@ COLUMNS = ("id", *FIELDS, "scraped_at", "created_at", "analyzed_at", "miles_scor
 PREVIOUS = ("previous_view_count", "previous_observed_at")
 EXPECTED = "the table in clients/database/schema.sql; use --table and --column for other names"
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
+# The next step after SQLSTATEs that have one.
+NEXT_STEPS = {"57014": "; add the index in clients/database/schema.sql, or raise statement_timeout"}
 # Classes of SQLSTATE that concern the connection, the table or the server. All others are a row's: its
 # values, its constraints, and whatever its triggers raise.
 NOT_OF_ROW = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "HV", "XX")
@@ -102,7 +104,10 @@ class Claim:
     lacking: list[str]
     """The fields of a request for which the table has no column."""
     write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
-    """None where nothing was updated, a `Refusal` where the database rejects the score."""
+    """None where nothing was updated, a `Refusal` where the database rejects the score.
+
+    Rows that it did not come to, because the database went away, are missing.
+    """
 
 
 class Store(Protocol):
