@@ -14,6 +14,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -150,19 +151,22 @@ def _digests(directory: Path, names: Iterable[str]) -> Iterable[tuple[str, str]]
             yield name, hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def origin_of(checkpoint: Path, precision: str) -> dict[str, Any]:
+def origin_of(checkpoint: Path, precision: str, expected_sha256: str | None = None) -> dict[str, Any]:
     """What decides whether a bundle is current: the files' sha256, the recipe and the processor.
 
-    Raises `CheckpointError`.
+    Raises `CheckpointError`, also where the checkpoint's sha256 is not the expected one.
     """
     sidecar = checkpoint.with_suffix(SIDECAR_SUFFIX)
+    with ThreadPoolExecutor(1) as aside:  # reading a large checkpoint takes longer than starting OpenVINO
+        hashed = aside.submit(check_file, checkpoint, expected_sha256)
+        made_for = processor()
     return {
-        "checkpoint_sha256": check_file(checkpoint, None),
+        "checkpoint_sha256": hashed.result(),
         "sidecar_sha256": check_file(sidecar, None) if sidecar.exists() else None,
         "precision": precision,
         "recipe": RECIPE,
         "openvino": ov.__version__,
-        "processor": processor(),
+        "processor": made_for,
     }
 
 

@@ -10,6 +10,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,11 +58,13 @@ class OpenVinoEngine:
             if self._graphs is None:
                 core.set_property({"ENABLE_MMAP": "NO"})
             folder = self._graphs or bundle.directory
-            self._requests = {
-                step: compile_graph(core, folder / f"{step}.xml", bundle.precision[step], shares[step])
-                for step in steps
-                if step != "fusion"
-            }
+
+            def compiled(step: str) -> ov.InferRequest:
+                return compile_graph(core, folder / f"{step}.xml", bundle.precision[step], shares[step])
+
+            encoders = [step for step in steps if step != "fusion"]
+            with ThreadPoolExecutor() as together:  # OpenVINO compiles a graph with one thread
+                self._requests = dict(zip(encoders, together.map(compiled, encoders), strict=True))
             parts = take_apart(core.read_model(folder / "fusion.xml"), bundle.card.config.widths)
         if "fusion" in steps:
             self._requests["fusion"] = compile_graph(core, parts.rest, "f32", 1)
@@ -77,8 +80,8 @@ class OpenVinoEngine:
     def warm_up(self) -> None:
         """Run every shape once, then free the memory of the mapped graph files."""
         warm_ups = {"text": self._warm_text, "image": self._warm_image, "fusion": self._warm_fusion}
-        for step in self._requests:
-            warm_ups[step]()
+        with ThreadPoolExecutor() as together:
+            list(together.map(lambda step: warm_ups[step](), self._requests))
         if self._graphs is not None:
             release_mapped_pages(self._graphs)
 

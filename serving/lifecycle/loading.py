@@ -9,7 +9,7 @@ from pathlib import Path
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
 from model.card import ModelCard
-from model.checkpoint.file import CheckpointError, check_file, locate_checkpoint
+from model.checkpoint.file import CheckpointError, locate_checkpoint
 from model.compiled.bundle import (
     Bundle,
     bundle_directory,
@@ -120,9 +120,7 @@ def _requested_precision(bundle: Bundle) -> str:
 
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
     """The up-to-date compiled bundle of a checkpoint."""
-    if settings.checkpoint_sha256:
-        check_file(path, settings.checkpoint_sha256)
-    origin = origin_of(path, settings.precision)
+    origin = origin_of(path, settings.precision, settings.checkpoint_sha256)
     directory = bundle_directory(path, origin["checkpoint_sha256"])
     bundle = current_bundle(directory, origin, path)
     if bundle is not None:
