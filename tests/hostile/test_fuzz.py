@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -53,7 +54,15 @@ def fuzz(library: Path, place: Path, target: str, seeds: Iterable[bytes], second
     corpus.mkdir()
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
-    options = [f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=2000", "-max_len=20000", "-seed=1"]
+    # A forked child starts with its parent's peak of resident memory, which libFuzzer counts as its own.
+    limit = 2000 + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    options = [
+        f"-max_total_time={seconds}",
+        "-timeout=20",
+        f"-rss_limit_mb={limit}",
+        "-max_len=20000",
+        "-seed=1",
+    ]
     command = [sys.executable, "-m", "tests.hostile.fuzz_targets", target, *options]
     done = subprocess.run(
         [*command, f"-artifact_prefix={place}/", str(corpus)],

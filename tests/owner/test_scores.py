@@ -18,6 +18,7 @@ from tests.training.fit_stats.first_csv import first_rows, write_rows
 
 MONDAY = datetime(2024, 3, 4, tzinfo=UTC)
 TOLERANCE = 1e-6
+FULL_SIZE_TOLERANCE = 3e-6  # of a float32 bundle, which docs/own-checkpoint.md says; exact keeps 1e-6
 SCORED = 200
 # What no request has to say, and all that follows from it.
 UNSAID = [
@@ -83,6 +84,14 @@ def client(
         yield open_client
 
 
+@pytest.fixture(scope="module")
+def tolerance(client: httpx.Client, pipeline: FirstPipeline) -> float:
+    """How far a score may be from the training's."""
+    weights = sum(weight.numel() for weight in pipeline.network.parameters())
+    float32 = client.get("/model/info").json()["engine"]["name"] == "openvino"
+    return FULL_SIZE_TOLERANCE if float32 and weights > 10**8 else TOLERANCE
+
+
 def asked(row: dict[str, str]) -> dict[str, Any]:
     """A row of the CSV as a request tells it."""
     day, hour = DAYS.index(row["publish_dayofweek"]), int(row["upload_hour"])
@@ -100,24 +109,30 @@ def asked(row: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def assert_scored(answers: list[dict[str, Any]], expected: list[tuple[float, float]]) -> None:
+def assert_scored(
+    answers: list[dict[str, Any]], expected: list[tuple[float, float]], tolerance: float
+) -> None:
     viral = [score for score, _ in expected]
     assert np.ptp(viral) > 0.05, "rows that score alike would hide a wrong column"
-    np.testing.assert_allclose([answer["viral_score"] for answer in answers], viral, atol=TOLERANCE)
+    np.testing.assert_allclose([answer["viral_score"] for answer in answers], viral, atol=tolerance)
     np.testing.assert_allclose(
-        [answer["predicted_velocity"] for answer in answers], [views for _, views in expected], rtol=TOLERANCE
+        [answer["predicted_velocity"] for answer in answers], [views for _, views in expected], rtol=tolerance
     )
 
 
-def test_a_whole_request_scores_as_in_training(client: httpx.Client, fitted: FirstPipeline) -> None:
-    """Rows of the training data get the score and the views per day of the owner's own pipeline, to 1e-6."""
+def test_a_whole_request_scores_as_in_training(
+    client: httpx.Client, fitted: FirstPipeline, tolerance: float
+) -> None:
+    """Rows of the training data get the score and the views per day of the owner's own pipeline."""
     rows = fitted.rows[:SCORED]
     answers = [client.post("/predict", json=asked(row)).json() for row in rows]
-    assert_scored(answers, [fitted.score(row) for row in rows])
+    assert_scored(answers, [fitted.score(row) for row in rows], tolerance)
     assert {answer["modalities"]["scalars"]["state"] for answer in answers} == {"used"}
 
 
-def test_what_is_not_said_takes_the_training_mean(client: httpx.Client, fitted: FirstPipeline) -> None:
+def test_what_is_not_said_takes_the_training_mean(
+    client: httpx.Client, fitted: FirstPipeline, tolerance: float
+) -> None:
     """Absent and null fields are the training mean in every column that needs them, and are listed."""
     rows = fitted.rows[:24]
     always = ("title", "view_count", "like_count", "comment_count", "duration_seconds")
@@ -127,6 +142,6 @@ def test_what_is_not_said_takes_the_training_mean(client: httpx.Client, fitted: 
         known = {name: whole[name] for name in always}
         rest = {} if index % 2 else dict.fromkeys(whole.keys() - set(always))
         answers.append(client.post("/predict", json=known | rest).json())
-    assert_scored(answers, [fitted.score(row, UNSAID) for row in rows])
+    assert_scored(answers, [fitted.score(row, UNSAID) for row in rows], tolerance)
     imputed = [answer["modalities"]["scalars"]["imputed"] for answer in answers]
     assert all(set(names) == set(UNSAID_FIELDS) for names in imputed)

@@ -4,6 +4,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from deploy.doctor.machine import cpu_features
 from model.compile.calibration_set import CalibrationInputs, calibration_inputs
 from model.compile.export import export_towers
 from model.compile.fidelity import compare_vectors
@@ -53,11 +54,14 @@ def test_word_vectors_stay_as_they_are(towers: dict[str, TowerCandidate], kind: 
 def test_titles_keep_nearly_all_variance(
     towers: dict[str, TowerCandidate], inputs: CalibrationInputs
 ) -> None:
-    """Dynamic int8, which rounds groups of activations where they occur, keeps .998, and static .995."""
+    """Dynamic int8, which rounds groups of activations where they occur, keeps .998, and static .995.
+
+    Without int8 instructions OpenVINO's static products saturate, so there the fidelity check refuses it.
+    """
     exact = towers["f32"].vectors(inputs.texts)
     kept = {
         kind: compare_vectors(tower.vectors(inputs.texts), exact)["vector_variance_kept"]
         for kind, tower in towers.items()
     }
     assert 0.998 < kept["int8"] < 1
-    assert 0.995 < kept[STATIC] < kept["int8"]
+    assert (0.995 if any("VNNI" in name for name in cpu_features()) else 0) < kept[STATIC] < kept["int8"]
