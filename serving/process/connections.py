@@ -214,6 +214,12 @@ class GuardedConnection(HttpToolsProtocol):
             return HTTPStatus.BAD_REQUEST, f"Expected one Host header, got {len(hosts)}."
         if hosts and not HOST.fullmatch(hosts[0]):
             return HTTPStatus.BAD_REQUEST, "The Host header is not a host name with an optional port."
+        codings = b",".join(value for name, value in self.headers if name == b"transfer-encoding")
+        if codings and codings.strip().lower() != b"chunked":  # RFC 9112, 6.1
+            return HTTPStatus.NOT_IMPLEMENTED, (
+                f"Expected the transfer coding chunked or none, got {codings[:80].decode('latin-1')}. Send the "
+                "body uncompressed, with a Content-Length or chunked."
+            )
         return None
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:

@@ -157,7 +157,10 @@ MADE: dict[str, tuple[Callable[[Folder], Path], str]] = {
     "wrong sha256": (another_digest, "expected " + "0" * 64),
     "unknown feature": (unknown_feature, UNKNOWN),
     "no statistics": (no_statistics, "lacks scalar_features, feature_stats, velocity"),
-    "pickle that runs code": (running_pickle, "which only code could rebuild, and a file's code is never run"),
+    "pickle that runs code": (
+        running_pickle,
+        "which only code could rebuild, and a file's code is never run",
+    ),
     "bare pickle that runs code": (bare_running_pickle, "not a torch.save file"),
     "zip bomb": (zip_bomb, "is truncated or not a torch.save file"),
     "bundle.json cut": (cut_manifest, "bundle.json: cannot be read"),

@@ -51,6 +51,12 @@ CASES: dict[str, tuple[bytes, list[int | tuple[str, bytes]]]] = {
         HEAD + b"Content-Length: 16\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKED,
         [400],
     ),
+    "chunks of gzip": (CHUNKS.replace(b"chunked", b"gzip, chunked") + LAST, [501]),
+    "gzip before chunks": (CHUNKS.replace(b"Transfer", b"Transfer-Encoding: gzip\r\nTransfer") + LAST, [501]),
+    "chunks in capitals": (
+        CHUNKS.replace(b"chunked", b" CHUNKED ") + LAST,
+        [("/predict", BODY), ("/last", b"")],
+    ),
     "bad chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + BODY, [400]),
     "no host": (WHOLE.replace(b"Host: x\r\n", b""), [400]),
     "two hosts": (HEAD + b"Host: y\r\nContent-Length: 16\r\n\r\n" + BODY, [400]),
