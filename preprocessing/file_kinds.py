@@ -1,9 +1,10 @@
-"""What kind of file an unreadable picture is, by its first bytes and its end.
+"""What kind of file an unreadable picture is, by its first bytes and its end; what of a PNG may be left out.
 
 Imports the standard library only: each decoding process costs what it imports.
 """
 
 import re
+import zlib
 from collections.abc import Callable, Mapping
 
 from preprocessing.image import NotAnImageError
@@ -31,6 +32,7 @@ SIGNATURES = tuple(
 )
 # What browsers skip at the start of a page or a drawing, and where each ends.
 SKIPPED = {b"<?": b"?>", b"<!--": b"-->"}
+PNG_START = b"\x89PNG\r\n\x1a\n"
 PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP", re.DOTALL)
 # How a JPEG is coded. Read are baseline, extended and progressive ones, in Huffman or arithmetic code.
 FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -59,6 +61,22 @@ ENDS: Mapping[bytes, Callable[[bytes], bool]] = {
     rb"RIFF.{4}WEBP": lambda file: int.from_bytes(file[4:8], "little") + 8 <= len(file),
     rb".{4}ftypavi": _has_all_boxes,
 }
+
+
+def without_damaged_extras(encoded: bytes) -> bytes:
+    """A PNG without the ancillary chunks whose checksum is wrong, which libpng, and so browsers, skip."""
+    start = encoded[:8]
+    if start != PNG_START:
+        return encoded
+    kept, place = [start], len(start)
+    while place < len(encoded):
+        end = place + 12 + int.from_bytes(encoded[place : place + 4], "big")
+        chunk, checksum = encoded[place + 4 : end - 4], encoded[end - 4 : end]
+        is_extra = chunk[:1].islower()  # PNG, 5.4
+        if not is_extra or zlib.crc32(chunk).to_bytes(4, "big") == checksum:
+            kept.append(encoded[place:end])
+        place = end
+    return b"".join(kept)
 
 
 def refusal_of(encoded: bytes, exc: Exception) -> NotAnImageError:

@@ -22,7 +22,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, WebPImagePlugin
 
 from preprocessing.bars import between_bars
 from preprocessing.colours import in_srgb, printed_in_srgb
-from preprocessing.file_kinds import refusal_of
+from preprocessing.file_kinds import refusal_of, without_damaged_extras
 from preprocessing.image import (
     Decoded,
     ImageError,
@@ -104,6 +104,9 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
     except Exception as exc:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more on damaged
         # files; any exception means that the bytes are at fault.
+        sound = without_damaged_extras(encoded)
+        if sound != encoded:
+            return read_picture(sound, spec, limits)
         raise refusal_of(encoded, exc) from exc
 
 

@@ -217,8 +217,8 @@ class GuardedConnection(HttpToolsProtocol):
         codings = b",".join(value for name, value in self.headers if name == b"transfer-encoding")
         if codings and codings.strip().lower() != b"chunked":  # RFC 9112, 6.1
             return HTTPStatus.NOT_IMPLEMENTED, (
-                f"Expected the transfer coding chunked or none, got {codings[:80].decode('latin-1')}. Send the "
-                "body uncompressed, with a Content-Length or chunked."
+                f"Expected the transfer coding chunked or none, got {codings[:80].decode('latin-1')}. "
+                "Send the body uncompressed, with a Content-Length or chunked."
             )
         return None
 

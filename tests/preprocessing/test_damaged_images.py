@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from preprocessing.image import ImageError, ImageLimits, ImageSpec, ImageTooLargeError, Trait
 from preprocessing.pixels import decode_image, read_picture
-from tests.support.pictures import BOMBS, FILES, NOT_IMAGES, cut, encoded, picture
+from tests.support.pictures import BOMBS, FILES, NOT_IMAGES, cut, encoded, picture, png_chunk
 from tests.support.process import completed
 
 
@@ -66,6 +66,28 @@ def test_a_truncated_file_is_not_an_image() -> None:
     kinds = ("jpeg", "jpeg progressive", "png rgb", "webp lossy", "webp lossless", "gif")
     files = {(kind, share): cut(FILES[kind](), share) for kind in kinds for share in (0.1, 0.5, 0.9)}
     assert {name for name, file in files.items() if outcome(file) != "truncated"} == set()
+
+
+def with_wrong_checksum(kind: bytes, content: bytes) -> bytes:
+    """A PNG with such a chunk behind its header."""
+    file = encoded(picture(), "PNG")
+    return file[:33] + png_chunk(kind, content)[:-4] + b"\0\1\2\3" + file[33:]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [b"tEXt", b"zTXt", b"iTXt", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"eXIf", b"tRNS", b"teSt"],
+)
+def test_what_surrounds_a_picture_may_be_damaged(kind: bytes) -> None:
+    """A PNG with a wrong checksum in an ancillary chunk is the picture without that chunk."""
+    damaged = decode_image(with_wrong_checksum(kind, b"\0\0\0\x20"))
+    np.testing.assert_array_equal(damaged, decode_image(encoded(picture(), "PNG")))
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"TEST"])
+def test_a_picture_itself_may_not_be_damaged(kind: bytes) -> None:
+    """A wrong checksum in a critical chunk is a damaged file."""
+    assert outcome(with_wrong_checksum(kind, b"\0\0\0\x20")) == "not_an_image"
 
 
 def test_a_jpeg_without_its_end_is_read_if_its_rows_are_there() -> None:
