@@ -39,7 +39,7 @@ _MEDIA_TYPE = re.compile(r"data:([a-z]+/[a-z0-9.+-]{1,40})", re.IGNORECASE | re.
 
 
 class ImageError(ValueError):
-    """A picture that cannot be had or used. The root of what fetching and decoding one raise.
+    """A picture that cannot be fetched or used. The root of what fetching and decoding one raise.
 
     A client sees `reason`, one word, and the text. It names a host at most, never what it resolved to, which
     would reveal which internal hosts and ports exist.

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext
 from model.checkpoint.store import write_checkpoint
 from tests.support.browser import DESKTOP, PHONE, Visit, open_browser, profile, visit_in
 from tests.support.service import Service, ready_service
-from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
+from tests.support.thumbnail_host import ThumbnailHost, picture, thumbnail_host
 from tests.support.tiny import tiny_checkpoint, tiny_config
 from tests.support.youtube import KEY, YouTubeHost, youtube_host
 
@@ -32,6 +32,7 @@ SCREENS = pytest.mark.parametrize(
     ],
 )
 HUB = "https://huggingface.co"  # nobody asks it: Playwright answers for it
+YOUTUBES_PICTURES = "https://i.ytimg.com/**"  # likewise: a form of the last visit may show one
 
 
 @pytest.fixture(scope="package")
@@ -94,6 +95,7 @@ def profiles(browser: Browser, service: Service) -> Iterator[Callable[..., Brows
         @cache
         def opened(**looks: Any) -> BrowserContext:
             context = stack.enter_context(profile(browser, **looks))
+            context.route(YOUTUBES_PICTURES, lambda route: route.fulfill(body=picture()))
             context.new_page().goto(service.url)
             return context
 

@@ -64,6 +64,11 @@ def test_the_best_version_wins_by_its_lead(open_page: Open, size: tuple[int, int
         expect(page.locator(".version.winner h3")).to_have_text(f"Version {name}")
         for version, answer in zip(page.locator(".version").all(), answers, strict=True):
             expect(version).to_contain_text(f"{rounded(answer['predicted_velocity']):,} views per day")
+        views = {each: answer["predicted_velocity"] for each, answer in zip("ABC", answers, strict=True)}
+        *_, next_fastest, fastest = sorted(views, key=views.__getitem__)
+        rival = next_fastest if fastest == name else name
+        more = f"{rounded(views[fastest] - views[rival]):,} more than {rival}."
+        expect(page.locator(".decided")).to_contain_text(more)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 

@@ -47,7 +47,6 @@ def test_every_form_of_a_youtube_address_is_read(visit: Visit) -> None:
     read = "async texts => texts.map((await import('/page/video/youtube.js')).videoIdOf)"
     found = visit.page.evaluate(read, list(ADDRESSES))
     page = visit.page
-    page.route("https://i.ytimg.com/**", lambda route: route.fulfill(body=picture()))
     page.get_by_label("YouTube address").fill(f"Look! https://youtu.be/{VIDEO_ID}?si=x on YouTube")
     expect(page.get_by_label("Thumbnail URL")).to_have_value(re.compile(VIDEO_ID))
     failures = [
@@ -75,9 +74,6 @@ def test_an_address_fills_in_the_video(open_page: Open, field: str) -> None:
     """Thumbnail, title and counts, in whichever field it was pasted; what YouTube hides stays blank."""
     with open_page() as visit:
         page = visit.page
-        page.route(
-            "https://i.ytimg.com/**", lambda route: route.fulfill(body=picture(), content_type="image/jpeg")
-        )
         page.get_by_label(field, exact=field == "Title").fill(f"https://youtube.com/shorts/{VIDEO_ID}")
         expect(
             page.get_by_text("Filled in from YouTube; the counts that it hides are left blank.")

@@ -64,7 +64,7 @@ class Visit:
     def note_console(self, message: ConsoleMessage) -> None:
         """Playwright's event; that an answer was no 200 is for the page to say, not a fault of it."""
         if message.type in ("error", "warning") and not message.text.startswith(OF_A_STATUS):
-            self.complaints.append(message.text)
+            self.complaints.append(f"{message.text} {message.location['url']}")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import type { Problem } from "./types.ts";
 
 const GATEWAY_STATUSES = [502, 503, 504];
 
-/** Returns for an answer of Miles that is no problem; else throws the error that it stands for. */
+/** Throws the error that an answer stands for, unless it is a success from Miles. */
 export async function requireAnswer(response: Response, mediaType: string): Promise<void> {
   const type = mediaTypeOf(response);
   if (response.ok && type === mediaType) return;

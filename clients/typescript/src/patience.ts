@@ -51,7 +51,7 @@ function announce(error: unknown, counts: { wakings: number; retries: number }, 
     const scheduled = patience.wakeWaitsMs[counts.wakings];
     if (scheduled === undefined) return undefined;
     const waitMs = Math.max(scheduled, asked ?? 0);
-    counts.wakings += 1; // not within the call below, which is not evaluated where nobody listens
+    counts.wakings += 1; // not within the call below, which is skipped without a listener
     patience.onWaking?.({ reason: waking, attempt: counts.wakings, waitMs, error });
     return waitMs;
   }

@@ -84,13 +84,13 @@ def home_page(frame_ancestors: Sequence[str]) -> FileResponse:
 
 
 class PageFiles(StaticFiles):
-    """What the page loads; the page is at `/`, and this module is nobody's business."""
+    """What the page loads, and nothing else in this folder; the page itself is at `/`."""
 
     def __init__(self) -> None:
         super().__init__(directory=PAGE)
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        """The file for a path below `/page/`; none for what is no asset."""
+        """The file for a path below `/page/`; none for anything but an asset."""
         return super().lookup_path(path) if Path(path).suffix in ASSETS else ("", None)
 
     async def get_response(self, path: str, scope: Scope) -> Response:

@@ -51,11 +51,12 @@ function whyBaseless(entries, model) {
 
 function aboutViews(best, entries) {
   const fastest = entries.reduce((one, other) => (other.answer.predicted_velocity > one.answer.predicted_velocity ? other : one));
-  const slowest = entries.reduce((one, other) => (other.answer.predicted_velocity < one.answer.predicted_velocity ? other : one));
-  const more = Math.round(fastest.answer.predicted_velocity - slowest.answer.predicted_velocity);
+  const others = entries.filter((entry) => entry !== fastest);
+  const rival = fastest === best ? others.reduce((one, other) => (other.answer.predicted_velocity > one.answer.predicted_velocity ? other : one)) : best;
+  const more = Math.round(fastest.answer.predicted_velocity - rival.answer.predicted_velocity);
   if (more < 1) return "The expected views per day are the same.";
   const whose = fastest === best ? `${fastest.name} is also expected` : `${fastest.name}, however, is expected`;
-  return `${whose} to get the most views: ${count(fastest.answer.predicted_velocity)} per day, ${count(more)} more than ${slowest.name}.`;
+  return `${whose} to get the most views: ${count(fastest.answer.predicted_velocity)} per day, ${count(more)} more than ${rival.name}.`;
 }
 
 function whyAlike(entries, model) {
