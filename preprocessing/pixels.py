@@ -79,6 +79,7 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
     that does not decode.
     """
     limits.check_bytes(encoded)
+    encoded = without_damaged_extras(encoded)
     try:
         with Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as image:
             width, height = image.size
@@ -104,9 +105,6 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
     except Exception as exc:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more on damaged
         # files; any exception means that the bytes are at fault.
-        sound = without_damaged_extras(encoded)
-        if sound != encoded:
-            return read_picture(sound, spec, limits)
         raise refusal_of(encoded, exc) from exc
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from preprocessing.image import ImageError, ImageLimits, ImageSpec, ImageTooLargeError, Trait
+from preprocessing.image import AS_SEEN, ImageError, ImageLimits, ImageSpec, ImageTooLargeError, Trait
 from preprocessing.pixels import decode_image, read_picture
 from tests.support.pictures import BOMBS, FILES, NOT_IMAGES, cut, encoded, picture, png_chunk
 from tests.support.process import completed
@@ -68,10 +69,10 @@ def test_a_truncated_file_is_not_an_image() -> None:
     assert {name for name, file in files.items() if outcome(file) != "truncated"} == set()
 
 
-def with_wrong_checksum(kind: bytes, content: bytes) -> bytes:
-    """A PNG with such a chunk behind its header."""
+def with_wrong_checksum(kind: bytes, content: bytes, place: int = 33) -> bytes:
+    """A PNG with such a chunk, behind its header unless `place` says otherwise."""
     file = encoded(picture(), "PNG")
-    return file[:33] + png_chunk(kind, content)[:-4] + b"\0\1\2\3" + file[33:]
+    return file[:place] + png_chunk(kind, content)[:-4] + b"\0\1\2\3" + file[place:]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,19 @@ def test_what_surrounds_a_picture_may_be_damaged(kind: bytes) -> None:
     """A PNG with a wrong checksum in an ancillary chunk is the picture without that chunk."""
     damaged = decode_image(with_wrong_checksum(kind, b"\0\0\0\x20"))
     np.testing.assert_array_equal(damaged, decode_image(encoded(picture(), "PNG")))
+
+
+@pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after them"])
+def test_a_damaged_orientation_turns_nothing(place: int) -> None:
+    """What a chunk with a wrong checksum says of a picture is not believed, wherever it stands."""
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    spec = ImageSpec(reading=AS_SEEN)
+    damaged = with_wrong_checksum(b"eXIf", turned.tobytes()[6:], place)
+    sound = encoded(picture(), "PNG")
+    assert read_picture(damaged, spec, ImageLimits()).pixels.tolist() == (
+        read_picture(sound, spec, ImageLimits()).pixels.tolist()
+    )
 
 
 @pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"TEST"])
