@@ -50,11 +50,10 @@ function whyBaseless(entries, model) {
 }
 
 function aboutViews(best, entries) {
-  const fastest = entries.reduce((one, other) => (other.answer.predicted_velocity > one.answer.predicted_velocity ? other : one));
-  const others = entries.filter((entry) => entry !== fastest);
-  const rival = fastest === best ? others.reduce((one, other) => (other.answer.predicted_velocity > one.answer.predicted_velocity ? other : one)) : best;
+  const [fastest, next] = [...entries].sort((one, other) => other.answer.predicted_velocity - one.answer.predicted_velocity);
+  const rival = fastest === best ? next : best;
   const more = Math.round(fastest.answer.predicted_velocity - rival.answer.predicted_velocity);
-  if (more < 1) return "The expected views per day are the same.";
+  if (more < 1) return `${fastest.name} and ${rival.name} are expected to get the same views per day.`;
   const whose = fastest === best ? `${fastest.name} is also expected` : `${fastest.name}, however, is expected`;
   return `${whose} to get the most views: ${count(fastest.answer.predicted_velocity)} per day, ${count(more)} more than ${rival.name}.`;
 }
