@@ -81,8 +81,9 @@ def with_wrong_checksum(kind: bytes, content: bytes, place: int = 33) -> bytes:
 )
 def test_what_surrounds_a_picture_may_be_damaged(kind: bytes) -> None:
     """A PNG with a wrong checksum in an ancillary chunk is the picture without that chunk."""
-    damaged = decode_image(with_wrong_checksum(kind, b"\0\0\0\x20"))
-    np.testing.assert_array_equal(damaged, decode_image(encoded(picture(), "PNG")))
+    spec = ImageSpec(reading=AS_SEEN)
+    damaged = decode_image(with_wrong_checksum(kind, b"\0\0\0\x20"), spec)
+    np.testing.assert_array_equal(damaged, decode_image(encoded(picture(), "PNG"), spec))
 
 
 @pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after them"])
@@ -91,11 +92,8 @@ def test_a_damaged_orientation_turns_nothing(place: int) -> None:
     turned = Image.Exif()
     turned[0x0112] = 3
     spec = ImageSpec(reading=AS_SEEN)
-    damaged = with_wrong_checksum(b"eXIf", turned.tobytes()[6:], place)
-    sound = encoded(picture(), "PNG")
-    assert read_picture(damaged, spec, ImageLimits()).pixels.tolist() == (
-        read_picture(sound, spec, ImageLimits()).pixels.tolist()
-    )
+    damaged = decode_image(with_wrong_checksum(b"eXIf", turned.tobytes()[6:], place), spec)
+    np.testing.assert_array_equal(damaged, decode_image(encoded(picture(), "PNG"), spec))
 
 
 @pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"TEST"])
