@@ -169,7 +169,7 @@ NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 
 
 def test_a_previous_look_that_the_service_would_refuse_is_left_out() -> None:
-    """A premiere that was scraped days before it was shown, and a count that is no count."""
+    """A premiere that was scraped days before it was shown, and a negative count."""
     published = {"early": NOON - timedelta(hours=30), "late": NOON - timedelta(hours=1), "odd": None}
     rows = [
         {"id": name, "scraped_at": NOON.isoformat(), "upload_date": moment and moment.isoformat()}

@@ -31,7 +31,7 @@ SCREENS = pytest.mark.parametrize(
         pytest.param(PHONE, False, id="light phone", marks=pytest.mark.hostile),
     ],
 )
-HUB = "https://huggingface.co"  # nobody asks it: Playwright answers for it
+HUB = "https://huggingface.co"  # Playwright answers for it
 YOUTUBES_PICTURES = "https://i.ytimg.com/**"  # likewise: a form of the last visit may show one
 
 

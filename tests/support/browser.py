@@ -62,7 +62,7 @@ class Visit:
         self.asked.append(request.url)
 
     def note_console(self, message: ConsoleMessage) -> None:
-        """Playwright's event; that an answer was no 200 is for the page to say, not a fault of it."""
+        """Playwright's event; a status other than 200 is for the page to report, and no fault of it."""
         if message.type in ("error", "warning") and not message.text.startswith(OF_A_STATUS):
             self.complaints.append(f"{message.text} {message.location['url']}")
 

@@ -159,7 +159,7 @@ async def test_failing_preparations_do_not_hold_a_batch_up_for_ever() -> None:
 
 
 async def test_a_full_batch_waits_for_nothing() -> None:
-    """Neither for items in preparation."""
+    """Not even for items in preparation."""
     squares, never = Squares(), asyncio.Event()
     async with served(squares, 2, max_gap_s=60) as queue:
         coming = asyncio.create_task(prepared(queue, 3, never))
