@@ -1,20 +1,56 @@
 """Decodes pictures in processes that can be killed: a file that hangs or crashes one affects no other.
 
 Each process takes one picture at a time. When it overruns its deadline or ends, that picture is refused as no
-image, and another process takes its place before the next picture.
+image, and another process takes its place before the next picture. Its replies are not trusted: a malicious
+file may have taken over the decoder.
 """
 
 import asyncio
-from collections.abc import Callable
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from preprocessing.decoding.process import MEBIBYTE, DecodeProcess, error_of
-from preprocessing.decoding.worker import PIXELS, SEEN
-from preprocessing.image import Decoded, ImageLimits, ImageSpec, NotAnImageError, Trait
+from preprocessing.decoding.worker import (
+    NOT_AN_IMAGE,
+    PIXELS,
+    READY,
+    REPLY,
+    REQUEST,
+    SEEN,
+    SENTENCE_BYTES,
+    TOO_LARGE,
+    UNCONFINED,
+)
+from preprocessing.image import (
+    Decoded,
+    ImageError,
+    ImageLimits,
+    ImageSpec,
+    ImageTooLargeError,
+    NotAnImageError,
+    Trait,
+)
 
+log = logging.getLogger(__name__)
+ROOT = Path(__file__).parents[2]
+MEBIBYTE = 1024 * 1024
+# glibc gives memory above its threshold back to Linux after each picture and gets it back page by page, which
+# doubles the time of a 1280x720 JPEG. So the pages of one such picture are kept.
+KEPT_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(16 * MEBIBYTE),
+    "MALLOC_TRIM_THRESHOLD_": str(16 * MEBIBYTE),
+    "MALLOC_ARENA_MAX": "1",  # a second thread's arena would count 64 MiB of addresses against the limit
+}
+REASONS = ("not_an_image", "unsupported_format", "truncated", "too_large", "too_many_pixels")
+ERRORS: Mapping[int, type[ImageError]] = {NOT_AN_IMAGE: NotAnImageError, TOO_LARGE: ImageTooLargeError}
 START_LIMIT_S = 20.0
 START_ATTEMPTS = 2
 # A progressive JPEG takes the most: six bytes of coefficients and four of pixels. The file is there thrice.
@@ -96,7 +132,7 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
         traits, width, height = SEEN.unpack(answer[: SEEN.size])
         return Decoded(answer[SEEN.size :], self._spec, width, height, Trait(traits))
 
-    def _start(self) -> DecodeProcess:
+    def _start(self) -> "DecodeProcess":
         spec, limits, worker = self._spec, self._limits, self._worker_limits
         largest = BYTES_PER_PIXEL * limits.max_pixels + 3 * limits.max_bytes + 16 * MEBIBYTE
         memory = largest if worker.memory_bytes is None else worker.memory_bytes
@@ -123,7 +159,7 @@ class _Job:
 class _Slot:
     """The place of one worker: takes pictures from the queue and puts a new worker where one has ended."""
 
-    def __init__(self, start: Callable[[], DecodeProcess], deadline_s: float) -> None:
+    def __init__(self, start: "Callable[[], DecodeProcess]", deadline_s: float) -> None:
         self.worker: DecodeProcess | None = None
         self.lost = 0
         self.is_up = asyncio.Event()
@@ -167,7 +203,7 @@ class _Slot:
             else:
                 job.refuse(error_of(outcome, payload))
 
-    async def _started(self) -> DecodeProcess | None:
+    async def _started(self) -> "DecodeProcess | None":
         """The worker that runs, a new one where it has ended; None where none can be started."""
         if self.worker is not None and not self.worker.runs:  # ended from outside while it was idle
             await self._ended(self.worker)
@@ -186,9 +222,86 @@ class _Slot:
             if self.worker is not None:
                 await self._ended(self.worker)
 
-    async def _ended(self, worker: DecodeProcess) -> int:
+    async def _ended(self, worker: "DecodeProcess") -> int:
         """Kill it and its exit code; the system takes a while to clear up a large process."""
         self.worker = None
         self.lost += 1
         worker.kill()
         return await asyncio.to_thread(worker.process.wait)
+
+
+class DecodeProcess:
+    """A worker that has been started; `rgb_bytes` is how long its pixels are."""
+
+    def __init__(self, arguments: tuple[int | str, ...], rgb_bytes: int) -> None:
+        """Start it with the worker's arguments. Raises `OSError` when the system refuses another process."""
+        command = [sys.executable, "-m", "preprocessing.decoding.worker", *map(str, arguments)]
+        self._longest = dict.fromkeys((READY, UNCONFINED), 0) | dict.fromkeys(ERRORS, SENTENCE_BYTES)
+        self._longest[PIXELS] = SEEN.size + rgb_bytes
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        with theirs:
+            try:
+                self.process = subprocess.Popen(  # noqa: S603  a list, no shell
+                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd=ROOT, env=_environment()
+                )
+            except OSError:
+                self._socket.close()
+                raise
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self.process.poll() is None
+
+    async def ready(self) -> None:
+        """Return once it takes pictures. Raises `OSError` when it ends before."""
+        outcome, _ = await self._reply(READY, UNCONFINED)
+        if outcome == UNCONFINED:
+            log.warning("decoder_not_confined: this system has no filter of system calls for decoders")
+
+    async def exchange(self, encoded: bytes) -> tuple[int, bytearray]:
+        """One picture and its outcome. Raises `OSError` when the process ends before it has answered."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self._socket, REQUEST.pack(len(encoded)) + encoded)
+        return await self._reply(PIXELS, NOT_AN_IMAGE, TOO_LARGE)
+
+    def kill(self) -> None:
+        """End it at once: it holds nothing worth finishing."""
+        self._socket.close()
+        self.process.kill()
+
+    async def _reply(self, *expected: int) -> tuple[int, bytearray]:
+        outcome, length = REPLY.unpack(await self._exactly(REPLY.size))
+        longest = self._longest[outcome] if outcome in expected else -1
+        if length > longest or (outcome == PIXELS and length < longest):
+            raise ConnectionError(f"invalid decoder reply: outcome {outcome}, {length} bytes")
+        return outcome, await self._exactly(length)
+
+    async def _exactly(self, length: int) -> bytearray:
+        loop = asyncio.get_running_loop()
+        received = bytearray(length)
+        rest = memoryview(received)
+        while rest:
+            count = await loop.sock_recv_into(self._socket, rest)
+            if count == 0:
+                raise ConnectionResetError("the decoder closed its socket")
+            rest = rest[count:]
+        return received
+
+
+def error_of(outcome: int, payload: bytearray) -> ImageError:
+    """The error that a worker reports; a reason that it does not know is a worker's that was taken over."""
+    reason, _, text = payload.decode(errors="replace").partition("\0")
+    known = text.isprintable() and reason in REASONS
+    return ERRORS[outcome](text, reason) if known else NotAnImageError("the decoder gave no reason")
+
+
+def _environment() -> dict[str, str]:
+    """What a Python needs to start, and none of the service's secrets."""
+    needed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "LD_LIBRARY_PATH", "LANG") or name.startswith("PYTHON")
+    }
+    return needed | KEPT_MEMORY

@@ -1,4 +1,4 @@
-"""The process that decodes for `preprocessing.decoding.process`: picture files in, RGB bytes out, one by one.
+"""The process that decodes for `preprocessing.decoding.pool`: picture files in, RGB bytes out, one by one.
 
     python -m preprocessing.decoding.worker HEIGHT WIDTH MAX_BYTES MAX_PIXELS MEMORY_BYTES CPU_S READING...
 
