@@ -3,371 +3,90 @@
  * Do not make direct changes to the file.
  */
 
-export interface paths {
-    "/": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Home
-         * @description Health as JSON; the web page for browsers.
-         */
-        get: operations["home"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/admin/reload": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Reload
-         * @description Reload the checkpoint and switch to it without downtime; requires an API key.
-         */
-        post: operations["reload"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/explain": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Explain
-         * @description Score one video, explain the score, and score up to 16 variations of the video.
-         */
-        post: operations["explain"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/health/live": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Live
-         * @description Liveness: the process responds.
-         */
-        get: operations["live"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/health/ready": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Ready
-         * @description Readiness: the model is loaded and has reproduced its golden answers.
-         */
-        get: operations["ready"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/metrics": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Metrics
-         * @description Prometheus metrics.
-         */
-        get: operations["metrics"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/model/info": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Model Info
-         * @description Details of the model in service: everything that a score depends on.
-         */
-        get: operations["modelInfo"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/predict": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Predict
-         * @description Score one video; `?timings=1` adds the time spent per stage.
-         */
-        post: operations["predict"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/predict/batch": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Predict Batch
-         * @description Score up to 256 videos; `Accept: application/x-ndjson` streams each result as it is ready.
-         */
-        post: operations["predictBatch"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/youtube/{video_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Youtube Video
-         * @description A video's title and counts from YouTube; requires MILES_YOUTUBE_API_KEY.
-         */
-        get: operations["youtubeVideo"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-}
+export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /**
-         * Architecture
-         * @description The network.
-         */
+        /** @description The network. */
         Architecture: {
-            /** Class */
             class: string;
-            /** Fusion */
             fusion: string;
             heads: components["schemas"]["Heads"];
-            /** Image Encoder */
             image_encoder: string | null;
-            /** Scalar Features */
             scalar_features: number;
-            /** Text Encoder */
             text_encoder: string | null;
         };
-        /**
-         * Baseline
-         * @description The score of a video about which nothing is known.
-         */
+        /** @description The score of a video about which nothing is known. */
         Baseline: {
-            /**
-             * Predicted Velocity
-             * @description Views per day.
-             */
+            /** @description Views per day. */
             predicted_velocity: number;
-            /** Viral Score */
             viral_score: number;
         };
-        /**
-         * BatchRequest
-         * @description Up to 256 videos in one call.
-         */
+        /** @description Up to 256 videos in one call. */
         BatchRequest: {
-            /** Videos */
             videos: components["schemas"]["PredictRequest"][];
         };
-        /**
-         * BatchResponse
-         * @description One entry per video, in the order of the request.
-         */
+        /** @description One entry per video, in the order of the request. */
         BatchResponse: {
-            /** Predictions */
             predictions: (components["schemas"]["PredictResponse"] | components["schemas"]["FailedItem"])[];
-            /** Processing Time Ms */
             processing_time_ms: number;
         };
-        /**
-         * CalibrationInfo
-         * @description How logits become probabilities.
-         */
+        /** @description How logits become probabilities. */
         CalibrationInfo: {
-            /** Calibrated */
             calibrated: boolean;
-            /** Interval Coverage */
             interval_coverage: number | null;
-            /**
-             * Patterns
-             * @description By what is known of a video.
-             */
+            /** @description By what is known of a video. */
             patterns: {
                 [key: string]: components["schemas"]["Pattern"];
             };
-            /** Temperature */
             temperature: number | null;
         };
-        /**
-         * ChangedVideo
-         * @description A variation and its score.
-         */
+        /** @description A variation and its score. */
         ChangedVideo: {
-            /** Changes */
             changes: {
                 [key: string]: string | boolean | number | string[] | null;
             };
             prediction: components["schemas"]["PredictResponse"];
         };
-        /**
-         * CheckpointInfo
-         * @description Which file serves.
-         */
+        /** @description Which file serves. */
         CheckpointInfo: {
-            /** Bundle Sha256 */
             bundle_sha256: string | null;
-            /** Name */
             name: string;
-            /** Sha256 */
             sha256: string;
         };
-        /**
-         * Contribution
-         * @description What one group of inputs added to the score, or subtracted from it.
-         */
+        /** @description What one group of inputs added to the score, or subtracted from it. */
         Contribution: {
-            /**
-             * Features
-             * @description The group's features; empty for text and image.
-             */
+            /** @description The group's features; empty for text and image. */
             features: string[];
-            /**
-             * Group
-             * @description `text`, `image`, or a group of features.
-             */
+            /** @description `text`, `image`, or a group of features. */
             group: string;
-            /**
-             * Label
-             * @description A readable name of the group, and what of it is not known.
-             */
+            /** @description A readable name of the group, and what of it is not known. */
             label: string;
-            /**
-             * Modality
-             * @enum {string}
-             */
+            /** @enum {string} */
             modality: "text" | "image" | "scalars";
-            /**
-             * Predicted Velocity
-             * @description Views per day.
-             */
+            /** @description Views per day. */
             predicted_velocity: number;
-            /**
-             * Unknown
-             * @description The request's fields of the group that are unknown. If they all are, the group adds only what not knowing them adds.
-             */
+            /** @description The request's fields of the group that are unknown. If they all are, the group adds only what not knowing them adds. */
             unknown: string[];
-            /** Viral Score */
             viral_score: number;
         };
-        /**
-         * DriftInfo
-         * @description What `miles_drift_psi` covers, and why it does not cover the rest.
-         */
+        /** @description What `miles_drift_psi` covers, and why it does not cover the rest. */
         DriftInfo: {
-            /** Fewest Rows */
             fewest_rows: number;
-            /** Not Watched */
             not_watched: {
                 [key: string]: string;
             };
-            /** Watched */
             watched: string[];
-            /** Window Rows */
             window_rows: number;
         };
-        /**
-         * EngineInfo
-         * @description What computes.
-         */
+        /** @description What computes. */
         EngineInfo: {
-            /** Device */
             device: string;
-            /** Name */
             name: string;
-            /** Precision */
             precision: string;
-            /** Threads */
             threads: number;
         };
         /**
-         * ExplainRequest
          * @description A video, and variations of it to score.
          * @example {
          *       "comment_count": 85,
@@ -376,12 +95,9 @@ export interface components {
          *       "observed_at": "2026-03-02T12:00:00Z",
          *       "published_at": "2026-03-01T12:00:00Z",
          *       "thumbnail_url": "https://i.ytimg.com/vi/dQw4w9WgXcQ/hqdefault.jpg",
-         *       "title": "10 Tips for Perfect Morning Routine",
          *       "view_count": 15000,
          *       "what_if": [
-         *         {
-         *           "title": "My morning routine"
-         *         },
+         *         {},
          *         {
          *           "view_count": 150000
          *         },
@@ -393,134 +109,88 @@ export interface components {
          */
         ExplainRequest: {
             /**
-             * Comment Count
              * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 85
              */
             comment_count?: number | null;
             /**
-             * Completion Rate
              * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints whose training data had it.
              * @example 0.62
              */
             completion_rate?: number | null;
             /**
-             * Creator Avg Views
              * @description Average views of the creator's videos. Read only by checkpoints whose training data had it.
              * @example 12000
              */
             creator_avg_views?: number | null;
-            /**
-             * Description
-             * @default
-             */
+            /** @default  */
             description?: string | null;
             /**
-             * Duration Seconds
              * @description Seconds, or text such as "PT1M30S" or "00:01:30". Null means unknown, not 0. Also accepted as duration.
              * @example 45
              */
             duration_seconds?: number | null;
             /**
-             * Explain
              * @description Whether to include an explanation of the score.
              * @default false
              */
             explain?: boolean | null;
             /**
-             * Like Count
              * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 1200
              */
             like_count?: number | null;
-            /**
-             * Observed At
-             * @description When the counts were read: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset; defaults to now. Also accepted as scraped_at.
-             */
+            /** @description When the counts were read: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset; defaults to now. Also accepted as scraped_at. */
             observed_at?: string | null;
-            /**
-             * Previous Observed At
-             * @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. If only one of the two times is exactly midnight, a gap below two days is unknown.
-             */
+            /** @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. If only one of the two times is exactly midnight, a gap below two days is unknown. */
             previous_observed_at?: string | null;
             /**
-             * Previous View Count
              * @description The video's view count at previous_observed_at; send both or neither. What happened between two looks says more than anything else.
              * @example 9000
              */
             previous_view_count?: number | null;
-            /**
-             * Published At
-             * @description When the video was published: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. Exactly midnight counts as a day, and an age below two days is unknown then. Also accepted as upload_date.
-             */
+            /** @description When the video was published: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. Exactly midnight counts as a day, and an age below two days is unknown then. Also accepted as upload_date. */
             published_at?: string | null;
             /**
-             * Require
              * @description Modalities that must be available; otherwise the request fails with 422.
              * @default []
              */
             require?: ("text" | "image" | "scalars")[] | null;
             /**
-             * Save Count
              * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
              * @example 25
              */
             save_count?: number | null;
             /**
-             * Share Count
              * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
              * @example 40
              */
             share_count?: number | null;
-            /**
-             * Thumbnail Url
-             * @description http, https or data:image/...;base64, or a YouTube page. Null or empty means no thumbnail. Also accepted as thumbnail.
-             */
+            /** @description http, https or data:image/...;base64, or a YouTube page. Null or empty means no thumbnail. Also accepted as thumbnail. */
             thumbnail_url?: string | null;
-            /** Title */
             title: string;
             /**
-             * View Count
              * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 15000
              */
             view_count?: number | null;
-            /**
-             * What If
-             * @description Variations: request fields with other values. Each is scored like a separate request.
-             */
+            /** @description Variations: request fields with other values. Each is scored like a separate request. */
             what_if?: {
                 [key: string]: string | boolean | number | string[] | null;
             }[] | null;
         };
-        /**
-         * ExplainResponse
-         * @description A score, what moved it, and the scores of the variations.
-         */
+        /** @description A score, what moved it, and the scores of the variations. */
         ExplainResponse: {
-            /**
-             * Confidence
-             * @description Probability of the predicted class; null if the video is not `in_range`.
-             */
+            /** @description Probability of the predicted class; null if the video is not `in_range`. */
             confidence: number | null;
             explanation: components["schemas"]["Explanation"];
-            /**
-             * In Range
-             * @description Whether the training data has videos like this one. If false, `warnings` says why, and the score is an extrapolation.
-             */
+            /** @description Whether the training data has videos like this one. If false, `warnings` says why, and the score is an extrapolation. */
             in_range: boolean;
             modalities: components["schemas"]["Modalities"];
-            /** Model Version */
             model_version: string;
-            /**
-             * Predicted Velocity
-             * @description Views per day: the median, which half of the videos like this one exceed.
-             */
+            /** @description Views per day: the median, which half of the videos like this one exceed. */
             predicted_velocity: number;
-            /**
-             * Processing Time Ms
-             * @description Wall time in the service.
-             */
+            /** @description Wall time in the service. */
             processing_time_ms: number;
             /** @description Another checkpoint's score; only with `?shadow=1`. */
             shadow?: components["schemas"]["ShadowScore"] | null;
@@ -528,200 +198,103 @@ export interface components {
             timings_ms?: components["schemas"]["Timings"] | null;
             /** @description Where `predicted_velocity` most likely lies, given what is known of the video: split conformal, on held-out videos with the same inputs known. Null if the checkpoint has no intervals. */
             velocity_interval: components["schemas"]["VelocityInterval"] | null;
-            /**
-             * Viral Score
-             * @description Calibrated probability that the video goes viral.
-             */
+            /** @description Calibrated probability that the video goes viral. */
             viral_score: number;
-            /**
-             * Warnings
-             * @description Readable warnings; empty if there are none.
-             */
+            /** @description Readable warnings; empty if there are none. */
             warnings: string[];
-            /**
-             * What If
-             * @description In the order of the request.
-             */
+            /** @description In the order of the request. */
             what_if: (components["schemas"]["ChangedVideo"] | components["schemas"]["FailedChange"])[];
         };
-        /**
-         * Explanation
-         * @description Exact Shapley values; the contributions add up to the answer's distance from the baseline.
-         */
+        /** @description Exact Shapley values; the contributions add up to the answer's distance from the baseline. */
         Explanation: {
             baseline: components["schemas"]["Baseline"];
-            /**
-             * Contributions
-             * @description Largest |viral_score| first.
-             */
+            /** @description Largest |viral_score| first. */
             contributions: components["schemas"]["Contribution"][];
         };
-        /**
-         * ExplanationInfo
-         * @description The players of the Shapley values, and what replaces one that is absent.
-         */
+        /** @description The players of the Shapley values, and what replaces one that is absent. */
         ExplanationInfo: {
-            /** Baseline */
             baseline: {
                 [key: string]: string;
             };
-            /** Players */
             players: string[];
         };
-        /**
-         * FailedChange
-         * @description A variation that could not be scored.
-         */
+        /** @description A variation that could not be scored. */
         FailedChange: {
-            /** Changes */
             changes: {
                 [key: string]: string | boolean | number | string[] | null;
             };
             error: components["schemas"]["Problem"];
         };
-        /**
-         * FailedItem
-         * @description An item that could not be scored.
-         */
+        /** @description An item that could not be scored. */
         FailedItem: {
             error: components["schemas"]["Problem"];
         };
-        /**
-         * FeatureInfo
-         * @description One scalar feature.
-         */
+        /** @description One scalar feature. */
         FeatureInfo: {
-            /** Formula */
             formula: string;
-            /** Group */
             group: string;
-            /** Label */
             label: string;
-            /** Name */
             name: string;
             training: components["schemas"]["FeatureStatistics"];
-            /** Unit */
             unit: string;
         };
-        /**
-         * FeatureStatistics
-         * @description A feature's training data.
-         */
+        /** @description A feature's training data. */
         FeatureStatistics: {
-            /**
-             * Codes
-             * @description The codes of its values, if it has codes.
-             */
+            /** @description The codes of its values, if it has codes. */
             codes?: (number | null)[] | null;
-            /** High */
             high: number | null;
-            /** Low */
             low: number | null;
-            /** Mean */
             mean: number;
-            /** Scale */
             scale: number;
         };
-        /**
-         * Heads
-         * @description The network's two outputs.
-         */
+        /** @description The network's two outputs. */
         Heads: {
-            /** Classifier */
             classifier: string;
-            /** Regressor */
             regressor: string;
         };
-        /**
-         * Health
-         * @description Whether the service can score, and with which model.
-         */
+        /** @description Whether the service can score, and with which model. */
         Health: {
-            /** Checkpoint */
             checkpoint: string;
-            /** Device */
             device: string;
-            /** Engine */
             engine: string;
-            /** Model */
             model: string;
-            /** Model Loaded */
             model_loaded: boolean;
-            /** Model Version */
             model_version: string;
-            /**
-             * Status
-             * @description `healthy`, `loading`, or why the model is unavailable.
-             */
+            /** @description `healthy`, `loading`, or why the model is unavailable. */
             status: string;
-            /**
-             * Weights
-             * @description Origin of the weights: demo, trained or owner.
-             */
+            /** @description Origin of the weights: demo, trained or owner. */
             weights: string | null;
         };
-        /**
-         * Limits
-         * @description What a request may be.
-         */
+        /** @description What a request may be. */
         Limits: {
-            /** Max Batch Videos */
             max_batch_videos: number;
-            /** Max Request Bytes */
             max_request_bytes: number;
-            /** Request Timeout S */
             request_timeout_s: number;
-            /** Thumbnail Max Bytes */
             thumbnail_max_bytes: number;
-            /** Thumbnail Max Pixels */
             thumbnail_max_pixels: number;
-            /** Thumbnail Timeout S */
             thumbnail_timeout_s: number;
         };
-        /**
-         * MeaningfulDifference
-         * @description Two texts of one video differ if their scores differ by more than this.
-         */
+        /** @description Two texts of one video differ if their scores differ by more than this. */
         MeaningfulDifference: {
-            /** Velocity */
             velocity: number;
-            /** Viral Score */
             viral_score: number;
         };
-        /**
-         * Modalities
-         * @description How each modality was used.
-         */
+        /** @description How each modality was used. */
         Modalities: {
             image: components["schemas"]["ModalityState"];
             scalars: components["schemas"]["ScalarsState"];
             text: components["schemas"]["ModalityState"];
         };
-        /**
-         * ModalityState
-         * @description How one modality was used.
-         */
+        /** @description How one modality was used. */
         ModalityState: {
-            /**
-             * Detail
-             * @description The reason in a sentence.
-             */
+            /** @description The reason in a sentence. */
             detail?: string | null;
-            /**
-             * Reason
-             * @description One word for what is unusual, such as `http_404`, `timeout`, `truncated` or `blank`; `unknown_words` for a title without words that the text encoder knows.
-             */
+            /** @description One word for what is unusual, such as `http_404`, `timeout`, `truncated` or `blank`; `unknown_words` for a title without words that the text encoder knows. */
             reason: string | null;
-            /**
-             * State
-             * @enum {string}
-             */
+            /** @enum {string} */
             state: "used" | "missing" | "failed" | "truncated" | "imputed";
         };
-        /**
-         * ModelInfo
-         * @description The model in service.
-         */
+        /** @description The model in service. */
         ModelInfo: {
             architecture: components["schemas"]["Architecture"];
             calibration: components["schemas"]["CalibrationInfo"];
@@ -731,24 +304,16 @@ export interface components {
             drift: components["schemas"]["DriftInfo"];
             engine: components["schemas"]["EngineInfo"];
             explanation: components["schemas"]["ExplanationInfo"];
-            /** Features */
             features: components["schemas"]["FeatureInfo"][];
-            /** Fidelity */
             fidelity: {
                 [key: string]: unknown;
             } | null;
-            /** Golden Answers */
             golden_answers: number;
             limits: components["schemas"]["Limits"];
-            /** Modalities */
             modalities: string[];
-            /** Modalities Without Weight */
             modalities_without_weight: string[];
-            /** Model */
             model: string;
-            /** Model Version */
             model_version: string;
-            /** Parameters */
             parameters: {
                 [key: string]: number;
             };
@@ -756,26 +321,19 @@ export interface components {
             training: components["schemas"]["TrainingInfo"];
         };
         /**
-         * Pattern
          * @description The calibration of requests with the same known inputs, fitted on held-out rows.
          *
          *     The probability is sigmoid((z + bias) / temperature) of the difference z of the two logits. The interval
          *     of the velocity reaches from `low` below the prediction to `high` above it, in log1p(views per day).
          */
         Pattern: {
-            /** Bias */
             bias: number;
-            /** High */
             high: number;
-            /** Low */
             low: number;
-            /** Rows */
             rows: number;
-            /** Temperature */
             temperature: number;
         };
         /**
-         * PredictRequest
          * @description One video. Unknown fields are ignored, so a whole database row can be sent.
          * @example {
          *       "comment_count": 85,
@@ -784,134 +342,90 @@ export interface components {
          *       "observed_at": "2026-03-02T12:00:00Z",
          *       "published_at": "2026-03-01T12:00:00Z",
          *       "thumbnail_url": "https://i.ytimg.com/vi/dQw4w9WgXcQ/hqdefault.jpg",
-         *       "title": "10 Tips for Perfect Morning Routine",
          *       "view_count": 15000
          *     }
          */
         PredictRequest: {
             /**
-             * Comment Count
              * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 85
              */
             comment_count?: number | null;
             /**
-             * Completion Rate
              * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints whose training data had it.
              * @example 0.62
              */
             completion_rate?: number | null;
             /**
-             * Creator Avg Views
              * @description Average views of the creator's videos. Read only by checkpoints whose training data had it.
              * @example 12000
              */
             creator_avg_views?: number | null;
-            /**
-             * Description
-             * @default
-             */
+            /** @default  */
             description?: string | null;
             /**
-             * Duration Seconds
              * @description Seconds, or text such as "PT1M30S" or "00:01:30". Null means unknown, not 0. Also accepted as duration.
              * @example 45
              */
             duration_seconds?: number | null;
             /**
-             * Explain
              * @description Whether to include an explanation of the score.
              * @default false
              */
             explain?: boolean | null;
             /**
-             * Like Count
              * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 1200
              */
             like_count?: number | null;
-            /**
-             * Observed At
-             * @description When the counts were read: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset; defaults to now. Also accepted as scraped_at.
-             */
+            /** @description When the counts were read: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset; defaults to now. Also accepted as scraped_at. */
             observed_at?: string | null;
-            /**
-             * Previous Observed At
-             * @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. If only one of the two times is exactly midnight, a gap below two days is unknown.
-             */
+            /** @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. If only one of the two times is exactly midnight, a gap below two days is unknown. */
             previous_observed_at?: string | null;
             /**
-             * Previous View Count
              * @description The video's view count at previous_observed_at; send both or neither. What happened between two looks says more than anything else.
              * @example 9000
              */
             previous_view_count?: number | null;
-            /**
-             * Published At
-             * @description When the video was published: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. Exactly midnight counts as a day, and an age below two days is unknown then. Also accepted as upload_date.
-             */
+            /** @description When the video was published: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. Exactly midnight counts as a day, and an age below two days is unknown then. Also accepted as upload_date. */
             published_at?: string | null;
             /**
-             * Require
              * @description Modalities that must be available; otherwise the request fails with 422.
              * @default []
              */
             require?: ("text" | "image" | "scalars")[] | null;
             /**
-             * Save Count
              * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
              * @example 25
              */
             save_count?: number | null;
             /**
-             * Share Count
              * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
              * @example 40
              */
             share_count?: number | null;
-            /**
-             * Thumbnail Url
-             * @description http, https or data:image/...;base64, or a YouTube page. Null or empty means no thumbnail. Also accepted as thumbnail.
-             */
+            /** @description http, https or data:image/...;base64, or a YouTube page. Null or empty means no thumbnail. Also accepted as thumbnail. */
             thumbnail_url?: string | null;
-            /** Title */
             title: string;
             /**
-             * View Count
              * @description Also accepted as text such as "120,000". Null means unknown, not 0.
              * @example 15000
              */
             view_count?: number | null;
         };
-        /**
-         * PredictResponse
-         * @description A score and what it is based on.
-         */
+        /** @description A score and what it is based on. */
         PredictResponse: {
-            /**
-             * Confidence
-             * @description Probability of the predicted class; null if the video is not `in_range`.
-             */
+            /** @description Probability of the predicted class; null if the video is not `in_range`. */
             confidence: number | null;
             /** @description What moved the score; only if requested. */
             explanation?: components["schemas"]["Explanation"] | null;
-            /**
-             * In Range
-             * @description Whether the training data has videos like this one. If false, `warnings` says why, and the score is an extrapolation.
-             */
+            /** @description Whether the training data has videos like this one. If false, `warnings` says why, and the score is an extrapolation. */
             in_range: boolean;
             modalities: components["schemas"]["Modalities"];
-            /** Model Version */
             model_version: string;
-            /**
-             * Predicted Velocity
-             * @description Views per day: the median, which half of the videos like this one exceed.
-             */
+            /** @description Views per day: the median, which half of the videos like this one exceed. */
             predicted_velocity: number;
-            /**
-             * Processing Time Ms
-             * @description Wall time in the service.
-             */
+            /** @description Wall time in the service. */
             processing_time_ms: number;
             /** @description Another checkpoint's score; only with `?shadow=1`. */
             shadow?: components["schemas"]["ShadowScore"] | null;
@@ -919,219 +433,111 @@ export interface components {
             timings_ms?: components["schemas"]["Timings"] | null;
             /** @description Where `predicted_velocity` most likely lies, given what is known of the video: split conformal, on held-out videos with the same inputs known. Null if the checkpoint has no intervals. */
             velocity_interval: components["schemas"]["VelocityInterval"] | null;
-            /**
-             * Viral Score
-             * @description Calibrated probability that the video goes viral.
-             */
+            /** @description Calibrated probability that the video goes viral. */
             viral_score: number;
-            /**
-             * Warnings
-             * @description Readable warnings; empty if there are none.
-             */
+            /** @description Readable warnings; empty if there are none. */
             warnings: string[];
         };
-        /**
-         * Problem
-         * @description RFC 9457 problem details.
-         */
+        /** @description RFC 9457 problem details. */
         Problem: {
-            /** Detail */
             detail: string;
-            /**
-             * Errors
-             * @description The invalid fields, if any.
-             */
+            /** @description The invalid fields, if any. */
             errors?: {
                 [key: string]: string;
             }[] | null;
-            /** Instance */
             instance: string;
-            /** Status */
             status: number;
-            /** Title */
             title: string;
-            /** Type */
             type: string;
         };
-        /**
-         * Reloaded
-         * @description The model in service, and the one before it.
-         */
+        /** @description The model in service, and the one before it. */
         Reloaded: {
-            /** Checkpoint */
             checkpoint: string;
-            /** Model Version */
             model_version: string;
-            /**
-             * Previous Version
-             * @description null if none was in service.
-             */
+            /** @description null if none was in service. */
             previous_version: string | null;
-            /** Seconds */
             seconds: number;
-            /** Sha256 */
             sha256: string;
         };
-        /**
-         * ScalarsState
-         * @description How the numbers and times were used.
-         */
+        /** @description How the numbers and times were used. */
         ScalarsState: {
-            /**
-             * Detail
-             * @description The reason in a sentence.
-             */
+            /** @description The reason in a sentence. */
             detail?: string | null;
-            /**
-             * Imputed
-             * @description The request's fields that are unknown; the training data's average was used instead.
-             */
+            /** @description The request's fields that are unknown; the training data's average was used instead. */
             imputed: string[];
-            /**
-             * Reason
-             * @description One word for what is unusual, such as `http_404`, `timeout`, `truncated` or `blank`; `unknown_words` for a title without words that the text encoder knows.
-             */
+            /** @description One word for what is unusual, such as `http_404`, `timeout`, `truncated` or `blank`; `unknown_words` for a title without words that the text encoder knows. */
             reason: string | null;
-            /**
-             * State
-             * @enum {string}
-             */
+            /** @enum {string} */
             state: "used" | "missing" | "failed" | "truncated" | "imputed";
         };
-        /**
-         * ShadowScore
-         * @description What another checkpoint says of the same video.
-         */
+        /** @description What another checkpoint says of the same video. */
         ShadowScore: {
-            /** Model Version */
             model_version: string;
-            /**
-             * Predicted Velocity
-             * @description Views per day.
-             */
+            /** @description Views per day. */
             predicted_velocity: number;
             velocity_interval: components["schemas"]["VelocityInterval"] | null;
-            /** Viral Score */
             viral_score: number;
         };
-        /**
-         * TextEncoderInfo
-         * @description Where the text encoder's weights come from.
-         */
+        /** @description Where the text encoder's weights come from. */
         TextEncoderInfo: {
-            /**
-             * Kind
-             * @enum {string}
-             */
+            /** @enum {string} */
             kind: "random" | "pretrained" | "grown";
-            /** Name */
             name: string;
-            /** Understands */
             understands: boolean;
         };
-        /**
-         * TextInfo
-         * @description How titles and descriptions are read.
-         */
+        /** @description How titles and descriptions are read. */
         TextInfo: {
             encoder: components["schemas"]["TextEncoderInfo"] | null;
-            /** Fields */
             fields: string[];
-            /** Max Tokens */
             max_tokens: number;
-            /** Min Letters Per Piece */
             min_letters_per_piece: number | null;
         };
-        /**
-         * Timings
-         * @description Milliseconds per stage. Stages overlap; `queue` is the sum of the waits for towers and fusion.
-         */
+        /** @description Milliseconds per stage. Stages overlap; `queue` is the sum of the waits for towers and fusion. */
         Timings: {
-            /**
-             * Cached
-             * @description Towers whose output came from the cache.
-             */
+            /** @description Towers whose output came from the cache. */
             cached: string[];
-            /** Decode */
             decode: number;
-            /** Download */
             download: number;
-            /** Explanation */
             explanation: number;
-            /** Fusion */
             fusion: number;
-            /** Image */
             image: number;
-            /** Queue */
             queue: number;
-            /** Text */
             text: number;
-            /** Tokenise */
             tokenise: number;
-            /** Total */
             total: number;
         };
-        /**
-         * TrainingInfo
-         * @description Where the weights come from, and what they reached.
-         */
+        /** @description Where the weights come from, and what they reached. */
         TrainingInfo: {
-            /** Metrics */
             metrics: {
                 [key: string]: unknown;
             };
-            /** Provenance */
             provenance: {
                 [key: string]: unknown;
             };
         };
-        /**
-         * VelocityInterval
-         * @description Views per day that most videos like this one get.
-         */
+        /** @description Views per day that most videos like this one get. */
         VelocityInterval: {
-            /**
-             * Coverage
-             * @description The share of videos whose velocity is within it.
-             */
+            /** @description The share of videos whose velocity is within it. */
             coverage: number;
-            /**
-             * High
-             * @description Views per day.
-             */
+            /** @description Views per day. */
             high: number;
-            /**
-             * Low
-             * @description Views per day.
-             */
+            /** @description Views per day. */
             low: number;
         };
-        /**
-         * YouTubeVideo
-         * @description A video as YouTube knows it: fields of a request, null where YouTube does not tell.
-         */
+        /** @description A video as YouTube knows it: fields of a request, null where YouTube does not tell. */
         YouTubeVideo: {
-            /** Comment Count */
             comment_count: number | null;
-            /** Description */
             description: string;
-            /** Duration Seconds */
             duration_seconds: number | null;
-            /** Like Count */
             like_count: number | null;
             /**
-             * Observed At
              * Format: date-time
              * @description When YouTube was asked.
              */
             observed_at: string;
-            /** Published At */
             published_at: string | null;
-            /** Thumbnail Url */
             thumbnail_url: string;
-            /** Title */
             title: string;
-            /** View Count */
             view_count: number | null;
         };
     };
@@ -1142,646 +548,4 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export interface operations {
-    home: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Health"];
-                    "text/html": string;
-                };
-            };
-            /** @description The model is loading or has failed; see `status`. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Health"];
-                };
-            };
-        };
-    };
-    reload: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Reloaded"];
-                };
-            };
-            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The service has no API keys, so this endpoint is disabled. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Another model is already being loaded. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The checkpoint cannot be used; `detail` says why. The current model stays in service. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Internal error. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The service is stopping. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    explain: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ExplainRequest"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ExplainResponse"];
-                };
-            };
-            /** @description The body is not valid JSON, or no valid form. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request body timed out. */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is compressed, or of a content type that the route does not take. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A field is invalid, or a required modality is unavailable. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The client has exceeded its rate limit; see Retry-After. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Internal error. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No score before the deadline. */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    live: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        [key: string]: string;
-                    };
-                };
-            };
-        };
-    };
-    ready: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Health"];
-                };
-            };
-            /** @description The model is loading or has failed; see `status`. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Health"];
-                };
-            };
-        };
-    };
-    metrics: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/plain": string;
-                };
-            };
-        };
-    };
-    modelInfo: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ModelInfo"];
-                };
-            };
-            /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    predict: {
-        parameters: {
-            query?: {
-                /** @description Waits for the score of the checkpoint in MILES_SHADOW_CHECKPOINT and adds it, unless the service has no such checkpoint or is too busy for it. */
-                shadow?: boolean;
-                /** @description Adds the time spent per stage. */
-                timings?: boolean;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PredictRequest"];
-                "multipart/form-data": components["schemas"]["PredictRequest"] & {
-                    /**
-                     * Format: binary
-                     * @description The picture as a file, instead of thumbnail_url.
-                     */
-                    thumbnail?: string;
-                };
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["PredictResponse"];
-                };
-            };
-            /** @description The body is not valid JSON, or no valid form. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request body timed out. */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is compressed, or of a content type that the route does not take. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A field is invalid, or a required modality is unavailable. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The client has exceeded its rate limit; see Retry-After. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Internal error. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No score before the deadline. */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    predictBatch: {
-        parameters: {
-            query?: {
-                /** @description Waits for the score of the checkpoint in MILES_SHADOW_CHECKPOINT and adds it, unless the service has no such checkpoint or is too busy for it. */
-                shadow?: boolean;
-                /** @description Adds the time spent per stage. */
-                timings?: boolean;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["BatchRequest"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BatchResponse"];
-                    "application/x-ndjson": string;
-                };
-            };
-            /** @description The body is not valid JSON, or no valid form. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request body timed out. */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is compressed, or of a content type that the route does not take. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A field is invalid, or a required modality is unavailable. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The client has exceeded its rate limit; see Retry-After. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Internal error. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description At capacity (`type` ends in `overloaded`), or the model is loading or has failed; see Retry-After. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No score before the deadline. */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    youtubeVideo: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description The 11 characters after `v=`. */
-                video_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["YouTubeVideo"];
-                };
-            };
-            /** @description Missing or invalid API key; send `Authorization: Bearer <key>`. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The service has no key for YouTube (`type` ends in `no-youtube-key`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description YouTube has no public video of this id. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not the id of a YouTube video. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many look-ups; see Retry-After. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description YouTube refused, or could not be reached; `detail` says why. */
-            502: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-}
+export type operations = Record<string, never>;
