@@ -114,8 +114,6 @@ class TextEncoder:
             warnings.append(f"The text is too long for the model; it read the {read}.")
         if not self._has_weight:
             warnings.append("This checkpoint gives the words of a title no weight.")
-        elif video.description.strip() and "description" not in fields:
-            warnings.append("This checkpoint was trained on titles only; the description's text was ignored.")
         if self._min_letters is not None and has_visible_text(video.title):
             letters = self._tokenizer.letters_per_piece(video.title)
             if warning := word_warning(letters, self._min_letters):

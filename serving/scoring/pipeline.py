@@ -34,10 +34,10 @@ from serving.scoring.towers import Vector, image_tower, text_tower
 from serving.scoring.warnings import (
     DriftWindow,
     RangeCheck,
+    ignored_warnings,
     imputed,
     video_warnings,
     weightless_fields,
-    weightless_warning,
 )
 from serving.settings import Settings
 
@@ -159,9 +159,10 @@ class Pipeline:
                 )
         video = request.video
         in_range, about_range = self._range_check.check(raw[0], self._text_of(video), video.observed_at)
-        about_video = video_warnings(video) + about_range + weightless_warning(video, self._weightless)
+        about_checkpoint = ignored_warnings(video, self._weightless, self.model.card.text_fields)
         watch.stop()
         self.drift.observe(raw[0], viral)
+        about_video = video_warnings(video) + about_range + about_checkpoint
         warnings = (*request.warnings, *text.warnings, *image.warnings, *about_video)
         return Prediction(
             viral_score=viral,

@@ -65,7 +65,7 @@ def video_warnings(video: Video) -> list[str]:
     elif _is_before(video.previous_observed_at, video.published_at) and not video.published_day:
         found.append("previous_observed_at is earlier than published_at.")
     if video.previous_view_count is not None and video.view_count is None:
-        found.append("previous_view_count changes nothing without view_count.")
+        found.append("previous_view_count has no effect without view_count.")
     elif video.view_count is not None and video.view_count < (video.previous_view_count or 0):
         found.append("view_count is lower than previous_view_count; the gain was taken as zero.")
     for name, text in (("title", video.title), ("description", video.description)):
@@ -86,12 +86,20 @@ def weightless_fields(scaler: FeatureScaler, text_fields: Sequence[str]) -> froz
     return frozenset(VIDEO_FIELDS) - used - {*text_fields, "observed_at"}  # observed_at is always there
 
 
-def weightless_warning(video: Video, weightless: frozenset[str]) -> list[str]:
-    """A warning that names the given fields of a video that change no score."""
+def ignored_warnings(video: Video, weightless: frozenset[str], text_fields: Sequence[str]) -> list[str]:
+    """Warnings that name the given fields of a video that change no score, or whose words don't."""
     given = [name for name in VIDEO_FIELDS if name in weightless and getattr(video, name) not in (None, "")]
-    if not given:
-        return []
-    return [f"This checkpoint gives no weight to {' and '.join(given)}: its training data taught it nothing."]
+    if given:
+        *others, last = given
+        named = f"{', '.join(others)} and {last}" if others else last
+        found = [
+            f"This checkpoint ignores {named}; the score does not depend on {'them' if others else 'it'}."
+        ]
+    else:
+        found = []
+    if video.description.strip() and "description" not in {*weightless, *text_fields}:
+        found.append("Of the description, this checkpoint reads only the length, not the words.")
+    return found
 
 
 def word_warning(letters_per_piece: float | None, minimum: float) -> str | None:

@@ -269,5 +269,6 @@ def test_fields_of_another_list_change_no_score_and_are_named(client: httpx.Clie
     for key in ("viral_score", "predicted_velocity", "modalities"):
         assert with_them[key] == plain[key]
     (warning,) = [each for each in with_them["warnings"] if each not in plain["warnings"]]
-    assert warning.startswith(f"This checkpoint gives no weight to {' and '.join(unread)}:")
+    *others, last = unread
+    assert warning.startswith(f"This checkpoint ignores {', '.join(others)} and {last};")
     assert score(client, **dict.fromkeys(unread))["warnings"] == plain["warnings"]

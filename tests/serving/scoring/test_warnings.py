@@ -10,10 +10,10 @@ import pytest
 from features import MILES_V0, MILES_V1, MILES_V2, FeatureScaler, Video, compute_features, fit_distributions
 from serving.scoring.warnings import (
     RangeCheck,
+    ignored_warnings,
     imputed,
     video_warnings,
     weightless_fields,
-    weightless_warning,
 )
 from tests.support.tiny import FIRST_DAY
 
@@ -266,7 +266,7 @@ SAID: list[tuple[dict[str, Any], str | None]] = [
     ({"previous_view_count": 300_000}, None),
     (
         {"view_count": None, "previous_view_count": 5},
-        "previous_view_count changes nothing without view_count",
+        "previous_view_count has no effect without view_count",
     ),
     (
         {"published_at": NOON, "previous_observed_at": NOON - timedelta(hours=1)},
@@ -293,19 +293,30 @@ def test_values_that_say_less_than_they_seem_to_are_warned_about() -> None:
 
 def test_given_fields_without_weight_are_named_once() -> None:
     """A description that is not read, a length that never varied, and fields of another list of features."""
+    title, both = ("title",), ("title", "description")
     constant = compute_features(
         [replace(video, duration_seconds=30.0) for video in training_videos(50)], MILES_V1
     )
-    weightless = weightless_fields(FeatureScaler().fit(constant, MILES_V1), ("title",))
+    weightless = weightless_fields(FeatureScaler().fit(constant, MILES_V1), title)
     video = replace(ORDINARY, description="A recipe.", share_count=3)
-    assert weightless_warning(video, weightless) == [
-        "This checkpoint gives no weight to description and duration_seconds and share_count: its training "
-        "data taught it nothing."
+    assert ignored_warnings(video, weightless, title) == [
+        "This checkpoint ignores description, duration_seconds and share_count; the score does "
+        "not depend on them."
     ]
-    assert weightless_warning(replace(ORDINARY, duration_seconds=None), weightless) == []
-    assert "description" not in weightless_fields(
-        FeatureScaler().fit(constant, MILES_V1), ("title", "description")
-    )
+    assert ignored_warnings(replace(ORDINARY, duration_seconds=None), weightless, title) == []
+    assert "description" not in weightless_fields(FeatureScaler().fit(constant, MILES_V1), both)
+
+
+def test_a_description_of_which_only_the_length_counts_is_told() -> None:
+    """Its words are unread where only its length is a feature, and read where the text encoder has them."""
+    described = [
+        replace(each, description="word " * (1 + i % 3)) for i, each in enumerate(training_videos(50))
+    ]
+    scaler = FeatureScaler().fit(compute_features(described, MILES_V1), MILES_V1)
+    video, told = replace(ORDINARY, description="A recipe."), []
+    for fields in (("title",), ("title", "description")):
+        told.append(ignored_warnings(video, weightless_fields(scaler, fields), fields))
+    assert told == [["Of the description, this checkpoint reads only the length, not the words."], []]
 
 
 def test_only_a_video_out_of_range_is_called_an_extrapolation() -> None:
