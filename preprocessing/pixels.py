@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING
 from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import AvifImagePlugin, Image, ImageFile, WebPImagePlugin
 
-from preprocessing.bars import between_bars
-from preprocessing.colours import in_srgb, printed_in_srgb
 from preprocessing.file_kinds import refusal_of, without_damaged_extras
 from preprocessing.image import (
     Decoded,
@@ -32,7 +30,14 @@ from preprocessing.image import (
     ImageTooLargeError,
     Trait,
 )
-from preprocessing.transparency import has_transparency, is_transparent, rescale_key
+from preprocessing.viewing import (
+    between_bars,
+    has_transparency,
+    in_srgb,
+    is_transparent,
+    printed_in_srgb,
+    rescale_key,
+)
 
 if TYPE_CHECKING:
     import numpy as np
