@@ -42,7 +42,7 @@ from benchmarks.harness.workload import Request
 from model.checkpoint.file import CheckpointError
 from model.compiled.bundle import read_bundle
 from preprocessing.thumbnails.policy import ThumbnailPolicy
-from serving.cpu import usable_cpus
+from serving.resources import usable_cpus
 from serving.scoring.cache import entry_bytes
 from serving.scoring.thumbnails import ThumbnailCache
 from serving.settings import Settings

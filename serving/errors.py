@@ -13,7 +13,7 @@ MilesError
 ├── NotReadyError           503  the model is loading or has failed
 ├── EngineFailedError       503  a forward pass failed, or returned a score that is not finite
 ├── PredictTimeoutError     504  no score before the request's deadline
-├── LoadFailedError         500  loading another model failed for an unexpected reason
+├── LoadFailedError         500  loading another model failed: too little memory, or an unexpected reason
 └── YouTubeError            502  YouTube refused, or did not respond as documented
 """
 

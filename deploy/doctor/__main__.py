@@ -85,7 +85,7 @@ def processor() -> Finding:
 
 def threads() -> Finding:
     """The number of threads of a forward."""
-    from serving.cpu import usable_cpus
+    from serving.resources import usable_cpus
 
     seen, usable, wished = os.cpu_count() or 1, usable_cpus(), os.environ.get("MILES_THREADS")
     says = f"{usable} of {seen} processors usable (affinity, cgroup quota)"

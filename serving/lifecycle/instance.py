@@ -23,16 +23,22 @@ from typing import Any, Self
 
 import structlog
 
+from model.compiled.bundle import Bundle
+from model.engine import Engine
+from serving.errors import LoadFailedError
 from serving.lifecycle.compile_process import NICE, compile_in_process
 from serving.lifecycle.golden import check_golden_answers
 from serving.lifecycle.loading import EngineFactory, NotCompiledError, load_model
 from serving.lifecycle.supervision import Supervisor
+from serving.resources import free_memory
 from serving.scoring.cache import VectorCache
 from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline
 from serving.scoring.thumbnails import ThumbnailCache
 from serving.settings import Settings
 
+# Bytes in use for a byte of graphs: kernels keep weights in their own layout, some of them in two.
+MEMORY_PER_GRAPH = 1.5
 log = structlog.get_logger()
 
 
@@ -71,8 +77,9 @@ class ModelInstance:
 
         `workers` runs blocking work; `on_fault` is called with one line if a forward hangs or all of them
         fail. With `beside_another`, a serving instance keeps priority on the processors while this one loads,
-        with `gently` for good. Raises
-        `CheckpointError`, `LocationError` or any other error of loading, and leaves nothing running then.
+        with `gently` for good, and a
+        model that needs more memory than is free is refused with `LoadFailedError`. Raises `CheckpointError`,
+        `LocationError` or any other error of loading, and leaves nothing running then.
         """
         executors: list[Executor] = []
         async with AsyncExitStack() as stack:
@@ -86,6 +93,8 @@ class ModelInstance:
                 return executor
 
             forward = threads("forward")
+            if beside_another:
+                engine_factory = partial(_within_memory, engine_factory)
             model = await _load(settings, engine_factory, forward, beside_another)
             at_once = model.engine.at_once
             steps: dict[str, Executor | None] = dict.fromkeys(("text", "image", "fusion"), forward)
@@ -133,6 +142,18 @@ class ModelInstance:
         if self._supervisor.fault is None:
             for executor in self._executors:
                 await asyncio.get_running_loop().run_in_executor(self._workers, executor.shutdown)
+
+
+def _within_memory(engine_factory: EngineFactory, bundle: Bundle, threads: int) -> Engine:
+    """The engine of `bundle`, if a second one fits into memory: else the kernel would end the process."""
+    needed = round(MEMORY_PER_GRAPH * sum(file.stat().st_size for file in bundle.directory.glob("*.bin")))
+    free = free_memory()
+    if free is not None and needed > free:
+        raise LoadFailedError(
+            f"{bundle.card.name}: needs about {needed / 1e6:.0f} MB of memory beside the model in service; "
+            f"{free / 1e6:.0f} MB are free. Raise the memory limit, or restart the service to load it alone."
+        )
+    return engine_factory(bundle, threads)
 
 
 def _yield_processors() -> None:

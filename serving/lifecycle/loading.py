@@ -23,7 +23,7 @@ from model.compiled.engine import OpenVinoEngine
 from model.engine import Engine
 from preprocessing.image import ImageReading, ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
-from serving.cpu import usable_cpus
+from serving.resources import usable_cpus
 from serving.scoring.model import LoadedModel
 from serving.scoring.warnings import SCORE
 from serving.settings import Settings

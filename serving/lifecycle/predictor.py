@@ -16,11 +16,11 @@ from model.checkpoint.file import CheckpointError, LocationError
 from preprocessing.image import is_data_url
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy
-from serving.cpu import usable_cpus
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.lifecycle.instance import ModelInstance
 from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.shadow import Shadow
+from serving.resources import usable_cpus
 from serving.scoring.admission import EXPLAINED, Admission
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache

@@ -105,6 +105,10 @@ class Reloader:
             self._outcomes.labels("refused").inc()
             log.error("reload_refused", detail=str(exc))  # noqa: TRY400  the line is all there is to know
             raise CheckpointRefusedError(str(exc)) from exc
+        except LoadFailedError as exc:
+            self._outcomes.labels("failed").inc()
+            log.error("reload_failed", detail=str(exc))  # noqa: TRY400  the line is all there is to know
+            raise
         except Exception as exc:
             self._outcomes.labels("failed").inc()
             log.exception("reload_failed")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from model.checkpoint.file import CheckpointError, LocationError
+from serving.errors import LoadFailedError
 from serving.lifecycle.instance import ModelInstance
 from serving.scoring.admission import Admission
 from serving.scoring.cache import VectorCache
@@ -102,7 +103,7 @@ class Shadow:
         await self._free()
         try:
             instance = await self._start(on_fault=self._on_fault)
-        except (CheckpointError, LocationError) as exc:
+        except (CheckpointError, LocationError, LoadFailedError) as exc:
             log.error("shadow_refused", detail=str(exc))  # noqa: TRY400  the line is all there is to know
             return
         except Exception:

@@ -20,8 +20,8 @@ from features import Video, compute_features
 from model.outputs import PATTERNS, fitted, pattern_of
 from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits
-from serving.cpu import usable_cpus
 from serving.errors import ModalityRequiredError
+from serving.resources import usable_cpus
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache
 from serving.scoring.encoders import ImageEncoder, Modality, ModalityReport, PictureBudget, TextEncoder

@@ -89,7 +89,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "64 descriptors: 100 silent connections leave room for others and their pictures",
         "the clock jumps days, a year back and to 2060: ready, and every video is scored",
         "uid 1000 without a home, a locale or a place to write: starts and scores",
-        "700 MB of memory: the demo starts, explains 128 videos, is reloaded and scores",
+        "700 MB of memory: the demo explains 128 videos, reloads or says what is missing, scores",
         "a fifth of one processor: the start takes at most 1.5 times the processor time of a free one",
         "SIGTERM during compile and load: exit 0, no files left",
         "a full disk: a start that must compile ends with one line, a reload is refused",

@@ -32,7 +32,7 @@ STOREYS = (
     {"serving.observability"},
     {"serving.lifecycle"},
     {"serving.scoring"},
-    {"serving.settings", "serving.errors", "serving.cpu"},
+    {"serving.settings", "serving.errors", "serving.resources"},
 )
 
 # Who may import these at all: HTTP stays outside the model, the network's library inside it.

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from features import MILES_V1
-from serving.cpu import usable_cpus
+from serving.resources import usable_cpus
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ KEY = "a-key-for-the-reload-test"
 EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
 RELOADS = 6
 KILOBYTE = 1024
+GIGABYTE = KILOBYTE**3
 
 
 @dataclass
@@ -245,6 +247,28 @@ def test_bad_file_leaves_the_old_model_in_service(switchable: Switchable) -> Non
     assert switchable.score("after")["model_version"] == before
     times = len(switchable.logged("reload_refused"))
     assert f'outcome="refused"}} {times:.1f}' in switchable.client.get("/metrics").text
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused(switchable: Switchable) -> None:
+    """A reload that would take more memory than is free is a 500 with both sizes; the old model scores on."""
+    before = switchable.reload("tiny").json()["model_version"]
+    (bundle,) = (
+        path.parent
+        for path in (switchable.path.parent / "compiled").glob("*/bundle.json")
+        if path.parent.name.startswith(before.rpartition("+")[2])
+    )
+    huge = bundle / "huge.bin"
+    try:
+        with huge.open("wb") as file:
+            file.truncate(8 * 1024 * GIGABYTE)  # sparse: it takes no space
+        with switchable.logging("reload_failed"):
+            refused = switchable.reload("tiny")
+    finally:
+        huge.unlink()
+    assert refused.status_code == 500
+    assert re.search(r"needs about 1\d{7} MB .*; \d+ MB are free", refused.json()["detail"])
+    assert switchable.logged("reload_failed")[-1]["detail"] == refused.json()["detail"]
+    assert switchable.score("after")["model_version"] == before
 
 
 def test_sighup_switches(switchable: Switchable) -> None:
