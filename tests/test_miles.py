@@ -16,11 +16,7 @@ COMMANDS = re.findall(r"^  ([a-z-]+) +[a-z]", USAGE, re.MULTILINE)
 
 def miles(*words: str, root: Path = ROOT, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """./miles with a PATH that knows no virtual environment."""
-    return completed(
-        [str(root / "miles"), *words],
-        cwd=cwd,
-        env={"PATH": PATH},
-    )
+    return completed([str(root / "miles"), *words], cwd=cwd, env={"PATH": PATH})
 
 
 def test_every_command_explains_itself_from_any_directory(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_operations_have_names_tags_and_media_types() -> None:
         *("reload", "live", "ready", "metrics", "youtubeVideo"),
     ]
     assert {tag for operation in operations for tag in operation["tags"]} == {
-        *("scores", "model", "health", "youtube"),
+        *("scores", "model", "health", "youtube")
     }
     types = {each["operationId"]: [*each["responses"]["200"]["content"]] for each in operations}
     assert types["predictBatch"] == ["application/json", "application/x-ndjson"]

@@ -266,10 +266,7 @@ def test_results_that_the_encoding_lacks_are_escaped(tmp_path: Path) -> None:
 
 def test_two_runs_never_write_the_same_file(tmp_path: Path) -> None:
     """The second is refused while the first has it."""
-    with (
-        Finished(tmp_path / "v.part", {}),
-        pytest.raises(SettingError, match="another run is writing it"),
-    ):
+    with Finished(tmp_path / "v.part", {}), pytest.raises(SettingError, match="another run is writing it"):
         Finished(tmp_path / "v.part", {})
     with Finished(tmp_path / "v.part", {}) as again:
         assert again.count == 0

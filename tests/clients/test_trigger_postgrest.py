@@ -166,10 +166,7 @@ def test_a_key_of_the_new_kind_is_no_bearer_token(supabase: Door, door: Door, tm
     """`sb_secret_...` is sent only as `apikey`: Supabase refuses it as a bearer token."""
     empty = {"Content-Range": "*/0", "Content-Type": "application/json"}
     supabase.plan += [Reply(200, b"[]", empty)] * 4  # snapshots, predictions, the count, the rows
-    settings = {
-        "SUPABASE_URL": supabase.url,
-        "SUPABASE_SERVICE_KEY": NEW_KEY,
-    }
+    settings = {"SUPABASE_URL": supabase.url, "SUPABASE_SERVICE_KEY": NEW_KEY}
     done = ran(SCRIPT, *FAST, folder=tmp_path, INFERENCE_API_URL=door.url, **settings)
     assert (done.returncode, done.stderr) == (0, "")
     sent = supabase.calls[0].headers

@@ -35,11 +35,7 @@ def examine(checkout: Path, python: str = BARE, **settings: str) -> tuple[int, d
     # No programs of this machine: asking its container engines takes longer than everything else.
     known = {"PYTHON": BARE, "PATH": str(checkout / "bin"), "MILES_PORT": str(free_port())}
     asked = environment() | known | settings
-    done = completed(
-        [python, *plain, "-m", "deploy.doctor", "--json"],
-        cwd=checkout,
-        env=asked,
-    )
+    done = completed([python, *plain, "-m", "deploy.doctor", "--json"], cwd=checkout, env=asked)
     assert "Traceback" not in done.stderr
     told = json.loads(done.stdout)
     assert told["can_serve"] == (done.returncode == 0)
@@ -174,11 +170,7 @@ def test_people_read_lines(checkout: Path) -> None:
     """make doctor, without an environment of its own, ends in a verdict."""
     shutil.copy(ROOT / "Makefile", checkout)
     asked = environment() | {"PORT": str(free_port()), "PYTHON": BARE}
-    done = completed(
-        ["make", "--no-print-directory", "doctor"],
-        cwd=checkout,
-        env=asked,
-    )
+    done = completed(["make", "--no-print-directory", "doctor"], cwd=checkout, env=asked)
     assert done.stdout.splitlines()[-1] == "make serve can run here."
     assert done.returncode == 0
 

@@ -72,11 +72,7 @@ def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
 def shown(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The label names of every sample of a service that has scored, refused, limited and drifted."""
     folder = tmp_path_factory.mktemp("observed")
-    settings = {
-        "checkpoint": tiny_path,
-        "precision": "f32",
-        "rate_limit": 10 * FEWEST_ROWS,
-    }
+    settings = {"checkpoint": tiny_path, "precision": "f32", "rate_limit": 10 * FEWEST_ROWS}
     with (
         ready_service(folder / "log", **settings) as service,
         httpx.Client(base_url=service.url, timeout=60) as client,

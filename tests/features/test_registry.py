@@ -150,10 +150,7 @@ CHANGES: list[tuple[Mapping[str, object], Mapping[str, float]]] = [
     ({"previous_view_count": None}, UNKNOWN_HISTORY),
     ({"previous_observed_at": None}, UNKNOWN_HISTORY),
     ({"previous_observed_at": MIDNIGHT - timedelta(days=1)}, UNKNOWN_HISTORY),
-    (
-        {"previous_observed_at": MIDNIGHT - timedelta(days=2)},
-        {"log_recent_views_per_hour": log1p(900 / 60)},
-    ),
+    ({"previous_observed_at": MIDNIGHT - timedelta(days=2)}, {"log_recent_views_per_hour": log1p(900 / 60)}),
     (
         {"published_at": NOON - timedelta(days=9), "observed_at": MIDNIGHT}
         | {"previous_observed_at": MIDNIGHT - timedelta(days=1)},
@@ -164,15 +161,9 @@ CHANGES: list[tuple[Mapping[str, object], Mapping[str, float]]] = [
         },
     ),
     ({"previous_view_count": 5000}, {"log_recent_views_per_hour": 0}),
-    (
-        {"previous_observed_at": NOON - timedelta(minutes=6)},
-        {"log_recent_views_per_hour": log1p(900)},
-    ),
+    ({"previous_observed_at": NOON - timedelta(minutes=6)}, {"log_recent_views_per_hour": log1p(900)}),
     ({"description": " \n\t "}, {"description_word_count": 0, "has_description": 0}),
-    (
-        {"title": "عشرة ١٠"},
-        {"title_length": 7, "title_word_count": 2, "has_question": 0},
-    ),
+    ({"title": "عشرة ١٠"}, {"title_length": 7, "title_word_count": 2, "has_question": 0}),
     ({"title": "本当？"}, {"title_length": 3, "title_word_count": 1, "has_numbers": 0}),
     (
         {"title": "本当！"},

@@ -155,10 +155,7 @@ async def test_no_descriptors_left(demo_bundle: Path, tmp_path: Path, promise: R
         "receive_timeout_s": 3,
         "thumbnail_trusted_networks": "127.0.0.0/8",
     }
-    with (
-        in_shell(tmp_path / "log", "ulimit -n 64", **settings) as service,
-        thumbnail_host() as host,
-    ):
+    with in_shell(tmp_path / "log", "ulimit -n 64", **settings) as service, thumbnail_host() as host:
         await asyncio.to_thread(wait_for, service, "/health/ready")
         async with Visitor(service) as first:
             await first.get("/")

@@ -106,10 +106,7 @@ def bare_running_pickle(folder: Folder) -> Path:
 def zip_bomb(folder: Folder) -> Path:
     """A checkpoint's archive whose pickle unfolds from a megabyte to a gigabyte."""
     good = io.BytesIO(saved(contents(model_state_dict=dict(small_state(with_vision=False)))))
-    with (
-        zipfile.ZipFile(good) as whole,
-        zipfile.ZipFile(folder.path, "w", zipfile.ZIP_DEFLATED) as bomb,
-    ):
+    with zipfile.ZipFile(good) as whole, zipfile.ZipFile(folder.path, "w", zipfile.ZIP_DEFLATED) as bomb:
         for member in whole.namelist():
             content = whole.read(member)
             bomb.writestr(member, bytes(10**9) if member.endswith("data.pkl") else content)
@@ -164,10 +161,7 @@ MADE: dict[str, tuple[Callable[[Folder], Path], str]] = {
     "bare pickle that runs code": (bare_running_pickle, "not a torch.save file"),
     "zip bomb": (zip_bomb, "is truncated or not a torch.save file"),
     "bundle.json cut": (cut_manifest, "bundle.json: cannot be read"),
-    "bundle.json of another format": (
-        manifest_of(lambda values: values.update(format=9)),
-        "format is 9",
-    ),
+    "bundle.json of another format": (manifest_of(lambda values: values.update(format=9)), "format is 9"),
     "bundle.json without a card": (manifest_of(lambda values: values.pop("card")), "lacks card"),
     "bundle without a graph": (no_graph, "fusion.xml cannot be read"),
     "graph cut": (cut_graph, "text.bin: sha256 is"),

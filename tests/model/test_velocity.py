@@ -51,11 +51,7 @@ REFUSED = [
     (LogVelocity, {"mean": "x", "scale": 1, "high": 9}, "mean is 'x', expected a valid number"),
     (LogVelocity, {"mean": 0, "scale": True, "high": 9}, "scale is True, expected a valid number"),
     (LogVelocity, {"mean": 0, "scale": -1, "high": 9}, "scale is -1, expected a number greater than 0"),
-    (
-        LogVelocity,
-        {"mean": 0, "scale": 1, "high": 51},
-        "high is 51, expected a number less than or equal",
-    ),
+    (LogVelocity, {"mean": 0, "scale": 1, "high": 51}, "high is 51, expected a number less than or equal"),
     (MinMaxVelocity, {"low": 0, "high": 1e300}, "high is 1e+300, expected a number less than or equal to"),
     (MinMaxVelocity, {"low": -9, "high": -1}, "high is -1, expected a number greater than 0"),
     (MinMaxVelocity, {"low": 9, "high": 1}, "has low 9.0 and high 1.0, expected high above low"),

@@ -113,10 +113,7 @@ def test_four_versions_are_the_most(visit: Visit) -> None:
     """Five files dropped at once: four get a place, and the fifth is reported."""
     page = visit.page
     open_comparison(page)
-    drop(
-        page.locator(".intro"),
-        *[(f"{index}.jpg", "image/jpeg", picture(index)) for index in range(5)],
-    )
+    drop(page.locator(".intro"), *[(f"{index}.jpg", "image/jpeg", picture(index)) for index in range(5)])
     expect(page.locator(".version")).to_have_count(4)
     expect(page.locator(".version .drop img:visible")).to_have_count(4)
     expect(page.get_by_text("At most four versions; 1 image was left out.")).to_be_visible()

@@ -11,15 +11,7 @@ from PIL import Image, ImageOps
 
 from model.config import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
 from model.network import VisionEncoder
-from preprocessing.image import (
-    AS_SEEN,
-    NO_TRAITS,
-    Decoded,
-    ImageLimits,
-    ImageSpec,
-    ImageTooLargeError,
-    Trait,
-)
+from preprocessing.image import AS_SEEN, NO_TRAITS, Decoded, ImageLimits, ImageSpec, ImageTooLargeError, Trait
 from preprocessing.pixels import decode_image, read_picture
 from tests.support.pictures import FILES, encoded, interlaced, picture, rotated
 

@@ -165,9 +165,7 @@ def targets(model: str, damaged: str) -> list[serve.RunTarget]:
         ray_actor_options=with_settings(MILES_CHECKPOINT=model, MILES_MAX_QUEUE_SIZE=str(LET_IN))
     )
     bounded = deployment.options(
-        ray_actor_options=with_settings(MILES_CHECKPOINT=model),
-        max_ongoing_requests=1,
-        max_queued_requests=1,
+        ray_actor_options=with_settings(MILES_CHECKPOINT=model), max_ongoing_requests=1, max_queued_requests=1
     )
     broken = deployment.options(
         ray_actor_options=with_settings(MILES_CHECKPOINT=damaged), max_constructor_retry_count=1

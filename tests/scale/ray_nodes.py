@@ -38,10 +38,7 @@ class RayNodes:
 
     def serve(self, *arguments: str | Path) -> str:
         """What Ray's `serve` prints; fails when it fails."""
-        ran = completed(
-            [COMMANDS / "serve", *arguments, "--address", self.dashboard],
-            env=self.variables,
-        )
+        ran = completed([COMMANDS / "serve", *arguments, "--address", self.dashboard], env=self.variables)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 

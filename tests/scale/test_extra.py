@@ -72,10 +72,7 @@ def test_without_ray_the_command_says_how_to_get_it() -> None:
 @pytest.mark.usefixtures("without_extra")
 def test_without_the_extra_the_service_answers(model: Path, tmp_path: Path) -> None:
     """Ready, and with a score, in a process that can import nothing that the extra brings."""
-    refused = completed(
-        [sys.executable, "-c", "import pandas"],
-        env=environment(),
-    )
+    refused = completed([sys.executable, "-c", "import pandas"], env=environment())
     assert refused.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'pandas'"
     with ready_service(tmp_path / "log", checkpoint=model) as service:
         answer = httpx.post(f"{service.url}/predict", json={"title": "How do planes stay up?"})
@@ -85,11 +82,7 @@ def test_without_the_extra_the_service_answers(model: Path, tmp_path: Path) -> N
 
 def test_make_test_installs_the_extra_first() -> None:
     """So that on a fresh clone its short tests are run, not left out."""
-    ran = completed(
-        ["make", "-n", "-B", "test"],
-        env=environment(),
-        check=True,
-    )
+    ran = completed(["make", "-n", "-B", "test"], env=environment(), check=True)
     installs, tests = "install -r requirements/scale.txt", "-m pytest"
     assert 0 < ran.stdout.find(installs) < ran.stdout.find(tests)
 
@@ -100,11 +93,7 @@ def test_without_the_extra_its_tests_are_left_out_with_a_reason() -> None:
     script = "from tests.scale.ray_here import needs_ray; print(needs_ray.args, needs_ray.kwargs['reason'])"
     said = {}
     for ci in ("", "true"):
-        ran = completed(
-            [sys.executable, "-c", script],
-            env=environment() | {"CI": ci},
-            check=True,
-        )
+        ran = completed([sys.executable, "-c", script], env=environment() | {"CI": ci}, check=True)
         said[ci] = ran.stdout
     assert said[""].startswith("(True,)")
     assert "make scale-setup" in said[""]

@@ -39,10 +39,7 @@ pytestmark = [needs_ray, pytest.mark.scale]
 def run(module: str, *arguments: str | Path) -> dict[str, Any]:
     """What a program of this folder saw on a Ray of its own."""
     with ray_environment() as variables:
-        ran = completed(
-            [sys.executable, "-m", f"tests.scale.{module}", *map(str, arguments)],
-            env=variables,
-        )
+        ran = completed([sys.executable, "-m", f"tests.scale.{module}", *map(str, arguments)], env=variables)
     assert ran.returncode == 0, ran.stderr
     seen: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return seen

@@ -77,11 +77,7 @@ def asked(answers: dict[str, list[Answer]]) -> set[str]:
 
 
 def test_another_checkpoint_takes_over_under_load(
-    nodes: RayNodes,
-    models: dict[str, Path],
-    answers: dict[str, list[Answer]],
-    tmp_path: Path,
-    figure: Figure,
+    nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path, figure: Figure
 ) -> None:
     """Each answer is the old model's or the new one's, none is lost, and replicas are never fewer."""
     assert answers["old"] != answers["new"]
@@ -105,11 +101,7 @@ def test_another_checkpoint_takes_over_under_load(
 
 
 def test_a_checkpoint_that_does_not_load_leaves_the_others(
-    nodes: RayNodes,
-    models: dict[str, Path],
-    answers: dict[str, list[Answer]],
-    tmp_path: Path,
-    figure: Figure,
+    nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path, figure: Figure
 ) -> None:
     """What served before serves on with as many replicas, nothing is lost, and `serve status` says why."""
     load = Load([URL], QUESTIONS, answers)
@@ -126,11 +118,7 @@ def test_a_checkpoint_that_does_not_load_leaves_the_others(
 
 
 def test_replicas_follow_the_requests_under_way(
-    nodes: RayNodes,
-    models: dict[str, Path],
-    answers: dict[str, list[Answer]],
-    tmp_path: Path,
-    figure: Figure,
+    nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path, figure: Figure
 ) -> None:
     """Load brings more replicas, calm takes them away again, and neither loses a request."""
     fast = {"metrics_interval_s": 0.5, "look_back_period_s": 2, "upscale_delay_s": 1, "downscale_delay_s": 4}

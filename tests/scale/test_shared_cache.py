@@ -70,11 +70,7 @@ class Replica:
         """Of one video after the other: predictions, processor seconds in all, and the median's seconds."""
         before, self.seconds = self.value("process_cpu_seconds_total"), []
         answers = [self.score(video) for video in videos]
-        return (
-            answers,
-            self.value("process_cpu_seconds_total") - before,
-            statistics.median(self.seconds),
-        )
+        return (answers, self.value("process_cpu_seconds_total") - before, statistics.median(self.seconds))
 
 
 @dataclass

@@ -74,10 +74,7 @@ BROKEN_FILES = {
         "is truncated or not a torch.save file (200000 b",
     ),
     "text": (lambda: b"<!doctype html><title>404</title>", "not a torch.save file (33 bytes"),
-    "another zip": (
-        lambda: zipped("readme.txt"),
-        "is a zip archive of readme.txt, and not one that torch",
-    ),
+    "another zip": (lambda: zipped("readme.txt"), "is a zip archive of readme.txt, and not one that torch"),
     "a plain pickle": (lambda: pickle.dumps({"a": 1}), "not a torch.save file"),
     "a list": (lambda: saved([1, 2]), "holds a list, expected a dict with model_state_dict"),
     "an empty dict": (
@@ -133,10 +130,7 @@ BROKEN_FILES = {
         lambda: with_weights(**{FUSION: torch.ones(16, 100)}),
         "fusion.0.weight takes 100 inputs, its encoders alone give 128; the fusion and",
     ),
-    "a layer too short": (
-        lambda: with_weights(**{WIDE: None}),
-        f"lacks {WIDE}; expected the state_dict()",
-    ),
+    "a layer too short": (lambda: with_weights(**{WIDE: None}), f"lacks {WIDE}; expected the state_dict()"),
     "a gap between layers": (
         lambda: saved(
             contents(

@@ -99,10 +99,7 @@ MANIFESTS = [
     ({"files": None}, "lacks files"),
     ({"files": [1]}, "files is [1], expected a valid dictionary"),
     ({"precision": {"text": "f32"}}, "lists no precision for fusion, image"),
-    (
-        {"precision": {"text": "f8", "image": "f32", "fusion": "f32"}},
-        "precision.text is 'f8'",
-    ),
+    ({"precision": {"text": "f8", "image": "f32", "fusion": "f32"}}, "precision.text is 'f8'"),
     ({"neutral_image": [1.0]}, "neutral image has 1 numbers, its image tower gives 512"),
 ]
 

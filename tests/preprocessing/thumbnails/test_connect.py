@@ -16,17 +16,7 @@ import pytest
 from preprocessing.thumbnails.connect import SystemResolver, worth_trying
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy, UnreachableError
-from tests.support.site import (
-    PATIENCE_S,
-    PUBLIC,
-    CountingNetwork,
-    Detour,
-    Names,
-    ok,
-    raw,
-    serving,
-    trusting,
-)
+from tests.support.site import PATIENCE_S, PUBLIC, CountingNetwork, Detour, Names, ok, raw, serving, trusting
 
 pytestmark = pytest.mark.anyio
 OTHER_PUBLIC, PUBLIC_IPV6 = "93.184.215.15", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"

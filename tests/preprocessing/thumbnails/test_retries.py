@@ -81,10 +81,7 @@ async def test_a_host_says_when_to_ask_again() -> None:
 
 async def test_what_an_answer_leaves_behind_costs_no_picture() -> None:
     """Bytes beyond a body's length are no answer to the next request on that connection."""
-    async with (
-        serving(raw(ok(JPEG), b"trailing garbage")) as site,
-        ThumbnailFetcher(trusting()) as fetcher,
-    ):
+    async with serving(raw(ok(JPEG), b"trailing garbage")) as site, ThumbnailFetcher(trusting()) as fetcher:
         assert [await fetcher.fetch(site.url()) for _ in range(4)] == [JPEG] * 4
 
 

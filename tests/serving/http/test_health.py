@@ -15,12 +15,7 @@ def test_home_is_health_for_a_poller(client: httpx.Client) -> None:
     assert response.status_code == 200
     assert (
         response.json().items()
-        >= {
-            "status": "healthy",
-            "model": "Miles v1.0",
-            "device": "cpu",
-            "model_loaded": True,
-        }.items()
+        >= {"status": "healthy", "model": "Miles v1.0", "device": "cpu", "model_loaded": True}.items()
     )
 
 

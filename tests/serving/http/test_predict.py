@@ -103,8 +103,7 @@ def test_null_is_unknown_and_not_zero(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
-    [("published_at", "upload_date"), ("observed_at", "scraped_at")],
+    ("first", "second"), [("published_at", "upload_date"), ("observed_at", "scraped_at")]
 )
 def test_alias_means_the_same(client: httpx.Client, first: str, second: str) -> None:
     """The database's name for a time is as good as ours."""

@@ -37,10 +37,7 @@ CASES: dict[str, tuple[bytes, list[int | tuple[str, bytes]]]] = {
         + LAST,
         [("/predict", LARGE[:MAX_HEAD]), ("/last", b"")],
     ),
-    "a body larger than any head": (
-        WHOLE_LARGE + LAST,
-        [("/predict", LARGE), ("/last", b"")],
-    ),
+    "a body larger than any head": (WHOLE_LARGE + LAST, [("/predict", LARGE), ("/last", b"")]),
     "no body": (GET + LAST, [("/get", b""), ("/last", b"")]),
     "a body that looks like a request": (
         HEAD + b"Content-Length: %d\r\n\r\n" % len(GET) + GET + LAST,
@@ -74,10 +71,7 @@ CASES: dict[str, tuple[bytes, list[int | tuple[str, bytes]]]] = {
         LAST[:-2] + b"X: " + b"a" * (MAX_HEAD - len(LAST) - 100) + b"\r\n\r\n",
         [("/last", b"")],
     ),
-    "trailers": (
-        CHUNKS[:-2] + b"X-A: b\r\nHost: y\r\n\r\n" + LAST,
-        [("/predict", BODY), ("/last", b"")],
-    ),
+    "trailers": (CHUNKS[:-2] + b"X-A: b\r\nHost: y\r\n\r\n" + LAST, [("/predict", BODY), ("/last", b"")]),
     "one long trailer": (CHUNKS[:-2] + b"X: " + b"a" * 10 * MAX_HEAD, [431]),
     "many trailers": (CHUNKS[:-2] + b"X: a\r\n" * MAX_HEAD, [431]),
     "a long chunk extension": (CHUNKS.replace(b"\r\n" + BODY, b";" + b"a" * 10 * MAX_HEAD, 1), [431]),

@@ -186,10 +186,7 @@ async def test_server_that_stumbles_often_is_left_alone(server: Server) -> None:
 @pytest.mark.anyio
 async def test_vector_comes_back_as_it_was(server: Server) -> None:
     """What one cache stores another finds, number by number; an unknown key is a miss."""
-    async with (
-        SharedCache.open(server.url, LIMIT_S) as one,
-        SharedCache.open(server.url, LIMIT_S) as two,
-    ):
+    async with SharedCache.open(server.url, LIMIT_S) as one, SharedCache.open(server.url, LIMIT_S) as two:
         await until_true(lambda: one.is_up and two.is_up)
         one.put(KEY, VECTOR)
         await until_true(lambda: one.writes["stored"] == 1)
@@ -331,9 +328,7 @@ async def test_server_that_lies_is_survived() -> None:
 
 
 @pytest.mark.anyio
-async def test_background_task_that_fails_is_started_again(
-    server: Server,
-) -> None:
+async def test_background_task_that_fails_is_started_again(server: Server) -> None:
     """A fault in the cache itself makes it pause, and it is back after the next probe."""
     async with SharedCache.open(server.url, LIMIT_S) as cache:
         await until_true(lambda: cache.is_up)

@@ -13,15 +13,7 @@ from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import UnreachableError
 from preprocessing.thumbnails.response import Validators
 from serving.scoring.thumbnails import Content, ThumbnailCache
-from tests.serving.scoring.gallery import (
-    NO_TLS,
-    TTL_S,
-    Clock,
-    Gallery,
-    conditions_of,
-    lines_of,
-    opened,
-)
+from tests.serving.scoring.gallery import NO_TLS, TTL_S, Clock, Gallery, conditions_of, lines_of, opened
 from tests.support.site import raw, response, serving, trusting
 
 pytestmark = pytest.mark.anyio

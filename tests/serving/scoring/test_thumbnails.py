@@ -8,11 +8,7 @@ from preprocessing.image import MANY_PLACES, BadUrlError, ImageError, digest_of
 from preprocessing.thumbnails.policy import UnreachableError
 from serving.scoring.encoders import PictureBudget
 from serving.scoring.thumbnails import Content
-from tests.serving.scoring.gallery import (
-    TTL_S,
-    Clock,
-    opened,
-)
+from tests.serving.scoring.gallery import TTL_S, Clock, opened
 from tests.support.process import LIMIT_S
 
 pytestmark = pytest.mark.anyio

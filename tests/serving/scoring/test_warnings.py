@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 
 from features import MILES_V0, MILES_V1, MILES_V2, FeatureScaler, Video, compute_features, fit_distributions
-from serving.scoring.warnings import (
-    RangeCheck,
-    ignored_warnings,
-    imputed,
-    video_warnings,
-    weightless_fields,
-)
+from serving.scoring.warnings import RangeCheck, ignored_warnings, imputed, video_warnings, weightless_fields
 from tests.support.tiny import FIRST_DAY
 
 TRENDING = "videos that were already trending"
@@ -227,16 +221,8 @@ IMPUTED: list[tuple[dict[str, Any], tuple[str, ...], list[str]]] = [
     ({"like_count": None}, MILES_V1, ["like_count"]),
     ({"view_count": None, "duration_seconds": None}, MILES_V1, ["view_count", "duration_seconds"]),
     ({"published_at": None}, MILES_V1, ["published_at"]),
-    (
-        {"observed_at": FIRST_DAY},
-        MILES_V1,
-        ["published_at"],
-    ),
-    (
-        {},
-        MILES_V0,
-        ["share_count", "save_count", "completion_rate", "creator_avg_views"],
-    ),
+    ({"observed_at": FIRST_DAY}, MILES_V1, ["published_at"]),
+    ({}, MILES_V0, ["share_count", "save_count", "completion_rate", "creator_avg_views"]),
 ]
 
 
@@ -264,10 +250,7 @@ SAID: list[tuple[dict[str, Any], str | None]] = [
     ({"published_at": NOON, "observed_at": FIRST_DAY}, "observed_at is a day (exactly midnight)"),
     ({"previous_view_count": 300_001}, "view_count is lower than previous_view_count"),
     ({"previous_view_count": 300_000}, None),
-    (
-        {"view_count": None, "previous_view_count": 5},
-        "previous_view_count has no effect without view_count",
-    ),
+    ({"view_count": None, "previous_view_count": 5}, "previous_view_count has no effect without view_count"),
     (
         {"published_at": NOON, "previous_observed_at": NOON - timedelta(hours=1)},
         "previous_observed_at is earlier than published_at",

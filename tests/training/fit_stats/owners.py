@@ -11,10 +11,7 @@ from model.checkpoint.store import sidecar_path
 from tests.training.fit_stats.first_csv import DAYS, write_rows
 from training.fit_stats.__main__ import main
 
-SHAPES = {
-    "fusion.0.weight": (16, 64 + 18),
-    "text_encoder.bert.embeddings.word_embeddings.weight": (50, 64),
-}
+SHAPES = {"fusion.0.weight": (16, 64 + 18), "text_encoder.bert.embeddings.word_embeddings.weight": (50, 64)}
 
 
 def owners_file(path, **changes):

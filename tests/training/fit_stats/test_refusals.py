@@ -4,12 +4,7 @@ import csv
 import gzip
 
 from tests.training.fit_stats.first_csv import DAYS, first_rows, write_rows
-from tests.training.fit_stats.owners import (
-    WEEKDAY,
-    assert_fitted,
-    matrix,
-    run,
-)
+from tests.training.fit_stats.owners import WEEKDAY, assert_fitted, matrix, run
 from training.fit_stats.__main__ import main
 
 BAD = {

@@ -15,11 +15,7 @@ SUNDAY_FIRST = (*DAYS[-1:], *DAYS[:-1])
 WEEKDAYS = {
     "names": (str, [], [1, 5, 6, 4, 0, 2, 3]),
     "lower case": (str.lower, [], [1, 5, 6, 4, 0, 2, 3]),
-    "capitals for some": (
-        lambda day: day.lower() if day == "Friday" else day,
-        [],
-        [0, 4, 5, 3, 6, 1, 2],
-    ),
+    "capitals for some": (lambda day: day.lower() if day == "Friday" else day, [], [0, 4, 5, 3, 6, 1, 2]),
     "three letters": (lambda day: day[:3], [], [1, 5, 6, 4, 0, 2, 3]),
     "names coded by hand": (str, ["--weekday-codes", "monday"], [0, 1, 2, 3, 4, 5, 6]),
     "LabelEncoder's numbers": (CODED.index, [], [1, 5, 6, 4, 0, 2, 3]),
@@ -73,7 +69,7 @@ def test_what_the_file_does_not_state_is_said(tmp_path, checkpoint, capsys):
     assert code == 0
     assert sidecar["text"] == {"cleaning": "words"}
     assert [look.split()[1] for look in looks] == [
-        *(WEEKDAY, "likes", "engagement_velocity", "there", "titles"),
+        *(WEEKDAY, "likes", "engagement_velocity", "there", "titles")
     ]
     assert "likes is 1.234 in row 4, and no whole number in 1 of 60 rows" in looks[1]
     assert "viral is taken as engagement_velocity > " in looks[3]

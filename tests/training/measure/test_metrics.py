@@ -65,10 +65,7 @@ def test_every_figure_is_that_of_the_rows_as_often_as_their_weights(predictions)
     distinct = replace(predictions, viral=(draw.permutation(ROWS) + 0.5) / ROWS)
     failures, others = [], set(FIGURES) - {"lift"} | {"f1", "coverage"}
     for times in (np.ones(ROWS, dtype=int), draw.integers(0, 4, ROWS), 10 * draw.integers(0, 2, ROWS)):
-        for figures, rows in (
-            (("lift",), distinct),
-            (others, predictions),
-        ):
+        for figures, rows in ((("lift",), distinct), (others, predictions)):
             wanted = expected(repeated(rows, times))
             for name in figures:
                 found = figures_of(rows, THRESHOLD)[name](rows, times[None].astype(float))[0]
