@@ -85,7 +85,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In a pytest-xdist worker the slowest groups come first."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: place_of(item.nodeid)[0])
 
@@ -117,7 +116,6 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_path: Path) -> Path:
-    """The directory of its bundle."""
     from model.compile.__main__ import compile_checkpoint
 
     return compile_checkpoint(tiny_path, precision="f32", threads=1).directory

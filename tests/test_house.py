@@ -149,7 +149,6 @@ def test_no_module_is_named_for_everything() -> None:
 
 
 def test_functions_are_short() -> None:
-    """No function is longer than 60 lines."""
     found = [
         f"{module}: {long}" for module in modules() for long in long_functions(tree_of(module), limit=60)
     ]
@@ -160,14 +159,12 @@ def test_functions_are_short() -> None:
 
 
 def test_no_folder_of_the_product_is_crowded() -> None:
-    """At most 16 modules in a folder, besides __init__.py."""
     product = [module for module in modules(*MAY_IMPORT) if module.name != "__init__.py"]
     counts = Counter(str(module.parent) for module in product)
     assert {folder: count for folder, count in counts.items() if count > 16} == {}
 
 
 def test_app_is_read_in_one_sitting() -> None:
-    """app.py stays under 150 lines."""
     assert len((ROOT / "app.py").read_text(encoding="utf-8").splitlines()) < 150
 
 

@@ -15,21 +15,18 @@ from tests.support.service import Service, ready_service
 
 @pytest.fixture(scope="session")
 def service(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A real service on it."""
     with ready_service(tmp_path_factory.mktemp("log") / "service.log", checkpoint=tiny_bundle) as running:
         yield running
 
 
 @pytest.fixture
 def door(service: Service) -> Iterator[Door]:
-    """A door before that service."""
     with open_door(service.url) as opened:
         yield opened
 
 
 @pytest.fixture
 def candidates(database: Database) -> Candidates:
-    """The scraper's table, empty."""
     table = Candidates(database.url)
     table.create()
     return table

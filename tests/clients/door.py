@@ -48,7 +48,6 @@ class Door:
     """Paths that are never passed on."""
 
     def titles(self) -> list[str]:
-        """The titles of all videos in all calls."""
         return [
             video.get("title", "")
             for call in self.calls
@@ -57,7 +56,6 @@ class Door:
         ]
 
     def paths(self) -> list[str]:
-        """Where the calls went."""
         return [call.path for call in self.calls]
 
 

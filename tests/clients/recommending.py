@@ -77,13 +77,10 @@ def open_miles(folder: Path) -> Iterator[Service]:
 
 
 class Function:
-    """The running function."""
-
     def __init__(self, url: str) -> None:
         self.url = url
 
     def ask(self, *, user: str = USER, role: str = "authenticated", **fields: Any) -> httpx.Response:
-        """POST these fields as a user."""
         body = {"topic": "pasta", "title": "Grandmother cooks pasta"} | fields
         headers = {"Authorization": f"Bearer {token(role, sub=user)}"} if role else {}
         return httpx.post(self.url, json=body, headers=headers, timeout=LIMIT_S)

@@ -50,7 +50,6 @@ class Loop(Candidates):
         self.run(f"ALTER TABLE candidates {'ENABLE' if trigger else 'DISABLE'} TRIGGER keep_snapshot")  # type: ignore[arg-type]
 
     def kept(self, table: str) -> list[dict[str, Any]]:
-        """All rows of `predictions` or `snapshots`."""
         with self._connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             statement = f"SELECT * FROM {table} ORDER BY candidate_id"  # noqa: S608
             return cursor.execute(statement).fetchall()  # type: ignore[arg-type]
@@ -73,7 +72,6 @@ def opened(database: Database) -> Iterator[Loop]:
 
 @pytest.fixture
 def loop(opened: Loop) -> Loop:
-    """The tables, empty."""
     opened.prepare()
     return opened
 
@@ -90,7 +88,6 @@ def trigger(loop: Loop, door: Door, tmp_path: Path) -> Trigger:
 
 
 def videos_of(call: Call) -> list[dict[str, Any]]:
-    """Of a batch, or the only one."""
     videos: list[dict[str, Any]] = call.body.get("videos", [call.body])
     return videos
 

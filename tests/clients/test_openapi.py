@@ -10,7 +10,6 @@ from deploy.openapi import PATH, document
 
 @pytest.fixture(scope="module")
 def schemas() -> dict[str, Any]:
-    """The document's schemas."""
     found: dict[str, Any] = json.loads(document())["components"]["schemas"]
     return found
 

@@ -55,7 +55,6 @@ def client(door: Door) -> Iterator[Client]:
 
 
 def test_a_prediction_is_the_services_answer_with_types(client: Client, service: Service) -> None:
-    """Score, interval, range, warnings and what became of each modality."""
     answer = httpx.post(f"{service.url}/predict", json=msgspec.to_builtins(VIDEO)).json()
     found: Any = msgspec.to_builtins(client.predict(VIDEO))
     assert {name for name, value in found.items() if value is not None and name not in answer} == set()
@@ -81,7 +80,6 @@ def test_a_database_row_is_a_video(client: Client, door: Door) -> None:
 
 
 def test_a_batch_has_an_entry_for_each_of_any_number_of_videos(client: Client, door: Door) -> None:
-    """In order, refused ones with their reason, 256 in one request."""
     entries = client.predict_batch([{"title": "" if index == 258 else "x"} for index in range(260)])
     assert [entry.index for entry in entries] == list(range(260))
     assert [entry.index for entry in entries if entry.error] == [258]
@@ -89,7 +87,6 @@ def test_a_batch_has_an_entry_for_each_of_any_number_of_videos(client: Client, d
 
 
 def test_a_stream_has_the_same_entries(client: Client) -> None:
-    """Each video once, whatever the order."""
     videos = [{"title": f"video {index}"} for index in range(6)]
     streamed = sorted(client.stream(videos), key=lambda entry: entry.index)
     scores = [entry.prediction and entry.prediction.viral_score for entry in client.predict_batch(videos)]
@@ -99,7 +96,6 @@ def test_a_stream_has_the_same_entries(client: Client) -> None:
 def test_a_stream_that_ends_early_names_the_missing_videos(
     client: Client, door: Door, service: Service
 ) -> None:
-    """A host that closes the answer after its first line."""
     answer = httpx.post(f"{service.url}/predict", json={"title": "x"}).json()
     line = json.dumps({"index": 1, **answer}).encode() + b"\n"
     door.plan.append(Reply(200, line, {"Content-Type": "application/x-ndjson"}))
@@ -109,7 +105,6 @@ def test_a_stream_that_ends_early_names_the_missing_videos(
 
 
 def test_an_explanation_has_the_changed_videos(client: Client) -> None:
-    """Contributions, and a score or an error for each change, in order."""
     found = client.explain(VIDEO, [{"title": "Planes"}, {"view_count": -1}])
     assert found.explanation is not None
     assert found.explanation.contributions
@@ -118,7 +113,6 @@ def test_an_explanation_has_the_changed_videos(client: Client) -> None:
 
 
 def test_a_sleeping_space_is_waited_for(door: Door) -> None:
-    """A page, a 503 and a broken answer, each announced with its wait."""
     door.plan.extend([Reply(200, WAKING_PAGE, {"Content-Type": "text/html"}), Reply(503, b"", {})])
     waits: list[tuple[float, str]] = []
     with Client(
@@ -151,7 +145,6 @@ def test_a_refusal_names_the_field_and_what_is_expected(client: Client, door: Do
 
 
 def test_a_key_is_sent_and_a_missing_one_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
-    """With the next step."""
     with ready_service(tmp_path / "log", checkpoint=tiny_bundle, api_keys="k" * 24) as guarded:
         with Client(guarded.url) as stranger, pytest.raises(KeyRefusedError, match="api_key"):
             stranger.predict(VIDEO)
@@ -180,7 +173,6 @@ def test_another_services_answer_is_named_with_the_next_step(client: Client, doo
 
 
 def test_a_host_that_is_not_there_is_unreachable_after_the_patience() -> None:
-    """Not a timeout of minutes."""
     with (
         Client(f"http://127.0.0.1:{free_port()}", patience_s=0.1) as client,
         pytest.raises(UnreachableError, match="no connection"),
@@ -189,7 +181,6 @@ def test_a_host_that_is_not_there_is_unreachable_after_the_patience() -> None:
 
 
 def test_an_invalid_url_is_refused_at_once() -> None:
-    """Each with the form that is expected."""
     failures = []
     for url in ("localhost:7860", "ftp://x", "https://huggingface.co/spaces/a/b", "http://[::1"):
         try:

@@ -48,7 +48,6 @@ class Model:
     """A field of the request that it does not know."""
 
     def answer(self, asked: Asked) -> Reply | None:
-        """In the form of the API whose route is asked."""
         self.asked.append(asked)
         if self.refuses and self.refuses in json.loads(asked.body):
             return Reply(400, b'{"error": {"message": "Use \'max_completion_tokens\' instead."}}')
@@ -63,7 +62,6 @@ class Model:
 
 @pytest.fixture
 def model() -> Iterator[Model]:
-    """A language model."""
     found = Model()
     with web_host(found.answer) as url:
         found.url = f"{url}/v1"
@@ -72,20 +70,17 @@ def model() -> Iterator[Model]:
 
 @pytest.fixture(scope="module")
 def supabase(database: Database) -> Iterator[tuple[Candidates, Door]]:
-    """The database and PostgREST."""
     with open_supabase(database) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def miles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The service."""
     with open_miles(tmp_path_factory.mktemp("miles")) as running:
         yield running
 
 
 def with_model(model: Model, api: str) -> dict[str, str]:
-    """The settings of a language model."""
     names = ("URL", "KEY", "API")
     values = (model.url, "secret-key", api)
     named = {f"LANGUAGE_MODEL_{name}": value for name, value in zip(names, values, strict=True)}
@@ -96,7 +91,6 @@ def with_model(model: Model, api: str) -> dict[str, str]:
 def by_rules(
     supabase: tuple[Candidates, Door], miles: Service, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Function]:
-    """The function without a language model."""
     with deno(supabase[1], miles.url, tmp_path_factory.mktemp("rules")) as running:
         yield running
 
@@ -110,7 +104,6 @@ def openai(
 
 
 def test_the_source_is_formatted_checked_and_linted() -> None:
-    """By Deno's own tools."""
     install(FOLDER)
     environment = node_environment(DENO_NO_UPDATE_CHECK="1", NO_COLOR="1")
     failures = {}
@@ -162,7 +155,6 @@ def test_each_idea_has_the_services_score_beyond_the_smallest_difference(
 
 
 def test_known_counts_of_the_draft_are_used(by_rules: Function, miles: Service) -> None:
-    """`video` holds what is known besides the title; other fields of it are left out."""
     video = {"view_count": 12_000, "duration_seconds": 30, "channel": "x", "title": "other"}
     answer = by_rules.ask(video=video).json()
     sent = {"title": "Grandmother cooks pasta", "view_count": 12_000, "duration_seconds": 30}
@@ -294,7 +286,6 @@ def test_no_letter_is_cut_in_half_or_taken_apart(
 def test_the_twenty_first_call_of_a_day_is_answered_by_rules(
     supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
 ) -> None:
-    """Another user's calls are another user's."""
     model.ideas = ["5 pasta hacks"]
     with openai(supabase, miles, tmp_path, model) as function:
         supabase[0].run("insert into recommendation_calls select %s from generate_series(1, 19)", [USER])
@@ -319,7 +310,6 @@ def test_only_a_user_with_an_account_gets_ideas(
 
 
 def test_ideas_are_kept_as_the_users_own_rows(by_rules: Function, supabase: tuple[Candidates, Door]) -> None:
-    """Only when asked to, and no other user reads them."""
     supabase[0].run("truncate recommendations")
     by_rules.ask()
     assert supabase[0].run("select count(*) from recommendations") == [(0,)]
@@ -350,7 +340,6 @@ def test_without_the_right_to_write_nothing_is_kept(
 
 
 def test_wrong_input_is_refused_with_the_next_step(by_rules: Function) -> None:
-    """The field and what is expected."""
     cases = [({"topic": "x"}, "topic: "), ({"title": ""}, "title: "), ({"title": "x" * 101}, "title: ")]
     failures = []
     for fields, words in cases:
@@ -361,7 +350,6 @@ def test_wrong_input_is_refused_with_the_next_step(by_rules: Function) -> None:
 
 
 def test_a_topic_with_wildcards_is_taken_literally(by_rules: Function) -> None:
-    """%, _ and * match themselves."""
     topics = ("p_sta", "p%a", "p*a")
     assert [by_rules.ask(topic=topic).json()["rows"] for topic in topics] == [0, 0, 0]
 
@@ -369,7 +357,6 @@ def test_a_topic_with_wildcards_is_taken_literally(by_rules: Function) -> None:
 def test_a_sleeping_miles_is_a_503_that_says_when(
     supabase: tuple[Candidates, Door], miles: Service, tmp_path: Path
 ) -> None:
-    """A page in its place, and nothing at all."""
     with open_door(miles.url) as door, deno(supabase[1], door.url, tmp_path) as function:
         door.plan.append(Reply(503, b"<p>waking", {"Content-Type": "text/html"}))
         asleep = function.ask()
@@ -382,7 +369,6 @@ def test_a_sleeping_miles_is_a_503_that_says_when(
 
 
 def test_a_missing_setting_is_named(supabase: tuple[Candidates, Door], tmp_path: Path) -> None:
-    """With the command that sets it."""
     with deno(supabase[1], "", tmp_path) as function:
         answer = function.ask()
     assert answer.status_code == 500

@@ -39,8 +39,6 @@ class Score(Protocol):
 
 @pytest.fixture
 def score(door: Door, tmp_path: Path) -> Score:
-    """By default with this door."""
-
     def run(*words: str, **settings: str) -> CompletedProcess[str]:
         return ran(SCRIPT, *FAST, *words, folder=tmp_path, **({"INFERENCE_API_URL": door.url} | settings))
 
@@ -56,14 +54,12 @@ def write_csv(path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...] =
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Cells by column."""
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
 
 
 def test_each_row_gets_the_services_own_score_in_its_place(
     score: Score, service: Service, tmp_path: Path
 ) -> None:
-    """Input columns as they were, in their order, and behind them what /predict says of each row."""
     rows = scraped(10)
     rows[3]["description"] = 'Quotes ", commas,\nand a line break'
     rows[5] |= {"view_count": None, "description": None}
@@ -187,7 +183,6 @@ def test_columns_may_be_called_otherwise(score: Score, door: Door, tmp_path: Pat
 
 
 def test_thumbnails_are_used_unless_said_otherwise(score: Score, door: Door, tmp_path: Path) -> None:
-    """The address in the column goes to the service."""
     (tmp_path / "v.csv").write_text('title,thumbnail_url\na,"data:image/png;base64,AAAA"\n')
     score("v.csv")
     assert door.calls[0].body["thumbnail_url"] == "data:image/png;base64,AAAA"
@@ -212,7 +207,6 @@ def test_parquet_keeps_its_types(score: Score, service: Service, tmp_path: Path)
 
 
 def test_a_waking_service_is_waited_for(score: Score, door: Door, tmp_path: Path) -> None:
-    """Its page is no score, and a service without the batch route is asked row by row."""
     write_csv(tmp_path / "v.csv", scraped(3))
     door.plan += [Reply(503, WAKING_PAGE), Reply(404, b'{"detail": "Not Found"}')]
     done = score("v.csv")
@@ -273,7 +267,6 @@ UNUSABLE: list[tuple[str, list[str], str]] = [
 
 
 def test_a_file_that_cannot_be_scored_is_one_line(score: Score, door: Door, tmp_path: Path) -> None:
-    """Exit code 2 and the next step, before the service is asked for anything."""
     failures = []
     for content, words, said in UNUSABLE:
         (tmp_path / "v.csv").write_text(content, encoding="utf-8")
@@ -367,7 +360,6 @@ def test_the_summary_counts_warnings_and_errors(score: Score, tmp_path: Path) ->
 
 
 def test_progress_moves_no_cursor_where_there_is_no_terminal(score: Score, tmp_path: Path) -> None:
-    """A short file is two lines, the columns and the summary."""
     write_csv(tmp_path / "v.csv", scraped(3))
     done = score("v.csv")
     assert len(done.stderr.splitlines()) == 2

@@ -97,7 +97,6 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
 
 
 def scores_of(path: Path) -> list[float]:
-    """The scores in a scored file, whatever its form."""
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     if path.suffix == ".jsonl":
@@ -188,7 +187,6 @@ def test_what_yt_dlp_writes_is_read_without_advice(tmp_path: Path) -> None:
 
 
 def test_excels_first_line_is_no_header_whatever_the_delimiter(tmp_path: Path) -> None:
-    """With --delimiter, too."""
     (tmp_path / "v.csv").write_bytes(b"sep=;\r\ntitle;view_count\r\na;5\r\n")
     assert opened_table(tmp_path / "v.csv", ";", "utf-8").columns == ["title", "view_count"]
 
@@ -248,7 +246,6 @@ def test_an_option_that_cannot_be_used_is_refused(
 def test_rows_longer_than_the_header_keep_the_results_in_their_columns(
     service: Service, tmp_path: Path
 ) -> None:
-    """The header is as wide as the widest row."""
     (tmp_path / "v.csv").write_text("title,view_count\na,5\nb,6,extra\n")
     done = ran("score_csv.py", *FAST, "v.csv", "--url", service.url, folder=tmp_path)
     assert done.returncode == 1, done.stderr
@@ -265,7 +262,6 @@ def test_results_that_the_encoding_lacks_are_escaped(tmp_path: Path) -> None:
 
 
 def test_two_runs_never_write_the_same_file(tmp_path: Path) -> None:
-    """The second is refused while the first has it."""
     with Finished(tmp_path / "v.part", {}), pytest.raises(SettingError, match="another run is writing it"):
         Finished(tmp_path / "v.part", {})
     with Finished(tmp_path / "v.part", {}) as again:
@@ -284,7 +280,6 @@ def test_half_a_surrogate_pair_and_deep_nesting_end_no_run(service: Service, tmp
 
 
 def test_texts_that_are_read_as_unknown_are_counted(service: Service, tmp_path: Path) -> None:
-    """With the option that names more of them."""
     (tmp_path / "v.csv").write_text("title,view_count\na,N/A\nb,-\nc,N/A\n")
     done = ran("score_csv.py", *FAST, "v.csv", "--url", service.url, folder=tmp_path)
     assert "3 cells read as unknown: N/A, - (--na names more)" in done.stderr

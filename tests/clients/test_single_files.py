@@ -79,7 +79,6 @@ def test_a_name_that_two_modules_define_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_files_import_nothing_of_the_package() -> None:
-    """What they need of it is in them."""
     trees = [ast.parse((CLIENTS / name).read_text(encoding="utf-8")) for name in single_files.ENTRIES]
     names = {name for tree in trees for _, name in imported_packages(tree)}
     assert names - sys.stdlib_module_names == {"httpx", "psycopg", "pyarrow"}

@@ -51,7 +51,6 @@ SENT = (
 def test_a_row_without_title_is_named_with_its_reason_and_left(
     trigger: Trigger, candidates: Candidates
 ) -> None:
-    """Its neighbours are scored, it keeps its nulls, and the exit code is 1."""
     candidates.add([{**row, "title": None} if index == 4 else row for index, row in enumerate(scraped(9))])
     done = trigger()
     assert done.returncode == 1
@@ -156,7 +155,6 @@ def test_the_address_may_name_the_route_or_not(trigger: Trigger, door: Door, can
 
 
 def test_limit_is_the_most_rows_of_a_run(trigger: Trigger, candidates: Candidates) -> None:
-    """Oldest first; fifty unless said otherwise."""
     candidates.add(scraped(60))
     assert "5 scored" in trigger("--limit", "5").stdout
     assert candidates.scored() == [row["title"] for row in scraped(5)]
@@ -197,7 +195,6 @@ WRONG_SETTINGS = [
 
 
 def test_a_wrong_setting_is_one_line(trigger: Trigger) -> None:
-    """Exit code 2, one line that names the setting, no traceback and no password."""
     failures = []
     for values, said in WRONG_SETTINGS:
         done = trigger(**values)
@@ -210,7 +207,6 @@ def test_a_wrong_setting_is_one_line(trigger: Trigger) -> None:
 def test_a_key_that_the_service_does_not_know_is_said(
     trigger: Trigger, door: Door, candidates: Candidates
 ) -> None:
-    """401 is not retried: exit code 2, and the line names MILES_API_KEY."""
     candidates.add(scraped(1))
     door.plan += [Reply(401, b'{"detail": "no"}', {"Content-Type": "application/problem+json"})]
     done = trigger()
@@ -219,7 +215,6 @@ def test_a_key_that_the_service_does_not_know_is_said(
 
 
 def test_a_database_without_the_table_is_said(trigger: Trigger, candidates: Candidates) -> None:
-    """Exit code 4, and where the table's definition is."""
     candidates.run("DROP TABLE candidates")
     done = trigger()
     assert done.returncode == 4
@@ -228,7 +223,6 @@ def test_a_database_without_the_table_is_said(trigger: Trigger, candidates: Cand
 
 
 def test_a_wrong_password_is_not_tried_again(trigger: Trigger, candidates: Candidates) -> None:
-    """No wait cures it: exit code 4 at once."""
     user, _, rest = candidates.url.removeprefix("postgresql://").partition("@")
     done = trigger(DATABASE_URL=f"postgresql://{user.partition(':')[0]}:wrong@{rest}")
     assert (done.returncode, "waiting" in done.stdout) == (4, False)
@@ -308,7 +302,6 @@ def ended(process: Popen[str]) -> tuple[int, str]:
 
 
 def test_watch_finds_rows_that_come_later(door: Door, candidates: Candidates, tmp_path: Path) -> None:
-    """A row that is inserted between two rounds is scored; a row that stays bad is named once."""
     candidates.add([{"title": None}, *scraped(1)])
     settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
     with running(SCRIPT, *FAST, "--watch", "0.1", folder=tmp_path, **settings) as process:

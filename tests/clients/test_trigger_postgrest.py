@@ -36,14 +36,12 @@ def rest(database: Database) -> Iterator[tuple[Candidates, Door]]:
 
 @pytest.fixture
 def candidates(rest: tuple[Candidates, Door]) -> Candidates:
-    """The table, empty."""
     rest[0].run("TRUNCATE candidates, writes")
     return rest[0]
 
 
 @pytest.fixture
 def supabase(rest: tuple[Candidates, Door]) -> Door:
-    """PostgREST's door."""
     rest[1].calls.clear()
     rest[1].plan.clear()
     return rest[1]
@@ -60,7 +58,6 @@ def trigger(
 def test_22_rows_with_nulls_are_scored(
     supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """Each is written once, whatever is null in it."""
     candidates.add(with_nulls())
     done = trigger(supabase, door, tmp_path, "--batch", "5")
     assert (done.returncode, "22 scored, 0 skipped" in done.stdout) == (0, True), done.stdout + done.stderr
@@ -100,7 +97,6 @@ def test_two_runs_at_once_write_each_row_once(
 
 
 def test_a_dry_run_writes_nothing(supabase: Door, door: Door, candidates: Candidates, tmp_path: Path) -> None:
-    """All 20 rows are printed once, and no update is asked for."""
     candidates.add(scraped(20))
     done = trigger(supabase, door, tmp_path, "--dry-run", "--batch", "6")
     assert (done.returncode, done.stdout.count("would  ")) == (0, 20)
@@ -153,7 +149,6 @@ def test_the_public_key_is_refused_by_name(supabase: Door, door: Door, tmp_path:
 
 
 def test_a_key_that_supabase_does_not_know_is_said(supabase: Door, door: Door, tmp_path: Path) -> None:
-    """Exit code 2 and the setting's name; the key is not repeated."""
     forged = token("service_role")[:-4] + "AAAA"
     settings = {"SUPABASE_URL": supabase.url, "SUPABASE_SERVICE_KEY": forged}
     done = ran(SCRIPT, *FAST, folder=tmp_path, INFERENCE_API_URL=door.url, **settings)
@@ -197,7 +192,6 @@ def test_a_table_of_that_name_with_other_columns_is_left_alone(
 def test_a_database_that_is_away_for_a_moment_is_waited_for(
     supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """A 503 of PostgREST is tried again."""
     candidates.add(scraped(1))
     supabase.plan.append(Reply(503, b'{"message": "no connection"}', {"Content-Type": "application/json"}))
     done = trigger(supabase, door, tmp_path)
@@ -227,7 +221,6 @@ def test_rows_that_policies_keep_are_tried_once(
 def test_names_of_columns_may_be_any(
     supabase: Door, door: Door, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """Spaces, quotes, and the names of PostgREST's own parameters."""
     candidates.run('DROP TABLE IF EXISTS owner."My videos"')
     candidates.run(
         'CREATE TABLE owner."My videos" ("the id" text PRIMARY KEY, "Title (de)" text, "100%" bigint, '

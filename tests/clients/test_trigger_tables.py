@@ -22,7 +22,6 @@ Trigger = Callable[..., CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def url(database: Database) -> str:
-    """A database of these tests."""
     create_roles(database)
     return separate(database)
 
@@ -38,8 +37,6 @@ def table(url: str) -> Candidates:
 
 @pytest.fixture
 def trigger(table: Candidates, door: Door, tmp_path: Path) -> Trigger:
-    """The command, to its end."""
-
     def run(*words: str, url: str = table.url) -> CompletedProcess[str]:
         return ran(SCRIPT, *FAST, *words, folder=tmp_path, DATABASE_URL=url, INFERENCE_API_URL=door.url)
 
@@ -100,7 +97,6 @@ def test_a_database_that_takes_no_score_ends_the_run(table: Candidates, door: Do
 
 
 def test_watching_does_not_try_kept_rows_again(table: Candidates, door: Door, tmp_path: Path) -> None:
-    """What the database has kept in one round is not scored in the next; new rows are."""
     table.add(scraped(2))
     table.run(
         "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -118,7 +114,6 @@ def test_watching_does_not_try_kept_rows_again(table: Candidates, door: Door, tm
 
 
 def test_ids_and_names_may_be_others(table: Candidates, trigger: Trigger) -> None:
-    """Supabase's bigint ids, texts with quotes, another schema, other names of columns."""
     failures = {}
     kinds: dict[LiteralString, LiteralString] = {
         "bigint": "1, 9007199254740993",
@@ -228,7 +223,6 @@ def test_a_query_that_takes_too_long_has_a_next_step(table: Candidates, trigger:
 
 
 def test_a_name_that_is_not_there_says_how_to_map_it(table: Candidates, trigger: Trigger) -> None:
-    """A missing column names --column, an unknown NAME lists the known ones."""
     table.add(scraped(1))
     for words, code, said in (
         (["--column", "id=number"], 4, "--column id=COLUMN"),
@@ -261,7 +255,6 @@ def test_rows_whose_counts_have_changed_are_scored_again(table: Candidates, trig
 
 
 def test_rows_scored_with_warnings_are_counted(table: Candidates, trigger: Trigger) -> None:
-    """The summary has their number."""
     table.add([*scraped(2), {**scraped(1)[0], "view_count": None}])
     assert "3 scored, 0 skipped, " in (said := trigger().stdout)
     assert " with warnings; " in said

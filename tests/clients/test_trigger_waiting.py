@@ -21,7 +21,6 @@ HTML_503 = Reply(503, WAKING_PAGE)
 def test_a_service_that_dies_and_comes_back_is_waited_for(
     tiny_bundle: Path, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """Killed under the second call and started again: the run goes on and scores all."""
     candidates.add(scraped(22))
     port, hold = free_port(), Hold()
     log = tmp_path / "service.log"
@@ -77,7 +76,6 @@ def test_a_call_that_takes_too_long_is_tried_again(
 
 
 def test_a_service_that_stays_away_ends_the_run(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Exit code 3 when patience ends, and no row has been touched."""
     candidates.add(scraped(3))
     door.instead = {"/predict/batch": HTML_503}
     done = trigger("--patience", "0.3")
@@ -113,7 +111,6 @@ def test_a_rate_limit_is_never_a_rows_fault(trigger: Trigger, door: Door, candid
 def test_a_service_without_the_batch_route_is_asked_row_by_row(
     trigger: Trigger, door: Door, candidates: Candidates
 ) -> None:
-    """The batch route is tried once, then never again."""
     for status in (404, 405):
         candidates.create()
         candidates.add(scraped(6))
@@ -134,7 +131,6 @@ NO_SCORES: list[dict[str, Any]] = [
 
 
 def test_what_is_no_score_is_never_written(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Some other JSON with status 200 ends the run with exit code 2."""
     candidates.add(scraped(3))
     kind = {"Content-Type": "application/json"}
     door.plan += [Reply(200, json.dumps(answer).encode(), kind) for answer in NO_SCORES]

@@ -14,7 +14,6 @@ FOLDER = ROOT / "clients" / "typescript"
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    """The client's folder, with what its lock names installed."""
     install(FOLDER)
     return FOLDER
 
@@ -44,7 +43,6 @@ def test_the_client_passes_the_doors(folder: Path, tiny_bundle: Path, tmp_path: 
 
 
 def test_the_client_waits_for_a_service_that_starts(folder: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    """A service that was started a moment ago is waited for until it can score."""
     with started_service(tmp_path / "log", checkpoint=tiny_bundle) as starting:
         _pass(folder, "waking", MILES_STARTING_URL=starting.url)
 
@@ -61,7 +59,6 @@ def test_the_readmes_example_runs_on_the_built_package(folder: Path, service: Se
 
 
 def test_the_package_brings_nothing_along(folder: Path) -> None:
-    """The client has no dependency at run time."""
     ran = npm(folder, "ls", "--omit=dev", "--parseable")
     assert [line for line in ran.stdout.splitlines() if "node_modules" in line] == []
 

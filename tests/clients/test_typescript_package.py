@@ -38,14 +38,12 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_publint_has_nothing_to_say(package: Path) -> None:
-    """Not even a suggestion."""
     ran = node(FOLDER, str(BINARIES / "publint"), "--strict", str(package))
     assert ran.returncode == 0, ran.stdout
     assert "All good!" in ran.stdout
 
 
 def test_the_types_are_right_for_every_resolution(package: Path) -> None:
-    """@arethetypeswrong/cli, without an exception."""
     ran = node(FOLDER, str(BINARIES / "attw"), str(package))
     assert ran.returncode == 0, ran.stdout
 

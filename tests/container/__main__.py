@@ -77,7 +77,6 @@ def holds(image: Image, engine_name: str | None, build: bool) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build, try, clean up."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.container",
         description=__doc__,

@@ -96,7 +96,6 @@ class Buildah:
         return self._port
 
     def alive(self) -> bool:
-        """Whether the main process runs."""
         return self._unshare is not None and self._unshare.poll() is None
 
     def inside(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -106,7 +105,6 @@ class Buildah:
         return attempt([*enter, *locked, str(self._root), *self._program(command)])
 
     def log(self) -> str:
-        """Both streams."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def terminate(self, seconds: float) -> int:
@@ -148,7 +146,6 @@ class Buildah:
 
 
 def free_port() -> int:
-    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -28,7 +28,6 @@ class Docker:
         run(command, BUILD_SECONDS, shown=True)
 
     def size(self) -> int:
-        """The image's bytes."""
         return int(self._inspect("image", self.image)["Size"])
 
     def healthcheck(self) -> list[str]:
@@ -49,7 +48,6 @@ class Docker:
         return int(run([self.name, "port", self._container, "7860/tcp"]).splitlines()[0].rpartition(":")[2])
 
     def alive(self) -> bool:
-        """Whether the main process runs."""
         return bool(self._inspect("container", self._container)["State"]["Running"])
 
     def inside(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:

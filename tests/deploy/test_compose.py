@@ -26,7 +26,6 @@ def fits_the_schema(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_compose_accepts_the_file() -> None:
-    """Every key and value is the specification's."""
     done = fits_the_schema(ROOT / "compose.yaml")
     assert done.returncode == 0, done.stdout
 
@@ -48,7 +47,6 @@ def test_containers_are_locked_down() -> None:
 
 
 def test_what_is_mounted_is_there_and_read_only() -> None:
-    """Files of the repository are mounted read-only; what is written goes into a named volume."""
     for volume in [volume for service in SERVICES.values() for volume in service.get("volumes", [])]:
         source, target, *mode = volume.split(":")
         assert Path(target).is_absolute(), volume
@@ -68,7 +66,6 @@ def test_only_miles_is_reached_from_outside() -> None:
 
 
 def test_every_image_of_others_is_a_release() -> None:
-    """A tag without a version would be another program next month."""
     images = [service["image"] for service in SERVICES.values() if "build" not in service]
     assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+$", image)] == []
 
@@ -115,7 +112,6 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
 
 
 def systemd(unit: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """systemd-analyze's verdict on a unit."""
     program = require_program("systemd-analyze", debian="systemd")
     return completed([program, *arguments, unit])
 

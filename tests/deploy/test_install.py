@@ -34,7 +34,6 @@ def indexes(tmp_path: Path) -> Iterator[str]:
 
 
 def write_wheel(folder: Path, name: str, version: str) -> None:
-    """The smallest wheel that pip installs."""
     folder.mkdir(parents=True)
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
@@ -74,7 +73,6 @@ def test_the_cpu_build_is_installed_where_its_index_answers(tmp_path: Path, inde
 
 
 def test_a_missing_package_fails_the_installation(tmp_path: Path, indexes: str) -> None:
-    """pip's exit status is the installer's."""
     status, installed = install(tmp_path / "missing", f"{indexes}/nothing", f"{indexes}/nothing")
     assert (status, installed) == (1, [])
 
@@ -101,7 +99,6 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, target: str) -> list[str]:
-    """The files and packages that pip was told to install."""
     (checkout / "calls").write_text("")
     completed(["make", target], cwd=checkout, check=True)
     calls = (checkout / "calls").read_text().splitlines()

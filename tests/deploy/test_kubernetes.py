@@ -30,7 +30,6 @@ LABELS = {"app.kubernetes.io/name": "miles"}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The one object that a file holds."""
     values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return values
 
@@ -151,7 +150,6 @@ def test_pod_may_do_nothing() -> None:
 
 
 def test_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Miles takes every value of the ConfigMap."""
     (generated,) = kustomization("base")["configMapGenerator"]
     assert {"configMapRef": {"name": generated["name"]}} in CONTAINER["envFrom"]
     for literal in generated["literals"]:

@@ -56,7 +56,6 @@ def expressions() -> dict[str, str]:
 
 
 def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
-    """Every metric that an expression asks for."""
     waiting: list[Any] = [promql_parser.parse(expression)]
     while waiting:
         node = waiting.pop()
@@ -113,7 +112,6 @@ def test_every_expression_asks_for_what_is_shown(shown: dict[str, set[str]]) -> 
 
 
 def test_every_metric_is_in_the_guide(shown: dict[str, set[str]]) -> None:
-    """The operators' guide has the meaning of each metric of ours."""
     families = {re.sub(r"_(total|bucket|sum|count|created)$", "", name) for name in shown}
     missing = [name for name in sorted(families) if name.startswith("miles_") and name not in GUIDE]
     assert missing == []

@@ -32,7 +32,6 @@ def test_everything_published_has_the_version_of_the_code() -> None:
 
 
 def publish_image(tag: str) -> subprocess.CompletedProcess[str]:
-    """deploy/publish-image for a tag."""
     surroundings = {"GITHUB_REPOSITORY": "Me/Miles", "GITHUB_REF_NAME": tag, "GITHUB_TOKEN": "t"}
     return completed([ROOT / "deploy" / "publish-image", "amd64"], cwd=ROOT, env=os.environ | surroundings)
 

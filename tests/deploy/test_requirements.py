@@ -28,7 +28,6 @@ ADVISORIES = ADVISORY.findall((ROOT / "docs/operations.md").read_text(encoding="
 
 
 def versions(path: str) -> dict[str, str]:
-    """Package to version, as a file pins them."""
     rows = [Requirement(pin) for pin in pins(ROOT / path)]
     return {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in rows}
 
@@ -62,7 +61,6 @@ def installed_for(files: Iterable[str]) -> dict[str, str]:
 
 
 def test_every_line_is_a_pin() -> None:
-    """`name==version`, nothing looser."""
     assert [f"{name}: {pin}" for name in EVERY for pin in pins(ROOT / name) if not PINNED.match(pin)] == []
 
 

@@ -14,7 +14,6 @@ HTML = ROOT / "build" / "site" / "html"
 
 
 def built() -> subprocess.CompletedProcess[str]:
-    """`python -m deploy.site`."""
     return completed([sys.executable, "-m", "deploy.site"], cwd=ROOT)
 
 

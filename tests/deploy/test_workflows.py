@@ -35,7 +35,6 @@ READ: dict[str, dict[str, Any]] = {path.name: yaml.safe_load(path.read_text("utf
 
 
 def steps_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every step of every job."""
     return [step for job in workflow["jobs"].values() for step in job["steps"]]
 
 

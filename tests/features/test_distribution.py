@@ -66,7 +66,6 @@ def test_the_index_is_the_published_formula():
 
 
 def test_the_training_rows_themselves_have_index_zero():
-    """Rows with the training shares have not drifted, whatever their number."""
     distribution = fitted(TENTHS)
     assert distribution.stability_index(distribution.count(TENTHS)) == pytest.approx(0, abs=1e-12)
 
@@ -101,7 +100,6 @@ def test_a_distribution_from_before_the_middle_was_kept_is_read():
 
 
 def test_distributions_survive_json():
-    """`to_plain` is plain JSON, and `from_plain` of it counts and compares identically."""
     distribution = fitted([*TENTHS, NAN])
     again = Distribution.from_plain(json.loads(json.dumps(distribution.to_plain(), allow_nan=False)))
     assert again.to_plain() == distribution.to_plain()

@@ -4,7 +4,6 @@ from features.feature import age, count, length, percent
 
 
 def test_counts_are_short() -> None:
-    """Counts have separators, and words from a million on."""
     expected = {
         0: "0",
         0.0412: "0.0412",
@@ -20,7 +19,6 @@ def test_counts_are_short() -> None:
 
 
 def test_times_have_the_unit_that_fits() -> None:
-    """Hours become days and years, seconds minutes and hours."""
     assert [age(hours) for hours in (6, 100, 36_460)] == ["6 hours", "4 days", "4.2 years"]
     assert [length(seconds) for seconds in (30, 600, 9000)] == ["30 seconds", "10 minutes", "2.5 hours"]
     assert percent(0.0014) == "0.14%"

@@ -113,7 +113,6 @@ def test_times() -> None:
 
 
 def test_shares_and_numbers() -> None:
-    """A share is 0 to 1, a number 0 or more."""
     assert differing(parse_share, SHARES) + differing(parse_number, NUMBERS) == []
 
 

@@ -264,13 +264,11 @@ def test_many_rows_equal_the_rows_alone() -> None:
 
 
 def test_columns_follow_the_names_asked_for() -> None:
-    """Any subset in any order is computed under its own names; no videos are no rows of that width."""
     video = Video(title="two words", view_count=9)
     assert compute_features([video], ["title_word_count", "log_view_count"]).tolist() == [[2, log1p(9)]]
     assert compute_features([], MILES_V2).shape == (0, 18)
 
 
 def test_an_unknown_feature_is_named() -> None:
-    """A name that this version does not define is refused by name, beside those that it does."""
     with pytest.raises(UnknownFeatureError, match=r"unknown features shoe_size; .* log_view_count, "):
         compute_features([Video(title="a")], ["log_view_count", "shoe_size"])

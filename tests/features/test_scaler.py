@@ -22,7 +22,6 @@ def scaler():
 
 
 def test_fit_returns_the_scaler_and_remembers_the_names():
-    """`fit` returns self, as scikit-learn's transformers do, and keeps the names in order."""
     scaler = FeatureScaler()
     assert scaler.fit(ROWS, NAMES) is scaler
     assert scaler.feature_names_in_ == NAMES
@@ -61,7 +60,6 @@ def test_a_spread_that_underflows_counts_as_constant():
 
 
 def test_transform_gives_float32_rows(scaler):
-    """The result has the rows' shape and the network's type."""
     result = scaler.transform(ROWS)
     assert result.shape == ROWS.shape
     assert result.dtype == np.float32
@@ -89,7 +87,6 @@ def test_statistics_without_a_range_are_not_constant():
 
 
 def test_statistics_survive_json(scaler):
-    """`to_stats` is plain JSON, and `from_stats` of it transforms identically."""
     stats = json.loads(json.dumps(scaler.to_stats(), allow_nan=False))
     again = FeatureScaler.from_stats(stats, NAMES)
     rows = np.array([[2.5, 99, 6, 1], [NAN, 12, 5, NAN]])
@@ -98,7 +95,6 @@ def test_statistics_survive_json(scaler):
 
 
 def test_statistics_are_looked_up_by_name(scaler):
-    """The columns follow the names that are asked for, not the order of the statistics."""
     again = FeatureScaler.from_stats(scaler.to_stats(), ["likes", "views"])
     np.testing.assert_allclose(again.mean_, [20, 2])
 
@@ -122,7 +118,6 @@ GOOD = {"mean": 0.0, "scale": 1.0}
     ],
 )
 def test_unusable_statistics_name_feature_and_value(stats, sentence):
-    """Statistics that cannot be used are refused with the feature, the value and what was expected."""
     with pytest.raises(ValueError, match=re.escape(sentence)):
         FeatureScaler.from_stats(stats, ["a"])
 
@@ -137,18 +132,15 @@ def test_unusable_statistics_name_feature_and_value(stats, sentence):
     ],
 )
 def test_fit_refuses_rows_that_do_not_match(rows, sentence):
-    """Rows of another width, no rows, or infinite ones are refused with both shapes."""
     with pytest.raises(ValueError, match=sentence):
         FeatureScaler().fit(rows, ["a", "b"])
 
 
 def test_transform_refuses_rows_of_another_width(scaler):
-    """Rows of another width than the fitted one are refused with both shapes."""
     with pytest.raises(ValueError, match=r"rows are \(1, 2\), fitted on \(N, 4\)"):
         scaler.transform([[1.0, 2.0]])
 
 
 def test_transform_before_fit_is_a_misuse():
-    """A scaler that has learned nothing says so."""
     with pytest.raises(RuntimeError, match="call fit or from_stats first"):
         FeatureScaler().transform([[1.0]])

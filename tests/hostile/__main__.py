@@ -32,7 +32,6 @@ class Holder:
         self._ledger = ledger
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Leave the ledger where the fixture looks for it."""
         config.stash[LEDGER] = self._ledger
 
 

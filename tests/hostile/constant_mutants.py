@@ -92,7 +92,6 @@ def survives(name: str, source: str) -> bool:
 
 
 def main() -> None:
-    """Try every mutant and print how many there were and which changed no verdict."""
     assert hypothesis.strategies
     assert pytest
     tried, alive = 0, []

@@ -42,7 +42,6 @@ class Visitor:
         self.leave()
 
     async def get(self, path: str) -> Answer:
-        """GET."""
         return await self.ask(f"GET {path} HTTP/1.1\r\nHost: miles\r\n\r\n".encode())
 
     async def score(self, **fields: Any) -> Answer:
@@ -64,7 +63,6 @@ class Visitor:
         return Answer(int(head[0].split()[1]), headers, body, time.perf_counter() - started)
 
     async def send(self, message: bytes) -> None:
-        """Send, and wait for nothing."""
         if self.streams is None:
             port = int(self.service.url.rsplit(":", 1)[1])
             self.streams = await asyncio.open_connection("127.0.0.1", port)
@@ -72,7 +70,6 @@ class Visitor:
         await self.streams[1].drain()
 
     def leave(self) -> None:
-        """Hang up."""
         if self.streams is not None:
             self.streams[1].close()
             self.streams = None
@@ -88,7 +85,6 @@ def request(fields: Mapping[str, Any]) -> bytes:
 
 
 async def metrics(service: Service) -> dict[str, float]:
-    """The service's metrics by name and labels."""
     async with Visitor(service) as visitor:
         text = (await visitor.get("/metrics")).body.decode()
     return {name: float(value) for name, value in re.findall(r"^([a-z]\S*) (\S+)$", text, re.MULTILINE)}

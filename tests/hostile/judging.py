@@ -29,12 +29,10 @@ def kind_of(exc: ImageError) -> str:
 
 
 def wrong(ends: Ends, wanted: dict[str, list[Any]]) -> Ends:
-    """What came out another way than wanted."""
     return {name: end for name, end in ends.items() if end != wanted[name]}
 
 
 def account(ends: Ends, missed: Ends) -> str:
-    """How many came out as wanted, and which did not."""
     return f"{len(ends) - len(missed)} of {len(ends)} as wanted" + (f"; not {missed}" if missed else "")
 
 

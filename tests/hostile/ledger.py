@@ -41,7 +41,6 @@ class Ledger:
 
     @property
     def unmeasured(self) -> list[Row]:
-        """The parts that nobody wrote a row for."""
         measured = {(row.promise, row.wanted) for row in self.rows}
         return [
             Row(name, part, "not measured", False)

@@ -32,7 +32,6 @@ def addresses(owner: str, kind: int, *texts: str) -> list[Record]:
 
 
 def always(*texts: str) -> Rule:
-    """The same addresses whenever the name is asked."""
     return lambda name, kind, _: addresses(name, kind, *texts)
 
 
@@ -56,7 +55,6 @@ class NameServer:
     streams: int = 0
 
     def count(self, name: str, kind: int = A) -> int:
-        """How often a type of a name was asked for."""
         return self.asked.count((name, kind))
 
     def answer(self, question: bytes, limit: int | None) -> bytes | None:
@@ -103,7 +101,6 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def naming(address: str, rules: dict[str, Rule]) -> AsyncGenerator[NameServer]:
-    """A name server on port 53 of an address, for the time of a scenario."""
     server = NameServer(rules)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

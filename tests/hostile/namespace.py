@@ -99,7 +99,6 @@ def _counter(protocol: str, name: str) -> int:
 
 
 def main(module: str, name: str) -> None:
-    """Run one scenario and print what it returns."""
     set_up()
     os.environ.pop("RES_OPTIONS", None)  # the operator's, if there were any; the fetcher sets its own
     scenario: Callable[[], Any] = getattr(importlib.import_module(module), name)

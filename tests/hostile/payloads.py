@@ -7,12 +7,10 @@ Payload = tuple[bytes, tuple[int, ...]]
 
 
 def field(name: str, value: str, wanted: tuple[int, ...]) -> Payload:
-    """A video with one odd value, written as raw JSON."""
     return f'{{"title": "x", "{name}": {value}}}'.encode(), wanted
 
 
 def title(text: str, wanted: tuple[int, ...] = OK) -> Payload:
-    """A video with this title, written as raw JSON."""
     return f'{{"title": {text}}}'.encode(), wanted
 
 

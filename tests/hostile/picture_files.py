@@ -56,7 +56,6 @@ def with_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def exif(ifd: bytes) -> bytes:
-    """A JPEG whose EXIF is this directory."""
     return with_segment(0xE1, b"Exif\0\0" + TIFF_HEAD + ifd)
 
 
@@ -90,7 +89,6 @@ def gif_of(lzw: bytes, size: tuple[int, int] = (97, 61), code_size: int = 8) -> 
 
 
 def without_huffman_tables() -> bytes:
-    """A JPEG whose tables say that no code exists."""
     file = bytearray(encoded(picture(), "JPEG"))
     at = file.index(b"\xff\xc4")
     while file[at : at + 2] == b"\xff\xc4":
@@ -100,14 +98,12 @@ def without_huffman_tables() -> bytes:
 
 
 def twelve_bits() -> bytes:
-    """A JPEG that announces twelve bits a sample."""
     file = bytearray(encoded(picture(), "JPEG"))
     file[file.index(b"\xff\xc0") + 4] = 12
     return bytes(file)
 
 
 def saved(mode: str, kind: str) -> Maker:
-    """The picture in a mode and a kind of file."""
     return lambda: encoded(picture(mode), kind)
 
 

@@ -30,5 +30,4 @@ def word_for(entry: dict[str, object]) -> str:
 
 
 def told(seen: Counter[str]) -> str:
-    """The counts in words."""
     return ", ".join(f"{count} {word}" for word, count in seen.most_common())

@@ -17,7 +17,6 @@ RANDOM = 20_000
 
 
 def passes(address: Address) -> bool:
-    """Our verdict."""
     try:
         vet_address(address)
     except ForbiddenUrlError:
@@ -32,7 +31,6 @@ def netaddr_passes(address: Address) -> bool:
 
 
 def ipy_passes(address: Address) -> bool:
-    """IPy's: IANA's allocations."""
     kind = IP(str(address)).iptype()
     return kind in ("PUBLIC", "GLOBAL-UNICAST") or kind.startswith("ALLOCATED")
 
@@ -52,7 +50,6 @@ def drawn(chance: random.Random) -> Address:
 
 
 def test_fixed_rows(promise: Record) -> None:
-    """Every row has its verdict."""
     wrong = [str(address) for address, public in ROWS if passes(address) is not public]
     promise(
         "address classifier",
@@ -63,7 +60,6 @@ def test_fixed_rows(promise: Record) -> None:
 
 
 def test_random_addresses(promise: Record) -> None:
-    """Whatever passes here passes in netaddr and in IPy too."""
     seed = random.SystemRandom().getrandbits(32)
     chance = random.Random(seed)  # noqa: S311  nothing is kept secret by it
     looser: Counter[str] = Counter()

@@ -25,18 +25,15 @@ STALLED = 160  # videos of one batch
 
 
 def post(path: str, body: bytes, media_type: str = "application/json") -> bytes:
-    """A whole request."""
     fields = f"Host: miles\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}"
     return f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body
 
 
 def request_of(line: str, field: str) -> bytes:
-    """A request without a body."""
     return f"{line} HTTP/1.1\r\nHost: miles\r\n{field}\r\n\r\n".encode()
 
 
 def what_if(fields: bytes) -> bytes:
-    """A video with one variation."""
     return b'{"title":"x","what_if":[{' + fields + b"}]}"
 
 
@@ -110,7 +107,6 @@ def service(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 async def probe(service: Service, times: list[float]) -> None:
-    """Ask whether the process lives, until cancelled."""
     async with Visitor(service) as visitor:
         while True:
             times.append((await visitor.get("/health/live")).seconds)
@@ -135,7 +131,6 @@ async def beside(service: Service, message: bytes | None) -> list[float]:
 
 
 async def test_the_event_loop_is_free(service: Service, promise: Record) -> None:
-    """Whatever is sent, other requests are answered meanwhile."""
     idle = max(await beside(service, None))
     times = {name: await beside(service, message) for name, message in COSTLY.items()}
     p99 = {name: percentile(each, 0.99) for name, each in times.items()}
@@ -151,7 +146,6 @@ async def test_the_event_loop_is_free(service: Service, promise: Record) -> None
 
 
 async def test_memory_before_admission(service: Service, promise: Record) -> None:
-    """Heads and bodies that never end take a bounded amount of memory."""
     before, size = resident_bytes(service), 16 * MEBIBYTE
     port = int(service.url.rsplit(":", 1)[1])
 
@@ -183,7 +177,6 @@ async def test_memory_before_admission(service: Service, promise: Record) -> Non
 
 
 def statuses(port: int, sent: bytes) -> list[int]:
-    """The answers' statuses, until the service closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(sent)
         received = b"".join(iter(lambda: connection.recv(65_536), b""))
@@ -191,7 +184,6 @@ def statuses(port: int, sent: bytes) -> list[int]:
 
 
 def test_requests_are_read_by_their_framing(service: Service, promise: Record) -> None:
-    """On the wire a refusal stays a refusal, and a good request good, with Upgrade and without."""
     port, wrong, count = int(service.url.rsplit(":", 1)[1]), [], 0
     for name, (sent, expected) in CASES.items():
         refused = [each for each in expected if isinstance(each, int)]
@@ -231,7 +223,6 @@ async def test_a_crowd_at_the_metrics(service: Service, promise: Record) -> None
 
 
 async def test_stalled_thumbnails_keep_nothing_else_out(service: Service, promise: Record) -> None:
-    """While two batches wait for thumbnails that never come, videos without one are scored."""
     async with await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0) as silent:
         port = silent.sockets[0].getsockname()[1]
         urls = [f"http://127.{1 + n % 200}.0.1:{port}/{n}.jpg" for n in range(2 * STALLED)]
@@ -252,7 +243,6 @@ async def test_stalled_thumbnails_keep_nothing_else_out(service: Service, promis
 
 
 def test_memory_under_all_of_it(service: Service, promise: Record) -> None:
-    """The most that the process ever had resident."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     peak = 1024 * int(re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)[0])
     promise(
@@ -264,7 +254,6 @@ def test_memory_under_all_of_it(service: Service, promise: Record) -> None:
 
 
 def test_probes(probe_times: dict[str, list[float]], promise: Record) -> None:
-    """While each of the tests above ran, /health/live was answered."""
     seconds, figure = slowest(probe_times, "test_bounded")
     promise(
         "probes",

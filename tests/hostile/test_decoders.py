@@ -31,7 +31,6 @@ GOOD = encoded(picture(), "JPEG")
 
 
 async def test_the_limit_on_work_is_each_pictures_own(promise: Record) -> None:
-    """A picture of endless work is stopped; many good ones may take more in all than one of them may."""
     good, seconds = slow_jpeg(side=2500, scans=10), 0.0
     async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(120, 1)) as decoders:
         while seconds < 3:
@@ -50,7 +49,6 @@ async def test_the_limit_on_work_is_each_pictures_own(promise: Record) -> None:
 
 
 async def test_decoders_that_are_killed(promise: Record) -> None:
-    """Again and again the worker is killed with a picture in its hands: that one is refused, no other."""
     kills, refused, wrong = 100, 0, 0
     expected = decode_image(GOOD)
     async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(60)) as decoders:
@@ -74,7 +72,6 @@ async def test_decoders_that_are_killed(promise: Record) -> None:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service on the tiny checkpoint."""
     folder = tmp_path_factory.mktemp("service")
     checkpoint = write_tiny(folder / "tiny.pt")
     with ready_service(folder / "service.log", checkpoint=checkpoint, precision="f32") as running:
@@ -82,7 +79,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 async def test_decoders_of_a_service(service: Service, promise: Record) -> None:
-    """Workers of a running service are killed under load, then kept busy: their own pictures fail."""
     kills, at_once = 20, 12
     seen = Counter[str]()
     async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
@@ -103,7 +99,6 @@ async def test_decoders_of_a_service(service: Service, promise: Record) -> None:
 
 
 def workers_of(service: Service) -> list[int]:
-    """The processes that decode for a service."""
     everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     return [number for number in everyone if decodes_for(service.process.pid, number)]
 
@@ -119,7 +114,6 @@ def decodes_for(parent: int, process_id: int) -> bool:
 
 
 def fresh_picture(number: int) -> bytes:
-    """A picture that no cache has seen."""
     return encoded(Image.new("RGB", (640, 480), (number % 256, number // 256, 77)), "JPEG")
 
 

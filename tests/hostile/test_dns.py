@@ -93,7 +93,6 @@ async def flip() -> dict[str, Any]:
 
 
 def test_a_name_that_flips(promise: Record) -> None:
-    """A name that is public in one look-up and inward in the next never leads inward."""
     seen = in_namespace(flip)
     assert seen["caught"] > 0, "a fetcher that trusts loopback is seen by the canaries"
     half = FLIPS // 2
@@ -129,7 +128,6 @@ def noisy(name: str, kind: int, _: int) -> Answer:
 
 
 def silence(_name: str, _kind: int, _count: int) -> Answer:
-    """No answer at all."""
     return None
 
 
@@ -177,7 +175,6 @@ async def lie() -> dict[str, Any]:
 
 
 def test_answers_of_a_name_server(promise: Record) -> None:
-    """Whatever a name server answers, one bad address refuses the name, and two are tried at most."""
     seen = in_namespace(lie)
     wrong = {name: end for name, end in seen["ends"].items() if end != list(RULES[name][1:])}
     promise(
@@ -190,7 +187,6 @@ def test_answers_of_a_name_server(promise: Record) -> None:
 
 
 async def hang() -> dict[str, Any]:
-    """Twenty look-ups that hang beside twenty sound ones; then as many as there may be, and a sound one."""
     rules: dict[str, Rule] = {f"silent{i}.example": silence for i in range(200)}
     rules |= {f"sound{i}.example": always(PUBLIC) for i in range(HANGS + 1)}
     async with AsyncExitStack() as stack:

@@ -25,7 +25,6 @@ ADDRESS = re.compile(
 
 
 async def tell() -> dict[str, Any]:
-    """What a running service says of each name, in its answers and in its log."""
     answers: list[str] = []
     async with AsyncExitStack() as stack:
         rules = {name: rule for name, (rule, *_) in RULES.items()}
@@ -46,7 +45,6 @@ async def tell() -> dict[str, Any]:
 
 
 def test_what_a_name_resolves_to_is_not_told(promise: Record) -> None:
-    """No answer and no line of the log tells to which address a name led."""
     seen = in_namespace(tell, limit_s=300)
     failed = sum('"unreachable"' in answer for answer in seen["answers"] if answer.startswith("200 "))
     refused = sum(answer.startswith("422 ") for answer in seen["answers"])

@@ -36,7 +36,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(served: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The tiny model, which may be reloaded."""
     served.symlink_to(tiny_bundle)
     log = tmp_path_factory.mktemp("log") / "service.log"
     with ready_service(log, checkpoint=served, api_keys=KEY) as running:
@@ -45,21 +44,18 @@ def service(served: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
-    """A client with a key."""
     headers = {"Authorization": f"Bearer {KEY}"}
     with httpx.Client(base_url=service.url, headers=headers, timeout=LIMIT_S) as running:
         yield running
 
 
 def state_of_a_picture(client: httpx.Client, number: int) -> str:
-    """What became of a new picture, behind the status."""
     url = "data:image/jpeg;base64," + base64.b64encode(fresh_picture(number)).decode()
     answer = client.post("/predict", json={"title": "x", "thumbnail_url": url})
     return f"{answer.status_code} {answer.json().get('modalities', {}).get('image', {}).get('state')}"
 
 
 def test_no_descriptor_for_a_decoder(service: Service, client: httpx.Client, promise: Record) -> None:
-    """Without a descriptor left, decoders that have ended can't be replaced; videos are scored meanwhile."""
     number = service.process.pid
     limits = resource.prlimit(number, resource.RLIMIT_NOFILE)
     before = state_of_a_picture(client, 0)
@@ -78,7 +74,6 @@ def test_no_descriptor_for_a_decoder(service: Service, client: httpx.Client, pro
 
 
 def a_pipe(place: Path, _: Path) -> None:
-    """A pipe in place of the bundle."""
     os.mkfifo(place)
 
 
@@ -90,24 +85,19 @@ def a_pipe_inside(place: Path, good: Path) -> None:
 
 
 def endless(place: Path, _: Path) -> None:
-    """A file without end."""
     place.symlink_to("/dev/zero")
 
 
 def a_loop(place: Path, _: Path) -> None:
-    """A link to itself."""
     place.symlink_to(place)
 
 
 def no_text(place: Path, _: Path) -> None:
-    """A manifest that is not UTF-8."""
     place.mkdir()
     (place / "bundle.json").write_bytes(b"\xff\xfe{")
 
 
 def manifest(text: Callable[[str], str]) -> Callable[[Path, Path], None]:
-    """A bundle with only a manifest, changed."""
-
     def make(place: Path, good: Path) -> None:
         place.mkdir()
         (place / "bundle.json").write_text(text((good / "bundle.json").read_text()))
@@ -135,7 +125,6 @@ FAULTS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def test_reloads_of_bad_files(served: Path, tiny_bundle: Path, client: httpx.Client, promise: Record) -> None:
-    """Each is a 422 at once, the old model scores on, and the next good file is loaded."""
     seen, seconds = {}, 0.0
     version = client.post("/predict", json={"title": "x"}).json()["model_version"]
     for number, (name, make) in enumerate(FAULTS.items()):
@@ -160,7 +149,6 @@ def test_reloads_of_bad_files(served: Path, tiny_bundle: Path, client: httpx.Cli
 
 
 def test_half_closed_connections(service: Service, promise: Record) -> None:
-    """A client that sends a request and ends its side gets its answers; half of a body is a 400."""
     port = int(service.url.rsplit(":", 1)[1])
     key = f"Authorization: Bearer {KEY}\r\nHost:".encode()
     post = request({}).replace(b"Host:", key)
@@ -192,7 +180,6 @@ def test_half_closed_connections(service: Service, promise: Record) -> None:
 
 
 def test_the_documentation_is_our_own(client: httpx.Client, promise: Record) -> None:
-    """What /docs and /redoc load comes from the service, under a policy that allows nothing else."""
     loaded, policies = {}, set()
     for path in ("/docs", "/redoc"):
         page = client.get(path)
@@ -208,7 +195,6 @@ def test_the_documentation_is_our_own(client: httpx.Client, promise: Record) -> 
 
 
 def test_a_checkpoint_that_unfolds(tmp_path: Path, tiny_bundle: Path, promise: Record) -> None:
-    """A checkpoint whose pickle unfolds a thousandfold is refused in a bounded amount of memory."""
     path, peak = zip_bomb(Folder(tmp_path, tiny_bundle)), 0
     settings = environment(checkpoint=path, precision="f32", port=free_port())
     with (tmp_path / "log").open("wb") as log:

@@ -62,7 +62,6 @@ async def flood() -> dict[str, Any]:
 
 
 def test_endless_bodies(promise: Record) -> None:
-    """A body without end is too large as soon as the cap is passed, and its server sees the connection go."""
     seen = in_namespace(flood)
     missed = wrong(seen["ends"], {name: ["too_large", True] for name in FLOODS})
     promise(
@@ -98,7 +97,6 @@ async def hold() -> dict[str, Any]:
 
 
 def test_bodies_that_are_held(promise: Record) -> None:
-    """Sixty-four strangers who each keep a body waiting do not fill the memory."""
     seen = in_namespace(hold)
     promise(
         "bodies, bombs",

@@ -65,7 +65,6 @@ def test_a_run_that_keeps_everything_ends_well(tmp_path: Path) -> None:
 
 
 def test_a_missed_promise_fails_the_run(tmp_path: Path) -> None:
-    """A row that is not kept is shown with its figure, and the run ends non-zero."""
     body = ALL_KEPT.replace('"1 speck", kept=True', '"mud", kept=False')
     status, output, account = ended(tmp_path, body)
     assert status != 0
@@ -75,7 +74,6 @@ def test_a_missed_promise_fails_the_run(tmp_path: Path) -> None:
 
 
 def test_a_miss_that_the_test_swallows_still_fails_the_run(tmp_path: Path) -> None:
-    """Whatever becomes of the test, a missed row is judged at the end."""
     body = """
     with pytest.raises(AssertionError):
         promise("doors", figure="open", kept=False)
@@ -105,7 +103,6 @@ def test_a_chosen_part_is_judged_alone(tmp_path: Path) -> None:
 
 
 def test_a_broken_test_fails_the_run(tmp_path: Path) -> None:
-    """Kept promises do not hide a test that fails."""
     status, _, account = ended(tmp_path, ALL_KEPT + "    raise OSError('broken')\n")
     assert (status, account["kept"]) == (1, False)
 

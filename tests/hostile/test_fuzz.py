@@ -31,7 +31,6 @@ LOCATIONS = ["/b.jpg", "?q", "//cdn.example.com/b", "https://example.com/c", "ht
 
 @pytest.fixture(scope="module")
 def library() -> Path:
-    """The folder that holds the fuzzer."""
     folder = ROOT / "build" / ATHERIS.replace("==", "-")
     if not folder.is_dir():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]

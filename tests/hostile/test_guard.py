@@ -68,7 +68,6 @@ def run(arguments: Sequence[str], folder: Path, **variables: str) -> str:
 
 
 def test_every_branch_is_covered(tmp_path: Path, promise: Record) -> None:
-    """The ordinary tests take every branch of the guard."""
     ours = {"COVERAGE_FILE": str(tmp_path / "coverage")}
     wanted = f"--include={','.join(GUARD)}"
     run(
@@ -93,7 +92,6 @@ def test_every_branch_is_covered(tmp_path: Path, promise: Record) -> None:
 
 
 def test_no_mutant_of_a_function_survives(tmp_path: Path, promise: Record) -> None:
-    """Whatever mutmut changes in the guard's functions, a verdict tells."""
     for path in (*GUARD, *TESTS, *BESIDE):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
@@ -120,7 +118,6 @@ def test_no_mutant_of_a_function_survives(tmp_path: Path, promise: Record) -> No
 
 
 def test_no_mutant_of_a_constant_survives(promise: Record) -> None:
-    """Whatever is changed in the guard's tables, patterns and limits, a verdict tells."""
     seen = json.loads(run(["tests.hostile.constant_mutants"], ROOT).splitlines()[-1])
     promise(
         "guard module",

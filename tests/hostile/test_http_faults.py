@@ -21,7 +21,6 @@ DEADLINE_S, TOLERANCE_S = 6.0, 0.3
 
 
 def ok(body: bytes, *headers: bytes) -> bytes:
-    """A 200 whose headers are the case's own."""
     return b"\r\n".join((b"HTTP/1.1 200 OK", *headers, b"", body))
 
 
@@ -122,7 +121,6 @@ TYPES: dict[str, tuple[bytes | None, bytes, str]] = {
 
 
 async def break_http() -> dict[str, Any]:
-    """Every broken answer and every type in turn, each followed by a sound one."""
     cases = {name: answer for name, (answer, _) in BROKEN.items()}
     for name, (kind, body, _) in TYPES.items():
         cases[f"type: {name}"] = whole(200, body, *([] if kind is None else [b"Content-Type: " + kind]))
@@ -141,7 +139,6 @@ async def break_http() -> dict[str, Any]:
 
 
 def test_broken_http_and_content_types(promise: Record) -> None:
-    """What is no whole answer is unreachable, what is no picture is told so, and the next one is served."""
     seen = in_namespace(break_http)
     wanted = {name: [end, True, "used"] for name, (_, end) in BROKEN.items()}
     wanted |= {f"type: {name}": [end, True, "used"] for name, (*_, end) in TYPES.items()}

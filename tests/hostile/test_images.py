@@ -47,7 +47,6 @@ def near(found: NDArray[np.uint8], file: bytes) -> bool:
 
 
 async def test_known_files(promise: Record) -> None:
-    """Every file that decoders have stumbled over gives Pillow's own pixels, or the right reason."""
     wrong = []
     async with DecodePool(ImageSpec(), ImageLimits(), 2) as decoders:
         for name, (wanted, make) in KNOWN.items():
@@ -70,7 +69,6 @@ def test_of_an_animation_only_the_first_frame_is_read() -> None:
 
 
 async def test_bombs(promise: Record) -> None:
-    """Small files that unfold, each in a worker of its own: its memory rises by less than 300 MB."""
     rises: dict[str, float] = {}
     for name, make in HUNGRY.items():
         file = make()
@@ -109,7 +107,6 @@ async def test_the_largest_pictures_fit_the_limit_on_memory() -> None:
 
 @pytest.fixture(scope="module")
 def pillows() -> dict[str, bytes]:
-    """Pillow's test images."""
     try:
         return corpus()
     except NoCorpusError as exc:
@@ -117,7 +114,6 @@ def pillows() -> dict[str, bytes]:
 
 
 async def test_pillows_own_files_give_pillows_pixels(pillows: dict[str, bytes], promise: Record) -> None:
-    """Of each file of the corpus a worker makes what Pillow makes of it here, or an error of ours."""
     wrong, seen = [], Counter[str]()
     async with DecodePool(ImageSpec(), ImageLimits(), 2) as decoders:
         for name, file in pillows.items():
@@ -134,7 +130,6 @@ async def test_pillows_own_files_give_pillows_pixels(pillows: dict[str, bytes], 
 
 
 async def test_damaged_files(pillows: dict[str, bytes], promise: Record) -> None:
-    """Of each damaged file a worker makes pixels or an error of ours, and lives."""
     seen = Counter[str]()
     files = mutations(pillows, MUTATIONS)
     async with DecodePool(ImageSpec(), ImageLimits(), 2) as decoders:
@@ -151,7 +146,6 @@ async def test_damaged_files(pillows: dict[str, bytes], promise: Record) -> None
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service on the tiny checkpoint."""
     folder = tmp_path_factory.mktemp("service")
     checkpoint = write_tiny(folder / "tiny.pt")
     with ready_service(folder / "service.log", checkpoint=checkpoint, precision="f32") as running:
@@ -159,7 +153,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_no_picture_is_a_servers_error(pillows: dict[str, bytes], service: Service, promise: Record) -> None:
-    """The corpus and its damage in `data:` URLs: every video gets a score, with an image or with a reason."""
     files = [*pillows.values(), *mutations(pillows, MUTATIONS)]
     seen = Counter[str]()
     with httpx.Client(base_url=service.url, timeout=BATCH_S) as client:
@@ -178,7 +171,6 @@ def test_no_picture_is_a_servers_error(pillows: dict[str, bytes], service: Servi
 
 
 def batches(files: Iterable[bytes]) -> Iterator[list[dict[str, str]]]:
-    """The files as videos, as many as a call takes."""
     videos: list[dict[str, str]] = []
     size = 0
     for number, file in enumerate(files):

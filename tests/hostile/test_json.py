@@ -16,7 +16,6 @@ CASES = 2_000
 
 
 def judged(client: httpx.Client, body: bytes, wanted: tuple[int, ...]) -> str | None:
-    """What is wrong with the answer to a body."""
     headers = {"Content-Type": "application/json", "Origin": ORIGIN}
     answer = client.post("/predict", content=body, headers=headers)
     if answer.status_code not in wanted:
@@ -29,7 +28,6 @@ def judged(client: httpx.Client, body: bytes, wanted: tuple[int, ...]) -> str | 
 
 
 def test_what_strangers_send(tmp_path: Path, promise: Record) -> None:
-    """Every operation, 2,000 cases and 100 fixed bodies: documented statuses, problems, and no 5xx."""
     checkpoint = write_tiny(tmp_path / "tiny.pt")
     with ready_service(tmp_path / "log", checkpoint=checkpoint, precision="f32") as service:
         with httpx.Client(base_url=service.url, timeout=60) as client:

@@ -43,7 +43,6 @@ async def work(service: Service, statuses: Counter[str]) -> None:
 
 
 async def test_sigterm_under_load(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """Two hundred clients ask while the service is told to stop: every request that it took is answered."""
     with ready_service(tmp_path / "log", checkpoint=demo_bundle) as service:
         statuses: Counter[str] = Counter()
         clients = [asyncio.create_task(work(service, statuses)) for _ in range(200)]
@@ -65,7 +64,6 @@ async def test_sigterm_under_load(demo_bundle: Path, tmp_path: Path, promise: Re
 
 
 def test_killed_and_started_again(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """A process that was killed leaves nothing behind that keeps the next one from serving."""
     port = free_port()
     with ready_service(tmp_path / "first", checkpoint=demo_bundle, port=port) as service:
         children = subprocess.run(
@@ -130,7 +128,6 @@ MACHINES = {
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 def test_machine_that_fails(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """A full disk, a read-only one and no name server each leave a service that scores."""
     seen: dict[str, str] = {}
     trust = "127.0.0.0/8"
     with thumbnail_host() as host:
@@ -149,7 +146,6 @@ def test_machine_that_fails(demo_bundle: Path, tmp_path: Path, promise: Record) 
 
 
 async def test_no_descriptors_left(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """With 64 descriptors a hundred connections that say nothing leave room for pictures, and then go."""
     settings = {
         "checkpoint": demo_bundle,
         "receive_timeout_s": 3,

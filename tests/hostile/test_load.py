@@ -48,7 +48,6 @@ async def settled(service: Service) -> float:
 
 
 async def test_burst_of_fifty(service: Service, promise: Record) -> None:
-    """Fifty requests at once, each on a connection of its own, are fifty scores."""
     shed = (await metrics(service))["miles_shed_total"]
     visitors = [Visitor(service) for _ in range(50)]
     started = time.perf_counter()
@@ -77,7 +76,6 @@ async def insist(service: Service, until: float, pause_s: float) -> list[Answer]
 
 
 async def watch_home(service: Service, until: float) -> list[float]:
-    """How long `/` takes, twenty times a second."""
     seconds = []
     async with Visitor(service) as visitor:
         while time.perf_counter() < until:
@@ -89,7 +87,6 @@ async def watch_home(service: Service, until: float) -> list[float]:
 
 
 async def watch_memory(service: Service, until: float) -> list[int]:
-    """The service's memory, once a second."""
     sizes = []
     while time.perf_counter() < until:
         sizes.append(resident_bytes(service))
@@ -210,7 +207,6 @@ async def test_a_day(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None
 async def test_clients_that_leave(
     demo_bundle: Path, tmp_path: Path, promise: Record, probe_times: dict[str, list[float]]
 ) -> None:
-    """A thousand clients ask at once and hang up while they wait: what they wanted is never computed."""
     settings = {
         "checkpoint": demo_bundle,
         "max_queue_size": 2 * LEAVERS,
@@ -259,7 +255,6 @@ async def trickle(service: Service) -> float:
 
 
 async def test_slow_senders(service: Service, promise: Record) -> None:
-    """A hundred clients that never finish a head are hung up on, and the others are answered meanwhile."""
     slow = asyncio.gather(*(trickle(service) for _ in range(100)))
     answers = []
     async with Visitor(service) as visitor:
@@ -276,7 +271,6 @@ async def test_slow_senders(service: Service, promise: Record) -> None:
 
 
 def test_probes(probe_times: dict[str, list[float]], promise: Record) -> None:
-    """While each of the tests above ran, /health/live was answered."""
     seconds, figure = slowest(probe_times, "test_load")
     promise(
         "probes",

@@ -55,29 +55,24 @@ class Folder:
         self._good = good
 
     def bundle(self) -> Path:
-        """A compiled bundle of the tiny checkpoint, to be damaged."""
         return Path(shutil.copytree(self._good, self.path.parent / "bundle"))
 
 
 def missing(folder: Folder) -> Path:
-    """Nothing there."""
     return folder.path
 
 
 def directory(folder: Folder) -> Path:
-    """A folder without a bundle."""
     folder.path.mkdir()
     return folder.path
 
 
 def another_digest(folder: Folder) -> Path:
-    """A good file, where another one is expected."""
     folder.settings["checkpoint_sha256"] = "0" * 64
     return write_tiny(folder.path)
 
 
 def unknown_feature(folder: Folder) -> Path:
-    """A whole checkpoint, one of whose features this version does not define."""
     good = tiny_checkpoint()
     first, *others = good.card.scalar_features
     stats = {name if name != first else UNKNOWN: values for name, values in good.card.feature_stats.items()}
@@ -114,8 +109,6 @@ def zip_bomb(folder: Folder) -> Path:
 
 
 def manifest_of(*changes: Callable[[dict[str, Any]], None]) -> Callable[[Folder], Path]:
-    """A bundle with a changed manifest."""
-
     def make(folder: Folder) -> Path:
         manifest = folder.bundle() / "bundle.json"
         values = json.loads(manifest.read_text(encoding="utf-8"))
@@ -128,7 +121,6 @@ def manifest_of(*changes: Callable[[dict[str, Any]], None]) -> Callable[[Folder]
 
 
 def cut_manifest(folder: Folder) -> Path:
-    """A bundle.json that ends in the middle."""
     manifest = folder.bundle() / "bundle.json"
     manifest.write_bytes(manifest.read_bytes()[:1000])
     return manifest.parent
@@ -142,7 +134,6 @@ def cut_graph(folder: Folder) -> Path:
 
 
 def no_graph(folder: Folder) -> Path:
-    """A bundle that lost a graph."""
     bundle = folder.bundle()
     (bundle / "fusion.xml").unlink()
     return bundle
@@ -192,7 +183,6 @@ def complaint(ended: subprocess.CompletedProcess[str], sentence: str, canary: Pa
 
 
 def test_bad_model_files(promise: Record, tmp_path: Path) -> None:
-    """Each ends the process with status 1 and one line that names what is wrong; the canary never appears."""
     good = compile_checkpoint(write_tiny(tmp_path / "good.pt"), precision="f32", threads=1).directory
     wrong = {}
     for number, case in enumerate(CASES):

@@ -61,7 +61,6 @@ def redirects() -> dict[str, tuple[bytes, str, int]]:
 
 
 async def redirect() -> dict[str, Any]:
-    """Every redirect in turn: its outcome and how many connections were begun for it."""
     cases, authority, ends = redirects(), trustme.CA(), {}
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("sound.example").configure_cert(server)
@@ -89,7 +88,6 @@ async def redirect() -> dict[str, Any]:
 
 
 def test_redirects(promise: Record) -> None:
-    """Each hop is vetted like the URL: five are followed, none downwards, none inward."""
     wanted = {name: [end, opened] for name, (_, end, opened) in redirects().items()}
     wanted |= {
         "http to https": ["used", 2],

@@ -59,7 +59,6 @@ async def lost(client: httpx.AsyncClient, name: str, urls: list[str]) -> int:
 
 
 async def test_no_score_is_lost_to_a_host(service: Service, promise: Record) -> None:
-    """A thousand videos of four hosts, and beside the dead pictures of one a good one of the same host."""
     missing: dict[str, int] = {}
     async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
         async with serving(dead_but_one) as site:
@@ -86,7 +85,6 @@ async def test_no_score_is_lost_to_a_host(service: Service, promise: Record) -> 
 
 
 async def test_a_dead_host_is_left_alone(service: Service, promise: Record) -> None:
-    """Once it has timed out for a batch, the next batch sends one request to see whether it is back."""
     async with (
         httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client,
         serving(dead_but_one) as site,
@@ -105,7 +103,6 @@ async def test_a_dead_host_is_left_alone(service: Service, promise: Record) -> N
 
 
 async def test_turns_at_a_slow_host_are_shared(service: Service, promise: Record) -> None:
-    """A single picture does not wait behind those of another client's batch."""
     async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client, serving(slow) as site:
         urls = [site.url(f"/{index}.jpg") for index in range(BATCH)]
         batch = asyncio.create_task(lost(client, "slow", urls))

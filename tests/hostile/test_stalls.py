@@ -135,12 +135,10 @@ async def stalling(certificate: ssl.SSLContext) -> AsyncGenerator[dict[str, tupl
 
 
 def descriptors() -> int:
-    """How many files and sockets this process holds."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def until(condition: Callable[[], bool], limit_s: float = 5.0) -> bool:
-    """Whether a condition comes true in time."""
     end = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end:
@@ -150,7 +148,6 @@ async def until(condition: Callable[[], bool], limit_s: float = 5.0) -> bool:
 
 
 async def stall() -> dict[str, Any]:
-    """All stall points at once on one fetcher, sound fetches beside them, and what is left afterwards."""
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("*.stall.example").configure_cert(server)

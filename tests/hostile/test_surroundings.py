@@ -53,12 +53,10 @@ time_t time(time_t *seconds) {
 
 
 def score(service: Service, title: str = "Größe 🎉 日本", **fields: object) -> httpx.Response:
-    """The answer to one video."""
     return httpx.post(f"{service.url}/predict", json={"title": title, **fields}, timeout=LIMIT_S)
 
 
 def processor_s(service: Service) -> float:
-    """The processor time of the service's process so far."""
     fields = Path(f"/proc/{service.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -82,7 +80,6 @@ def control_group(controller: str, **limits: int) -> Iterator[tuple[str, Path]]:
 
 
 def test_the_clock_jumps(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """A time of day that jumps changes no readiness, no wait and no status."""
     source, library, clock = tmp_path / "clock.c", tmp_path / "clock.so", tmp_path / "clock"
     source.write_text(CLOCK)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
@@ -144,7 +141,6 @@ def test_a_user_who_may_write_nothing(tiny_bundle: Path, tmp_path: Path, promise
 
 @needs_root
 def test_a_limit_on_memory(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """With 700 MB the full-size demo scores full batches; a reload that does not fit is refused."""
     videos = [{"title": f"video {n}", "view_count": n, "explain": True} for n in range(128)]
     with (
         control_group("memory", **_memory_limit(700 * MEBIBYTE)) as (join, group),
@@ -205,12 +201,10 @@ def test_busy_processors_at_the_start(tiny_bundle: Path, tmp_path: Path, promise
 
 
 def compiling(log: Path) -> Callable[[], bool]:
-    """Whether the service has begun to compile."""
     return lambda: log.exists() and '"compiling"' in log.read_text()
 
 
 def test_sigterm_during_compile_and_load(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """Told to stop while it compiles or loads, the process ends with 0 at once and leaves no files."""
     (tmp_path / "models").mkdir()
     path = write_tiny(tmp_path / "models" / "model_full.pt")
     before = sorted(path.parent.rglob("*"))
@@ -238,7 +232,6 @@ def test_sigterm_during_compile_and_load(tiny_bundle: Path, tmp_path: Path, prom
 
 @needs_root
 def test_a_full_disk(tmp_path: Path, promise: Record) -> None:
-    """Without space to compile, a start ends with one line, and a reload leaves the old model in service."""
     path = write_tiny(tmp_path / "model_full.pt")
     other = write_tiny(tmp_path / "other.pt", with_vision=False)
     size, disk = path.stat().st_size, tmp_path / "disk"
@@ -300,7 +293,6 @@ def _loads(service: Service) -> tuple[int, int]:
 
 
 def test_a_taken_port(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """A second service on the same port ends with one line, and the first one serves on."""
     with ready_service(tmp_path / "log", checkpoint=tiny_bundle) as service:
         port = int(service.url.rsplit(":", 1)[1])
         ended = run_to_end(checkpoint=tiny_bundle, port=port)

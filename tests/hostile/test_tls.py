@@ -37,7 +37,6 @@ class Case:
 
 
 def serving(certificate: trustme.LeafCert, **settings: Any) -> Context:
-    """A server's context with a certificate and these settings."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     for name, value in settings.items():
@@ -65,12 +64,10 @@ def without_chain(authority: trustme.CA, host: str) -> Context:
 
 
 async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Accept, and go."""
     writer.close()
 
 
 async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Hear the hello and reset."""
     await reader.read(1)
     writer.transport.abort()
 
@@ -135,7 +132,6 @@ async def old_client(address: str) -> bool:
 
 
 async def shake() -> dict[str, Any]:
-    """Every server on an address of its own; each is asked by a fetcher that trusts the test's authority."""
     authority, client = trustme.CA(), ssl.create_default_context()
     authority.configure_trust(client)
     ends: dict[str, list[Any]] = {}
@@ -156,7 +152,6 @@ async def shake() -> dict[str, Any]:
 
 
 def test_tls_faults(promise: Record) -> None:
-    """A server that cannot prove its name, or only in an old TLS, is unreachable, and not asked."""
     seen = in_namespace(shake)
     wanted = {name: [case.end, case.requests] for name, case in cases(trustme.CA()).items()}
     assert seen["old"] == [True, True], "the old servers do speak"

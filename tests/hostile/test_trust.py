@@ -30,14 +30,12 @@ KEYS = ("flood-flood-flood-flood", "other-other-other-other")
 
 
 def scores(url: str, count: int = 8) -> list[float]:
-    """The scores of the same titles each time."""
     videos = [{"title": f"title number {n}", "view_count": 100 * n} for n in range(count)]
     answer = httpx.post(f"{url}/predict/batch", json={"videos": videos}, timeout=LIMIT_S)
     return [entry["viral_score"] for entry in answer.json()["predictions"]]
 
 
 def test_files_that_change(tmp_path: Path, promise: Record) -> None:
-    """A bundle cut in place changes no answer; an edited one beside its pinned checkpoint is never served."""
     (tmp_path / "models").mkdir()
     path = write_tiny(tmp_path / "models" / "model_full.pt")
     digest = check_file(path, None)
@@ -73,7 +71,6 @@ def test_files_that_change(tmp_path: Path, promise: Record) -> None:
 
 
 def test_a_shared_cache_that_lies(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """Whatever a cache server replies, every video is scored, as without it."""
     lies = REPLIES | {"40 MB": b"*1\r\n$40000000\r\n" + bytes(40_000_000) + b"\r\n"}
     nothing: Reply = b"*1\r\n$-1\r\n"
     replies = [nothing]
@@ -105,7 +102,6 @@ def test_a_shared_cache_that_lies(tiny_bundle: Path, tmp_path: Path, promise: Re
 
 
 def test_a_shared_cache_that_forges(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """With a secret, vectors that a cache server makes up for every key change no score."""
     replies: list[Reply] = [forged(VECTOR)]
     settings = {"checkpoint": tiny_bundle, "cache_bytes": 0, "shared_cache_timeout_s": 1}
     found = {}
@@ -126,7 +122,6 @@ def test_a_shared_cache_that_forges(tiny_bundle: Path, tmp_path: Path, promise: 
 
 
 def test_a_log_that_nothing_reads(tiny_bundle: Path, promise: Record) -> None:
-    """With a full pipe for standard error, scores and probes go on, and lost lines are counted."""
     port, (unread, log) = free_port(), os.pipe()
     url = f"http://127.0.0.1:{port}"
     settings = environment(checkpoint=tiny_bundle, host="127.0.0.1", port=port)
@@ -158,14 +153,12 @@ def test_a_log_that_nothing_reads(tiny_bundle: Path, promise: Record) -> None:
 
 
 def post(path: str, key: str, body: object) -> bytes:
-    """A whole request with a key."""
     text = json.dumps(body).encode()
     fields = f"Host: miles\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json"
     return f"POST {path} HTTP/1.1\r\n{fields}\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text
 
 
 async def test_a_key_that_takes_everything(demo_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """While one key asks for explanations of full batches, another key's videos are scored."""
     statuses: Counter[int] = Counter()
     seconds = []
 

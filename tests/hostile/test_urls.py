@@ -52,7 +52,6 @@ def sockets_counted() -> Iterator[Counter[str]]:
 
 
 async def test_refusals_open_no_socket(promise: Record) -> None:
-    """The fetcher refuses every string for its reason before a socket, a look-up or a dial."""
     wrong: dict[str, str] = {}
     async with ThumbnailFetcher() as fetcher:
         with sockets_counted() as seen:
@@ -91,7 +90,6 @@ async def ask(url: str, client: httpx.AsyncClient) -> list[Any]:
 
 
 async def ask_service() -> dict[str, Any]:
-    """Post every string to a real service; what it answers, and what the kernel saw it send meanwhile."""
     wrong: dict[str, Any] = {}
     with TemporaryDirectory() as folder:
         checkpoint = write_tiny(Path(folder, "tiny.pt"))
@@ -116,7 +114,6 @@ async def ask_service() -> dict[str, Any]:
 
 
 def test_the_service_sends_nothing_for_a_refusal(promise: Record) -> None:
-    """A stranger's URL that is refused makes the service send not one packet, and every score is given."""
     seen = in_namespace(ask_service, limit_s=300)
     assert seen["control"][0] >= 1, "a URL that is allowed is dialled"
     assert seen["control"][1] >= 1, "and a name is looked up"

@@ -25,7 +25,6 @@ def text_only(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def few_titles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough titles to quantise with, where the quality of the result does not matter."""
     path = tmp_path_factory.mktemp("titles") / "few.txt"
     path.write_text("\n".join(TITLES.read_text(encoding="utf-8").splitlines()[:60]), encoding="utf-8")
     return path

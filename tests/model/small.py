@@ -30,7 +30,6 @@ def small_state(*, with_vision: bool) -> dict[str, Tensor]:
 
 
 def small_config(*, with_vision: bool = False) -> FusionConfig:
-    """128 (+ 512) + 3 -> 16 -> 8."""
     return FusionConfig(
         text=TEXT, vision=TINY_VISION if with_vision else None, scalars=len(NAMES), hidden=(16, 8)
     )

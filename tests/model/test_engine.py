@@ -28,13 +28,11 @@ def pixels(count):
 
 
 def test_padding_does_not_change_a_text(engine):
-    """A short text in a batch with long ones is encoded as it is alone."""
     alone = np.concatenate([engine.encode_text([i], [t]) for i, t in zip(TEXTS, TYPES, strict=True)])
     np.testing.assert_allclose(engine.encode_text(TEXTS, TYPES), alone, rtol=0, atol=1e-5)
 
 
 def test_token_types_matter(engine):
-    """The second segment is told from the first."""
     first = engine.encode_text([[101, 2003, 102, 2004, 102]], [[0, 0, 0, 0, 0]])
     second = engine.encode_text([[101, 2003, 102, 2004, 102]], [[0, 0, 0, 1, 1]])
     assert np.abs(first - second).max() > 1e-3
@@ -49,7 +47,6 @@ def test_an_image_in_a_batch_is_the_image_alone(engine):
 
 
 def test_read_only_pixels_are_taken(engine):
-    """What a decoder or a cache hands out may be read-only, and stays as it was."""
     image = pixels(1)
     image.setflags(write=False)
     assert engine.encode_image(image).shape == (1, 512)
@@ -86,7 +83,6 @@ def test_scores_are_scores_for_any_input(engine):
 
 
 def test_temperature_divides_the_logits():
-    """Calibration scales the log odds and changes nothing else."""
     text, image = np.zeros((1, 128), np.float32), np.zeros((1, 0), np.float32)
     scalars = np.ones((1, 3), np.float32)
     odds = []

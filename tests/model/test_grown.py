@@ -27,7 +27,6 @@ def drawn(config: TextConfig) -> dict[str, Tensor]:
 
 
 def vectors(config: TextConfig, state: dict[str, Tensor], count: int) -> Tensor:
-    """The vectors of the first bundled titles, (count, hidden_size)."""
     with torch.device("meta"):
         encoder = TextEncoder(config)
     encoder.load_state_dict(state, assign=True)

@@ -54,7 +54,6 @@ def test_the_pooling_is_in_the_file(tmp_path):
 
 
 def test_an_unknown_pooling_is_refused(tmp_path):
-    """No guess is made about how a vector came about."""
     checkpoint = mean_checkpoint()
     odd = replace(checkpoint.card.config, text=replace(checkpoint.card.config.text, pooling="max"))
     write_checkpoint(tmp_path / "model.pt", checkpoint.with_card(config=odd))

@@ -37,14 +37,12 @@ YOUTUBES_PICTURES = "https://i.ytimg.com/**"  # likewise: a form of the last vis
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, for as long as the tests of this package run."""
     with open_browser() as running:
         yield running
 
 
 @pytest.fixture(scope="package")
 def host() -> Iterator[ThumbnailHost]:
-    """A local host for thumbnails."""
     with thumbnail_host() as running:
         yield running
 
@@ -68,7 +66,6 @@ def write_weightless(path: Path) -> Path:
 
 @pytest.fixture(scope="package")
 def youtube() -> Iterator[YouTubeHost]:
-    """A local server that speaks the YouTube Data API."""
     with youtube_host() as running:
         yield running
 

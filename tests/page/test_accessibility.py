@@ -17,7 +17,6 @@ def objections(page: Page) -> list[str]:
 
 
 def empty(page: Page) -> None:
-    """The page as it is found."""
     expect(page.get_by_text("Your score appears here.")).to_be_visible()
 
 
@@ -45,7 +44,6 @@ def compared(page: Page) -> None:
 
 
 def read_from_a_file(page: Page) -> None:
-    """With a scored file."""
     page.get_by_role("tab", name="CSV file").click()
     content = {"name": "videos.csv", "mimeType": "text/csv", "buffer": b"title,views\nA title,10\n,20\n"}
     page.locator("#panel-file input[type=file]").set_input_files(content)  # type: ignore[arg-type]
@@ -54,7 +52,6 @@ def read_from_a_file(page: Page) -> None:
 
 
 def about_the_model(page: Page) -> None:
-    """With the dialog about the model."""
     page.get_by_role("button", name="About this model").click()
     expect(page.get_by_role("heading", name="About this model")).to_be_visible()
 

@@ -103,7 +103,6 @@ def test_no_difference_is_said_with_its_reason(visit: Visit) -> None:
 
 
 def test_equal_versions_are_called_the_same(visit: Visit) -> None:
-    """Whoever compares a version with itself is told so."""
     open_comparison(visit.page)
     compared(visit.page)
     expect(visit.page.locator(".decided")).to_contain_text("The versions are identical.")
@@ -121,7 +120,6 @@ def test_four_versions_are_the_most(visit: Visit) -> None:
 
 
 def test_a_file_that_is_no_picture_is_said(visit: Visit) -> None:
-    """Its name and what would do, at its version; nothing is sent for it."""
     page = visit.page
     open_comparison(page)
     target = page.locator(".version").first
@@ -140,7 +138,6 @@ def test_old_scores_do_not_stand_beside_new_words(visit: Visit) -> None:
 
 
 def test_versions_that_cannot_be_scored_say_why(visit: Visit) -> None:
-    """An item's own error stands at its version."""
     page = visit.page
     page.get_by_label("Views", exact=True).fill("99999999999999999999")
     open_comparison(page)

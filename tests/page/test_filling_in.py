@@ -165,7 +165,6 @@ def test_a_made_up_link_does_nothing_else(open_page: Open, service: Service) -> 
 
 
 def test_the_form_stays_after_a_reload(visit: Visit) -> None:
-    """Its texts, times and picture."""
     page = visit.page
     page.get_by_label("Title").fill("Still here")
     page.get_by_label("Published your time").fill("2026-01-02T03:04")

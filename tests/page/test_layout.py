@@ -20,7 +20,6 @@ IN_VIEW = """element => {
 
 
 def out_of_view(page: Page, *selectors: str) -> list[str]:
-    """The elements that are not wholly in view."""
     return [selector for selector in selectors if not page.locator(selector).evaluate(IN_VIEW)]
 
 

@@ -19,12 +19,10 @@ AWKWARD = """It's "easy": $HOME `id` \\ 100 % ünïcode 🎬"""
 
 
 def percent(share: float) -> str:
-    """A probability as the page shows it."""
     return "<1%" if share < 0.01 else ">99%" if share > 0.99 else f"{share * 100:.1f}%"
 
 
 def unfold(page: Page) -> None:
-    """Show the optional fields."""
     page.get_by_text("Likes, comments, length and more").click()
 
 
@@ -106,7 +104,6 @@ def test_a_failing_thumbnail_is_said_and_spares_the_score(visit: Visit, host: Th
 
 
 def test_every_warning_is_shown(visit: Visit) -> None:
-    """As many sentences as the answer has, word for word."""
     visit.page.get_by_label("Title").fill("A")
     visit.page.get_by_label("Thumbnail URL").fill("not an address")
     answer = scored(visit.page)
@@ -220,7 +217,6 @@ def test_a_keyboard_is_enough(visit: Visit) -> None:
 
 
 def test_nobody_else_is_asked(visit: Visit, service: Service) -> None:
-    """Loading, an example and a comparison ask the service alone."""
     page = visit.page
     page.get_by_role("button", name="Quiet").click()
     expect(page.locator("#result .gauge-number")).to_be_visible()

@@ -17,7 +17,6 @@ from tests.support.process import completed
 
 
 def test_bytes_over_the_limit_are_refused() -> None:
-    """The limit is the largest file that is read; one byte more is too large."""
     file = FILES["jpeg"]()
     decode_image(file, limits=ImageLimits(max_bytes=len(file)))
     with pytest.raises(ImageTooLargeError, match=f"{len(file)} bytes, the limit is {len(file) - 1}"):
@@ -25,7 +24,6 @@ def test_bytes_over_the_limit_are_refused() -> None:
 
 
 def test_pixels_over_the_limit_are_refused() -> None:
-    """The limit is the largest picture that is decoded; one pixel more is too large."""
     file = encoded(picture("RGB", (10, 7)), "PNG")
     decode_image(file, limits=ImageLimits(max_pixels=70))
     with pytest.raises(ImageTooLargeError, match="10x7 = 70 pixels, the limit of a PNG is 69"):
@@ -41,7 +39,6 @@ def test_a_webp_may_have_half_as_many_pixels() -> None:
 
 
 def outcome(file: bytes) -> str:
-    """`pixels`, or the error's reason."""
     try:
         return "pixels" if decode_image(file).shape == (224, 224, 3) else "another shape"
     except ImageError as exc:
@@ -133,7 +130,6 @@ def test_damage_is_an_image_or_an_image_error(file: bytes, data: st.DataObject) 
     st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBP"]), st.binary()
 )
 def test_noise_is_not_an_image(start: bytes, noise: bytes) -> None:
-    """Noise behind a promising start is one of our errors."""
     with pytest.raises(ImageError):
         decode_image(start + noise)
 

@@ -55,7 +55,6 @@ def test_long_payloads_are_decoded_in_parts() -> None:
 
 
 def test_bare_base64_is_a_picture() -> None:
-    """As other image APIs take it, told by how a JPEG, PNG, GIF and WebP begin."""
     files = [FILES[kind]() for kind in ("jpeg", "png rgb", "gif", "webp lossy")]
     bare = [base64.b64encode(file).decode() for file in files]
     assert [decode_data_url(text, 100_000) for text in bare if is_data_url(text)] == files
@@ -64,7 +63,6 @@ def test_bare_base64_is_a_picture() -> None:
 
 
 def test_data_urls_are_told_from_others() -> None:
-    """They begin with `data:`, in any case."""
     assert all(is_data_url(url) for url in ("data:", "DATA:,", "data:image/png;base64,aGk="))
     assert not any(is_data_url(url) for url in ("", "data", "http://data:80/", "dat:a", "xdata:", " data:"))
 

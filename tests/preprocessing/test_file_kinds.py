@@ -100,7 +100,6 @@ def test_many_comments_are_read_in_linear_time() -> None:
 
 
 def test_bytes_before_a_picture_are_counted() -> None:
-    """As of a script that prints a line before the file; no browser shows it."""
     found = {start: error(start + encoded(picture(), "JPEG")) for start in BEFORE}
     wanted = "{} bytes stand before the picture, so no viewer shows it"
     assert found == {start: ("not_an_image", wanted.format(len(start))) for start in BEFORE}

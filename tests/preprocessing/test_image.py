@@ -71,7 +71,6 @@ def test_normalising_equals_torchvision() -> None:
 
 
 def test_interlacing_changes_no_pixel() -> None:
-    """The interlaced file is the same picture as the plain one."""
     assert np.array_equal(decode_image(interlaced()), decode_image(encoded(picture(), "PNG")))
 
 
@@ -81,7 +80,6 @@ def test_exif_rotation_is_left_alone() -> None:
 
 
 def test_the_first_frame_of_an_animation_counts() -> None:
-    """Later frames are not read."""
     for kind in ("webp animated", "apng"):
         assert np.array_equal(decode_image(FILES[kind]()), decode_image(encoded(picture(), "PNG")))
 
@@ -157,7 +155,6 @@ def test_a_photo_of_many_pixels_is_read_at_a_fraction() -> None:
 
 
 def test_the_spec_sets_the_size() -> None:
-    """A checkpoint with another input size gets that size, height first."""
     assert decode_image(FILES["jpeg"](), ImageSpec(height=32, width=48)).shape == (32, 48, 3)
 
 
@@ -179,6 +176,5 @@ def test_large_jpegs_are_decoded_at_half_scale_if_the_checkpoint_was_trained_so(
 
 
 def smooth(size: tuple[int, int]) -> Image.Image:
-    """A picture of soft shapes."""
     coarse = Image.fromarray(np.random.default_rng(3).integers(0, 256, (9, 16, 3), dtype=np.uint8))
     return coarse.resize(size, Image.Resampling.BICUBIC)

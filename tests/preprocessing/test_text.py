@@ -148,7 +148,6 @@ def test_lone_surrogates_read_as_replacement_characters(text: str) -> None:
 
 
 def test_surrogate_pairs_are_joined() -> None:
-    """The two halves of an emoji that JSON escapes carry one by one are that emoji."""
     assert clean("\ud83d\ude00") == "😀"
 
 
@@ -157,7 +156,6 @@ any_text = st.text(st.characters(exclude_categories=()), max_size=400)
 
 @cache
 def tokenizer_of(max_tokens: int) -> BertTextTokenizer:
-    """The tokenizer of a checkpoint with this limit."""
     return BertTextTokenizer.from_vocabulary(spec=TextSpec(max_tokens=max_tokens))
 
 
@@ -203,12 +201,10 @@ def test_vocabulary_errors_name_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fields", [(), ("description",), ("description", "title"), ("title", "tags")])
 def test_unknown_fields_are_refused(fields: tuple[str, ...]) -> None:
-    """Fields that the tokenizer cannot arrange are refused when the checkpoint is read."""
     with pytest.raises(ValueError, match="text fields are"):
         TextSpec(fields=fields)
 
 
 def test_too_few_tokens_are_refused() -> None:
-    """A limit that leaves no room for words is refused."""
     with pytest.raises(ValueError, match="max_tokens is 7"):
         TextSpec(max_tokens=7)

@@ -22,7 +22,6 @@ XMP = (
 
 
 def of_inks() -> bytes:
-    """A profile of CMYK in which cyan only darkens, magenta is red, and yellow yellow."""
     corners = itertools.product((0, 1), repeat=4)  # the first ink changes slowest
     lab = [
         bytes((200 * (1 - k) * (2 - c) // 2 + 27 * (1 - k), 128 + 60 * m * (1 - k), 128 + 60 * y * (1 - k)))
@@ -38,7 +37,6 @@ def of_inks() -> bytes:
 
 
 def with_gamma(gamma: float, mode: str = "RGB") -> bytes:
-    """A PNG with a gAMA chunk."""
     file = encoded(picture(mode), "PNG")
     chunk = b"gAMA" + struct.pack(">I", round(gamma * 100_000))
     return file[:33] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + file[33:]

@@ -14,8 +14,6 @@ from tests.scale.figures import FIGURES, ROWS, line, table
 
 
 class Holder:
-    """Keeps the figures beyond pytest's end."""
-
     def __init__(self) -> None:
         self.figures: dict[str, Any] = {}
 
@@ -24,12 +22,10 @@ class Holder:
         parser.addoption("--rows", type=int, default=ROWS, help=f"rows of the large dataset ({ROWS})")
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Leave them where the fixture looks for them."""
         config.stash[FIGURES] = self.figures
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, print, and return pytest's exit status."""
     holder = Holder()
     marked = ["-m", "scale or not scale", "--durations=10"]
     status = int(pytest.main(["tests/scale", *marked, *arguments], plugins=[holder]))

@@ -59,7 +59,6 @@ def kill_replica() -> None:
 
 
 def main(model: str, questions: str) -> dict[str, Any]:
-    """What was seen."""
     os.environ |= {
         "MILES_CHECKPOINT": model,
         "MILES_MAX_BATCH_SIZE": "1",
@@ -103,7 +102,6 @@ def main(model: str, questions: str) -> dict[str, Any]:
 
 
 def is_answering(port: int) -> bool:
-    """Whether there is a proxy at it."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=40).status_code == 200
     except httpx.TransportError:

@@ -15,7 +15,6 @@ def figure(request: pytest.FixtureRequest) -> Figure:
 
 @pytest.fixture
 def rows(request: pytest.FixtureRequest) -> int:
-    """How many rows the large dataset has."""
     asked: int = request.config.getoption("rows", ROWS)
     return asked
 

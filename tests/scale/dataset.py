@@ -97,13 +97,11 @@ def journaled(output: Path) -> int:
 
 
 def scores(output: Path) -> list[dict[str, Any]]:
-    """Every row with a score, in the input's order."""
     rows: list[dict[str, Any]] = pq.read_table(output).sort_by("row").to_pylist()
     return rows
 
 
 def rejected(output: Path) -> list[dict[str, Any]]:
-    """Every row that was set aside."""
     rows: list[dict[str, Any]] = pq.read_table(output / "_rejected").sort_by("row").to_pylist()
     return rows
 

@@ -22,13 +22,11 @@ class Figure(Protocol):
 
 
 def table(figures: dict[str, Any]) -> str:
-    """A line per figure, for people."""
     width = max(map(len, figures), default=0)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in figures.items())
 
 
 def line(figures: dict[str, Any], status: int) -> str:
-    """The same for programs."""
     return json.dumps({"passed": status == 0, **figures})
 
 

@@ -48,7 +48,6 @@ class Load:
 
     @property
     def account(self) -> dict[str, Any]:
-        """What became of it."""
         return {"answered": dict(self.answered), "retried": self.retried, "lost": self.lost}
 
     def _run(self, number: int) -> None:

@@ -61,7 +61,6 @@ def serving_cluster(add_nodes: Callable[[Cluster], None], **options: Any) -> Ite
 
 
 def running(deployment: str) -> int:
-    """How many replicas of the default application's deployment take requests."""
     states = serve.status().applications["default"].deployments[deployment].replica_states
     return int(states.get("RUNNING", 0))
 

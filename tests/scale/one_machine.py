@@ -105,7 +105,6 @@ def full_proxy(url: str) -> dict[str, Any]:
 
 
 def status_of(name: str) -> str:
-    """An application's status."""
     known = serve.status().applications.get(name)
     return known.status.value if known else "UNKNOWN"
 
@@ -183,7 +182,6 @@ def targets(model: str, damaged: str) -> list[serve.RunTarget]:
 
 
 def seen(url: str, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """All that is asked of them."""
     knocks = set()
     while "DEPLOYING" in (states := {status_of(name) for name in NAMES}):
         knocks.add(knock(f"{url}/broken"))
@@ -206,7 +204,6 @@ def seen(url: str, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main(model: str, damaged: str, questions: str) -> dict[str, Any]:
-    """What was seen."""
     os.environ |= {
         "MILES_LOG_LEVEL": "error",
         "MILES_MAX_BATCH_SIZE": "1",

@@ -35,7 +35,6 @@ def prepared(
     *,
     exact: bool = False,
 ) -> Work:
-    """The work on one part."""
     table = opened_table(source)
     fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
     kept = ["id"]
@@ -48,7 +47,6 @@ def prepared(
 
 
 def begun(work: Work) -> BaseProcess:
-    """The process at work."""
     (part,) = work.table.parts(PART_ROWS)
     process = multiprocessing.get_context("spawn").Process(target=_finish, args=(work, part))
     process.start()
@@ -63,7 +61,6 @@ def in_a_process(work: Work) -> None:
 
 
 def killed_when(work: Work, holds: Callable[[], bool]) -> None:
-    """Begin, and kill the process by SIGKILL once it holds."""
     process, deadline = begun(work), time.monotonic() + PATIENCE_S
     try:
         while not holds():

@@ -14,7 +14,6 @@ SCORER = b"ray::MapWorker"
 
 
 def scorers(process: "subprocess.Popen[Any]") -> list[int]:
-    """The processes that score."""
     return [each.pid for each in ProcessTree(process).members() if _title(each.pid).startswith(SCORER)]
 
 

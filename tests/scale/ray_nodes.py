@@ -43,7 +43,6 @@ class RayNodes:
         return ran.stdout
 
     def application(self) -> dict[str, Any]:
-        """The application as the cluster accounts for it, empty before it has one."""
         token = self.variables["RAY_AUTH_TOKEN"]
         answer = httpx.get(
             f"{self.dashboard}/api/serve/applications/",
@@ -55,7 +54,6 @@ class RayNodes:
         return found
 
     def replicas(self) -> int:
-        """How many take requests."""
         found = self.application()["deployments"].get("Miles", {"replicas": []})
         return sum(replica["state"] == "RUNNING" for replica in found["replicas"])
 
@@ -78,7 +76,6 @@ class RayNodes:
         return time.monotonic() - began, min(seen)
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Return once it holds; fails when it never does."""
         deadline = time.monotonic() + LIMIT_S
         while not holds():
             assert time.monotonic() < deadline, (self.application(), self.log.read_text(encoding="utf-8"))

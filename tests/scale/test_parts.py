@@ -112,7 +112,6 @@ def test_another_job_is_never_mixed_in(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_files_is_not_written_to(tmp_path: Path) -> None:
-    """A folder that holds other files is refused."""
     source = tmp_path / "in.csv"
     source.write_text("title\nfirst\n")
     with pytest.raises(JobError, match="contains no scoring job"):
@@ -130,7 +129,6 @@ def test_columns_are_found_by_the_wire_s_names() -> None:
 
 
 def test_unusable_thumbnails_are_counted_by_reason(tmp_path: Path) -> None:
-    """Over all parts; rows without a thumbnail are not counted."""
     results = Results(tmp_path, NO_COLUMNS)
     results.prepare()
     images = ("used", "failed: http_403", "missing: no_thumbnail", "used: blank", "failed: http_403", "used")

@@ -60,7 +60,6 @@ def loop_tables(candidates: Candidates) -> Iterator[None]:
 
 
 def opened(address: Address, **asked: str) -> PostgresTable:
-    """A table or a query."""
     return PostgresTable(address, **{"table": None, "query": None, "key": None, **asked})  # type: ignore[arg-type]
 
 
@@ -104,7 +103,6 @@ def test_rows_that_came_meanwhile_are_not_guessed_about(address: Address, candid
     ],
 )
 def test_what_cannot_be_read_is_named(address: Address, asked: dict[str, str], reason: str) -> None:
-    """With the database and the next step."""
     with pytest.raises(JobError, match=reason):
         list(opened(address, **asked).parts(10))
 
@@ -140,7 +138,6 @@ def test_of_two_rows_with_one_key_neither_is_lost(
 @needs_ray
 @pytest.mark.parametrize("url", ["postgresql://me:hunter22@db/app", "postgres://db/app?password=hunter22"])
 def test_a_password_on_the_command_line_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """And not repeated, nor is an address that cannot be read."""
     for text in (url, url + "?%zz=hunter22"):
         assert main([text, "out", "--table", "candidates"]) == 2
         err = capsys.readouterr().err

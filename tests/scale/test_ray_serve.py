@@ -37,7 +37,6 @@ pytestmark = [needs_ray, pytest.mark.scale]
 
 
 def run(module: str, *arguments: str | Path) -> dict[str, Any]:
-    """What a program of this folder saw on a Ray of its own."""
     with ray_environment() as variables:
         ran = completed([sys.executable, "-m", f"tests.scale.{module}", *map(str, arguments)], env=variables)
     assert ran.returncode == 0, ran.stderr
@@ -47,7 +46,6 @@ def run(module: str, *arguments: str | Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The questions as a file."""
     path = tmp_path_factory.mktemp("questions") / "questions.json"
     path.write_text(json.dumps(QUESTIONS), encoding="utf-8")
     return path
@@ -55,7 +53,6 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def damaged(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that lost some bytes on its way."""
     path = tmp_path_factory.mktemp("damaged") / "bundle"
     shutil.copytree(model, path)
     with (path / "text.bin").open("r+b") as opened:
@@ -71,7 +68,6 @@ def seen(model: Path, damaged: Path, questions: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What the single process says to the questions."""
     return answers_of(model, QUESTIONS, tmp_path_factory.mktemp("alone") / "log")
 
 
@@ -171,6 +167,5 @@ def test_serve_run_serves_this_machine_alone(
 
 
 def listening(port: int) -> set[str]:
-    """The addresses that listen on this port."""
     found = psutil.net_connections("tcp")
     return {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN and each.laddr.port == port}

@@ -39,11 +39,9 @@ class Ending:
         self._said = said
 
     def remote(self, *_: object) -> "Ending":
-        """The question."""
         return self
 
     def result(self, timeout_s: float) -> None:  # noqa: ARG002  Ray's name
-        """The answer."""
         from ray.exceptions import RayTaskError
 
         raise RayTaskError("encode", "Traceback", self._said).as_instanceof_cause()
@@ -60,13 +58,11 @@ def test_a_tower_that_is_ending_is_asked_for_elsewhere() -> None:
 
 @pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another model than `model`."""
     return write_tiny_bundle(tmp_path_factory.mktemp("second"), seed=8)
 
 
 @pytest.fixture(scope="module")
 def answers(model: Path, second: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the single process says with each of the two."""
     log = tmp_path_factory.mktemp("single") / "log"
     return {"first": answers_of(model, QUESTIONS, log), "second": answers_of(second, QUESTIONS, log)}
 

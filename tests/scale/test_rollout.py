@@ -71,7 +71,6 @@ def config(folder: Path, checkpoint: Path, **autoscaling: float) -> Path:
 
 
 def asked(answers: dict[str, list[Answer]]) -> set[str]:
-    """Which models answer now."""
     said = [scored(httpx.post(f"{URL}/predict", json=QUESTIONS[0])) for _ in range(20)]
     return {name for each in said for name, known in answers.items() if each == known[0]}
 

@@ -51,7 +51,6 @@ async def answers(source: Path, model: Path) -> dict[int, PredictResponse]:
 
 @pytest.mark.scale
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path, model: Path) -> None:
-    """In one line, the service's own, and nothing is scored."""
     process = start(write_csv(tmp_path / "in.csv", 5), tmp_path / "out", model, *OPTIONS, precision="bf16")
     _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 2

@@ -36,8 +36,6 @@ STOPS = {"hangs": signal.SIGSTOP, "dies": signal.SIGKILL}
 
 @dataclass
 class Replica:
-    """A service, and how long each of its answers took."""
-
     service: Service
     seconds: list[float] = field(default_factory=list)
 
@@ -50,7 +48,6 @@ class Replica:
         return scored(answer)
 
     def value(self, metric: str) -> float:
-        """A metric's value, by its name with labels."""
         text = httpx.get(f"{self.service.url}/metrics").text
         found = re.search(rf"^{re.escape(metric)} (\S+)$", text, re.MULTILINE)
         assert found is not None, metric
@@ -85,7 +82,6 @@ class Three:
     made: int = 0
 
     def videos(self, count: int = VIDEOS) -> list[dict[str, Any]]:
-        """New videos, each with a text and a picture of its own."""
         self.made += count
         return [
             {

@@ -92,7 +92,6 @@ def killed(load: Load) -> dict[str, Any]:
 
 
 def unscored(url: str, question: dict[str, Any]) -> list[str]:
-    """Why videos of one large request have no score."""
     videos = [question | {"title": f"{question['title']} {number}"} for number in range(MANY)]
     answer = httpx.post(f"{url}/predict/batch", json={"videos": videos}, timeout=LIMIT_S)
     entries = answer.raise_for_status().json()["predictions"]
@@ -100,7 +99,6 @@ def unscored(url: str, question: dict[str, Any]) -> list[str]:
 
 
 def changed(load: Load, second: str) -> dict[str, Any]:
-    """The same while the checkpoint changed."""
     with load.running():
         time.sleep(CALM_S)
         serving(second, MILES_MAX_BATCH_SIZE="1")
@@ -132,7 +130,6 @@ def batches(url: str, question: dict[str, Any]) -> dict[int, int]:
 
 
 def seen(url: str, first: str, second: str, path: str) -> dict[str, Any]:
-    """All that is asked of the cluster."""
     read = json.loads(Path(path).read_text(encoding="utf-8"))
     asked, known = read["questions"], read["answers"]
 
@@ -153,8 +150,6 @@ def seen(url: str, first: str, second: str, path: str) -> dict[str, Any]:
 
 
 def main(first: str, second: str, path: str) -> dict[str, Any]:
-    """What was seen."""
-
     def add_nodes(cluster: Cluster) -> None:
         for _ in range(2):
             cluster.add_node(**NODE, num_cpus=4)

@@ -32,7 +32,6 @@ PATIENCE_S = 60.0
 
 
 def targets(bundle: str) -> list[serve.RunTarget]:
-    """Both ways to serve it."""
     variables = {"MILES_CHECKPOINT": bundle, "MILES_CACHE_BYTES": "0", "MILES_LOG_LEVEL": "error"}
     actor = {"num_cpus": 1, "runtime_env": {"env_vars": variables}}
 
@@ -95,7 +94,6 @@ def seen(url: str) -> dict[str, Any]:
 
 
 def main(bundle: str) -> dict[str, Any]:
-    """What was seen."""
     with local_ray(3 * REPLICAS):
         try:
             port = free_port()

@@ -12,7 +12,6 @@ from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 
 @pytest.fixture(scope="session")
 def host() -> Iterator[ThumbnailHost]:
-    """A local host for thumbnails."""
     with thumbnail_host() as running:
         yield running
 
@@ -36,6 +35,5 @@ def service(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def client(service: Service) -> Iterator[httpx.Client]:
-    """A client of the service."""
     with httpx.Client(base_url=service.url, timeout=60) as open_client:
         yield open_client

@@ -52,7 +52,6 @@ def test_v2_limit_of_a_parent_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("quota", "cpus"), [("100000", 1), ("-1", AFFINITY)])
 def test_v1_quota_is_read(tmp_path: Path, quota: str, cpus: int) -> None:
-    """cgroup v1: `cpu.cfs_quota_us` over `cpu.cfs_period_us`; -1 is no limit."""
     files = cgroup(
         tmp_path, "4:cpu,cpuacct:/docker/abc", cpu__cpu_cfs_quota_us=quota, cpu__cpu_cfs_period_us="100000"
     )

@@ -18,7 +18,6 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hosts, networks and origins are comma-separated."""
     monkeypatch.setenv("MILES_CORS_ORIGINS", "https://a.com, https://b.com")
     monkeypatch.setenv("MILES_THUMBNAIL_TRUSTED_NETWORKS", "127.0.0.0/8,fd00::/8")
     settings = Settings.from_environment()
@@ -27,7 +26,6 @@ def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unusable_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting out of its range is one line with its variable and its value."""
     table = [
         ("MILES_PORT", "0"),
         ("MILES_PORT", "http"),
@@ -88,12 +86,10 @@ def test_default_batch_is_one_that_the_engine_has_prepared() -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    """Each setting has a sentence that ends in a full stop."""
     assert all((field.description or "").endswith(".") for field in Settings.model_fields.values())
 
 
 def test_every_setting_is_in_docs_settings() -> None:
-    """docs/settings.md has a row for each setting."""
     guide = GUIDE.read_text()
     missing = [variable(field) for field in Settings.model_fields if f"`{variable(field)}`" not in guide]
     assert missing == []

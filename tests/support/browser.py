@@ -58,7 +58,6 @@ class Visit:
         return {urlsplit(url).netloc for url in self.asked if not url.startswith(("data:", "blob:"))}
 
     def note_request(self, request: Request) -> None:
-        """Playwright's event."""
         self.asked.append(request.url)
 
     def note_console(self, message: ConsoleMessage) -> None:
@@ -87,7 +86,6 @@ def profile(
 
 @contextmanager
 def visit_in(context: BrowserContext) -> Iterator[Visit]:
-    """A page in a tab of its own."""
     visit = Visit(context.new_page())
     visit.page.on("request", visit.note_request)
     visit.page.on("console", visit.note_console)

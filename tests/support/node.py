@@ -20,7 +20,6 @@ LIMIT_S = 300
 
 
 def node_environment(**variables: str) -> dict[str, str]:
-    """This process's environment with that Node.js first in PATH, and nothing reported home."""
     path = f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return {**os.environ, "PATH": path, "NEXT_TELEMETRY_DISABLED": "1", "CI": "1", **variables}
 

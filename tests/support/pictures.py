@@ -21,7 +21,6 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (97, 61)) -> Image.Image:
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    """The image as a file of that kind."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -35,7 +34,6 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 def png(
     width: int, height: int, rows: bytes, *, depth: int = 8, colour: int = 2, interlaced: int = 0
 ) -> bytes:
-    """A PNG from filtered rows, for headers that Pillow does not write."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
@@ -124,7 +122,6 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 
 def cut(file: bytes, share: float) -> bytes:
-    """The first part of a file."""
     return file[: int(len(file) * share)]
 
 

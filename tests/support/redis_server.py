@@ -45,7 +45,6 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its address."""
         return address(self.port)
 
     def start(self) -> None:
@@ -64,7 +63,6 @@ class Server:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it at once."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()

@@ -39,7 +39,6 @@ class Site:
 
     @property
     def paths(self) -> list[str]:
-        """What was asked for, in order."""
         return [head.split(" ")[1] for head in self.heads]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +57,6 @@ class Site:
 async def accepting(
     serve: Serve, address: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None
 ) -> AsyncGenerator[int]:
-    """A listening socket and its port: each connection is served in a task; none is left at the end."""
     tasks: set[asyncio.Task[None]] = set()
     writers: list[asyncio.StreamWriter] = []
 
@@ -81,7 +79,6 @@ async def accepting(
 
 @asynccontextmanager
 async def serving(answer: Answer, context: ssl.SSLContext | None = None) -> AsyncGenerator[Site]:
-    """A site for the time of a test."""
     site = Site(answer)
     async with accepting(site.serve, context=context) as site.port:
         yield site
@@ -112,7 +109,6 @@ def ok(body: bytes, *headers: bytes) -> bytes:
 
 
 def response(status: int, body: bytes = b"", *headers: bytes) -> bytes:
-    """A complete answer with a Content-Length."""
     lines = (b"HTTP/1.1 %d Status" % status, b"Content-Length: %d" % len(body), *headers, b"", body)
     return b"\r\n".join(lines)
 
@@ -138,7 +134,6 @@ class CountingNetwork(httpcore2.AsyncNetworkBackend):
         )
 
     def route(self, host: str, port: int) -> tuple[str, int]:
-        """Where a dial goes."""
         return host, port
 
 

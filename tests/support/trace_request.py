@@ -94,7 +94,6 @@ def ask(url: str, recorder: Recorder) -> dict[str, dict[str, str]]:
 
 
 def video(number: int) -> dict[str, Any]:
-    """A video that was not asked for before."""
     return {
         "title": f"I built tiny house number {number} in 24 hours",
         "description": "From the first nail to the last.",

@@ -70,7 +70,6 @@ def _snapshots(draw: np.random.Generator, split: str, number: int) -> list[dict[
 
 
 def write_csv(path: Path, table: list[dict[str, str]]) -> Path:
-    """Write `table` to `path` and return `path`."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
         writer.writeheader()
@@ -80,7 +79,6 @@ def write_csv(path: Path, table: list[dict[str, str]]) -> Path:
 
 @cache
 def dataset(*, shuffled: bool = False) -> Dataset:
-    """The synthetic rows as training reads them."""
     with TemporaryDirectory() as folder:
         return read_dataset(write_csv(Path(folder) / "rows.csv", rows(shuffled=shuffled)))
 
@@ -94,6 +92,5 @@ def encoders() -> Encoders:
 
 @cache
 def texts() -> TextEmbeddings:
-    """The synthetic titles' vectors."""
     base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
     return encode_texts(TorchEngine(base), base, dataset())

@@ -40,7 +40,6 @@ def test_nothing_is_trained_on_that_was_not_known(windows):
 
 
 def test_every_later_video_is_tested_once(spread, windows):
-    """The test windows follow each other without a gap."""
     tested = [video_id for _, found in windows for video_id in set(found.test.video_ids)]
     assert len(tested) == len(set(tested))
     first = {}
@@ -56,7 +55,6 @@ def test_viral_means_the_same_at_every_origin(windows):
 
 
 def test_rows_without_a_time_are_refused(tmp_path):
-    """The error says what is missing."""
     table = [{name: value for name, value in row.items() if not name.endswith("_at")} for row in rows()]
     with pytest.raises(DatasetError, match="has rows without observed_at"):
         windows_of(read_dataset(write_csv(tmp_path / "rows.csv", table)), 4)

@@ -92,7 +92,6 @@ def test_other_data_is_not_called_by_the_known_name(fitted):
 
 
 def test_titles_keep_their_own_vectors(fitted):
-    """Sorting by length into batches gives every title what it gets alone."""
     video = dataset().test.videos[7]
     text = tokenizer_for(fitted.checkpoint).encode(video.title)
     alone = TorchEngine(fitted.checkpoint).encode_text([text.input_ids], [text.token_type_ids])
@@ -109,7 +108,6 @@ def test_fit_leaves_another_checkpoint_alone(tmp_path, data_path, capsys):
 
 
 def test_a_text_encoder_that_is_not_there_is_named(tmp_path, data_path, capsys):
-    """An encoder directory without weights is one clear error."""
     options = [
         "--out",
         str(tmp_path / "model.pt"),
@@ -160,7 +158,6 @@ def test_the_results_hold_what_was_agreed(fitted, tmp_path):
 
 
 def test_the_card_is_read_by_people(fitted, tmp_path):
-    """It has the data, the metrics and the limitations."""
     _, card = write_results(tmp_path, "model.pt", fitted.results)
     text = card.read_text()
     assert card.name == "model.card.md"

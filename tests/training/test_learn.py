@@ -35,7 +35,6 @@ class Look:
 
 @pytest.fixture(scope="module")
 def loop(database: Database) -> Loop:
-    """The tables."""
     return Loop.on(database)
 
 
@@ -111,7 +110,6 @@ def test_pairs_are_looks_with_their_next_and_previous_ones(loop: Loop, tmp_path:
 
 
 def test_a_database_without_later_looks_says_what_it_needs(loop: Loop, tmp_path: Path) -> None:
-    """One sentence with the counts."""
     scrape(loop, {"a": [Look(0, 100)]})
     with reading(loop.url) as connection, pytest.raises(DatasetError, match="later days"):
         write_pairs(connection, tmp_path / "rows.csv")

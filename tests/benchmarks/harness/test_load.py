@@ -17,7 +17,6 @@ def test_the_report_is_the_last_line_of_wrks_output() -> None:
 
 
 def test_other_output_is_an_error() -> None:
-    """A run that was cut off has no figures, instead of wrong ones."""
     for output in ("", "unable to connect to 127.0.0.1", RECORDED[:300], RECORDED + "\n{}"):
         with pytest.raises(LoadError, match="no JSON report"):
             parse_report(output)

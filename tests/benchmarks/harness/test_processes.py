@@ -59,7 +59,6 @@ def test_a_paused_tree_uses_no_cpu(family: ProcessTree) -> None:
 
 
 def test_memory_counts_every_process(family: ProcessTree) -> None:
-    """Two Pythons hold at least 5 MB each of their own."""
     assert 10 < family.memory_mb() < 200
 
 

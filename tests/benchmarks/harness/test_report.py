@@ -48,7 +48,6 @@ def test_a_phase_that_was_not_measured_has_no_ratio(results: Results) -> None:
 
 
 def test_a_phase_without_answers_has_no_ratio(results: Results) -> None:
-    """A server without answers is not infinitely fast."""
     results.samples["seed", Phase("cold", 1)] = [sample(0, 0)] * 3
     assert "p50, 1 client: seed / Miles" not in ratios(results)
 

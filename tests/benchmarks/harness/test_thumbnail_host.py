@@ -29,7 +29,6 @@ def test_no_two_pictures_have_the_same_pixels() -> None:
 
 
 def test_pictures_have_youtubes_sizes() -> None:
-    """In pixels and, for the detail of a photograph, in bytes."""
     pictures = Pictures()
     bodies = {MIX[number]: pictures.body(number) for number in range(len(MIX))}
     assert {size for size, body in bodies.items() if Image.open(io.BytesIO(body)).size != size} == set()

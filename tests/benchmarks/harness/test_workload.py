@@ -36,7 +36,6 @@ def test_known_videos_come_again_with_new_counts() -> None:
 
 
 def test_every_video_is_a_valid_request() -> None:
-    """With a known age."""
     for video in Workload("http://127.0.0.1:1").new_videos(50):
         domain = PredictRequest.model_validate(video).to_domain()
         assert age_hours(domain.video) is not None

@@ -33,7 +33,6 @@ class Hub:
     exchanged: list[dict[str, str]] = field(default_factory=list)
 
     def answer(self, path: str, body: bytes) -> tuple[int, Any]:
-        """Status and content for one request."""
         ours = f"/api/spaces/{self.space}"
         if self.refusal:
             return self.refusal, {"error": "refused"}

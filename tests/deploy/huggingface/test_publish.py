@@ -40,7 +40,6 @@ GOES_UP = {".dockerignore", "Dockerfile", "LICENSE", "README.md", "app.py", "doc
 
 
 def git(folder: Path, *arguments: str) -> None:
-    """Run git there as a made-up author."""
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     completed(["git", *author, *arguments], cwd=folder, check=True)
 
@@ -97,7 +96,6 @@ def test_what_is_not_committed_stays_here(small: Path) -> None:
 
 
 def test_a_secret_is_not_uploaded() -> None:
-    """By its name or by what it holds, a file with a secret stops everything, and is named."""
     for path, content in (
         (".env", b""),
         ("serving/.env.local", b""),
@@ -148,7 +146,6 @@ def test_a_gradio_space_needs_a_bundle(small: Path) -> None:
 
 
 def test_a_gradio_space_is_created_as_one(small: Path, tiny_bundle: Path) -> None:
-    """`--create --sdk gradio` asks the hub for that kind of Space."""
     with running_hub(Hub("me/miles")) as hub:
         done = publish(small, hub, ["--create", "--sdk", "gradio", "--bundle", str(tiny_bundle)])
     assert done.returncode == 0, done.stderr

@@ -41,13 +41,11 @@ Towers = dict[TowerName, CallTower]
 
 @pytest.fixture(scope="module")
 def bundle(tiny_bundle: Path) -> Bundle:
-    """The tiny network, compiled."""
     return read_bundle(tiny_bundle)
 
 
 @pytest.fixture(scope="module")
 def towers(tiny_bundle: Path) -> Iterator[Towers]:
-    """Both towers, in an event loop of their own."""
     settings = Settings(checkpoint=str(tiny_bundle), threads=1, max_batch_size=1)
     with start_blocking_portal() as portal, ExitStack() as stack:
         names: tuple[TowerName, ...] = ("text", "image")
@@ -55,7 +53,6 @@ def towers(tiny_bundle: Path) -> Iterator[Towers]:
 
 
 def called(stack: ExitStack, portal: BlockingPortal, settings: Settings, name: TowerName) -> CallTower:
-    """A running tower."""
     server = stack.enter_context(portal.wrap_async_context_manager(TowerServer.open(settings, name)))
 
     def call(fingerprint: str, items: Any, timeout_s: float) -> Any:
@@ -144,7 +141,6 @@ async def test_service_on_separate_towers_scores_like_one_process(tiny_bundle: P
 
 
 async def scores(tiny_bundle: Path, requests: Sequence[ScoringRequest], factory: EngineFactory) -> list[Any]:
-    """The scores of a service on that engine, asked for all at once."""
     settings = Settings(checkpoint=str(tiny_bundle), threads=1, max_batch_size=1)
     admission = Admission(64, CollectorRegistry())
     async with Predictor.open(settings, admission, engine_factory=factory) as predictor:
@@ -161,7 +157,6 @@ class Cued(OpenVinoEngine):
     broken = False
 
     def encode_text(self, input_ids: Any, token_type_ids: Any) -> Any:
-        """The text tower, unless it is broken."""
         self.gate.wait()
         if self.broken:
             raise MemoryError("on cue")
@@ -170,8 +165,6 @@ class Cued(OpenVinoEngine):
 
 @asynccontextmanager
 async def cued(tiny_bundle: Path, **settings: Any) -> AsyncIterator[tuple[TowerServer, Any]]:
-    """A text tower with its engine, which fails on cue."""
-
     def build(bundle: Bundle, threads: int) -> Cued:
         engine = Cued(bundle, threads, ("text",))
         engine.gate = threading.Event()
@@ -232,7 +225,6 @@ async def test_tower_that_hangs_reports_it(tiny_bundle: Path) -> None:
 
 @pytest.mark.anyio
 async def test_separate_towers_need_a_compiled_bundle() -> None:
-    """The torch engine is refused, and the error names the alternative."""
     with pytest.raises(SettingsError, match=r"deploy\.ray_serve:app"):
         async with TowerServer.open(Settings(engine="torch"), "text"):
             pass

@@ -29,7 +29,6 @@ class RunsCode:
 
 
 def saved(whole):
-    """The bytes of `torch.save(whole)`."""
     buffer = io.BytesIO()
     torch.save(whole, buffer)
     return buffer.getvalue()
@@ -230,7 +229,6 @@ def test_a_broken_file_is_one_clear_line(tmp_path):
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
-    """Nothing there: the line says which command makes the demo checkpoint."""
     assert "no such file. Run `make model`" in one_line_about(tmp_path / "model_full.pt")
 
 
@@ -243,7 +241,6 @@ def test_what_is_no_file_is_refused_before_it_is_read(tmp_path):
 
 
 def test_another_file_than_the_expected_one(tmp_path):
-    """With a pinned sha256, the line holds both digests."""
     write_checkpoint(tmp_path / "m.pt", small_checkpoint())
     digest = read_checkpoint(tmp_path / "m.pt").card.sha256
     assert read_checkpoint(tmp_path / "m.pt", expected_sha256=digest.upper()).card.sha256 == digest
@@ -266,7 +263,6 @@ def test_a_pickle_that_wants_to_run_code_never_does(tmp_path):
 
 
 def test_names_with_line_breaks_still_make_one_line(tmp_path):
-    """A weight's name may be anything; the error stays one line."""
     path = tmp_path / "m.pt"
     path.write_bytes(with_weights(**{"evil\nTraceback (most recent call last):\r": torch.ones(1)}))
     assert "evil Traceback" in one_line_about(path)
@@ -300,7 +296,6 @@ SIDECARS = {
 
 
 def test_a_broken_sidecar_is_named_itself(tmp_path):
-    """The line about a broken sidecar names the sidecar, not the checkpoint."""
     sidecar, failures = tmp_path / "m.stats.json", []
     torch.save(weights(), tmp_path / "m.pt")
     for case, (written, sentence) in SIDECARS.items():

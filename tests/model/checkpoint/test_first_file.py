@@ -17,7 +17,6 @@ CONFIG = {"text": {"heads": 4}}
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """The file as the owner saved it, and the sidecar that completes it."""
     weights = tiny_checkpoint(with_vision=False).state_dict
     torch.save({"model_state_dict": weights, "config": CONFIG}, tmp_path / "model_full.pt")
     columns = compute_features(tiny_videos(), MILES_V0)
@@ -52,7 +51,6 @@ def test_it_scores_a_video_that_says_little(checkpoint):
 
 
 def test_it_reads_titles_alone(checkpoint):
-    """A description changes nothing: the first file never saw one."""
     bare = score(checkpoint, Video(title="How do planes stay up?"))
     described = score(checkpoint, Video(title="How do planes stay up?", description="Lift, in short."))
     np.testing.assert_array_equal(bare.viral, described.viral)

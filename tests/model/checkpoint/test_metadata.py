@@ -65,7 +65,6 @@ def test_the_sidecar_counts_where_the_file_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    """Garbage ends in one line."""
     path = tmp_path / "garbage.pt"
     path.write_bytes(b"garbage" * 100)
     with pytest.raises(CheckpointError):
@@ -73,6 +72,5 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_torch_is_not_needed() -> None:
-    """Where a bundle is served, torch may be missing."""
     script = "import sys, model.checkpoint.metadata; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -89,7 +89,6 @@ UNUSABLE = {
 
 
 def test_titles_that_cannot_be_used_are_one_line(tmp_path):
-    """The line names the file and the cause."""
     path, failures = tmp_path / "titles.txt", []
     for case, (contents, sentence) in UNUSABLE.items():
         if contents is not None:

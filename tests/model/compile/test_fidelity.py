@@ -61,7 +61,6 @@ def test_vectors_all_alike_keep_no_variance():
 
 
 def test_the_perfect_tower_passes():
-    """And figures that nothing could be compared for do not matter."""
     assert refusal(PERFECT) is None
     assert refusal(Figures(0.0, 0.0, 1.0, 0.0)) is None
 

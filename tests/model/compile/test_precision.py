@@ -89,7 +89,6 @@ def test_two_towers_that_pass_together_stay(judge):
 
 
 def test_what_was_asked_for_is_not_swapped_in_silence(judge):
-    """Two towers that miss together in the precision that was asked for are an error."""
     verdicts = {
         tower: [verdict("f32", 1.0), verdict("int8", 0.3, moved=0.028)] for tower in ("text", "image")
     }

@@ -17,7 +17,6 @@ def copy(exact, tmp_path):
 
 
 def change(directory, **values):
-    """Rewrite keys of the manifest; None removes one."""
     manifest = directory / MANIFEST
     merged = json.loads(manifest.read_text()) | values
     manifest.write_text(json.dumps({key: value for key, value in merged.items() if value is not None}))
@@ -78,7 +77,6 @@ def test_a_nested_manifest_is_refused(copy):
 
 
 def test_without_a_manifest_there_is_no_bundle(copy):
-    """It is written last, so a compile that was cut short is none."""
     assert is_bundle(copy)
     (copy / MANIFEST).unlink()
     assert not is_bundle(copy)

@@ -20,7 +20,6 @@ WIDTH = 64  # of the fusion's first layer
 
 
 def texts(lengths=LENGTHS):
-    """A random text of each length; the longer ones have a second field."""
     draw = np.random.default_rng(11)
     ids = [[101, *draw.integers(1000, 30000, length - 1).tolist()] for length in lengths]
     return ids, [[0] * ((len(row) + 1) // 2) + [1] * (len(row) // 2) for row in ids]

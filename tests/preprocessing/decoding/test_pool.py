@@ -75,7 +75,6 @@ async def test_bytes_over_the_limit_never_reach_a_worker() -> None:
 
 
 async def test_the_spec_sets_the_size() -> None:
-    """Pixels come in the checkpoint's size, height first."""
     async with DecodePool(ImageSpec(32, 48), ImageLimits(), workers=1) as decoders:
         assert np.array_equal((await decoders.decode(GOOD)).pixels, decode_image(GOOD, ImageSpec(32, 48)))
 
@@ -334,7 +333,6 @@ def test_workers_end_with_the_process_that_started_them() -> None:
 
 
 def run_python(script: str) -> subprocess.CompletedProcess[str]:
-    """A script in a Python of its own."""
     command = [sys.executable, "-c", script]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False)
 

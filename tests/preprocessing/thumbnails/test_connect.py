@@ -35,7 +35,6 @@ async def test_a_name_is_resolved_once_and_dialled_by_address() -> None:
 
 
 async def test_a_literal_is_dialled_without_a_look_up() -> None:
-    """An address in a URL needs no resolver, and IPv6 keeps its brackets in the Host header alone."""
     names = Names(OSError("no look-up is meant"))
     async with serving(raw(ok(b"jpeg"))) as site:
         network = Detour(site)
@@ -48,8 +47,6 @@ async def test_a_literal_is_dialled_without_a_look_up() -> None:
 
 
 class Options(CountingNetwork):
-    """The real network, remembering what it was asked to set on its sockets."""
-
     asked: Sequence[tuple[int, int, int]] = ()
 
     async def connect_tcp(self, *arguments: Any, **named: Any) -> httpcore2.AsyncNetworkStream:
@@ -190,7 +187,6 @@ def test_the_c_library_gives_up_when_we_do(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a self-signed certificate for pictures.example."""
     path = tmp_path_factory.mktemp("tls") / "pictures.pem"
     command = [
         "openssl",
@@ -232,7 +228,6 @@ async def test_tls_asks_for_the_name_and_checks_it(certificate: Path) -> None:
 
 
 async def test_an_unknown_certificate_is_refused(certificate: Path) -> None:
-    """A self-signed certificate makes the thumbnail unreachable."""
     async with serving(raw(ok(b"jpeg")), tls_server(certificate, [])) as site:
         async with ThumbnailFetcher(resolve=Names([PUBLIC]), network=Detour(site)) as fetcher:
             with pytest.raises(UnreachableError):

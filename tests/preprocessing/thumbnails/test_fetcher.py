@@ -140,7 +140,6 @@ async def test_a_redirect_names_one_place() -> None:
 
 
 async def test_a_refused_connection_is_unreachable() -> None:
-    """A port on which nobody listens is unreachable."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     async with ThumbnailFetcher(trusting()) as fetcher:
@@ -221,7 +220,6 @@ async def test_a_slow_server_does_not_hold_up_others() -> None:
 
 
 async def test_a_cancelled_fetch_hangs_up() -> None:
-    """A fetch whose client has left closes its connection."""
     async with serving(half) as site, ThumbnailFetcher(trusting(timeout_s=PATIENCE_S)) as fetcher:
         task = asyncio.create_task(fetcher.fetch(site.url()))
         async with asyncio.timeout(PATIENCE_S):

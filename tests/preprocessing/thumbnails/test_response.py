@@ -247,7 +247,6 @@ async def test_a_broken_answer_is_unreachable() -> None:
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_the_cap_is_exact(announced: bool) -> None:
-    """As many bytes as the cap are taken, and one more is too large, announced or not."""
     answer = raw(ok(JPEG)) if announced else raw_then_close(b"HTTP/1.1 200 OK\r\n\r\n", JPEG)
     async with serving(answer) as site:
         async with ThumbnailFetcher(trusting(max_bytes=len(JPEG))) as fetcher:

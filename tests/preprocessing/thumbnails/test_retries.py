@@ -109,7 +109,6 @@ async def test_connections_that_the_host_has_closed_cost_no_picture() -> None:
 
 
 async def test_a_connection_serves_again_after_a_whole_body() -> None:
-    """Two pictures of one host come over one connection."""
     async with serving(raw(ok(JPEG))) as site, ThumbnailFetcher(trusting()) as fetcher:
         assert [await fetcher.fetch(site.url()) for _ in range(2)] == [JPEG, JPEG]
     assert site.connections == 1

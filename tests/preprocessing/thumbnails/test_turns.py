@@ -29,7 +29,6 @@ class Holders:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def add(self, *parties: str) -> None:
-        """Have these parties ask for a turn, in this order."""
         for party in parties:
             self.tasks.append(asyncio.create_task(self._hold(party)))
         await settled()
@@ -100,8 +99,6 @@ async def test_keys_have_turns_of_their_own() -> None:
 
 
 class Clock:
-    """A clock that the test sets, in seconds."""
-
     now = 100.0
 
     def __call__(self) -> float:

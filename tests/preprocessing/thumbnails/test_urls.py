@@ -255,7 +255,6 @@ REFUSED_REDIRECTS = [
 
 
 def test_redirects_are_resolved() -> None:
-    """A relative Location is read against the URL that was asked."""
     base = vet_url("https://example.com/dir/a.jpg", OPEN)
     led = {location: str(vet_redirect(base, location, OPEN)) for location, _ in REDIRECTS}
     assert [location for location, target in REDIRECTS if led[location] != target] == []

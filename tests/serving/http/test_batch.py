@@ -12,7 +12,6 @@ FIXED = {"published_at": "2026-01-01T00:00:00Z", "observed_at": "2026-01-03T00:0
 
 
 def test_predictions_come_in_the_order_of_the_request(client: httpx.Client) -> None:
-    """Each entry of a batch equals what the video gets when it is sent alone."""
     videos = [{"title": "words " * (1 + 7 * i % 40), "view_count": 10**i, **FIXED} for i in range(12)]
     answer = client.post("/predict/batch", json={"videos": videos}).json()
     alone = [client.post("/predict", json=video).json() for video in videos]
@@ -44,7 +43,6 @@ def test_bad_item_spares_its_neighbours(client: httpx.Client, host: ThumbnailHos
 
 @pytest.mark.parametrize("count", [0, 257])
 def test_batch_outside_1_to_256_is_422(client: httpx.Client, count: int) -> None:
-    """An empty batch and one of 257 are refused as a whole."""
     assert client.post("/predict/batch", json={"videos": [{"title": "x"}] * count}).status_code == 422
 
 

@@ -104,7 +104,6 @@ async def test_server_that_shuts_down_is_not_taken_for_a_client() -> None:
 
 
 async def test_other_routes_are_left_alone() -> None:
-    """A route that scores nothing is not watched."""
     route, client = Route(), Client()
     async with asking(route, client, path="/elsewhere"):
         await route.begun.wait()

@@ -29,14 +29,12 @@ PREDICT_KEYS = {
 
 
 def explain(client: httpx.Client, **fields: Any) -> Any:
-    """The answer of `/explain` about the video, with other fields."""
     answer = client.post("/explain", json=VIDEO | fields)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def predict(client: httpx.Client, **fields: Any) -> Any:
-    """The answer of `/predict` about the same."""
     answer = client.post("/predict", json=VIDEO | fields)
     assert answer.status_code == 200, answer.text
     return answer.json()

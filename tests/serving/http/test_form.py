@@ -19,12 +19,10 @@ FIELDS = {"title": "How do planes stay up?", "view_count": "120,000", "observed_
 
 
 def part(name: str, value: bytes, more: str = "") -> bytes:
-    """One part of a form, up to the next boundary."""
     return f'--x\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value + b"\r\n"
 
 
 def form(*parts: bytes) -> bytes:
-    """A whole form."""
     return b"".join(parts) + b"--x--\r\n"
 
 

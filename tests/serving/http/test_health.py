@@ -52,7 +52,6 @@ def test_html_is_sent_to_those_who_prefer_it() -> None:
 
 
 def test_live_and_ready_are_200(client: httpx.Client) -> None:
-    """A ready service passes both probes."""
     assert client.get("/health/live").json() == {"status": "alive"}
     assert client.get("/health/ready").json()["status"] == "healthy"
 

@@ -11,7 +11,6 @@ from serving.resources import usable_cpus
 
 @pytest.fixture(scope="module")
 def info(client: httpx.Client) -> dict[str, Any]:
-    """The tiny model's account of itself."""
     body: dict[str, Any] = client.get("/model/info").json()
     return body
 
@@ -37,7 +36,6 @@ def test_parameters_add_up(info: dict[str, Any]) -> None:
 
 
 def test_checkpoint_is_identified(info: dict[str, Any]) -> None:
-    """Name and sha256 tell which file is serving."""
     assert info["checkpoint"]["name"] == "tiny.pt"
     assert len(info["checkpoint"]["sha256"]) == 64
 

@@ -50,13 +50,11 @@ class Caller:
         self.http = httpx.Client(base_url=service.url, timeout=PATIENCE_S, headers=self.headers)
 
     def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
         found = re.search(rf"^{name} (\S+)$", self.http.get("/metrics").text, re.MULTILINE)
         assert found, name
         return float(found[1])
 
     def post(self, video: object, path: str = "/predict") -> httpx.Response:
-        """Ask for a score."""
         return self.http.post(path, json=video)
 
     @contextlib.contextmanager
@@ -94,7 +92,6 @@ class Caller:
 
 @pytest.fixture
 def caller(small: Service, request: pytest.FixtureRequest) -> Iterator[Caller]:
-    """Clients with an address of this test's own."""
     number = abs(hash(request.node.name)) % 60_000
     calling = Caller(small, f"198.51.{number // 250}.{number % 250}")
     yield calling
@@ -102,7 +99,6 @@ def caller(small: Service, request: pytest.FixtureRequest) -> Iterator[Caller]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "never came true"
@@ -217,7 +213,6 @@ def test_slow_body_is_408_and_its_connection_is_closed(caller: Caller) -> None:
 
 
 def test_body_that_trickles_is_408_all_the_same(caller: Caller) -> None:
-    """A byte now and then does not buy a body more time."""
     with caller.raw(caller.head(1000)) as connection:
         stop = threading.Event()
 

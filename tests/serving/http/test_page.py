@@ -75,7 +75,6 @@ def test_the_page_loads_files_of_known_kinds() -> None:
 
 
 def test_frames_are_the_operators_choice() -> None:
-    """MILES_FRAME_ANCESTORS is what the header names."""
     response = home_page(["https://a.example", "*"])
     assert response.headers["content-security-policy"].endswith("frame-ancestors 'self' https://a.example *")
 

@@ -10,7 +10,6 @@ JSON = {"Content-Type": "application/json"}
 
 
 def post(client: httpx.Client, body: bytes | str, **headers: str) -> httpx.Response:
-    """POST raw bytes to /predict."""
     return client.post("/predict", content=body, headers=JSON | headers)
 
 
@@ -51,7 +50,6 @@ def test_count_that_means_an_integer_is_accepted(client: httpx.Client, count: st
 
 @pytest.mark.parametrize("duration", ["NaN", "Infinity", "1e400", "-0.1"])
 def test_duration_that_is_no_duration_is_422(client: httpx.Client, duration: str) -> None:
-    """A duration must be a finite number of seconds, 0 or more."""
     assert post(client, f'{{"title": "x", "duration_seconds": {duration}}}').status_code == 422
 
 
@@ -164,7 +162,6 @@ def test_last_of_duplicate_keys_wins(client: httpx.Client) -> None:
 
 
 def test_byte_order_mark_is_accepted(client: httpx.Client) -> None:
-    """A UTF-8 byte order mark in front of the body is skipped."""
     assert post(client, b"\xef\xbb\xbf" + json.dumps({"title": "x"}).encode()).status_code == 200
 
 
@@ -184,7 +181,6 @@ def test_body_in_another_form_is_415(client: httpx.Client, header: str, value: s
 
 
 def test_declared_oversize_body_is_413(client: httpx.Client) -> None:
-    """A body over the limit is refused by its Content-Length."""
     assert post(client, b" " * (4 * 1024 * 1024 + 1)).status_code == 413
 
 

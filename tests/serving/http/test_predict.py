@@ -24,7 +24,6 @@ ANSWER_KEYS = {
 
 
 def score(client: httpx.Client, **fields: Any) -> dict[str, Any]:
-    """The answer to one accepted request."""
     response = client.post("/predict", json={"title": "How do planes stay up?", **fields})
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
@@ -117,7 +116,6 @@ def test_alias_means_the_same(client: httpx.Client, first: str, second: str) -> 
 
 
 def test_time_without_zone_is_utc(client: httpx.Client) -> None:
-    """A publication time without a zone is read as UTC."""
     seen = {"observed_at": "2026-01-02T00:00:00Z", "view_count": 10_000}
     plain = score(client, published_at="2026-01-01T00:00:00", **seen)
     assert plain["viral_score"] == score(client, published_at="2026-01-01T00:00:00Z", **seen)["viral_score"]
@@ -247,7 +245,6 @@ def test_required_image_that_fails_is_422(client: httpx.Client, host: ThumbnailH
 
 
 def test_required_image_that_is_there_is_scored(client: httpx.Client, host: ThumbnailHost) -> None:
-    """`require: ["image"]` changes nothing for a good thumbnail."""
     assert (
         score(client, thumbnail_url=host.thumbnail(), require=["image"])["modalities"]["image"]["state"]
         == "used"

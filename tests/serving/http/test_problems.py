@@ -114,18 +114,15 @@ def test_preflight_is_answered(client: httpx.Client) -> None:
 
 
 def test_harmless_request_id_is_kept(client: httpx.Client) -> None:
-    """A client's own request id comes back."""
     assert client.get("/", headers={"X-Request-ID": "run-7.a"}).headers["x-request-id"] == "run-7.a"
 
 
 @pytest.mark.parametrize("offered", ["a" * 65, "a b", "<script>", "a;b"])
 def test_other_request_id_is_replaced(client: httpx.Client, offered: str) -> None:
-    """An id that could disturb a header or a log is not repeated."""
     assert client.get("/", headers={"X-Request-ID": offered}).headers["x-request-id"] != offered
 
 
 def test_invalid_value_is_not_repeated(client: httpx.Client) -> None:
-    """A problem names the field, never the value that a client sent."""
     response = client.post("/predict", json={"title": "x", "view_count": "secret-value"})
     assert "secret-value" not in response.text
 

@@ -63,7 +63,6 @@ def test_no_minute_holds_more_than_twice_the_limit(per_minute: int) -> None:
 
 
 def test_clients_do_not_share() -> None:
-    """What one client takes is not missing for another."""
     limiter = limiter_of(Clock(), 3)
     assert limiter.take("a", 9) == 3
     assert limiter.take("b", 2) == 2

@@ -126,7 +126,6 @@ def changed(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def answers(client: httpx.Client, videos: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The entries of one batch."""
     response = client.post("/predict/batch", json={"videos": videos})
     assert response.status_code == 200, response.text
     entries: list[dict[str, Any]] = response.json()["predictions"]

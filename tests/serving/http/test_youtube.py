@@ -28,7 +28,6 @@ def youtube() -> Iterator[YouTubeHost]:
 
 
 def settings_for(url: str) -> Settings:
-    """A key, and the address of the API."""
     return Settings(youtube_api_key=KEY, youtube_api_url=url)
 
 

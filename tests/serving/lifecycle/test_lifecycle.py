@@ -23,7 +23,6 @@ from tests.support.service import Service, ready_service, started_service, wait_
 
 
 def post(service: Service, title: str, key: str = "", **fields: object) -> httpx.Response:
-    """Ask for a score."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = {"title": title, **fields}
     return httpx.post(f"{service.url}/predict", json=body, headers=headers, timeout=LIMIT_S, verify=PLAIN)
@@ -50,7 +49,6 @@ def waiting_request(service: Service, key: str = "") -> Iterator[tuple[socket.so
 
 
 def is_reachable(service: Service) -> bool:
-    """Whether a new connection is accepted."""
     try:
         httpx.get(f"{service.url}/health/live", verify=PLAIN)
     except httpx.TransportError:

@@ -28,7 +28,6 @@ class Shadowed:
     service: Service
 
     def post(self, path: str, body: object) -> httpx.Response:
-        """Ask with the key."""
         headers = {"Authorization": f"Bearer {KEY}"}
         return httpx.post(self.service.url + path, json=body, headers=headers, timeout=LIMIT_S, verify=PLAIN)
 
@@ -43,14 +42,12 @@ class Shadowed:
         return found
 
     def logged(self, event: str) -> list[dict[str, object]]:
-        """The lines of the log with this event."""
         lines = [line for line in self.service.log.read_text().splitlines() if line.startswith("{")]
         return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
 
 @pytest.fixture(scope="module")
 def bundles(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The served model and another one."""
     return tiny_bundle, write_tiny_bundle(tmp_path_factory.mktemp("other"), seed=8)
 
 

@@ -26,7 +26,6 @@ class Probe:
         self.calls = 0
 
     async def __call__(self) -> None:
-        """Count the call."""
         self.calls += 1
         if self.calls <= self.failures:
             raise MemoryError("on cue")

@@ -86,7 +86,6 @@ def written(
 
 
 def lines(written: tuple[int, list[str]]) -> list[dict[str, Any]]:
-    """The lines as JSON."""
     return [json.loads(line) for line in written[1]]
 
 
@@ -139,7 +138,6 @@ def test_a_failed_thumbnail_says_why_under_its_request(written: tuple[int, list[
 
 
 def test_the_level_is_a_setting(tiny_bundle: Path, tmp_path: Path) -> None:
-    """At `warning` an ordinary request leaves no line."""
     log = tmp_path / "service.log"
     with ready_service(log, checkpoint=tiny_bundle, log_level="warning") as service:
         assert httpx.post(f"{service.url}/predict", json={"title": "plain"}).status_code == 200

@@ -31,7 +31,6 @@ def service(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    """A client of it."""
     with httpx.Client(base_url=service.url, timeout=60) as open_client:
         yield open_client
 
@@ -47,7 +46,6 @@ def samples(client: httpx.Client) -> Samples:
 
 
 def gain(before: Samples, after: Samples, name: str, **labels: str) -> float:
-    """By how much a sample grew."""
     key = (name, tuple(sorted(labels.items())))
     return after.get(key, 0.0) - before.get(key, 0.0)
 
@@ -157,7 +155,6 @@ class Counting(Collector):
     times = 0
 
     def collect(self) -> Iterable[Metric]:
-        """One gauge."""
         self.times += 1
         yield GaugeMetricFamily("times", "How often this was read.", self.times)
 

@@ -121,7 +121,6 @@ def test_refusals_and_strangers_are_spans_without_their_words(received: Receiver
 
 
 def test_probes_are_not_traced(received: Receiver) -> None:
-    """Health checks leave no span."""
     assert not any("health" in span.name for span in received.spans)
 
 

@@ -122,7 +122,6 @@ def serve() -> Iterator[Callable[..., int]]:
 
 @pytest.fixture(scope="module")
 def port(serve: Callable[..., int]) -> int:
-    """A server of `repeat`."""
     return serve(repeat)
 
 

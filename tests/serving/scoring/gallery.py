@@ -21,8 +21,6 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Clock:
-    """A clock that the test sets, in seconds."""
-
     def __init__(self) -> None:
         self.now = 1000.0
 
@@ -47,7 +45,6 @@ class Gallery:
 
     @property
     def body(self) -> bytes:
-        """The current picture."""
         return b"picture %d" % self.version
 
     @property

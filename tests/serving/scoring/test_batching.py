@@ -33,7 +33,6 @@ class Squares:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
     while not condition():  # noqa: ASYNC110 a queue has no event for it
         await asyncio.sleep(0.001)
 
@@ -99,7 +98,6 @@ async def test_each_item_gets_its_own_result(at_once: int) -> None:
 
 
 async def test_single_item_does_not_wait() -> None:
-    """An item runs by itself if no other is queued."""
     squares = Squares()
     async with served(squares) as queue:
         assert (await queue.submit(3)).result == 9
@@ -207,7 +205,6 @@ async def test_failed_batch_fails_its_items_only() -> None:
 
 
 async def test_cancelled_item_is_not_run() -> None:
-    """An item that was cancelled while it was queued never reaches the step."""
     squares = Squares()
     async with served(squares, 1) as queue:
         squares.gate.clear()

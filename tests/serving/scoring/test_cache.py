@@ -18,12 +18,10 @@ ROOM = 1_000_000
 
 
 def vector(value: float, length: int = 4) -> Vector:
-    """A vector of one value."""
     return np.full(length, value, np.float32)
 
 
 def key(number: int) -> bytes:
-    """The key of a text of one token."""
     return vector_key("model", "text", number.to_bytes(8, "little", signed=True))
 
 
@@ -53,7 +51,6 @@ class Computation:
 
 
 async def test_second_call_computes_nothing() -> None:
-    """A known key is answered with its own vector, as a hit, without a computation."""
     cache, computation = VectorCache(ROOM), Computation(3.0)
     assert cache.recall(key(1)) is None
     first, first_hit = await cache.get(key(1), computation)

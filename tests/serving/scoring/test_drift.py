@@ -18,7 +18,6 @@ def training_rows(count: int = 20_000) -> np.ndarray[tuple[int, int], np.dtype[n
 
 @pytest.fixture
 def window() -> DriftWindow:
-    """A window on what was learned from the training rows and from scores between 0 and 1."""
     scores = Distribution.fit(np.linspace(0, 1, 1001))
     assert scores is not None
     return DriftWindow(NAMES, {**fit_distributions(training_rows(), NAMES), SCORE: scores})

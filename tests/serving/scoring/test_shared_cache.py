@@ -42,13 +42,11 @@ AT_ONCE = 12  # look-ups of one batch: all may be under way when the server stop
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """An empty server of this test's own."""
     with cache_server(tmp_path) as running:
         yield running
 
 
 async def until_true(condition: Callable[[], bool]) -> None:
-    """The same beside other tasks."""
     async with asyncio.timeout(LIMIT_S):
         while not condition():  # noqa: ASYNC110 the cache has no event for it
             await asyncio.sleep(0.01)
@@ -56,8 +54,6 @@ async def until_true(condition: Callable[[], bool]) -> None:
 
 @dataclass
 class Replica:
-    """A service that shares its vectors."""
-
     service: Service
 
     def score(self, *titles: str, **fields: object) -> list[dict[str, Any]]:
@@ -70,7 +66,6 @@ class Replica:
         return entries
 
     def counted(self, name: str, outcome: str = "") -> float:
-        """The value of a metric."""
         label = f'{{outcome="{outcome}"}}' if outcome else ""
         text = httpx.get(f"{self.service.url}/metrics", verify=PLAIN).text
         found = re.search(rf"^{re.escape(name + label)} (\S+)$", text, re.MULTILINE)
@@ -366,5 +361,4 @@ def test_address_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.Monke
 
 
 def test_without_the_setting_there_is_none(client: httpx.Client) -> None:
-    """By default no server is asked, and no metric speaks of one."""
     assert "miles_shared_cache" not in client.get("/metrics").text

@@ -95,7 +95,6 @@ async def test_without_validators_the_picture_is_downloaded_again() -> None:
 
 
 async def test_given_up_vector_costs_a_download() -> None:
-    """`download` asks for the bytes however fresh the digest is, and what it finds is remembered."""
     async with opened(Clock()) as (gallery, cache):
         await cache.identify(gallery.site.url())
         gallery.version = 2

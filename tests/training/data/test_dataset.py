@@ -20,12 +20,10 @@ def table():
 
 
 def read(tmp_path, table, **reading):
-    """These rows as training reads them."""
     return read_dataset(write_csv(tmp_path / "rows.csv", table), Reading(**reading))
 
 
 def refusal(tmp_path, table, **reading):
-    """The error for these rows."""
     with pytest.raises(DatasetError) as error:
         read(tmp_path, table, **reading)
     return str(error.value)
@@ -59,7 +57,6 @@ def test_no_video_is_in_two_splits(tmp_path, table):
 
 
 def test_purged_rows_are_in_no_split(tmp_path, table):
-    """Purged rows are counted and dropped."""
     found = read(tmp_path, table)
     assert found.purged_rows == sum(row["split"] == "purged" for row in table)
     assert not any(
@@ -101,7 +98,6 @@ def test_without_age_leaves_everything_else(tmp_path, table):
 
 
 def test_gzip_is_read_like_plain_text(tmp_path, table):
-    """The same rows, gzipped, are the same dataset."""
     plain = write_csv(tmp_path / "rows.csv", table)
     packed = tmp_path / "rows.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
@@ -183,7 +179,6 @@ def test_the_same_snapshot_twice_counts_once(tmp_path, table):
 
 
 def test_empty_cells_are_unknown(tmp_path, table):
-    """As in a request, and the report counts them."""
     table[0].update(like_count="", published_at="")
     found = read(tmp_path, table)
     assert (found.train.videos[0].like_count, found.train.videos[0].published_at) == (None, None)
@@ -272,13 +267,11 @@ def test_views_per_day_may_be_given(tmp_path, table):
 
 
 def test_a_split_without_rows_is_named(tmp_path, table):
-    """A file without validation rows is refused."""
     error = refusal(tmp_path, [row for row in table if row["split"] != "val"])
     assert "the split val has no rows" in error
 
 
 def test_an_unreadable_file_is_one_clear_error(tmp_path):
-    """A missing, damaged or binary file is named."""
     path = tmp_path / "rows.csv"
     for contents, message in {
         None: "cannot be read (No such file",

@@ -124,7 +124,6 @@ def test_a_leak_stops_the_command_before_anything_is_encoded(tmp_path, capsys):
 
 @pytest.mark.parametrize("given", ["title", "title=nothing", "headline=title"])
 def test_a_mapping_that_cannot_be_used_is_one_error(tmp_path, capsys, given):
-    """It is repeated with what was expected."""
     path = write_csv(tmp_path / "rows.csv", rows())
     assert main(["train", str(path), "--out", str(tmp_path / "model.pt"), "--column", given]) == 1
     assert f"--column {given.partition('=')[0]}" in capsys.readouterr().err

@@ -14,7 +14,6 @@ def table():
 
 
 def refused(tmp_path, table, **reading):
-    """What is said of these rows."""
     path = write_csv(tmp_path / "rows.csv", table)
     with pytest.raises(DatasetError) as error:
         refuse_leaks(read_dataset(path, Reading(**reading)))

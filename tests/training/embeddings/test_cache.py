@@ -61,7 +61,6 @@ def test_what_was_added_is_there_again(tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut", b"not a zip"])
 def test_a_damaged_file_costs_its_own_vectors_alone(tmp_path, capsys, damage):
-    """It is told by name, the other files are read, and adding the vectors again repairs it."""
     store = EmbeddingCache(tmp_path)
     store.add(KEYS[:2], VECTORS[:2])
     first = next(tmp_path.iterdir())

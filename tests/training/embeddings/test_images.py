@@ -68,7 +68,6 @@ def test_a_damaged_file_is_told_and_counts_as_missing(base, folder):
 
 
 def test_a_folder_that_is_not_there_is_one_error(base, tmp_path):
-    """It is named, with what it should hold."""
     with pytest.raises(DatasetError, match=r"none: cannot be read .*VIDEO_ID\.jpg"):
         encode_thumbnails(TorchEngine(base), base, dataset(), ThumbnailSource(tmp_path / "none"))
 
@@ -100,7 +99,6 @@ def test_what_was_fetched_is_not_fetched_again(base, tmp_path):
 
 
 def test_rows_without_thumbnails_have_no_images(base):
-    """No URL anywhere is no image block at all."""
     assert encode_thumbnails(TorchEngine(base), base, dataset(), ThumbnailSource()) is None
 
 

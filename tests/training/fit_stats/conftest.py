@@ -7,5 +7,4 @@ from tests.training.fit_stats.owners import owners_file
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """The owner's file."""
     return owners_file(tmp_path / "model_full.pt")

@@ -99,7 +99,6 @@ def test_parquet_is_read_like_csv(tmp_path, checkpoint):
 
 
 def test_other_keys_of_a_sidecar_are_kept(tmp_path, checkpoint, capsys):
-    """A calibration in the sidecar survives a new fit."""
     sidecar_path(checkpoint).write_text('{"calibration": {"temperature": 2.0}, "velocity": null}')
     code, sidecar = run(tmp_path, checkpoint, first_rows(20))
     assert code == 0

@@ -39,7 +39,6 @@ def test_bad_rows_are_reported_by_number_and_nothing_is_written(tmp_path, checkp
 
 
 def test_bad_rows_may_be_left_out(tmp_path, checkpoint, capsys):
-    """With --skip-bad-rows the others are fitted, and the bad ones are in the report."""
     code, sidecar = run(tmp_path, checkpoint, spoiled(), "--skip-bad-rows")
     good = [row for index, row in enumerate(first_rows(40)) if index % 3 or index >= 30]
     assert code == 0

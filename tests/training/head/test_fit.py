@@ -57,7 +57,6 @@ def test_the_head_learns_what_is_there(fitted):
 
 
 def test_a_fit_follows_from_its_seed(fitted):
-    """The same seed gives the same weights to the bit, another seed others."""
     again = fit().checkpoint.state_dict
     other = fit(replace(RECIPE, epochs=1), seed=SEED + 1).checkpoint.state_dict
     weights = fitted.checkpoint.state_dict
@@ -75,7 +74,6 @@ def test_constant_features_and_images_have_no_weight(fitted):
 
 
 def test_the_twin_reads_no_text():
-    """A head fitted with no text dimensions has text columns of zeros."""
     checkpoint = fit(replace(RECIPE, text_dims=0, epochs=1)).checkpoint
     assert checkpoint.card.zero_weight_modalities == ("text", "image")
 
@@ -109,7 +107,6 @@ def test_the_folded_head_is_the_members_mean():
 
 
 def test_the_exact_product_is_the_product():
-    """The order-fixed product equals the matrix product within rounding."""
     left, right = torch.rand(7, 3), torch.rand(3, 5)
     torch.testing.assert_close(exact_product(left, right), left @ right)
     assert exact_product(torch.rand(7, 0), torch.rand(0, 5)).shape == (7, 5)
@@ -125,7 +122,6 @@ def test_the_projection_is_standardised():
 
 
 def test_more_directions_than_titles_are_refused():
-    """Asking for more dimensions than there are says how many there can be."""
     with pytest.raises(ValueError, match="expected 0 to 4"):
         Projection().fit(np.zeros((5, 8), np.float32), np.ones(5), 6)
 
@@ -263,7 +259,6 @@ def test_few_rows_make_small_batches(count, expected):
 
 
 def test_rows_may_all_weigh_alike():
-    """A half-life of 0 days is none."""
     assert recency_weights(dataset().train, 0.0).tolist() == [1.0] * len(dataset().train)
 
 

@@ -40,13 +40,11 @@ def table() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Those rows as training reads them."""
     return read_dataset(write_csv(tmp_path_factory.mktemp("data") / "rows.csv", table()))
 
 
 @pytest.fixture(scope="module")
 def client(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service on a head that was trained on them."""
     folder = tmp_path_factory.mktemp("served")
     base = untrained_checkpoint(encoders(), dataset, RECIPE, SEED)
     texts = encode_texts(TorchEngine(base), base, dataset)

@@ -37,7 +37,6 @@ def test_the_constant_is_the_train_rows_mean(answers):
 
 
 def test_views_only_ranks_as_views_do(answers):
-    """It has the AUROC of the views."""
     test = dataset().test
     views = [video.view_count for video in test.videos]
     found = roc_auc_score(test.is_viral, answers[()]["log views"].test.viral)

@@ -109,7 +109,6 @@ def test_without_an_interval_there_is_no_coverage(predictions):
 
 
 def test_the_threshold_is_the_best_there_is(predictions):
-    """No other cut of these scores gives a higher F1."""
     cuts = [f1_score(predictions.is_viral, predictions.viral >= cut) for cut in np.unique(predictions.viral)]
     found = f1_score(predictions.is_viral, predictions.viral >= best_f1_threshold(predictions))
     assert found == pytest.approx(max(cuts))

@@ -52,12 +52,10 @@ STATES: list[tuple[Sequence[tuple[float, int]], dict[str, object], str, float | 
 
 @pytest.fixture(scope="module")
 def loop(database: Database) -> Loop:
-    """The tables."""
     return Loop.on(database)
 
 
 def found_in(loop: Loop, rows: Sequence[Kept], days: float | None = None) -> list[Looked]:
-    """These predictions and their looks, as they are read."""
     loop.run("TRUNCATE predictions, snapshots")
     loop.keep(rows)
     with reading(loop.url) as connection:
@@ -65,7 +63,6 @@ def found_in(loop: Loop, rows: Sequence[Kept], days: float | None = None) -> lis
 
 
 def judged(loop: Loop, rows: Sequence[Kept]) -> Outcomes:
-    """The outcomes of these predictions."""
     return judge(found_in(loop, rows), VIRAL)
 
 
@@ -160,7 +157,6 @@ def test_a_shadow_is_better_worse_or_undecided(loop: Loop) -> None:
 
 
 def test_recent_predictions_may_be_judged_by_themselves(loop: Loop) -> None:
-    """`--days` leaves older ones out."""
     recent = [row for row in drawn(120) if row.days_ago < 10.25]
     assert len(found_in(loop, drawn(120), days=10.25)) == len(recent) > 0
 

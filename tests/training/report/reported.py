@@ -23,13 +23,11 @@ def checkpoint() -> Checkpoint:
 
 @cache
 def engine() -> TorchEngine:
-    """The reference engine on it."""
     return TorchEngine(checkpoint())
 
 
 @cache
 def texts() -> TextEmbeddings:
-    """The synthetic titles' vectors by its text tower."""
     return encode_texts(engine(), checkpoint(), dataset())
 
 
@@ -52,5 +50,4 @@ def scorer(*, with_images: bool = False) -> Scorer:
 
 @cache
 def findings() -> Findings:
-    """Everything that the report says, without thumbnails."""
     return find(scorer(), dataset())

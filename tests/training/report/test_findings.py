@@ -87,7 +87,6 @@ def test_gains_are_differences_of_the_rows(found):
 
 
 def test_without_thumbnails_the_image_adds_nothing(found):
-    """Where the data has no images, removing them changes nothing."""
     image = found.modalities["image"].values()
     assert {(each.low, each.difference, each.high) for each in image} == {(0, 0, 0)}
     assert THUMBNAIL not in {each.name for each in found.facts}

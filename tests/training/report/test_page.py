@@ -36,7 +36,6 @@ class Page(HTMLParser):
         self.words.append(data)
 
     def all(self, name):
-        """The attributes of every element called `name`."""
         return [attributes for tag, attributes in self.elements if tag == name]
 
 
@@ -93,7 +92,6 @@ def test_the_page_suits_phones_and_dark_themes(page):
 
 
 def test_names_are_escaped(found, pictures):
-    """A file that is named like a tag, and a note with one, are shown as they are."""
     nasty = "<script>alert('$rows')</script>"
     checkpoint = reported.checkpoint().with_card(provenance={"notes": [nasty]})
     page = parsed(render(found, captions(found), pictures, checkpoint, replace(dataset(), name=nasty)))
@@ -128,14 +126,12 @@ def test_a_data_file_without_thumbnails_is_reported(tmp_path):
 
 
 def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
-    """The name and the reason, and a failing status."""
     table = write_csv(tmp_path / "a.csv", rows())
     assert main(["report", str(tmp_path / "none.pt"), str(table), "--out", str(tmp_path / "out")]) == 1
     assert "none.pt: no such file" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_reported_first(tmp_path, capsys):
-    """An --out below a file is one line, and no data is read for it."""
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "out"
     assert main(["report", str(tmp_path / "none.pt"), "none.csv", "--out", str(below)]) == 1
