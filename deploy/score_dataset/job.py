@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving.http.names import OTHER_NAMES, is_unknown_cell
+from features.parsing import OTHER_NAMES, is_unknown_cell
 from serving.http.requests import PredictRequest
 
 OBSERVED = ("observed_at", "scraped_at")

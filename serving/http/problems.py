@@ -32,7 +32,7 @@ from serving.errors import (
     UnknownVideoError,
     YouTubeError,
 )
-from serving.http.names import names_like
+from serving.http.requests import names_like
 
 PROBLEM_JSON = "application/problem+json"
 NDJSON = "application/x-ndjson"

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "preprocessing": set(),
     "model": set(),
     "clients": set(),
-    "deploy": {"app", "serving", "model"},
+    "deploy": {"app", "serving", "features", "model"},
     "benchmarks": {"app", "serving", "training", "preprocessing", "features", "model"},
 }
 # `./miles compile` tokenises its calibration titles as the service does.

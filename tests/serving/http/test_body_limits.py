@@ -23,9 +23,8 @@ from serving.http.limits import (
     _unsupported,
     parse_json,
 )
-from serving.http.names import MAX_LOOKED_AT, near_names
 from serving.http.problems import MAX_ERRORS, invalid_fields
-from serving.http.requests import PredictRequest
+from serving.http.requests import MAX_LOOKED_AT, PredictRequest, near_names
 
 MANY = b",".join([b"[]"] * (MAX_VALUES + 2))
 REFUSED = {
