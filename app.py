@@ -15,9 +15,9 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic.alias_generators import to_camel
 
-from serving.http.answers import BatchResponse, PredictResponse
+from serving.http.answers import BatchResponse, PredictResponse, answered
 from serving.http.auth import KEY_DECLARED, SCORES
-from serving.http.batch import answered, charged, score_each
+from serving.http.batch import score_each
 from serving.http.explain import ExplainRequest, ExplainResponse, explain_one
 from serving.http.form import FORM
 from serving.http.info import ABOUT, HOME, UNHEALTHY, Health, health_response, prefers_html
@@ -44,7 +44,7 @@ async def predict(
     body: PredictRequest, request: Request, response: Response, predictor: PredictorDep, options: OptionsDep
 ) -> PredictResponse:
     """Score one video; `?timings=1` adds the time spent per stage."""
-    prediction = await predictor.predict(charged(body, request.scope), request.scope["deadline"])
+    prediction = await predictor.predict(body.charged(request.scope), request.scope["deadline"])
     request.state.metrics.count_prediction(prediction)
     if options.timings:
         response.headers["Server-Timing"] = prediction.watch.server_timing()

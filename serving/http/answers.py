@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    Field,
-)
+from pydantic import BaseModel, Field
+from starlette.types import Scope
 
 from serving.http.problems import Problem
+from serving.http.requests import Options
+from serving.lifecycle.shadow import score_of
 from serving.scoring import explanation as scoring
 from serving.scoring.encoders import Modality, ModalityReport
 from serving.scoring.pipeline import Prediction
@@ -16,6 +16,7 @@ from serving.scoring.timing import Stopwatch
 
 SCORE_DIGITS = 6
 VELOCITY_DIGITS = 2
+SPARE_S = 1.0  # of a request's time, for the answer itself
 
 
 def _is_none(value: Any) -> bool:
@@ -248,3 +249,9 @@ class BatchResponse(BaseModel):
 
     predictions: list[PredictResponse | FailedItem]
     processing_time_ms: int
+
+
+async def answered(prediction: Prediction, options: Options, scope: Scope) -> PredictResponse:
+    """A prediction as an answer, with what was asked for in the query."""
+    shadow = await score_of(prediction.shadow, scope["deadline"] - SPARE_S) if options.shadow else None
+    return PredictResponse.of(prediction, options.timings, shadow)

@@ -8,18 +8,16 @@ from pydantic import ValidationError
 from starlette.types import Scope
 
 from serving.errors import MilesError, RateLimitedError
-from serving.http.answers import FailedItem, PredictResponse
+from serving.http.answers import FailedItem, PredictResponse, answered
 from serving.http.problems import instance_of, invalid_fields, problem, problem_of
 from serving.http.rate_limit import Allowance
 from serving.http.requests import Options, PredictRequest
 from serving.lifecycle.predictor import Predictor
-from serving.lifecycle.shadow import score_of
 from serving.observability.metrics import Metrics
 from serving.scoring.pipeline import Prediction, ScoringRequest
 
 Entry = PredictResponse | FailedItem
 NOTHING_MORE = Options()
-SPARE_S = 1.0  # of a request's time, for the answer itself
 
 
 async def score_each(
@@ -53,7 +51,7 @@ async def score_each(
             yield index, item
             continue
         try:
-            accepted[index] = charged(item, scope)
+            accepted[index] = item.charged(scope)
         except RateLimitedError as exc:
             yield index, _failed(exc, instance)
     indices = list(accepted)
@@ -63,24 +61,6 @@ async def score_each(
             yield indices[position], await answered(outcome, options, scope)
         else:
             yield indices[position], _failed(outcome, instance)
-
-
-async def answered(prediction: Prediction, options: Options, scope: Scope) -> PredictResponse:
-    """A prediction as an answer, with what was asked for in the query."""
-    shadow = await score_of(prediction.shadow, scope["deadline"] - SPARE_S) if options.shadow else None
-    return PredictResponse.of(prediction, options.timings, shadow)
-
-
-def charged(body: PredictRequest, scope: Scope) -> ScoringRequest:
-    """The request as the predictor takes it; an explanation is taken from the client's allowance.
-
-    Raises `RateLimitedError`.
-    """
-    request = body.to_domain()
-    allowance: Allowance | None = scope.get("allowance")
-    if allowance is not None and request.explain:
-        allowance.take_explanation()
-    return request
 
 
 def checked(

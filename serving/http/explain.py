@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 from features.parsing import OTHER_NAMES
 from serving.http.answers import Explanation, FailedItem, PredictResponse
-from serving.http.batch import charged, score_each
+from serving.http.batch import score_each
 from serving.http.problems import Problem
 from serving.http.requests import EXAMPLE, MAX_REQUIRED, PredictRequest, Text, refusal
 from serving.lifecycle.predictor import Predictor
@@ -125,7 +125,7 @@ async def explain_one(
     body: ExplainRequest, predictor: Predictor, scope: Scope, metrics: Metrics
 ) -> ExplainResponse:
     """The answer of `/explain`; the video goes first, so that its variations hit the cache."""
-    prediction = await predictor.predict(charged(body, scope), scope["deadline"])
+    prediction = await predictor.predict(body.charged(scope), scope["deadline"])
     metrics.count_prediction(prediction)
     what_if = body.what_if or []
     changed = [body.changed(changes) for changes in what_if]

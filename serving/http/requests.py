@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 from pydantic_core import InitErrorDetails, PydanticCustomError
+from starlette.types import Scope
 
 from features.near_names import MAX_LENGTH, field_like, words_of
 from features.parsing import MAX_COUNT, OTHER_NAMES, PARSERS, contradictions, parse_text
@@ -190,6 +191,16 @@ class PredictRequest(BaseModel):
         return ScoringRequest(
             video, self.thumbnail_url, frozenset(self.require), self.explain, tuple(self._near_names)
         )
+
+    def charged(self, scope: Scope) -> ScoringRequest:
+        """The request as the predictor takes it; an explanation is taken from the client's allowance.
+
+        Raises `RateLimitedError`.
+        """
+        request, allowance = self.to_domain(), scope.get("allowance")
+        if allowance is not None and request.explain:
+            allowance.take_explanation()
+        return request
 
 
 class Options(BaseModel):
