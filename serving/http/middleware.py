@@ -24,8 +24,7 @@ from serving.http.problems import problem_response
 from serving.http.rate_limit import RateLimit, RateLimiter
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import install_tracing
-from serving.scoring.admission import CLIENT, Admission
-from serving.scoring.pacing import Pace
+from serving.scoring.admission import CLIENT, Admission, Pace
 from serving.settings import Settings
 
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -21,12 +21,11 @@ from serving.lifecycle.instance import ModelInstance
 from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.shadow import Shadow
 from serving.resources import usable_cpus
-from serving.scoring.admission import EXPLAINED, Admission
+from serving.scoring.admission import EXPLAINED, Admission, Pace
 from serving.scoring.batching import QueueClosedError
 from serving.scoring.cache import VectorCache
 from serving.scoring.encoders import PictureBudget
 from serving.scoring.model import LoadedModel
-from serving.scoring.pacing import Pace
 from serving.scoring.pipeline import Pipeline, Prediction, ScoringRequest
 from serving.scoring.shared_cache import SharedCache
 from serving.scoring.thumbnails import ThumbnailCache

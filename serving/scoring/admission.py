@@ -1,4 +1,4 @@
-"""How many videos may be queued at once, and when to retry at capacity.
+"""How many videos may be queued at once, when to retry at capacity, and how a burst is begun.
 
 Counted in videos, not in requests: a batch of 256 is 256. An explained video takes `EXPLAINED` slots. A
 video takes a slot only after its request has been read, so that a slow sender takes none.
@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from collections import Counter as Counts
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ INITIAL_RATE = 20.0
 # The time constant of the rate's exponential average, in seconds of work.
 TIME_CONSTANT_S = 15.0
 MAX_RETRY_AFTER_S = 60
+PER_TURN = 8  # a video costs the event loop about 1 ms before it waits for anything
 
 
 class DrainRate:
@@ -161,3 +163,45 @@ class Slot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.admission.give_back(self.slots, error)
+
+
+class Pace:
+    """Runs calls in order, at most `per_turn` in a turn of the event loop; the first ones at once.
+
+    So a health probe never waits for a whole burst.
+    """
+
+    def __init__(self, per_turn: int = PER_TURN) -> None:
+        self._per_turn = self._left = per_turn
+        self._calls: deque[Callable[[], object]] = deque()
+        self._is_scheduled = False
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call `function` now, or in a later turn behind those that already wait."""
+        self._calls.append(function)
+        self._run()
+
+    async def turn(self) -> None:
+        """Return now, or in a later turn behind those that already wait."""
+        due = asyncio.get_running_loop().create_future()
+
+        def is_due() -> None:
+            if not due.done():  # done if the caller was cancelled
+                due.set_result(None)
+
+        self.call(is_due)
+        await due
+
+    def _run(self) -> None:
+        while self._left and self._calls:
+            self._left -= 1
+            self._calls.popleft()()
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._is_scheduled = False
+        self._left = self._per_turn
+        if self._calls:
+            self._run()

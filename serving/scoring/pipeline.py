@@ -22,12 +22,12 @@ from preprocessing.decoding.pool import DecodePool
 from preprocessing.image import ImageLimits
 from serving.errors import ModalityRequiredError
 from serving.resources import usable_cpus
+from serving.scoring.admission import Pace
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache
 from serving.scoring.encoders import ImageEncoder, Modality, ModalityReport, PictureBudget, TextEncoder
 from serving.scoring.explanation import Explainer, Explanation, Row
 from serving.scoring.model import LoadedModel
-from serving.scoring.pacing import Pace
 from serving.scoring.thumbnails import ThumbnailCache
 from serving.scoring.timing import Stopwatch
 from serving.scoring.towers import Vector, image_tower, text_tower

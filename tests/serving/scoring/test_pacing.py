@@ -7,7 +7,7 @@ import pytest
 
 from serving.http.middleware import RequestContext
 from serving.observability.metrics import Metrics
-from serving.scoring.pacing import Pace
+from serving.scoring.admission import Pace
 
 pytestmark = pytest.mark.anyio
 BURST, PER_TURN = 100, 8
