@@ -12,7 +12,7 @@ from serving.lifecycle.shadow import score_of
 from serving.scoring import explanation as scoring
 from serving.scoring.encoders import Modality, ModalityReport
 from serving.scoring.pipeline import Prediction
-from serving.scoring.timing import Stopwatch
+from serving.scoring.towers import Stopwatch
 
 SCORE_DIGITS = 6
 VELOCITY_DIGITS = 2

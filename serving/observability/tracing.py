@@ -18,7 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.scoring.timing import Stage, Stopwatch
+from serving.scoring.towers import Stage, Stopwatch
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

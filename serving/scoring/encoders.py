@@ -31,8 +31,7 @@ from preprocessing.image import (
 from preprocessing.text import TokenizedText
 from preprocessing.thumbnails.urls import WHITE_SPACE
 from serving.scoring.thumbnails import Content, ThumbnailCache
-from serving.scoring.timing import Stopwatch
-from serving.scoring.towers import FACTS, TokenIds, Tower, Vector
+from serving.scoring.towers import FACTS, Stopwatch, TokenIds, Tower, Vector
 from serving.scoring.warnings import picture_warnings, word_warning
 
 Modality = Literal["text", "image", "scalars"]

@@ -29,8 +29,7 @@ from serving.scoring.encoders import ImageEncoder, Modality, ModalityReport, Pic
 from serving.scoring.explanation import Explainer, Explanation, Row
 from serving.scoring.model import LoadedModel
 from serving.scoring.thumbnails import ThumbnailCache
-from serving.scoring.timing import Stopwatch
-from serving.scoring.towers import Vector, image_tower, text_tower
+from serving.scoring.towers import Stopwatch, Vector, image_tower, text_tower
 from serving.scoring.warnings import (
     DriftWindow,
     RangeCheck,

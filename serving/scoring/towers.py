@@ -1,9 +1,11 @@
-"""The two towers: tokens or pixels in, a vector out, cached or computed in a batch with others."""
+"""The two towers: tokens or pixels in, a vector out, cached or computed in a batch with others and timed."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import Generic, Literal, TypeVar
+from contextlib import contextmanager
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,9 @@ from preprocessing.image import Decoded, ImageSpec
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key
 from serving.scoring.model import LoadedModel
-from serving.scoring.timing import Stopwatch
 
+Stage = Literal["queue", "download", "decode", "tokenise", "text", "image", "fusion", "explanation", "total"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 TowerName = Literal["text", "image"]
 Vector = NDArray[np.float32]
 TokenIds = tuple[Sequence[int], Sequence[int]]
@@ -25,6 +28,50 @@ TEXTS_PER_PICTURE = 4
 GREY = 128
 FACTS = 3
 """The traits, the width and the height of a picture, behind its vector."""
+
+
+class Stopwatch:
+    """Seconds by stage of one request, and the towers whose vector was cached.
+
+    Stages overlap: the picture is downloaded and decoded beside the text. `queue` is the sum of the waits
+    for the towers and the fusion. `steps` has (stage, end by `time.perf_counter`, seconds) in order.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
+        self.cached: list[str] = []
+        self.steps: list[tuple[Stage, float, float]] = []
+        self.started = time.perf_counter()
+
+    @contextmanager
+    def measure(self, stage: Stage) -> Iterator[None]:
+        """Add the time within to `stage`, also after an error."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - started)
+
+    def add(self, stage: Stage, seconds: float) -> None:
+        """Add to `stage`."""
+        self.seconds[stage] += seconds
+        self.steps.append((stage, time.perf_counter(), seconds))
+
+    def stop(self) -> None:
+        """The total is the time since the stopwatch was made."""
+        self.seconds["total"] = time.perf_counter() - self.started
+
+    def milliseconds(self) -> dict[str, float]:
+        """Milliseconds by stage."""
+        return {stage: round(seconds * 1000, 3) for stage, seconds in self.seconds.items()}
+
+    def server_timing(self) -> str:
+        """The value of a `Server-Timing` header (W3C Server Timing)."""
+        entries = []
+        for stage, milliseconds in self.milliseconds().items():
+            cached = ';desc="cached"' if stage in self.cached else ""
+            entries.append(f"{stage}{cached};dur={milliseconds:g}")
+        return ", ".join(entries)
 
 
 class Tower(Generic[Item]):

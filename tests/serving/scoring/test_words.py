@@ -10,8 +10,7 @@ from model.checkpoint.store import Checkpoint, write_checkpoint
 from serving.lifecycle.loading import load_model
 from serving.scoring.cache import VectorCache
 from serving.scoring.encoders import Encoded, TextEncoder
-from serving.scoring.timing import Stopwatch
-from serving.scoring.towers import text_tower
+from serving.scoring.towers import Stopwatch, text_tower
 from serving.settings import Settings
 from tests.support.tiny import tiny_checkpoint
 
