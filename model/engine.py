@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 TokenIds = Sequence[Sequence[int]]
+MAX_TOKENS = 512  # of a forward, unless one text is longer
 
 
 @dataclass(frozen=True, slots=True)

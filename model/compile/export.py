@@ -4,7 +4,7 @@
     image    pixels (B, H, W, 3) uint8, normalised inside           -> (B, image_dim)
     fusion   text, image, scalars (B, *) float32 -> P(viral) (B,), transformed velocity (B,)
 
-The R rows of L tokens hold B texts (`model.compiled.packing`). A network without text or images has no such
+The R rows of L tokens hold B texts (`model.compiled.engine`). A network without text or images has no such
 graph, and its fusion no such input. The inverse transform to views per day needs float64 and is not in a
 graph.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from model.bert import Layer
 from model.compile.quantise import without_telemetry
-from model.compiled.packing import TEXT_INPUTS, packed_rows
+from model.compiled.engine import TEXT_INPUTS, packed_rows
 from model.network import MultimodalViralityPredictor
 
 ROWS, TOKENS = 2, 8  # of the traced example; the graphs take any size

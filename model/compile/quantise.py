@@ -22,7 +22,7 @@ import openvino as ov
 import openvino.opset13 as opset
 
 from model.compile.calibration_set import CalibrationInputs, Texts
-from model.compiled.packing import packed_rows
+from model.compiled.engine import packed_rows
 from model.engine import Pixels
 
 # How far the range of activations is moved into the weights (Xiao et al. 2022, arXiv:2211.10438).

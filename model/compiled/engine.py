@@ -1,17 +1,23 @@
 """Runs a compiled bundle with OpenVINO, without torch.
 
 OpenVINO prepares kernels for each new input shape, which takes longer than a small forward. So texts are
-packed into rows of a few shapes (`model.compiled.packing`), pictures into batches of a few sizes, and the
-usual ones are prepared before the first request.
+packed into rows of a few shapes, pictures into batches of a few sizes, and the usual ones are prepared before
+the first request.
+
+In a batch padded to its longest title, a third of the tokens are padding. In a packed row (Krell et al. 2021,
+arXiv:2107.02027) a token attends only to tokens of its own text, and positions count from the text's start.
+Attention is quadratic in a row's length and all else linear in the number of tokens, so many texts become
+several rows of moderate length.
 """
 
 import ctypes
 import mmap
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,13 +27,19 @@ from numpy.typing import NDArray
 
 from model.compiled.bundle import TOWERS, Bundle, towers_of
 from model.compiled.fusion import take_apart
-from model.compiled.packing import MAX_IN_A_ROW, MAX_TOKENS, SEVERAL_ROWS, SINGLE_ROW, at_least, forwards
-from model.engine import Pixels, Scores, TokenIds, Vectors
+from model.engine import MAX_TOKENS, Pixels, Scores, TokenIds, Vectors
 
 BATCH_SIZES = (1, 2, 4, 8)
+TEXT_INPUTS = ("input_ids", "token_type_ids", "positions", "segments", "firsts")
+PADDING = -1  # the segment of padding at a row's end
+# Lengths of a forward's only row, and of each of several.
+SINGLE_ROW = (16, 24, 32, 48, 64, 80, 96, 112, 128, 192, 256)
+SEVERAL_ROWS = (64, 128, 256)
+MAX_IN_A_ROW = 128  # tokens of several texts
 # With 128, OpenVINO takes a fifth less time and loses twice as much of the vectors' variance.
 INT8_GROUP = 32  # activations that share a scale where an int8 text tower multiplies
 MAPS = Path("/proc/self/maps")
+Rows = dict[str, NDArray[np.int64]]
 
 
 class OpenVinoEngine:
@@ -201,11 +213,74 @@ def run_texts(request: ov.InferRequest, input_ids: TokenIds, token_type_ids: Tok
     return np.concatenate([vectors for _, vectors in parts])[order]
 
 
+def forwards(input_ids: TokenIds, token_type_ids: TokenIds) -> Iterator[tuple[list[int], Rows]]:
+    """The rows of each forward that the texts need, with the numbers of its texts in order."""
+    lengths = [len(ids) for ids in input_ids]
+    if sum(lengths) <= MAX_IN_A_ROW:
+        several, length = [list(range(len(lengths)))], MAX_IN_A_ROW
+    else:
+        length = at_least(max(lengths), SEVERAL_ROWS)
+        several = _first_fit(lengths, length)
+    at_once = max(MAX_TOKENS // length, 1)
+    for start in range(0, len(several), at_once):
+        rows = several[start : start + at_once]
+        numbers = [number for row in rows for number in row]
+        if len(rows) == 1:
+            length = at_least(sum(lengths[number] for number in numbers), SINGLE_ROW)
+        ids, types = ([column[number] for number in numbers] for column in (input_ids, token_type_ids))
+        # Rounded up to a power of two, so that there are few shapes of the pooler.
+        texts = 1 << (len(numbers) - 1).bit_length()
+        yield numbers, packed_rows(ids, types, _renumbered(rows), length, texts)
+
+
+def _first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """The texts in rows, each in the first that has room for it, the longest first."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        fits = next((row for row, free in enumerate(room) if free >= lengths[number]), None)
+        if fits is None:
+            fits = len(rows)
+            rows.append([])
+            room.append(capacity)
+        rows[fits].append(number)
+        room[fits] -= lengths[number]
+    return rows
+
+
+def _renumbered(rows: Sequence[Sequence[int]]) -> list[range]:
+    ends = list(accumulate(map(len, rows)))
+    return [range(end - len(row), end) for row, end in zip(rows, ends, strict=True)]
+
+
+def packed_rows(
+    input_ids: TokenIds, token_type_ids: TokenIds, rows: Sequence[Sequence[int]], tokens: int, texts: int
+) -> Rows:
+    """`rows` of texts as (R, `tokens`) arrays, and where the first token of each text is, (`texts`,)."""
+    shape = len(rows), tokens
+    ids, types, positions = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+    segments = np.full(shape, PADDING, dtype=np.int64)
+    firsts = np.zeros(texts, dtype=np.int64)
+    for row, numbers in enumerate(rows):
+        begin = 0
+        for number in numbers:
+            end = begin + len(input_ids[number])
+            ids[row, begin:end], types[row, begin:end] = input_ids[number], token_type_ids[number]
+            positions[row, begin:end], segments[row, begin:end] = np.arange(end - begin), number
+            firsts[number], begin = row * tokens + begin, end
+    return dict(zip(TEXT_INPUTS, (ids, types, positions, segments, firsts), strict=True))
+
+
 def padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:
     """`rows` with zero rows up to the next batch size."""
     missing = at_least(len(rows), BATCH_SIZES) - len(rows)
     padding = ((0, missing), *((0, 0),) * (rows.ndim - 1))
     return np.pad(rows, padding) if missing else np.ascontiguousarray(rows)
+
+
+def at_least(number: int, steps: Sequence[int]) -> int:
+    """The smallest step of at least `number`; beyond the last one, `number` itself."""
+    return next((step for step in steps if step >= number), number)
 
 
 def release_mapped_pages(directory: Path) -> None:

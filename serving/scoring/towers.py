@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from model.compiled.packing import MAX_TOKENS
+from model.engine import MAX_TOKENS
 from preprocessing.image import Decoded, ImageSpec
 from serving.scoring.batching import BatchingQueue
 from serving.scoring.cache import VectorCache, vector_key

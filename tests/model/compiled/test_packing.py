@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from model.compiled.packing import MAX_TOKENS, PADDING, SEVERAL_ROWS, SINGLE_ROW, forwards
+from model.compiled.engine import PADDING, SEVERAL_ROWS, SINGLE_ROW, forwards
+from model.engine import MAX_TOKENS
 
 
 def texts(*lengths: int) -> tuple[list[list[int]], list[list[int]]]:
