@@ -1,18 +1,13 @@
-"""What a feature is, how the usual kinds are made, and how a value is worded: 1,000 views, not 6.9."""
+"""What a feature is, and how a value is worded: 1,000 views, not 6.9."""
 
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any
-
-import numpy as np
 
 from features.video import Columns, FloatArray, Video
 
-MAX_LOG = float(np.log1p(np.finfo(np.float64).max))
-UNBOUNDED = float("inf")
 Describe = Callable[[float], str]
 DAY, YEAR = 24.0, 24 * 365.25  # hours
 MINUTE, HOUR = 60.0, 3600.0  # seconds
@@ -122,71 +117,3 @@ class Feature:
     def topics(self) -> set[str]:
         """What a warning about this feature is about."""
         return {self.group.topic} | ({self.also} if self.also else set())
-
-
-Values = Callable[[Columns], FloatArray]
-
-
-def log_of(
-    name: str,
-    of: str,
-    unit: str,
-    group: Group,
-    values: Values,
-    *,
-    label: str = "",
-    describe: Describe = count,
-) -> Feature:
-    """log1p of a quantity, which warns outside the middle 99% of the training rows."""
-    label = label or of.replace("_", " ")
-    formula, words = f"log1p({of})", from_log1p(describe)
-    return Feature(
-        name,
-        formula,
-        f"log {unit}",
-        0,
-        MAX_LOG,
-        lambda c: np.log1p(values(c)),
-        group,
-        label,
-        words,
-        usual=True,
-    )
-
-
-def number_of(
-    name: str, of: str, unit: str, group: Group, values: Values, *, label: str = "", usual: bool = True
-) -> Feature:
-    """A quantity as it is."""
-    label = label or of.replace("_", " ")
-    return Feature(name, of, unit, 0, UNBOUNDED, values, group, label, count, usual)
-
-
-def rate(name: str, of: str, unit: str, counts: Values, high: float = 1) -> Feature:
-    """Counts per view: 0 at zero views; above 1 where a platform reports more likes than views."""
-
-    def compute(columns: Columns) -> FloatArray:
-        values = np.where(np.isnan(columns.views), np.nan, counts(columns))
-        per_view = np.divide(values, columns.views, out=np.zeros_like(values), where=columns.views > 0)
-        return np.clip(np.where(np.isnan(values), np.nan, per_view), 0.0, high)
-
-    formula, label = f"{of} / view_count", f"number of {unit} per 100 views"
-    return Feature(name, formula, f"{unit} per view", 0, high, compute, Group.REACTION, label, per_hundred)
-
-
-def flag(name: str, condition: str, group: Group, holds: Callable[[Columns], Any]) -> Feature:
-    """1 or 0; NaN stays."""
-
-    def compute(columns: Columns) -> FloatArray:
-        return np.asarray(holds(columns), dtype=np.float64)
-
-    return Feature(name, f"1 if {condition}", "0 or 1", 0, 1, compute, group, condition, describe=None)
-
-
-def size_of(name: str, of: str, unit: str, group: Group, sizes: Callable[[Columns], list[int]]) -> Feature:
-    """How many units a text has."""
-
-    def compute(columns: Columns) -> FloatArray:
-        return np.array(sizes(columns), dtype=np.float64)
-
-    return Feature(name, f"{unit} in {of}", unit, 0, UNBOUNDED, compute, group, f"{of}'s number of {unit}")

@@ -7,29 +7,28 @@ from its record.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.feature import (
-    MAX_LOG,
-    UNBOUNDED,
+    Describe,
     Feature,
     Group,
     age,
     count,
-    flag,
     from_log1p,
     length,
-    log_of,
-    number_of,
+    per_hundred,
     percent,
-    rate,
-    size_of,
 )
 from features.video import Columns, FloatArray, Video
 
+Values = Callable[[Columns], FloatArray]
+MAX_LOG = float(np.log1p(np.finfo(np.float64).max))
+UNBOUNDED = float("inf")
 SHORT_SECONDS = 60.0
 # Times are known to the hour at best, so shorter times count as one hour: views / 0.01 h means nothing.
 MIN_RATE_HOURS = 1.0
@@ -44,6 +43,71 @@ _EMOJI = re.compile("[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff\u2600-\u27bf\u2
 
 class UnknownFeatureError(ValueError):
     """A checkpoint names a feature that this version does not define."""
+
+
+def log_of(
+    name: str,
+    of: str,
+    unit: str,
+    group: Group,
+    values: Values,
+    *,
+    label: str = "",
+    describe: Describe = count,
+) -> Feature:
+    """log1p of a quantity, which warns outside the middle 99% of the training rows."""
+    label = label or of.replace("_", " ")
+    formula, words = f"log1p({of})", from_log1p(describe)
+    return Feature(
+        name,
+        formula,
+        f"log {unit}",
+        0,
+        MAX_LOG,
+        lambda c: np.log1p(values(c)),
+        group,
+        label,
+        words,
+        usual=True,
+    )
+
+
+def number_of(
+    name: str, of: str, unit: str, group: Group, values: Values, *, label: str = "", usual: bool = True
+) -> Feature:
+    """A quantity as it is."""
+    label = label or of.replace("_", " ")
+    return Feature(name, of, unit, 0, UNBOUNDED, values, group, label, count, usual)
+
+
+def rate(name: str, of: str, unit: str, counts: Values, high: float = 1) -> Feature:
+    """Counts per view: 0 at zero views; above 1 where a platform reports more likes than views."""
+
+    def compute(columns: Columns) -> FloatArray:
+        values = np.where(np.isnan(columns.views), np.nan, counts(columns))
+        per_view = np.divide(values, columns.views, out=np.zeros_like(values), where=columns.views > 0)
+        return np.clip(np.where(np.isnan(values), np.nan, per_view), 0.0, high)
+
+    formula, label = f"{of} / view_count", f"number of {unit} per 100 views"
+    return Feature(name, formula, f"{unit} per view", 0, high, compute, Group.REACTION, label, per_hundred)
+
+
+def flag(name: str, condition: str, group: Group, holds: Callable[[Columns], Any]) -> Feature:
+    """1 or 0; NaN stays."""
+
+    def compute(columns: Columns) -> FloatArray:
+        return np.asarray(holds(columns), dtype=np.float64)
+
+    return Feature(name, f"1 if {condition}", "0 or 1", 0, 1, compute, group, condition, describe=None)
+
+
+def size_of(name: str, of: str, unit: str, group: Group, sizes: Callable[[Columns], list[int]]) -> Feature:
+    """How many units a text has."""
+
+    def compute(columns: Columns) -> FloatArray:
+        return np.array(sizes(columns), dtype=np.float64)
+
+    return Feature(name, f"{unit} in {of}", unit, 0, UNBOUNDED, compute, group, f"{of}'s number of {unit}")
 
 
 def _words(texts: Sequence[str]) -> list[int]:
