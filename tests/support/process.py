@@ -1,6 +1,7 @@
 """Processes that tests start, and waiting for what happens in them.
 
-No test measures time: `LIMIT_S` only guards against hanging, also on a machine that is busy otherwise.
+No test measures time. A wait ends when nothing that the tests started is at work: on a machine that is busy
+with something else, work that takes longer is waited for.
 """
 
 import itertools
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 300
+MIN_SHARE = 1 / 60  # of a processor: more than idle services take, less than a compile at low priority gets
+MAX_WAIT_S = 1800
 # Below the kernel's ephemeral ports, which outgoing connections take; a range for each pytest-xdist worker.
 FIRST_PORT, PORTS_PER_WORKER = 20_000, 1_000
 # TLS for clients of plain HTTP: reading the system's certificates takes a new client 28 ms, the rest 1 ms.
@@ -36,11 +40,48 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
-def until(condition: Callable[[], object], otherwise: Callable[[], str] = lambda: "never came true") -> None:
-    """Return once `condition` holds; fails with `otherwise()` after `LIMIT_S`."""
-    deadline = time.monotonic() + LIMIT_S
+class Patience:
+    """Lasts while the processes that this one started are at work, and `MAX_WAIT_S` at most."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic() + MAX_WAIT_S
+        self._judge()
+
+    def _judge(self) -> None:
+        self._used, self._until = cpu_seconds(), min(time.monotonic() + LIMIT_S, self._last)
+
+    def is_over(self) -> bool:
+        """Whether they were idle in the last `LIMIT_S`."""
+        if time.monotonic() < self._until:
+            return False
+        before = self._used
+        self._judge()
+        return self._used - before < MIN_SHARE * LIMIT_S or time.monotonic() >= self._last
+
+
+def cpu_seconds() -> float:
+    """The processor time of all that this process has started, ended processes included."""
+    own = os.times()
+    seconds = own.children_user + own.children_system
+    for each in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
+def until(
+    condition: Callable[[], object],
+    otherwise: Callable[[], str] = lambda: "never came true",
+    process: "subprocess.Popen[Any] | None" = None,
+) -> None:
+    """Return once `condition` holds; fails with `otherwise()` when patience or `process` has ended."""
+    patience = Patience()
     while not condition():
-        assert time.monotonic() < deadline, otherwise()
+        # What it did last may have made the condition true.
+        ended = process is not None and process.poll() is not None and not condition()
+        assert not ended, f"{otherwise()}: the process has ended with {process and process.returncode}"
+        assert not patience.is_over(), otherwise()
         time.sleep(0.05)
 
 
@@ -54,14 +95,32 @@ def answers(url: str, **headers: str) -> bool:
 
 def wait_until_ready(process: "subprocess.Popen[Any]", log: Path, ready: Callable[[], bool]) -> None:
     """Return when `ready` holds; fails with what the process printed when it ends or hangs before."""
-    until(lambda: process.poll() is not None or ready(), lambda: f"not ready: {log.read_text()}")
+    until(ready, lambda: f"not ready: {log.read_text()}", process)
     assert process.poll() is None, f"ended with {process.returncode}: {log.read_text()}"
 
 
-def completed(command: Sequence[object], **options: Any) -> "subprocess.CompletedProcess[str]":
+def completed(
+    command: Sequence[object], *, check: bool = False, **options: Any
+) -> "subprocess.CompletedProcess[str]":
     """A program after its end, with what it printed; by default it runs in the repository's root."""
-    plain: dict[str, Any] = {"cwd": ROOT, "check": False, "timeout": LIMIT_S, "stdin": subprocess.DEVNULL}
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, **(plain | options))
+    plain: dict[str, Any] = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "text": True} | options
+    words, pipe, patience = list(map(str, command)), subprocess.PIPE, Patience()
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe, **plain) as process:
+        while True:
+            try:
+                said, complained = process.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                if patience.is_over():
+                    process.kill()
+                    raise
+            except BaseException:
+                process.kill()
+                raise
+    done = subprocess.CompletedProcess(words, process.returncode, said, complained)
+    if check:
+        done.check_returncode()
+    return done
 
 
 @contextmanager
