@@ -22,14 +22,14 @@ from model.checkpoint.store import write_checkpoint
 from serving.lifecycle.loading import load_model
 from serving.settings import Settings
 from tests.serving.lifecycle.test_lifecycle import waiting_request
-from tests.support.process import LIMIT_S, until
+from tests.support.process import LIMIT_S, MAX_WAIT_S, until
 from tests.support.service import ROOT, Service, environment, free_port, ready_service, wait_for
 from tests.support.thumbnail_host import ThumbnailHost
 from tests.support.tiny import tiny_checkpoint
 
 KEY = "a-key-for-the-reload-test"
 EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
-RELOADS = 6
+RELOADS = 3
 KILOBYTE = 1024
 GIGABYTE = KILOBYTE**3
 
@@ -45,7 +45,7 @@ class Switchable:
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {KEY}"}
-        self.client = httpx.Client(base_url=self.service.url, headers=headers, timeout=2 * LIMIT_S)
+        self.client = httpx.Client(base_url=self.service.url, headers=headers, timeout=MAX_WAIT_S)
 
     def put(self, name: str) -> None:
         """Put a checkpoint in place in one step, as the guide says."""
@@ -75,7 +75,7 @@ class Switchable:
         """Do something that logs this event; ends when it has."""
         times = len(self.logged(event))
         yield
-        until(lambda: len(self.logged(event)) > times)
+        until(lambda: len(self.logged(event)) > times, process=self.service.process)
 
 
 def write_eager(path: Path, bias: float = 4.0) -> Path:
@@ -153,10 +153,10 @@ class Crowd:
 
     def until_scored_after(self, sent: int) -> None:
         """Return when a request that was sent after the first `sent` has its answer."""
-        until(lambda: any(number > sent for number, _ in self.answers))
+        until(lambda: any(number > sent for number, _ in self.answers), process=self.service.service.process)
 
     def _repeat(self, work: Callable[[int], None]) -> None:
-        while not self._stop.wait(0.1):  # leaves the machine some time for the load
+        while not self._stop.wait(0.5):  # leaves the machine some time for the load
             self.sent += 1
             work(self.sent)
 
