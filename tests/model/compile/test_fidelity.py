@@ -41,12 +41,13 @@ def test_a_velocity_of_zero_has_a_floor():
 
 
 def test_rank_correlation_is_spearmans():
-    """SciPy's figure, ties included; two constants agree, one against an order does not."""
+    """SciPy's figure, ties included; two constants agree, one against an order does not, NaN is NaN."""
     for left, right in np.random.default_rng(0).integers(0, 20, (3, 2, 200)).astype(np.float64):
         assert rank_correlation(left, right) == pytest.approx(spearmanr(left, right).statistic)
     flat, rising = np.zeros(4), np.arange(4.0)
     assert rank_correlation(flat, flat) == 1.0
     assert rank_correlation(flat, rising) == 0.0
+    assert np.isnan(rank_correlation(rising, np.array([1.0, np.nan, 2.0, 3.0])))
 
 
 def test_vectors_all_alike_keep_no_variance():
