@@ -47,17 +47,6 @@ def test_the_client_waits_for_a_service_that_starts(folder: Path, tiny_bundle: P
         _pass(folder, "waking", MILES_STARTING_URL=starting.url)
 
 
-def test_the_readmes_example_runs_on_the_built_package(folder: Path, service: Service) -> None:
-    """What the README shows is examples/score.ts, and it prints scores with what tsc made."""
-    example = folder / "examples" / "score.ts"
-    assert f"```ts\n{example.read_text()}```" in (folder / "README.md").read_text()
-    ran = npm(folder, "run", "build")
-    assert ran.returncode == 0, ran.stdout
-    ran = node(folder, str(example), MILES_URL=service.url, MILES_API_KEY="")
-    assert "views a day" in ran.stdout
-    assert "2 title: " in ran.stdout, ran.stdout
-
-
 def test_the_package_brings_nothing_along(folder: Path) -> None:
     ran = npm(folder, "ls", "--omit=dev", "--parseable")
     assert [line for line in ran.stdout.splitlines() if "node_modules" in line] == []
