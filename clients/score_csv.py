@@ -57,7 +57,7 @@ from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import IO, Any, Self, TextIO
 
 try:
@@ -70,6 +70,7 @@ except ModuleNotFoundError:
 
 REFUSED = (400, 413, 415, 422)
 PASSING = (408, 425, 429, 502, 503, 504)
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class MilesError(Exception):
@@ -102,11 +103,10 @@ class IncompleteBatchError(MilesError):
 class AnswerError(MilesError):
     """An answer that is not a score."""
 
-    def __init__(
-        self, text: str, status: int, retry_after_s: float | None = None, request_id: str | None = None
-    ) -> None:
+    def __init__(self, text: str, status: int, headers: Mapping[str, str] = NO_HEADERS) -> None:
         super().__init__(text)
-        self.status, self.retry_after_s, self.request_id = status, retry_after_s, request_id
+        self.status, self.request_id = status, headers.get("X-Request-ID")
+        self.retry_after_s = retry_after_s(headers.get("Retry-After"))
 
 
 class AsleepError(AnswerError):
@@ -125,18 +125,14 @@ class ProblemError(AnswerError):
     next_step = ""
 
     def __init__(
-        self,
-        problem: Mapping[str, Any],
-        status: int,
-        retry_after_s: float | None = None,
-        request_id: str | None = None,
+        self, problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
     ) -> None:
         self.type = str(problem.get("type") or "about:blank")
         self.title = str(problem.get("title") or "")
         self.detail = str(problem.get("detail") or problem.get("message") or self.title)
         self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
         text = (f"{status}: {self.detail}" if self.detail else f"status {status}") + self.next_step
-        super().__init__(text, status, retry_after_s, request_id)
+        super().__init__(text, status, headers)
         self.is_passing = status in PASSING
 
 
@@ -155,10 +151,7 @@ class BusyError(ProblemError):
 
 
 def problem_error(
-    problem: Mapping[str, Any],
-    status: int,
-    retry_after_s: float | None = None,
-    request_id: str | None = None,
+    problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
 ) -> ProblemError:
     """The problem as its class."""
     kind = ProblemError
@@ -168,7 +161,21 @@ def problem_error(
         kind = KeyRefusedError
     elif status == 429 or "overloaded" in str(problem.get("type")):
         kind = BusyError
-    return kind(problem, status, retry_after_s, request_id)
+    return kind(problem, status, headers)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
 
 
 # miles_client.settings
@@ -321,17 +328,15 @@ def read(response: httpx.Response) -> Any:
     status, body = response.status_code, json_in(response)
     if status == 200 and body is not None:
         return body
-    after = retry_after_s(response.headers.get("Retry-After"))
-    request_id = response.headers.get("X-Request-ID")
     if status >= 400 and isinstance(body, Mapping):
-        raise problem_error(body, status, after, request_id)
+        raise problem_error(body, status, response.headers)
     if status == 200:
-        raise AsleepError(WAKING, status, after, request_id)
+        raise AsleepError(WAKING, status, response.headers)
     if response.has_redirect_location:
         target = response.headers["Location"]
         raise UnexpectedAnswerError(f"{response.url} redirects to {target}: use that address", status)
     kind = AsleepError if status in HOST_STATUSES else UnexpectedAnswerError
-    raise kind(f"status {status}", status, after, request_id)
+    raise kind(f"status {status}", status, response.headers)
 
 
 def json_in(response: httpx.Response) -> Any:
@@ -342,20 +347,6 @@ def json_in(response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         return None
-
-
-def retry_after_s(value: str | None) -> float | None:
-    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
-    if value is None:
-        return None
-    if value.strip().isascii() and value.strip().isdigit():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
 
 
 # miles_client.service
@@ -855,17 +846,8 @@ class JsonLines(Table):
                 values = map(typed, result, RESULTS.values())
                 kept = {name: value for name, value in row.items() if name is not None}
                 whole = kept | dict(zip(names, values, strict=True))
-                opened.write(_json_line(whole))
-
-
-def _json_line(row: Cells) -> str:
-    """The row as JSON; in ASCII where it has half a surrogate pair, which no encoding can hold."""
-    line = json.dumps(row, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        line = json.dumps(row)
-    return line + "\n"
+                # Half a surrogate pair, which UTF-8 cannot hold, is escaped by the file, and as JSON does it.
+                opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
 
 class ParquetTable(Table):
@@ -1324,15 +1306,6 @@ class StopSignals:
         """Wait, or raise `Stopped`."""
         with self.interruptible():
             self._wake.wait(seconds)
-
-
-@contextmanager
-def stopped_quietly() -> Iterator[None]:
-    """Suppress `Stopped`: a signal that ends a wait is not an error."""
-    try:
-        yield
-    except Stopped:
-        return
 
 
 # miles_client.files.scoring

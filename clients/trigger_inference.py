@@ -52,13 +52,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol, TextIO
+from types import FrameType, MappingProxyType
+from typing import Any, TextIO
 from urllib.parse import quote
 
 try:
@@ -71,6 +71,7 @@ except ModuleNotFoundError:
 
 REFUSED = (400, 413, 415, 422)
 PASSING = (408, 425, 429, 502, 503, 504)
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class MilesError(Exception):
@@ -103,11 +104,10 @@ class IncompleteBatchError(MilesError):
 class AnswerError(MilesError):
     """An answer that is not a score."""
 
-    def __init__(
-        self, text: str, status: int, retry_after_s: float | None = None, request_id: str | None = None
-    ) -> None:
+    def __init__(self, text: str, status: int, headers: Mapping[str, str] = NO_HEADERS) -> None:
         super().__init__(text)
-        self.status, self.retry_after_s, self.request_id = status, retry_after_s, request_id
+        self.status, self.request_id = status, headers.get("X-Request-ID")
+        self.retry_after_s = retry_after_s(headers.get("Retry-After"))
 
 
 class AsleepError(AnswerError):
@@ -126,18 +126,14 @@ class ProblemError(AnswerError):
     next_step = ""
 
     def __init__(
-        self,
-        problem: Mapping[str, Any],
-        status: int,
-        retry_after_s: float | None = None,
-        request_id: str | None = None,
+        self, problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
     ) -> None:
         self.type = str(problem.get("type") or "about:blank")
         self.title = str(problem.get("title") or "")
         self.detail = str(problem.get("detail") or problem.get("message") or self.title)
         self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
         text = (f"{status}: {self.detail}" if self.detail else f"status {status}") + self.next_step
-        super().__init__(text, status, retry_after_s, request_id)
+        super().__init__(text, status, headers)
         self.is_passing = status in PASSING
 
 
@@ -156,10 +152,7 @@ class BusyError(ProblemError):
 
 
 def problem_error(
-    problem: Mapping[str, Any],
-    status: int,
-    retry_after_s: float | None = None,
-    request_id: str | None = None,
+    problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
 ) -> ProblemError:
     """The problem as its class."""
     kind = ProblemError
@@ -169,7 +162,21 @@ def problem_error(
         kind = KeyRefusedError
     elif status == 429 or "overloaded" in str(problem.get("type")):
         kind = BusyError
-    return kind(problem, status, retry_after_s, request_id)
+    return kind(problem, status, headers)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
 
 
 # miles_client.settings
@@ -322,17 +329,15 @@ def read(response: httpx.Response) -> Any:
     status, body = response.status_code, json_in(response)
     if status == 200 and body is not None:
         return body
-    after = retry_after_s(response.headers.get("Retry-After"))
-    request_id = response.headers.get("X-Request-ID")
     if status >= 400 and isinstance(body, Mapping):
-        raise problem_error(body, status, after, request_id)
+        raise problem_error(body, status, response.headers)
     if status == 200:
-        raise AsleepError(WAKING, status, after, request_id)
+        raise AsleepError(WAKING, status, response.headers)
     if response.has_redirect_location:
         target = response.headers["Location"]
         raise UnexpectedAnswerError(f"{response.url} redirects to {target}: use that address", status)
     kind = AsleepError if status in HOST_STATUSES else UnexpectedAnswerError
-    raise kind(f"status {status}", status, after, request_id)
+    raise kind(f"status {status}", status, response.headers)
 
 
 def json_in(response: httpx.Response) -> Any:
@@ -343,20 +348,6 @@ def json_in(response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         return None
-
-
-def retry_after_s(value: str | None) -> float | None:
-    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
-    if value is None:
-        return None
-    if value.strip().isascii() and value.strip().isdigit():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
 
 
 # miles_client.service
@@ -612,15 +603,6 @@ class StopSignals:
             self._wake.wait(seconds)
 
 
-@contextmanager
-def stopped_quietly() -> Iterator[None]:
-    """Suppress `Stopped`: a signal that ends a wait is not an error."""
-    try:
-        yield
-    except Stopped:
-        return
-
-
 # miles_client.names
 
 
@@ -789,25 +771,6 @@ class Claim:
 
     Rows that it did not come to, because the database went away, are missing.
     """
-
-
-class Store(Protocol):
-    """A database of rows to score."""
-
-    def keeps(self) -> bool:
-        """Whether there are the tables of clients/database/loop.sql."""
-
-    def pending(self) -> int:
-        """The number of rows to score."""
-
-    def claim(self, count: int, skip: set[str]) -> AbstractContextManager[Claim]:
-        """At most `count` of them, oldest first, without those in `skip`."""
-
-    def kept(self, count: int, skip: set[str]) -> list[Row]:
-        """At most `count` rows that can be read but not claimed, although no other run holds them."""
-
-    def unscored(self, rows: Sequence[Row]) -> set[str]:
-        """The ids of those `rows` that are still without a new score."""
 
 
 def video_of(row: Row) -> Row:
@@ -1523,19 +1486,19 @@ class Report:
         if not self._is_terminal:
             figures = f"{score.viral_score:.6f}  {score.predicted_velocity:12.2f} views/day"
             image = f"  [thumbnail: {score.unusable_image}]" if score.unusable_image else ""
-            self._line(f"{self._verb}  {shown(row['id'])}  {figures}  {shown(row.get('title'))}{image}")
+            self.line(f"{self._verb}  {shown(row['id'])}  {figures}  {shown(row.get('title'))}{image}")
         self._draw()
 
     def left(self, row: Row, reason: str) -> None:
         """A row was skipped; printed once per reason, even with --watch."""
         if self._said.get(row["id"]) != reason:
             self._said[row["id"]] = reason
-            self._line(f"skipped {shown(row['id'])}  {reason}  {shown(row.get('title'))}")
+            self.line(f"skipped {shown(row['id'])}  {reason}  {shown(row.get('title'))}")
         self._draw()
 
     def note(self, sentence: str) -> None:
         """A line about the run as a whole."""
-        self._line(sentence)
+        self.line(sentence)
         self._draw()
 
     def once(self, sentence: str) -> None:
@@ -1544,11 +1507,8 @@ class Report:
             self._said[sentence] = ""
             self.note(sentence)
 
-    def end(self, sentence: str) -> None:
-        """The summary."""
-        self._line(sentence)
-
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """A line without the bar after it, such as the summary."""
         print((CLEAR if self._is_terminal else "") + text, flush=True)
 
     def _draw(self) -> None:
@@ -1557,6 +1517,9 @@ class Report:
 
 
 # miles_client.table.run
+
+
+Store = Postgres | PostgREST
 
 
 @dataclass
@@ -1813,7 +1776,7 @@ def run_once(run: Run) -> int:
         run.report.note(f"gave up: {exc}")
         return NO_DATABASE
     finally:
-        run.report.end(f"{run.summary()}; {time.monotonic() - begun:.1f} s")
+        run.report.line(f"{run.summary()}; {time.monotonic() - begun:.1f} s")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -1843,7 +1806,7 @@ def main(words: Sequence[str] | None = None) -> int:
             code = run_once(run)
             kept |= run.kept
             if options.watch and stop.number is None:
-                with stopped_quietly():
+                with suppress(Stopped):  # the exit code says it
                     stop.sleep(options.watch)
             if stop.number is not None:
                 return 128 + stop.number

@@ -14,10 +14,14 @@ MilesError
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Any
 
 REFUSED = (400, 413, 415, 422)
 PASSING = (408, 425, 429, 502, 503, 504)
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class MilesError(Exception):
@@ -50,11 +54,10 @@ class IncompleteBatchError(MilesError):
 class AnswerError(MilesError):
     """An answer that is not a score."""
 
-    def __init__(
-        self, text: str, status: int, retry_after_s: float | None = None, request_id: str | None = None
-    ) -> None:
+    def __init__(self, text: str, status: int, headers: Mapping[str, str] = NO_HEADERS) -> None:
         super().__init__(text)
-        self.status, self.retry_after_s, self.request_id = status, retry_after_s, request_id
+        self.status, self.request_id = status, headers.get("X-Request-ID")
+        self.retry_after_s = retry_after_s(headers.get("Retry-After"))
 
 
 class AsleepError(AnswerError):
@@ -73,18 +76,14 @@ class ProblemError(AnswerError):
     next_step = ""
 
     def __init__(
-        self,
-        problem: Mapping[str, Any],
-        status: int,
-        retry_after_s: float | None = None,
-        request_id: str | None = None,
+        self, problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
     ) -> None:
         self.type = str(problem.get("type") or "about:blank")
         self.title = str(problem.get("title") or "")
         self.detail = str(problem.get("detail") or problem.get("message") or self.title)
         self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
         text = (f"{status}: {self.detail}" if self.detail else f"status {status}") + self.next_step
-        super().__init__(text, status, retry_after_s, request_id)
+        super().__init__(text, status, headers)
         self.is_passing = status in PASSING
 
 
@@ -103,10 +102,7 @@ class BusyError(ProblemError):
 
 
 def problem_error(
-    problem: Mapping[str, Any],
-    status: int,
-    retry_after_s: float | None = None,
-    request_id: str | None = None,
+    problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
 ) -> ProblemError:
     """The problem as its class."""
     kind = ProblemError
@@ -116,4 +112,18 @@ def problem_error(
         kind = KeyRefusedError
     elif status == 429 or "overloaded" in str(problem.get("type")):
         kind = BusyError
-    return kind(problem, status, retry_after_s, request_id)
+    return kind(problem, status, headers)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())

@@ -45,12 +45,3 @@ class StopSignals:
         """Wait, or raise `Stopped`."""
         with self.interruptible():
             self._wake.wait(seconds)
-
-
-@contextmanager
-def stopped_quietly() -> Iterator[None]:
-    """Suppress `Stopped`: a signal that ends a wait is not an error."""
-    try:
-        yield
-    except Stopped:
-        return

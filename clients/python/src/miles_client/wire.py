@@ -3,8 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -86,17 +84,15 @@ def read(response: httpx.Response) -> Any:
     status, body = response.status_code, json_in(response)
     if status == 200 and body is not None:
         return body
-    after = retry_after_s(response.headers.get("Retry-After"))
-    request_id = response.headers.get("X-Request-ID")
     if status >= 400 and isinstance(body, Mapping):
-        raise problem_error(body, status, after, request_id)
+        raise problem_error(body, status, response.headers)
     if status == 200:
-        raise AsleepError(WAKING, status, after, request_id)
+        raise AsleepError(WAKING, status, response.headers)
     if response.has_redirect_location:
         target = response.headers["Location"]
         raise UnexpectedAnswerError(f"{response.url} redirects to {target}: use that address", status)
     kind = AsleepError if status in HOST_STATUSES else UnexpectedAnswerError
-    raise kind(f"status {status}", status, after, request_id)
+    raise kind(f"status {status}", status, response.headers)
 
 
 def json_in(response: httpx.Response) -> Any:
@@ -107,17 +103,3 @@ def json_in(response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         return None
-
-
-def retry_after_s(value: str | None) -> float | None:
-    """Seconds that a Retry-After header (seconds or a date) asks for; None for anything else."""
-    if value is None:
-        return None
-    if value.strip().isascii() and value.strip().isdigit():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())

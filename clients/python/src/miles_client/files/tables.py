@@ -194,17 +194,8 @@ class JsonLines(Table):
                 values = map(typed, result, RESULTS.values())
                 kept = {name: value for name, value in row.items() if name is not None}
                 whole = kept | dict(zip(names, values, strict=True))
-                opened.write(_json_line(whole))
-
-
-def _json_line(row: Cells) -> str:
-    """The row as JSON; in ASCII where it has half a surrogate pair, which no encoding can hold."""
-    line = json.dumps(row, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        line = json.dumps(row)
-    return line + "\n"
+                # Half a surrogate pair, which UTF-8 cannot hold, is escaped by the file, and as JSON does it.
+                opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
 
 class ParquetTable(Table):

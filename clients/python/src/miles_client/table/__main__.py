@@ -38,6 +38,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from miles_client.patience import Patience
@@ -54,12 +55,12 @@ from miles_client.settings import (
     seconds,
     settings,
 )
-from miles_client.stop import Stopped, StopSignals, stopped_quietly
+from miles_client.stop import Stopped, StopSignals
 from miles_client.table.postgres import Postgres
 from miles_client.table.postgrest import PostgREST
 from miles_client.table.report import Report
-from miles_client.table.run import Run
-from miles_client.table.store import COLUMNS, FIELDS, DatabaseError, Names, Store
+from miles_client.table.run import Run, Store
+from miles_client.table.store import COLUMNS, FIELDS, DatabaseError, Names
 from miles_client.terminal import give_up_output, prepare_output
 
 
@@ -155,7 +156,7 @@ def run_once(run: Run) -> int:
         run.report.note(f"gave up: {exc}")
         return NO_DATABASE
     finally:
-        run.report.end(f"{run.summary()}; {time.monotonic() - begun:.1f} s")
+        run.report.line(f"{run.summary()}; {time.monotonic() - begun:.1f} s")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -185,7 +186,7 @@ def main(words: Sequence[str] | None = None) -> int:
             code = run_once(run)
             kept |= run.kept
             if options.watch and stop.number is None:
-                with stopped_quietly():
+                with suppress(Stopped):  # the exit code says it
                     stop.sleep(options.watch)
             if stop.number is not None:
                 return 128 + stop.number

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from miles_client.errors import retry_after_s
 from miles_client.service import Outcome, Refusal, Row, Score
 from miles_client.settings import SettingError, setting, shown
 from miles_client.table.kept import predictions_of, snapshot_of, with_previous_looks
@@ -23,7 +24,7 @@ from miles_client.table.store import (
     Names,
     is_of_row,
 )
-from miles_client.wire import headers, host_of, http_client, json_in, retry_after_s
+from miles_client.wire import headers, host_of, http_client, json_in
 
 # Codes of a table or a column that is not there.
 LACKING = ("42P01", "42703", "PGRST106", "PGRST204", "PGRST205")

@@ -26,19 +26,19 @@ class Report:
         if not self._is_terminal:
             figures = f"{score.viral_score:.6f}  {score.predicted_velocity:12.2f} views/day"
             image = f"  [thumbnail: {score.unusable_image}]" if score.unusable_image else ""
-            self._line(f"{self._verb}  {shown(row['id'])}  {figures}  {shown(row.get('title'))}{image}")
+            self.line(f"{self._verb}  {shown(row['id'])}  {figures}  {shown(row.get('title'))}{image}")
         self._draw()
 
     def left(self, row: Row, reason: str) -> None:
         """A row was skipped; printed once per reason, even with --watch."""
         if self._said.get(row["id"]) != reason:
             self._said[row["id"]] = reason
-            self._line(f"skipped {shown(row['id'])}  {reason}  {shown(row.get('title'))}")
+            self.line(f"skipped {shown(row['id'])}  {reason}  {shown(row.get('title'))}")
         self._draw()
 
     def note(self, sentence: str) -> None:
         """A line about the run as a whole."""
-        self._line(sentence)
+        self.line(sentence)
         self._draw()
 
     def once(self, sentence: str) -> None:
@@ -47,11 +47,8 @@ class Report:
             self._said[sentence] = ""
             self.note(sentence)
 
-    def end(self, sentence: str) -> None:
-        """The summary."""
-        self._line(sentence)
-
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """A line without the bar after it, such as the summary."""
         print((CLEAR if self._is_terminal else "") + text, flush=True)
 
     def _draw(self) -> None:

@@ -9,8 +9,12 @@ from miles_client.patience import Patience
 from miles_client.service import TRIES, NoAnswer, Outcome, Refusal, Row, Score, Service, Unavailable
 from miles_client.settings import DONE, NO_DATABASE, ROWS_LEFT
 from miles_client.stop import Stopped, StopSignals
+from miles_client.table.postgres import Postgres
+from miles_client.table.postgrest import PostgREST
 from miles_client.table.report import Report
-from miles_client.table.store import KEPT, DatabaseLost, Store, video_of
+from miles_client.table.store import KEPT, DatabaseLost, video_of
+
+Store = Postgres | PostgREST
 
 
 @dataclass

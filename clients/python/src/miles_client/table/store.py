@@ -1,9 +1,7 @@
 """The database of rows to score, as the run sees it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from miles_client.names import is_unknown, near
 from miles_client.service import Outcome, Row, Score
@@ -108,25 +106,6 @@ class Claim:
 
     Rows that it did not come to, because the database went away, are missing.
     """
-
-
-class Store(Protocol):
-    """A database of rows to score."""
-
-    def keeps(self) -> bool:
-        """Whether there are the tables of clients/database/loop.sql."""
-
-    def pending(self) -> int:
-        """The number of rows to score."""
-
-    def claim(self, count: int, skip: set[str]) -> AbstractContextManager[Claim]:
-        """At most `count` of them, oldest first, without those in `skip`."""
-
-    def kept(self, count: int, skip: set[str]) -> list[Row]:
-        """At most `count` rows that can be read but not claimed, although no other run holds them."""
-
-    def unscored(self, rows: Sequence[Row]) -> set[str]:
-        """The ids of those `rows` that are still without a new score."""
 
 
 def video_of(row: Row) -> Row:
