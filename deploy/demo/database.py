@@ -3,22 +3,18 @@
 import os
 import pwd
 import secrets
+import shlex
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 from deploy.demo.processes import free_port
 
-START_LIMIT_S = 60
-STOP_LIMIT_S = 20
+LIMIT_S = "60"  # for the start and for each way to stop
 USER = "miles"
 DEBIAN_FOLDERS = "usr/lib/postgresql/*/bin"
 
@@ -33,7 +29,6 @@ class Database:
 
     url: str
     folder: Path
-    process: subprocess.Popen[bytes]
 
 
 @contextmanager
@@ -59,26 +54,46 @@ def _running(programs: Path, folder: Path) -> Iterator[Database]:
     if owner:
         for path in (folder, secret):
             shutil.chown(path, owner)
-    _initialise(programs, folder, secret, owner)
-    options = ["-D", f"{folder}/data", "-k", str(folder), "-p", str(port), "-h", "127.0.0.1"]
-    # The data is temporary, so it need not reach the disk.
-    fleeting = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603  a list, no shell
-            [str(programs / "postgres"), *options, *fleeting],
+
+    def run(program: str, *words: str) -> None:
+        done = subprocess.run(  # noqa: S603  a list, no shell
+            [str(programs / program), "-D", f"{folder}/data", *words],
             user=owner,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            capture_output=True,
+            text=True,
             cwd=folder,
-            start_new_session=True,  # Ctrl-C must not reach it: the demo stops it in order
+            check=False,
         )
-    url = f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"
+        if done.returncode:
+            log = folder / "log"
+            said = log.read_text(errors="replace") if log.exists() else done.stderr
+            raise DatabaseError(f"{program} {words[0]} failed: {said.strip()[-500:]}")
+
+    run(
+        "initdb",
+        "-U",
+        USER,
+        "-A",
+        "scram-sha-256",
+        "--pwfile",
+        str(secret),
+        "--no-sync",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    )
+    # The data is temporary, so it need not reach the disk.
+    fleeting = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    options = f"-k {shlex.quote(str(folder))} -p {port} -h 127.0.0.1 {fleeting}"
     try:
-        _wait(url, folder, process)
-        yield Database(url, folder, process)
+        run("pg_ctl", "start", "-w", "-t", LIMIT_S, "-l", f"{folder}/log", "-o", options)
+        yield Database(f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres", folder)
     finally:
-        _stop(process)
+        for mode in ("fast", "immediate"):  # both disconnect clients; the second does not wait for them
+            with suppress(DatabaseError):
+                run("pg_ctl", "stop", "-t", LIMIT_S, "-m", mode)
+                break
 
 
 def find_programs() -> Path | None:
@@ -96,40 +111,3 @@ def _owner() -> str | None:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
-
-
-def _initialise(programs: Path, folder: Path, secret: Path, owner: str | None) -> None:
-    command = [str(programs / "initdb"), "-D", f"{folder}/data", "-U", USER, "-A", "scram-sha-256"]
-    done = subprocess.run(  # noqa: S603  a list, no shell
-        [*command, "--pwfile", str(secret), "--no-sync", "-E", "UTF8", "--locale=C"],
-        user=owner,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        check=False,
-    )
-    if done.returncode:
-        raise DatabaseError(f"{command[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
-
-
-def _wait(url: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            time.sleep(0.05)
-        else:
-            return
-    raise DatabaseError(f"PostgreSQL cannot start: {(folder / 'log').read_text()[-500:]}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown, which disconnects clients
-    try:
-        process.wait(STOP_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGQUIT)  # immediate shutdown, including its child processes
-        process.wait()
