@@ -23,8 +23,9 @@ from training.commands import MIN_ORIGINS, main
 from training.data.dataset import Dataset, read_dataset
 from training.data.rolling import windows_of
 from training.embeddings.text import encode_texts
-from training.encoders import Encoders, open_encoders
+from training.encoders import Encoders
 from training.head.fit import fit_head, untrained_checkpoint
+from training.learn import encoders_for
 from training.measure.conditions import conditions_of
 from training.measure.metrics import Interval, best_f1_threshold, figure_intervals, plain, table
 from training.measure.scorer import Scorer
@@ -125,13 +126,7 @@ def run(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(options.data, reading_from(options))
     windows_of(dataset, options.origins)  # its errors are reported before gigabytes of encoders are read
-    encoders = open_encoders(
-        options.text_encoder,
-        options.image_encoder,
-        options.seed,
-        options.text_pooling,
-        half_scale=options.half_scale,
-    )
+    encoders = encoders_for(options, None)
     windows = backtest(dataset, encoders, recipe_from(options), options.seed, options.origins, options.cache)
     with drawing(LIGHT):
         (options.out / "backtest.png").write_bytes(to_png(draw(windows)))

@@ -10,7 +10,6 @@ decoding processes: images are decoded in threads.
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Self
 
 import uvicorn
@@ -38,9 +37,7 @@ class DecodeThreads:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._threads.shutdown(wait=False)
 
     async def ready(self) -> None:

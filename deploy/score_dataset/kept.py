@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 LOOK = "look"
 """The key of a result's look, which is no column of the output."""
 COUNTS = ("view_count", "like_count", "comment_count")
+GIVEN: LiteralString = "FROM jsonb_populate_recordset(NULL::predictions, %s) ON CONFLICT DO NOTHING"
+COLUMNS: LiteralString = (
+    "id, candidate_id, observed_at, view_count, like_count, comment_count, model_version, viral_score, "
+    "predicted_velocity, velocity_low, velocity_high, known, image, warnings"
+)
 INSERTS: tuple[LiteralString, ...] = (
     "INSERT INTO snapshots (candidate_id, taken_at, view_count, like_count, comment_count, kept_at) "
-    "SELECT candidate_id, observed_at, view_count, like_count, comment_count, now() "
-    "FROM jsonb_populate_recordset(NULL::predictions, %s) ON CONFLICT DO NOTHING",
-    "INSERT INTO predictions (id, candidate_id, observed_at, view_count, like_count, comment_count, "
-    "model_version, viral_score, predicted_velocity, velocity_low, velocity_high, known, image, warnings) "
-    "SELECT id, candidate_id, observed_at, view_count, like_count, comment_count, "
-    "model_version, viral_score, predicted_velocity, velocity_low, velocity_high, known, image, warnings "
-    "FROM jsonb_populate_recordset(NULL::predictions, %s) ON CONFLICT DO NOTHING",
+    f"SELECT candidate_id, observed_at, view_count, like_count, comment_count, now() {GIVEN}",
+    f"INSERT INTO predictions ({COLUMNS}) SELECT {COLUMNS} {GIVEN}",
 )
 OF_RESULT = (
     *("viral_score", "predicted_velocity", "velocity_low", "velocity_high", "model_version", "image"),

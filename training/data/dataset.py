@@ -129,11 +129,6 @@ def read_dataset(path: Path, reading: Reading | None = None) -> Dataset:
     return dataset
 
 
-def without_age(videos: Sequence[Video]) -> list[Video]:
-    """The same videos as in a request without `published_at`."""
-    return [replace(video, published_at=None) for video in videos]
-
-
 def without_description(videos: Sequence[Video]) -> list[Video]:
     """The same videos as in a request without a description."""
     return [replace(video, description="") for video in videos]

@@ -6,7 +6,6 @@ older, as in the predictions' outcomes and requests. The file is read as any oth
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -50,23 +49,8 @@ OF_LOOK = (
 )
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """What was written: rows, and pairs that were left out because the count fell or there is no title."""
-
-    rows: int
-    fell: int
-    untitled: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.rows:,} looks with a next one 12 to 72 hours later; left out {self.fell:,} whose views "
-            f"fell and {self.untitled:,} without a title"
-        )
-
-
-def write_pairs(connection: "psycopg.Connection[Row]", path: Path) -> Pairs:
-    """Write the training file. Raises `DatasetError` if the database has no pair of looks."""
+def write_pairs(connection: "psycopg.Connection[Row]", path: Path) -> str:
+    """Write the training file; what it holds, in words. Raises `DatasetError` without any pair of looks."""
     fell = untitled = rows = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as opened:
@@ -80,7 +64,10 @@ def write_pairs(connection: "psycopg.Connection[Row]", path: Path) -> Pairs:
             else:
                 writer.writerow([as_text(cell) for cell in _cells(row)])
                 rows += 1
-    found = Pairs(rows, fell, untitled)
+    found = (
+        f"{rows:,} looks with a next one 12 to 72 hours later; left out {fell:,} whose views fell and "
+        f"{untitled:,} without a title"
+    )
     if not rows:
         raise DatasetError(
             f"the database has {found}: expected looks at the same videos on later days. Let the scraper "

@@ -24,7 +24,7 @@ from training.measure.figures import (
     mean,
 )
 
-RESAMPLES = 1000
+SEED, RESAMPLES = 0, 1000
 FIGURE_RESAMPLES = 200  # where every metric is computed again
 CHUNK = 100  # resamples at a time: 100 x 20,000 rows of float64 are 16 MB
 LIMITS = (0.025, 0.975)
@@ -111,15 +111,14 @@ Samples = dict[str, FloatArray]
 def resample(
     statistics: Mapping[str, Callable[[FloatArray], FloatArray]],
     groups: Sequence[str],
-    seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Samples:
     """Values of each function of (R, N) row weights, by drawing `groups` (videos) with replacement.
 
-    The same groups and seed give the same draws, so values of two models are paired.
+    The same groups give the same draws, so values of two models are paired.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     once = np.ones((1, len(index)))
     samples = {name: [statistic(once)] for name, statistic in statistics.items()}
     for start in range(0, resamples, CHUNK):
@@ -137,11 +136,9 @@ def intervals_of(samples: Samples) -> dict[str, Interval]:
     return {name: Interval(float(values[0]), *map(float, limits[name])) for name, values in samples.items()}
 
 
-def paired_samples(
-    predictions: Predictions, groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
-) -> Samples:
+def paired_samples(predictions: Predictions, groups: Sequence[str], resamples: int = RESAMPLES) -> Samples:
     """AUROC, PR-AUC, Brier and MAE, to be subtracted from those of other predictions for the same rows."""
-    return resample(_bound(predictions, {name: FIGURES[name] for name in PAIRED}), groups, seed, resamples)
+    return resample(_bound(predictions, {name: FIGURES[name] for name in PAIRED}), groups, resamples)
 
 
 def difference(first: Samples, second: Samples) -> dict[str, Interval]:
@@ -150,10 +147,10 @@ def difference(first: Samples, second: Samples) -> dict[str, Interval]:
 
 
 def paired_intervals(
-    first: Predictions, second: Predictions, groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
+    first: Predictions, second: Predictions, groups: Sequence[str], resamples: int = RESAMPLES
 ) -> dict[str, Interval]:
     """AUROC, PR-AUC, Brier and MAE of `first` minus `second` on the same rows, by video."""
-    one, other = (paired_samples(each, groups, seed, resamples) for each in (first, second))
+    one, other = (paired_samples(each, groups, resamples) for each in (first, second))
     return difference(one, other)
 
 
@@ -161,17 +158,14 @@ def figure_intervals(
     predictions: Predictions,
     f1_threshold: float,
     groups: Sequence[str],
-    seed: int = 0,
     resamples: int = FIGURE_RESAMPLES,
 ) -> dict[str, Interval]:
     """Every figure with its 95% interval by video; `difference` is the figure itself."""
     statistics = _bound(predictions, figures_of(predictions, f1_threshold))
-    return intervals_of(resample(statistics, groups, seed, resamples))
+    return intervals_of(resample(statistics, groups, resamples))
 
 
-def calibrated_ece(
-    predictions: Predictions, groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
-) -> Interval:
+def calibrated_ece(predictions: Predictions, groups: Sequence[str]) -> Interval:
     """The ECE that perfectly calibrated scores would have on these rows by chance, with its 95% range.
 
     The gaps between score and outcome keep their sizes, and those of each group (video) change sign together
@@ -180,7 +174,7 @@ def calibrated_ece(
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     gaps = calibration_gaps(predictions)
     by_group = np.stack([np.bincount(index, column, len(names)) for column in gaps.T], axis=1)
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(resamples, len(names)))
+    signs = np.random.default_rng(SEED).choice([-1.0, 1.0], size=(RESAMPLES, len(names)))
     errors = np.abs(signs @ by_group).sum(axis=1) / len(gaps)
     return Interval(float(errors.mean()), *map(float, np.quantile(errors, LIMITS)))
 

@@ -21,10 +21,6 @@ class OutcomesCollector(Collector):
         self.outcomes: Outcomes | None = None
         self.is_up = False
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: most metrics need outcomes."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The current values."""
         yield GaugeMetricFamily("miles_outcomes_up", "1 if the last reading worked.", float(self.is_up))

@@ -73,22 +73,9 @@ def _at_rate_of(source: Video, count: int | None, target: Video) -> int | None:
     return round(count * (target.view_count / max(source.view_count, 1)))
 
 
-def _words(own: Video, other: Video) -> Video:
-    return replace(own, title=other.title, description=other.description)
-
-
-def _duration(own: Video, other: Video) -> Video:
-    return replace(own, duration_seconds=other.duration_seconds)
-
-
-def _creator(own: Video, other: Video) -> Video:
-    return replace(
-        own,
-        share_count=other.share_count,
-        save_count=other.save_count,
-        completion_rate=other.completion_rate,
-        creator_avg_views=other.creator_avg_views,
-    )
+def _others(*names: str) -> Callable[[Video, Video], Video]:
+    """Swaps these fields as they are."""
+    return lambda own, other: replace(own, **{name: getattr(other, name) for name in names})
 
 
 FACTS: dict[str, Callable[[Video, Video], Video]] = {
@@ -96,9 +83,9 @@ FACTS: dict[str, Callable[[Video, Video], Video]] = {
     "views": _size,
     "growth since the previous look": _growth,
     "likes and comments per view": _response,
-    "words": _words,
-    "length": _duration,
-    "shares, saves, creator": _creator,
+    "words": _others("title", "description"),
+    "length": _others("duration_seconds"),
+    "shares, saves, creator": _others("share_count", "save_count", "completion_rate", "creator_avg_views"),
 }
 WORDS = "words"
 THUMBNAIL = "thumbnail"

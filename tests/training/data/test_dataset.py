@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from features import MILES_V1, compute_features
 from tests.training.synthetic import SPLIT_SIZES, rows, write_csv
-from training.data.dataset import SPLITS, DatasetError, Reading, read_dataset, without_age
+from training.data.dataset import SPLITS, DatasetError, Reading, read_dataset
 
 
 @pytest.fixture
@@ -83,18 +83,6 @@ def test_descriptions_that_are_known_throughout_are_read(tmp_path, table):
     assert read_dataset(path).test.videos[0].description == "links below"
     alone = read_dataset(path, Reading(text=("title",)))
     assert (alone.text_fields, alone.test.videos[0].description) == (("title",), "")
-
-
-def test_without_age_leaves_everything_else(tmp_path, table):
-    """Dropping the age changes the three features that know it, and no other."""
-    videos = read(tmp_path, table).val.videos
-    before, after = (compute_features(each, MILES_V1) for each in (videos, without_age(videos)))
-    changed = {
-        name
-        for name, a, b in zip(MILES_V1, before.T, after.T, strict=True)
-        if not np.array_equal(a, b, equal_nan=True)
-    }
-    assert changed == {"log_age_hours", "log_views_per_hour", "age_known"}
 
 
 def test_gzip_is_read_like_plain_text(tmp_path, table):
