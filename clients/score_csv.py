@@ -359,7 +359,7 @@ Row = dict[str, Any]
 
 
 class Unavailable(Exception):  # noqa: N818  a state that passes
-    """The service returned no score; a retry may help.
+    """The service returned no score, for a call or for one of its videos; a retry may help.
 
     `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
     """
@@ -396,15 +396,7 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True)
-class NoAnswer:
-    """No score this time; `suspect` means that the row itself may be the cause."""
-
-    reason: str
-    suspect: bool = True
-
-
-Outcome = Score | Refusal | NoAnswer
+Outcome = Score | Refusal | Unavailable
 
 
 class Service:
@@ -461,7 +453,7 @@ class Service:
                 yield index, self._outcome(self._post("/predict", video))
             except Unavailable as exc:
                 if exc.suspect:
-                    yield index, NoAnswer(str(exc))
+                    yield index, exc
                 raise
             except AnswerError as exc:
                 if exc.status in NO_SUCH_ROUTE:
@@ -510,7 +502,7 @@ class Service:
             reason = shown(problem, 300)
             if problem.status in REFUSED:
                 return Refusal(reason)
-            return NoAnswer(reason, not isinstance(problem, BusyError))
+            return Unavailable(reason, suspect=not isinstance(problem, BusyError))
         said: Any = entry if isinstance(entry, dict) else {}
         score, velocity = said.get("viral_score"), said.get("predicted_velocity")
         if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):
@@ -1332,14 +1324,14 @@ class Scoring:
                 with self._stop.interruptible():
                     for position, outcome in self._service.score([videos[index] for index in waiting]):
                         index = waiting[position]
-                        tries[index] += not isinstance(outcome, NoAnswer) or outcome.suspect
-                        if not isinstance(outcome, NoAnswer):
+                        tries[index] += not isinstance(outcome, Unavailable) or outcome.suspect
+                        if not isinstance(outcome, Unavailable):
                             settled[index] = outcome
                             self._scored |= isinstance(outcome, Score)
                         elif tries[index] >= TRIES and self._scored:
-                            settled[index] = Refusal(f"no answer in {TRIES} tries; {outcome.reason}")
+                            settled[index] = Refusal(f"no answer in {TRIES} tries; {outcome}")
                         else:
-                            trouble = Unavailable(outcome.reason, suspect=outcome.suspect)
+                            trouble = outcome
             except Unavailable as exc:
                 trouble = exc
             if len(settled) > before:

@@ -360,7 +360,7 @@ Row = dict[str, Any]
 
 
 class Unavailable(Exception):  # noqa: N818  a state that passes
-    """The service returned no score; a retry may help.
+    """The service returned no score, for a call or for one of its videos; a retry may help.
 
     `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
     """
@@ -397,15 +397,7 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True)
-class NoAnswer:
-    """No score this time; `suspect` means that the row itself may be the cause."""
-
-    reason: str
-    suspect: bool = True
-
-
-Outcome = Score | Refusal | NoAnswer
+Outcome = Score | Refusal | Unavailable
 
 
 class Service:
@@ -462,7 +454,7 @@ class Service:
                 yield index, self._outcome(self._post("/predict", video))
             except Unavailable as exc:
                 if exc.suspect:
-                    yield index, NoAnswer(str(exc))
+                    yield index, exc
                 raise
             except AnswerError as exc:
                 if exc.status in NO_SUCH_ROUTE:
@@ -511,7 +503,7 @@ class Service:
             reason = shown(problem, 300)
             if problem.status in REFUSED:
                 return Refusal(reason)
-            return NoAnswer(reason, not isinstance(problem, BusyError))
+            return Unavailable(reason, suspect=not isinstance(problem, BusyError))
         said: Any = entry if isinstance(entry, dict) else {}
         score, velocity = said.get("viral_score"), said.get("predicted_velocity")
         if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):
@@ -1649,9 +1641,9 @@ class Run:
             trouble = exc
         except Stopped:
             pass  # what arrived is written; `until_done` sees the signal
-        lost = [outcome for outcome in outcomes.values() if isinstance(outcome, NoAnswer)]
+        lost = [outcome for outcome in outcomes.values() if isinstance(outcome, Unavailable)]
         if trouble is None and lost and len(lost) == len(outcomes):
-            trouble = Unavailable(lost[0].reason)
+            trouble = lost[0]
         return outcomes, trouble
 
     def _settle(self, row: Row, outcome: Outcome | None) -> None:
@@ -1668,12 +1660,12 @@ class Run:
                 self.report.scored(row, outcome)
             case Refusal(reason):
                 self._give_up(row, reason)
-            case NoAnswer(reason, suspect=True):
+            case Unavailable(suspect=True):
                 self._later.add(name)
                 self._tries[name] = self._tries.get(name, 0) + 1
                 # Until something has been scored, the cause is the service and not the row.
                 if self._tries[name] >= TRIES and self.scored:
-                    self._give_up(row, f"no answer in {TRIES} tries; {reason}")
+                    self._give_up(row, f"no answer in {TRIES} tries; {outcome}")
 
     def _give_up(self, row: Row, reason: str) -> None:
         self._later.discard(row["id"])

@@ -17,22 +17,10 @@ from miles_client.wire import encoded, json_in, read
 MAX_BATCH_VIDEOS = 256
 NDJSON = "application/x-ndjson"
 Answer = TypeVar("Answer")
+Call = dict[str, Any]
+"""A request of the service, as httpx takes it: method, url and content."""
 OnWait = Callable[[float, MilesError], None]
 """Called with the seconds of a wait that begins and with the reason for it."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A request of the service."""
-
-    method: str
-    path: str
-    payload: Any = None
-
-    @property
-    def content(self) -> bytes | None:
-        """The body."""
-        return None if self.payload is None else encoded(self.payload)
 
 
 @dataclass(frozen=True)
@@ -77,25 +65,25 @@ def plain(video: AnyVideo) -> Any:
 
 def predict(video: AnyVideo, timings: bool) -> Call:
     """One video."""
-    return Call("POST", "/predict" + _query(timings), plain(video))
+    return _post("/predict", plain(video), timings)
 
 
 def batch(videos: Sequence[AnyVideo], timings: bool) -> Call:
     """Up to `MAX_BATCH_VIDEOS` videos."""
-    return Call("POST", "/predict/batch" + _query(timings), {"videos": [plain(video) for video in videos]})
+    return _post("/predict/batch", {"videos": [plain(video) for video in videos]}, timings)
 
 
 def explain(video: AnyVideo, what_if: Sequence[Mapping[str, Any]]) -> Call:
     """One video and changes of it."""
-    return Call("POST", "/explain", plain(video) | {"what_if": [plain(changes) for changes in what_if]})
+    return _post("/explain", plain(video) | {"what_if": [plain(changes) for changes in what_if]})
 
 
-MODEL_INFO = Call("GET", "/model/info")
-READY = Call("GET", "/health/ready")
+MODEL_INFO: Call = {"method": "GET", "url": "/model/info"}
+READY: Call = {"method": "GET", "url": "/health/ready"}
 
 
-def _query(timings: bool) -> str:
-    return "?timings=1" if timings else ""
+def _post(path: str, payload: Any, timings: bool = False) -> Call:
+    return {"method": "POST", "url": path + "?timings=1" * timings, "content": encoded(payload)}
 
 
 def parsed(body: Any, kind: type[Answer]) -> Answer:

@@ -88,7 +88,7 @@ class Client:
     def health(self) -> Health:
         """Whether the service can score; asks once."""
         with translated(self._timeout_s):
-            return calls.health_in(self._http.get(calls.READY.path))
+            return calls.health_in(self._http.request(**calls.READY))
 
     def wake(self) -> Health:
         """Wait until the service can score."""
@@ -109,13 +109,11 @@ class Client:
 
     def _once(self, call: Call) -> Any:
         with translated(self._timeout_s):
-            return read(self._http.request(call.method, call.path, content=call.content))
+            return read(self._http.request(**call))
 
     def _opened(self, call: Call) -> httpx.Response:
         """A stream whose status is 200; its lines are not read yet."""
-        request = self._http.build_request(
-            call.method, call.path, content=call.content, headers={"Accept": calls.NDJSON}
-        )
+        request = self._http.build_request(**call, headers={"Accept": calls.NDJSON})
         with translated(self._timeout_s):
             response = self._http.send(request, stream=True)
             if response.status_code != 200 or calls.NDJSON not in response.headers.get("Content-Type", ""):

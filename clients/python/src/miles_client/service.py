@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class Unavailable(Exception):  # noqa: N818  a state that passes
-    """The service returned no score; a retry may help.
+    """The service returned no score, for a call or for one of its videos; a retry may help.
 
     `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
     """
@@ -61,15 +61,7 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True)
-class NoAnswer:
-    """No score this time; `suspect` means that the row itself may be the cause."""
-
-    reason: str
-    suspect: bool = True
-
-
-Outcome = Score | Refusal | NoAnswer
+Outcome = Score | Refusal | Unavailable
 
 
 class Service:
@@ -126,7 +118,7 @@ class Service:
                 yield index, self._outcome(self._post("/predict", video))
             except Unavailable as exc:
                 if exc.suspect:
-                    yield index, NoAnswer(str(exc))
+                    yield index, exc
                 raise
             except AnswerError as exc:
                 if exc.status in NO_SUCH_ROUTE:
@@ -175,7 +167,7 @@ class Service:
             reason = shown(problem, 300)
             if problem.status in REFUSED:
                 return Refusal(reason)
-            return NoAnswer(reason, not isinstance(problem, BusyError))
+            return Unavailable(reason, suspect=not isinstance(problem, BusyError))
         said: Any = entry if isinstance(entry, dict) else {}
         score, velocity = said.get("viral_score"), said.get("predicted_velocity")
         if not (_is_number(score) and 0 <= score <= 1 and _is_number(velocity) and velocity >= 0):

@@ -11,7 +11,7 @@ from miles_client.files.progress import Progress
 from miles_client.files.results import image_of, result_of
 from miles_client.files.tables import Cells, Table
 from miles_client.patience import Patience
-from miles_client.service import TRIES, NoAnswer, Refusal, Score, Service, Unavailable
+from miles_client.service import TRIES, Refusal, Score, Service, Unavailable
 from miles_client.stop import StopSignals
 
 # Reasons for a missing thumbnail that may be over a minute later.
@@ -35,14 +35,14 @@ class Scoring:
                 with self._stop.interruptible():
                     for position, outcome in self._service.score([videos[index] for index in waiting]):
                         index = waiting[position]
-                        tries[index] += not isinstance(outcome, NoAnswer) or outcome.suspect
-                        if not isinstance(outcome, NoAnswer):
+                        tries[index] += not isinstance(outcome, Unavailable) or outcome.suspect
+                        if not isinstance(outcome, Unavailable):
                             settled[index] = outcome
                             self._scored |= isinstance(outcome, Score)
                         elif tries[index] >= TRIES and self._scored:
-                            settled[index] = Refusal(f"no answer in {TRIES} tries; {outcome.reason}")
+                            settled[index] = Refusal(f"no answer in {TRIES} tries; {outcome}")
                         else:
-                            trouble = Unavailable(outcome.reason, suspect=outcome.suspect)
+                            trouble = outcome
             except Unavailable as exc:
                 trouble = exc
             if len(settled) > before:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from miles_client.patience import Patience
-from miles_client.service import TRIES, NoAnswer, Outcome, Refusal, Row, Score, Service, Unavailable
+from miles_client.service import TRIES, Outcome, Refusal, Row, Score, Service, Unavailable
 from miles_client.settings import DONE, NO_DATABASE, ROWS_LEFT
 from miles_client.stop import Stopped, StopSignals
 from miles_client.table.postgres import Postgres
@@ -144,9 +144,9 @@ class Run:
             trouble = exc
         except Stopped:
             pass  # what arrived is written; `until_done` sees the signal
-        lost = [outcome for outcome in outcomes.values() if isinstance(outcome, NoAnswer)]
+        lost = [outcome for outcome in outcomes.values() if isinstance(outcome, Unavailable)]
         if trouble is None and lost and len(lost) == len(outcomes):
-            trouble = Unavailable(lost[0].reason)
+            trouble = lost[0]
         return outcomes, trouble
 
     def _settle(self, row: Row, outcome: Outcome | None) -> None:
@@ -163,12 +163,12 @@ class Run:
                 self.report.scored(row, outcome)
             case Refusal(reason):
                 self._give_up(row, reason)
-            case NoAnswer(reason, suspect=True):
+            case Unavailable(suspect=True):
                 self._later.add(name)
                 self._tries[name] = self._tries.get(name, 0) + 1
                 # Until something has been scored, the cause is the service and not the row.
                 if self._tries[name] >= TRIES and self.scored:
-                    self._give_up(row, f"no answer in {TRIES} tries; {reason}")
+                    self._give_up(row, f"no answer in {TRIES} tries; {outcome}")
 
     def _give_up(self, row: Row, reason: str) -> None:
         self._later.discard(row["id"])
