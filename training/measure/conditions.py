@@ -1,5 +1,7 @@
 """How the test rows are divided for measuring: by what is known of a video, by its age and by its views."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,14 +42,15 @@ def conditions_of(dataset: Dataset) -> dict[str, tuple[str, ...]]:
 
 def age_groups(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Each row's group by age, and the groups' labels; rows without an age have their own group."""
-    hours = np.array([np.nan if age is None else age for age in map(age_hours, split.videos)])
-    groups = np.where(np.isnan(hours), len(AGE_EDGES) + 1, np.searchsorted(AGE_EDGES, hours, side="right"))
-    return groups.astype(np.int64), (*AGE_LABELS, UNKNOWN)
+    return _groups(map(age_hours, split.videos), AGE_EDGES), (*AGE_LABELS, UNKNOWN)
 
 
 def size_groups(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Each row's group by its views so far, and the groups' labels."""
-    counts = (video.view_count for video in split.videos)
-    views = np.array([np.nan if count is None else count for count in counts], dtype=np.float64)
-    groups = np.where(np.isnan(views), len(VIEW_EDGES) + 1, np.searchsorted(VIEW_EDGES, views, side="right"))
-    return groups.astype(np.int64), (*VIEW_LABELS, UNKNOWN)
+    return _groups((video.view_count for video in split.videos), VIEW_EDGES), (*VIEW_LABELS, UNKNOWN)
+
+
+def _groups(values: Iterable[float | None], edges: Sequence[float]) -> NDArray[np.int64]:
+    """(N,) places between the edges; behind them all for an unknown value."""
+    known = np.array(list(values), dtype=np.float64)
+    return np.where(np.isnan(known), len(edges) + 1, np.searchsorted(edges, known, side="right"))

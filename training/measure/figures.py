@@ -44,9 +44,13 @@ Statistic = Callable[[Predictions, FloatArray], FloatArray]
 
 def mean(values: FloatArray, weights: FloatArray) -> FloatArray:
     """(R,) weighted means of (N,) values; NaN where the weights are all 0."""
-    total = weights.sum(axis=1)
-    means: FloatArray = np.divide(weights @ values, total, out=np.full(len(total), np.nan), where=total > 0)
-    return means
+    return ratio(weights @ values, weights.sum(axis=1))
+
+
+def ratio(above: FloatArray, below: FloatArray, otherwise: float = np.nan) -> FloatArray:
+    """`above` / `below`, of the same shape; `otherwise` where `below` is 0."""
+    found: FloatArray = np.divide(above, below, out=np.full(below.shape, otherwise), where=below > 0)
+    return found
 
 
 def _by_score(predictions: Predictions, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -62,23 +66,14 @@ def _auroc(predictions: Predictions, weights: FloatArray) -> FloatArray:
     hits, rows = _by_score(predictions, weights)
     others = rows - hits
     lower = others.sum(axis=1, keepdims=True) - np.cumsum(others, axis=1) + others / 2
-    pairs = hits.sum(axis=1) * others.sum(axis=1)
-    area: FloatArray = np.divide(
-        (hits * lower).sum(axis=1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0
-    )
-    return area
+    return ratio((hits * lower).sum(axis=1), hits.sum(axis=1) * others.sum(axis=1))
 
 
 def _pr_auc(predictions: Predictions, weights: FloatArray) -> FloatArray:
     """The sum of precision times the step in recall, scikit-learn's average precision; NaN without virals."""
     hits, rows = _by_score(predictions, weights)
     found, called = np.cumsum(hits, axis=1), np.cumsum(rows, axis=1)
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    virals = found[:, -1]
-    area: FloatArray = np.divide(
-        (precision * hits).sum(axis=1), virals, out=np.full(len(virals), np.nan), where=virals > 0
-    )
-    return area
+    return ratio((ratio(found, called, 0.0) * hits).sum(axis=1), found[:, -1])
 
 
 def _lift(predictions: Predictions, weights: FloatArray) -> FloatArray:
@@ -86,22 +81,13 @@ def _lift(predictions: Predictions, weights: FloatArray) -> FloatArray:
     hits, rows = _by_score(predictions, weights)
     places = TOP_SHARE * rows.sum(axis=1, keepdims=True)
     room = np.clip(places - (np.cumsum(rows, axis=1) - rows), 0, rows)
-    found = (hits * np.divide(room, rows, out=np.zeros_like(rows), where=rows > 0)).sum(axis=1)
-    virals = hits.sum(axis=1)
-    lift: FloatArray = np.divide(
-        found, TOP_SHARE * virals, out=np.full(len(virals), np.nan), where=virals > 0
-    )
-    return lift
+    return ratio((hits * ratio(room, rows, 0.0)).sum(axis=1), TOP_SHARE * hits.sum(axis=1))
 
 
 def _f1(threshold: float) -> Statistic:
     def f1(predictions: Predictions, weights: FloatArray) -> FloatArray:
         called, truth = predictions.viral >= threshold, predictions.is_viral
-        named = weights @ called + weights @ truth
-        figure: FloatArray = np.divide(
-            2 * (weights @ (called & truth)), named, out=np.zeros(len(named)), where=named > 0
-        )
-        return figure
+        return ratio(2 * (weights @ (called & truth)), weights @ called + weights @ truth, 0.0)
 
     return f1
 
@@ -137,9 +123,7 @@ def _spearman(predictions: Predictions, weights: FloatArray) -> FloatArray:
     total = weights.sum(axis=1, keepdims=True)
     one, other = (rank - (weights * rank).sum(axis=1, keepdims=True) / total for rank in ranks)
     spread = np.sqrt((weights * one**2).sum(axis=1) * (weights * other**2).sum(axis=1))
-    shared = (weights * one * other).sum(axis=1)
-    figure: FloatArray = np.divide(shared, spread, out=np.zeros_like(spread), where=spread > 0)
-    return figure
+    return ratio((weights * one * other).sum(axis=1), spread, 0.0)
 
 
 def _ranks(values: FloatArray, weights: FloatArray) -> FloatArray:

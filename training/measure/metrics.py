@@ -22,6 +22,7 @@ from training.measure.figures import (
     calibration_gaps,
     figures_of,
     mean,
+    ratio,
 )
 
 SEED, RESAMPLES = 0, 1000
@@ -66,8 +67,7 @@ def best_f1_threshold(predictions: Predictions) -> float:
     from sklearn.metrics import precision_recall_curve  # here: it takes seconds, and outcomes need none
 
     precision, recall, thresholds = precision_recall_curve(predictions.is_viral, predictions.viral)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    f1 = ratio(2 * precision * recall, precision + recall, 0.0)
     return float(thresholds[int(np.argmax(f1[:-1]))])
 
 
