@@ -370,6 +370,29 @@ class Unavailable(Exception):  # noqa: N818  a state that passes
         self.suspect = suspect
 
 
+class Patience:
+    """Waits between retries: 5, 15, 30, 60, 60, ... s, or what Retry-After asks for."""
+
+    def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
+        self.total_s, self.waits_s = total_s, waits_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Start over: the service answered."""
+        self._tries, self._since = 0, time.monotonic()
+
+    def wait_s(self, trouble: Unavailable) -> float:
+        """Seconds until the next try; raises `trouble` when the total would exceed the limit."""
+        if self._tries == 0:
+            self._since = time.monotonic()
+        planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
+        wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
+        self._tries += 1
+        if time.monotonic() - self._since + wait > self.total_s:
+            raise trouble
+        return wait
+
+
 NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons of an image that is not missed
 
 
@@ -1229,32 +1252,6 @@ class Progress:
     def note(self, sentence: str) -> None:
         """Print a line."""
         print((CLEAR if self._is_terminal else "") + sentence, file=sys.stderr, flush=True)
-
-
-# miles_client.patience
-
-
-class Patience:
-    """Waits between retries: 5, 15, 30, 60, 60, ... s, or what Retry-After asks for."""
-
-    def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
-        self.total_s, self.waits_s = total_s, waits_s
-        self.reset()
-
-    def reset(self) -> None:
-        """Start over: the service answered."""
-        self._tries, self._since = 0, time.monotonic()
-
-    def wait_s(self, trouble: Unavailable) -> float:
-        """Seconds until the next try; raises `trouble` when the total would exceed the limit."""
-        if self._tries == 0:
-            self._since = time.monotonic()
-        planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
-        wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
-        self._tries += 1
-        if time.monotonic() - self._since + wait > self.total_s:
-            raise trouble
-        return wait
 
 
 # miles_client.stop

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.video import Video
-from training.data.fields import PURGED, Columns, find_columns
+from training.data.fields import PURGED, Columns, command, find_columns
 from training.data.fields import SPLITS as SPLITS
-from training.data.near_names import command
 from training.data.rows import BadRows, Row, read_rows
 from training.data.splits import SHARES, assign_splits, overlap
 from training.data.stale_counts import refuse_stale_counts

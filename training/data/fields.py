@@ -3,13 +3,15 @@
 A cell means what it means in a request: an empty one is unknown, and a time without a zone is UTC.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
+from features.near_names import WORDS, field_like
 from features.parsing import OTHER_NAMES, PARSERS, is_unknown_cell, parse_text
 from training.data.cells import flag, listed, number, shown
-from training.data.near_names import command, near_columns
 from training.data.table import DatasetError, Table
 
 SPLITS = ("train", "val", "test")
@@ -204,3 +206,22 @@ def _refuse_future_inputs(table: Table, names: Mapping[str, tuple[str, ...]]) ->
                 "column"
             )
         seen[column] = name
+
+
+def near_columns(columns: Iterable[str], known: Collection[str], used: Collection[str]) -> list[str]:
+    """`FIELD=COLUMN` for each field that is not `known`, if a column that is not `used` has a near name."""
+    found: dict[str, str] = {}
+    for column in columns:
+        field = field_like(column)
+        if field is not None and field not in known and column not in used:
+            found.setdefault(field, column)
+    if "title" not in known and "title" not in found and "description" in found:
+        found["title"] = found.pop("description")  # a video's only text is its title
+    return [f"{field}={found[field]}" for field in WORDS if field in found]
+
+
+def command(path: Path, mapping: Iterable[str]) -> str:
+    """The command that reads the columns of a mapping."""
+    return " ".join(
+        ["./miles train", shlex.quote(str(path)), *(f"--column {shlex.quote(m)}" for m in mapping)]
+    )

@@ -1,4 +1,4 @@
-"""Scores videos in batches, and says of each what became of it: a score, a refusal, or no answer yet."""
+"""Scores videos in batches: for each a score, a refusal or no answer yet; and how long to wait for one."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from miles_client.errors import (
     MilesError,
     problem_error,
 )
-from miles_client.settings import SettingError, setting, shown
+from miles_client.settings import WAITS_S, SettingError, setting, shown
 from miles_client.wire import encoded, headers, http_client, read, service_root, translated
 
 HOLD_S = 60  # the longest that rows stay locked while they are scored one by one
@@ -33,6 +33,29 @@ class Unavailable(Exception):  # noqa: N818  a state that passes
         super().__init__(reason)
         self.retry_after_s = retry_after_s
         self.suspect = suspect
+
+
+class Patience:
+    """Waits between retries: 5, 15, 30, 60, 60, ... s, or what Retry-After asks for."""
+
+    def __init__(self, total_s: float, waits_s: Sequence[float] = WAITS_S) -> None:
+        self.total_s, self.waits_s = total_s, waits_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Start over: the service answered."""
+        self._tries, self._since = 0, time.monotonic()
+
+    def wait_s(self, trouble: Unavailable) -> float:
+        """Seconds until the next try; raises `trouble` when the total would exceed the limit."""
+        if self._tries == 0:
+            self._since = time.monotonic()
+        planned = self.waits_s[min(self._tries, len(self.waits_s) - 1)]
+        wait = planned if not trouble.retry_after_s else max(trouble.retry_after_s, min(1.0, planned))
+        self._tries += 1
+        if time.monotonic() - self._since + wait > self.total_s:
+            raise trouble
+        return wait
 
 
 NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons of an image that is not missed

@@ -43,8 +43,7 @@ from miles_client.files.results import RESULTS, closing
 from miles_client.files.scoring import ImageRules, Scoring, score_rest, with_images
 from miles_client.files.tables import is_gzip, kind_of, opened_table
 from miles_client.names import NULLS
-from miles_client.patience import Patience
-from miles_client.service import Refusal, Unavailable, opened_service
+from miles_client.service import Patience, Refusal, Unavailable, opened_service
 from miles_client.settings import (
     DONE,
     NO_SERVICE,

@@ -10,8 +10,7 @@ from miles_client.files.finished import Finished
 from miles_client.files.progress import Progress
 from miles_client.files.results import image_of, result_of
 from miles_client.files.tables import Cells, Table
-from miles_client.patience import Patience
-from miles_client.service import TRIES, Refusal, Score, Service, Unavailable
+from miles_client.service import TRIES, Patience, Refusal, Score, Service, Unavailable
 from miles_client.stop import StopSignals
 
 # Reasons for a missing thumbnail that may be over a minute later.

@@ -41,8 +41,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from miles_client.patience import Patience
-from miles_client.service import Unavailable, opened_service
+from miles_client.service import Patience, Unavailable, opened_service
 from miles_client.settings import (
     DONE,
     NO_DATABASE,

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from miles_client.patience import Patience
-from miles_client.service import TRIES, Outcome, Refusal, Row, Score, Service, Unavailable
+from miles_client.service import TRIES, Outcome, Patience, Refusal, Row, Score, Service, Unavailable
 from miles_client.settings import DONE, NO_DATABASE, ROWS_LEFT
 from miles_client.stop import Stopped, StopSignals
 from miles_client.table.postgres import Postgres
