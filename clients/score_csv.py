@@ -78,6 +78,8 @@ class MilesError(Exception):
 
     is_passing = False
     """Whether a later try may succeed."""
+    retry_after_s: float | None = None
+    """How long the service asks to be left alone."""
 
 
 class UnreachableError(MilesError):
@@ -358,7 +360,7 @@ NO_SUCH_ROUTE = (404, 405, 501)
 Row = dict[str, Any]
 
 
-class Unavailable(Exception):  # noqa: N818  a state that passes
+class Unavailable(MilesError):  # noqa: N818  a state that passes
     """The service returned no score, for a call or for one of its videos; a retry may help.
 
     `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
@@ -381,7 +383,7 @@ class Patience:
         """Start over: the service answered."""
         self._tries, self._since = 0, time.monotonic()
 
-    def wait_s(self, trouble: Unavailable) -> float:
+    def wait_s(self, trouble: MilesError) -> float:
         """Seconds until the next try; raises `trouble` when the total would exceed the limit."""
         if self._tries == 0:
             self._since = time.monotonic()

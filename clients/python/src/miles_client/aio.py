@@ -1,15 +1,17 @@
 """The same client for asyncio."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import httpx
-from tenacity import AsyncRetrying
 
 from miles_client import calls
-from miles_client.calls import Call, Lines, OnWait, Retries
+from miles_client.calls import Call, Lines, OnWait
 from miles_client.errors import AsleepError, IncompleteBatchError, MilesError
 from miles_client.models import AnyVideo, Entry, Explained, Health, Prediction
+from miles_client.service import Patience
 from miles_client.settings import WAITS_S
 from miles_client.wire import headers, limits, read, service_root, translated
 
@@ -30,7 +32,8 @@ class AsyncClient:
         on_wait: OnWait | None = None,
     ) -> None:
         self.url, self._timeout_s = service_root(url), timeout_s
-        self._retries = Retries(patience_s, waits_s, on_wait)
+        self._patience = partial(Patience, patience_s, waits_s)
+        self._on_wait = on_wait
         self._http = httpx.AsyncClient(base_url=self.url, headers=headers(api_key), timeout=limits(timeout_s))
 
     async def __aenter__(self) -> Self:
@@ -97,7 +100,17 @@ class AsyncClient:
         return await self._retried(ready)
 
     async def _retried(self, work: Callable[..., Awaitable[Result]], *words: Any) -> Result:
-        return await AsyncRetrying(**self._retries.options())(work, *words)
+        patience = self._patience()
+        while True:
+            try:
+                return await work(*words)
+            except MilesError as error:
+                if not error.is_passing:
+                    raise
+                wait_s = patience.wait_s(error)
+                if self._on_wait:
+                    self._on_wait(wait_s, error)
+            await asyncio.sleep(wait_s)
 
     async def _asked(self, call: Call) -> Any:
         return await self._retried(self._once, call)

@@ -2,16 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
-from tenacity import RetryCallState, retry_if_exception, stop_before_delay
 
-from miles_client.errors import AnswerError, IncompleteBatchError, MilesError, UnexpectedAnswerError
+from miles_client.errors import IncompleteBatchError, MilesError, UnexpectedAnswerError
 from miles_client.models import AnyVideo, Entry, Health, Prediction, Problem
-from miles_client.settings import WAITS_S
 from miles_client.wire import encoded, json_in, read
 
 MAX_BATCH_VIDEOS = 256
@@ -21,40 +18,6 @@ Call = dict[str, Any]
 """A request of the service, as httpx takes it: method, url and content."""
 OnWait = Callable[[float, MilesError], None]
 """Called with the seconds of a wait that begins and with the reason for it."""
-
-
-@dataclass(frozen=True)
-class Retries:
-    """How long a call waits for a service that sleeps or is busy, in seconds.
-
-    Tries are `waits_s` apart, the last one repeated, or as long as Retry-After asks for. When the next try
-    would begin more than `patience_s` after the first, its error is raised.
-    """
-
-    patience_s: float = 300
-    waits_s: Sequence[float] = WAITS_S
-    on_wait: OnWait | None = None
-
-    def options(self) -> dict[str, Any]:
-        """For tenacity."""
-        return {
-            "retry": retry_if_exception(lambda error: isinstance(error, MilesError) and error.is_passing),
-            "wait": self._wait_s,
-            "stop": stop_before_delay(self.patience_s),
-            "before_sleep": self._announce,
-            "reraise": True,
-        }
-
-    def _wait_s(self, state: RetryCallState) -> float:
-        planned = self.waits_s[min(state.attempt_number, len(self.waits_s)) - 1]
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after_s if isinstance(error, AnswerError) else None
-        return planned if not asked else max(asked, min(1.0, planned))
-
-    def _announce(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if self.on_wait and state.next_action and isinstance(error, MilesError):
-            self.on_wait(state.next_action.sleep, error)
 
 
 def plain(video: AnyVideo) -> Any:

@@ -1,15 +1,17 @@
 """The client: one method per route."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import httpx
-from tenacity import Retrying
 
 from miles_client import calls
-from miles_client.calls import Call, Lines, OnWait, Retries
+from miles_client.calls import Call, Lines, OnWait
 from miles_client.errors import AsleepError, IncompleteBatchError, MilesError
 from miles_client.models import AnyVideo, Entry, Explained, Health, Prediction
+from miles_client.service import Patience
 from miles_client.settings import WAITS_S
 from miles_client.wire import headers, limits, read, service_root, translated
 
@@ -35,7 +37,8 @@ class Client:
         on_wait: OnWait | None = None,
     ) -> None:
         self.url, self._timeout_s = service_root(url), timeout_s
-        self._retries = Retries(patience_s, waits_s, on_wait)
+        self._patience = partial(Patience, patience_s, waits_s)
+        self._on_wait = on_wait
         self._http = httpx.Client(base_url=self.url, headers=headers(api_key), timeout=limits(timeout_s))
 
     def __enter__(self) -> Self:
@@ -102,7 +105,17 @@ class Client:
         return self._retried(ready)
 
     def _retried(self, work: Callable[..., Result], *words: Any) -> Result:
-        return Retrying(**self._retries.options())(work, *words)
+        patience = self._patience()
+        while True:
+            try:
+                return work(*words)
+            except MilesError as error:
+                if not error.is_passing:
+                    raise
+                wait_s = patience.wait_s(error)
+                if self._on_wait:
+                    self._on_wait(wait_s, error)
+            time.sleep(wait_s)
 
     def _asked(self, call: Call) -> Any:
         return self._retried(self._once, call)

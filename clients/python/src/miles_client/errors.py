@@ -29,6 +29,8 @@ class MilesError(Exception):
 
     is_passing = False
     """Whether a later try may succeed."""
+    retry_after_s: float | None = None
+    """How long the service asks to be left alone."""
 
 
 class UnreachableError(MilesError):
