@@ -18,7 +18,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,32 +31,13 @@ from serving.settings import Settings
 SEED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One step: videos per call, seconds of the median call, and the number of calls."""
-
-    name: str
-    videos: int
-    seconds: float
-    calls: int
-
-    @property
-    def milliseconds_per_video(self) -> float:
-        return 1000 * self.seconds / self.videos
-
-
-def token_ids(lengths: Sequence[int], draw: np.random.Generator, vocabulary: int) -> TokenIds:
-    """Random word pieces, one sequence for each length."""
-    return [draw.integers(1000, vocabulary, length).tolist() for length in lengths]
-
-
 def steps(loaded: LoadedModel, draw: np.random.Generator) -> dict[str, tuple[int, Callable[[], object]]]:
     """By row name: the number of videos in a call, and the call to time."""
     engine, spec = loaded.engine, loaded.image_spec
     vocabulary = loaded.tokenizer.vocabulary_size
 
     def text(lengths: Sequence[int]) -> Callable[[], object]:
-        ids = token_ids(lengths, draw, vocabulary)
+        ids: TokenIds = [draw.integers(1000, vocabulary, length).tolist() for length in lengths]
         types = [[0] * len(row) for row in ids]
         return lambda: engine.encode_text(ids, types)
 
@@ -86,8 +66,8 @@ def fusion(
     return lambda: engine.score(text, image, scalars)
 
 
-def measure(name: str, videos: int, call: Callable[[], object], seconds: float) -> Row:
-    """Warm up, then time calls for `seconds`, at least five of them."""
+def measure(videos: int, call: Callable[[], object], seconds: float) -> tuple[float, int]:
+    """Warm up, then time calls for `seconds`, at least five: the median in ms a video, and how many."""
     for _ in range(3):
         call()
     taken: list[float] = []
@@ -95,22 +75,7 @@ def measure(name: str, videos: int, call: Callable[[], object], seconds: float) 
         started = time.perf_counter()
         call()
         taken.append(time.perf_counter() - started)
-    return Row(name, videos, statistics.median(taken), len(taken))
-
-
-def one_video(rows: Sequence[Row]) -> float:
-    """Milliseconds of one new video with a median title: text, image and fusion in sequence."""
-    steps_of_one = {f"text, {MEDIAN_TITLE} tokens", "image", "fusion"}
-    return sum(row.milliseconds_per_video for row in rows if row.name in steps_of_one)
-
-
-def report(rows: Sequence[Row]) -> None:
-    total = one_video(rows)
-    print(f"{'step':28} {'ms a video':>10} {'of one video':>13} {'calls':>6}")
-    for row in rows:
-        each = row.milliseconds_per_video
-        print(f"{row.name:28} {each:10.2f} {each / total:13.2f} {row.calls:6}")
-    print(f"{'one new video':28} {total:10.2f} {1:13.2f}")
+    return 1000 * statistics.median(taken) / videos, len(taken)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -126,11 +91,15 @@ def main(arguments: Sequence[str]) -> int:
     engine = loaded.engine
     print(f"{loaded.card.name}: {engine.name} {engine.precision} on {engine.device}, {platform.machine()}\n")
     draw = np.random.default_rng(SEED)
-    timed = steps(loaded, draw).items()
-    rows = [measure(name, videos, call, options.seconds) for name, (videos, call) in timed]
-    report(rows)
-    figures = {row.name: round(row.milliseconds_per_video, 3) for row in rows}
-    found = {"engine": engine.name, "precision": engine.precision, "one_video_ms": round(one_video(rows), 3)}
+    rows = {name: measure(*step, options.seconds) for name, step in steps(loaded, draw).items()}
+    # One new video with a median title: text, image and fusion in sequence.
+    total = sum(rows[name][0] for name in (f"text, {MEDIAN_TITLE} tokens", "image", "fusion") if name in rows)
+    print(f"{'step':28} {'ms a video':>10} {'of one video':>13} {'calls':>6}")
+    for name, (each, calls) in rows.items():
+        print(f"{name:28} {each:10.2f} {each / total:13.2f} {calls:6}")
+    print(f"{'one new video':28} {total:10.2f} {1:13.2f}")
+    figures = {name: round(each, 3) for name, (each, _) in rows.items()}
+    found = {"engine": engine.name, "precision": engine.precision, "one_video_ms": round(total, 3)}
     print(json.dumps({"benchmark": "model_alone", **found, "ms_per_video": figures}))
     return 0
 
