@@ -1,10 +1,6 @@
 """Trains the fusion head on frozen encoders and writes the checkpoint, its figures and a model card.
 
-    ./miles train DATA --out models/model_full.pt
-        [--column title=headline ...] [--thumbnails DIR|urls|none] [--text title,description]
-        [--text-encoder random|DIR|bert-base-uncased] [--image-encoder random|FILE|imagenet]
-        [--unfreeze [text|image|both]] [--mlflow FOLDER_OR_URI] [--allow-bad-rows] [--seed N] [--cache DIR]
-        [--results DIR] [--overwrite] ...
+    ./miles train DATA --out models/model_full.pt [OPTIONS]
     ./miles train --from DATABASE_URL [--against CHECKPOINT] [--out models/model_next.pt]
 
 DATA is a CSV, CSV.gz or Parquet file with a request's columns and a target; see `--help`. A head is trained
