@@ -22,15 +22,6 @@ export interface components {
             predicted_velocity: number;
             viral_score: number;
         };
-        /** @description Up to 256 videos in one call. */
-        BatchRequest: {
-            videos: components["schemas"]["PredictRequest"][];
-        };
-        /** @description One entry per video, in the order of the request. */
-        BatchResponse: {
-            predictions: (components["schemas"]["PredictResponse"] | components["schemas"]["FailedItem"])[];
-            processing_time_ms: number;
-        };
         /** @description How logits become probabilities. */
         CalibrationInfo: {
             calibrated: boolean;
@@ -86,99 +77,6 @@ export interface components {
             precision: string;
             threads: number;
         };
-        /**
-         * @description A video, and variations of it to score.
-         * @example {
-         *       "comment_count": 85,
-         *       "description": "Start your day right with these habits.",
-         *       "like_count": 1200,
-         *       "observed_at": "2026-03-02T12:00:00Z",
-         *       "published_at": "2026-03-01T12:00:00Z",
-         *       "thumbnail_url": "https://i.ytimg.com/vi/dQw4w9WgXcQ/hqdefault.jpg",
-         *       "view_count": 15000,
-         *       "what_if": [
-         *         {},
-         *         {
-         *           "view_count": 150000
-         *         },
-         *         {
-         *           "thumbnail_url": ""
-         *         }
-         *       ]
-         *     }
-         */
-        ExplainRequest: {
-            /**
-             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
-             * @example 85
-             */
-            comment_count?: number | null;
-            /**
-             * @description Average fraction of the video watched, 0 to 1. Read only by checkpoints whose training data had it.
-             * @example 0.62
-             */
-            completion_rate?: number | null;
-            /**
-             * @description Average views of the creator's videos. Read only by checkpoints whose training data had it.
-             * @example 12000
-             */
-            creator_avg_views?: number | null;
-            /** @default  */
-            description?: string | null;
-            /**
-             * @description Seconds, or text such as "PT1M30S" or "00:01:30". Null means unknown, not 0. Also accepted as duration.
-             * @example 45
-             */
-            duration_seconds?: number | null;
-            /**
-             * @description Whether to include an explanation of the score.
-             * @default false
-             */
-            explain?: boolean | null;
-            /**
-             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
-             * @example 1200
-             */
-            like_count?: number | null;
-            /** @description When the counts were read: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset; defaults to now. Also accepted as scraped_at. */
-            observed_at?: string | null;
-            /** @description When previous_view_count was read, an hour or more before observed_at: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. If only one of the two times is exactly midnight, a gap below two days is unknown. */
-            previous_observed_at?: string | null;
-            /**
-             * @description The video's view count at previous_observed_at; send both or neither. What happened between two looks says more than anything else.
-             * @example 9000
-             */
-            previous_view_count?: number | null;
-            /** @description When the video was published: ISO 8601, a day, or Unix seconds or milliseconds; UTC without an offset. Exactly midnight counts as a day, and an age below two days is unknown then. Also accepted as upload_date. */
-            published_at?: string | null;
-            /**
-             * @description Modalities that must be available; otherwise the request fails with 422.
-             * @default []
-             */
-            require?: ("text" | "image" | "scalars")[] | null;
-            /**
-             * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
-             * @example 25
-             */
-            save_count?: number | null;
-            /**
-             * @description Read only by checkpoints whose training data had it. Null means unknown, not 0.
-             * @example 40
-             */
-            share_count?: number | null;
-            /** @description http, https or data:image/...;base64, or a YouTube page. Null or empty means no thumbnail. Also accepted as thumbnail. */
-            thumbnail_url?: string | null;
-            title: string;
-            /**
-             * @description Also accepted as text such as "120,000". Null means unknown, not 0.
-             * @example 15000
-             */
-            view_count?: number | null;
-            /** @description Variations: request fields with other values. Each is scored like a separate request. */
-            what_if?: {
-                [key: string]: string | boolean | number | string[] | null;
-            }[] | null;
-        };
         /** @description A score, what moved it, and the scores of the variations. */
         ExplainResponse: {
             /** @description Probability of the predicted class; null if the video is not `in_range`. */
@@ -223,10 +121,6 @@ export interface components {
             changes: {
                 [key: string]: string | boolean | number | string[] | null;
             };
-            error: components["schemas"]["Problem"];
-        };
-        /** @description An item that could not be scored. */
-        FailedItem: {
             error: components["schemas"]["Problem"];
         };
         /** @description One scalar feature. */
@@ -450,15 +344,6 @@ export interface components {
             title: string;
             type: string;
         };
-        /** @description The model in service, and the one before it. */
-        Reloaded: {
-            checkpoint: string;
-            model_version: string;
-            /** @description null if none was in service. */
-            previous_version: string | null;
-            seconds: number;
-            sha256: string;
-        };
         /** @description How the numbers and times were used. */
         ScalarsState: {
             /** @description The reason in a sentence. */
@@ -523,22 +408,6 @@ export interface components {
             high: number;
             /** @description Views per day. */
             low: number;
-        };
-        /** @description A video as YouTube knows it: fields of a request, null where YouTube does not tell. */
-        YouTubeVideo: {
-            comment_count: number | null;
-            description: string;
-            duration_seconds: number | null;
-            like_count: number | null;
-            /**
-             * Format: date-time
-             * @description When YouTube was asked.
-             */
-            observed_at: string;
-            published_at: string | null;
-            thumbnail_url: string;
-            title: string;
-            view_count: number | null;
         };
     };
     responses: never;
