@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.service import ready_service
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.hostile]
 PERIOD_US = 100_000
 
 

@@ -247,6 +247,7 @@ def test_the_committed_figures_are_worth_showing(committed):
     assert failures == []
 
 
+@pytest.mark.hostile
 def test_the_committed_head_hardly_answers_to_rounding(committed):
     """Titles moved 2% towards others keep their scores within the gate of the compiler."""
     # Half of the layers compute nothing; without them the vectors are the same.

@@ -102,6 +102,7 @@ def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: P
     assert {row["image"] for row in scores(output)} == {"used"}
 
 
+@pytest.mark.scale
 def test_a_row_that_ends_its_worker_is_set_aside(tmp_path: Path, model: Path) -> None:
     """After three deaths the rows under way are scored one at a time, and only the fatal one is rejected."""
     fatal, is_asked, is_over = 3, threading.Event(), threading.Event()
