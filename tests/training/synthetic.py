@@ -85,8 +85,8 @@ def dataset(*, shuffled: bool = False) -> Dataset:
 
 @cache
 def encoders() -> Encoders:
-    """Two layers of BERT, four of ResNet, and a head of 64 and 32 units."""
-    small = random_encoders(SEED, TINY_TEXT, TINY_VISION)
+    """Two layers of BERT, four of ResNet on 64 x 64 pixels, and a head of 64 and 32 units."""
+    small = random_encoders(SEED, TINY_TEXT, replace(TINY_VISION, height=64, width=64))
     return replace(small, config=replace(small.config, hidden=(64, 32)))
 
 

@@ -51,7 +51,7 @@ def test_files_are_found_by_video_and_encoded_as_served(base, folder):
     known = found.known(dataset().train)
     assert {name for name, has in zip(ids, known, strict=True) if has} == {"train-0", "train-1", "train-2"}
     row = ids.index("train-2")
-    pixels = decode_image((folder / "train-2.webp").read_bytes(), ImageSpec(224, 224))
+    pixels = decode_image((folder / "train-2.webp").read_bytes(), ImageSpec(64, 64))
     expected = engine.encode_image(pixels[None])[0]
     np.testing.assert_allclose(found.of(dataset().train)[row], expected, atol=1e-4)
     np.testing.assert_array_equal(found.of(dataset().train)[ids.index("train-3")], engine.neutral_image)

@@ -15,7 +15,6 @@ from training.measure.conditions import age_groups, size_groups
 from training.measure.evaluation import measure
 from training.measure.metrics import plain
 from training.measure.scorer import predict
-from training.report.findings import find
 from training.report.importance import FACTS, THUMBNAIL, fact_importance
 
 
@@ -31,7 +30,7 @@ def test_the_rows_are_those_of_the_evaluation(found):
 
 def test_an_older_checkpoint_is_measured_on_the_same_rows():
     """Its figures by condition, in the drift table."""
-    found = find(reported.scorer(), dataset(), {"old.pt": reported.scorer()})
+    found = reported.findings()
     assert found.drift["old.pt"] == {
         name: comparison.rows[MODEL] for name, comparison in found.comparisons.items()
     }

@@ -103,7 +103,7 @@ def test_the_command_writes_the_page_the_pictures_and_the_numbers(tmp_path, caps
     """For a checkpoint without images, too; every verdict is printed and the numbers are JSON."""
     checkpoint, table = (
         write_tiny(tmp_path / "tiny.pt", with_vision=False),
-        write_csv(tmp_path / "a.csv", rows()),
+        write_csv(tmp_path / "a.csv", rows()[::2]),
     )
     assert main(["report", str(checkpoint), str(table), "--out", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
