@@ -104,7 +104,7 @@ def memory() -> Finding:
 
 def disk() -> Finding:
     """Free disk space for what make serve still has to write."""
-    free = machine.free_disk(ROOT)
+    free = shutil.disk_usage(ROOT).free
     needed = 0 if _in_environment() else PACKAGES_BYTES
     needed += 0 if os.environ.get("MILES_CHECKPOINT") or (ROOT / DEFAULT_CHECKPOINT).exists() else MODEL_BYTES
     says = f"{size(free)} free, {size(needed) if needed else 'nothing'} needed"

@@ -60,11 +60,6 @@ def memory_limit(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
     return min(real, default=None)
 
 
-def free_disk(folder: Path) -> int:
-    """Free bytes on the file system of `folder`."""
-    return shutil.disk_usage(folder).free
-
-
 def port_is_free(host: str, port: int) -> bool:
     """Whether the port is free. Raises `OSError` if this cannot be determined."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
