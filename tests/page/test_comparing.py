@@ -73,11 +73,11 @@ def test_the_best_version_wins_by_its_lead(open_page: Open, size: tuple[int, int
 
 
 def test_a_dropped_file_is_shrunk_and_sent(visit: Visit) -> None:
-    """A large picture leaves as a JPEG of 640 pixels at its longest, and the page says so."""
+    """A picture leaves as a JPEG of 640 pixels at its longest, and the page says so."""
     page = visit.page
     open_comparison(page)
     target = page.locator(".version").nth(1)
-    drop(target, ("big.png", "image/png", picture(5, (1600, 900), "PNG")))
+    drop(target, ("big.png", "image/png", picture(5, (800, 450), "PNG")))
     expect(target.locator(".note")).to_contain_text("big.png, sent as 640 × 360")
     with page.expect_request("**/predict/batch") as request:
         compared(page)

@@ -90,7 +90,7 @@ def test_an_address_fills_in_the_video(open_page: Open, field: str) -> None:
 
 def test_a_picture_may_be_dropped_anywhere(visit: Visit) -> None:
     """On the page, not only on its field; it is shown at the size of a phone's list."""
-    drop(visit.page.locator("h1"), ("cat.png", "image/png", picture(5, (1600, 900), "PNG")))
+    drop(visit.page.locator("h1"), ("cat.png", "image/png", picture(5, (800, 450), "PNG")))
     expect(visit.page.locator("#picture .note")).to_contain_text("cat.png, sent as 640 × 360")
     expect(visit.page.locator("#picture .drop img")).to_be_visible()
 
