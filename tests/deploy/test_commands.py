@@ -178,31 +178,31 @@ def cloned(above: Path) -> Path:
     return clone
 
 
-def outside_the_environment(port: int) -> dict[str, str]:
+def outside_the_environment(port: int, **more: object) -> dict[str, str]:
     """Variables of a reader whose PATH has no .venv; the service listens on loopback and fetches nothing."""
-    settings = environment(host="127.0.0.1", port=port, thumbnail_allowed_hosts="127.0.0.1")
+    settings = environment(host="127.0.0.1", port=port, thumbnail_allowed_hosts="127.0.0.1", **more)
     path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part)
     return settings | {"PATH": path}
 
 
-def done(command: str, clone: Path, port: int) -> subprocess.CompletedProcess[str]:
+def done(command: str, clone: Path, port: int, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a command in the clone, with `port` for 7860."""
     return completed(
         ["bash", "-c", command.replace("localhost:7860", f"127.0.0.1:{port}")],
         cwd=clone,
-        env=outside_the_environment(port),
+        env=outside_the_environment(port, **settings),
     )
 
 
-def test_each_command_does_what_the_document_says(tmp_path: Path) -> None:
-    """In a fresh clone it succeeds and prints what it is there for."""
+def test_each_command_does_what_the_document_says(tmp_path: Path, tiny_bundle: Path) -> None:
+    """In a fresh clone it succeeds and prints what it is there for; a small model scores the rows."""
     failures, clone = {}, cloned(tmp_path)
     for row, (prepare, expected) in RUN.items():
         if "score-dataset" in row and needs_ray.args[0]:
             continue
         prepare(clone)
         for command in {command.text for command in EVERY if command.row == row}:
-            ran = done(command, clone, free_port())
+            ran = done(command, clone, free_port(), checkpoint=tiny_bundle)
             if ran.returncode or expected not in ran.stdout:
                 failures[command] = ran.stdout + ran.stderr
     assert failures == {}
