@@ -3,8 +3,8 @@
 Four objects serve a model:
 
     Predictor      the front door: readiness, admission, deadlines, and switching to another model
-    ModelInstance  one model in service: starts and stops what it runs on, and knows the requests that use it
-    Pipeline       scores one video: towers side by side, then the fusion
+    ModelInstance  one model in service: starts and stops what it runs on
+    Pipeline       scores one video: towers side by side, then the fusion; knows the requests that use it
     LoadedModel    the engine and everything built from the card; immutable
 
 A process has one instance, and two for a while when the model is replaced. A request finishes on the instance
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 
 class ModelInstance:
-    """One model in service. As a context it counts a request that uses it."""
+    """One model in service."""
 
     def __init__(
         self,
@@ -56,9 +56,6 @@ class ModelInstance:
         self.pipeline = pipeline
         self._supervisor = supervisor
         self._stack, self._executors, self._workers = stack, executors, workers
-        self._requests = 0
-        self._is_idle = asyncio.Event()
-        self._is_idle.set()
 
     @classmethod
     async def start(
@@ -113,28 +110,9 @@ class ModelInstance:
             await stack.enter_async_context(supervisor)
             return cls(pipeline, supervisor, stack.pop_all(), executors, workers)
 
-    def __enter__(self) -> Pipeline:
-        self._requests += 1
-        self._is_idle.clear()
-        return self.pipeline
-
-    def __exit__(self, *_: object) -> None:
-        self._requests -= 1
-        if not self._requests:
-            self._is_idle.set()
-
-    def hold_until_done(self, task: "asyncio.Task[Any]") -> None:
-        """Count `task`, which may not have started yet, as a request."""
-        self.__enter__()
-        task.add_done_callback(self.__exit__)
-
     def report_failure(self) -> None:
         """Count a failed forward: because of its input, or because the model is broken."""
         self._supervisor.report_failure()
-
-    async def idle(self) -> None:
-        """Return when no request uses this model."""
-        await self._is_idle.wait()
 
     async def close(self) -> None:
         """Stop queues, decoders and threads. Requests that still wait get `QueueClosedError`."""

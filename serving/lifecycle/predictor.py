@@ -195,7 +195,7 @@ class Predictor:
         try:
             for index, request in enumerate(requests):
                 tasks.append(asyncio.create_task(outcome(index, request)))
-                instance.hold_until_done(tasks[-1])
+                instance.pipeline.hold_until_done(tasks[-1])
             for finished in asyncio.as_completed(tasks):
                 yield await finished
         finally:
@@ -214,7 +214,7 @@ class Predictor:
         timeout_s = self.settings.request_timeout_s
         waits = request.thumbnail_url is not None and not is_data_url(request.thumbnail_url)
         slots = min(EXPLAINED, self.admission.capacity) if request.explain else 1
-        with self.admission.slot(waits=waits, slots=slots), instance as pipeline:
+        with self.admission.slot(waits=waits, slots=slots), instance.pipeline as pipeline:
             ends = deadline or asyncio.get_running_loop().time() + timeout_s
             budget = PictureBudget(ends - SCORING_SHARE * timeout_s, party)
             try:
@@ -257,7 +257,7 @@ class Predictor:
         """Free a model that has been replaced, after its last request."""
         version, fingerprint = old.pipeline.model.version, old.pipeline.model.fingerprint
         try:
-            await old.idle()
+            await old.pipeline.idle()
         finally:
             await old.close()
         if self.model is not None and self.model.fingerprint != fingerprint:

@@ -141,7 +141,7 @@ class Shadow:
             self.outcomes["dropped"] += 1
             return None
         try:
-            with instance as pipeline:
+            with instance.pipeline as pipeline:
                 found = await pipeline.score(waiting.request)
         except Exception as exc:  # an engine may raise anything
             self.outcomes["failed"] += 1
@@ -167,7 +167,7 @@ class Shadow:
     async def _free(self) -> None:
         instance, self._instance = self._instance, None
         if instance is not None:
-            await instance.idle()
+            await instance.pipeline.idle()
             await instance.close()
             self._cache.forget(instance.pipeline.model.fingerprint)
 

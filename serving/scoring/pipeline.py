@@ -77,7 +77,10 @@ class Prediction:
 
 
 class Pipeline:
-    """Scores videos with one model; each step of the network has its own queue."""
+    """Scores videos with one model; each step of the network has its own queue.
+
+    As a context it counts a request that uses it.
+    """
 
     def __init__(
         self,
@@ -108,6 +111,9 @@ class Pipeline:
             self._run_fusion, executors["fusion"], max_batch_size
         )
         self._pace = Pace()
+        self._requests = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
         self._explainer = Explainer(model, self._score_rows, self._empty_text)
 
     @asynccontextmanager
@@ -132,6 +138,25 @@ class Pipeline:
     def queues(self) -> dict[str, BatchingQueue[Any, Any]]:
         """The queue of each step."""
         return {"text": self._text.tower.queue, "image": self._image.tower.queue, "fusion": self._fusion}
+
+    def __enter__(self) -> Self:
+        self._requests += 1
+        self._is_idle.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._requests -= 1
+        if not self._requests:
+            self._is_idle.set()
+
+    def hold_until_done(self, task: "asyncio.Task[Any]") -> None:
+        """Count `task`, which may not have started yet, as a request."""
+        self.__enter__()
+        task.add_done_callback(self.__exit__)
+
+    async def idle(self) -> None:
+        """Return when no request uses this model."""
+        await self._is_idle.wait()
 
     async def score(self, request: ScoringRequest, budget: PictureBudget | None = None) -> Prediction:
         """Raises `ModalityRequiredError`, and whatever a forward raised."""
