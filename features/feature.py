@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 
 from features.video import Columns, FloatArray, Video
@@ -13,7 +13,7 @@ DAY, YEAR = 24.0, 24 * 365.25  # hours
 MINUTE, HOUR = 60.0, 3600.0  # seconds
 LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 MAX_EXPONENT = 700.0  # no request can hold what overflows
-VIDEO_FIELDS = tuple(field.name for field in fields(Video))
+VIDEO_FIELDS = tuple(each.name for each in fields(Video))
 
 
 def count(value: float) -> str:
@@ -107,11 +107,12 @@ class Feature:
     usual: bool = False
     also: str | None = None
     """A second topic of warnings, besides the group's."""
+    reads: tuple[str, ...] = field(init=False)
+    """The fields of a video that the formula names."""
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The fields of a video that the formula names."""
-        return tuple(name for name in VIDEO_FIELDS if name in re.findall(r"\w+", self.formula))
+    def __post_init__(self) -> None:
+        words = re.findall(r"\w+", self.formula)
+        object.__setattr__(self, "reads", tuple(name for name in VIDEO_FIELDS if name in words))
 
     @property
     def topics(self) -> set[str]:
