@@ -22,10 +22,9 @@ from typing import Self
 import httpcore2
 
 from preprocessing.image import ImageError, decode_data_url, is_data_url
-from preprocessing.thumbnails.body import BodyReader
 from preprocessing.thumbnails.connect import Resolve, SystemResolver, VettingBackend
 from preprocessing.thumbnails.policy import ThumbnailPolicy, UnreachableError
-from preprocessing.thumbnails.response import Validators, broken, header, vet_head
+from preprocessing.thumbnails.response import BodyReader, Validators, broken, header, vet_head
 from preprocessing.thumbnails.turns import Breaker, Turns, TurnsByKey
 from preprocessing.thumbnails.urls import VettedUrl, vet_redirect, vet_url
 from preprocessing.thumbnails.youtube import smaller_pictures

@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 
 from app import create_app
+from serving.lifecycle.supervision import CHECK_INTERVAL_S
 from serving.process.server import run
 from tests.support.service import ROOT, free_port
 from tests.support.thumbnail_host import picture, thumbnail_host
@@ -37,6 +38,7 @@ class Recorder:
         self.entered: dict[str, str] = {}
         self._is_on = False
         self._seen: set[CodeType] = set()
+        self._in_background: set[CodeType] = set()
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         if not self._is_on or event != "call" or frame.f_code in self._seen:
@@ -49,11 +51,17 @@ class Recorder:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Note what is entered until the context ends."""
-        self.entered, self._seen, self._is_on = {}, set(), True
+        self.entered, self._seen, self._is_on = {}, set(self._in_background), True
         try:
             yield
         finally:
             self._is_on = False
+
+    def leave_out_background(self) -> None:
+        """From now on leave out the functions that run while nothing is asked."""
+        with self.recording():
+            threading.Event().wait(4 * CHECK_INTERVAL_S)
+        self._in_background = self._seen
 
 
 def ours(path: str) -> str | None:
@@ -79,6 +87,7 @@ def ask(url: str, recorder: Recorder) -> dict[str, dict[str, str]]:
             threading.Event().wait(0.1)
         found: dict[str, dict[str, str]] = {}
         client.post("/predict", json=video(0) | {"thumbnail_url": host.thumbnail(0)}).raise_for_status()
+        recorder.leave_out_background()
         data_url = f"data:image/jpeg;base64,{base64.b64encode(picture(1)).decode()}"
         kinds = {
             "without a picture": {},

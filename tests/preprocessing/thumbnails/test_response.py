@@ -9,9 +9,9 @@ import brotli
 import pytest
 
 from preprocessing.image import ImageError, ImageTooLargeError
-from preprocessing.thumbnails.body import UNPACKERS, unpacked
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import UnreachableError
+from preprocessing.thumbnails.response import UNPACKERS, unpacked
 from tests.support.pictures import encoded, picture
 from tests.support.site import (
     PATIENCE_S,

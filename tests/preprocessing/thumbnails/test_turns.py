@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from preprocessing.thumbnails.body import LARGE_BYTES, MAX_LARGE
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import UnreachableError
+from preprocessing.thumbnails.response import LARGE_BYTES, MAX_LARGE
 from preprocessing.thumbnails.turns import MAX_TIMEOUTS, PAUSE_S, Breaker, Turns, TurnsByKey
 from tests.support.pictures import encoded, picture
 from tests.support.site import PATIENCE_S, Names, Site, ok, serving, trusting
