@@ -104,8 +104,8 @@ def ask(url: str, recorder: Recorder) -> dict[str, dict[str, str]]:
 
 def video(number: int) -> dict[str, Any]:
     return {
-        "title": f"I built tiny house number {number} in 24 hours",
-        "description": "From the first nail to the last.",
+        "title": f"I built tiny house {number} in 24 hours",
+        "description": "From foundation to roof.",
         "view_count": 120_000 + number,
         "published_at": "2026-03-01T12:00:00Z",
         "observed_at": "2026-03-02T12:00:00Z",
