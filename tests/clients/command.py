@@ -3,10 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from tests.support.process import completed
 from tests.support.service import ROOT
@@ -16,12 +15,9 @@ CLIENTS = ROOT / "clients"
 FAST = ("--waits", "0.05", "--patience", "30")
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
-
-class Trigger(Protocol):
-    """The scraper's step against a door and the table."""
-
-    def __call__(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run it to its end."""
+# A client's command with words and settings of its own: to its end, and while it runs.
+Trigger = Callable[..., subprocess.CompletedProcess[str]]
+Running = AbstractContextManager[subprocess.Popen[str]]
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -1,13 +1,13 @@
 """What the clients' tests share: one small real service, one PostgreSQL, the scraper's table."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
 from deploy.demo.database import Database
-from tests.clients.command import FAST, Trigger, ran
+from tests.clients.command import FAST, Running, Trigger, ran, running
 from tests.clients.door import Door, open_door
 from tests.support.postgres import Candidates
 from tests.support.service import Service, ready_service
@@ -35,9 +35,12 @@ def candidates(database: Database) -> Candidates:
 @pytest.fixture
 def trigger(door: Door, candidates: Candidates, tmp_path: Path) -> Trigger:
     """The command, by default with this door and this table."""
+    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+    return partial(ran, "trigger_inference.py", *FAST, folder=tmp_path, **settings)
 
-    def run(*words: str, **settings: str) -> CompletedProcess[str]:
-        known = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url} | settings
-        return ran("trigger_inference.py", *FAST, *words, folder=tmp_path, **known)
 
-    return run
+@pytest.fixture
+def begun(door: Door, candidates: Candidates, tmp_path: Path) -> Callable[..., Running]:
+    """The same while it runs."""
+    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
+    return partial(running, "trigger_inference.py", *FAST, folder=tmp_path, **settings)

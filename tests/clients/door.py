@@ -3,9 +3,11 @@
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from subprocess import CompletedProcess
 from typing import Any
 
 import httpx
@@ -77,6 +79,19 @@ def open_door(upstream: str, strip: str = "") -> Iterator[Door]:
 
         with web_host(answer) as door.url:
             yield door
+
+
+def two_at_once(door: Door, run: Callable[[], CompletedProcess[str]]) -> list[CompletedProcess[str]]:
+    """A command twice: neither goes on before both wait for the service with rows of their own."""
+    first, second = Hold(), Hold()
+    door.plan += [first, second]
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(run) for _ in range(2)]
+        assert first.reached.wait(LIMIT_S)
+        assert second.reached.wait(LIMIT_S)
+        first.release.set()
+        second.release.set()
+        return [run.result() for run in runs]
 
 
 def _pass_on(door: Door, client: httpx.Client, asked: Asked) -> Reply | None:

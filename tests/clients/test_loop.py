@@ -3,7 +3,7 @@
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from deploy.demo.database import Database
 from miles_client.service import Score
 from miles_client.table.kept import predictions_of, with_previous_looks
-from tests.clients.command import FAST, ran, running
+from tests.clients.command import FAST, Trigger, ran, running
 from tests.clients.door import Call, Door, open_door
 from tests.clients.scraped import scraped, with_nulls
 from tests.support.postgres import Candidates, create_roles, separate
@@ -30,7 +30,6 @@ SCRIPT = "trigger_inference.py"
 LOOP = (ROOT / "clients" / "database" / "loop.sql").read_bytes()
 WAYS = ("DATABASE_URL", "PostgREST")
 TIMELESS = {"scraped_at": None, "created_at": None}
-Trigger = Callable[..., CompletedProcess[str]]
 
 
 class Loop(Candidates):

@@ -1,39 +1,26 @@
 """clients/trigger_inference.py through a pooler in transaction mode."""
 
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
 
 from deploy.demo.database import Database
-from tests.clients.command import FAST, ran
-from tests.clients.door import Door, Hold
+from tests.clients.command import Trigger
+from tests.clients.door import Door, two_at_once
 from tests.clients.scraped import scraped
 from tests.support.pgbouncer import pooled
 from tests.support.postgres import Candidates
-from tests.support.process import LIMIT_S
-
-SCRIPT = "trigger_inference.py"
 
 
 def test_rows_are_locked_and_scored_once_through_a_pooler(
-    database: Database, door: Door, candidates: Candidates, tmp_path: Path
+    database: Database, trigger: Trigger, door: Door, candidates: Candidates
 ) -> None:
     """Two runs on two shared server connections score 22 rows once; Prisma's option is no obstacle."""
     candidates.add(scraped(22))
-    first, second = Hold(), Hold()
-    door.plan += [first, second]
-    with pooled(database) as url, ThreadPoolExecutor(2) as pool:
-        settings = {"DATABASE_URL": f"{url}?pgbouncer=true", "INFERENCE_API_URL": door.url}
-        runs = [
-            pool.submit(ran, SCRIPT, *FAST, "--batch", "3", folder=tmp_path, **settings) for _ in range(2)
-        ]
-        assert first.reached.wait(LIMIT_S)
-        assert second.reached.wait(LIMIT_S)
-        first.release.set()
-        second.release.set()
-        outputs = [run.result() for run in runs]
+    with pooled(database) as url:
+        pooled_trigger = partial(trigger, DATABASE_URL=f"{url}?pgbouncer=true")
+        outputs = two_at_once(door, partial(pooled_trigger, "--batch", "3"))
         # Whatever a run had left on a server connection, the next run would stumble over.
         candidates.add([{**row, "title": "later"} for row in scraped(2)])
-        outputs.append(ran(SCRIPT, *FAST, folder=tmp_path, **settings))
+        outputs.append(pooled_trigger())
     assert [run.returncode for run in outputs] == [0, 0, 0], outputs
     assert sorted(door.titles()) == sorted([*(row["title"] for row in scraped(22)), "later", "later"])
     assert candidates.written_more_than_once() == 0

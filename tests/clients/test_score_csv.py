@@ -5,16 +5,16 @@ import gzip
 import io
 import json
 import signal
+from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.clients.command import FAST, ran, running
+from tests.clients.command import FAST, Trigger, ran, running
 from tests.clients.door import WAKING_PAGE, Door, Hold, open_door
 from tests.clients.scraped import scraped
 from tests.support.faulty_service import RAISE, cue
@@ -30,19 +30,10 @@ ADDED = (
 COLUMNS = ("title", "description", "view_count", "like_count", "upload_date", "scraped_at", "channel_name")
 
 
-class Score(Protocol):
-    """The command in a folder of its own, against a door."""
-
-    def __call__(self, *words: str, **settings: str) -> CompletedProcess[str]:
-        """Run it to its end."""
-
-
 @pytest.fixture
-def score(door: Door, tmp_path: Path) -> Score:
-    def run(*words: str, **settings: str) -> CompletedProcess[str]:
-        return ran(SCRIPT, *FAST, *words, folder=tmp_path, **({"INFERENCE_API_URL": door.url} | settings))
-
-    return run
+def score(door: Door, tmp_path: Path) -> Trigger:
+    """The command in a folder of its own, against a door."""
+    return partial(ran, SCRIPT, *FAST, folder=tmp_path, INFERENCE_API_URL=door.url)
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> None:
@@ -58,7 +49,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def test_each_row_gets_the_services_own_score_in_its_place(
-    score: Score, service: Service, tmp_path: Path
+    score: Trigger, service: Service, tmp_path: Path
 ) -> None:
     rows = scraped(10)
     rows[3]["description"] = 'Quotes ", commas,\nand a line break'
@@ -84,7 +75,7 @@ def test_each_row_gets_the_services_own_score_in_its_place(
     assert not (tmp_path / "videos.scored.csv.part").exists()
 
 
-def test_a_row_that_cannot_be_scored_says_why(score: Score, tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_scored_says_why(score: Trigger, tmp_path: Path) -> None:
     """No title, a count that is no number, too few cells: an error in its column, the others have scores."""
     (tmp_path / "v.csv").write_text("title,view_count\ngood,5\n,7\nbad,many\nshort\nalso good,\n")
     done = score("v.csv")
@@ -108,7 +99,7 @@ gone,https://nowhere.invalid/a.jpg
 """
 
 
-def test_what_became_of_each_thumbnail_is_kept_and_counted(score: Score, tmp_path: Path) -> None:
+def test_what_became_of_each_thumbnail_is_kept_and_counted(score: Trigger, tmp_path: Path) -> None:
     """The state and the reason of each row, and the number of each reason at the end."""
     (tmp_path / "v.csv").write_text(PICTURES)
     done = score("v.csv")
@@ -121,7 +112,7 @@ def test_what_became_of_each_thumbnail_is_kept_and_counted(score: Score, tmp_pat
 
 
 def test_a_required_thumbnail_is_an_error_where_it_is_not_usable(
-    score: Score, door: Door, tmp_path: Path
+    score: Trigger, door: Door, tmp_path: Path
 ) -> None:
     """After rows whose thumbnail may come later were scored again, as often as asked for."""
     (tmp_path / "v.csv").write_text(PICTURES)
@@ -136,7 +127,7 @@ def test_a_required_thumbnail_is_an_error_where_it_is_not_usable(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_interrupted_run_goes_on_where_it_was(
-    score: Score, door: Door, tmp_path: Path, number: signal.Signals
+    score: Trigger, door: Door, tmp_path: Path, number: signal.Signals
 ) -> None:
     """Finished rows are not asked for again, even when the last line of the unfinished file is torn."""
     write_csv(tmp_path / "videos.csv", scraped(20))
@@ -161,7 +152,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
 
 def test_an_unfinished_file_of_another_input_is_not_continued(
-    score: Score, door: Door, tmp_path: Path
+    score: Trigger, door: Door, tmp_path: Path
 ) -> None:
     """Scores of one file never stand beside the rows of another: exit code 2, and what to remove."""
     write_csv(tmp_path / "videos.csv", scraped(6))
@@ -172,7 +163,7 @@ def test_an_unfinished_file_of_another_input_is_not_continued(
     assert (done.returncode, "remove it to start over" in done.stderr) == (2, True)
 
 
-def test_columns_may_be_called_otherwise(score: Score, door: Door, tmp_path: Path) -> None:
+def test_columns_may_be_called_otherwise(score: Trigger, door: Door, tmp_path: Path) -> None:
     """`--map` names them, semicolons separate them, and the output is written in the same way."""
     (tmp_path / "v.csv").write_bytes("\ufeffHeadline;Plays;Art\nÉté à Paris;7;http://x.test/1.jpg\n".encode())
     mapped = [f"--map={pair}" for pair in ("title=Headline", "view_count=Plays", "thumbnail_url=Art")]
@@ -182,13 +173,13 @@ def test_columns_may_be_called_otherwise(score: Score, door: Door, tmp_path: Pat
     assert header == ";".join(["\ufeffHeadline;Plays;Art", *ADDED])
 
 
-def test_thumbnails_are_used_unless_said_otherwise(score: Score, door: Door, tmp_path: Path) -> None:
+def test_thumbnails_are_used_unless_said_otherwise(score: Trigger, door: Door, tmp_path: Path) -> None:
     (tmp_path / "v.csv").write_text('title,thumbnail_url\na,"data:image/png;base64,AAAA"\n')
     score("v.csv")
     assert door.calls[0].body["thumbnail_url"] == "data:image/png;base64,AAAA"
 
 
-def test_parquet_keeps_its_types(score: Score, service: Service, tmp_path: Path) -> None:
+def test_parquet_keeps_its_types(score: Trigger, service: Service, tmp_path: Path) -> None:
     """Its own columns are as they were, scores are float64, and an error is text beside null scores."""
     rows = scraped(5)
     rows[2]["title"] = None
@@ -206,7 +197,7 @@ def test_parquet_keeps_its_types(score: Score, service: Service, tmp_path: Path)
     assert scored["viral_score"].to_pylist()[1:3] == [answer["viral_score"], None]
 
 
-def test_a_waking_service_is_waited_for(score: Score, door: Door, tmp_path: Path) -> None:
+def test_a_waking_service_is_waited_for(score: Trigger, door: Door, tmp_path: Path) -> None:
     write_csv(tmp_path / "v.csv", scraped(3))
     door.plan += [Reply(503, WAKING_PAGE), Reply(404, b'{"detail": "Not Found"}')]
     done = score("v.csv")
@@ -240,7 +231,7 @@ def test_rows_beyond_a_rate_limit_are_asked_for_again(tiny_bundle: Path, tmp_pat
     assert (done.returncode, "124 rows scored, 0 with" in done.stderr) == (0, True), done.stderr
 
 
-def test_a_rate_limit_is_never_a_rows_fault(score: Score, door: Door, tmp_path: Path) -> None:
+def test_a_rate_limit_is_never_a_rows_fault(score: Trigger, door: Door, tmp_path: Path) -> None:
     """Rows that meet a 429 in five batches are asked for again, and scored."""
     write_csv(tmp_path / "v.csv", scraped(3))
     kind = {"Content-Type": "application/json"}
@@ -266,7 +257,7 @@ UNUSABLE: list[tuple[str, list[str], str]] = [
 ]
 
 
-def test_a_file_that_cannot_be_scored_is_one_line(score: Score, door: Door, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_scored_is_one_line(score: Trigger, door: Door, tmp_path: Path) -> None:
     failures = []
     for content, words, said in UNUSABLE:
         (tmp_path / "v.csv").write_text(content, encoding="utf-8")
@@ -276,7 +267,7 @@ def test_a_file_that_cannot_be_scored_is_one_line(score: Score, door: Door, tmp_
     assert (failures, door.calls) == ([], [])
 
 
-def test_the_first_line_says_what_is_read(score: Score, door: Door, tmp_path: Path) -> None:
+def test_the_first_line_says_what_is_read(score: Trigger, door: Door, tmp_path: Path) -> None:
     """Columns read, missing and ignored, with the options for them; without views only if asked."""
     (tmp_path / "v.csv").write_text("title;plays;Comments;channel;;\na;5;6;b;;\n")
     assert score("v.csv").returncode == 2
@@ -304,7 +295,7 @@ CELLS = [
 
 
 def test_cells_are_read_as_numbers_or_refused_with_the_option(
-    score: Score, door: Door, tmp_path: Path
+    score: Trigger, door: Door, tmp_path: Path
 ) -> None:
     """Thousands, rounded counts and marks for missing values; the title keeps its text."""
     failures = []
@@ -322,7 +313,7 @@ def test_cells_are_read_as_numbers_or_refused_with_the_option(
     assert failures == []
 
 
-def test_compressed_files_and_json_lines_are_read_and_written(score: Score, tmp_path: Path) -> None:
+def test_compressed_files_and_json_lines_are_read_and_written(score: Trigger, tmp_path: Path) -> None:
     """The output has the input's type; a line that is not an object has an error."""
     lines = [json.dumps(row) for row in scraped(3)]
     (tmp_path / "v.jsonl").write_text("\n".join([*lines, "[1]"]), encoding="utf-8")
@@ -340,7 +331,7 @@ def test_compressed_files_and_json_lines_are_read_and_written(score: Score, tmp_
     assert (objects[3]["viral_score"], objects[3]["error"]) == (None, "not an object: [1]")
 
 
-def test_a_part_of_a_file_can_be_tried(score: Score, door: Door, tmp_path: Path) -> None:
+def test_a_part_of_a_file_can_be_tried(score: Trigger, door: Door, tmp_path: Path) -> None:
     """`--dry-run` shows a request and sends nothing, `--limit` scores the first rows."""
     write_csv(tmp_path / "v.csv", scraped(9))
     done = score("v.csv", "--dry-run")
@@ -350,7 +341,7 @@ def test_a_part_of_a_file_can_be_tried(score: Score, door: Door, tmp_path: Path)
     assert [row["title"] for row in read_csv(tmp_path / "v.scored.csv")] == [r["title"] for r in scraped(2)]
 
 
-def test_the_summary_counts_warnings_and_errors(score: Score, tmp_path: Path) -> None:
+def test_the_summary_counts_warnings_and_errors(score: Trigger, tmp_path: Path) -> None:
     """A line for each kind of error, the most frequent first."""
     (tmp_path / "v.csv").write_text("title,view_count\na,\n,1\n,2\nb,many\n")
     last = score("v.csv").stderr.partition("v.scored.csv: ")[2].splitlines()
@@ -359,7 +350,7 @@ def test_the_summary_counts_warnings_and_errors(score: Score, tmp_path: Path) ->
     assert last[2].startswith("  1 rows: 422: view_count: ")
 
 
-def test_progress_moves_no_cursor_where_there_is_no_terminal(score: Score, tmp_path: Path) -> None:
+def test_progress_moves_no_cursor_where_there_is_no_terminal(score: Trigger, tmp_path: Path) -> None:
     write_csv(tmp_path / "v.csv", scraped(3))
     done = score("v.csv")
     assert len(done.stderr.splitlines()) == 2

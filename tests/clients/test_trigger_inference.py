@@ -3,7 +3,8 @@
 import json
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 
@@ -12,8 +13,8 @@ import pytest
 
 from deploy.demo.database import Database
 from miles_client.table.postgres import without_foreign_options
-from tests.clients.command import CLIENTS, FAST, Trigger, environment, ran, read_until, running
-from tests.clients.door import Door, Hold
+from tests.clients.command import CLIENTS, FAST, Running, Trigger, environment, read_until
+from tests.clients.door import Door, Hold, two_at_once
 from tests.clients.scraped import scraped, with_nulls
 from tests.support.postgres import Candidates
 from tests.support.process import LIMIT_S, completed
@@ -103,21 +104,10 @@ def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
     assert "the database rejects it" in done.stdout
 
 
-def test_two_runs_at_once_score_each_row_once(door: Door, candidates: Candidates, tmp_path: Path) -> None:
+def test_two_runs_at_once_score_each_row_once(trigger: Trigger, door: Door, candidates: Candidates) -> None:
     """While both wait for the service with rows of their own, none is asked for or written twice."""
     candidates.add(scraped(22))
-    first, second = Hold(), Hold()
-    door.plan += [first, second]
-    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
-    with ThreadPoolExecutor(2) as pool:
-        runs = [
-            pool.submit(ran, SCRIPT, *FAST, "--batch", "4", folder=tmp_path, **settings) for _ in range(2)
-        ]
-        assert first.reached.wait(LIMIT_S)
-        assert second.reached.wait(LIMIT_S)
-        first.release.set()
-        second.release.set()
-        outputs = [run.result() for run in runs]
+    outputs = two_at_once(door, partial(trigger, "--batch", "4"))
     assert [run.returncode for run in outputs] == [0, 0]
     assert len(candidates.scored()) == 22
     assert sorted(door.titles()) == sorted(row["title"] for row in scraped(22))
@@ -126,14 +116,13 @@ def test_two_runs_at_once_score_each_row_once(door: Door, candidates: Candidates
 
 
 def test_kill_9_half_way_loses_nothing(
-    trigger: Trigger, door: Door, candidates: Candidates, tmp_path: Path
+    trigger: Trigger, begun: Callable[..., Running], door: Door, candidates: Candidates
 ) -> None:
     """Rows whose scores were on their way are as before, free at once, and the next run scores them."""
     candidates.add(scraped(22))
     hold = Hold()
     door.plan += [None, None, hold]
-    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
-    with running(SCRIPT, *FAST, "--batch", "4", folder=tmp_path, **settings) as process:
+    with begun("--batch", "4") as process:
         assert hold.reached.wait(LIMIT_S)
         process.send_signal(signal.SIGKILL)
         assert process.wait(LIMIT_S) == -signal.SIGKILL
@@ -277,15 +266,16 @@ def test_an_address_may_be_another_drivers() -> None:
     assert {form: without_foreign_options(form) for form in forms} == forms
 
 
-def test_a_signal_ends_it_between_two_writes(door: Door, candidates: Candidates, tmp_path: Path) -> None:
+def test_a_signal_ends_it_between_two_writes(
+    begun: Callable[..., Running], door: Door, candidates: Candidates
+) -> None:
     """In the middle of a call: what was scored stays, what was asked for is free, there is a summary."""
-    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         candidates.create()
         candidates.add(scraped(12))
         hold = Hold()
         door.plan += [None, hold]
-        with running(SCRIPT, *FAST, "--batch", "4", folder=tmp_path, **settings) as process:
+        with begun("--batch", "4") as process:
             assert hold.reached.wait(LIMIT_S)
             process.send_signal(number)
             assert "4 scored" in read_until(process, " skipped")
@@ -301,10 +291,9 @@ def ended(process: Popen[str]) -> tuple[int, str]:
     return process.wait(LIMIT_S), process.stdout.read()
 
 
-def test_watch_finds_rows_that_come_later(door: Door, candidates: Candidates, tmp_path: Path) -> None:
+def test_watch_finds_rows_that_come_later(begun: Callable[..., Running], candidates: Candidates) -> None:
     candidates.add([{"title": None}, *scraped(1)])
-    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
-    with running(SCRIPT, *FAST, "--watch", "0.1", folder=tmp_path, **settings) as process:
+    with begun("--watch", "0.1") as process:
         read_until(process, "1 scored, 1 skipped")
         candidates.add([{**scraped(1)[0], "title": "later"}])
         seen = read_until(process, "later") + read_until(process, "1 scored, 1 skipped")

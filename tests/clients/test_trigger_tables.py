@@ -1,15 +1,14 @@
 """clients/trigger_inference.py on other tables and roles: policies, triggers, ids, names, changed counts."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import LiteralString
 
 import pytest
 from psycopg import sql
 
 from deploy.demo.database import Database
-from tests.clients.command import FAST, ran, read_until, running
+from tests.clients.command import FAST, Trigger, ran, read_until, running
 from tests.clients.door import Door
 from tests.clients.scraped import scraped
 from tests.support.postgres import Candidates, create_roles, separate
@@ -17,7 +16,6 @@ from tests.support.service import ROOT
 
 SCRIPT = "trigger_inference.py"
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
-Trigger = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +35,8 @@ def table(url: str) -> Candidates:
 
 @pytest.fixture
 def trigger(table: Candidates, door: Door, tmp_path: Path) -> Trigger:
-    def run(*words: str, url: str = table.url) -> CompletedProcess[str]:
-        return ran(SCRIPT, *FAST, *words, folder=tmp_path, DATABASE_URL=url, INFERENCE_API_URL=door.url)
-
-    return run
+    settings = {"DATABASE_URL": table.url, "INFERENCE_API_URL": door.url}
+    return partial(ran, SCRIPT, *FAST, folder=tmp_path, **settings)
 
 
 def test_rows_that_policies_keep_are_not_scored(table: Candidates, door: Door, trigger: Trigger) -> None:
@@ -50,10 +46,10 @@ def test_rows_that_policies_keep_are_not_scored(table: Candidates, door: Door, t
         "SELECT 'v' || n, 'Video ' || n FROM generate_series(1, 12) n"
     )
     address = "postgresql://reader:reader@" + table.url.partition("@")[2]  # pragma: allowlist secret
-    done = trigger("--table", "owner.candidates", url=address)
+    done = trigger("--table", "owner.candidates", DATABASE_URL=address)
     assert (done.returncode, done.stdout.count(KEPT), door.calls) == (4, 12, []), done.stdout + done.stderr
     assert "12 kept unscored by the database" in done.stdout
-    done = trigger("--table", "owner.candidates", url=address.replace("reader:reader", "reader"))
+    done = trigger("--table", "owner.candidates", DATABASE_URL=address.replace("reader:reader", "reader"))
     assert (done.returncode, "waiting" in done.stdout) == (4, False), "a role without its password"
     assert trigger("--table", "owner.candidates").returncode == 0
 
@@ -172,7 +168,7 @@ def test_an_error_of_one_row_costs_that_row(table: Candidates, trigger: Trigger)
             "SELECT 'v' || n, 'Video ' || n, n FROM generate_series(1, 3) n"
         )
         table.run(statement)
-        done = trigger("--table", "owner.candidates", url=reader if "policy" in name else table.url)
+        done = trigger("--table", "owner.candidates", DATABASE_URL=reader if "policy" in name else table.url)
         if (
             done.returncode != 1
             or "2 scored, 1 skipped" not in done.stdout
@@ -216,7 +212,7 @@ def test_a_query_that_takes_too_long_has_a_next_step(table: Candidates, trigger:
     """What a role's statement_timeout cancels, as Supabase's do."""
     table.add(scraped(1))
     table.run("CREATE VIEW slow AS SELECT * FROM candidates WHERE pg_sleep(60) IS NOT NULL")
-    done = trigger("--table", "slow", url=f"{table.url}?options=-cstatement_timeout%3D50")
+    done = trigger("--table", "slow", DATABASE_URL=f"{table.url}?options=-cstatement_timeout%3D50")
     table.run("DROP VIEW slow")
     assert (done.returncode, "waiting" in done.stdout) == (4, True), done.stdout + done.stderr
     assert "statement timeout; add the index in clients/database/schema.sql" in done.stdout

@@ -2,10 +2,11 @@
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.clients.command import FAST, Trigger, ran, read_until, running
+from tests.clients.command import FAST, Running, Trigger, ran, read_until, running
 from tests.clients.door import WAKING_PAGE, Door, Hold, open_door
 from tests.clients.scraped import scraped
 from tests.support.faulty_service import RAISE, cue
@@ -51,13 +52,12 @@ def test_a_sleeping_space_is_waited_for(trigger: Trigger, door: Door, candidates
 
 
 def test_rows_are_free_while_a_run_waits_for_the_service(
-    door: Door, candidates: Candidates, tmp_path: Path
+    begun: Callable[..., Running], door: Door, candidates: Candidates
 ) -> None:
     """A lock is held for one call, never for a wait: another session may take the same rows meanwhile."""
     candidates.add(scraped(5))
     door.plan += [HTML_503]
-    settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
-    with running(SCRIPT, "--waits", "30", folder=tmp_path, **settings) as process:
+    with begun("--waits", "30", "--patience", "300") as process:
         read_until(process, "waiting 30 s")
         assert len(candidates.run("SELECT id FROM candidates FOR UPDATE SKIP LOCKED")) == 5
 
