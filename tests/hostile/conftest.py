@@ -11,7 +11,7 @@ from tests.hostile.ledger import LEDGER, Ledger
 from tests.hostile.probes import probed
 from tests.hostile.promises import PROMISES
 from tests.support.demo import demo_checkpoint
-from tests.support.service import Service
+from tests.support.service import Service, ready_service
 
 PROBES = pytest.StashKey[dict[str, list[float]]]()
 
@@ -33,6 +33,13 @@ def promise(request: pytest.FixtureRequest) -> Record:
 def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo, composed and compiled as `make model` does."""
     return compile_checkpoint(demo_checkpoint(tmp_path_factory.mktemp("models"))).directory
+
+
+@pytest.fixture(scope="session")
+def tiny_service(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service on the tiny checkpoint."""
+    with ready_service(tmp_path_factory.mktemp("log") / "service.log", checkpoint=tiny_bundle) as running:
+        yield running
 
 
 @pytest.fixture

@@ -5,18 +5,14 @@ fails while one of these is not measured, so that no promise falls silent.
 """
 
 PROMISES: dict[str, tuple[str, ...]] = {
-    "address classifier": (
-        "300 fixed rows: every IANA special block first, last, one below, one above; every embedding",
-        "20,000 random addresses against two oracle libraries: never looser",
-    ),
+    "address classifier": ("20,000 random addresses against two oracle libraries: never looser",),
     "guard module": (
         "100 % branch coverage",
         "no surviving mutant that changes a verdict",
         "no changed constant that leaves every verdict",
     ),
     "hostile URLs": (
-        "250 strings; zero sockets for each refusal, counted",
-        "the same through the running service, by the kernel's counters; 422 where the image is required",
+        "250 strings through the service: nothing sent, by the kernel's counters; 422 where it is required",
     ),
     "DNS rebinding": ("a real name server that flips 1,000 times; no connection to loopback",),
     "DNS answers": (
@@ -31,9 +27,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "beside 250 pictures of a slow host another client's waits for two of its answers",
     ),
     "redirects": ("every hop vetted, 5 ok and 6 refused, none from https to http, none inward",),
-    "broken HTTP": ("one coarse reason in time, and the next answer is right",),
     "TLS faults": ("expired, self-signed, wrong host, TLS 1.0: unreachable, no request sent",),
-    "content types": ("the bytes decide, two types are none",),
     "bodies, bombs": (
         "endless body cut at the cap",
         "64 bodies at once that stop below the cap, RSS rise under 300 MB",
@@ -47,7 +41,6 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "decoders": (
         "a picture of endless work costs itself alone",
-        "a killed worker costs the picture in its hands",
         "through the service: a killed or busy one costs the picture in its hands",
     ),
     "fuzzing": (
@@ -56,13 +49,12 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "decoder, a minute: pixels or an error of ours",
     ),
     "JSON": (
-        "2,000 schemathesis and 100 fixed payloads: no 5xx, every status documented, "
+        "2,000 cases of schemathesis: no 5xx, every status documented, "
         "every error a problem with a request id and CORS",
     ),
     "one request": (
         "beside each of them /health/live: p99 within 100 ms",
         "4 heads of 50 MB and 60 bodies of 16 MB that do not end: RSS rise under 300 MB",
-        "raw HTTP with and without Upgrade: as many answers as requests, none executed from a body",
         "32 clients that ask for /metrics again and again for 3 s: /health/live p99 within 100 ms",
         "two batches of stalled thumbnails: 20 of 20 videos without one are scored",
         "four full batches to explain of one key: 20 of 20 videos of another scored, probes in 100 ms",
@@ -72,7 +64,6 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "/health/live beside each attack of one client on the full model: p99 within 100 ms",
         "/health/live beside each crowd on the full model: p99 within 100 ms",
     ),
-    "burst of 50": ("50 x 200, in order of seconds, nothing shed",),
     "overload: 500 clients for 60 s": (
         "only 200 and 503 with Retry-After; / under 250 ms at p99; memory flat; back to normal in 5 s",
     ),
@@ -94,14 +85,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "SIGTERM during compile and load: exit 0, no files left",
         "a full disk: a start that must compile ends with one line, a reload is refused",
         "200 SIGHUP under load: every video is scored, every load that began ends",
-        "a taken port: exit 1, one line that names it",
-        "a log that is not read: answers go on, lost lines are counted",
     ),
     "edges": (
         "no descriptor for a decoder: scored without the picture, then with pictures again",
         "reloads of pipes, endless files, loops, nested manifests: refused, the old model serves",
-        "half-closed connections: every whole request is answered, half of a body is a 400",
-        "/docs and /redoc: all that they load is our own, under a policy",
         "a checkpoint of a megabyte that unfolds to a gigabyte: refused within 600 MB",
     ),
     "model files": ("14 bad files: one clear line each, no code run",),

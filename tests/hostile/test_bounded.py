@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import pytest
 from tests.hostile.conftest import Record
 from tests.hostile.crowd import Visitor, percentile, resident_bytes
 from tests.hostile.probes import probed, slowest
-from tests.serving.process.test_connections import CASES, UPGRADES, with_upgrade
 from tests.support.service import Service, ready_service
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio, pytest.mark.usefixtures("probes")]
@@ -173,30 +171,6 @@ async def test_memory_before_admission(service: Service, promise: Record) -> Non
         figure=f"heads {dict(Counter(heads))}, bodies {dict(Counter(bodies))}, "
         f"RSS rose by {rise / 1e6:.0f} MB to {resident_bytes(service) / 1e6:.0f} MB",
         kept=rise < 300e6 and set(heads) <= {431, 0} and set(bodies) <= {503, 408, 0},
-    )
-
-
-def statuses(port: int, sent: bytes) -> list[int]:
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        connection.sendall(sent)
-        received = b"".join(iter(lambda: connection.recv(65_536), b""))
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", received) if status != b"100"]
-
-
-def test_requests_are_read_by_their_framing(service: Service, promise: Record) -> None:
-    port, wrong, count = int(service.url.rsplit(":", 1)[1]), [], 0
-    for name, (sent, expected) in CASES.items():
-        refused = [each for each in expected if isinstance(each, int)]
-        for way in (sent, *(with_upgrade(sent, upgrade) for upgrade in UPGRADES)):
-            count += 1
-            answers = statuses(port, way)
-            if len(answers) != len(expected) or [each for each in answers if each in (400, 431)] != refused:
-                wrong.append((name, answers[:3]))
-    promise(
-        "one request",
-        wanted="raw HTTP with and without Upgrade: as many answers as requests, none executed from a body",
-        figure=f"{count - len(wrong)} of {count} as wanted {wrong[:2]}",
-        kept=not wrong,
     )
 
 

@@ -5,7 +5,6 @@ import base64
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,8 +20,7 @@ from tests.hostile.conftest import Record
 from tests.hostile.picture_outcomes import outcome, told, word_for
 from tests.preprocessing.decoding.slow_jpeg import slow_jpeg
 from tests.support.pictures import encoded, picture
-from tests.support.service import Service, ready_service
-from tests.support.tiny import write_tiny
+from tests.support.service import Service
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 
@@ -48,50 +46,20 @@ async def test_the_limit_on_work_is_each_pictures_own(promise: Record) -> None:
     promise("decoders", wanted="a picture of endless work costs itself alone", figure=figure, kept=kept)
 
 
-async def test_decoders_that_are_killed(promise: Record) -> None:
-    kills, refused, wrong = 100, 0, 0
-    expected = decode_image(GOOD)
-    async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(60)) as decoders:
-        for _ in range(kills):
-            await decoders.decode(GOOD)
-            (held,) = decoders.process_ids
-            os.kill(held, signal.SIGSTOP)
-            tasks = [asyncio.create_task(outcome(decoders, GOOD)) for _ in range(6)]
-            await asyncio.sleep(0.02)
-            os.kill(held, signal.SIGKILL)
-            outcomes = await asyncio.gather(*tasks)
-            refused += sum(isinstance(each, str) for each in outcomes)
-            wrong += sum(
-                not isinstance(each, str) and not np.array_equal(each, expected) for each in outcomes
-            )
-        lost = decoders.lost
-    figure = f"{kills} kills among {7 * kills} pictures: {refused} refused, {wrong} wrong, {lost} replaced"
-    kept = refused == lost == kills and not wrong
-    promise("decoders", wanted="a killed worker costs the picture in its hands", figure=figure, kept=kept)
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    checkpoint = write_tiny(folder / "tiny.pt")
-    with ready_service(folder / "service.log", checkpoint=checkpoint, precision="f32") as running:
-        yield running
-
-
-async def test_decoders_of_a_service(service: Service, promise: Record) -> None:
+async def test_decoders_of_a_service(tiny_service: Service, promise: Record) -> None:
     kills, at_once = 20, 12
     seen = Counter[str]()
-    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
+    async with httpx.AsyncClient(base_url=tiny_service.url, timeout=PATIENCE_S) as client:
         for round_ in range(kills):
             first = [score(client, fresh_picture(round_ * at_once + number)) for number in range(at_once)]
             tasks = [asyncio.create_task(each) for each in first]
             await asyncio.sleep(0.05)
-            os.kill(workers_of(service)[round_ % 2], signal.SIGKILL)
+            os.kill(workers_of(tiny_service)[round_ % 2], signal.SIGKILL)
             seen.update(await asyncio.gather(*tasks))
         pictures = [score(client, fresh_picture(10_000 + number)) for number in range(at_once)]
         endless, *others = await asyncio.gather(score(client, slow_jpeg()), *pictures)
         ready = (await client.get("/health/ready")).status_code
-    kept = ready == 200 and len(workers_of(service)) == 2 and endless == "not_an_image"
+    kept = ready == 200 and len(workers_of(tiny_service)) == 2 and endless == "not_an_image"
     kept = kept and set(seen) <= {"used", "not_an_image"} and seen["not_an_image"] <= kills
     figure = f"{kills} kills: {told(seen)}; beside an endless picture ({endless}): {told(Counter(others))}"
     wanted = "through the service: a killed or busy one costs the picture in its hands"

@@ -15,14 +15,13 @@ from PIL import Image
 
 from preprocessing.decoding.pool import DecodePool, WorkerLimits
 from preprocessing.image import ImageLimits, ImageSpec
-from preprocessing.pixels import ALLOWED_FORMATS, decode_image
+from preprocessing.pixels import ALLOWED_FORMATS
 from tests.hostile.conftest import Record
-from tests.hostile.picture_files import HUNGRY, KNOWN, gif
+from tests.hostile.picture_files import HUNGRY, KNOWN
 from tests.hostile.picture_outcomes import outcome, told, word_for
 from tests.hostile.pillow_files import NoCorpusError, corpus, mutations
 from tests.support.pictures import encoded, picture
-from tests.support.service import Service, ready_service
-from tests.support.tiny import write_tiny
+from tests.support.service import Service
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
 
@@ -57,15 +56,6 @@ async def test_known_files(promise: Record) -> None:
         lost = decoders.lost
     figure = f"{len(KNOWN) - len(wrong)} of {len(KNOWN)}, {lost} decoders lost"
     promise("image files", figure="; ".join([figure, *wrong]), kept=not wrong and not lost)
-
-
-def test_of_an_animation_only_the_first_frame_is_read() -> None:
-    """Ten thousand frames give the first one's pixels, and so they do when all behind it is noise."""
-    file = gif(10_000)
-    first = len(encoded(picture(), "GIF")) - 1
-    noise = np.random.default_rng(5).bytes(len(file) - first)
-    assert np.array_equal(decode_image(file), decode_image(encoded(picture(), "GIF")))
-    assert np.array_equal(decode_image(file[:first] + noise), decode_image(file))
 
 
 async def test_bombs(promise: Record) -> None:
@@ -144,24 +134,18 @@ async def test_damaged_files(pillows: dict[str, bytes], promise: Record) -> None
     promise("image corpus", wanted="5,000 mutations: no decoder crashes", figure=figure, kept=kept)
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    checkpoint = write_tiny(folder / "tiny.pt")
-    with ready_service(folder / "service.log", checkpoint=checkpoint, precision="f32") as running:
-        yield running
-
-
-def test_no_picture_is_a_servers_error(pillows: dict[str, bytes], service: Service, promise: Record) -> None:
+def test_no_picture_is_a_servers_error(
+    pillows: dict[str, bytes], tiny_service: Service, promise: Record
+) -> None:
     files = [*pillows.values(), *mutations(pillows, MUTATIONS)]
     seen = Counter[str]()
-    with httpx.Client(base_url=service.url, timeout=BATCH_S) as client:
+    with httpx.Client(base_url=tiny_service.url, timeout=BATCH_S) as client:
         for videos in batches(files):
             answer = client.post("/predict/batch", json={"videos": videos})
             entries = answer.json()["predictions"] if answer.status_code == 200 else []
             seen[f"status {answer.status_code}"] += answer.status_code != 200
             seen.update(word_for(entry) for entry in entries)
-        healthy = client.get("/health/ready").status_code == 200 and service.process.poll() is None
+        healthy = client.get("/health/ready").status_code == 200 and tiny_service.process.poll() is None
     allowed = {"used", "not_an_image", "too_large", "bad_url", "status 200"}  # an empty file is no data: URL
     allowed |= {"unsupported_format", "truncated", "too_many_pixels", "tiny", "blank"}
     kept = healthy and +seen and set(+seen) <= allowed and (+seen).total() == len(files)

@@ -47,23 +47,6 @@ async def settled(service: Service) -> float:
             await asyncio.sleep(0.1)
 
 
-async def test_burst_of_fifty(service: Service, promise: Record) -> None:
-    shed = (await metrics(service))["miles_shed_total"]
-    visitors = [Visitor(service) for _ in range(50)]
-    started = time.perf_counter()
-    answers = await asyncio.gather(*(visitor.score() for visitor in visitors))
-    seconds = time.perf_counter() - started
-    for visitor in visitors:
-        visitor.leave()
-    statuses = Counter(answer.status for answer in answers)
-    shed = (await metrics(service))["miles_shed_total"] - shed
-    promise(
-        "burst of 50",
-        figure=f"{dict(statuses)} in {seconds:.2f} s, {shed:.0f} shed",
-        kept=statuses == {200: 50} and seconds < 10 and not shed,
-    )
-
-
 async def insist(service: Service, until: float, pause_s: float) -> list[Answer]:
     """A client that asks again and again, and after a refusal once more when `pause_s` have passed."""
     answers = []

@@ -17,7 +17,7 @@ import pytest
 from tests.hostile.conftest import Record
 from tests.hostile.test_lifecycle import in_shell
 from tests.support.process import LIMIT_S, until
-from tests.support.service import Service, ready_service, run_to_end, started_service, wait_for
+from tests.support.service import Service, ready_service, started_service, wait_for
 from tests.support.tiny import write_tiny
 
 pytestmark = pytest.mark.hostile
@@ -290,17 +290,3 @@ def test_hangups_under_load(tiny_bundle: Path, tmp_path: Path, promise: Record) 
 def _loads(service: Service) -> tuple[int, int]:
     text = service.log.read_text()
     return text.count('"reload_started"'), text.count('"model_switched"')
-
-
-def test_a_taken_port(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    with ready_service(tmp_path / "log", checkpoint=tiny_bundle) as service:
-        port = int(service.url.rsplit(":", 1)[1])
-        ended = run_to_end(checkpoint=tiny_bundle, port=port)
-        status = score(service).status_code
-    promise(
-        "a machine that fails",
-        wanted="a taken port: exit 1, one line that names it",
-        figure=f"exit {ended.returncode}, {ended.stderr.strip()[:60]!r}; the first answers {status}",
-        kept=ended.returncode == 1 and ended.stderr.count("\n") == 1 and str(port) in ended.stderr
-        and status == 200,
-    )  # fmt: skip

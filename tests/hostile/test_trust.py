@@ -1,12 +1,8 @@
-"""What the service does not rely on: its files, the shared cache, a log that is read, modest clients."""
+"""What the service does not rely on: its files, the shared cache, modest clients."""
 
 import asyncio
 import json
 import os
-import re
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,13 +11,12 @@ import pytest
 
 from model.checkpoint.file import check_file
 from model.compiled.bundle import MANIFEST, bundle_directory
-from serving.observability.logs import MAX_LINES
 from tests.hostile.conftest import Record
 from tests.hostile.crowd import Visitor, metrics, percentile
 from tests.hostile.probes import probed
 from tests.serving.scoring.test_shared_cache import REPLIES, VECTOR, Reply, forged, lying_server
-from tests.support.process import LIMIT_S, answers, free_port, stop, until
-from tests.support.service import ROOT, environment, ready_service
+from tests.support.process import LIMIT_S, until
+from tests.support.service import ready_service
 from tests.support.tiny import write_tiny
 
 pytestmark = [pytest.mark.hostile, pytest.mark.anyio]
@@ -118,37 +113,6 @@ def test_a_shared_cache_that_forges(tiny_bundle: Path, tmp_path: Path, promise: 
         wanted="vectors made up for every key, with a secret: the same scores",
         figure=f"the same scores with a secret: {found['with']}, without: {found['without']}",
         kept=found == {"with": True, "without": False},
-    )
-
-
-def test_a_log_that_nothing_reads(tiny_bundle: Path, promise: Record) -> None:
-    port, (unread, log) = free_port(), os.pipe()
-    url = f"http://127.0.0.1:{port}"
-    settings = environment(checkpoint=tiny_bundle, host="127.0.0.1", port=port)
-    service = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=settings, stderr=log)
-    try:
-        until(lambda: answers(f"{url}/health/ready"))
-        with httpx.Client(base_url=url, timeout=LIMIT_S) as client:
-            seconds = []
-            for _ in range(MAX_LINES + 1000):
-                started = time.perf_counter()
-                client.get("/health/live")
-                seconds.append(time.perf_counter() - started)
-            found = re.search(r"^miles_log_dropped_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
-            dropped = float(found[1]) if found else 0
-            status = client.post("/predict", json={"title": "x"}).status_code
-        service.terminate()
-        code = service.wait(LIMIT_S)
-    finally:
-        stop(service)
-        os.close(log)
-        os.close(unread)
-    longest = sorted(seconds)[int(0.99 * len(seconds))]
-    promise(
-        "a machine that fails",
-        wanted="a log that is not read: answers go on, lost lines are counted",
-        figure=f"{dropped:.0f} lines lost, {status}, /health/live {longest * 1e3:.0f} ms at p99, exit {code}",
-        kept=dropped > 0 and (status, code) == (200, 0),
     )
 
 

@@ -181,6 +181,8 @@ def test_client_that_only_ends_its_side_is_answered(port: int) -> None:
         (WHOLE_LARGE, [("/predict", LARGE)]),
         (GET, [("/get", b"")]),
         (GET + WHOLE, [("/get", b""), ("/predict", BODY)]),
+        (with_upgrade(WHOLE, UPGRADES[0]), [("/predict", BODY)]),
+        (GET + b"garbage\r\n\r\n", [("/get", b""), 400]),
         (WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"), [("/predict", BODY)]),
         (WHOLE[:-1], [400]),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n7fffffff\r\n", [400]),

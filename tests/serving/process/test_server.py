@@ -40,6 +40,7 @@ def test_taken_port_ends_in_one_line_and_exit_1(tiny_path: Path) -> None:
         ended = run_to_end(checkpoint=tiny_path, precision="f32", port=port)
     assert ended.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+    assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
