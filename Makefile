@@ -85,7 +85,7 @@ hostile: setup-dev model ## attack the service and print each promise with its m
 
 scale-setup: $(VENV)/.installed-scale ## install Ray into .venv, for deploy/ray_serve.py and ./miles score-dataset
 
-scale-test: setup-dev scale-setup model ## kill parts of a local Ray cluster and a shared cache under load and print figures; ARGS="--rows 5000" is quicker
+scale-test: setup-dev scale-setup model ## kill parts of a local Ray cluster under load, measure a shared cache and print figures; ARGS="--rows 5000" is quicker
 	@exec $(PY) -m tests.scale $(ARGS)
 
 check: setup-dev scale-setup ## run ruff and mypy

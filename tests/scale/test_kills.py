@@ -56,18 +56,6 @@ def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
     assert first == scores(untouched)
 
 
-def test_what_is_written_down_is_not_done_again(tmp_path: Path, model: Path) -> None:
-    """A process is killed by SIGKILL when 100 rows are done; the next fetches none of their pictures."""
-    with thumbnail_host() as host:
-        pictures = tuple(host.thumbnail(seed) for seed in range(ROWS // 2))
-        output = tmp_path / "out"
-        work = prepared(write_csv(tmp_path / "in.csv", ROWS // 2, pictures), output, model)
-        killed_when(work, lambda: journaled(output) >= 100)
-        in_a_process(work)
-        assert asked_again(host) <= AT_ONCE
-    assert len({row["row"] for row in scores(output)}) == len(scores(output)) > 150
-
-
 def test_a_process_killed_between_a_transaction_and_its_file(
     tmp_path: Path, model: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
