@@ -8,7 +8,6 @@ network, limits no memory, and needs root.
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.container.engine import BUILD_SECONDS, COMMAND_SECONDS, Start, attempt, run, succeeds
+from tests.support.process import free_port
 
 # Runs as root in fresh namespaces; what it mounts vanishes with them. chroot gives up root, and with it every
 # capability, before the image's program starts.
@@ -46,7 +46,6 @@ class Buildah:
     name = "buildah"
 
     def __init__(self, image: str) -> None:
-        """Nothing happens yet."""
         self.image = image
         self._container = ""
         self._scratch = tempfile.TemporaryDirectory(prefix="miles-container-")
@@ -73,7 +72,6 @@ class Buildah:
         return int(float(number) * {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}[unit.upper()])
 
     def healthcheck(self) -> list[str]:
-        """The command of the image's HEALTHCHECK, without the leading `CMD`."""
         return list(self._configuration()["Healthcheck"]["Test"][1:])
 
     def start(self, how: Start) -> int:
@@ -143,10 +141,3 @@ class Buildah:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

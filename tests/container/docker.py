@@ -12,13 +12,11 @@ class Docker:
     """docker or podman, which share a command line."""
 
     def __init__(self, name: str, image: str) -> None:
-        """`name` is the program."""
         self.name = name
         self.image = image
         self._container = ""
 
     def works(self) -> bool:
-        """Whether the engine answers."""
         return succeeds([self.name, "info"])
 
     def build(self, flags: Sequence[str], file: str) -> None:
@@ -31,7 +29,6 @@ class Docker:
         return int(self._inspect("image", self.image)["Size"])
 
     def healthcheck(self) -> list[str]:
-        """The command of the image's HEALTHCHECK, without the leading `CMD`."""
         config = self._inspect("image", self.image)
         check = config.get("Healthcheck") or config["Config"]["Healthcheck"]
         return list(check["Test"][1:])
@@ -51,21 +48,17 @@ class Docker:
         return bool(self._inspect("container", self._container)["State"]["Running"])
 
     def inside(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """`docker exec`."""
         return attempt([self.name, "exec", self._container, *command])
 
     def log(self) -> str:
-        """Both streams."""
         done = attempt([self.name, "logs", self._container])
         return done.stdout + done.stderr
 
     def terminate(self, seconds: float) -> int:
-        """`docker stop`."""
         run([self.name, "stop", "--time", str(int(seconds)), self._container], seconds + COMMAND_SECONDS)
         return int(self._inspect("container", self._container)["State"]["ExitCode"])
 
     def remove(self) -> None:
-        """Remove the container and its anonymous volumes."""
         if self._container:
             attempt([self.name, "rm", "--force", "--volumes", self._container])
 

@@ -37,7 +37,7 @@ class Engine(Protocol):
         """The image's bytes, all layers."""
 
     def healthcheck(self) -> list[str]:
-        """The command of the image's HEALTHCHECK."""
+        """The command of the image's HEALTHCHECK, without the leading `CMD`."""
 
     def start(self, how: Start) -> int:
         """Start the container, locked down; the port of this machine that reaches plain Miles in it."""
@@ -55,7 +55,7 @@ class Engine(Protocol):
         """Send SIGTERM, wait, SIGKILL after `seconds`; the main process's exit status."""
 
     def remove(self) -> None:
-        """Remove the container in any state."""
+        """Remove the container in any state, and its anonymous volumes."""
 
 
 class ContainerError(Exception):

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.container.buildah import free_port
 from tests.container.engine import ContainerError, Engine, Start
 from tests.container.trial import READY_SECONDS, VIDEO, check_process, expect, in_words, inside, say
+from tests.support.process import free_port
 
 MANIFEST = Path(__file__).parents[2] / "deploy" / "ray" / "rayservice.yaml"
 LOOPBACK = "127.0.0.1"

@@ -3,13 +3,14 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from benchmarks.harness.processes import ProcessTree, machine_cpu_seconds, started
+from tests.support.process import until
 from tests.support.service import ROOT
 
 # Works for a moment, then sleeps.
@@ -25,26 +26,18 @@ subprocess.run([sys.executable, "-c", "while True: pass"])
 """
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
-    """Return once `happened()`; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"did not happen within {seconds:g} s"
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def family(tmp_path: Path) -> Iterator[ProcessTree]:
     """A running parent and its busy child."""
     with started([sys.executable, "-c", FAMILY], os.environ, ROOT, tmp_path / "log") as tree:
-        wait_until(lambda: len(tree.members()) == 2)
+        until(lambda: len(tree.members()) == 2)
         yield tree
 
 
 def test_a_childs_work_counts(family: ProcessTree) -> None:
     """CPU seconds grow while only the child computes."""
     before = family.cpu_seconds()
-    wait_until(lambda: family.cpu_seconds() - before > 0.1)
+    until(lambda: family.cpu_seconds() - before > 0.1)
 
 
 def test_a_paused_tree_uses_no_cpu(family: ProcessTree) -> None:
@@ -55,7 +48,7 @@ def test_a_paused_tree_uses_no_cpu(family: ProcessTree) -> None:
     time.sleep(0.2)
     assert family.cpu_seconds() - before <= 0.02
     family.resume()
-    wait_until(lambda: family.cpu_seconds() - before > 0.05)
+    until(lambda: family.cpu_seconds() - before > 0.05)
 
 
 def test_memory_counts_every_process(family: ProcessTree) -> None:
@@ -65,19 +58,17 @@ def test_memory_counts_every_process(family: ProcessTree) -> None:
 def test_stopping_ends_the_children(tmp_path: Path) -> None:
     """No process of the tree is left, even of a paused one."""
     with started([sys.executable, "-c", FAMILY], os.environ, ROOT, tmp_path / "log") as tree:
-        wait_until(lambda: len(tree.members()) == 2)
+        until(lambda: len(tree.members()) == 2)
         members = tree.members()
         tree.pause()
     assert not tree.running
-    wait_until(
-        lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in members)
-    )
+    until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in members))
 
 
 def test_a_tree_settles_when_its_work_is_done(tmp_path: Path) -> None:
     """`settle` returns after a burst of work, not before."""
     with started([sys.executable, "-c", BURST], os.environ, ROOT, tmp_path / "log") as tree:
-        wait_until(lambda: tree.cpu_seconds() > 0.1)
+        until(lambda: tree.cpu_seconds() > 0.1)
         tree.settle()
         assert tree.cpu_seconds() > 0.5  # counted in ticks of a hundredth of a second
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.serving.http.test_predict import ANSWER_KEYS
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
 
@@ -21,10 +22,6 @@ VIDEO = {
     "comment_count": 240,
     "published_at": "2018-01-05T12:00:00Z",
     "observed_at": "2018-01-07T12:00:00Z",
-}
-PREDICT_KEYS = {
-    *("viral_score", "predicted_velocity", "confidence", "processing_time_ms", "model_version"),
-    *("modalities", "warnings", "velocity_interval", "in_range"),
 }
 
 
@@ -56,7 +53,7 @@ def assert_adds_up(answer: dict[str, Any]) -> None:
 def test_the_answer_is_that_of_predict_and_what_moved_it(client: httpx.Client) -> None:
     """The keys and the score of `/predict`, an explanation that adds up, and no changes unasked."""
     answer = explain(client)
-    assert answer.keys() == PREDICT_KEYS | {"explanation", "what_if"}
+    assert answer.keys() == ANSWER_KEYS | {"explanation", "what_if"}
     assert outcome(answer) == outcome(predict(client))
     assert_adds_up(answer)
     assert answer["what_if"] == explain(client, what_if=None)["what_if"] == []

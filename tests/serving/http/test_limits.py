@@ -5,13 +5,13 @@ import json
 import re
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support.process import until
 from tests.support.service import Service, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
 
@@ -96,13 +96,6 @@ def caller(small: Service, request: pytest.FixtureRequest) -> Iterator[Caller]:
     calling = Caller(small, f"198.51.{number // 250}.{number % 250}")
     yield calling
     calling.http.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "never came true"
-        time.sleep(0.01)
 
 
 def is_gone(connection: socket.socket) -> bool:

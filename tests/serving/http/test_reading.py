@@ -211,15 +211,6 @@ def test_a_title_has_one_normal_form(client: httpx.Client) -> None:
     assert composed["viral_score"] == decomposed["viral_score"]
 
 
-def test_a_post_to_the_root_is_told_where_videos_are_scored(client: httpx.Client) -> None:
-    """A client whose base address lacks the route."""
-    response = client.post("/", json=VIDEO)
-    assert (response.status_code, response.json()["detail"]) == (
-        405,
-        "/ accepts GET. Videos are scored by POST /predict.",
-    )
-
-
 def test_a_thumbnails_url_is_not_normalised(client: httpx.Client) -> None:
     """A path in another normal form names another file, and a host with a Kelvin sign is no host."""
     urls = ("https://10.0.0.1/cafe\u0301.jpg", "https://\u212aelvin.com/a.jpg", "\u00a0ftp://a.example/")

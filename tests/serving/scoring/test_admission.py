@@ -8,9 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from serving.errors import EngineFailedError, OverloadedError, PredictTimeoutError
-from serving.http.middleware import LoadShedding
 from serving.scoring.admission import CLIENT, EXPLAINED, Admission, DrainRate
-from tests.serving.http.asgi import ask, scored
 from tests.serving.http.test_rate_limit import Clock
 
 
@@ -152,19 +150,3 @@ def test_slot_is_free_again_after_any_outcome(error: BaseException, metric: str 
         for name in ("miles_abandoned_total", "miles_deadline_missed_total")
     }
     assert counted == {name: float(name == metric) for name in counted}
-
-
-@pytest.mark.anyio
-async def test_scoring_is_refused_at_capacity_and_nothing_else() -> None:
-    """While no slot is free, scoring gets a 503 problem of its own type; other routes answer."""
-    admission, _ = admission_of(1)
-    app = LoadShedding(scored, admission)
-    assert (await ask(app)).status_code == 200
-    with admission.slot():
-        refused = [await ask(app), await ask(app, "/predict/batch")]
-        passed = [await ask(app, path, "GET") for path in ("/", "/metrics", "/health/ready", "/model/info")]
-    assert [answer.status_code for answer in refused] == [503, 503]
-    assert refused[0].json()["type"] == "urn:miles:problem:overloaded"
-    assert refused[0].json()["title"] == "Overloaded"
-    assert int(refused[0].headers["retry-after"]) >= 1
-    assert [answer.status_code for answer in passed] == [200] * 4

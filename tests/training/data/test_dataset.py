@@ -2,7 +2,7 @@
 
 import gzip
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pyarrow
@@ -185,13 +185,6 @@ def test_the_previous_look_and_a_second_name_are_read(tmp_path, table):
     assert "previous_view_count and previous_observed_at both, or neither" in refusal(tmp_path, table)
 
 
-def test_a_time_without_a_zone_is_utc(tmp_path, table):
-    """As in a request."""
-    table[0]["observed_at"] = table[0]["observed_at"].removesuffix("+00:00")
-    found = read(tmp_path, table)
-    assert found.train.videos[0].observed_at.tzinfo is UTC
-
-
 def test_columns_may_have_other_names(tmp_path, table):
     """A mapping says which column holds a field; an empty one leaves the field out."""
     renamed = [
@@ -266,6 +259,11 @@ def test_an_unreadable_file_is_one_clear_error(tmp_path):
         b"\x1f\x8bnot gzip": "is not a CSV in UTF-8",
         b"\xff\xfe\x00": "is not a CSV in UTF-8",
         b"PAR1 and no more": "cannot be read as Parquet",
+        "title\n\u00e4".encode("latin-1"): "is not a CSV in UTF-8",
+        gzip.compress(b"views,likes\n1,2\n")[:-9]: "is not a CSV in UTF-8",
+        b"PK\x03\x04\x14": "is not a CSV in UTF-8, a CSV.gz or a Parquet file (it is an Excel workbook",
+        b"": "lacks the columns title",
+        b'"views,likes\n1,2\n': "row 1: is not CSV",
     }.items():
         if contents is not None:
             path.write_bytes(contents)

@@ -17,7 +17,7 @@ from training.head.fit import fit_head, recency_weights, untrained_checkpoint
 from training.head.inputs import HeadInputs
 from training.head.knowns import hidden
 from training.head.projection import Projection
-from training.head.train import Rows, batch_size, class_weights, draw_hidden
+from training.head.train import Rows, class_weights, draw_hidden
 from training.measure.metrics import metrics_row
 from training.measure.scorer import predict
 
@@ -210,13 +210,14 @@ def test_training_hides_groups_together():
 
 
 def test_a_row_weighs_half_after_its_half_life():
-    """Weights fall with age by halves and are 1 on average."""
+    """Weights fall with age by halves and are 1 on average; without a half-life all are 1."""
     split = dataset().train
     weights = recency_weights(split, 10.0)
     times = np.array([video.observed_at.timestamp() for video in split.videos])
     pair = np.log2(weights[times.argmax()] / weights[times.argmin()])
     assert pair == pytest.approx((times.max() - times.min()) / 86400 / 10)
     assert weights.mean() == pytest.approx(1)
+    assert set(recency_weights(split, 0.0)) == {1.0}
 
 
 def test_noise_has_one_size_in_every_direction_of_a_vector():
@@ -250,16 +251,6 @@ def test_viral_rows_may_weigh_as_much_as_all_others():
     found = class_weights(rows_of_four, replace(RECIPE, class_weights="balanced"))
     assert found.tolist() == pytest.approx([0.5 / 0.75, 2.0])
     assert float(found[viral].mean()) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(("count", "expected"), [(19002, 512), (3200, 100), (400, 32), (20, 20)])
-def test_few_rows_make_small_batches(count, expected):
-    """So that an epoch is more than one step."""
-    assert batch_size(count, replace(RECIPE, batch_size=512)) == expected
-
-
-def test_rows_may_all_weigh_alike():
-    assert recency_weights(dataset().train, 0.0).tolist() == [1.0] * len(dataset().train)
 
 
 def test_a_head_without_pictures_is_stored_as_before():
