@@ -97,7 +97,7 @@ def test_imports_point_one_way() -> None:
 
 
 def test_imports_in_serving_go_down() -> None:
-    """process, http > observability > lifecycle > scoring > settings, errors, cpu."""
+    """process, http > observability > lifecycle > scoring > settings, errors, resources."""
     found = [
         line
         for module in modules("serving")
