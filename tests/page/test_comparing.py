@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 
 import pytest
 from PIL import Image
@@ -70,6 +71,40 @@ def test_the_best_version_wins_by_its_lead(open_page: Open, size: tuple[int, int
         more = f"{rounded(views[fastest] - views[rival]):,} more than {rival}."
         expect(page.locator(".decided")).to_contain_text(more)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_two_versions_tied_for_first_place_get_the_same_views(visit: Visit) -> None:
+    """Two equal versions ahead of a third: no winner, and their views per day are called the same."""
+    page = visit.page
+    titles = ["My cat learned to open the fridge!", "cat opens fridge", "10 minute workout", "x"]
+    videos = [{"title": each} for each in titles]
+    answers = page.request.post(f"{page.url}predict/batch", data={"videos": videos}).json()
+    order = [(each["viral_score"], each["predicted_velocity"]) for each in answers["predictions"]]
+    ahead, behind = next(
+        (titles[i], titles[j])
+        for i, j in itertools.permutations(range(len(titles)), 2)
+        if order[i][0] > order[j][0] + 1e-5 and order[i][1] > order[j][1] + 1
+    )
+    open_comparison(page, ahead)
+    page.get_by_role("button", name="Add a version").click()
+    page.locator(".version").first.get_by_label("Title").fill(behind)
+    page.locator(".version").nth(2).get_by_label("Title").fill(ahead)
+    compared(page)
+    expect(page.locator(".decided h2")).to_contain_text("B and C are tied for first place at ")
+    expect(page.locator(".decided")).to_contain_text("B and C are expected to get the same views per day.")
+    expect(page.locator(".winner")).to_have_count(0)
+
+
+def test_the_scores_of_versions_are_in_one_line(visit: Visit) -> None:
+    """Neither a long title, of which more is told, nor the winner's badge moves a score."""
+    page = visit.page
+    open_comparison(page, "x")
+    page.locator(".version").nth(1).get_by_label("Title").fill("How did she do that? " * 5)
+    compared(page)
+    tops = page.locator(".outcome strong").evaluate_all(
+        "all => all.map((it) => it.getBoundingClientRect().top)"
+    )
+    assert tops == [tops[0]] * 2
 
 
 def test_a_dropped_file_is_shrunk_and_sent(visit: Visit) -> None:

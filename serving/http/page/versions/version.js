@@ -15,6 +15,7 @@ export class Version {
     this.title = el("input", { id: `version-title-${made}`, maxlength: "10000", autocomplete: "off", dir: "auto", value: title, "aria-describedby": `version-error-${made}` });
     this.error = el("p", { class: "error", id: `version-error-${made}`, role: "alert" });
     this.heading = el("h3", { id: `version-${made}` });
+    this.crown = el("p", { class: "crown" }, "Winner");
     this.picture = pictureField({ title: this.title, onchange });
     this.remover = el("button", { type: "button", class: "quiet", onclick: onremove }, "Remove");
     this.element = el("li", { class: "card version" },
@@ -53,6 +54,7 @@ export class Version {
 
   forget() {
     this.result.replaceChildren();
+    this.crown.remove();
     this.element.classList.remove("winner");
   }
 
@@ -65,7 +67,7 @@ export class Version {
 
   win() {
     this.element.classList.add("winner");
-    this.result.prepend(el("p", { class: "crown" }, "Winner"));
+    this.heading.after(this.crown);
   }
 }
 
