@@ -52,11 +52,22 @@ OWN_FILLERS: Mapping[str, frozenset[str]] = {
 }
 _BY_LETTERS = {field.replace("_", ""): field for field in WORDS}
 _BY_WORDS = {words: field for field, several in WORDS.items() for words in several}
+MIN_MISSPELT = 5  # letters; of a shorter name one letter is too much to differ
 _ENDING = re.compile(r"(?:count|number|sec|second|time|date|at|url)?s?$")  # of a name in lower case
 
 
+def _shortened(letters: str) -> set[str]:
+    """The letters, and these without any one of them: names that differ in one letter have one in common."""
+    return {letters, *(letters[:place] + letters[place + 1 :] for place in range(len(letters)))}
+
+
+# One wrong letter leaves one of the two ends as it was, which tells most other names apart at once.
+_ENDS = {end for letters in _BY_LETTERS for end in (letters[:2], letters[-2:])}
+_BY_SHORTENED = {short: field for letters, field in _BY_LETTERS.items() for short in _shortened(letters)}
+
+
 def field_like(name: str) -> str | None:
-    """The field that a name looks like, such as `view_count` for `viewCount`, `views` or `playcount`."""
+    """The field that a name looks like: `view_count` for `viewCount`, `views` or `view_cuont`."""
     words = words_of(name)
     letters = "".join(words)
     singular = [word if word == "previous" else word.removesuffix("s") for word in words]
@@ -66,7 +77,11 @@ def field_like(name: str) -> str | None:
         if field is not None and own in (frozenset(), OWN_FILLERS.get(field)):
             return field
     glued = _ENDING.sub("", letters) if len(words) == 1 else ""
-    return _BY_LETTERS.get(letters) or _BY_WORDS.get(glued)
+    field = _BY_LETTERS.get(letters) or _BY_WORDS.get(glued)
+    if field is None and len(letters) >= MIN_MISSPELT and not _ENDS.isdisjoint((letters[:2], letters[-2:])):
+        misspelt = (_BY_SHORTENED[short] for short in _shortened(letters) if short in _BY_SHORTENED)
+        return min(misspelt, default=None)
+    return field
 
 
 def words_of(name: str) -> list[str]:
