@@ -100,7 +100,7 @@ class BodyLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A reload has no body; one that is sent anyway is not read. A wrong route's answer is its 404 or 405.
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] in (RELOAD, "/"):
+        if not is_scoring(scope):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)

@@ -62,6 +62,7 @@ TYPE_BY_ERROR: dict[type[MilesError], dict[str, str]] = {
 }
 MAX_ERRORS = 32
 MAX_FIELD_NAME = 200  # characters; an unknown field of `what_if` may have any name
+VIDEO_EXPECTED = 'expected an object, {{"title": ...}} for a video or {{"videos": [...]}} for a batch'
 MESSAGES = {
     "missing": "is required",
     "string_type": "expected text",
@@ -74,8 +75,8 @@ MESSAGES = {
     "bool_type": "expected true or false",
     "bool_parsing": "expected true or false",
     "dict_type": "expected an object",
-    "model_type": "expected an object with the fields of a video",
-    "model_attributes_type": "expected an object with the fields of a video",
+    "model_type": VIDEO_EXPECTED,
+    "model_attributes_type": VIDEO_EXPECTED,
     "int_type": "expected a number",
     "int_parsing": "expected a number",
     "int_from_float": "expected a whole number",

@@ -21,6 +21,13 @@ def test_predictions_come_in_the_order_of_the_request(client: httpx.Client) -> N
     assert isinstance(answer["processing_time_ms"], int)
 
 
+def test_a_list_without_its_name_is_told_the_form_of_a_batch(client: httpx.Client) -> None:
+    """The videos alone, as many a service takes them."""
+    refused = client.post("/predict/batch", json=[{"title": "x"}])
+    assert refused.status_code == 422
+    assert '{"videos": [...]} for a batch' in refused.json()["detail"]
+
+
 def test_bad_item_spares_its_neighbours(client: httpx.Client, host: ThumbnailHost) -> None:
     """An invalid video, and one that lacks what it requires, get their own problem; the others a score."""
     videos = [

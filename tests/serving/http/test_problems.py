@@ -33,7 +33,7 @@ def test_every_error_has_a_status() -> None:
         ("DELETE", "/predict", 405),
         ("PATCH", "/predict", 405),
         ("TRACE", "/predict", 405),
-        ("POST", "/model/info", 415),
+        ("POST", "/model/info", 405),
         ("POST", "/predict", 415),
     ],
 )
@@ -57,6 +57,7 @@ def test_a_wrong_route_names_the_one_to_use(client: httpx.Client) -> None:
         ("DELETE", "/model/info"): "/model/info accepts GET.",
         ("GET", "/predct"): "use POST /predict. GET /docs",
         ("GET", "/Health/Ready/"): "use GET /health/ready. GET /docs",
+        ("POST", "/predicts"): "use POST /predict. GET /docs",
         ("GET", "/xyz"): "use POST /predict, POST /predict/batch, POST /explain. GET /docs",
     }
     details = {row: client.request(*row).json()["detail"] for row in rows}
