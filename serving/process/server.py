@@ -9,6 +9,7 @@ line on standard error.
 import argparse
 import asyncio
 import ctypes
+import errno
 import faulthandler
 import os
 import resource
@@ -33,6 +34,10 @@ GRACE_S = 22  # time for requests in flight to finish after SIGTERM; longer than
 LAST_RESORT_S = 24  # then the process exits even if something hangs; supervisors kill after 30 s
 DESCRIPTORS = 65_536
 M_MMAP_THRESHOLD = -3  # malloc.h
+LISTENING = {
+    errno.EADDRINUSE: "Stop the process that uses the port, or set MILES_PORT.",
+    errno.EACCES: "Set MILES_PORT to 1024 or more.",
+}
 log = structlog.get_logger()
 
 
@@ -40,8 +45,9 @@ def main(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> in
     """The command line, which takes no arguments but --help; the process's exit code."""
     argparse.ArgumentParser(
         prog="./miles serve",
-        description="Starts the service. Its settings are environment variables, such as MILES_PORT=8000; "
-        "docs/settings.md lists them. Ctrl-C or SIGTERM stops it.",
+        usage="%(prog)s   (settings are environment variables, such as MILES_PORT=8000)",
+        description="Starts the service on port 7860. Its settings are environment variables, which "
+        "docs/settings.md lists. Ctrl-C or SIGTERM stops it.",
     ).parse_args()
     return run(create_app)
 
@@ -77,11 +83,9 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     try:
         listener = _listen(settings)
     except OSError as exc:
-        print(
-            f"cannot listen on {settings.host}:{settings.port}: {str(exc.strerror).partition(' (')[0]}. "
-            "Stop the process that uses the port, or set MILES_PORT.",
-            file=sys.stderr,
-        )
+        reason = str(exc.strerror).partition(" (")[0]
+        step = LISTENING.get(exc.errno, "Set MILES_HOST to an address of this machine, such as 0.0.0.0.")
+        print(f"cannot listen on {settings.host}:{settings.port}: {reason}. {step}", file=sys.stderr)
         return 1
     # uvicorn raises the signal again after shutting down, which must not kill the process then.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -43,6 +43,13 @@ def test_taken_port_ends_in_one_line_and_exit_1(tiny_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
+def test_an_address_of_another_machine_is_not_taken_for_a_taken_port(tiny_path: Path) -> None:
+    """The next step is about the address."""
+    ended = run_to_end(checkpoint=tiny_path, precision="f32", host="192.0.2.1", port=7860)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("Set MILES_HOST to an address of this machine, such as 0.0.0.0.\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_a_ready_service_with_exit_0(tiny_path: Path, tmp_path: Path, number: int) -> None:
     """SIGTERM and Ctrl-C are an orderly end."""
