@@ -2,6 +2,7 @@
 # Needs Python 3.11 with venv, and make. Nothing here reads from standard input.
 
 VENV := .venv
+VENV_MB := 3000
 PY := $(VENV)/bin/python
 BENCH_PY := build/bench-venv/bin/python
 BENCH_ONNX := build/bench/onnx
@@ -30,6 +31,10 @@ venv:
 	@[ -x $(PY) ] && $(PY) -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && exit 0; \
 	if [ -e $(VENV) ] && [ -x $(PY) ]; then \
 	  echo "$(VENV) is not a complete environment of Python 3.11: remove it (rm -r $(VENV)) and run make again" >&2; exit 1; fi; \
+	free=$$(df -Pk . | awk 'NR == 2 { print int($$4 / 1024) }'); \
+	if [ "$${free:-$(VENV_MB)}" -lt $(VENV_MB) ]; then \
+	  echo "no space left on the disk: $$free MB free here, $(VENV) needs $(VENV_MB): free some, then run make again" >&2; \
+	  exit 1; fi; \
 	for candidate in $(PYTHON) python3.11 python3 python; do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then \
 	    echo "making $(VENV) with $$candidate"; \

@@ -115,6 +115,14 @@ def test_the_second_make_installs_nothing(checkout: Path) -> None:
     assert make(checkout, "setup-dev") == ["torch", "requirements.txt", "requirements/dev.txt"]
 
 
+def test_a_disk_that_is_too_full_is_told_before_an_environment_is_made(tmp_path: Path) -> None:
+    """venv itself would only say that a command failed."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = completed(["make", "venv", "VENV_MB=999999999"], cwd=tmp_path)
+    assert "MB free here, .venv needs 999999999: free some" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_a_second_serve_starts_the_service_at_once(checkout: Path) -> None:
     """A bundle that is newer than its checkpoint is left to the service, which checks it."""
     bundle = checkout / "models" / "compiled" / "x" / "bundle.json"
