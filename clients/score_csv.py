@@ -59,6 +59,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import IO, Any, Self, TextIO
+from urllib.request import getproxies, proxy_bypass
 
 try:
     import httpx
@@ -133,7 +134,8 @@ class ProblemError(AnswerError):
         self.title = str(problem.get("title") or "")
         self.detail = str(problem.get("detail") or problem.get("message") or self.title)
         self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
-        text = (f"{status}: {self.detail}" if self.detail else f"status {status}") + self.next_step
+        detail = self.detail.removesuffix(".") if self.next_step else self.detail
+        text = (f"{status}: {detail}" if detail else f"status {status}") + self.next_step
         super().__init__(text, status, headers)
         self.is_passing = status in PASSING
 
@@ -321,8 +323,14 @@ def translated(timeout_s: float) -> Iterator[None]:
     except httpx.TimeoutException as exc:
         raise AnswerTimeoutError(f"no answer within {timeout_s:g} s") from exc
     except httpx.HTTPError as exc:
-        address = exc.request.url.netloc.decode()
-        raise UnreachableError(f"no connection to {address} ({type(exc).__name__})") from exc
+        url, reason = exc.request.url, str(exc) or type(exc).__name__
+        address = url.netloc.decode() + _through_a_proxy(url)
+        raise UnreachableError(f"no connection to {address} ({reason})") from exc
+
+
+def _through_a_proxy(url: httpx.URL) -> str:
+    found = {} if proxy_bypass(url.host) else getproxies()
+    return next((f" through {kind.upper()}_PROXY" for kind in (url.scheme, "all") if kind in found), "")
 
 
 def read(response: httpx.Response) -> Any:
@@ -1030,7 +1038,7 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
         if field not in REQUEST_FIELDS or (column and column not in table.columns):
             raise SettingError(
                 f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(REQUEST_FIELDS)} "
-                f"and a column of {shown(table.columns, 300)}"
+                f"and a column of {shown(', '.join(table.columns), 300)}"
             )
         if column:
             found[field] = column
@@ -1043,10 +1051,10 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
     maps = options_for(near(table.columns, found))
     if "title" not in found:
         proposed = maps if "--map title=" in maps else f"--map title=COLUMN {maps}".strip()
-        raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add {proposed}")
+        raise SettingError(f"no column `title` in {shown(', '.join(table.columns), 300)}; add {proposed}")
     if "view_count" not in found and "--map view_count=" in maps and "view_count" not in without:
         raise SettingError(
-            f"no column `view_count` in {shown(table.columns, 300)}; add {maps}, "
+            f"no column `view_count` in {shown(', '.join(table.columns), 300)}; add {maps}, "
             "or --map view_count= to score without views"
         )
     if not thumbnails:
@@ -1404,15 +1412,28 @@ def score_rest(
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
+    command = os.environ.get("MILES_COMMAND")  # ./miles score, which runs this file
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=command,
+        usage="%(prog)s [OPTIONS] INPUT [OUTPUT]   (--help lists them)",
+        description=(__doc__ or "").replace("python score_csv.py", command or "python score_csv.py"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", type=Path, help="a .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet file")
     parser.add_argument("output", type=Path, nargs="?", help="default: INPUT.scored with the input's ending")
     parser.add_argument("--url", help="the service's URL; overrides INFERENCE_API_URL")
-    parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="may be repeated")
     parser.add_argument(
-        "--thumbnails", choices=["use", "none"], default="use", help="none: score without thumbnails"
+        "--map",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help="the column of a field; may be repeated",
+    )
+    parser.add_argument(
+        "--thumbnails",
+        choices=["use", "none"],
+        default="use",
+        help="none: score without thumbnails (default: use)",
     )
     parser.add_argument(
         "--require", choices=["image"], help="image: a row without a usable thumbnail gets an error, no score"
@@ -1424,7 +1445,7 @@ def arguments() -> argparse.ArgumentParser:
         metavar="N",
         help="score rows up to N times more whose thumbnail timed out or was refused for now (HTTP 429, 5xx)",
     )
-    parser.add_argument("--prefix", default="", help="prefix of the new columns")
+    parser.add_argument("--prefix", default="", help="prefix of the new columns (default: none)")
     parser.add_argument("--limit", type=positive(int), metavar="N", help="only the first N rows")
     parser.add_argument(
         "--dry-run", action="store_true", help="check the file, print the first row's request, send nothing"
@@ -1436,21 +1457,25 @@ def arguments() -> argparse.ArgumentParser:
         help=f"more cells that are read as unknown, separated by commas, besides {' '.join(NULLS)}",
     )
     parser.add_argument("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
-    parser.add_argument("--batch", type=positive(int), default=64, help="rows per call (64; at most 256)")
+    parser.add_argument(
+        "--batch", type=positive(int), default=64, help="rows per call, at most 256 (default: 64)"
+    )
     parser.add_argument("--delimiter", type=_delimiter, help="CSV delimiter (default: found in the header)")
-    parser.add_argument("--encoding", type=_encoding, default="utf-8", help="CSV encoding (utf-8)")
-    parser.add_argument("--timeout", type=positive(float), default=60.0, help="seconds for a call (60)")
+    parser.add_argument("--encoding", type=_encoding, default="utf-8", help="CSV encoding (default: utf-8)")
+    parser.add_argument(
+        "--timeout", type=positive(float), default=60.0, help="seconds per call (default: 60)"
+    )
     parser.add_argument(
         "--patience",
         type=positive(float),
         default=300.0,
-        help="how long to wait for a sleeping service, in seconds (300)",
+        help="how long to wait for a sleeping service, in seconds (default: 300)",
     )
     parser.add_argument(
         "--waits",
         type=seconds,
         default=list(WAITS_S),
-        help="seconds between tries (5,15,30,60)",
+        help="seconds between tries (default: 5,15,30,60)",
     )
     return parser
 
@@ -1556,7 +1581,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except (SettingError, OSError) as exc:
         code, said = WRONG_SETTING, line_of(exc)
     except Unavailable as exc:
-        code, said = NO_SERVICE, f"the service did not answer: {exc}; run the command again to continue"
+        code = NO_SERVICE
+        said = f"the service did not answer: {exc}; start it or correct --url, then run the command again"
     except Stopped:
         code, said = 128 + (stop.number or 0), "stopped; run the command again to continue"
     finally:

@@ -60,6 +60,7 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, TextIO
 from urllib.parse import quote
+from urllib.request import getproxies, proxy_bypass
 
 try:
     import httpx
@@ -134,7 +135,8 @@ class ProblemError(AnswerError):
         self.title = str(problem.get("title") or "")
         self.detail = str(problem.get("detail") or problem.get("message") or self.title)
         self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
-        text = (f"{status}: {self.detail}" if self.detail else f"status {status}") + self.next_step
+        detail = self.detail.removesuffix(".") if self.next_step else self.detail
+        text = (f"{status}: {detail}" if detail else f"status {status}") + self.next_step
         super().__init__(text, status, headers)
         self.is_passing = status in PASSING
 
@@ -322,8 +324,14 @@ def translated(timeout_s: float) -> Iterator[None]:
     except httpx.TimeoutException as exc:
         raise AnswerTimeoutError(f"no answer within {timeout_s:g} s") from exc
     except httpx.HTTPError as exc:
-        address = exc.request.url.netloc.decode()
-        raise UnreachableError(f"no connection to {address} ({type(exc).__name__})") from exc
+        url, reason = exc.request.url, str(exc) or type(exc).__name__
+        address = url.netloc.decode() + _through_a_proxy(url)
+        raise UnreachableError(f"no connection to {address} ({reason})") from exc
+
+
+def _through_a_proxy(url: httpx.URL) -> str:
+    found = {} if proxy_bypass(url.host) else getproxies()
+    return next((f" through {kind.upper()}_PROXY" for kind in (url.scheme, "all") if kind in found), "")
 
 
 def read(response: httpx.Response) -> Any:
@@ -1700,9 +1708,13 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--limit", type=positive(int), default=50, help="maximum number of rows (50)")
+    parser.add_argument(
+        "--limit", type=positive(int), default=50, help="maximum number of rows (default: 50)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="score and print without writing")
-    parser.add_argument("--table", default="candidates", help="the table, or SCHEMA.TABLE (candidates)")
+    parser.add_argument(
+        "--table", default="candidates", help="the table, or SCHEMA.TABLE (default: candidates)"
+    )
     parser.add_argument(
         "--column",
         type=_column,
@@ -1723,23 +1735,25 @@ def arguments() -> argparse.ArgumentParser:
         nargs="?",
         const=60.0,
         metavar="S",
-        help="repeat every S seconds (60)",
+        help="repeat every S seconds (without a value: 60)",
     )
-    parser.add_argument("--batch", type=positive(int), default=16, help="rows per call (16; at most 256)")
     parser.add_argument(
-        "--timeout", type=positive(float), default=60.0, help="timeout of a call in seconds (60)"
+        "--batch", type=positive(int), default=16, help="rows per call, at most 256 (default: 16)"
+    )
+    parser.add_argument(
+        "--timeout", type=positive(float), default=60.0, help="timeout of a call in seconds (default: 60)"
     )
     parser.add_argument(
         "--patience",
         type=positive(float),
         default=300.0,
-        help="how long to wait for a sleeping service, in seconds (300)",
+        help="how long to wait for a sleeping service, in seconds (default: 300)",
     )
     parser.add_argument(
         "--waits",
         type=seconds,
         default=list(WAITS_S),
-        help="seconds between tries (5,15,30,60)",
+        help="seconds between tries (default: 5,15,30,60)",
     )
     return parser
 

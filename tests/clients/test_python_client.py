@@ -146,7 +146,7 @@ def test_a_refusal_names_the_field_and_what_is_expected(client: Client, door: Do
 
 def test_a_key_is_sent_and_a_missing_one_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
     with ready_service(tmp_path / "log", checkpoint=tiny_bundle, api_keys="k" * 24) as guarded:
-        with Client(guarded.url) as stranger, pytest.raises(KeyRefusedError, match="api_key"):
+        with Client(guarded.url) as stranger, pytest.raises(KeyRefusedError, match=r"`; set api_key"):
             stranger.predict(VIDEO)
         with Client(guarded.url, "k" * 24) as known:
             assert known.predict(VIDEO).model_version

@@ -18,7 +18,7 @@ from tests.clients.command import FAST, Trigger, ran, running
 from tests.clients.door import WAKING_PAGE, Door, Hold, open_door
 from tests.clients.scraped import scraped
 from tests.support.faulty_service import RAISE, cue
-from tests.support.process import LIMIT_S
+from tests.support.process import LIMIT_S, free_port
 from tests.support.service import Service, started_service, wait_for
 from tests.support.web import Reply
 
@@ -161,6 +161,15 @@ def test_an_unfinished_file_of_another_input_is_not_continued(
     write_csv(tmp_path / "videos.csv", scraped(7))
     done = score("videos.csv")
     assert (done.returncode, "remove it to start over" in done.stderr) == (2, True)
+
+
+def test_a_proxy_that_is_down_is_named(score: Trigger, tmp_path: Path) -> None:
+    """Its variable, and why there is no connection: the service itself may be well."""
+    write_csv(tmp_path / "videos.csv", scraped(1))
+    proxy = f"http://127.0.0.1:{free_port()}"
+    done = score("videos.csv", INFERENCE_API_URL="http://miles.example", HTTP_PROXY=proxy)
+    expected = "no connection to miles.example through HTTP_PROXY ([Errno 111] Connection refused); start it"
+    assert (done.returncode, expected in done.stderr) == (3, True), done.stderr
 
 
 def test_columns_may_be_called_otherwise(score: Trigger, door: Door, tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ class ProblemError(AnswerError):
         self.title = str(problem.get("title") or "")
         self.detail = str(problem.get("detail") or problem.get("message") or self.title)
         self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
-        text = (f"{status}: {self.detail}" if self.detail else f"status {status}") + self.next_step
+        detail = self.detail.removesuffix(".") if self.next_step else self.detail
+        text = (f"{status}: {detail}" if detail else f"status {status}") + self.next_step
         super().__init__(text, status, headers)
         self.is_passing = status in PASSING
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -75,8 +76,14 @@ def translated(timeout_s: float) -> Iterator[None]:
     except httpx.TimeoutException as exc:
         raise AnswerTimeoutError(f"no answer within {timeout_s:g} s") from exc
     except httpx.HTTPError as exc:
-        address = exc.request.url.netloc.decode()
-        raise UnreachableError(f"no connection to {address} ({type(exc).__name__})") from exc
+        url, reason = exc.request.url, str(exc) or type(exc).__name__
+        address = url.netloc.decode() + _through_a_proxy(url)
+        raise UnreachableError(f"no connection to {address} ({reason})") from exc
+
+
+def _through_a_proxy(url: httpx.URL) -> str:
+    found = {} if proxy_bypass(url.host) else getproxies()
+    return next((f" through {kind.upper()}_PROXY" for kind in (url.scheme, "all") if kind in found), "")
 
 
 def read(response: httpx.Response) -> Any:

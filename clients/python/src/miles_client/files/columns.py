@@ -76,7 +76,7 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
         if field not in REQUEST_FIELDS or (column and column not in table.columns):
             raise SettingError(
                 f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(REQUEST_FIELDS)} "
-                f"and a column of {shown(table.columns, 300)}"
+                f"and a column of {shown(', '.join(table.columns), 300)}"
             )
         if column:
             found[field] = column
@@ -89,10 +89,10 @@ def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str
     maps = options_for(near(table.columns, found))
     if "title" not in found:
         proposed = maps if "--map title=" in maps else f"--map title=COLUMN {maps}".strip()
-        raise SettingError(f"no column `title` in {shown(table.columns, 300)}; add {proposed}")
+        raise SettingError(f"no column `title` in {shown(', '.join(table.columns), 300)}; add {proposed}")
     if "view_count" not in found and "--map view_count=" in maps and "view_count" not in without:
         raise SettingError(
-            f"no column `view_count` in {shown(table.columns, 300)}; add {maps}, "
+            f"no column `view_count` in {shown(', '.join(table.columns), 300)}; add {maps}, "
             "or --map view_count= to score without views"
         )
     if not thumbnails:

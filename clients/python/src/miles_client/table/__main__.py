@@ -88,9 +88,13 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--limit", type=positive(int), default=50, help="maximum number of rows (50)")
+    parser.add_argument(
+        "--limit", type=positive(int), default=50, help="maximum number of rows (default: 50)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="score and print without writing")
-    parser.add_argument("--table", default="candidates", help="the table, or SCHEMA.TABLE (candidates)")
+    parser.add_argument(
+        "--table", default="candidates", help="the table, or SCHEMA.TABLE (default: candidates)"
+    )
     parser.add_argument(
         "--column",
         type=_column,
@@ -111,23 +115,25 @@ def arguments() -> argparse.ArgumentParser:
         nargs="?",
         const=60.0,
         metavar="S",
-        help="repeat every S seconds (60)",
+        help="repeat every S seconds (without a value: 60)",
     )
-    parser.add_argument("--batch", type=positive(int), default=16, help="rows per call (16; at most 256)")
     parser.add_argument(
-        "--timeout", type=positive(float), default=60.0, help="timeout of a call in seconds (60)"
+        "--batch", type=positive(int), default=16, help="rows per call, at most 256 (default: 16)"
+    )
+    parser.add_argument(
+        "--timeout", type=positive(float), default=60.0, help="timeout of a call in seconds (default: 60)"
     )
     parser.add_argument(
         "--patience",
         type=positive(float),
         default=300.0,
-        help="how long to wait for a sleeping service, in seconds (300)",
+        help="how long to wait for a sleeping service, in seconds (default: 300)",
     )
     parser.add_argument(
         "--waits",
         type=seconds,
         default=list(WAITS_S),
-        help="seconds between tries (5,15,30,60)",
+        help="seconds between tries (default: 5,15,30,60)",
     )
     return parser
 
