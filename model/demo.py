@@ -174,10 +174,19 @@ def is_current(path: Path, demo: Demo) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Make and write it; exit status 1 after an error, which is one line on stderr."""
     parser = argparse.ArgumentParser(
-        prog="./miles demo-checkpoint", description=(__doc__ or "").split("\n")[0]
+        prog="./miles demo-checkpoint",
+        usage="%(prog)s [OPTIONS]   (--help lists them)",
+        description=(__doc__ or "").split("\n")[0],
     )
-    parser.add_argument("--out", type=Path, default=DEFAULT_CHECKPOINT, help="the checkpoint to write")
-    parser.add_argument("--demo", type=Path, default=DEMO_DIRECTORY, help="the folder with head and metadata")
+    parser.add_argument(
+        "--out", type=Path, default=DEFAULT_CHECKPOINT, help="the checkpoint to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--demo",
+        type=Path,
+        default=DEMO_DIRECTORY,
+        help="the folder with head and metadata (default: %(default)s)",
+    )
     parser.add_argument(
         "--encoder-folder",
         type=Path,

@@ -20,12 +20,22 @@ def miles(*words: str, root: Path = ROOT, cwd: Path | None = None) -> subprocess
 
 
 def test_every_command_explains_itself_from_any_directory(tmp_path: Path) -> None:
-    """`./miles COMMAND --help` prints usage and runs nothing."""
+    """`./miles COMMAND --help` prints how it is typed and runs nothing."""
     assert len(COMMANDS) > 10
     failures = {}
     for command in COMMANDS:
         done = miles(command, "--help", cwd=tmp_path)
-        if done.returncode != 0 or "usage" not in done.stdout.lower():
+        if done.returncode != 0 or not done.stdout.startswith(f"usage: ./miles {command} "):
+            failures[command] = done.stdout + done.stderr
+    assert failures == {}
+
+
+def test_a_misspelt_option_is_told_in_two_lines() -> None:
+    """How the command is typed, and what is wrong: not a screenful of the options that it has."""
+    failures = {}
+    for command in COMMANDS:
+        done = miles(command, "--ephocs", "3")
+        if done.returncode != 2 or done.stderr.count("\n") != 2 or done.stdout:
             failures[command] = done.stdout + done.stderr
     assert failures == {}
 

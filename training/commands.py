@@ -45,7 +45,9 @@ Options = argparse.Namespace
 
 
 def train_options(arguments: Sequence[str] | None = None) -> Options:
-    parser = _parser("train", "Trains the fusion head on frozen encoders and writes the checkpoint.")
+    parser = _parser(
+        "train [OPTIONS] DATA", "Trains the fusion head on frozen encoders and writes the checkpoint."
+    )
     add_data_options(parser, or_database=True)
     add_fit_options(parser)
     options = parser.parse_args(arguments)
@@ -56,7 +58,10 @@ def train_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def evaluate_options(arguments: Sequence[str] | None = None) -> Options:
-    parser = _parser("evaluate", "Measures a checkpoint on the test split, by what is known of a video.")
+    parser = _parser(
+        "evaluate [OPTIONS] CHECKPOINT DATA",
+        "Measures a checkpoint on the test split, by what is known of a video.",
+    )
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
     parser.add_argument(
@@ -67,7 +72,10 @@ def evaluate_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def report_options(arguments: Sequence[str] | None = None) -> Options:
-    parser = _parser("report", "Draws a checkpoint beside simple methods: one HTML page and its PNGs.")
+    parser = _parser(
+        "report [OPTIONS] --out DIR CHECKPOINT DATA",
+        "Draws a checkpoint beside simple methods: one HTML page and its PNGs.",
+    )
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
@@ -84,11 +92,20 @@ def report_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def backtest_options(arguments: Sequence[str] | None = None) -> Options:
-    parser = _parser("backtest", "Refits the head on rolling origins and draws how its figures move.")
+    parser = _parser(
+        "backtest [OPTIONS] --out DIR DATA",
+        "Refits the head on rolling origins and draws how its figures move.",
+    )
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     enough = bounded(int, f"{MIN_ORIGINS} or more", lambda value: value >= MIN_ORIGINS)
-    parser.add_argument("--origins", type=enough, default=MIN_ORIGINS, help="4 or more (%(default)s)")
+    parser.add_argument(
+        "--origins",
+        type=enough,
+        default=MIN_ORIGINS,
+        metavar="N",
+        help=f"number of origins, {MIN_ORIGINS} or more (default: %(default)s)",
+    )
     _add_cache(parser)
     add_encoder_options(parser)
     add_fields(parser, Recipe)
@@ -96,14 +113,22 @@ def backtest_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def replay_options(arguments: Sequence[str] | None = None) -> Options:
-    parser = _parser("replay", "Scores training rows as the service does, and compares with the training's.")
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint with the first list of features")
+    parser = _parser(
+        "replay [OPTIONS] --expected FILE CHECKPOINT ROWS",
+        "Scores training rows as the service does, and compares with the training's.",
+    )
+    parser.add_argument(
+        "checkpoint", type=Path, help="a checkpoint with the features of the first trained file"
+    )
     parser.add_argument("rows", type=Path, help="the CSV or Parquet file that it was trained on")
     parser.add_argument(
         "--expected", type=Path, required=True, help="the training's outputs for the first rows, CSV or JSON"
     )
     parser.add_argument(
-        "--tolerance", type=float, default=TOLERANCE, help="largest difference that passes (%(default)s)"
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        help="largest difference that passes (default: %(default)s)",
     )
     parser.add_argument(
         "--exact",
@@ -115,14 +140,24 @@ def replay_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def outcomes_options(arguments: Sequence[str] | None = None) -> Options:
-    parser = _parser("outcomes", OUTCOMES)
+    parser = _parser("outcomes [OPTIONS] [DATABASE_URL]", OUTCOMES)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("database", nargs="?", metavar="DATABASE_URL", help="postgresql://... (default: the variable)")
+    add(
+        "database",
+        nargs="?",
+        metavar="DATABASE_URL",
+        help="postgresql://... (default: the variable DATABASE_URL)",
+    )
     checkpoint = Path(os.environ.get("MILES_CHECKPOINT") or DEFAULT_CHECKPOINT)
-    add("--checkpoint", type=Path, default=checkpoint, help="whose card says what viral is (%(default)s)")
-    add("--viral-velocity", type=POSITIVE, metavar="VIEWS", help="views per day of a viral video, instead")
-    add("--days", type=POSITIVE, help="only predictions of the last DAYS (default: all)")
+    add("--checkpoint", type=Path, default=checkpoint, help="its card defines viral (default: %(default)s)")
+    add(
+        "--viral-velocity",
+        type=POSITIVE,
+        metavar="VIEWS",
+        help="views per day of a viral video, instead of the card's",
+    )
+    add("--days", type=POSITIVE, help="only predictions of the last DAYS days (default: all)")
     add("--out", type=Path, metavar="DIR", help="a folder for index.html and outcomes.json")
     add(
         "--watch",
@@ -130,20 +165,27 @@ def outcomes_options(arguments: Sequence[str] | None = None) -> Options:
         nargs="?",
         const=WATCH_EVERY_S,
         metavar="S",
-        help="serve the figures to Prometheus, computed every S seconds (300), until stopped",
+        help="serve the figures to Prometheus, computed every S seconds (without a value: 300)",
     )
-    add("--host", default="127.0.0.1", help="address to serve on (%(default)s)")
-    add("--port", type=PORT, default=WATCH_PORT, help="port to serve on (%(default)s)")
+    add("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
+    add("--port", type=PORT, default=WATCH_PORT, help="port to serve on (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"./miles {command}", description=description)
+def _parser(usage: str, description: str) -> argparse.ArgumentParser:
+    """Its usage is one line, because it is printed before what is wrong with a command line, too."""
+    command = usage.partition(" ")[0]
+    return argparse.ArgumentParser(
+        prog=f"./miles {command}", usage=f"./miles {usage}   (--help lists them)", description=description
+    )
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--cache", type=Path, help="a folder for the vectors, which makes the next run faster"
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="a folder for the vectors, which makes the next run faster (default: none)",
     )
 
 

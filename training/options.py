@@ -65,19 +65,23 @@ def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = Fal
         "--text",
         choices=TEXTS,
         default=AUTO,
-        help="text fields to read (%(default)s: as val prefers, for training)",
+        metavar="title|title,description|auto",
+        help="text fields to read; auto trains on those with the lower loss on val (default: %(default)s)",
     )
     parser.add_argument("--allow-bad-rows", action="store_true", help="skip rows that cannot be used")
     parser.add_argument(
         "--viral-quantile",
         type=SHARE,
-        help=f"without a column is_viral: share of the training rows that is not viral ({VIRAL_QUANTILE})",
+        metavar="SHARE",
+        help=f"without a column is_viral: share of the training rows that is not viral "
+        f"(default: {VIRAL_QUANTILE})",
     )
     parser.add_argument(
         "--thumbnails",
         default=AUTO,
         metavar="DIR|urls|none",
-        help="a folder with VIDEO_ID.jpg files, or urls: the column thumbnail_url (default, if it exists)",
+        help="a folder with VIDEO_ID.jpg files, or urls: the column thumbnail_url (default: urls if the "
+        "file has that column, else none)",
     )
     parser.add_argument(
         "--trusted-network",
@@ -92,14 +96,19 @@ def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = Fal
 def add_fit_options(parser: argparse.ArgumentParser) -> None:
     """How it is fitted and where it is written."""
     add = parser.add_argument
-    add("--out", type=Path, help=f"the checkpoint to write ({DEFAULT_CHECKPOINT}; with --from {NEXT_OUT})")
+    add(
+        "--out",
+        type=Path,
+        metavar="CHECKPOINT",
+        help=f"the checkpoint to write (default: {DEFAULT_CHECKPOINT}; with --from {NEXT_OUT})",
+    )
     add(
         "--from",
         dest="database",
         nargs="?",
         const="",
         metavar="DATABASE_URL",
-        help="learn from the snapshots of this database (default: the variable) instead of a file",
+        help="learn from this database's snapshots instead of a file (default: the variable DATABASE_URL)",
     )
     add(
         "--against",
@@ -108,15 +117,28 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
         help="with --from: the serving checkpoint, whose encoders and meaning of viral are kept and with "
         f"which the new one is compared (default: MILES_CHECKPOINT, or {DEFAULT_CHECKPOINT})",
     )
-    add("--results", type=Path, help="a folder for phase1_results.json and the model card")
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="device of the encoders (%(default)s)")
+    add("--results", type=Path, metavar="DIR", help="a folder for phase1_results.json and the model card")
+    add(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="device of the encoders (default: %(default)s)",
+    )
     add(
         "--cache",
         type=Path,
+        metavar="DIR",
         help="a folder for the encoders' vectors, from which an interrupted run resumes "
         "(default: training-cache beside the checkpoint)",
     )
-    add("--demo-head", type=Path, nargs="?", const=DEMO_DIRECTORY, help="also store the head as the demo's")
+    add(
+        "--demo-head",
+        type=Path,
+        nargs="?",
+        const=DEMO_DIRECTORY,
+        metavar="DIR",
+        help="also store the head as the demo's, in DIR (default: models/demo)",
+    )
     add("--overwrite", action="store_true", help="replace a checkpoint other than the demo")
     add("--mlflow", metavar="FOLDER_OR_URI", help="record the run in MLflow (requirements/mlflow.txt)")
     add_encoder_options(parser)
@@ -125,7 +147,7 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="text",
         choices=("text", "image", "both"),
-        help="train the encoder of texts (the default), of images, or both, before the head",
+        help="train the encoder of text, of images, or both before the head (without a value: text)",
     )
     add_fields(parser, Tuning)
     add_fields(parser, Recipe)
@@ -134,19 +156,23 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     """Which encoders, and the seed."""
     add = parser.add_argument
-    add("--text-encoder", help="random (the default), minilm, a BERT directory, or a hub name")
+    add(
+        "--text-encoder",
+        metavar="NAME",
+        help="random, minilm, a BERT directory, or a hub name (default: random)",
+    )
     add(
         "--text-pooling",
         choices=POOLINGS,
-        help="how tokens become one vector, if the directory does not specify it",
+        help="how tokens become one vector (default: what the directory specifies)",
     )
-    add("--image-encoder", help="random (the default), imagenet, or a ResNet-50 file")
+    add("--image-encoder", metavar="NAME", help="random, imagenet, or a ResNet-50 file (default: random)")
     add(
         "--half-scale",
         action="store_true",
         help="decode large JPEGs at half their size, here and when served",
     )
-    add("--seed", type=int, default=SEED, help="seed of all randomness (%(default)s)")
+    add("--seed", type=int, metavar="N", default=SEED, help="seed of all randomness (default: %(default)s)")
 
 
 def add_fields(parser: argparse.ArgumentParser, recipe: type[Recipe | Tuning]) -> None:
@@ -158,7 +184,10 @@ def add_fields(parser: argparse.ArgumentParser, recipe: type[Recipe | Tuning]) -
                 type=READERS[each.metadata.get("kind", type(each.default).__name__)],
                 default=each.default,
                 choices=each.metadata.get("choices"),
-                help=f"{words} (%(default)s)",
+                metavar=None
+                if "choices" in each.metadata
+                else {"share": "SHARE"}.get(each.metadata.get("kind"), "N"),
+                help=f"{words} (default: %(default)s)",
             )
 
 

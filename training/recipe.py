@@ -12,17 +12,17 @@ def _option(default: Any, words: str, **more: Any) -> Any:
 
 
 def _dropped(name: str, default: float) -> Any:
-    return _option(default, f"how often training hides a row's {name}", kind="share")
+    return _option(default, f"share of training rows with {name} hidden", kind="share")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """The hyperparameters of a fit; the defaults were chosen on val."""
 
-    text_dims: int = _option(24, "text components")
+    text_dims: int = _option(24, "number of text components")
     members: int = 4
     epochs: int = _option(20, "maximum epochs")
-    patience: int = _option(5, "epochs without improvement")
+    patience: int = _option(5, "epochs without improvement before training stops")
     batch_size: int = 768
     learning_rate: float = 6e-3
     weight_decay: float = 0.02
@@ -30,25 +30,25 @@ class Recipe:
     scalar_noise: float = 0.005
     # As large as the text coordinates' deviation: the head hardly reacts to an int8 encoder's rounding, and
     # learns little from the coordinates that rounding changes most.
-    text_noise: float = _option(1.0, "noise on the text components")
-    image_dims: int = _option(24, "image components")
-    image_noise: float = _option(0.3, "noise on the image components")
+    text_noise: float = _option(1.0, "standard deviation of the noise on the text components")
+    image_dims: int = _option(24, "number of image components")
+    image_noise: float = _option(0.3, "standard deviation of the noise on the image components")
     # Requests leave groups out together more often than chance would: a share of rows keeps all of the four
     # groups of `KNOWN`, and another none of them; the rest hides each group by its own share.
     complete: float = _option(0.2, "share of training rows that keep all counts and times", kind="share")
-    title_only: float = _option(0.15, "share of training rows that hide all of them", kind="share")
-    views_dropped: float = _dropped("views", 0.15)
-    reactions_dropped: float = _dropped("reactions", 0.15)
-    age_dropped: float = _dropped("age", 0.3)
-    history_dropped: float = _dropped("history", 0.5)
-    length_dropped: float = _dropped("length", 0.15)
-    description_dropped: float = _dropped("description", 0.3)
-    shares_dropped: float = _dropped("shares", 0.3)
-    saves_dropped: float = _dropped("saves", 0.3)
-    watching_dropped: float = _dropped("watching", 0.5)
-    creator_dropped: float = _dropped("creator", 0.3)
-    image_dropped: float = _dropped("image", 0.3)
-    class_weights: str = _option("none", "weights of the two classes", choices=CLASS_WEIGHTS)
+    title_only: float = _option(0.15, "share of training rows with all of them hidden", kind="share")
+    views_dropped: float = _dropped("the views", 0.15)
+    reactions_dropped: float = _dropped("likes and comments", 0.15)
+    age_dropped: float = _dropped("the age", 0.3)
+    history_dropped: float = _dropped("the previous look", 0.5)
+    length_dropped: float = _dropped("the length", 0.15)
+    description_dropped: float = _dropped("the description", 0.3)
+    shares_dropped: float = _dropped("the shares", 0.3)
+    saves_dropped: float = _dropped("the saves", 0.3)
+    watching_dropped: float = _dropped("the completion rate", 0.5)
+    creator_dropped: float = _dropped("the creator's average views", 0.3)
+    image_dropped: float = _dropped("the thumbnail", 0.3)
+    class_weights: str = _option("none", "weights of viral and other rows", choices=CLASS_WEIGHTS)
     """`balanced`: viral rows weigh as much as all others together; the calibration reverts the shift."""
     regression_share: float = 1.0
     # In standard deviations of the target: beyond, the loss grows like the absolute error, whose best
@@ -56,7 +56,7 @@ class Recipe:
     huber_delta: float = 0.15
     averaging: float = 0.99
     half_life_days: float = _option(
-        0.0, "rows this much older than the newest weigh half; 0 weighs all equally"
+        0.0, "rows this many days older than the newest weigh half; 0 weighs all equally"
     )
 
     def dropped(self, name: str) -> float:
@@ -71,12 +71,19 @@ class Tuning:
 
     text: bool = True
     image: bool = False
-    epochs: int = _option(3, "its maximum epochs", flag="encoder-epochs", kind="count")
-    patience: int = _option(1, "epochs without improvement", flag="encoder-patience", kind="count")
-    batch_size: int = _option(16, "rows a batch", flag="encoder-batch-size", kind="count")
-    encoder_rate: float = _option(2e-5, "learning rate")
+    epochs: int = _option(3, "maximum epochs of the encoders' training", flag="encoder-epochs", kind="count")
+    patience: int = _option(
+        1,
+        "epochs without improvement before the encoders' training stops",
+        flag="encoder-patience",
+        kind="count",
+    )
+    batch_size: int = _option(
+        16, "rows per batch of the encoders' training", flag="encoder-batch-size", kind="count"
+    )
+    encoder_rate: float = _option(2e-5, "learning rate of the encoders")
     head_rate: float = _option(
-        1e-3, "learning rate of the head that it is trained with", flag="provisional-head-rate"
+        1e-3, "learning rate of the head that the encoders are trained with", flag="provisional-head-rate"
     )
     weight_decay: float = 0.01
     warm_up: float = 0.1

@@ -67,19 +67,25 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="./miles upload-space", description="Uploads the last commit to a Hugging Face Space."
+        prog="./miles upload-space",
+        usage="%(prog)s [OPTIONS] OWNER/SPACE   (--help lists them)",
+        description="Uploads the last commit to a Hugging Face Space.",
     )
-    parser.add_argument("space", metavar="OWNER/SPACE")
+    parser.add_argument("space", metavar="OWNER/SPACE", help="the Space, such as ada/miles")
     parser.add_argument("--dry-run", action="store_true", help="list the files and upload nothing")
     parser.add_argument("--create", action="store_true", help="create the Space if it does not exist")
     parser.add_argument(
         "--sdk",
         choices=SDKS,
         default=SDKS[0],
-        help="docker builds the image; gradio needs no paid plan and runs a compiled bundle (%(default)s)",
+        help="docker builds the image; gradio needs no paid plan and runs a compiled bundle "
+        "(default: %(default)s)",
     )
     parser.add_argument(
-        "--bundle", type=Path, metavar="DIR", help="the bundle for gradio (the newest in models/compiled)"
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="the bundle for gradio (default: the newest in models/compiled)",
     )
     parser.add_argument(
         "--secret", action="append", default=[], metavar="NAME", help="set a secret from the environment"

@@ -107,11 +107,11 @@ def fields_of(columns: Sequence[str], mapped: Sequence[str], *, thumbnails: bool
         if field not in known or column not in columns:
             raise JobError(
                 f"--map {pair}: expected FIELD=COLUMN with a field of {', '.join(sorted(known))} "
-                f"and a column of {list(columns)}"
+                f"and a column of {', '.join(columns)}"
             )
         found[field] = column
     if "title" not in found:
-        raise JobError(f"no column `title` among {list(columns)}; name it: --map title=COLUMN")
+        raise JobError(f"no column `title` among {', '.join(columns)}; name it: --map title=COLUMN")
     if not thumbnails:
         for name in ("thumbnail_url", *OTHER_NAMES["thumbnail_url"]):
             found.pop(name, None)

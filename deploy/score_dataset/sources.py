@@ -183,7 +183,8 @@ def opened_table(path: Path) -> Table:
         files = [file for file in files if file.suffix == kind.suffix and file.is_file()]
         if files:
             return kind(files)
-    raise JobError(f"{path}: expected a .csv or .parquet file, or a folder of either")
+    absent = "" if path.exists() else "no such file or folder; "
+    raise JobError(f"{path}: {absent}expected a .csv or .parquet file, or a folder of either")
 
 
 def as_json(row: Cells) -> str:

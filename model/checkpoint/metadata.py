@@ -199,7 +199,9 @@ def read_outline(path: Path) -> Any:
     except CheckpointError:
         raise
     except OSError as exc:
-        raise CheckpointError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+        raise CheckpointError(
+            f"{path}: cannot be read ({exc.strerror or exc}); check the path and its permissions"
+        ) from exc
     except Exception as exc:
         # A damaged pickle can raise any exception; in every case the file is at fault.
         raise CheckpointError(

@@ -232,6 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Compile; exit status 1 after an error, which is one line on stderr."""
     parser = argparse.ArgumentParser(
         prog="./miles compile",
+        usage="%(prog)s [OPTIONS] [CHECKPOINT]   (--help lists them)",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -240,17 +241,22 @@ def main(arguments: list[str] | None = None) -> int:
         "checkpoint",
         nargs="?",
         default=str(DEFAULT_CHECKPOINT),
-        help=f"path or hf:// address; default: {DEFAULT_CHECKPOINT}",
+        help="path or hf:// address (default: %(default)s)",
     )
-    add("--out", type=Path, help="directory for the bundle; default: beside the checkpoint")
-    add("--precision", choices=CHOICES, default="auto", help="of both towers; default: auto")
+    add("--out", type=Path, help="directory for the bundle (default: compiled/ beside the checkpoint)")
+    add(
+        "--precision",
+        choices=CHOICES,
+        default="auto",
+        help="of both towers; auto chooses the fastest faithful one for each (default: %(default)s)",
+    )
     add(
         "--titles",
         type=Path,
         default=TITLES,
-        help="titles to check with, one per line, a description after a tab; default: the bundled ones",
+        help="titles to check with, one per line, a description after a tab (default: %(default)s)",
     )
-    add("--threads", type=int, help="threads per forward; default: one per usable processor")
+    add("--threads", type=int, help="threads per forward (default: one per usable processor)")
     options = parser.parse_args(arguments)
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads is {options.threads}, expected 1 or more")

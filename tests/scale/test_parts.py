@@ -14,6 +14,12 @@ from tests.scale.dataset import COLUMNS, write_csv
 NO_COLUMNS = pa.schema([])
 
 
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    """Its ending is right, so what was expected of it would not help alone."""
+    with pytest.raises(JobError, match=r"none\.csv: no such file or folder; expected a \.csv"):
+        opened_table(tmp_path / "none.csv")
+
+
 def test_parts_of_a_csv_file_are_its_rows(tmp_path: Path) -> None:
     """Quoted line ends included, whatever the size of a part."""
     table = opened_table(write_csv(tmp_path / "in.csv", 100))

@@ -26,7 +26,14 @@ from model.checkpoint.file import DEFAULT_CHECKPOINT, SIDECAR_SUFFIX, Checkpoint
 from training.data.cells import listed
 from training.data.table import DatasetError
 from training.fit_stats.agreement import disagreements
-from training.fit_stats.feature_rows import FeatureRows, Reading, read_feature_rows
+from training.fit_stats.feature_rows import (
+    LABELS,
+    LANGUAGES,
+    VELOCITIES,
+    FeatureRows,
+    Reading,
+    read_feature_rows,
+)
 from training.fit_stats.saved_columns import read_saved_columns
 from training.fit_stats.weekdays import CODES
 from training.title_words import word_statistics
@@ -210,7 +217,7 @@ def _run(options: argparse.Namespace) -> None:
         print(
             f"{options.checkpoint}: has no scalar_features; its layout is that of the first text-only "
             "models, "
-            "so the first list of features is used"
+            "so its features are taken to be those of the first trained file"
         )
     print("\n".join(report(table, fitted, options.split_seed)))
     for sentence in assumed:
@@ -220,39 +227,53 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{out}: written" + (f"; {listed(kept)} kept from the older file" if kept else ""))
 
 
+def _first(names: Sequence[str]) -> str:
+    return f"(default: the first of {', '.join(names)})"
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./miles fit-stats",
-        description="Write the feature statistics that an older checkpoint lacks, from its training data.",
+        usage="%(prog)s [OPTIONS] TRAINING.csv   (--help lists them)",
+        description="Writes the feature statistics that an older checkpoint lacks, from its training data.",
     )
-    parser.add_argument("training", type=Path, metavar="TRAINING.csv", help="a CSV, CSV.gz or Parquet file")
+    parser.add_argument(
+        "training",
+        type=Path,
+        metavar="TRAINING.csv",
+        help="the CSV, CSV.gz or Parquet file that it was trained on",
+    )
     parser.add_argument(
         "--checkpoint",
         type=Path,
         default=DEFAULT_CHECKPOINT,
         help="the older checkpoint (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, help="default: beside the checkpoint, where the service reads it")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="the file to write (default: CHECKPOINT.stats.json beside it, where the service reads it)",
+    )
     parser.add_argument("--english-only", action="store_true", help="use only rows whose language is English")
     parser.add_argument(
         "--split-seed", type=int, metavar="N", help="use only the 70%% of the stratified split with this seed"
     )
-    parser.add_argument("--velocity-column", metavar="NAME", help="views per day; default: view_velocity")
-    parser.add_argument("--label-column", metavar="NAME", help="viral or not; default: is_viral")
+    parser.add_argument("--velocity-column", metavar="NAME", help=f"views per day {_first(VELOCITIES)}")
+    parser.add_argument("--label-column", metavar="NAME", help=f"viral or not {_first(LABELS)}")
     parser.add_argument(
         "--weekday-codes",
         choices=CODES,
         help="numbers that training gave weekdays: names (LabelEncoder's, Friday 0, Monday 1, ...), monday "
-        "or sunday (0 is that day), iso (Monday 1 to Sunday 7) or excel (Sunday 1 to Saturday 7); default: "
-        "from an encoder in the checkpoint, the column's names or is_weekend",
+        "or sunday (0 is that day), iso (Monday 1 to Sunday 7) or excel (Sunday 1 to Saturday 7); "
+        "default: what the checkpoint's encoder, the column's names or is_weekend tell",
     )
     parser.add_argument(
         "--clean-text",
         action=argparse.BooleanOptionalAction,
-        help="whether training removed addresses, emoji and punctuation from titles; default: yes for the "
-        "first list of features, else no",
+        help="whether training removed addresses, emoji and punctuation from titles (default: yes for the "
+        "features of the first trained file, else no)",
     )
-    parser.add_argument("--language-column", metavar="NAME", help="default: language")
+    parser.add_argument("--language-column", metavar="NAME", help=f"language {_first(LANGUAGES)}")
     parser.add_argument(
         "--skip-bad-rows", action="store_true", help="leave out and report rows that cannot be used"
     )
