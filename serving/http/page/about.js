@@ -30,7 +30,7 @@ function facts(info) {
       `${info.features.length} numbers, among them ${info.features.map(({ label }) => label).filter((label) => !label.includes("_")).join(", ")}.`,
       info.modalities_without_weight.includes("image") && "Thumbnails are read, but this checkpoint gives them no weight: they don't change a score."],
     ["Comparing titles", info.comparison
-      ? `Differences of at least ${points(info.comparison.viral_score).slice(1)} percentage points mean something.`
+      ? `Differences of at least ${points(info.comparison.viral_score).slice(1)} percentage points are meaningful.`
       : "No basis: on its test data titles did not improve the scores measurably."],
     ["Typical range", metrics.coverage && `${percent(metrics.coverage)} of test videos got views within the range that is shown.`],
     ["Know before use", ...(provenance.notes ?? [])],

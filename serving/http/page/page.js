@@ -161,7 +161,7 @@ const address = watchAddress(byId("address"), byId("address-note"), [byId("title
     picture.set(url);
     if (fields) put(form, fields);
   },
-  needsKey: (again) => askForKey(again, "YouTube's counts need a key of this service."),
+  needsKey: (again) => askForKey(again, "To look up YouTube's counts, enter an API key of this service."),
 });
 const recent = new Recent(byId("recent"), (request) => { show(request); window.scrollTo({ top: 0 }); byId("submit").focus(); });
 offerExamples();

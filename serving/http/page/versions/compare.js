@@ -57,7 +57,7 @@ export class Comparison {
     else this.publishedNote.textContent = `It is published: use the ${brief(views)} views and the other fields of \u201cScore a video\u201d`;
     const { comparison } = this.model() ?? {};
     this.basis.textContent = !this.model() ? "" : comparison
-      ? `This checkpoint can tell titles apart from ${points(comparison.viral_score).slice(1)} percentage points on; less is a tie.`
+      ? `This checkpoint can tell titles apart that differ by at least ${points(comparison.viral_score).slice(1)} percentage points; anything less is a tie.`
       : "This checkpoint gives no basis for comparing titles: on its test data they did not improve the scores measurably.";
     if (!this.touched) this.fill([{ title, url }, { title, url }], false);
   }
