@@ -21,9 +21,9 @@ FOLDER = ROOT / "docs"
 LAPTOP = (1366, 768)
 
 
-def scored(page: Page, example: str = "Taking off") -> None:
+def scored(page: Page) -> None:
     """An example with its answer."""
-    page.get_by_role("button", name=example).click()
+    page.get_by_role("button", name="Taking off").click()
     page.locator("#result .gauge-number").wait_for()
 
 
@@ -58,10 +58,9 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = sys.argv[1] if sys.argv[1:] else stack.enter_context(ready_service(folder / "log")).url
         browser = stack.enter_context(open_browser())
-        with visiting(
-            browser
-        ) as visit:  # the first score of a service takes longer than the ones it is used for
-            scored(_opened(visit.page, url), "Steady")
+        # The first score of a service takes longer than the ones it is used for.
+        with visiting(browser) as visit:
+            scored(_opened(visit.page, url))
         for name, (size, dark, prepare) in SHOTS.items():
             with visiting(browser, size=size, dark=dark) as visit:
                 prepare(_opened(visit.page, url))
