@@ -179,14 +179,13 @@ def add_fields(parser: argparse.ArgumentParser, recipe: type[Recipe | Tuning]) -
     """An option for each hyperparameter that has a text."""
     for each in fields(recipe):
         if words := each.metadata.get("help"):
+            value = "SHARE" if each.metadata.get("kind") == "share" else "N"
             parser.add_argument(
                 f"--{_flag(each)}",
                 type=READERS[each.metadata.get("kind", type(each.default).__name__)],
                 default=each.default,
                 choices=each.metadata.get("choices"),
-                metavar=None
-                if "choices" in each.metadata
-                else {"share": "SHARE"}.get(each.metadata.get("kind"), "N"),
+                metavar=None if "choices" in each.metadata else value,
                 help=f"{words} (default: %(default)s)",
             )
 

@@ -84,7 +84,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
         listener = _listen(settings)
     except OSError as exc:
         reason = str(exc.strerror).partition(" (")[0]
-        step = LISTENING.get(exc.errno, "Set MILES_HOST to an address of this machine, such as 0.0.0.0.")
+        step = LISTENING.get(exc.errno or 0, "Set MILES_HOST to an address of this machine, such as 0.0.0.0.")
         print(f"cannot listen on {settings.host}:{settings.port}: {reason}. {step}", file=sys.stderr)
         return 1
     # uvicorn raises the signal again after shutting down, which must not kill the process then.
