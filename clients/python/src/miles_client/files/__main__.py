@@ -68,64 +68,54 @@ def arguments() -> argparse.ArgumentParser:
         description=(__doc__ or "").replace("python score_csv.py", command or "python score_csv.py"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", type=Path, help="a .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet file")
-    parser.add_argument("output", type=Path, nargs="?", help="default: INPUT.scored with the input's ending")
-    parser.add_argument("--url", help="the service's URL; overrides INFERENCE_API_URL")
-    parser.add_argument(
+    add = parser.add_argument
+    add("input", type=Path, help="a .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet file")
+    add("output", type=Path, nargs="?", help="default: INPUT.scored with the input's ending")
+    add("--url", help="the service's URL; overrides INFERENCE_API_URL")
+    add(
         "--map",
         action="append",
         default=[],
         metavar="FIELD=COLUMN",
         help="the column of a field; may be repeated",
     )
-    parser.add_argument(
+    add(
         "--thumbnails",
         choices=["use", "none"],
         default="use",
         help="none: score without thumbnails (default: use)",
     )
-    parser.add_argument(
+    add(
         "--require", choices=["image"], help="image: a row without a usable thumbnail gets an error, no score"
     )
-    parser.add_argument(
+    add(
         "--retry-images",
         type=int,
         default=0,
         metavar="N",
         help="score rows up to N times more whose thumbnail timed out or was refused for now (HTTP 429, 5xx)",
     )
-    parser.add_argument("--prefix", default="", help="prefix of the new columns (default: none)")
-    parser.add_argument("--limit", type=positive(int), metavar="N", help="only the first N rows")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check the file, print the first row's request, send nothing"
-    )
-    parser.add_argument(
+    add("--prefix", default="", help="prefix of the new columns (default: none)")
+    add("--limit", type=positive(int), metavar="N", help="only the first N rows")
+    add("--dry-run", action="store_true", help="check the file, print the first row's request, send nothing")
+    add(
         "--na",
         default="",
         metavar="TEXTS",
         help=f"more cells that are read as unknown, separated by commas, besides {' '.join(NULLS)}",
     )
-    parser.add_argument("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
-    parser.add_argument(
-        "--batch", type=positive(int), default=64, help="rows per call, at most 256 (default: 64)"
-    )
-    parser.add_argument("--delimiter", type=_delimiter, help="CSV delimiter (default: found in the header)")
-    parser.add_argument("--encoding", type=_encoding, default="utf-8", help="CSV encoding (default: utf-8)")
-    parser.add_argument(
-        "--timeout", type=positive(float), default=60.0, help="seconds per call (default: 60)"
-    )
-    parser.add_argument(
+    add("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
+    add("--batch", type=positive(int), default=64, help="rows per call, at most 256 (default: 64)")
+    add("--delimiter", type=_delimiter, help="CSV delimiter (default: found in the header)")
+    add("--encoding", type=_encoding, default="utf-8", help="CSV encoding (default: utf-8)")
+    add("--timeout", type=positive(float), default=60.0, help="seconds per call (default: 60)")
+    add(
         "--patience",
         type=positive(float),
         default=300.0,
         help="how long to wait for a sleeping service, in seconds (default: 300)",
     )
-    parser.add_argument(
-        "--waits",
-        type=seconds,
-        default=list(WAITS_S),
-        help="seconds between tries (default: 5,15,30,60)",
-    )
+    add("--waits", type=seconds, default=list(WAITS_S), help="seconds between tries (default: 5,15,30,60)")
     return parser
 
 
