@@ -18,9 +18,9 @@ from pathlib import Path
 
 from benchmarks.harness.thumbnail_host import Pictures
 from benchmarks.harness.workload import Workload
-from benchmarks.matrix_peak import int8_instructions, operations_per_video, peak
+from benchmarks.matrix_peak import operations_per_video, peak
 from benchmarks.peers.same_engine import BUNDLE, Prepared, Scorer
-from model.compiled.bundle import read_bundle
+from model.compiled.bundle import int8_instructions, read_bundle
 
 VIDEOS = 32
 

@@ -11,11 +11,9 @@ different limits. Where a processor has AMX, VNNI is measured as well.
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +21,12 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from benchmarks.harness.workload import MEDIAN_TITLE
+from model.compiled.bundle import int8_instructions
 from model.config import FusionConfig
 
 SIZES = (384, 768, 1536)
 PRODUCTS = 8
 RESNET50_OPERATIONS = 2 * 4.09e9  # torchvision's count of multiply-adds for 224 x 224
-# From the fastest; by the processor's flags in /proc/cpuinfo.
-INT8_INSTRUCTIONS = {"AMX": "amx_int8", "VNNI": "avx512_vnni|avx_vnni"}
 VNNI_ONLY = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}
 
 
@@ -42,13 +39,6 @@ def operations_per_video(config: FusionConfig, tokens: int = MEDIAN_TITLE) -> fl
     bert = 2 * text.layers * tokens * (weights + attention)
     wide, narrow = config.hidden
     return bert + RESNET50_OPERATIONS + 2 * (config.fused_dim * wide + wide * narrow + 3 * narrow)
-
-
-def int8_instructions(cpuinfo: str | None = None) -> str:
-    """What int8 products run on: AMX, VNNI or neither."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if cpuinfo is None else cpuinfo
-    found = [name for name, flag in INT8_INSTRUCTIONS.items() if re.search(rf"\b({flag})\b", text)]
-    return found[0] if found else "neither AMX nor VNNI"
 
 
 def peak(*, quantised: bool, threads: int, seconds: float = 1.0) -> float:

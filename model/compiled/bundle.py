@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from model.values import Number, problem
 FORMAT = 3
 RECIPE = 6  # to be raised with every change to what the same inputs compile to
 MANIFEST = "bundle.json"
+CPUINFO = Path("/proc/cpuinfo")
+# From the fastest; by the processor's flags.
+INT8_INSTRUCTIONS = {"AMX": "amx_int8", "VNNI": "avx512_vnni|avx_vnni"}
 TOWERS = ("text", "image", "fusion")
 PRECISIONS = ("f32", "bf16", "int8")  # from exact to coarse
 AGAIN = "Compile the checkpoint again with `./miles compile`."
@@ -190,10 +194,19 @@ def check_card(bundle: Bundle, checkpoint: Path) -> None:
 
 
 def processor() -> str:
-    """The processor's name and whether it computes in BF16 and INT8."""
-    core = ov.Core()
-    name = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip() or platform.processor()
-    return f"{name} ({', '.join(sorted(capabilities() & {'BF16', 'INT8'})) or 'neither BF16 nor INT8'})"
+    """The processor's name, whether it computes in BF16, and what it multiplies int8 with.
+
+    Clouds give processors with and without VNNI the same name, and without it static int8 may saturate.
+    """
+    name = str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip() or platform.processor()
+    return f"{name} ({'BF16, ' if 'BF16' in capabilities() else ''}INT8 with {int8_instructions()})"
+
+
+def int8_instructions(cpuinfo: Path = CPUINFO) -> str:
+    """What int8 products run on: AMX, VNNI or neither."""
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    found = [name for name, flag in INT8_INSTRUCTIONS.items() if re.search(rf"\b({flag})\b", text)]
+    return found[0] if found else "neither AMX nor VNNI"
 
 
 def capabilities() -> set[str]:

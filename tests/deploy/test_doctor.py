@@ -141,7 +141,7 @@ def test_half_an_environment_is_no_environment(checkout: Path, tmp_path: Path) -
 
 def test_a_bundle_of_another_processor_is_told(checkout: Path) -> None:
     """What was chosen elsewhere serves here, and the doctor says where and how it was compiled."""
-    compiled(checkout, "Another CPU (neither BF16 nor INT8)")
+    compiled(checkout, "Another CPU (INT8 with VNNI)")
     status, found = examine(checkout, with_environment(checkout))
     assert (status, found["Engine"]["state"]) == (0, "note")
     assert "text int8, fusion f32, on Another CPU" in found["Engine"]["says"]

@@ -7,7 +7,14 @@ import shutil
 import numpy as np
 import pytest
 
-from model.compiled.bundle import MANIFEST, BundleError, is_bundle, read_bundle
+from model.compiled.bundle import (
+    MANIFEST,
+    BundleError,
+    int8_instructions,
+    is_bundle,
+    processor,
+    read_bundle,
+)
 
 
 @pytest.fixture
@@ -113,3 +120,20 @@ def test_a_manifest_of_another_kind_is_refused(copy):
         (copy / MANIFEST).write_text(text)
         failures += [] if MANIFEST in (message := refused(copy)) else [f"{text!r}: {message}"]
     assert failures == []
+
+
+def test_processors_of_one_name_are_told_apart_by_what_multiplies_int8(tmp_path):
+    """By the processor's flags; AMX counts where there are both. A bundle's processor names it."""
+    flags = {
+        "flags : avx2 avx512_vnni amx_tile amx_int8": "AMX",
+        "flags : avx2 avx_vnni": "VNNI",
+        "flags : avx2 avx512_vnni amx_bf16": "VNNI",
+        "flags : avx2 fma": "neither AMX nor VNNI",
+    }
+    found = {}
+    for text in flags:
+        (tmp_path / "cpuinfo").write_text(text)
+        found[text] = int8_instructions(tmp_path / "cpuinfo")
+    assert found == flags
+    assert int8_instructions(tmp_path / "none") == "neither AMX nor VNNI"
+    assert processor().endswith(f"INT8 with {int8_instructions()})")
