@@ -4,6 +4,10 @@ python app.py                       what `make serve` and the container run
 uvicorn --factory app:create_app    the same app under another server
 """
 
+from serving.lifecycle.loading import Loader, begin_first, load_checked
+
+LOAD = begin_first() if __name__ == "__main__" else load_checked  # the imports below take as long
+
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +31,6 @@ from serving.http.model_info import ModelInfo, describe
 from serving.http.page import home_page, install_pages
 from serving.http.problems import BATCH, NDJSON, NOT_READY, RELOAD_PROBLEMS, install_error_handlers
 from serving.http.requests import BatchRequest, OptionsDep, PredictRequest
-from serving.lifecycle.loading import EngineFactory, in_process_engine
 from serving.lifecycle.predictor import Predictor, PredictorDep
 from serving.lifecycle.reload import Reloaded, Reloader, ReloaderDep
 from serving.observability.metrics import Metrics
@@ -114,9 +117,7 @@ async def metrics(request: Request) -> Response:
 
 
 def create_app(
-    settings: Settings | None = None,
-    on_failure: Callable[[str], None] = lambda _: None,
-    engine_factory: EngineFactory = in_process_engine,
+    settings: Settings | None = None, on_failure: Callable[[str], None] = lambda _: None, load: Loader = LOAD
 ) -> FastAPI:
     """The app, which loads the model in the background; `on_failure` is told why no model is available."""
     settings = settings or Settings.from_environment()
@@ -125,7 +126,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with Predictor.open(settings, admission, on_failure, engine_factory) as predictor:
+        async with Predictor.open(settings, admission, on_failure, load) as predictor:
             metrics.watch(predictor)
             reloader = Reloader(predictor, metrics.registry)
             yield {"predictor": predictor, "metrics": metrics, "reloader": reloader}

@@ -14,6 +14,7 @@ and is replaced when it would no longer be.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
@@ -24,7 +25,7 @@ from ray.serve.handle import DeploymentHandle
 from app import create_app
 from deploy.ray.tower import require_bundle
 from deploy.ray.towers import HEALTH, deployed, engine_on, settle
-from serving.lifecycle.loading import EngineFactory, in_process_engine
+from serving.lifecycle.loading import EngineFactory, in_process_engine, load_checked
 from serving.lifecycle.predictor import HEALTHY, Predictor
 from serving.settings import Settings
 
@@ -44,7 +45,7 @@ class Replica:
     """The app as an ASGI app for Ray, which runs a lifespan but does not pass its state on to requests."""
 
     def __init__(self, settings: Settings, engine_factory: EngineFactory = in_process_engine) -> None:
-        self._app = create_app(settings, engine_factory=engine_factory)
+        self._app = create_app(settings, load=partial(load_checked, engine_factory=engine_factory))
         self._state: dict[str, Any] = {}
 
     @property

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from model.card import ModelCard, Record
-from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError, check_file
+from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError, check_file, sha256_of
 from model.checkpoint.metadata import changed_keys
 from model.values import Number, problem
 
@@ -152,7 +152,7 @@ def _digests(directory: Path, names: Iterable[str]) -> Iterable[tuple[str, str]]
         ).is_file():  # reading a pipe would wait for its writer
             raise OSError(errno.EINVAL, "not a regular file", str(directory / name))
         with (directory / name).open("rb") as file:
-            yield name, hashlib.file_digest(file, "sha256").hexdigest()
+            yield name, sha256_of(file)
 
 
 def origin_of(checkpoint: Path, precision: str, expected_sha256: str | None = None) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class OpenVinoEngine:
         self.mean_text = None if mean is None else self._multiplied("text", np.array([mean], np.float32))[0]
 
     def warm_up(self) -> None:
-        """Run every shape once, then free the memory of the mapped graph files."""
+        """Run the shapes of one video once, then free the memory of the mapped graph files."""
         warm_ups = {"text": self._warm_text, "image": self._warm_image, "fusion": self._warm_fusion}
         with ThreadPoolExecutor() as together:
             list(together.map(lambda step: warm_ups[step](), self._requests))
@@ -129,22 +129,16 @@ class OpenVinoEngine:
 
     def _warm_text(self) -> None:
         longest = self._bundle.card.max_tokens
-        for tokens in SINGLE_ROW:
-            if tokens <= max(longest, MAX_IN_A_ROW):
-                texts = [[0] * min(longest, tokens - start) for start in range(0, tokens, longest)]
-                self.encode_text(texts, texts)
-        for size in BATCH_SIZES:
-            self.encode_text([[0]] * size, [[0]] * size)
-        # With any other number of rows, the first forward takes a fifth longer than the next.
-        length = min(longest, SEVERAL_ROWS[0])
-        for rows in (MAX_TOKENS // 2 // length, MAX_TOKENS // length):
-            self.encode_text([[0] * length] * rows, [[0] * length] * rows)
+        # Larger forwards lose little by their preparation once the longest row has packed the weights.
+        for tokens, texts in (*zip(SINGLE_ROW, (*BATCH_SIZES, 1), strict=False), (MAX_IN_A_ROW, 1)):
+            number = max(texts, tokens // longest)
+            ids = [[0] * min(longest, tokens // number)] * number
+            self.encode_text(ids, ids)
 
     def _warm_image(self) -> None:
         vision = self._bundle.card.config.vision
         assert vision is not None, "a model without an image tower has no such graph"
-        for size in BATCH_SIZES:
-            self.encode_image(np.zeros((size, vision.height, vision.width, 3), dtype=np.uint8))
+        self.encode_image(np.zeros((1, vision.height, vision.width, 3), dtype=np.uint8))
 
     def _warm_fusion(self) -> None:
         config = self._bundle.card.config

@@ -18,27 +18,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Self
 
 import structlog
 
-from model.compiled.bundle import Bundle
-from model.engine import Engine
-from serving.errors import LoadFailedError
 from serving.lifecycle.compile_process import NICE, compile_in_process
-from serving.lifecycle.golden import check_golden_answers
-from serving.lifecycle.loading import EngineFactory, NotCompiledError, load_model
+from serving.lifecycle.loading import Loader, NotCompiledError
 from serving.lifecycle.supervision import Supervisor
-from serving.resources import free_memory
 from serving.scoring.cache import VectorCache
 from serving.scoring.model import LoadedModel
 from serving.scoring.pipeline import Pipeline
 from serving.scoring.thumbnails import ThumbnailCache
 from serving.settings import Settings
 
-# Bytes in use for a byte of graphs: kernels keep weights in their own layout, some of them in two.
-MEMORY_PER_GRAPH = 1.5
 log = structlog.get_logger()
 
 
@@ -64,7 +56,7 @@ class ModelInstance:
         cache: VectorCache,
         thumbnails: ThumbnailCache,
         workers: Executor,
-        engine_factory: EngineFactory,
+        load: Loader,
         on_fault: Callable[[str], None],
         *,
         beside_another: bool,
@@ -90,9 +82,7 @@ class ModelInstance:
                 return executor
 
             forward = threads("forward")
-            if beside_another:
-                engine_factory = partial(_within_memory, engine_factory)
-            model = await _load(settings, engine_factory, forward, beside_another)
+            model = await _load(settings, load, forward, beside_another)
             at_once = model.engine.at_once
             steps: dict[str, Executor | None] = dict.fromkeys(("text", "image", "fusion"), forward)
             if model.engine.concurrent:
@@ -122,41 +112,20 @@ class ModelInstance:
                 await asyncio.get_running_loop().run_in_executor(self._workers, executor.shutdown)
 
 
-def _within_memory(engine_factory: EngineFactory, bundle: Bundle, threads: int) -> Engine:
-    """The engine of `bundle`, if a second one fits into memory: else the kernel would end the process."""
-    needed = round(MEMORY_PER_GRAPH * sum(file.stat().st_size for file in bundle.directory.glob("*.bin")))
-    free = free_memory()
-    if free is not None and needed > free:
-        raise LoadFailedError(
-            f"{bundle.card.name}: needs about {needed / 1e6:.0f} MB of memory beside the model in service; "
-            f"{free / 1e6:.0f} MB are free. Raise the memory limit, or restart the service to load it alone."
-        )
-    return engine_factory(bundle, threads)
-
-
 def _yield_processors() -> None:
     """Lower the priority of this thread, and of those that it starts; Linux has one for each thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
-async def _load(
-    settings: Settings, engine_factory: EngineFactory, forward: Executor, beside_another: bool
-) -> LoadedModel:
+async def _load(settings: Settings, load: Loader, forward: Executor, beside_another: bool) -> LoadedModel:
     """The model, loaded in the thread that will run it; a checkpoint without a bundle is compiled first."""
     loop = asyncio.get_running_loop()
-    load = partial(_load_and_check, settings, engine_factory)
     try:
-        return await loop.run_in_executor(forward, load)
+        model = await loop.run_in_executor(forward, load, settings, beside_another)
     except NotCompiledError as exc:
         await compile_in_process(exc.path, settings, gently=beside_another)
-        return await loop.run_in_executor(forward, load)
-
-
-def _load_and_check(settings: Settings, engine_factory: EngineFactory) -> LoadedModel:
-    """The model of `settings`, with its golden answers reproduced. Call it in the engine's thread."""
-    model = load_model(settings, engine_factory)
-    golden = check_golden_answers(model)
+        model = await loop.run_in_executor(forward, load, settings, beside_another)
     log.info(
         "model_loaded",
         model_version=model.version,
@@ -165,6 +134,6 @@ def _load_and_check(settings: Settings, engine_factory: EngineFactory) -> Loaded
         weights=model.card.provenance.get("source", "owner"),
         engine=model.engine.name,
         precision=model.engine.precision,
-        golden_answers=golden,
+        golden_answers=len(model.card.golden.get("requests", ())),
     )
     return model

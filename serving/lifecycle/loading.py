@@ -3,8 +3,12 @@
 A compiled bundle is served without torch, so only what needs torch imports it.
 """
 
+import ctypes
 import importlib.util
+import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
@@ -23,13 +27,52 @@ from model.compiled.engine import OpenVinoEngine
 from model.engine import Engine
 from preprocessing.image import ImageReading, ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
-from serving.resources import usable_cpus
+from serving.errors import LoadFailedError
+from serving.lifecycle.golden import check_golden_answers
+from serving.resources import free_memory, usable_cpus
 from serving.scoring.model import LoadedModel
 from serving.scoring.warnings import SCORE
-from serving.settings import Settings
+from serving.settings import MEBIBYTE, Settings, SettingsError
 
+# Bytes in use for a byte of graphs: kernels keep weights in their own layout, some of them in two.
+MEMORY_PER_GRAPH = 1.5
+M_MMAP_THRESHOLD = -3  # malloc.h
 EngineFactory = Callable[[Bundle, int], Engine]
 """Makes the engine that runs a bundle, with this number of threads."""
+Loader = Callable[[Settings, bool], LoadedModel]
+"""`load_checked`, or what stands for it; the bool is `beside_another`. Called in the engine's thread."""
+
+
+def begin_first() -> Loader:
+    """A loader that has begun with the model of the environment's settings.
+
+    Arguments ask for help, invalid settings are left to be reported, and torch runs where it was loaded.
+    """
+    if sys.argv[1:]:
+        return load_checked
+    try:
+        settings = Settings.from_environment()
+    except SettingsError:
+        return load_checked
+    return load_checked if settings.engine == "torch" else HeadStart(settings)
+
+
+class HeadStart:
+    """A `Loader` that begins with the model of `settings` before it is asked for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Begin, in a thread of its own."""
+        self._settings = settings
+        executor = ThreadPoolExecutor(1, thread_name_prefix="head-start")
+        self._first: Future[LoadedModel] | None = executor.submit(load_checked, settings)
+        executor.shutdown(wait=False)
+
+    def __call__(self, settings: Settings, beside_another: bool = False) -> LoadedModel:
+        """What was begun, if these are its settings, and once."""
+        if self._first is None or settings != self._settings:
+            return load_checked(settings, beside_another)
+        first, self._first = self._first, None
+        return first.result()
 
 
 class NotCompiledError(CheckpointError):
@@ -47,12 +90,39 @@ def in_process_engine(bundle: Bundle, threads: int) -> OpenVinoEngine:
     return engine
 
 
+def load_checked(
+    settings: Settings, beside_another: bool = False, engine_factory: EngineFactory = in_process_engine
+) -> LoadedModel:
+    """What `load_model` gives, with its golden answers reproduced; raises what either raises.
+
+    `beside_another` model, one that needs more memory than is free is refused with `LoadFailedError`.
+    """
+    if beside_another:
+        engine_factory = partial(_within_memory, engine_factory)
+    model = load_model(settings, engine_factory)
+    check_golden_answers(model)
+    return model
+
+
+def _within_memory(engine_factory: EngineFactory, bundle: Bundle, threads: int) -> Engine:
+    """The engine of `bundle`, if a second one fits into memory: else the kernel would end the process."""
+    needed = round(MEMORY_PER_GRAPH * sum(file.stat().st_size for file in bundle.directory.glob("*.bin")))
+    free = free_memory()
+    if free is not None and needed > free:
+        raise LoadFailedError(
+            f"{bundle.card.name}: needs about {needed / 1e6:.0f} MB of memory beside the model in service; "
+            f"{free / 1e6:.0f} MB are free. Raise the memory limit, or restart the service to load it alone."
+        )
+    return engine_factory(bundle, threads)
+
+
 def load_model(settings: Settings, engine_factory: EngineFactory = in_process_engine) -> LoadedModel:
     """Locate and check the model; `engine_factory` makes the engine that runs its bundle.
 
     Call it in the thread that will run the engine. Raises `LocationError`, or a
     `CheckpointError`: `NotCompiledError` if compiling would help.
     """
+    _return_large_blocks()
     card, engine, bundle = _load_engine(settings, engine_factory)
     vision, reading = card.config.vision, ImageReading(**card.image.model_dump())
     return LoadedModel(
@@ -66,6 +136,17 @@ def load_model(settings: Settings, engine_factory: EngineFactory = in_process_en
         distributions=_build_distributions(card),
         scripts=card.titles.scripts or {},
     )
+
+
+def _return_large_blocks() -> None:
+    """Keep blocks of a mebibyte and more, such as weights, in mappings of their own.
+
+    glibc raises that limit to 32 MB when it frees one, and then keeps parts of every model that was replaced.
+    """
+    if sys.platform == "linux":
+        set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if set_option is not None:
+            set_option(M_MMAP_THRESHOLD, MEBIBYTE)
 
 
 MAX_PADDING = 128  # rows of an embedding beyond the vocabulary, which make its height a round number

@@ -18,7 +18,7 @@ from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
 from serving.lifecycle.instance import ModelInstance
-from serving.lifecycle.loading import EngineFactory, in_process_engine
+from serving.lifecycle.loading import Loader, load_checked
 from serving.lifecycle.shadow import Shadow
 from serving.resources import usable_cpus
 from serving.scoring.admission import EXPLAINED, Admission, Pace
@@ -67,16 +67,14 @@ class Predictor:
         cache: VectorCache,
         thumbnails: ThumbnailCache,
         workers: ThreadPoolExecutor,
-        engine_factory: EngineFactory,
+        load: Loader,
         on_failure: Callable[[str], None],
     ) -> None:
         self.shadow: Shadow | None = None
         self.settings, self.admission, self.cache = settings, admission, cache
         self.shared_cache = cache.shared
         self.status = "loading"
-        self._start = partial(
-            ModelInstance.start, settings, cache, thumbnails, workers, engine_factory, self._on_fault
-        )
+        self._start = partial(ModelInstance.start, settings, cache, thumbnails, workers, load, self._on_fault)
         self._workers = workers
         self._on_failure = on_failure
         self._instance: ModelInstance | None = None
@@ -92,7 +90,7 @@ class Predictor:
         settings: Settings,
         admission: Admission,
         on_failure: Callable[[str], None] = lambda _: None,
-        engine_factory: EngineFactory = in_process_engine,
+        load: Loader = load_checked,
         policy: ThumbnailPolicy | None = None,
     ) -> AsyncIterator["Predictor"]:
         """A predictor that has started loading; it owns its threads, connections and models.
@@ -113,7 +111,7 @@ class Predictor:
             cache = VectorCache(settings.cache_bytes, shared_cache)
             thumbnails = ThumbnailCache(fetcher, settings.thumbnail_ttl_s)
             workers = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="worker")
-            predictor = cls(settings, admission, cache, thumbnails, workers, engine_factory, on_failure)
+            predictor = cls(settings, admission, cache, thumbnails, workers, load, on_failure)
             stack.push_async_callback(predictor._close)
             if settings.shadow_checkpoint is not None:
                 other = settings.model_copy(update=_shadowed(settings.shadow_checkpoint))
@@ -123,7 +121,7 @@ class Predictor:
                     cache,
                     thumbnails,
                     workers,
-                    engine_factory,
+                    load,
                     beside_another=True,
                     gently=True,
                 )

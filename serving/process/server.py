@@ -8,7 +8,6 @@ line on standard error.
 
 import argparse
 import asyncio
-import ctypes
 import errno
 import faulthandler
 import os
@@ -28,12 +27,11 @@ from fastapi import FastAPI
 from serving.lifecycle.reload import Reloader
 from serving.observability.logs import LINES, configure_logging
 from serving.process.connections import guarded
-from serving.settings import MEBIBYTE, Settings, SettingsError
+from serving.settings import Settings, SettingsError
 
 GRACE_S = 22  # time for requests in flight to finish after SIGTERM; longer than their deadline
 LAST_RESORT_S = 24  # then the process exits even if something hangs; supervisors kill after 30 s
 DESCRIPTORS = 65_536
-M_MMAP_THRESHOLD = -3  # malloc.h
 LISTENING = {
     errno.EADDRINUSE: "Stop the process that uses the port, or set MILES_PORT.",
     errno.EACCES: "Set MILES_PORT to 1024 or more.",
@@ -54,6 +52,13 @@ def main(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> in
 
 def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int:
     """Serve until told to stop; the process's exit code."""
+    code = _serve(create_app)
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        _end_now(code)  # the interpreter would wait for these threads, whose results are no longer needed
+    return code
+
+
+def _serve(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int:
     try:
         settings = Settings.from_environment()
     except SettingsError as exc:
@@ -68,7 +73,6 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
         server.stop()
 
     _allow_descriptors()
-    _return_large_blocks()
     config = uvicorn.Config(
         create_app(settings, stop),
         http=guarded(settings.receive_timeout_s),
@@ -96,10 +100,7 @@ def run(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> int
     server.run(sockets=[listener])
     for line in failures:
         LINES.write(line)
-    code = 1 if failures or not server.started else 0
-    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
-        _end_now(code)  # the interpreter would wait for these threads, whose results are no longer needed
-    return code
+    return 1 if failures or not server.started else 0
 
 
 class Server(uvicorn.Server):
@@ -173,17 +174,6 @@ def _allow_descriptors() -> None:
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _return_large_blocks() -> None:
-    """Keep blocks of a mebibyte and more, such as weights, in mappings of their own.
-
-    glibc raises that limit to 32 MB when it frees one, and then keeps parts of every model that was replaced.
-    """
-    if sys.platform == "linux":
-        set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if set_option is not None:
-            set_option(M_MMAP_THRESHOLD, MEBIBYTE)
 
 
 def _listen(settings: Settings) -> socket.socket:

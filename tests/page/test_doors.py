@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from playwright.sync_api import Page, Route, expect
 from app import create_app
 from model.compiled.bundle import Bundle
 from model.compiled.engine import OpenVinoEngine
-from serving.lifecycle.loading import in_process_engine
+from serving.lifecycle.loading import in_process_engine, load_checked
 from serving.settings import Settings
 from tests.page.conftest import HUB, TRUSTED, Open
 from tests.support.process import LIMIT_S, answers, until
@@ -36,7 +37,7 @@ def held_loading(bundle: Path) -> Iterator[tuple[str, threading.Event]]:
         may_load.wait()
         return in_process_engine(bundle, threads)
 
-    app = create_app(Settings(checkpoint=str(bundle)), engine_factory=engine)
+    app = create_app(Settings(checkpoint=str(bundle)), load=partial(load_checked, engine_factory=engine))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

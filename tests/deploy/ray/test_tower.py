@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from model.compile.calibration_set import draw_images
 from model.compiled.bundle import Bundle, read_bundle
 from model.compiled.engine import OpenVinoEngine
 from serving.errors import EngineFailedError, NotReadyError, OverloadedError
-from serving.lifecycle.loading import EngineFactory, in_process_engine
+from serving.lifecycle.loading import EngineFactory, in_process_engine, load_checked
 from serving.lifecycle.predictor import Predictor
 from serving.scoring.admission import Admission
 from serving.scoring.pipeline import ScoringRequest
@@ -143,7 +144,9 @@ async def test_service_on_separate_towers_scores_like_one_process(tiny_bundle: P
 async def scores(tiny_bundle: Path, requests: Sequence[ScoringRequest], factory: EngineFactory) -> list[Any]:
     settings = Settings(checkpoint=str(tiny_bundle), threads=1, max_batch_size=1)
     admission = Admission(64, CollectorRegistry())
-    async with Predictor.open(settings, admission, engine_factory=factory) as predictor:
+    async with Predictor.open(
+        settings, admission, load=partial(load_checked, engine_factory=factory)
+    ) as predictor:
         await until(lambda: predictor.status != "loading")
         answers = await asyncio.gather(*map(predictor.predict, requests))
     assert {answer.modalities["image"].state for answer in answers} == {"used", "missing"}

@@ -1,5 +1,6 @@
 """Broken checkpoint files: each ends in one clear line that names the file, and nothing in them runs."""
 
+import hashlib
 import io
 import itertools
 import json
@@ -10,6 +11,7 @@ import zipfile
 import pytest
 import torch
 
+from model.checkpoint.file import HASHED_AT_ONCE, check_file
 from model.checkpoint.store import CheckpointError, read_checkpoint, write_checkpoint
 from tests.model.checkpoint.test_layouts import as_resnet
 from tests.model.small import STATS, VELOCITY, contents, small_checkpoint, small_state
@@ -246,6 +248,13 @@ def test_another_file_than_the_expected_one(tmp_path):
     assert read_checkpoint(tmp_path / "m.pt", expected_sha256=digest.upper()).card.sha256 == digest
     message = one_line_about(tmp_path / "m.pt", expected_sha256="0" * 64)
     assert f"sha256 is {digest}, expected {'0' * 64}" in message
+
+
+def test_a_file_of_several_blocks_has_one_digest(tmp_path):
+    """Its last block is a part of one."""
+    contents = b"begin" + bytes(2 * HASHED_AT_ONCE)
+    (tmp_path / "m.pt").write_bytes(contents)
+    assert check_file(tmp_path / "m.pt", None) == hashlib.sha256(contents).hexdigest()
 
 
 def test_a_pickle_that_wants_to_run_code_never_does(tmp_path):
