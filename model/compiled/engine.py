@@ -1,8 +1,8 @@
 """Runs a compiled bundle with OpenVINO, without torch.
 
 OpenVINO prepares kernels for each new input shape, which takes longer than a small forward. So texts are
-packed into rows of a few shapes, pictures into batches of a few sizes, and the usual ones are prepared before
-the first request.
+packed into rows of a few shapes, pictures into batches of a few sizes, and those of a single video are
+prepared before the first request.
 
 In a batch padded to its longest title, a third of the tokens are padding. In a packed row (Krell et al. 2021,
 arXiv:2107.02027) a token attends only to tokens of its own text, and positions count from the text's start.
