@@ -6,7 +6,7 @@ uvicorn --factory app:create_app    the same app under another server
 
 from serving.lifecycle.loading import Loader, begin_first, load_checked
 
-LOAD = begin_first() if __name__ == "__main__" else load_checked  # the imports below take as long
+LOAD = begin_first() if __name__ == "__main__" else load_checked  # in a thread, while the rest is imported
 
 import json
 import time

@@ -6,8 +6,8 @@ prepared before the first request.
 
 In a batch padded to its longest title, a third of the tokens are padding. In a packed row (Krell et al. 2021,
 arXiv:2107.02027) a token attends only to tokens of its own text, and positions count from the text's start.
-Attention is quadratic in a row's length and all else linear in the number of tokens, so many texts become
-several rows of moderate length.
+Attention is quadratic in a row's length and all else linear in the number of tokens, so a large
+batch of texts is split into several rows of moderate length.
 """
 
 import ctypes

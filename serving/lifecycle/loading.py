@@ -40,13 +40,14 @@ M_MMAP_THRESHOLD = -3  # malloc.h
 EngineFactory = Callable[[Bundle, int], Engine]
 """Makes the engine that runs a bundle, with this number of threads."""
 Loader = Callable[[Settings, bool], LoadedModel]
-"""`load_checked`, or what stands for it; the bool is `beside_another`. Called in the engine's thread."""
+"""`load_checked`, or a stand-in for it; the bool is `beside_another`. Called in the engine's thread."""
 
 
 def begin_first() -> Loader:
-    """A loader that has begun with the model of the environment's settings.
+    """A loader that has already begun to load the model that the environment names.
 
-    Arguments ask for help, invalid settings are left to be reported, and torch runs where it was loaded.
+    It begins nothing if there are arguments (they ask for help), if settings are invalid (the server reports
+    them), or for torch, whose engine must be loaded in the thread that runs it.
     """
     if sys.argv[1:]:
         return load_checked
@@ -58,17 +59,17 @@ def begin_first() -> Loader:
 
 
 class HeadStart:
-    """A `Loader` that begins with the model of `settings` before it is asked for it."""
+    """A `Loader` that begins to load the model of `settings` before it is called."""
 
     def __init__(self, settings: Settings) -> None:
-        """Begin, in a thread of its own."""
+        """Begin in a separate thread."""
         self._settings = settings
         executor = ThreadPoolExecutor(1, thread_name_prefix="head-start")
         self._first: Future[LoadedModel] | None = executor.submit(load_checked, settings)
         executor.shutdown(wait=False)
 
     def __call__(self, settings: Settings, beside_another: bool = False) -> LoadedModel:
-        """What was begun, if these are its settings, and once."""
+        """The model whose loading has begun, once and for the same settings; otherwise load one now."""
         if self._first is None or settings != self._settings:
             return load_checked(settings, beside_another)
         first, self._first = self._first, None
@@ -119,7 +120,7 @@ def _within_memory(engine_factory: EngineFactory, bundle: Bundle, threads: int) 
 def load_model(settings: Settings, engine_factory: EngineFactory = in_process_engine) -> LoadedModel:
     """Locate and check the model; `engine_factory` makes the engine that runs its bundle.
 
-    Call it in the thread that will run the engine. Raises `LocationError`, or a
+    Call it in the thread that will run the engine if that is torch's. Raises `LocationError`, or a
     `CheckpointError`: `NotCompiledError` if compiling would help.
     """
     _return_large_blocks()

@@ -96,7 +96,7 @@ def test_two_versions_tied_for_first_place_get_the_same_views(visit: Visit) -> N
 
 
 def test_the_scores_of_versions_are_in_one_line(visit: Visit) -> None:
-    """Neither a long title, of which more is told, nor the winner's badge moves a score."""
+    """A long title or the winner's badge does not shift a score on the page."""
     page = visit.page
     open_comparison(page, "x")
     page.locator(".version").nth(1).get_by_label("Title").fill("How did she do that? " * 5)

@@ -12,7 +12,7 @@ from serving.settings import Settings
 
 
 def test_a_head_start_gives_what_it_has_begun_once(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Only to those who ask for the same; after that, a loader reads what is there."""
+    """It is used once, and only for the settings it began with; any other call loads from disk."""
     own = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     settings = Settings(checkpoint=str(own), threads=1)
     before = set(threading.enumerate())
