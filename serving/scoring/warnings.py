@@ -98,7 +98,7 @@ def ignored_warnings(video: Video, weightless: frozenset[str], text_fields: Sequ
     else:
         found = []
     if video.description.strip() and "description" not in {*weightless, *text_fields}:
-        found.append("Of the description, this checkpoint reads only the length, not the words.")
+        found.append("This checkpoint reads only the length of the description, not its words.")
     return found
 
 

@@ -299,7 +299,7 @@ def test_a_description_of_which_only_the_length_counts_is_told() -> None:
     video, told = replace(ORDINARY, description="A recipe."), []
     for fields in (("title",), ("title", "description")):
         told.append(ignored_warnings(video, weightless_fields(scaler, fields), fields))
-    assert told == [["Of the description, this checkpoint reads only the length, not the words."], []]
+    assert told == [["This checkpoint reads only the length of the description, not its words."], []]
 
 
 def test_only_a_video_out_of_range_is_called_an_extrapolation() -> None:
