@@ -4,9 +4,9 @@ python app.py                       what `make serve` and the container run
 uvicorn --factory app:create_app    the same app under another server
 """
 
-from serving.lifecycle.loading import Loader, begin_first, load_checked
+from serving.lifecycle.head_start import Loader, begin_first, load
 
-LOAD = begin_first() if __name__ == "__main__" else load_checked  # in a thread, while the rest is imported
+LOAD = begin_first() if __name__ == "__main__" else load  # in a thread, while the rest is imported
 
 import json
 import time

@@ -45,7 +45,7 @@ from benchmarks.harness.measuring import CLIENTS, Bench, Results, sweep
 from benchmarks.harness.report import figures, show
 from benchmarks.harness.workload import Workload
 from model.checkpoint.file import CheckpointError
-from model.compiled.bundle import is_bundle
+from model.compiled.files import is_bundle
 
 STARTS = 2  # the first start reads files from disk and compiles Python; the second is reported
 MAX_SCORE_DIFFERENCE = 0.002

@@ -20,7 +20,7 @@ from benchmarks.harness.load import Load, run_load
 from benchmarks.harness.processes import ProcessTree, started
 from benchmarks.harness.workload import Request, Workload, write_bodies
 from model.checkpoint.file import check_file
-from model.compiled.bundle import bundle_directory
+from model.compiled.files import bundle_directory
 
 ROOT = Path(__file__).parents[2]
 PEERS_PYTHON = ROOT / "build" / "bench-venv" / "bin" / "python"

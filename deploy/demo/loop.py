@@ -16,7 +16,7 @@ from deploy.demo.database import Database
 from deploy.demo.invented import invented_videos, videos_of
 from deploy.demo.processes import DemoError
 from deploy.demo.scraper import CLIENTS, ROOT, Scraper, run_program
-from model.compiled.bundle import is_bundle
+from model.compiled.files import is_bundle
 
 SCHEMA = "loop"
 VIDEOS, NEWER = 160, 60  # to learn from, and to try the new model on

@@ -69,13 +69,15 @@ def _bundle_files(bundle: Path | None) -> dict[str, bytes]:
         raise SpaceError(
             f"{bundle or 'models/compiled'}: no compiled bundle; run `make model`, or name one with --bundle"
         )
-    return {f"{BUNDLE}/{file.name}": file.read_bytes() for file in bundle.iterdir() if file.is_file()}
+    files = (bundle / "bundle.json", *bundle.glob("*.xml"), *bundle.glob("*.bin"))
+    return {f"{BUNDLE}/{file.name}": file.read_bytes() for file in files}
 
 
 def compiled_bundle(root: Path) -> Path | None:
     """The newest bundle that was compiled here, if there is one."""
     found = (root / "models" / "compiled").glob("*/bundle.json")
-    return max((each.parent for each in found), key=lambda each: each.stat().st_mtime, default=None)
+    newest = max(found, key=lambda manifest: manifest.stat().st_mtime, default=None)
+    return newest.parent if newest else None
 
 
 def refuse_secrets(files: Mapping[str, bytes]) -> None:

@@ -1,9 +1,11 @@
 """The checkpoint file before it is read: its location, its format, whether it is complete, its sha256."""
 
 import hashlib
+import time
+from collections.abc import Iterable
 from contextlib import suppress
-from io import BufferedReader
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 HUB = "hf://"
 DEFAULT_CHECKPOINT = Path("models/model_full.pt")
@@ -12,6 +14,7 @@ SIDECAR_SUFFIX = ".stats.json"
 HEAD_BYTES = 512
 TAIL_BYTES = 2**20
 HASHED_AT_ONCE = 2**24
+CTIME_STEP_NS = 2_000_000_000  # the largest of any file system
 TORCH_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch's format before zips
 RESAVE = 'torch.save({"model_state_dict": model.state_dict()}, "model_full.pt")'
 # What other files begin with (at an offset), what they are, and the next step.
@@ -42,8 +45,7 @@ def check_file(path: Path, expected_sha256: str | None) -> str:
             raise CheckpointError(f"{path}: is a device or a pipe, expected a file; name the .pt file")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-            file.seek(0)
-            digest = sha256_of(file)
+        digest = sha256_of(path)
     except OSError as exc:
         raise CheckpointError(f"{path}: cannot be read ({exc.strerror}); check its permissions") from exc
     if not head:
@@ -57,15 +59,57 @@ def check_file(path: Path, expected_sha256: str | None) -> str:
     return digest
 
 
-def sha256_of(file: BufferedReader) -> str:
-    """The sha256 of what is left of a file.
+class FileState(NamedTuple):
+    """What the file system says of a file; two equal states, once settled, mean equal contents."""
+
+    device: int
+    inode: int
+    size: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState | None":
+        """The state of the file at `path` now; None if there is no file."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime_ns) if path.is_file() else None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether another change would give another time of change."""
+        return time.time_ns() - self.ctime_ns > CTIME_STEP_NS
+
+
+_hashed: dict[Path, tuple[FileState, str]] = {}
+
+
+def hash_ahead(paths: Iterable[Path]) -> None:
+    """Hash files that `sha256_of` will be asked for, once each. Those that can't be read are left to it."""
+    for path in paths:
+        state = FileState.of(path)
+        if state is not None and state.is_settled:
+            with suppress(OSError):
+                _hashed[path] = state, _hash(path)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file. Raises `OSError`."""
+    state, digest = _hashed.pop(path, (None, ""))
+    return digest if state is not None and state == FileState.of(path) else _hash(path)
+
+
+def _hash(path: Path) -> str:
+    """The sha256 of a file.
 
     `hashlib.file_digest` reads 256 KiB at a time, and before each the thread waits for its turn: ten times as
     long as hashing takes while another thread imports modules.
     """
     digest, block = hashlib.sha256(), memoryview(bytearray(HASHED_AT_ONCE))
-    while count := file.readinto(block):
-        digest.update(block[:count])
+    with path.open("rb") as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
     return digest.hexdigest()
 
 

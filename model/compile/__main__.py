@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.checkpoint.file import DEFAULT_CHECKPOINT, CheckpointError, LocationError, locate_checkpoint
+from model.checkpoint.file import (
+    DEFAULT_CHECKPOINT,
+    CheckpointError,
+    LocationError,
+    check_file,
+    locate_checkpoint,
+)
 from model.compile.calibration_set import (
     TITLES,
     CalibrationInputs,
@@ -32,7 +38,8 @@ from model.compile.calibration_set import (
 )
 from model.compile.fidelity import MAXIMA, MINIMA, ROWS, Judge, TowerVectors, rows_of
 from model.compile.precision import FusionGraph, Verdict, choose_together, judge_tower
-from model.compiled.bundle import Bundle, bundle_directory, current_bundle, origin_of, write_manifest
+from model.compiled.bundle import Bundle, current_bundle, origin_of, write_manifest
+from model.compiled.files import bundle_directory
 
 if TYPE_CHECKING:
     from model.checkpoint.store import Checkpoint
@@ -55,8 +62,9 @@ def compile_checkpoint(
     `threads` is the number of threads per forward while candidates are timed; by default one per usable
     processor. Raises `CheckpointError`.
     """
-    origin = origin_of(checkpoint, precision) | {"calibration_sha256": calibration_sha256(titles)}
-    target = out or bundle_directory(checkpoint, origin["checkpoint_sha256"])
+    sha256 = check_file(checkpoint, None)
+    origin = origin_of(checkpoint, sha256, precision) | {"calibration_sha256": calibration_sha256(titles)}
+    target = out or bundle_directory(checkpoint, sha256)
     found = current_bundle(target, origin, checkpoint)
     if found is not None:
         _print(f"{target}: is up to date ({summary(found)})")

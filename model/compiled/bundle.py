@@ -5,6 +5,7 @@
         text.xml    text.bin         rows of token ids to text vectors (absent in a model without text)
         image.xml   image.bin        uint8 pixels to the image vector (absent in a model without images)
         fusion.xml  fusion.bin       vectors and scalars to probability and velocity
+        checked.json                 the checkpoint as it was when a start read it; see `files`
 
 Read without torch.
 """
@@ -15,7 +16,6 @@ import json
 import platform
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,11 +28,11 @@ from pydantic import BaseModel, ValidationError
 from model.card import ModelCard, Record
 from model.checkpoint.file import SIDECAR_SUFFIX, CheckpointError, check_file, sha256_of
 from model.checkpoint.metadata import changed_keys
+from model.compiled.files import MANIFEST
 from model.values import Number, problem
 
 FORMAT = 3
 RECIPE = 6  # to be raised with every change to what the same inputs compile to
-MANIFEST = "bundle.json"
 CPUINFO = Path("/proc/cpuinfo")
 # From the fastest; by the processor's flags.
 INT8_INSTRUCTIONS = {"AMX": "amx_int8", "VNNI": "avx512_vnni|avx_vnni"}
@@ -74,16 +74,6 @@ class Bundle:
     def graph(self, tower: str) -> Path:
         """The graph of a tower, in OpenVINO's format."""
         return self.directory / f"{tower}.xml"
-
-
-def bundle_directory(checkpoint: Path, sha256: str) -> Path:
-    """The directory of a checkpoint's bundle."""
-    return checkpoint.parent / "compiled" / sha256[:16]
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether `path` is a bundle's directory."""
-    return (path / MANIFEST).is_file()
 
 
 def read_bundle(directory: Path) -> Bundle:
@@ -151,34 +141,36 @@ def _digests(directory: Path, names: Iterable[str]) -> Iterable[tuple[str, str]]
             directory / name
         ).is_file():  # reading a pipe would wait for its writer
             raise OSError(errno.EINVAL, "not a regular file", str(directory / name))
-        with (directory / name).open("rb") as file:
-            yield name, sha256_of(file)
+        yield name, sha256_of(directory / name)
 
 
-def origin_of(checkpoint: Path, precision: str, expected_sha256: str | None = None) -> dict[str, Any]:
+def origin_of(checkpoint: Path, sha256: str, precision: str) -> dict[str, Any]:
     """What decides whether a bundle is current: the files' sha256, the recipe and the processor.
 
-    Raises `CheckpointError`, also where the checkpoint's sha256 is not the expected one.
+    Raises `CheckpointError` for a sidecar that can't be read.
     """
     sidecar = checkpoint.with_suffix(SIDECAR_SUFFIX)
-    with ThreadPoolExecutor(1) as aside:  # reading a large checkpoint takes longer than starting OpenVINO
-        hashed = aside.submit(check_file, checkpoint, expected_sha256)
-        made_for = processor()
     return {
-        "checkpoint_sha256": hashed.result(),
+        "checkpoint_sha256": sha256,
         "sidecar_sha256": check_file(sidecar, None) if sidecar.exists() else None,
         "precision": precision,
         "recipe": RECIPE,
         "openvino": ov.__version__,
-        "processor": made_for,
+        "processor": processor(),
     }
 
 
-def current_bundle(directory: Path, origin: dict[str, Any], checkpoint: Path) -> Bundle | None:
-    """The bundle in `directory` if it is intact, has all of `origin` and the card of `checkpoint`."""
+def current_bundle(
+    directory: Path, origin: dict[str, Any], checkpoint: Path, checked_sha256: str | None = None
+) -> Bundle | None:
+    """The bundle in `directory` if it is intact, has all of `origin` and the card of `checkpoint`.
+
+    A bundle with `checked_sha256` is known to have that card.
+    """
     try:
         bundle = read_bundle(directory)
-        check_card(bundle, checkpoint)
+        if bundle.sha256 != checked_sha256:
+            check_card(bundle, checkpoint)
     except BundleError:
         return None
     return bundle if origin.items() <= bundle.report.get("origin", {}).items() else None

@@ -74,15 +74,19 @@ class OpenVinoEngine:
             def compiled(step: str) -> ov.InferRequest:
                 return compile_graph(core, folder / f"{step}.xml", bundle.precision[step], shares[step])
 
+            def compiled_parts() -> dict[str, ov.InferRequest]:
+                parts = take_apart(core.read_model(folder / "fusion.xml"), bundle.card.config.widths)
+                graphs = {**parts.products, "fusion": parts.rest}
+                return {name: compile_graph(core, graph, "f32", 1) for name, graph in graphs.items()}
+
             encoders = [step for step in steps if step != "fusion"]
             with ThreadPoolExecutor() as together:  # OpenVINO compiles a graph with one thread
+                fusion = together.submit(compiled_parts)
                 self._requests = dict(zip(encoders, together.map(compiled, encoders), strict=True))
-            parts = take_apart(core.read_model(folder / "fusion.xml"), bundle.card.config.widths)
+            self._products = fusion.result()
+        rest = self._products.pop("fusion")
         if "fusion" in steps:
-            self._requests["fusion"] = compile_graph(core, parts.rest, "f32", 1)
-        self._products = {
-            tower: compile_graph(core, product, "f32", 1) for tower, product in parts.products.items()
-        }
+            self._requests["fusion"] = rest
         config = bundle.card.config
         self.text_width = config.hidden[0] if "text" in self._products else config.text_dim
         self.neutral_image = self._multiplied("image", bundle.neutral_image[None])[0]

@@ -23,7 +23,8 @@ from typing import Self
 import structlog
 
 from serving.lifecycle.compile_process import NICE, compile_in_process
-from serving.lifecycle.loading import Loader, NotCompiledError
+from serving.lifecycle.head_start import Loader
+from serving.lifecycle.loading import NotCompiledError
 from serving.lifecycle.supervision import Supervisor
 from serving.scoring.cache import VectorCache
 from serving.scoring.model import LoadedModel

@@ -7,23 +7,15 @@ import ctypes
 import importlib.util
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from features import Distribution, FeatureScaler, UnknownFeatureError, compute_features
 from model.card import ModelCard
-from model.checkpoint.file import CheckpointError, locate_checkpoint
-from model.compiled.bundle import (
-    Bundle,
-    bundle_directory,
-    check_card,
-    current_bundle,
-    is_bundle,
-    origin_of,
-    read_bundle,
-)
+from model.checkpoint.file import CheckpointError, FileState, check_file, locate_checkpoint
+from model.compiled.bundle import Bundle, check_card, current_bundle, origin_of, read_bundle
 from model.compiled.engine import OpenVinoEngine
+from model.compiled.files import bundle_directory, is_bundle, recall, remember
 from model.engine import Engine
 from preprocessing.image import ImageReading, ImageSpec
 from preprocessing.text import BertTextTokenizer, TextSpec, VocabularyError
@@ -32,48 +24,13 @@ from serving.lifecycle.golden import check_golden_answers
 from serving.resources import free_memory, usable_cpus
 from serving.scoring.model import LoadedModel
 from serving.scoring.warnings import SCORE
-from serving.settings import MEBIBYTE, Settings, SettingsError
+from serving.settings import MEBIBYTE, Settings
 
 # Bytes in use for a byte of graphs: kernels keep weights in their own layout, some of them in two.
 MEMORY_PER_GRAPH = 1.5
 M_MMAP_THRESHOLD = -3  # malloc.h
 EngineFactory = Callable[[Bundle, int], Engine]
 """Makes the engine that runs a bundle, with this number of threads."""
-Loader = Callable[[Settings, bool], LoadedModel]
-"""`load_checked`, or a stand-in for it; the bool is `beside_another`. Called in the engine's thread."""
-
-
-def begin_first() -> Loader:
-    """A loader that has already begun to load the model that the environment names.
-
-    It begins nothing if there are arguments (they ask for help), if settings are invalid (the server reports
-    them), or for torch, whose engine must be loaded in the thread that runs it.
-    """
-    if sys.argv[1:]:
-        return load_checked
-    try:
-        settings = Settings.from_environment()
-    except SettingsError:
-        return load_checked
-    return load_checked if settings.engine == "torch" else HeadStart(settings)
-
-
-class HeadStart:
-    """A `Loader` that begins to load the model of `settings` before it is called."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Begin in a separate thread."""
-        self._settings = settings
-        executor = ThreadPoolExecutor(1, thread_name_prefix="head-start")
-        self._first: Future[LoadedModel] | None = executor.submit(load_checked, settings)
-        executor.shutdown(wait=False)
-
-    def __call__(self, settings: Settings, beside_another: bool = False) -> LoadedModel:
-        """The model whose loading has begun, once and for the same settings; otherwise load one now."""
-        if self._first is None or settings != self._settings:
-            return load_checked(settings, beside_another)
-        first, self._first = self._first, None
-        return first.result()
 
 
 class NotCompiledError(CheckpointError):
@@ -201,11 +158,15 @@ def _requested_precision(bundle: Bundle) -> str:
 
 
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
-    """The up-to-date compiled bundle of a checkpoint."""
-    origin = origin_of(path, settings.precision, settings.checkpoint_sha256)
-    directory = bundle_directory(path, origin["checkpoint_sha256"])
-    bundle = current_bundle(directory, origin, path)
+    """The up-to-date compiled bundle of a checkpoint, which is read unless a start has checked it before."""
+    state, expected = FileState.of(path), settings.checkpoint_sha256
+    checked = None if expected else recall(path, state)
+    sha256 = checked.checkpoint_sha256 if checked else check_file(path, expected)
+    directory, origin = bundle_directory(path, sha256), origin_of(path, sha256, settings.precision)
+    bundle = current_bundle(directory, origin, path, checked.bundle_sha256 if checked else None)
     if bundle is not None:
+        if checked is None or checked.bundle_sha256 != bundle.sha256:
+            remember(directory, state, sha256, bundle.sha256)
         return bundle
     if importlib.util.find_spec("torch") is not None:
         raise NotCompiledError(path)

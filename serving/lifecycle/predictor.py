@@ -17,8 +17,8 @@ from preprocessing.image import is_data_url
 from preprocessing.thumbnails.fetcher import ThumbnailFetcher
 from preprocessing.thumbnails.policy import ThumbnailPolicy
 from serving.errors import EngineFailedError, MilesError, NotReadyError, PredictTimeoutError
+from serving.lifecycle.head_start import Loader, load
 from serving.lifecycle.instance import ModelInstance
-from serving.lifecycle.loading import Loader, load_checked
 from serving.lifecycle.shadow import Shadow
 from serving.resources import usable_cpus
 from serving.scoring.admission import EXPLAINED, Admission, Pace
@@ -90,7 +90,7 @@ class Predictor:
         settings: Settings,
         admission: Admission,
         on_failure: Callable[[str], None] = lambda _: None,
-        load: Loader = load_checked,
+        load: Loader = load,
         policy: ThumbnailPolicy | None = None,
     ) -> AsyncIterator["Predictor"]:
         """A predictor that has started loading; it owns its threads, connections and models.

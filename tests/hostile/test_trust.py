@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from model.checkpoint.file import check_file
-from model.compiled.bundle import MANIFEST, bundle_directory
+from model.compiled.files import MANIFEST, bundle_directory
 from tests.hostile.conftest import Record
 from tests.hostile.crowd import Visitor, metrics, percentile
 from tests.hostile.probes import probed

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.ray.tower_engine import TowerLostError
 from model.checkpoint.file import check_file
-from model.compiled.bundle import bundle_directory
+from model.compiled.files import bundle_directory
 from serving.errors import EngineFailedError
 from serving.scoring.batching import QueueClosedError
 from tests.scale.figures import Figure, answers_of

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from model.card import ModelCard
 from model.checkpoint.file import CheckpointError
-from model.compiled.bundle import is_bundle, read_bundle
+from model.compiled.bundle import read_bundle
+from model.compiled.files import is_bundle
 from training.commands import main
 from training.data.database import reading
 from training.data.table import DatasetError

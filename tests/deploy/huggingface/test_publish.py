@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from deploy.huggingface.contents import SpaceError, files_of_the_space, refuse_secrets
+from model.compiled.files import CHECKED
 from tests.deploy.huggingface.hub import Hub, running_hub
 from tests.support.process import completed
 from tests.support.service import ROOT
@@ -136,6 +137,14 @@ def test_a_gradio_space_starts_our_server_without_torch(tiny_bundle: Path) -> No
     assert {"start.py", "app.py", "requirements/serve.lock", "models/bundle/bundle.json"} <= files.keys()
     assert b"torch" not in files["requirements.txt"] + files["requirements/serve.lock"]
     assert not {"Dockerfile", "deploy/huggingface/start.py"} & files.keys()
+
+
+def test_what_a_start_noted_here_stays_here(tiny_bundle: Path, tmp_path: Path) -> None:
+    """It is about a checkpoint that a Space does not have."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    (bundle / CHECKED).touch()
+    files = {Path(name).name for name in files_of_the_space(ROOT, "gradio", bundle) if "/bundle/" in name}
+    assert files == {file.name for file in bundle.iterdir()} - {CHECKED}
 
 
 def test_a_gradio_space_needs_a_bundle(small: Path) -> None:

@@ -15,8 +15,9 @@ from model.checkpoint.store import CheckpointError, sidecar_path, write_checkpoi
 from model.compile.__main__ import compile_checkpoint, main
 from model.compile.export import export_towers
 from model.compile.precision import PrecisionError
-from model.compiled.bundle import MANIFEST, bundle_directory, capabilities, is_bundle, read_bundle
+from model.compiled.bundle import capabilities, read_bundle
 from model.compiled.engine import OpenVinoEngine, packed_rows
+from model.compiled.files import MANIFEST, bundle_directory, is_bundle
 from model.torch_engine import TorchEngine
 from tests.model.small import contents, small_checkpoint
 from tests.support.tiny import TEMPERATURE, multiplied, tiny_checkpoint, write_tiny

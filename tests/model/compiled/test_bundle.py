@@ -7,14 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from model.compiled.bundle import (
-    MANIFEST,
-    BundleError,
-    int8_instructions,
-    is_bundle,
-    processor,
-    read_bundle,
-)
+from model.compiled.bundle import BundleError, int8_instructions, processor, read_bundle
+from model.compiled.files import MANIFEST, is_bundle
 
 
 @pytest.fixture

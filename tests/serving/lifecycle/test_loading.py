@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint.file import CheckpointError
-from serving.lifecycle.loading import HeadStart
+from serving.lifecycle.head_start import HeadStart
 from serving.settings import Settings
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from model.checkpoint.file import CheckpointError, check_file
 from model.compile.__main__ import compile_checkpoint
-from model.compiled.bundle import MANIFEST, bundle_directory, check_card, read_bundle
+from model.compiled.bundle import check_card, read_bundle
+from model.compiled.files import MANIFEST, bundle_directory
 from serving.lifecycle.loading import NotCompiledError, load_model
 from serving.settings import Settings
 
