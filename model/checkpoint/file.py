@@ -119,7 +119,8 @@ def check_format(path: Path, head: bytes) -> None:
     for offset, magic, what in OTHER_FORMATS:
         if head[offset:].startswith(magic):
             raise CheckpointError(f"{path}: {what}")
-    if head[:1] == b"\x80" and not head.startswith(TORCH_PICKLE):
+    # The length of a safetensors header may begin as a pickle does.
+    if head[:1] == b"\x80" and not head.startswith(TORCH_PICKLE) and not is_safetensors(path):
         raise CheckpointError(
             f"{path}: is not a torch.save file but another pickle, which only code could read, and a file's "
             f"code is never run. Load it where it was written, and save the network: {RESAVE}."
@@ -129,6 +130,13 @@ def check_format(path: Path, head: bytes) -> None:
             f"{path}: is a TorchScript archive, whose weights belong to compiled code. Save them: "
             f"model = torch.jit.load({path.name!r}), then {RESAVE}."
         )
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether the file is in the safetensors format: the length of a JSON object, and the object."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and 0 < int.from_bytes(head[:8], "little") < path.stat().st_size
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from model.card import MIN_TOKENS, ModelCard
-from model.checkpoint.file import HEAD_BYTES, SIDECAR_SUFFIX, CheckpointError, check_format
+from model.checkpoint.file import HEAD_BYTES, SIDECAR_SUFFIX, CheckpointError, check_format, is_safetensors
 from model.checkpoint.fitted import statistics, with_weekday_codes
 from model.checkpoint.inert import Inert, Shape, Unpickler, find_records, plain
 from model.checkpoint.names import LayoutError, other_keys
@@ -148,13 +148,6 @@ def _count_instructions(path: Path, pickled: IO[bytes]) -> None:
                 f"{path}: describes more than {MAX_INSTRUCTIONS:,} values besides its tensors, at most that "
                 "many are read. Save long lists of numbers as tensors."
             )
-
-
-def is_safetensors(path: Path) -> bool:
-    """Whether the file is in the safetensors format: the length of a JSON object, and the object."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return head[8:] == b"{" and 0 < int.from_bytes(head[:8], "little") < path.stat().st_size
 
 
 def _shape(_storage: Any, _offset: Any, size: Any, *_: Any) -> Shape:

@@ -21,14 +21,13 @@ from torch import Tensor
 
 from model.card import ModelCard
 from model.checkpoint.file import CheckpointError as CheckpointError  # part of this module's interface
-from model.checkpoint.file import check_file
+from model.checkpoint.file import check_file, is_safetensors
 from model.checkpoint.inert import Inert, Unpickler, find_records, plain
 from model.checkpoint.layouts import infer_config, normalise_state_dict
 from model.checkpoint.metadata import (
     check_size,
     complete_values,
     is_absent,
-    is_safetensors,
     own_values,
     read_sidecar,
     some,

@@ -9,6 +9,7 @@ import random
 import zipfile
 
 import pytest
+import safetensors.torch
 import torch
 
 from model.checkpoint.file import HASHED_AT_ONCE, check_file
@@ -255,6 +256,14 @@ def test_a_file_of_several_blocks_has_one_digest(tmp_path):
     contents = b"begin" + bytes(2 * HASHED_AT_ONCE)
     (tmp_path / "m.pt").write_bytes(contents)
     assert check_file(tmp_path / "m.pt", None) == hashlib.sha256(contents).hexdigest()
+
+
+def test_a_safetensors_file_may_begin_as_a_pickle_does(tmp_path):
+    """It begins with its header's length, whose lowest byte may be a pickle's first."""
+    saved = [safetensors.torch.save({"w" * length: torch.zeros(1)}) for length in range(1, 300)]
+    alike = next(contents for contents in saved if contents[:1] == pickle.PROTO)
+    (tmp_path / "m.pt").write_bytes(alike)
+    assert check_file(tmp_path / "m.pt", None) == hashlib.sha256(alike).hexdigest()
 
 
 def test_a_pickle_that_wants_to_run_code_never_does(tmp_path):
