@@ -109,7 +109,7 @@ def fill(database: Database) -> int:
         cursor.execute((CLIENTS / "database" / "schema.sql").read_bytes())
         with cursor.copy(b"COPY candidates (%b) FROM STDIN (FORMAT csv, HEADER)" % columns) as copy:
             copy.write(rows)
-        return len(cursor.execute("SELECT FROM candidates").fetchall())
+        return cursor.rowcount
 
 
 def score(database: Database, service: str, key: str) -> None:
