@@ -1,11 +1,16 @@
-"""The clients as their users run them: a process with an environment of its own."""
+"""The clients as their users run them: a process with an environment and packages of its own."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 from tests.support.process import completed
 from tests.support.service import ROOT
@@ -13,6 +18,8 @@ from tests.support.service import ROOT
 CLIENTS = ROOT / "clients"
 # Short waits: what is tested is that they are kept, not how long a Space takes.
 FAST = ("--waits", "0.05", "--patience", "30")
+HTTPX = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna", "typing_extensions.py")
+TABLES = ("psycopg", "psycopg_binary", "pyarrow")
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 # A client's command with words and settings of its own: to its end, and while it runs.
@@ -22,19 +29,35 @@ Running = AbstractContextManager[subprocess.Popen[str]]
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """These settings, and of this process's environment only what a program needs to run at all."""
-    return {name: os.environ[name] for name in KEPT if name in os.environ} | dict(settings)
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | {"PYTHONPATH": str(site(*HTTPX, *TABLES))} | dict(settings)
+
+
+@cache
+def site(*names: str) -> Path:
+    """A folder with these packages alone, as pip makes one from clients/requirements.txt."""
+    folder = Path(mkdtemp(prefix="miles-site-"))
+    atexit.register(shutil.rmtree, folder)
+    for name in names:
+        (folder / name).symlink_to(Path(sysconfig.get_path("purelib")) / name)
+    return folder
+
+
+def command(script: str, *words: str) -> list[str]:
+    """`python clients/script words`, with no packages but those of `environment`."""
+    return [sys.executable, "-S", str(CLIENTS / script), *words]
 
 
 def ran(script: str, *words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """`python clients/script words` in `folder`, to its end."""
-    return completed([sys.executable, CLIENTS / script, *words], cwd=folder, env=environment(settings))
+    return completed(command(script, *words), cwd=folder, env=environment(settings))
 
 
 @contextmanager
 def running(script: str, *words: str, folder: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
     """The same while it runs; killed at the end if it still does."""
     process = subprocess.Popen(
-        [sys.executable, str(CLIENTS / script), *words],
+        command(script, *words),
         cwd=folder,
         env=environment(settings),
         stdin=subprocess.DEVNULL,

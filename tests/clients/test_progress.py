@@ -3,13 +3,12 @@
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from miles_client.terminal import bar, can_redraw
-from tests.clients.command import CLIENTS, FAST, environment
+from tests.clients.command import FAST, command, environment
 from tests.clients.door import Door
 from tests.clients.scraped import scraped
 from tests.support.postgres import Candidates
@@ -19,9 +18,13 @@ from tests.support.process import LIMIT_S
 def on_a_terminal(folder: Path, words: list[str], settings: dict[str, str]) -> str:
     """Everything that the command writes to a terminal of its own."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, str(CLIENTS / words[0]), *FAST, *words[1:]]
     with subprocess.Popen(
-        command, cwd=folder, env=environment(settings), stdin=theirs, stdout=theirs, stderr=theirs
+        command(words[0], *FAST, *words[1:]),
+        cwd=folder,
+        env=environment(settings),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     ) as process:
         os.close(theirs)
         seen = b""

@@ -4,7 +4,6 @@ import bz2
 import csv
 import gzip
 import json
-import sys
 from pathlib import Path
 
 import httpx
@@ -19,7 +18,7 @@ from miles_client.files.tables import opened_table
 from miles_client.service import Refusal
 from miles_client.settings import SettingError
 from miles_client.stop import StopSignals
-from tests.clients.command import CLIENTS, FAST, environment, ran, running
+from tests.clients.command import FAST, command, environment, ran, running
 from tests.clients.door import Door, Hold
 from tests.support.process import LIMIT_S, completed
 from tests.support.service import Service
@@ -212,8 +211,8 @@ def test_a_write_that_fails_names_the_file_and_loses_no_row(door: Door, tmp_path
     """The output, or the finished rows: one line, exit code 2, and the next run continues."""
     rows = "".join(f"Video {index} {'x' * 500},5\n" for index in range(30))
     (tmp_path / "v.csv").write_text("title,view_count\n" + rows)
-    command = [sys.executable, "-B", CLIENTS / "score_csv.py", *FAST, "v.csv", "--url", door.url]
-    limited = ["sh", "-c", 'ulimit -f 20; exec "$@"', "sh", *map(str, command)]
+    words = command("score_csv.py", *FAST, "v.csv", "--url", door.url)
+    limited = ["sh", "-c", 'ulimit -f 20; exec "$@"', "sh", words[0], "-B", *words[1:]]
     done = completed(limited, cwd=tmp_path, env=environment({}))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 2), done.stderr
     assert "score_csv: unfinished-v.scored.csv: File too large; finished rows are kept" in done.stderr

@@ -9,32 +9,18 @@ from pathlib import Path
 import pytest
 
 from deploy import single_files
-from tests.clients.command import CLIENTS
+from tests.clients.command import CLIENTS, HTTPX, site
 from tests.clients.door import Door
 from tests.support.house import imported_packages
 
 
-@pytest.fixture(scope="module")
-def httpx_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with httpx and what it needs, as `pip install httpx` makes one."""
-    folder = tmp_path_factory.mktemp("site")
-    for name in ("httpx", "httpcore", "h11", "anyio", "certifi", "idna", "typing_extensions"):
-        module = sys.modules.get(name) or __import__(name)
-        source = Path(str(module.__file__))
-        if source.name == "__init__.py":
-            shutil.copytree(source.parent, folder / name)
-        else:
-            shutil.copy(source, folder)
-    return folder
-
-
-def alone(site: Path, folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """A copy of the file, run by a Python that has no other package."""
+def alone(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A copy of the file, run by a Python that has what `pip install httpx` installs."""
     shutil.copy(CLIENTS / name, folder)
     return subprocess.run(
         [sys.executable, "-S", name, *words],
         cwd=folder,
-        env={"PYTHONPATH": str(site)},
+        env={"PYTHONPATH": str(site(*HTTPX))},
         capture_output=True,
         text=True,
         check=False,
@@ -48,22 +34,20 @@ def test_the_committed_file_is_what_the_modules_give(name: str) -> None:
     assert (CLIENTS / name).read_text(encoding="utf-8") == written, "run `python -m deploy.single_files`"
 
 
-def test_a_copied_file_scores_with_httpx_as_its_only_package(
-    httpx_only: Path, door: Door, tmp_path: Path
-) -> None:
+def test_a_copied_file_scores_with_httpx_as_its_only_package(door: Door, tmp_path: Path) -> None:
     """score_csv.py in an empty folder."""
     (tmp_path / "v.csv").write_text("title,view_count\nfirst,5\nsecond,7\n")
-    done = alone(httpx_only, tmp_path, "score_csv.py", "v.csv", "--url", door.url)
+    done = alone(tmp_path, "score_csv.py", "v.csv", "--url", door.url)
     assert done.returncode == 0, done.stderr
     assert "2 rows scored, 0 with an error" in done.stderr
 
 
-def test_a_copied_step_names_the_package_that_its_database_needs(httpx_only: Path, tmp_path: Path) -> None:
+def test_a_copied_step_names_the_package_that_its_database_needs(tmp_path: Path) -> None:
     """trigger_inference.py needs psycopg only for DATABASE_URL."""
     (tmp_path / ".env").write_text(
         "DATABASE_URL=postgresql://localhost/x\nINFERENCE_API_URL=http://localhost:1\n"
     )
-    done = alone(httpx_only, tmp_path, "trigger_inference.py")
+    done = alone(tmp_path, "trigger_inference.py")
     assert done.returncode == 2
     assert 'pip install "psycopg[binary]"' in done.stderr
 

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from deploy.demo.database import Database
 from miles_client.table.postgres import without_foreign_options
-from tests.clients.command import CLIENTS, FAST, Running, Trigger, environment, read_until
+from tests.clients.command import FAST, Running, Trigger, command, environment, read_until
 from tests.clients.door import Door, Hold, two_at_once
 from tests.clients.scraped import scraped, with_nulls
 from tests.support.postgres import Candidates
@@ -231,12 +230,12 @@ def test_an_output_that_cannot_be_written_ends_in_no_traceback(
         "PYTHONIOENCODING=cp1252": (0, "", 2),
     }
     settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
-    script, failures = CLIENTS / SCRIPT, []
+    failures = []
     for setup, expected in cases.items():
         candidates.create()
         candidates.add([row | {"title": f"🔥 {row['title']}"} for row in scraped(2)])
         line = f'{setup}\nexport PYTHONIOENCODING\nexec "$@"'
-        words = ["sh", "-c", line, "sh", sys.executable, str(script), *FAST, "--batch", "1"]
+        words = ["sh", "-c", line, "sh", *command(SCRIPT, *FAST, "--batch", "1")]
         done = completed(words, cwd=tmp_path, env=environment(settings))
         found = (done.returncode, done.stderr.strip(), len(candidates.scored()))
         failures += [] if found == expected else [(setup, found)]
