@@ -39,7 +39,7 @@ from model.compile.calibration_set import (
 from model.compile.fidelity import MAXIMA, MINIMA, ROWS, Judge, TowerVectors, rows_of
 from model.compile.precision import FusionGraph, Verdict, choose_together, judge_tower
 from model.compiled.bundle import Bundle, current_bundle, origin_of, write_manifest
-from model.compiled.files import bundle_directory
+from model.compiled.files import CHECKED, MANIFEST, bundle_directory
 
 if TYPE_CHECKING:
     from model.checkpoint.store import Checkpoint
@@ -184,7 +184,7 @@ def _check_target(target: Path) -> None:
     others = sorted(
         path.name
         for path in (target.iterdir() if target.exists() else ())
-        if path.name != "bundle.json" and path.suffix not in (".xml", ".bin")
+        if path.name not in (MANIFEST, CHECKED) and path.suffix not in (".xml", ".bin")
     )
     if others:
         raise CheckpointError(f"{target}: contains {others[0]}, not part of a bundle; choose another --out")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint.file import CTIME_STEP_NS, FileState, check_file, hash_ahead, sha256_of
+from model.compile.__main__ import compile_checkpoint
 from model.compiled.files import CHECKED, MANIFEST, bundle_directory, recall, remember
 from serving.lifecycle.head_start import files_to_hash
 from serving.lifecycle.loading import NotCompiledError, load_model
@@ -72,6 +73,15 @@ def test_a_manifest_that_was_edited_since_is_not_served(settled: Path) -> None:
         load(settled)
     manifest.write_text(before)
     load(settled)
+
+
+def test_a_bundle_that_a_start_has_checked_is_compiled_again(settled: Path) -> None:
+    """Where it is damaged, as any other; the note goes with it."""
+    load(settled)
+    bundle = bundle_directory(settled, check_file(settled, None))
+    (bundle / "fusion.bin").write_bytes(b"")
+    compile_checkpoint(settled, precision="f32", threads=1)
+    assert (load(settled) > 0, (bundle / CHECKED).exists()) == (True, True)
 
 
 def test_a_file_that_was_changed_in_place_is_not_recalled(settled: Path) -> None:
