@@ -50,7 +50,7 @@ ARG PRECISION=auto
 # A private repository's token is a build secret (docker build --secret id=HF_TOKEN): no layer keeps it.
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     export HF_TOKEN_PATH=/run/secrets/HF_TOKEN && \
-    { [ -n "$CHECKPOINT" ] || [ -f models/model_full.pt ] || python -m model.make_demo --out models/model_full.pt; } && \
+    { [ -n "$CHECKPOINT" ] || [ -f models/model_full.pt ] || python -m model.demo --out models/model_full.pt; } && \
     python -m model.compile "${CHECKPOINT:-models/model_full.pt}" --precision "$PRECISION" --out models/bundle && \
     chmod -R a+rX models
 

@@ -69,7 +69,7 @@ setup-dev: $(VENV)/.installed-dev
 
 # An existing file is never overwritten, and MILES_CHECKPOINT makes the demo unnecessary.
 model: setup ## build the demo checkpoint unless there is a checkpoint, and compile it for this processor
-	@[ -n "$$MILES_CHECKPOINT" ] || [ -f models/model_full.pt ] || $(PY) -m model.make_demo --out models/model_full.pt
+	@[ -n "$$MILES_CHECKPOINT" ] || [ -f models/model_full.pt ] || $(PY) -m model.demo --out models/model_full.pt
 	@[ -n "$$MILES_CHECKPOINT" ] || [ "$$MILES_ENGINE" = torch ] || $(COMPILED) || \
 	  $(PY) -m model.compile models/model_full.pt --precision "$${MILES_PRECISION:-auto}"
 

@@ -164,6 +164,20 @@ def test_no_folder_of_the_product_is_crowded() -> None:
     assert {folder: count for folder, count in counts.items() if count > 16} == {}
 
 
+COMMANDS = (
+    *("app", "model.compile", "model.demo", "training.fit", "training.evaluate", "training.report"),
+    *("deploy.doctor", "deploy.score_dataset", "deploy.huggingface", "benchmarks.side_by_side"),
+)
+
+
+def test_what_people_type_after_python_m_runs() -> None:
+    """Each of these modules, or the package's __main__, does something when it is run."""
+    for name in COMMANDS:
+        path = ROOT / name.replace(".", "/")
+        file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+        assert '__name__ == "__main__"' in file.read_text(encoding="utf-8"), name
+
+
 def test_app_is_read_in_one_sitting() -> None:
     assert len((ROOT / "app.py").read_text(encoding="utf-8").splitlines()) < 150
 

@@ -43,7 +43,7 @@ def test_a_misspelt_option_is_told_in_two_lines() -> None:
 def test_command_lines_are_read_without_large_packages() -> None:
     """Help and mistakes appear at once."""
     heavy = "{'torch', 'sklearn', 'matplotlib', 'fastapi', 'httpx2', 'ray'}"
-    script = "import sys, deploy.score_dataset.__main__, model.make_demo, training.commands; "
+    script = "import sys, deploy.score_dataset.__main__, model.demo, training.commands; "
     done = completed([sys.executable, "-c", f"{script}print({heavy} & sys.modules.keys())"])
     assert done.stdout == "set()\n", done.stdout + done.stderr
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from model.card import TextEncoderInfo
 from model.checkpoint.store import Checkpoint
 from model.config import FusionConfig, Pooling, TextConfig, VisionConfig
-from model.demo import GROWN, SEEDED, prefixed
+from model.demo_checkpoint import GROWN, SEEDED, prefixed
 from model.minilm import NAME, PACKAGE, SHA256, grown_minilm
 from model.network import TextEncoder
 from model.pretrained import (

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from model.checkpoint.store import Checkpoint, write_checkpoint
-from model.demo import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
+from model.demo_checkpoint import SOURCE, DemoError, compose, is_demo, read_demo, write_demo
 from model.low_rank import LowRankHead
 from model.torch_engine import TorchEngine
 from training.commands import main

@@ -6,7 +6,7 @@ from math import isnan
 from typing import Any
 
 from model import VERSION
-from model.demo import SOURCE
+from model.demo_checkpoint import SOURCE
 from training.data.dataset import SPLITS, Dataset, Split
 from training.embeddings.images import ImageEmbeddings
 from training.encoders import Encoders

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint.store import Checkpoint
-from model.demo import SEEDED
+from model.demo_checkpoint import SEEDED
 from model.pretrained import fingerprint
 from preprocessing.image import ImageReading, ImageSpec
 from training.data.dataset import Dataset, DatasetError

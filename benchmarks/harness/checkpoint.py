@@ -16,7 +16,7 @@ from benchmarks.harness.contestants import CHECKPOINT
 from model.checkpoint.file import DEMO_DIRECTORY
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.compile.__main__ import compile_checkpoint
-from model.demo import FALLBACK, compose, read_demo
+from model.demo_checkpoint import FALLBACK, compose, read_demo
 
 SEED = 20
 GAIN = 0.002  # of a vector's entry on a hidden unit: moves scores by hundredths

@@ -15,9 +15,9 @@ from model.compile.calibration_set import TITLES as BUNDLED
 from model.compile.calibration_set import draw_scalars, read_texts
 from model.compile.fidelity import MAXIMA, ROWS, compare_scores, velocity_floor
 from model.compile.folding import fold_identity_layers
-from model.demo import FALLBACK, HEAD_FILE, METADATA_FILE, compose, read_demo, write_demo
+from model.demo import main
+from model.demo_checkpoint import FALLBACK, HEAD_FILE, METADATA_FILE, compose, read_demo, write_demo
 from model.low_rank import LowRankHead
-from model.make_demo import main
 from model.minilm import MEMBER, SHA256
 from model.pretrained import EncoderSourceError, random_text_state, random_vision_state
 from model.torch_engine import TorchEngine

@@ -11,7 +11,7 @@ import pytest
 from model.checkpoint.store import Checkpoint, write_checkpoint
 from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import Bundle
-from model.demo import prefixed
+from model.demo_checkpoint import prefixed
 from model.minilm import grown_minilm
 from model.pretrained import EncoderSourceError
 from tests.support.tiny import tiny_checkpoint, tiny_config, tiny_state

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from model.checkpoint.file import DEFAULT_CHECKPOINT
-from model.make_demo import main
+from model.demo import main
 from tests.support.process import ROOT
 
 

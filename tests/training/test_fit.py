@@ -8,7 +8,7 @@ import torch
 
 from features import MILES_V2, Distribution, FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint, write_checkpoint
-from model.demo import compose, read_demo, write_demo
+from model.demo_checkpoint import compose, read_demo, write_demo
 from model.pretrained import EncoderSourceError
 from model.torch_engine import TorchEngine
 from tests.support.tiny import write_tiny
