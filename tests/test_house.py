@@ -117,6 +117,16 @@ def test_what_serves_does_not_import_the_compiler() -> None:
     assert found == []
 
 
+def test_ray_is_imported_by_these_modules_alone() -> None:
+    """Without `make scale-setup`, everything else is as it was."""
+    ours = [path for path in modules() if path.parts[:2] != ("tests", "scale")]
+    importing = {
+        str(path) for path in ours if any(name == "ray" for _, name in imported_packages(tree_of(path)))
+    }
+    serving = {"deploy/ray_serve.py", "deploy/ray/towers.py", "deploy/score_dataset/run.py"}
+    assert importing == serving | {"benchmarks/peers/ray_peer.py"}
+
+
 def test_wrong_imports_are_caught_and_permitted_ones_are_not() -> None:
     """The rules above find each import that is against them once, and nothing else."""
     assert [row for row in FORBIDDEN if len(forbidden_imports(row[0], ast.parse(row[1]))) != 1] == []

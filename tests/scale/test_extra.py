@@ -8,8 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.house import ROOT, imported_packages, modules, tree_of
-from tests.support.process import completed
+from tests.support.process import ROOT, completed
 from tests.support.requirements import pins
 from tests.support.service import environment, ready_service
 
@@ -49,16 +48,6 @@ def test_the_extra_changes_no_other_pin() -> None:
     wanted = names("requirements/scale.txt")
     assert {name: (own | everyone).get(name) for name in wanted} == wanted
     assert all(version.startswith("==") for version in own.values())
-
-
-def test_ray_is_imported_by_these_modules_alone() -> None:
-    """Without the extra, everything else is as it was."""
-    ours = [path for path in modules() if path.parts[:2] != ("tests", "scale")]
-    importing = {
-        str(path) for path in ours if any(name == "ray" for _, name in imported_packages(tree_of(path)))
-    }
-    serving = {"deploy/ray_serve.py", "deploy/ray/towers.py", "deploy/score_dataset/run.py"}
-    assert importing == serving | {"benchmarks/peers/ray_peer.py"}
 
 
 def test_without_ray_the_command_says_how_to_get_it() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint.file import CheckpointError, check_file
-from model.compile.__main__ import compile_checkpoint
 from model.compiled.bundle import check_card, read_bundle
 from model.compiled.files import MANIFEST, bundle_directory
 from serving.lifecycle.loading import NotCompiledError, load_model
@@ -25,7 +24,7 @@ def test_an_edited_manifest_is_not_served(tiny_path: Path, tmp_path: Path) -> No
     path = copied(tiny_path, tmp_path)
     digest = check_file(path, None)
     settings = Settings(checkpoint=str(path), checkpoint_sha256=digest, precision="f32", threads=1)
-    model = load_model(settings)
+    load_model(settings)
     manifest = bundle_directory(path, digest) / MANIFEST
     text = manifest.read_text()
     values = json.loads(text)
@@ -35,8 +34,6 @@ def test_an_edited_manifest_is_not_served(tiny_path: Path, tmp_path: Path) -> No
         load_model(settings)
     with pytest.raises(CheckpointError, match=r"differs from .* in velocity"):
         check_card(read_bundle(manifest.parent), path)
-    compile_checkpoint(path, precision="f32", threads=1)
-    assert load_model(settings).card.velocity == model.card.velocity
 
 
 def test_a_bundle_may_be_pinned_too(tiny_path: Path, tmp_path: Path) -> None:

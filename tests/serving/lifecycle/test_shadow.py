@@ -23,9 +23,10 @@ VIDEOS = [{"title": f"video {number}", "view_count": 10**number} for number in r
 
 @dataclass
 class Shadowed:
-    """A service with a shadow."""
+    """A service of the bundle behind the link `served`, with a shadow."""
 
     service: Service
+    served: Path
 
     def post(self, path: str, body: object) -> httpx.Response:
         headers = {"Authorization": f"Bearer {KEY}"}
@@ -53,7 +54,7 @@ def bundles(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 @contextmanager
 def shadowed(folder: Path, served: Path, shadow: Path) -> Iterator[Shadowed]:
-    """A ready service of `served`, which lies behind a link, with a shadow."""
+    """A ready service of `served`, behind a link in `folder`, with a shadow."""
     link = folder / "served"
     link.symlink_to(served)
     settings = {"api_keys": KEY, "max_queue_size": CAPACITY, "log_format": "json", "threads": 1}
@@ -67,7 +68,7 @@ def shadowed(folder: Path, served: Path, shadow: Path) -> Iterator[Shadowed]:
         request_timeout_s=LIMIT_S,
         **settings,
     ) as service:
-        yield Shadowed(service)
+        yield Shadowed(service, link)
 
 
 @pytest.fixture(scope="module")
@@ -78,23 +79,6 @@ def running(bundles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
         yield found
 
 
-def test_the_shadows_score_is_its_own_checkpoints(
-    running: Shadowed, bundles: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """Both routes add it if asked; it is what a service on that checkpoint answers."""
-    with ready_service(tmp_path / "log", checkpoint=bundles[1], threads=1) as other:
-        expected = [httpx.post(f"{other.url}/predict", json=video).json() for video in VIDEOS]
-    batch = running.post("/predict/batch?shadow=1", {"videos": VIDEOS}).json()["predictions"]
-    single = [running.post("/predict?shadow=1", video).json() for video in VIDEOS]
-    names = ("model_version", "viral_score", "predicted_velocity", "velocity_interval")
-    for answers in (batch, single):
-        assert [answer["shadow"] for answer in answers] == [
-            {name: answer[name] for name in names} for answer in expected
-        ]
-        assert all(answer["model_version"] != answer["shadow"]["model_version"] for answer in answers)
-    assert "shadow" not in running.post("/predict", VIDEOS[0]).json()
-
-
 def test_every_served_video_is_logged_with_both_scores(running: Shadowed) -> None:
     """A log line with the request's id, and a count, without being asked for."""
     answer = running.post("/predict", {"title": "to be logged"})
@@ -102,6 +86,7 @@ def test_every_served_video_is_logged_with_both_scores(running: Shadowed) -> Non
     until(lambda: request_id in [line["request_id"] for line in running.logged("shadow_scored")])
     (line,) = [line for line in running.logged("shadow_scored") if line["request_id"] == request_id]
     assert line["served_viral_score"] == answer.json()["viral_score"]
+    assert "shadow" not in answer.json()
     assert line["viral_score"] != line["served_viral_score"]
     assert running.counted()["scored"] > 0
 
@@ -139,15 +124,23 @@ def test_a_shadow_that_cannot_be_loaded_leaves_the_service(
         assert found.counted()["ready"] == 0
 
 
-def test_a_reload_takes_the_winner(bundles: tuple[Path, Path], tmp_path: Path) -> None:
-    """The shadow's checkpoint in the served one's place: it serves, and no shadow repeats its scores."""
-    with shadowed(tmp_path, *bundles) as found:
-        until(lambda: found.counted()["ready"])
-        shadow = found.post("/predict?shadow=1", VIDEOS[1]).json()["shadow"]
-        (tmp_path / "new").symlink_to(bundles[1])
-        (tmp_path / "new").replace(tmp_path / "served")
-        reloaded = found.post("/admin/reload", None).json()
-        assert reloaded["model_version"] == shadow["model_version"]
-        until(lambda: found.logged("shadow_is_serving"))
-        answer = found.post("/predict?shadow=1", VIDEOS[1]).json()
-        assert (answer["viral_score"], "shadow" in answer) == (shadow["viral_score"], False)
+def test_the_winner_serves_the_scores_that_it_had_as_a_shadow(
+    running: Shadowed, bundles: tuple[Path, Path]
+) -> None:
+    """Both routes add them if asked. Reloaded in the served one's place it serves them, and no shadow
+    repeats them.
+    """
+    batch = running.post("/predict/batch?shadow=1", {"videos": VIDEOS}).json()["predictions"]
+    single = [running.post("/predict?shadow=1", video).json() for video in VIDEOS]
+    assert all(answer["model_version"] != answer["shadow"]["model_version"] for answer in batch + single)
+    new = running.served.with_name("new")
+    new.symlink_to(bundles[1])
+    new.replace(running.served)
+    reloaded = running.post("/admin/reload", None).json()
+    until(lambda: running.logged("shadow_is_serving"))
+    served = [running.post("/predict?shadow=1", video).json() for video in VIDEOS]
+    assert {answer["model_version"] for answer in served} == {reloaded["model_version"]}
+    names = ("model_version", "viral_score", "predicted_velocity", "velocity_interval")
+    expected = [{name: answer[name] for name in names} for answer in served]
+    assert [answer["shadow"] for answer in batch] == [answer["shadow"] for answer in single] == expected
+    assert not any("shadow" in answer for answer in served)
