@@ -38,9 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="where MiniLM's weights are, or are downloaded to (default: models/text-encoder)",
     )
     options = parser.parse_args(arguments)
-    from model.demo_checkpoint import (
-        make,  # imported here: torch takes seconds, help and mistakes appear at once
-    )
+    # Imported here: torch takes seconds, and help and mistakes appear at once.
+    from model.demo_checkpoint import make
 
     try:
         make(options.out, options.demo, options.encoder_folder)
