@@ -1,6 +1,7 @@
 """The checkpoint file before it is read: its location, its format, whether it is complete, its sha256."""
 
 import hashlib
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -72,10 +73,12 @@ class FileState(NamedTuple):
     def of(cls, path: Path) -> "FileState | None":
         """The state of the file at `path` now; None if there is no file."""
         try:
-            stat = path.stat()
+            found = path.stat()
         except OSError:
             return None
-        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime_ns) if path.is_file() else None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
 
     @property
     def is_settled(self) -> bool:

@@ -67,7 +67,7 @@ def _hash_and_load(settings: Settings) -> "LoadedModel":
 
 
 def files_to_hash(checkpoint: Path, *, pinned: bool) -> list[Path]:
-    """The large files that a start hashes first: a bundle's, or those of one that has not been checked."""
+    """What a start hashes first: the graphs, or the checkpoint if its bundle is not known yet."""
     directory = checkpoint
     if not is_bundle(directory):
         checked = None if pinned else recall(checkpoint, FileState.of(checkpoint))

@@ -158,7 +158,7 @@ def _requested_precision(bundle: Bundle) -> str:
 
 
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
-    """The up-to-date compiled bundle of a checkpoint, which is read unless a start has checked it before."""
+    """The up-to-date bundle of a checkpoint; a checkpoint that a start has checked before is not read."""
     state, expected = FileState.of(path), settings.checkpoint_sha256
     checked = None if expected else recall(path, state)
     sha256 = checked.checkpoint_sha256 if checked else check_file(path, expected)
