@@ -41,22 +41,22 @@ def free_port() -> int:
 
 
 class Patience:
-    """Lasts while the processes that this one started are at work, and `MAX_WAIT_S` at most."""
+    """Lasts while the processes that this one started are at work, and `max_wait_s` at most."""
 
-    def __init__(self) -> None:
-        self._last = time.monotonic() + MAX_WAIT_S
+    def __init__(self, limit_s: float = LIMIT_S, max_wait_s: float = MAX_WAIT_S) -> None:
+        self._limit_s, self._last = limit_s, time.monotonic() + max_wait_s
         self._judge()
 
     def _judge(self) -> None:
-        self._used, self._until = cpu_seconds(), min(time.monotonic() + LIMIT_S, self._last)
+        self._used, self._until = cpu_seconds(), min(time.monotonic() + self._limit_s, self._last)
 
     def is_over(self) -> bool:
-        """Whether they were idle in the last `LIMIT_S`."""
+        """Whether they were idle in the last `limit_s`."""
         if time.monotonic() < self._until:
             return False
         before = self._used
         self._judge()
-        return self._used - before < MIN_SHARE * LIMIT_S or time.monotonic() >= self._last
+        return self._used - before < MIN_SHARE * self._limit_s or time.monotonic() >= self._last
 
 
 def cpu_seconds() -> float:
@@ -74,9 +74,10 @@ def until(
     condition: Callable[[], object],
     otherwise: Callable[[], str] = lambda: "never came true",
     process: "subprocess.Popen[Any] | None" = None,
+    patience: Patience | None = None,
 ) -> None:
     """Return once `condition` holds; fails with `otherwise()` when patience or `process` has ended."""
-    patience = Patience()
+    patience = patience or Patience()
     while not condition():
         # What it did last may have made the condition true.
         ended = process is not None and process.poll() is not None and not condition()
@@ -100,11 +101,11 @@ def wait_until_ready(process: "subprocess.Popen[Any]", log: Path, ready: Callabl
 
 
 def completed(
-    command: Sequence[object], *, check: bool = False, **options: Any
+    command: Sequence[object], *, check: bool = False, patience: Patience | None = None, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
     """A program after its end, with what it printed; by default it runs in the repository's root."""
     plain: dict[str, Any] = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "text": True} | options
-    words, pipe, patience = list(map(str, command)), subprocess.PIPE, Patience()
+    words, pipe, patience = list(map(str, command)), subprocess.PIPE, patience or Patience()
     with subprocess.Popen(words, stdout=pipe, stderr=pipe, **plain) as process:
         while True:
             try:

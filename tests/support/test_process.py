@@ -1,0 +1,62 @@
+"""What a wait in a test lasts for, and how it ends."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support.process import Patience, completed, until
+
+BUSY, IDLE = "while True: pass", "import time; time.sleep(600)"
+
+
+@contextmanager
+def running(program: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A Python process, ended with the context."""
+    with subprocess.Popen([sys.executable, "-S", "-c", program]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_wait_outlasts_its_limit_while_a_process_works() -> None:
+    """Three times its limit, and it lasts as long as the process is at work."""
+    patience = Patience(0.5)
+    with running(BUSY) as process:
+        for _ in range(3):
+            subprocess.run(["sleep", "0.6"], check=True)
+            assert not patience.is_over()
+        process.kill()
+        process.wait()
+        with pytest.raises(AssertionError, match="nothing more"):
+            until(lambda: False, lambda: "nothing more", patience=patience)
+
+
+def test_a_wait_beside_idle_processes_ends() -> None:
+    with running(IDLE), pytest.raises(AssertionError, match="never came true"):
+        until(lambda: False, patience=Patience(0.5))
+
+
+def test_no_work_lasts_for_ever() -> None:
+    """At its greatest length a wait ends beside a busy process."""
+    with running(BUSY), pytest.raises(AssertionError, match="never came true"):
+        until(lambda: False, patience=Patience(0.5, 1.2))
+
+
+def test_a_wait_for_an_ended_process_says_how_it_ended() -> None:
+    with running("raise SystemExit(7)") as process, pytest.raises(AssertionError, match="ended with 7"):
+        until(lambda: False, lambda: "no answer", process)
+
+
+def test_a_programs_words_and_exit_code_are_returned() -> None:
+    done = completed([sys.executable, "-S", "-c", "import sys; print(1); sys.exit('two')"])
+    assert (done.stdout, done.stderr, done.returncode) == ("1\n", "two\n", 1)
+
+
+def test_a_program_that_does_nothing_is_ended() -> None:
+    """It is killed when patience ends, and does not run on."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        completed([sys.executable, "-S", "-c", IDLE], patience=Patience(0.5))
