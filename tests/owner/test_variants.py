@@ -1,7 +1,10 @@
 """Every form in which the owner's file may come is served as its network scores, or refused in one line."""
 
 import shutil
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from model.checkpoint.store import read_checkpoint, sidecar_path
 from serving.lifecycle.loading import load_model
 from serving.settings import Settings
 from tests.owner.pipeline import COLUMNS, FirstPipeline, cleaned, save, untrained
-from tests.owner.variants import NAME, SERVED, VARIANTS, Made, Network, Variant, table
+from tests.owner.variants import NAME, SERVED, SHALLOW, VARIANTS, Made, Network, Variant, table
 from tests.support.service import ROOT
 from tests.training.fit_stats.first_csv import first_rows, write_rows
 from training.fit_stats.__main__ import main as fit_stats
@@ -30,10 +33,16 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> FirstPipeline:
     """The owner's scalers on a training CSV, and the sidecar of its 18 columns."""
     folder = tmp_path_factory.mktemp("variants")
     training = write_rows(folder / "training.csv", first_rows(120))
-    network = untrained(hidden_size=128, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    network = untrained(**SHALLOW)
     save(network, folder / NAME)
     assert fit_stats([str(training), "--checkpoint", str(folder / NAME)]) == 0
     return FirstPipeline(network, training, ROOT / "models" / "bert-base-uncased")
+
+
+@cache
+def network(**parts: Any) -> Network:
+    """Seeded and slow to draw; copy it before changing it."""
+    return Network(**parts)
 
 
 @torch.no_grad()
@@ -51,7 +60,7 @@ def expected(pipeline: FirstPipeline, network: Network, names: tuple[str, ...]) 
 
 def outcome(variant: Variant, pipeline: FirstPipeline, folder: Path) -> str:
     """`served`, the message of a refusal, or how far the served scores are off."""
-    made = Made(folder, Network(**variant.network), pipeline)
+    made = Made(folder, deepcopy(network(**variant.network)), pipeline)
     variant.write(made)
     if variant.has_sidecar and variant.names == tuple(COLUMNS):
         shutil.copy(pipeline.folder / sidecar_path(made.path).name, folder)

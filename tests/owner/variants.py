@@ -25,9 +25,10 @@ from sklearn.preprocessing import LabelEncoder, MinMaxScaler, QuantileTransforme
 from torch import Tensor, nn
 
 import model.torchvision_compat  # noqa: F401  torchvision does not import without it
-from tests.owner.pipeline import COLUMNS, SMALL, FirstPipeline, TextEncoder
+from tests.owner.pipeline import COLUMNS, FirstPipeline, TextEncoder
 
 NAME = "model_full.pt"
+SHALLOW = {"hidden_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 SERVED = "served"
 KEYS = {"config": {"fusion_dim": 1024}, "scalar_features": COLUMNS, "test_metrics": {"auroc": 0.5}}
 
@@ -66,9 +67,9 @@ class Network(nn.Module):
 
         super().__init__()
         torch.manual_seed(3)
-        self.text_encoder = TextEncoder(BertConfig(**SMALL, vocab_size=words)) if text else None
+        self.text_encoder = TextEncoder(BertConfig(**SHALLOW, vocab_size=words)) if text else None
         self.vision_encoder = VisionEncoder() if vision else None
-        width = (SMALL["hidden_size"] if text else 0) + (512 if vision else 0) + scalars
+        width = (SHALLOW["hidden_size"] if text else 0) + (512 if vision else 0) + scalars
         relu, narrow = activation(), 64
         if one_layer:
             self.mlp = nn.Sequential(nn.Linear(width, narrow), relu, nn.Dropout(0.3))
