@@ -290,16 +290,20 @@ def test_the_first_line_says_what_is_read(score: Trigger, door: Door, tmp_path: 
     assert door.calls[0].body == {"title": "a"}
 
 
-CELLS = [
-    ("120,000", [], "120,000"),
-    ("12,34", [], "expected a whole number in digits"),
-    ("1.2K", [], "add --suffixes"),
-    ("1.2K", ["--suffixes"], 1200),
-    ("3 M", ["--suffixes"], 3_000_000),
-    ("2.5M views", ["--suffixes"], 2_500_000),
-    *((cell, [], None) for cell in ("N/A", "NaN", "null", "-", "#N/A", "\\N")),
-    ("missing", ["--na", "missing,?"], None),
-    (" ", [], None),
+MISSING = ("N/A", "NaN", "null", "-", "#N/A", "\\N", " ")
+# For the options of a run: cells, and what is sent for each or the error that its row has.
+CELLS: list[tuple[list[str], list[tuple[str, str | int | None]]]] = [
+    (
+        [],
+        [
+            ("120,000", "120,000"),
+            ("12,34", "expected a whole number in digits"),
+            ("1.2K", "add --suffixes"),
+            *((cell, None) for cell in MISSING),
+        ],
+    ),
+    (["--suffixes"], [("1.2K", 1200), ("3 M", 3_000_000), ("2.5M views", 2_500_000)]),
+    (["--na", "missing,?"], [("missing", None)]),
 ]
 
 
@@ -308,17 +312,18 @@ def test_cells_are_read_as_numbers_or_refused_with_the_option(
 ) -> None:
     """Thousands, rounded counts and marks for missing values; the title keeps its text."""
     failures = []
-    for number, (cell, words, expected) in enumerate(CELLS):
-        path = tmp_path / f"{number}.csv"
-        write_csv(path, [{"title": "NA", "view_count": cell}], ("title", "view_count"))
+    for number, (words, cells) in enumerate(CELLS):
+        path, scored = tmp_path / f"{number}.csv", tmp_path / f"{number}.scored.csv"
+        rows = [{"title": "NA", "description": f"row {i}", "view_count": c} for i, (c, _) in enumerate(cells)]
+        write_csv(path, rows, ("title", "description", "view_count"))
         door.calls.clear()
         score(path.name, *words)
-        error = read_csv(tmp_path / f"{number}.scored.csv")[0]["error"]
-        sent = door.calls[0].body if door.calls else {}
-        if (sent.get("view_count") != expected and str(expected) not in error) or sent.get(
-            "title", "NA"
-        ) != "NA":
-            failures.append(f"{cell} {words}: {sent} {error}")
+        videos = [video for call in door.calls for video in call.body.get("videos", [call.body])]
+        sent = {video["description"]: (video["title"], video.get("view_count")) for video in videos}
+        for i, ((cell, expected), row) in enumerate(zip(cells, read_csv(scored), strict=True)):
+            found = sent.get(f"row {i}")
+            if found != ("NA", expected) and str(expected) not in row["error"]:
+                failures.append(f"{cell} {words}: {found} {row['error']}")
     assert failures == []
 
 
