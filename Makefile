@@ -14,6 +14,9 @@ REQUIREMENTS := requirements.txt $(wildcard requirements/*.txt)
 # On a terminal, one line counts the packages; of a failure, one line says the reason.
 SHOWN = deploy/shown $(PY) -m pip --disable-pip-version-check --no-input install
 
+# The tests start Python hundreds of times, and each start would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test space-test constraints lock \
   scale-setup scale-test audit-venv audit sbom openapi docs demo screenshots

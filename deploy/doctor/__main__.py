@@ -32,7 +32,7 @@ PROGRAMS = [
     (("git",), "clone, make audit, uploading a Space", "git"),
     (("wrk",), "make bench", "wrk"),
     (("node",), "using clients/typescript and clients/nextjs", "nodejs npm"),
-    (("chromium", "chromium-browser", "google-chrome"), "the page's tests", "chromium"),
+    (("chromium-headless-shell",), "the page's tests", "chromium-headless-shell"),
     (("postgres",), "the scraper's tests", "postgresql"),
 ]
 

@@ -1,6 +1,7 @@
 """The checkpoint file before it is read: its location, its format, whether it is complete, its sha256."""
 
 import hashlib
+import os
 import stat
 import time
 from collections.abc import Iterable
@@ -110,8 +111,9 @@ def _hash(path: Path) -> str:
     `hashlib.file_digest` reads 256 KiB at a time, and before each the thread waits for its turn: ten times as
     long as hashing takes while another thread imports modules.
     """
-    digest, block = hashlib.sha256(), memoryview(bytearray(HASHED_AT_ONCE))
+    digest = hashlib.sha256()
     with path.open("rb") as file:
+        block = memoryview(bytearray(min(HASHED_AT_ONCE, os.fstat(file.fileno()).st_size + 1)))
         while count := file.readinto(block):
             digest.update(block[:count])
     return digest.hexdigest()

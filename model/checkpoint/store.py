@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,8 +142,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Tensor]) -> None:
     """Require exactly the weights of the network, in its shapes, all finite."""
-    with torch.device("meta"):
-        expected = MultimodalViralityPredictor(config).state_dict()
+    expected = _shapes(config)
     missing = sorted(expected.keys() - state_dict.keys())
     extra = sorted(state_dict.keys() - expected.keys())
     if missing:
@@ -154,14 +154,23 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
             "Save the state_dict() of a MultimodalViralityPredictor."
         )
     for name, tensor in state_dict.items():
-        if tensor.shape != expected[name].shape:
+        if tensor.shape != expected[name]:
             raise CheckpointError(
-                f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}. "
+                f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(expected[name])}. "
                 "Its other weights describe a different architecture."
             )
         # A NaN is both extremes. Looking at each number takes ten times as long.
         if not all(math.isfinite(extreme) for extreme in torch.aminmax(tensor)):
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; train it again.")
+
+
+@lru_cache(maxsize=1)
+def _shapes(config: FusionConfig) -> dict[str, torch.Size]:
+    """The shapes of the network's weights, by name. A file is read several times in a row."""
+    with torch.device("meta"):
+        return {
+            name: tensor.shape for name, tensor in MultimodalViralityPredictor(config).state_dict().items()
+        }
 
 
 def _zero_weight_modalities(config: FusionConfig, state_dict: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def open_browser() -> Iterator[Browser]:
 
     Close it before the next test that runs an event loop: Playwright has one running while it is open.
     """
-    program = require_program("chromium", debian="chromium")
+    program = require_program("chromium-headless-shell", debian="chromium-headless-shell")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         try:
