@@ -32,7 +32,7 @@ PROGRAMS = [
     (("git",), "clone, make audit, uploading a Space", "git"),
     (("wrk",), "make bench", "wrk"),
     (("node",), "using clients/typescript and clients/nextjs", "nodejs npm"),
-    (("chromium-headless-shell",), "the page's tests", "chromium-headless-shell"),
+    (("chromium-headless-shell", "chromium"), "the page's tests", "chromium-headless-shell"),
     (("postgres",), "the scraper's tests", "postgresql"),
 ]
 

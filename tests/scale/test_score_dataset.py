@@ -79,7 +79,8 @@ def test_two_processes_score_what_one_would(tmp_path: Path, model: Path) -> None
     check(output, source, model)
 
 
-@pytest.mark.parametrize("per_host", [pytest.param(1, marks=pytest.mark.scale), 3])
+@pytest.mark.scale
+@pytest.mark.parametrize("per_host", [1, 3])
 def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: Path, per_host: int) -> None:
     """However many rows are under way, and each is scored with its picture."""
     lock, here, most = threading.Lock(), 0, 0

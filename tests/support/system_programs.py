@@ -20,22 +20,20 @@ INSTALL_LIMIT_S = 900
 LOCK = Path(tempfile.gettempdir()) / "miles-tests-apt.lock"
 
 
-def require_program(program: str, debian: str, beside: Sequence[str] = ()) -> str:
+def require_program(program: str, debian: str, beside: Sequence[str] = (), or_else: str = "") -> str:
     """The path of `program`, of Debian's package `debian`; the test is skipped where it cannot be had.
 
     `beside` holds glob patterns of folders to look in besides PATH: Debian keeps PostgreSQL's programs in a
-    folder per version.
+    folder per version. `or_else` is a program on PATH that will do.
     """
-    found = _find(program, tuple(beside))
+    found, how = _find(program, tuple(beside)), f"(on Debian and Ubuntu, as root: apt-get install {debian})"
     if found is None and _can_install():
         problem = _install(debian)
         found = _find(program, tuple(beside))
-        if found is None:
-            leave_out(
-                f"{program} is not here after `apt-get install {debian}`: {problem or 'it brings none'}"
-            )
+        how = f"after `apt-get install {debian}`: {problem or 'it brings none'}"
+    found = found or shutil.which(or_else)
     if found is None:
-        leave_out(f"{program} is not here (on Debian and Ubuntu, as root: apt-get install {debian})")
+        leave_out(f"{program} is not here {how}")
     assert found is not None
     return found
 
