@@ -17,9 +17,10 @@ from benchmarks.peers.threaded import create_app as create_threaded
 from features import FeatureScaler, Video, compute_features
 from model.checkpoint.store import read_checkpoint
 from model.torch_engine import TorchEngine
+from preprocessing.image import ImageSpec
 from preprocessing.pixels import decode_image
 from preprocessing.text import BertTextTokenizer, TextSpec
-from tests.support.tiny import tiny_checkpoint
+from tests.support.tiny import SIDE, tiny_checkpoint
 
 
 def reference(video: Mapping[str, Any]) -> float:
@@ -29,7 +30,7 @@ def reference(video: Mapping[str, Any]) -> float:
     tokens = BertTextTokenizer.from_vocabulary(spec=TextSpec(card.text_fields, card.max_tokens)).encode(
         video["title"], video["description"]
     )
-    pixels = decode_image(httpx.get(video["thumbnail_url"]).content)
+    pixels = decode_image(httpx.get(video["thumbnail_url"]).content, ImageSpec(SIDE, SIDE))
     scaler = FeatureScaler.from_stats(card.feature_stats, card.scalar_features)
     scalars = scaler.transform(compute_features([Video.from_plain(video)], card.scalar_features))
     text = engine.encode_text([tokens.input_ids], [tokens.token_type_ids])

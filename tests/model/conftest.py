@@ -1,15 +1,13 @@
 """Bundles that several test modules read; each is compiled once."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from model.checkpoint.store import write_checkpoint
 from model.compile.__main__ import compile_checkpoint
 from model.compile.calibration_set import TITLES
 from model.compiled.bundle import Bundle
-from tests.support.tiny import tiny_checkpoint, write_tiny
+from tests.support.tiny import write_tiny
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +33,5 @@ def few_titles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def automatic(few_titles: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny checkpoint in the precisions that this machine chooses; do not write into it."""
-    path, tiny = tmp_path_factory.mktemp("automatic") / "model_full.pt", tiny_checkpoint()
-    vision = replace(tiny.card.config.vision, height=64, width=64)  # nearly a hundred pictures, several times
-    write_checkpoint(path, tiny.with_card(config=replace(tiny.card.config, vision=vision)))
+    path = write_tiny(tmp_path_factory.mktemp("automatic") / "model_full.pt")
     return compile_checkpoint(path, titles=few_titles, threads=1)

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from model.card import ModelCard
 from model.checkpoint.store import Checkpoint
-from model.config import FusionConfig, TextConfig
+from model.config import FusionConfig, TextConfig, VisionConfig
 from model.outputs import LogVelocity
-from tests.support.tiny import TINY_VISION, tiny_state
+from tests.support.tiny import tiny_state
 
 TEXT = TextConfig(vocab_size=200, hidden_size=128, layers=2, heads=2, intermediate_size=64, max_positions=64)
+VISION = VisionConfig(block="basic", stages=(1, 1, 1, 1))
 NAMES = ("first", "second", "third")
 STATS = {name: {"mean": 1.0, "scale": 2.0, "low": 0.0, "high": None} for name in NAMES}
 VELOCITY = {"transform": "log1p", "mean": 9.0, "scale": 2.0, "high": 18.0}
@@ -30,9 +31,7 @@ def small_state(*, with_vision: bool) -> dict[str, Tensor]:
 
 
 def small_config(*, with_vision: bool = False) -> FusionConfig:
-    return FusionConfig(
-        text=TEXT, vision=TINY_VISION if with_vision else None, scalars=len(NAMES), hidden=(16, 8)
-    )
+    return FusionConfig(text=TEXT, vision=VISION if with_vision else None, scalars=len(NAMES), hidden=(16, 8))
 
 
 def small_checkpoint(

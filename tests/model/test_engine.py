@@ -7,7 +7,7 @@ import torch
 from model.checkpoint.store import CheckpointError, read_checkpoint
 from model.torch_engine import TorchEngine
 from tests.model.small import small_checkpoint
-from tests.support.tiny import TEMPERATURE, tiny_checkpoint, write_tiny
+from tests.support.tiny import SIDE, TEMPERATURE, tiny_checkpoint, write_tiny
 
 TEXTS = [[101, 2003, 102], [101, *range(2000, 2120), 102], [101, 102], [101, *range(3000, 3020), 102]]
 TYPES = [[0] * len(ids) for ids in TEXTS]
@@ -24,7 +24,7 @@ def text_only():
 
 
 def pixels(count):
-    return np.random.default_rng(5).integers(0, 256, (count, 224, 224, 3), dtype=np.uint8)
+    return np.random.default_rng(5).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
 
 
 def test_padding_does_not_change_a_text(engine):
@@ -54,9 +54,11 @@ def test_read_only_pixels_are_taken(engine):
 
 def test_the_neutral_image_is_the_vector_of_zeros(engine):
     """No image is what zeros after normalising give: the ImageNet mean, nearly the mean colour's vector."""
-    mean_colour = np.full((1, 224, 224, 3), np.rint([0.485 * 255, 0.456 * 255, 0.406 * 255]), dtype=np.uint8)
+    mean_colour = np.full(
+        (1, SIDE, SIDE, 3), np.rint([0.485 * 255, 0.456 * 255, 0.406 * 255]), dtype=np.uint8
+    )
     network = tiny_checkpoint().build_model()
-    zeros = network.encode_image(torch.zeros(1, 3, 224, 224), 1).numpy()[0]
+    zeros = network.encode_image(torch.zeros(1, 3, SIDE, SIDE), 1).numpy()[0]
     np.testing.assert_array_equal(engine.neutral_image, zeros)
     np.testing.assert_allclose(engine.encode_image(mean_colour)[0], zeros, atol=0.05 * np.abs(zeros).max())
 

@@ -5,7 +5,7 @@ import torch
 
 from model.config import FusionConfig
 from model.network import MultimodalViralityPredictor, TextEncoder
-from tests.support.tiny import TINY_TEXT, tiny_checkpoint
+from tests.support.tiny import SIDE, TINY_TEXT, tiny_checkpoint
 
 HEAD = ("fusion", "classifier", "regressor")
 
@@ -65,7 +65,7 @@ def test_forward_without_pixels_is_forward_with_zeros():
     scalars = torch.zeros(1, 18)
     with torch.no_grad():
         absent = model(*inputs, None, scalars)
-        zeros = model(*inputs, torch.zeros(1, 3, 224, 224), scalars)
+        zeros = model(*inputs, torch.zeros(1, 3, SIDE, SIDE), scalars)
     assert all(torch.equal(a, b) for a, b in zip(absent, zeros, strict=True))
 
 

@@ -11,17 +11,17 @@ from features import FeatureScaler, Video, compute_features
 from model.torch_engine import TorchEngine
 from preprocessing.text import BertTextTokenizer, TextSpec
 from tests.model.transcription import Transcription
-from tests.support.tiny import TEMPERATURE, tiny_checkpoint
+from tests.support.tiny import SIDE, TEMPERATURE, tiny_checkpoint
 
 REQUESTS = json.loads((Path(__file__).parent / "recorded_requests.json").read_text(encoding="utf-8"))
 BATCH_SIZE = 9  # of mixed lengths: every batch but the last holds short and long texts
 TOLERANCE = 1e-5
 
 
-def recorded_pixels(seed):
-    """A 224 x 224 picture of coloured blocks with some noise."""
+def recorded_pixels(seed, side=224):
+    """A square picture of coloured blocks of 32 x 32 with some noise."""
     draw = np.random.default_rng(seed)
-    blocks = draw.integers(0, 230, (7, 7, 3)).repeat(32, axis=0).repeat(32, axis=1)
+    blocks = draw.integers(0, 230, (7, 7, 3)).repeat(32, axis=0).repeat(32, axis=1)[:side, :side]
     return (blocks + draw.integers(0, 25, blocks.shape)).astype(np.uint8)
 
 
@@ -36,7 +36,7 @@ def inputs():
     scaler = FeatureScaler.from_stats(checkpoint.card.feature_stats, checkpoint.card.scalar_features)
     scalars = scaler.transform(compute_features(videos, checkpoint.card.scalar_features))
     seeds = [request["image_seed"] for request in REQUESTS]
-    return texts, scalars, [None if seed is None else recorded_pixels(seed) for seed in seeds]
+    return texts, scalars, [None if seed is None else recorded_pixels(seed, SIDE) for seed in seeds]
 
 
 @pytest.fixture(scope="module")

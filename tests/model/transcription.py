@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import model.torchvision_compat  # noqa: F401  torchvision does not import without it
+from tests.support.tiny import SIDE
 
 MAX_TOKENS = 128
 MEAN = torch.tensor([0.485, 0.456, 0.406])
@@ -49,8 +50,9 @@ class Transcription:
                 for name, value in self._part("vision_encoder.feature_extractor.").items()
             }
         )
+        side = 224 if full_size else SIDE
         with torch.no_grad():
-            self.neutral = self.resnet(torch.zeros(1, 3, 224, 224))
+            self.neutral = self.resnet(torch.zeros(1, 3, side, side))
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         return {
@@ -65,7 +67,7 @@ class Transcription:
     def score(
         self, ids: list[int], types: list[int], pixels: Tensor | None, scalars: Tensor, bias: float = 0.0
     ) -> tuple[float, float]:
-        """P(viral) and views per day of one video; `pixels` is (224, 224, 3) uint8 or None.
+        """P(viral) and views per day of one video; `pixels` is (side, side, 3) uint8 or None.
 
         The probability is sigmoid((z + bias) / temperature) of the difference z of the logits.
         """

@@ -1,7 +1,7 @@
 """Tiny real parts that every test shares: a network of the fixed kind, small enough to run in milliseconds.
 
-Nothing here is a stand-in. The tokenizer's whole vocabulary, 224 x 224 pixels and the 18 features are as in
-production; only the encoders are shallow and the fusion narrow. The weights are seeded, not trained.
+Nothing here is a stand-in. The tokenizer's whole vocabulary and the 18 features are as in production; only
+the encoders are shallow, the pictures small and the fusion narrow. The weights are seeded, not trained.
 """
 
 import math
@@ -27,7 +27,8 @@ from model.outputs import LogVelocity
 SEED = 7
 TEMPERATURE = 1.3
 TINY_TEXT = TextConfig(layers=2, hidden_size=64, heads=4, intermediate_size=128)
-TINY_VISION = VisionConfig(block="basic", stages=(1, 1, 1, 1))
+SIDE = 64  # pixels
+TINY_VISION = VisionConfig(block="basic", stages=(1, 1, 1, 1), height=SIDE, width=SIDE)
 FIRST_DAY = datetime(2018, 1, 1, tzinfo=UTC)
 TITLES = (
     "I tried 5 viral pasta hacks!",

@@ -87,7 +87,7 @@ def dataset(*, shuffled: bool = False) -> Dataset:
 @cache
 def encoders() -> Encoders:
     """Two layers of BERT, four of ResNet on 64 x 64 pixels, and a head of 64 and 32 units."""
-    small = random_encoders(SEED, TINY_TEXT, replace(TINY_VISION, height=64, width=64))
+    small = random_encoders(SEED, TINY_TEXT, TINY_VISION)
     return replace(small, config=replace(small.config, hidden=(64, 32)))
 
 

@@ -32,10 +32,11 @@ from serving.settings import Settings, SettingsError
 from tests.serving.scoring.test_batching import until
 from tests.support.process import LIMIT_S
 from tests.support.thumbnail_host import picture
+from tests.support.tiny import SIDE
 
 IDS, TYPES = [[101, 2129, 102], [101, 2129, 2079, 102]], [[0, 0, 0], [0, 0, 0, 0]]
 TEXTS = list(zip(IDS, TYPES, strict=True))
-PIXELS = draw_images(2, 224, 224, seed=5)
+PIXELS = draw_images(2, SIDE, SIDE, seed=5)
 SCALARS = np.ones((2, 18), np.float32)
 Towers = dict[TowerName, CallTower]
 

@@ -20,7 +20,7 @@ from model.compiled.engine import OpenVinoEngine, packed_rows
 from model.compiled.files import MANIFEST, bundle_directory, is_bundle
 from model.torch_engine import TorchEngine
 from tests.model.small import contents, small_checkpoint
-from tests.support.tiny import TEMPERATURE, multiplied, tiny_checkpoint, write_tiny
+from tests.support.tiny import SIDE, TEMPERATURE, multiplied, tiny_checkpoint, write_tiny
 
 BERT = "text_encoder.bert."
 
@@ -74,7 +74,7 @@ def test_the_image_graph_normalises_bytes(exact, reference):
     graph = ov.Core().compile_model(exact.graph("image"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert graph.input("pixels").element_type == ov.Type.u8
     for rows in (1, 3, 8):
-        pixels = np.random.default_rng(rows).integers(0, 256, (rows, 224, 224, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(rows).integers(0, 256, (rows, SIDE, SIDE, 3), dtype=np.uint8)
         expected = reference.encode_image(pixels)
         allowed = 1e-4 * np.abs(expected).max()
         np.testing.assert_allclose(graph([pixels])[0], expected, rtol=1e-4, atol=allowed)

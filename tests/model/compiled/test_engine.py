@@ -13,7 +13,7 @@ import pytest
 from model.compile.calibration_set import draw_images
 from model.compiled.engine import OpenVinoEngine, threads_by_tower
 from model.torch_engine import TorchEngine
-from tests.support.tiny import multiplied, tiny_checkpoint
+from tests.support.tiny import SIDE, multiplied, tiny_checkpoint
 
 LENGTHS = (1, 5, 16, 17, 40, 128)
 WIDTH = 64  # of the fusion's first layer
@@ -26,7 +26,7 @@ def texts(lengths=LENGTHS):
 
 
 def pixels(count):
-    return draw_images(count, 224, 224, seed=5)
+    return draw_images(count, SIDE, SIDE, seed=5)
 
 
 @pytest.fixture(scope="module")
