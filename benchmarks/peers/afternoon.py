@@ -34,8 +34,8 @@ CALIBRATED = 16  # pictures
 OPSET = 17
 
 
-def export(folder: Path) -> None:
-    """The three parts of the network as ONNX files."""
+def export(folder: Path, checkpoint: Path = CHECKPOINT) -> None:
+    """The three parts of a network as ONNX files."""
     import torch
 
     # The package onnx, and only what it needs and this environment lacks.
@@ -47,13 +47,15 @@ def export(folder: Path) -> None:
         def forward(self, text: Any, image: Any, scalars: Any) -> tuple[Any, Any]:
             return network.score(text, image, scalars)
 
-    network = read_checkpoint(CHECKPOINT).build_model().requires_grad_(False).eval()
+    network = read_checkpoint(checkpoint).build_model().requires_grad_(False).eval()
     config = network.config
-    tokens = torch.ones(1, 8, dtype=torch.long)
+    assert config.vision is not None, "pictures are scored"
+    tokens, mask = torch.ones(1, 8, dtype=torch.long), torch.ones(1, 8, dtype=torch.long)
+    mask[:, -1] = 0  # without padding the encoder reads no mask, and the exported one would take none
     parts: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "text": (network.text_encoder, (tokens, tokens, tokens)),
-        "image": (network.vision_encoder, (torch.zeros(1, 3, 224, 224),)),
-        "fusion": (Fusion(), tuple(torch.zeros(1, width) for width in (768, 2048, config.scalars))),
+        "text": (network.text_encoder, (tokens, tokens, mask)),
+        "image": (network.vision_encoder, (torch.zeros(1, 3, config.vision.height, config.vision.width),)),
+        "fusion": (Fusion(), tuple(torch.zeros(1, width) for width in config.widths.values())),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, (part, example) in parts.items():
@@ -165,7 +167,7 @@ def create_app(folder: Path) -> Any:
 def main(arguments: list[str]) -> None:
     step, *rest = arguments
     if step == "export":
-        export(Path(rest[0]))
+        export(*map(Path, rest))
     elif step == "quantise":
         quantise(Path(rest[0]))
     else:

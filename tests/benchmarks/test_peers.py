@@ -1,5 +1,6 @@
 """Each peer answers one video on a tiny network, with the score that its engine gives."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 
 from benchmarks.harness.contestants import PEERS_PYTHON, Contestant, StartError, contestants, running
 from benchmarks.harness.workload import Workload
+from benchmarks.peers.afternoon import INPUTS
 from benchmarks.peers.same_engine import BUNDLE, Scorer
 from benchmarks.peers.threaded import create_app as create_threaded
 from features import FeatureScaler, Video, compute_features
@@ -20,7 +22,10 @@ from model.torch_engine import TorchEngine
 from preprocessing.image import ImageSpec
 from preprocessing.pixels import decode_image
 from preprocessing.text import BertTextTokenizer, TextSpec
+from tests.support.process import completed
 from tests.support.tiny import SIDE, tiny_checkpoint
+
+needs_peers = pytest.mark.skipif(not PEERS_PYTHON.exists(), reason="peers are installed by `make bench`")
 
 
 def reference(video: Mapping[str, Any]) -> float:
@@ -75,7 +80,7 @@ async def test_seed_answers_with_a_probability(tiny_path: Path, video: dict[str,
     assert answer["confidence"] == pytest.approx(max(answer["viral_score"], 1 - answer["viral_score"]))
 
 
-@pytest.mark.skipif(not PEERS_PYTHON.exists(), reason="peers are installed by `make bench`")
+@needs_peers
 @pytest.mark.parametrize("name", ["litserve", "bentoml", "mosec"])
 def test_peers_give_the_networks_score(
     name: str, tiny_path: Path, tiny_bundle: Path, video: dict[str, Any], tmp_path: Path
@@ -84,6 +89,22 @@ def test_peers_give_the_networks_score(
     with running(contestant(name, tiny_path, tiny_bundle), tmp_path, video) as server:
         assert server.predict(video)["viral_score"] == pytest.approx(reference(video), abs=1e-3)
         assert server.start_s > 0
+
+
+NAMES = """
+import sys, onnxruntime
+for file in sys.argv[1:]:
+    print(*(each.name for each in onnxruntime.InferenceSession(file).get_inputs()))
+"""
+
+
+@needs_peers
+def test_an_exported_network_takes_what_afternoon_gives_it(tiny_path: Path, tmp_path: Path) -> None:
+    """No input is lost in the export: not the mask either, which a text without padding has no use for."""
+    completed([sys.executable, "-m", "benchmarks.peers.afternoon", "export", tmp_path, tiny_path], check=True)
+    files = [tmp_path / f"{name}.onnx" for name in INPUTS]
+    done = completed([PEERS_PYTHON, "-c", NAMES, *files], check=True)
+    assert done.stdout.splitlines() == [" ".join(names) for names in INPUTS.values()]
 
 
 def test_miles_without_its_guards_gives_the_networks_score(
