@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from preprocessing.decoding.pool import DecodePool, WorkerLimits
+from preprocessing.file_kinds import without_damaged_extras
 from preprocessing.image import ImageLimits, ImageSpec
 from preprocessing.pixels import ALLOWED_FORMATS
 from tests.hostile.conftest import Record
@@ -33,8 +34,11 @@ GOOD = encoded(picture(), "JPEG")
 
 
 def plain(file: bytes) -> NDArray[np.uint8]:
-    """What training saw: Pillow's first frame as RGB, resized; of a photo beyond the limit a fraction."""
-    with Image.open(io.BytesIO(file), formats=ALLOWED_FORMATS) as image:
+    """What training saw: Pillow's first frame as RGB, resized; of a photo beyond the limit a fraction.
+
+    Pillow refuses a PNG for a damaged chunk that decoders may skip; its pixels are those without the chunk.
+    """
+    with Image.open(io.BytesIO(without_damaged_extras(file)), formats=ALLOWED_FORMATS) as image:
         if image.format == "JPEG" and image.width * image.height > ImageLimits().max_pixels:
             image.draft(None, (448, 448))  # twice the size that is read, as the reader does
         return np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
