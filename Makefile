@@ -14,9 +14,6 @@ REQUIREMENTS := requirements.txt $(wildcard requirements/*.txt)
 # On a terminal, one line counts the packages; of a failure, one line says the reason.
 SHOWN = deploy/shown $(PY) -m pip --disable-pip-version-check --no-input install
 
-# The tests start Python hundreds of times, and each start would compile every module again.
-unexport PYTHONDONTWRITEBYTECODE
-
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor setup-dev venv model serve test hostile check bench container-test space-test constraints lock \
   scale-setup scale-test audit-venv audit sbom openapi docs demo screenshots
@@ -85,8 +82,9 @@ serve: setup model ## start the service on port 7860, or PORT=...; MILES_ variab
 demo: setup model $(VENV)/.installed-demo ## run service, database and web page with 22 scored example rows until Ctrl-C; ARGS=--once plays the loop from scores to a better model and exits
 	@exec $(PY) -m deploy.demo $(ARGS)
 
+# The tests start Python hundreds of times, and without bytecode each start compiles every module again.
 test: setup-dev scale-setup model ## run the tests; ARGS="-k words" selects some
-	@exec $(PY) -m pytest -n 3 $(ARGS)
+	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 $(ARGS)
 
 hostile: setup-dev model ## attack the service and print each promise with its measured value; ARGS="-k words" selects some
 	@exec $(PY) -m tests.hostile $(ARGS)
