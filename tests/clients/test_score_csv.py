@@ -291,19 +291,19 @@ def test_the_first_line_says_what_is_read(score: Trigger, door: Door, tmp_path: 
 
 
 MISSING = ("N/A", "NaN", "null", "-", "#N/A", "\\N", " ")
-# For the options of a run: cells, and what is sent for each or the error that its row has.
-CELLS: list[tuple[list[str], list[tuple[str, str | int | None]]]] = [
+# For the options of a run: cells, and what is sent for each; or what the error of a refused row says.
+CELLS: list[tuple[list[str], list[tuple[str, str | int | None, str]]]] = [
     (
         [],
         [
-            ("120,000", "120,000"),
-            ("12,34", "expected a whole number in digits"),
-            ("1.2K", "add --suffixes"),
-            *((cell, None) for cell in MISSING),
+            ("120,000", "120,000", ""),
+            ("12,34", None, "expected a whole number in digits"),
+            ("1.2K", None, "add --suffixes"),
+            *((cell, None, "") for cell in MISSING),
         ],
     ),
-    (["--suffixes"], [("1.2K", 1200), ("3 M", 3_000_000), ("2.5M views", 2_500_000)]),
-    (["--na", "missing,?"], [("missing", None)]),
+    (["--suffixes"], [("1.2K", 1200, ""), ("3 M", 3_000_000, ""), ("2.5M views", 2_500_000, "")]),
+    (["--na", "missing,?"], [("missing", None, "")]),
 ]
 
 
@@ -314,15 +314,18 @@ def test_cells_are_read_as_numbers_or_refused_with_the_option(
     failures = []
     for number, (words, cells) in enumerate(CELLS):
         path, scored = tmp_path / f"{number}.csv", tmp_path / f"{number}.scored.csv"
-        rows = [{"title": "NA", "description": f"row {i}", "view_count": c} for i, (c, _) in enumerate(cells)]
+        rows = [
+            {"title": "NA", "description": f"row {i}", "view_count": cell[0]} for i, cell in enumerate(cells)
+        ]
         write_csv(path, rows, ("title", "description", "view_count"))
         door.calls.clear()
         score(path.name, *words)
         videos = [video for call in door.calls for video in call.body.get("videos", [call.body])]
         sent = {video["description"]: (video["title"], video.get("view_count")) for video in videos}
-        for i, ((cell, expected), row) in enumerate(zip(cells, read_csv(scored), strict=True)):
+        for i, ((cell, value, error), row) in enumerate(zip(cells, read_csv(scored), strict=True)):
             found = sent.get(f"row {i}")
-            if found != ("NA", expected) and str(expected) not in row["error"]:
+            is_right = error in row["error"] if error else (found, row["error"]) == (("NA", value), "")
+            if not is_right:
                 failures.append(f"{cell} {words}: {found} {row['error']}")
     assert failures == []
 
