@@ -4,14 +4,17 @@ No test measures time. A wait ends when nothing that the tests started is at wor
 with something else, work that takes longer is waited for.
 """
 
+import fcntl
 import itertools
 import os
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +25,34 @@ ROOT = Path(__file__).parents[2]
 LIMIT_S = 300
 MIN_SHARE = 1 / 60  # of a processor: more than idle services take, less than a compile at low priority gets
 MAX_WAIT_S = 1800
-# Below the kernel's ephemeral ports, which outgoing connections take; a range for each pytest-xdist worker.
-FIRST_PORT, PORTS_PER_WORKER = 20_000, 1_000
+# Below the kernel's ephemeral ports, which outgoing connections take.
+PORT_RANGES = [range(first, first + 500) for first in range(20_000, 32_000, 500)]
 # TLS for clients of plain HTTP: reading the system's certificates takes a new client 28 ms, the rest 1 ms.
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-_tried = itertools.count(os.getpid())
 
 
 def free_port() -> int:
-    """A port that nothing listens on, and that no test in another pytest-xdist worker is given."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12
-    for _ in range(PORTS_PER_WORKER):
-        port = FIRST_PORT + worker * PORTS_PER_WORKER + next(_tried) % PORTS_PER_WORKER
+    """A port that nothing listens on, and that no other process that runs tests is given."""
+    for port in itertools.islice(_ports()[0], len(PORT_RANGES[0])):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
     raise AssertionError("no port is free")
+
+
+@cache
+def _ports() -> "tuple[itertools.cycle[int], int]":
+    """One of `PORT_RANGES` over and over, and the lock that keeps it for this process while it lives."""
+    for ports in PORT_RANGES:
+        name = Path(tempfile.gettempdir(), f"miles-test-ports-{os.getuid()}-{ports.start}")
+        lock = os.open(name, os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return itertools.cycle(ports), lock
+    raise AssertionError(f"all {len(PORT_RANGES)} ranges of ports are taken by other runs of the tests")
 
 
 class Patience:

@@ -7,9 +7,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.process import Patience, completed, until
+from tests.support.process import PORT_RANGES, ROOT, Patience, completed, free_port, until
 
 BUSY, IDLE = "while True: pass", "import time; time.sleep(600)"
+ASK_FOR_A_PORT = """
+import sys
+from tests.support.process import free_port
+print(free_port(), flush=True)
+sys.stdin.read()
+"""
 
 
 @contextmanager
@@ -60,3 +66,19 @@ def test_a_program_that_does_nothing_is_ended() -> None:
     """It is killed when patience ends, and does not run on."""
     with pytest.raises(subprocess.TimeoutExpired):
         completed([sys.executable, "-S", "-c", IDLE], patience=Patience(0.5))
+
+
+@contextmanager
+def another_run() -> Iterator[int]:
+    """A port that another process that runs tests was given but does not listen on yet."""
+    command, pipe = [sys.executable, "-c", ASK_FOR_A_PORT], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+
+
+def test_two_runs_of_the_tests_are_never_given_the_same_port() -> None:
+    """Neither this process nor a third one gets a port of the range that another process has."""
+    with another_run() as first, another_run() as second:
+        ours = free_port()
+        assert len({ports for ports in PORT_RANGES for port in (first, second, ours) if port in ports}) == 3
