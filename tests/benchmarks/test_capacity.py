@@ -44,7 +44,7 @@ def test_a_disturbed_measurement_is_marked() -> None:
     assert "measure again" in tables(disturbed)
 
 
-def test_the_cache_holds_as_many_videos_as_the_document_says() -> None:
+def test_the_cache_holds_the_number_of_videos_in_the_document() -> None:
     """One more video than the document's count exceeds MILES_CACHE_BYTES."""
     each = json.loads(MEASUREMENT.read_text(encoding="utf-8"))["known_video_bytes"]
     cache_bytes = VectorCache(Settings.model_fields["cache_bytes"].default).max_bytes

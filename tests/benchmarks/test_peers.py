@@ -44,7 +44,7 @@ def reference(video: Mapping[str, Any]) -> float:
 
 @pytest.fixture
 def video(host: str) -> dict[str, Any]:
-    """A video whose picture the host has."""
+    """A video whose picture is on the host."""
     return Workload(host).new_videos(1)[0]
 
 
@@ -54,7 +54,7 @@ def contestant(name: str, tiny_path: Path, tiny_bundle: Path) -> Contestant:
 
 
 async def answer_of(app: FastAPI, video: Mapping[str, Any]) -> dict[str, float]:
-    """What the app says, without a socket of its own."""
+    """The app's answer, without a socket."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://peer") as client:
         answer: dict[str, float] = (await client.post("/predict", json=dict(video))).json()
@@ -73,7 +73,7 @@ async def test_threaded_gives_the_networks_score(
 
 @pytest.mark.anyio
 async def test_seed_answers_with_a_probability(tiny_path: Path, video: dict[str, Any]) -> None:
-    """Its counts are unscaled, so its score is any; its confidence is that of the likelier class."""
+    """Its counts are unscaled, so any score will do; its confidence is that of the likelier class."""
     from benchmarks.peers.seed import create_app  # imports transformers and torchvision, which takes seconds
 
     answer = await answer_of(create_app(read_checkpoint(tiny_path)), video)
@@ -100,7 +100,7 @@ for file in sys.argv[1:]:
 
 @needs_peers
 def test_an_exported_network_takes_what_afternoon_gives_it(tiny_path: Path, tmp_path: Path) -> None:
-    """No input is lost in the export: not the mask either, which a text without padding has no use for."""
+    """The export keeps every input, including the mask, which a text without padding does not need."""
     completed([sys.executable, "-m", "benchmarks.peers.afternoon", "export", tmp_path, tiny_path], check=True)
     files = [tmp_path / f"{name}.onnx" for name in INPUTS]
     done = completed([PEERS_PYTHON, "-c", NAMES, *files], check=True)
@@ -110,7 +110,7 @@ def test_an_exported_network_takes_what_afternoon_gives_it(tiny_path: Path, tmp_
 def test_miles_without_its_guards_gives_the_networks_score(
     tiny_path: Path, tiny_bundle: Path, video: dict[str, Any], tmp_path: Path
 ) -> None:
-    """What is left out is no part of the answer; nothing of the middleware is left in."""
+    """Removing the guards leaves the answer the same, and none of the middleware remains."""
     with running(contestant("unguarded", tiny_path, tiny_bundle), tmp_path, video) as server:
         answer = server.predict(video)
         assert answer["viral_score"] == pytest.approx(reference(video), abs=1e-3)
@@ -134,7 +134,7 @@ HTTPServer(("127.0.0.1", int(os.environ["MILES_PORT"])), Answer).serve_forever()
 
 
 def test_an_earlier_miles_runs_in_its_checkout(tiny_path: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    """Its app.py is started, with the bundle that lies there."""
+    """Its app.py is started with the bundle in that checkout."""
     (tmp_path / "app.py").write_text(EARLIER, encoding="utf-8")
     _, before, *_ = contestants(tiny_path, tiny_bundle, tmp_path)
     with running(before, tmp_path, {}) as server:

@@ -23,13 +23,13 @@ ACTIVITIES = [
 
 
 def test_the_innermost_known_function_names_the_activity() -> None:
-    """A library's work counts for its caller; the loop's own functions count for no activity."""
+    """A library's work counts for its caller; the loop's own functions do not count as an activity."""
     found = [(frames, activity_of([*LOOP_FRAMES, *frames])) for frames, _ in ACTIVITIES]
     assert found == ACTIVITIES
 
 
 def test_shares_are_of_the_event_loops_samples() -> None:
-    """Other threads' samples, and inconsistent ones, are left out."""
+    """Samples of other threads, and inconsistent ones, are ignored."""
     loop = ";".join(["thread (1): MainThread", *LOOP_FRAMES])
     raw = (
         f"{loop} 30\n{loop};encode (preprocessing/text.py:1) 10\n"

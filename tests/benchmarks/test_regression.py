@@ -10,7 +10,7 @@ from tests.support.service import ROOT
 
 
 def test_a_known_video_and_a_picture_cost_what_they_did(tiny_bundle: Path) -> None:
-    """At most 5% more; `python -m benchmarks.regression BUNDLE --write` stores what is meant to cost more."""
+    """At most 5% more; `python -m benchmarks.regression BUNDLE --write` stores an intended increase."""
     command = [sys.executable, "-m", "benchmarks.regression", str(tiny_bundle)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Runs every command of the README, the guide and docs/ as a reader would, or says where else it is tested.
+"""Runs every command in the README, the guide and docs/ as a reader would, or says where else it is tested.
 
 A new command in any of them needs a row in `RUN`, `HELP` or `ELSEWHERE` below.
 """
@@ -41,7 +41,7 @@ FIT = "./miles fit-stats TRAINING.csv --checkpoint models/model_full.pt"
 
 
 def nothing(clone: Path) -> None:
-    """The clone has all that the command needs."""
+    """The clone has everything that the command needs."""
 
 
 def older_file(clone: Path) -> None:
@@ -56,7 +56,8 @@ def videos(clone: Path) -> None:
     (clone / "videos.csv").write_text("id,title,view_count\n1,One,9\n2,Two,8\n3,Three,7\n")
 
 
-# Run in this order in a fresh clone: what makes the files that the command needs, and what it must print.
+# Run in this order in a fresh clone: a function that makes the files that the command needs, and the
+# expected output.
 RUN: dict[str, tuple[Callable[[Path], None], str]] = {
     "make doctor": (nothing, "make serve can run here."),
     "./miles upload-space OWNER/SPACE --dry-run": (nothing, "to the Space OWNER/SPACE; nothing was sent"),
@@ -147,7 +148,7 @@ EVERY = [command for document in DOCUMENTS for command in commands(document)]
 
 
 def test_every_command_has_a_row_and_every_row_a_command() -> None:
-    """No command of the documents is left untested without a reason; a row without a command is removed."""
+    """No documented command is untested without a reason, and no row is left without a command."""
     assert [f"{command.document}: {command.text}" for command in EVERY if command.row is None] == []
     assert set(ROWS) - {command.row for command in EVERY} == set()
     (asked,) = [command.text for command in EVERY if command.row == ASK]
@@ -155,7 +156,7 @@ def test_every_command_has_a_row_and_every_row_a_command() -> None:
 
 
 def test_commands_stand_in_bash_blocks() -> None:
-    """No command is hidden from this test in an indented block."""
+    """An indented block would hide a command from this test."""
     outside = []
     for document in DOCUMENTS:
         text = (ROOT / document).read_text(encoding="utf-8")
@@ -165,7 +166,7 @@ def test_commands_stand_in_bash_blocks() -> None:
 
 
 def cloned(above: Path) -> Path:
-    """The README's first line, done. The clone borrows what takes minutes to make, .venv and the model."""
+    """The README's first line, run. The clone borrows .venv and the model, which take minutes to make."""
     assert (ROOT / "models" / "model_full.pt").exists(), "run make model, which makes it"
     command = CLONE.replace("https://github.com/OWNER/miles.git", f"{shlex.quote(str(ROOT))} miles")
     completed(["bash", "-c", command], cwd=above, check=True)
@@ -179,7 +180,7 @@ def cloned(above: Path) -> Path:
 
 
 def outside_the_environment(port: int, **more: object) -> dict[str, str]:
-    """Variables of a reader whose PATH has no .venv; the service listens on loopback and fetches nothing."""
+    """A reader's environment, without .venv in PATH; the service listens on loopback and fetches nothing."""
     settings = environment(host="127.0.0.1", port=port, thumbnail_allowed_hosts="127.0.0.1", **more)
     path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part)
     return settings | {"PATH": path}
@@ -194,8 +195,8 @@ def done(command: str, clone: Path, port: int, **settings: object) -> subprocess
     )
 
 
-def test_each_command_does_what_the_document_says(tmp_path: Path, tiny_bundle: Path) -> None:
-    """In a fresh clone it succeeds and prints what it is there for; a small model scores the rows."""
+def test_each_command_works_as_documented(tmp_path: Path, tiny_bundle: Path) -> None:
+    """In a fresh clone it succeeds and prints the expected text; a small model scores the rows."""
     failures, clone = {}, cloned(tmp_path)
     for row, (prepare, expected) in RUN.items():
         if "score-dataset" in row and needs_ray.args[0]:
@@ -233,8 +234,8 @@ def test_the_readmes_request_gets_the_readmes_answer(served: tuple[Path, int]) -
 
 
 @pytest.mark.e2e
-def test_a_picture_is_sent_as_the_document_sends_it(served: tuple[Path, int]) -> None:
-    """The command with a form reads picture.jpg of the reader's folder, and gets a score."""
+def test_a_picture_is_sent_as_documented(served: tuple[Path, int]) -> None:
+    """The command with a form sends picture.jpg from the reader's folder, and gets a score."""
     (upload,) = [command.text for command in EVERY if command.row == UPLOAD]
     picture = served[0] / "picture.jpg"
     Image.new("RGB", (320, 180), "navy").save(picture)
@@ -246,7 +247,7 @@ def test_a_picture_is_sent_as_the_document_sends_it(served: tuple[Path, int]) ->
 
 @pytest.mark.e2e
 def test_serving_leaves_the_clone_as_it_was(served: tuple[Path, int]) -> None:
-    """It makes no file that git would see; the link .venv is this test's own."""
+    """It makes no file that git would see; the link .venv is from this test."""
     assert done("git status --porcelain", *served).stdout == "?? .venv\n"
 
 

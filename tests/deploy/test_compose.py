@@ -1,4 +1,4 @@
-"""compose.yaml and deploy/miles.service: valid by their own tools, locked down, and whole."""
+"""compose.yaml and deploy/miles.service: valid by their own tools, locked down, and complete."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_a_misspelt_key_is_found(tmp_path: Path) -> None:
 
 
 def test_containers_are_locked_down() -> None:
-    """Read-only root, no capability and no way to get one, limited processor and memory."""
+    """Read-only root, no capabilities and no way to gain any, limited processor and memory."""
     for name, service in SERVICES.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -65,13 +65,13 @@ def test_only_miles_is_reached_from_outside() -> None:
         assert service.get("profiles") == (None if name == "miles" else ["watch"])
 
 
-def test_every_image_of_others_is_a_release() -> None:
+def test_every_third_party_image_is_a_release() -> None:
     images = [service["image"] for service in SERVICES.values() if "build" not in service]
     assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+$", image)] == []
 
 
 def test_miles_gets_settings_that_exist_and_time_to_stop() -> None:
-    """What is passed on is in docs/settings.md, and SIGKILL comes after the service's own 24 s."""
+    """Settings passed on are in docs/settings.md, and SIGKILL comes after the service's own 24 s."""
     miles = SERVICES["miles"]
     guide = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert [name for name in miles["environment"] if f"| `{name}` |" not in guide] == []
@@ -80,7 +80,7 @@ def test_miles_gets_settings_that_exist_and_time_to_stop() -> None:
 
 
 def test_prometheus_finds_miles_in_compose() -> None:
-    """Its configuration there is the plain one's job of the service, under the container's name.
+    """Its configuration there is the plain one's job for the service, under the container's name.
 
     `./miles outcomes --watch` runs beside a database, which compose.yaml does not have.
     """
@@ -99,7 +99,7 @@ def test_prometheus_finds_miles_in_compose() -> None:
 
 
 def test_grafana_finds_prometheus_and_the_dashboard() -> None:
-    """Source and provider name what containers and mounts are called, and the home page is ours."""
+    """Source and provider use the names of containers and mounts, and the home page is ours."""
     folder = DEPLOY / "grafana" / "provisioning"
     (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
     (provider,) = yaml.safe_load((folder / "dashboards" / "miles.yml").read_text())["providers"]
@@ -117,7 +117,7 @@ def systemd(unit: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """It knows every line, what it starts can be executed, and its exposure is at most 2.5 of 10."""
+    """It knows every line, the command is executable, and the exposure is at most 2.5 of 10."""
     unit = tmp_path / "miles.service"
     unit.write_text(UNIT.replace("/opt/miles/.venv", sys.prefix).replace("/opt/miles", str(ROOT)))
     verified = systemd(unit, "verify")
@@ -129,7 +129,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_unit_ends_as_the_service_does() -> None:
-    """Settings that are wrong (2) are not tried again, and SIGKILL comes after the service's own 24 s."""
+    """Exit status 2, wrong settings, is not restarted, and SIGKILL comes after the service's own 24 s."""
     assert "\nRestartPreventExitStatus=2\n" in UNIT
     assert "\nTimeoutStopSec=25\n" in UNIT
     assert re.search(r"^ExecStart=/opt/miles/\.venv/bin/python app\.py$", UNIT, re.MULTILINE)

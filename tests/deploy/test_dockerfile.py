@@ -1,4 +1,4 @@
-"""What the image is made of and how it runs, as far as the files tell; `make container-test` runs it."""
+"""What the image contains and how it runs, according to the files; `make container-test` runs it."""
 
 import re
 from fnmatch import fnmatch
@@ -19,13 +19,13 @@ def test_the_service_does_not_run_as_root() -> None:
 
 
 def test_signals_reach_the_service() -> None:
-    """CMD and HEALTHCHECK are in exec form: no shell stands between."""
+    """CMD and HEALTHCHECK are in exec form, without a shell."""
     assert re.search(r'^CMD \["python", "app\.py"\]$', DOCKERFILE, re.MULTILINE)
     assert re.search(r'^HEALTHCHECK .* CMD \["python", "deploy/healthcheck\.py"\]$', DOCKERFILE, re.MULTILINE)
 
 
-def test_everything_that_is_copied_is_let_through() -> None:
-    """.dockerignore keeps all out but what COPY names in either file, and names nothing else."""
+def test_dockerignore_allows_exactly_what_is_copied() -> None:
+    """Its exceptions are the paths that COPY names in either file, and no others."""
     context = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE + WITH_RAY, re.MULTILINE)
     copied = {name.strip("/") for line in context for name in line.split()}
     let_through = {line[1:].strip("/") for line in IGNORED if line.startswith("!")}

@@ -1,4 +1,4 @@
-"""`make doctor` on real small checkouts: without an environment, with one, and with things that are wrong."""
+"""`make doctor` on real small checkouts: without an environment, with one, and with faults."""
 
 import ast
 import hashlib
@@ -22,7 +22,7 @@ BARE = str(Path(sys.base_prefix) / "bin" / "python3.11")
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A fresh clone as far as the doctor looks: no .venv, no weights."""
+    """A fresh clone as the doctor sees it: no .venv, no weights."""
     packages = ["deploy", "serving", "model", "features", "preprocessing"]
     for name in [*packages, "requirements", "requirements.txt"]:
         (tmp_path / name).symlink_to(ROOT / name)
@@ -32,7 +32,7 @@ def checkout(tmp_path: Path) -> Path:
 def examine(checkout: Path, python: str = BARE, **settings: str) -> tuple[int, dict[str, Any]]:
     """Exit status and findings by name; `-S` hides every package that is not the standard library's."""
     plain = ["-S"] if python == BARE else []
-    # No programs of this machine: asking its container engines takes longer than everything else.
+    # None of this machine's programs: asking its container engines takes longer than everything else.
     known = {"PYTHON": BARE, "PATH": str(checkout / "bin"), "MILES_PORT": str(free_port())}
     asked = environment() | known | settings
     done = completed([python, *plain, "-m", "deploy.doctor", "--json"], cwd=checkout, env=asked)
@@ -62,7 +62,7 @@ def compiled(checkout: Path, processor: str) -> Path:
 
 
 def test_a_fresh_machine_with_python_can_serve(checkout: Path) -> None:
-    """Before .venv exists nothing is a fault: each thing that is not there is one that make serve makes."""
+    """Before .venv exists nothing is a fault: make serve makes each missing thing."""
     status, found = examine(checkout)
     assert status == 0
     assert {found[name]["state"] for name in ("Packages", "Model", "Engine")} == {"note"}
@@ -80,7 +80,7 @@ def test_without_python_3_11_it_says_how_to_get_it(checkout: Path) -> None:
 
 
 def test_optional_programs_are_named_with_what_needs_them(checkout: Path) -> None:
-    """A program that only other targets need is absent, not a fault; one that is there has its path."""
+    """A missing program that only other targets need is not a fault; an installed one has its path."""
     _, found = examine(checkout)
     assert found["wrk"]["state"] == "absent"
     assert found["wrk"]["says"] == "for make bench"
@@ -116,8 +116,8 @@ def test_a_taken_port_is_a_fault(checkout: Path) -> None:
     assert "PORT=8000 make serve" in found["Port"]["remedy"]
 
 
-def test_a_checkpoint_that_is_not_there_is_a_fault(checkout: Path) -> None:
-    """A file that was named by hand is not replaced by the demo."""
+def test_a_missing_checkpoint_is_a_fault(checkout: Path) -> None:
+    """A file that MILES_CHECKPOINT names is not replaced by the demo."""
     status, found = examine(checkout, MILES_CHECKPOINT="/srv/mine.pt")
     assert (status, found["Model"]["state"]) == (1, "fault")
     assert "/srv/mine.pt" in found["Model"]["says"]
@@ -130,7 +130,7 @@ def test_the_environment_checks_the_settings(checkout: Path) -> None:
     assert "did you mean MILES_THREADS?" in found["Settings"]["says"]
 
 
-def test_half_an_environment_is_no_environment(checkout: Path, tmp_path: Path) -> None:
+def test_half_an_environment_does_not_count(checkout: Path, tmp_path: Path) -> None:
     """A Python that has some of our packages and not all leaves the settings to make serve."""
     (tmp_path / "some" / "pydantic_settings").mkdir(parents=True)
     (tmp_path / "some" / "pydantic_settings" / "__init__.py").touch()
@@ -139,8 +139,8 @@ def test_half_an_environment_is_no_environment(checkout: Path, tmp_path: Path) -
     assert found["Settings"]["remedy"] == "make serve checks them"
 
 
-def test_a_bundle_of_another_processor_is_told(checkout: Path) -> None:
-    """What was chosen elsewhere serves here, and the doctor says where and how it was compiled."""
+def test_a_bundle_of_another_processor_is_reported(checkout: Path) -> None:
+    """It serves here as it was compiled, and the doctor says where and how that was."""
     compiled(checkout, "Another CPU (INT8 with VNNI)")
     status, found = examine(checkout, with_environment(checkout))
     assert (status, found["Engine"]["state"]) == (0, "note")
@@ -149,7 +149,7 @@ def test_a_bundle_of_another_processor_is_told(checkout: Path) -> None:
 
 
 def test_a_bundle_of_this_processor_is_fine(checkout: Path) -> None:
-    """The processor is asked for in the words that the compiler noted."""
+    """The doctor names the processor as the compiler does."""
     from model.compiled.bundle import processor
 
     compiled(checkout, processor())
@@ -157,8 +157,8 @@ def test_a_bundle_of_this_processor_is_fine(checkout: Path) -> None:
     assert found["Engine"]["state"] == "ok"
 
 
-def test_a_check_that_fails_is_said_and_the_others_go_on(checkout: Path) -> None:
-    """A manifest that is no JSON gives a line, never a traceback."""
+def test_a_check_that_fails_is_reported_and_the_others_run(checkout: Path) -> None:
+    """A manifest that is not JSON gives a line, never a traceback."""
     compiled(checkout, "x").write_text("{")
     status, found = examine(checkout)
     assert status == 0
@@ -166,8 +166,8 @@ def test_a_check_that_fails_is_said_and_the_others_go_on(checkout: Path) -> None
     assert found["Port"]["state"] == "ok"
 
 
-def test_people_read_lines(checkout: Path) -> None:
-    """make doctor, without an environment of its own, ends in a verdict."""
+def test_its_output_ends_in_a_verdict(checkout: Path) -> None:
+    """Of make doctor, without an environment."""
     shutil.copy(ROOT / "Makefile", checkout)
     asked = environment() | {"PORT": str(free_port()), "PYTHON": BARE}
     done = completed(["make", "--no-print-directory", "doctor"], cwd=checkout, env=asked)
@@ -176,7 +176,7 @@ def test_people_read_lines(checkout: Path) -> None:
 
 
 def test_an_older_python_can_read_it() -> None:
-    """The doctor runs where 3.11 is what is missing: 3.9's syntax, annotations not evaluated."""
+    """The doctor runs where 3.11 is missing: it has the syntax of 3.9, and annotations are not evaluated."""
     evaluated = []
     for module in ROOT.glob("deploy/doctor/*.py"):
         tree = ast.parse(module.read_text(encoding="utf-8"), feature_version=(3, 9))
@@ -186,7 +186,7 @@ def test_an_older_python_can_read_it() -> None:
 
 
 def test_a_feature_counts_only_if_every_core_has_it(tmp_path: Path) -> None:
-    """Mixed processors run on the least of their cores."""
+    """A program on mixed processors can only use what the weakest core has."""
     (tmp_path / "cpuinfo").write_text(
         "model name\t: Example\nflags\t: avx2 avx512f amx_int8\n\nflags\t: avx512f avx2\n"
     )
@@ -195,7 +195,7 @@ def test_a_feature_counts_only_if_every_core_has_it(tmp_path: Path) -> None:
 
 
 def test_the_lowest_limit_of_nested_control_groups_counts(tmp_path: Path) -> None:
-    """cgroup v2: a parent's limit holds for its children, `max` is none; v1: its huge number is none."""
+    """cgroup v2: a parent's limit holds for its children, `max` means none; v1: a huge number means none."""
     rows = [
         ("0::/out/in\n", {"out/memory.max": "1000000\n", "out/in/memory.max": "max\n"}, 1_000_000),
         ("4:memory:/box\n", {"memory/box/memory.limit_in_bytes": "9223372036854771712\n"}, None),

@@ -1,4 +1,4 @@
-"""What `make setup` installs: torch's CPU build where there is one, and nothing the second time."""
+"""What `make setup` installs: torch's CPU build if there is one, and nothing the second time."""
 
 import os
 import shutil
@@ -115,7 +115,7 @@ def test_the_second_make_installs_nothing(checkout: Path) -> None:
     assert make(checkout, "setup-dev") == ["torch", "requirements.txt", "requirements/dev.txt"]
 
 
-def test_a_disk_that_is_too_full_is_told_before_an_environment_is_made(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_an_environment_is_made(tmp_path: Path) -> None:
     """venv itself would only say that a command failed."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     done = completed(["make", "venv", "VENV_MB=999999999"], cwd=tmp_path)
@@ -124,7 +124,7 @@ def test_a_disk_that_is_too_full_is_told_before_an_environment_is_made(tmp_path:
 
 
 def test_a_second_serve_starts_the_service_at_once(checkout: Path) -> None:
-    """A bundle that is newer than its checkpoint is left to the service, which checks it."""
+    """The service itself checks a bundle that is newer than its checkpoint."""
     bundle = checkout / "models" / "compiled" / "x" / "bundle.json"
     bundle.parent.mkdir(parents=True)
     (checkout / "models" / "model_full.pt").touch()
@@ -152,7 +152,7 @@ def test_a_failed_installation_keeps_its_status_and_its_errors() -> None:
 
 
 def test_a_common_failure_is_one_line() -> None:
-    """Of a full disk, a dead proxy and a dead network; pip's own pages are left out."""
+    """For a full disk, a dead proxy and a dead network; pip's own output is hidden."""
     failures = []
     for said, reason in {
         "OSError: [Errno 28] No space left on device": "no space left on the disk",
@@ -172,7 +172,7 @@ def test_a_common_failure_is_one_line() -> None:
 
 
 def test_on_a_terminal_the_packages_are_counted() -> None:
-    """One line that is written over tells how far the installation is."""
+    """One line, overwritten, shows the progress of the installation."""
     command = f"{SHOWN} sh -c 'echo Collecting a; echo Collecting b; exit 3'"
     done = completed(["script", "--quiet", "--return", "--command", command, "/dev/null"])
     assert done.returncode == 3

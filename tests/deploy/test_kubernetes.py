@@ -35,7 +35,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def kustomization(folder: str) -> dict[str, Any]:
-    """What a folder is made of."""
+    """A folder's kustomization."""
     return read(FOLDER / folder / "kustomization.yaml")
 
 
@@ -56,7 +56,7 @@ def applied(folder: str) -> list[dict[str, Any]]:
 
 
 def fits_the_monitors_schema(manifest: dict[str, Any]) -> bool:
-    """Whether the operator's models take it, and know every field: what they do not know they drop."""
+    """Whether the operator's models accept it and know every field: they drop unknown ones."""
     from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor  # takes seconds
 
     try:
@@ -67,7 +67,7 @@ def fits_the_monitors_schema(manifest: dict[str, Any]) -> bool:
 
 
 def test_what_is_applied_fits_the_schemas() -> None:
-    """Every field is the API's and of its type, in the oldest version that is promised and the newest."""
+    """Every field exists with its type in the API, in the oldest supported version and the newest."""
     failures = []
     for folder, version in itertools.product(FOLDERS, (OLDEST, NEWEST)):
         for manifest in applied(folder):
@@ -80,7 +80,7 @@ def test_what_is_applied_fits_the_schemas() -> None:
 
 
 def invalid(manifest: dict[str, Any], version: str) -> list[str]:
-    """What Kubernetes' schema says against a manifest."""
+    """What is wrong with a manifest by Kubernetes' schema."""
     try:
         kubernetes_validate.validate(manifest, version, strict=True)
     except kubernetes_validate.ValidationError as exc:
@@ -116,7 +116,7 @@ def test_each_folder_applies_all_its_files_in_one_namespace() -> None:
 
 
 def test_the_queues_autoscaler_adds_one_metric() -> None:
-    """By processor time as before, and by what waits: as many videos a pod as Ray Serve aims at."""
+    """By processor time as before, and by what waits: the videos per pod that Ray Serve aims at."""
     plain, by_queue = (
         next(manifest for manifest in applied(folder) if manifest["kind"] == "HorizontalPodAutoscaler")
         for folder in ("base", "queue")
@@ -129,7 +129,7 @@ def test_the_queues_autoscaler_adds_one_metric() -> None:
     assert queue["pods"]["target"] == {"type": "AverageValue", "averageValue": str(aim)}
 
 
-def test_pod_may_do_nothing() -> None:
+def test_the_pod_has_no_privileges() -> None:
     """It is the image's user, on a read-only root, without capabilities, privileges or a cluster's token."""
     user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     assert user is not None
@@ -158,8 +158,8 @@ def test_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     Settings.from_environment()
 
 
-def test_cluster_announces_no_service_as_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that Kubernetes makes of a Service named miles would end the process; they are off."""
+def test_the_cluster_sets_no_variables_for_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes' variables for a Service named miles would end the process; they are switched off."""
     port = MANIFESTS["base/service.yaml"]["spec"]["ports"][0]["port"]
     monkeypatch.setenv("MILES_PORT", f"tcp://10.96.0.7:{port}")
     with pytest.raises(SettingsError):
@@ -168,7 +168,7 @@ def test_cluster_announces_no_service_as_a_setting(monkeypatch: pytest.MonkeyPat
 
 
 def test_probes_ask_existing_routes() -> None:
-    """Start and readiness ask whether it can score, liveness whether it answers, all on its port."""
+    """Startup and readiness ask whether it can score, liveness whether it answers, all on its port."""
     paths = {
         name: CONTAINER[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")
     }
@@ -202,7 +202,7 @@ def test_everything_selects_the_same_pods() -> None:
 
 
 def test_autoscaler_drives_the_deployment() -> None:
-    """It names the Deployment, whose own number of replicas would be in its way."""
+    """It names the Deployment, which itself sets no number of replicas."""
     target = MANIFESTS["base/autoscaler.yaml"]["spec"]["scaleTargetRef"]
     assert target == {key: DEPLOYMENT[key] for key in ("apiVersion", "kind")} | {"name": "miles"}
     assert "replicas" not in DEPLOYMENT["spec"]
@@ -221,7 +221,7 @@ def test_service_and_monitor_reach_the_container() -> None:
 
 
 def test_pods_are_reached_only_by_their_one_port() -> None:
-    """Each way in names its peers and the container's port."""
+    """Each ingress rule names its peers and the container's port."""
     for name in ("base/network.yaml", "monitoring/network.yaml"):
         spec = MANIFESTS[name]["spec"]
         assert "Ingress" in spec["policyTypes"]
@@ -230,7 +230,7 @@ def test_pods_are_reached_only_by_their_one_port() -> None:
             assert [port["port"] for port in rule["ports"]] == ["http"]
 
 
-def test_nothing_goes_out_but_names_and_thumbnails() -> None:
+def test_only_name_lookups_and_thumbnails_go_out() -> None:
     """Name servers on 53, and on 80 and 443 exactly the addresses that the fetcher itself would dial."""
     spec = MANIFESTS["base/network.yaml"]["spec"]
     assert "Egress" in spec["policyTypes"]

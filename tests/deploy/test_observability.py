@@ -33,7 +33,7 @@ ADAPTED = yaml.safe_load((PROMETHEUS / "adapter.yaml").read_text(encoding="utf-8
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 DOCUMENTS = (ROOT / "docs" / f"{name}.md" for name in ("operations", "outcomes"))
 GUIDE = "".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
-# What Prometheus adds to whatever it scrapes, on Kubernetes too, and the one metric that it makes itself.
+# Labels that Prometheus adds to what it scrapes, on Kubernetes too, and the one metric that it makes itself.
 TARGET_LABELS = {"job", "instance", "namespace", "pod"}
 PROMETHEUS_METRICS = {"up": TARGET_LABELS}
 GRAFANA_WIDTH = 24
@@ -41,7 +41,7 @@ PANEL_TYPES = {"timeseries", "stat", "bargauge", "heatmap", "table"}
 
 
 def expressions() -> dict[str, str]:
-    """Every expression of rules, dashboard and adapter by where it stands, what is a variable filled in."""
+    """Every expression of rules, dashboard and adapter by its place, with variables filled in."""
     found = {f"alert {rule['alert']}": str(rule["expr"]) for rule in RULES}
     for rule in ADAPTED:
         found[f"adapter's series {rule['seriesQuery']}"] = rule["seriesQuery"]
@@ -98,7 +98,7 @@ def _outcomes() -> str:
 
 
 def test_every_expression_asks_for_what_is_shown(shown: dict[str, set[str]]) -> None:
-    """Each expression parses, and each metric and label in it is one of the running service's."""
+    """Each expression parses, and the running service has each metric and label in it."""
     failures = []
     for place, expression in expressions().items():
         asked = list(selectors(expression))
@@ -118,13 +118,13 @@ def test_every_metric_is_in_the_guide(shown: dict[str, set[str]]) -> None:
 
 
 def test_an_unknown_metric_would_be_found() -> None:
-    """The walk through an expression reaches what is aggregated, compared, divided and nested."""
+    """The walk through an expression reaches aggregations, comparisons, divisions and nested terms."""
     found = selectors("histogram_quantile(0.9, sum by (le) (rate(a[5m]))) / (b + -c) > 2 or absent(d)")
     assert {selector.name for selector in found} == {"a", "b", "c", "d"}
 
 
 def test_every_alert_says_what_to_do() -> None:
-    """A rule waits a while before it fires, has a severity, and says what happened and what helps."""
+    """A rule waits before it fires, has a severity, and says what happened and what to do."""
     failures = [
         rule["alert"]
         for rule in RULES
@@ -157,7 +157,7 @@ def test_prometheus_loads_the_rules_that_are_there() -> None:
 
 
 def test_the_dashboard_is_one_that_grafana_loads() -> None:
-    """Importing needs a title, a schema and unique panel ids, each with type, title, place and options."""
+    """It has a title, a schema and panels with unique ids, each with type, title, position and options."""
     assert DASHBOARD["title"] == "Miles"
     assert DASHBOARD["schemaVersion"] >= 30
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,40}", DASHBOARD["uid"])
@@ -172,8 +172,8 @@ def test_the_dashboard_is_one_that_grafana_loads() -> None:
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
 
 
-def test_the_dashboard_asks_the_source_that_its_reader_chose() -> None:
-    """No data source of ours is written down: every panel follows the dashboard's own variables."""
+def test_the_dashboard_queries_the_chosen_data_source() -> None:
+    """No data source is hard-coded: every panel follows the dashboard's variables."""
     variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
     assert {name: variable["type"] for name, variable in variables.items()} == {
         "datasource": "datasource",

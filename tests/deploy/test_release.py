@@ -1,4 +1,4 @@
-"""A release: one version everywhere, and a tag that names another one publishes nothing."""
+"""A release has one version everywhere, and a tag that names another publishes nothing."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_a_tag_of_another_version_publishes_nothing() -> None:
 
 
 def test_the_scripts_are_valid_shell() -> None:
-    """sh reads each to its end."""
+    """sh parses each to its end."""
     for name in ("publish-image", "publish-client"):
         done = completed(["sh", "-n", ROOT / "deploy" / name])
         assert (name, done.returncode, done.stderr) == (name, 0, "")

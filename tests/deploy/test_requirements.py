@@ -20,7 +20,7 @@ PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[0-9][A-Za-z0-9.]*$")
 OF_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
 LOCK = (ROOT / "requirements/serve.lock").read_text(encoding="utf-8")
 ENTRY = re.compile(r"^([a-z0-9-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
-# A row of the advisories: package, fixing version, advisory, what it is, our verdict.
+# A row of the advisories: package, fixed version, advisory, description, our verdict.
 ADVISORY = re.compile(
     r"^\| ([a-z0-9-]+) \| ([0-9][0-9.]*) \| ((?:CVE|GHSA)-\S+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE
 )
@@ -73,22 +73,22 @@ def test_every_requirement_is_in_the_constraints() -> None:
     assert [name for name in FILES if ROOT / "requirements/constraints.txt" not in closure(ROOT / name)] == []
 
 
-def test_what_the_requirements_bring_is_in_the_constraints() -> None:
-    """The tests run on exactly the versions that are pinned, down to the last indirect one."""
+def test_indirect_requirements_are_in_the_constraints() -> None:
+    """The tests run on exactly the pinned versions, indirect ones included."""
     installed = installed_for(["requirements/dev.txt"])
     assert {name: version for name, version in installed.items() if CONSTRAINTS.get(name) != version} == {}
 
 
 def test_no_pin_is_older_than_a_listed_fix() -> None:
-    """A version with a known hole does not come back; every pinned package may have rows in the table."""
+    """A version with a known vulnerability does not come back; the table covers any pinned package."""
     assert len(ADVISORIES) >= 50
     pinned = versions("requirements/constraints-scale.txt") | CONSTRAINTS
     low = [row for row in ADVISORIES if Version(pinned.get(row[0], "0")) < Version(row[1])]
     assert low == []
 
 
-def test_no_index_but_pytorchs_is_named() -> None:
-    """Where packages come from is the machine's own setting; only torch's CPU index is ours to name."""
+def test_only_pytorchs_index_is_named() -> None:
+    """The machine's own settings choose the index, except for torch's CPU builds."""
     named = {}
     for path in [*FILES, "requirements/constraints.txt", "Makefile", "Dockerfile", "deploy"]:
         top = ROOT / path
@@ -100,7 +100,7 @@ def test_no_index_but_pytorchs_is_named() -> None:
 
 
 def test_the_lock_holds_what_is_served() -> None:
-    """Entries with sha256 hashes of what serving and its shared cache need, and of no other package."""
+    """It has entries with sha256 hashes for what serving and its shared cache need, and no others."""
     rest = [line for line in ENTRY.sub("", LOCK).splitlines() if line and not line.startswith("#")]
     locked = {name: version for name, version, _ in ENTRY.findall(LOCK)}
     needed = installed_for(["requirements/serve.txt", "requirements/cache.txt"])
@@ -111,7 +111,7 @@ def test_the_lock_holds_what_is_served() -> None:
 
 
 def test_the_container_installs_only_from_the_lock() -> None:
-    """The stage whose environment is served runs pip once, with hashes required and no build code run."""
+    """The stage whose environment is served runs pip once, requires hashes and runs no build code."""
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     stage = re.search(r"^FROM base AS packages\n(.*?)^FROM", dockerfile, re.MULTILINE | re.DOTALL)
     assert stage is not None
@@ -120,8 +120,8 @@ def test_the_container_installs_only_from_the_lock() -> None:
     assert re.findall(r"^COPY --from=(\w+) /venv", dockerfile, re.MULTILINE) == ["packages"]
 
 
-def test_the_audit_looks_at_all_that_is_shipped_and_pinned() -> None:
-    """Every Dockerfile, every list of what is installed."""
+def test_the_audit_covers_all_that_is_shipped_and_pinned() -> None:
+    """Every Dockerfile and every list of installed packages."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"^audit:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     assert recipe is not None
@@ -131,7 +131,7 @@ def test_the_audit_looks_at_all_that_is_shipped_and_pinned() -> None:
 
 
 def test_the_scrapers_step_is_one_file_with_the_tested_packages() -> None:
-    """It imports the standard library, httpx and psycopg; clients/requirements.txt has our pins."""
+    """It imports the standard library, httpx and psycopg, which clients/requirements.txt pins."""
     step = ast.parse((ROOT / "clients" / "trigger_inference.py").read_text(encoding="utf-8"))
     assert {name for _, name in imported_packages(step)} - sys.stdlib_module_names == {"httpx", "psycopg"}
     wanted = versions("clients/requirements.txt")

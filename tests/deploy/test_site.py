@@ -1,4 +1,4 @@
-"""The documentation as a site: whole, without broken links, searchable, loading nothing from elsewhere."""
+"""The documentation as a site: complete, without broken links, searchable, loading nothing from elsewhere."""
 
 import json
 import re
@@ -18,7 +18,7 @@ def built() -> subprocess.CompletedProcess[str]:
 
 
 def test_every_document_is_a_page_that_the_search_finds() -> None:
-    """The build warns of nothing, and the search knows what the guide and the settings say."""
+    """The build has no warnings, and the search finds text of the guide and the settings."""
     done = built()
     assert (done.returncode, "WARNING" in done.stderr) == (0, False), done.stderr
     entries = json.loads((HTML / "search" / "search_index.json").read_text("utf-8"))["docs"]
@@ -30,7 +30,7 @@ def test_every_document_is_a_page_that_the_search_finds() -> None:
 
 
 def test_a_link_to_source_leads_to_the_repository() -> None:
-    """A page's link stays relative, a source file's becomes the repository's, a broken one stays as it is."""
+    """A page's link stays relative, a source file's becomes the repository's, a broken one is kept."""
     text = "[a](operations.md) [b](../app.py) [c](gone.md) [d](../serving/) [e](https://example.org/x)"
     assert with_links(text, Path("docs"), {"docs/operations.md"}).split() == [
         "[a](operations.md)",

@@ -1,4 +1,4 @@
-"""GitHub's workflows: what they run is pinned, known here, and may do little."""
+"""GitHub's workflows: everything that they run is pinned, known here, and has few rights."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DEPLOY = "deploy-space.yml"
 SCORE = "score-candidates.yml"
 RELEASE = "release.yml"
-# What a workflow runs that is no target of the Makefile, and why.
+# What a workflow runs other than targets of the Makefile, and why.
 OTHER_COMMANDS = {
     'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "the container's user is another one",
     "python -m pip install --constraint requirements/constraints.txt huggingface_hub": "for uploading",
@@ -45,7 +45,7 @@ def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def fits_the_schema(*workflows: Path) -> subprocess.CompletedProcess[str]:
-    """check-jsonschema's verdict by the schema of workflows that it carries."""
+    """check-jsonschema's verdict by its own schema of workflows."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
     return completed([*command, *workflows])
 
@@ -58,7 +58,7 @@ def test_every_action_is_pinned_by_commit() -> None:
 
 
 def test_a_workflow_may_only_read() -> None:
-    """The token that GitHub lends it cannot write but an image; uploads may also prove their identity."""
+    """GitHub's token may write nothing but an image; uploads may also prove their identity."""
     given = {name: [workflow["permissions"]] for name, workflow in READ.items()}
     for name, workflow in READ.items():
         given[name] += [job["permissions"] for job in workflow["jobs"].values() if "permissions" in job]
@@ -70,7 +70,7 @@ def test_a_workflow_may_only_read() -> None:
 
 
 def test_workflows_run_what_people_run() -> None:
-    """Each step of ours is a target of the Makefile, or listed above; files and modules in it exist."""
+    """Each of our steps is a target of the Makefile or listed above; its files and modules exist."""
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     commands = [step["run"] for workflow in READ.values() for step in steps_of(workflow) if "run" in step]
     known = {f"make {target}" for target in targets} | OTHER_COMMANDS.keys()
@@ -81,8 +81,8 @@ def test_workflows_run_what_people_run() -> None:
     assert [path for path in paths + modules if not (ROOT / path).exists()] == []
 
 
-def test_the_schema_knows_every_word() -> None:
-    """No key is misspelt and none is missing, by the schema that editors use."""
+def test_every_workflow_fits_the_schema() -> None:
+    """No key is misspelt or missing, by the schema that editors use."""
     checked = fits_the_schema(*WORKFLOWS)
     assert checked.returncode == 0, checked.stdout
 
@@ -96,13 +96,13 @@ def test_a_misspelt_key_is_found(tmp_path: Path) -> None:
 
 
 def test_zizmor_finds_nothing() -> None:
-    """No workflow leaks what it knows or runs what a stranger wrote, as far as zizmor can tell."""
+    """No workflow leaks secrets or runs a stranger's text, as far as zizmor can tell."""
     done = zizmor(ROOT / ".github" / "workflows")
     assert done.returncode == 0, done.stdout
 
 
 def test_zizmor_would_find_something(tmp_path: Path) -> None:
-    """A title of a pull request in a shell's line, and credentials that stay on the disk, are findings."""
+    """A pull request's title in a shell command, and credentials left on the disk, are findings."""
     folder = tmp_path / ".github" / "workflows"
     shutil.copytree(ROOT / ".github" / "workflows", folder)
     text = (folder / "tests.yml").read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def test_zizmor_would_find_something(tmp_path: Path) -> None:
 
 
 def test_the_space_is_deployed_without_a_stored_token() -> None:
-    """By default the hub's own exchange is used, for this Space; a secret only where that is asked for."""
+    """By default the hub's exchange is used, for this Space; a secret only if asked for."""
     (job,) = READ[DEPLOY]["jobs"].values()
     environment = job["steps"][-1]["env"]
     assert "format('spaces/{0}', vars.HF_SPACE)" in environment["HF_OIDC_RESOURCE"]
@@ -125,7 +125,7 @@ def test_the_space_is_deployed_without_a_stored_token() -> None:
 
 
 def test_the_scores_come_every_six_hours() -> None:
-    """The schedule is the scraper's, and the client gets every setting that it reads."""
+    """On the scraper's schedule, and the client gets every setting that it reads."""
     workflow = READ[SCORE]
     # YAML 1.1 reads the key `on` as true.
     on: dict[str, Any] = workflow[True]  # type: ignore[index]

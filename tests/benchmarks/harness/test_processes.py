@@ -19,7 +19,7 @@ import time
 while time.process_time() < 0.6: pass
 time.sleep(60)
 """
-# An idle parent and a child that computes without end.
+# An idle parent and a child that never stops computing.
 FAMILY = """
 import subprocess, sys
 subprocess.run([sys.executable, "-c", "while True: pass"])
@@ -41,7 +41,7 @@ def test_a_childs_work_counts(family: ProcessTree) -> None:
 
 
 def test_a_paused_tree_uses_no_cpu(family: ProcessTree) -> None:
-    """The child stops, too, and continues after `resume`."""
+    """The child stops too, and continues after `resume`."""
     family.pause()
     time.sleep(0.05)  # a signal to another core takes a moment
     before = family.cpu_seconds()
@@ -56,7 +56,7 @@ def test_memory_counts_every_process(family: ProcessTree) -> None:
 
 
 def test_stopping_ends_the_children(tmp_path: Path) -> None:
-    """No process of the tree is left, even of a paused one."""
+    """No process of the tree is left, even if it was paused."""
     with started([sys.executable, "-c", FAMILY], os.environ, ROOT, tmp_path / "log") as tree:
         until(lambda: len(tree.members()) == 2)
         members = tree.members()

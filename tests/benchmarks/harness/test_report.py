@@ -43,7 +43,7 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios(results: Results) -> None:
 
 
 def test_a_phase_that_was_not_measured_has_no_ratio(results: Results) -> None:
-    """No zero, no infinity, no key."""
+    """The key is absent, rather than zero or infinite."""
     assert not [key for key in ratios(results) if "8 clients" in key or "closed loop" in key]
 
 
@@ -63,7 +63,7 @@ def test_a_disturbed_run_is_marked(results: Results, capsys: pytest.CaptureFixtu
 
 
 def test_the_floor_is_compared_with_miles(results: Results) -> None:
-    """CPU a video over the loop's at batch 8, latency over the loop's at batch 1."""
+    """CPU time per video over the loop's at batch 8, latency over the loop's at batch 1."""
     results.floors = [FLOOR]
     found = ratios(results)
     assert found["p50, 1 client: Miles / closed loop, batch 1"] == pytest.approx(12 / 6)
@@ -94,7 +94,7 @@ def test_the_remaining_headroom_is_a_ratio(results: Results) -> None:
 
 
 def test_a_server_that_failed_is_named(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
-    """Above the tables and in the JSON, with its reason, also when no server starts."""
+    """Above the tables and in the JSON, with its reason, even when no server starts."""
     for measured in (results, Results()):
         measured.failures["litserve"] = "its packages were not installed"
         show(measured)
@@ -103,7 +103,7 @@ def test_a_server_that_failed_is_named(results: Results, capsys: pytest.CaptureF
 
 
 def test_a_peer_is_measured_with_its_best_settings(results: Results) -> None:
-    """The sweep's default stays a ratio of its own, beside Miles in the same sweep."""
+    """The sweep's default keeps its own ratio, to Miles in the same sweep."""
     results.sweep = Sweep({"miles": {DEFAULT: 60.0}, "litserve": {DEFAULT: 40.0, (32, 2): 50.0}})
     assert (results.sweep.best("litserve"), results.sweep.best("mosec")) == ((32, 2), DEFAULT)
     key = "throughput, 32 clients, in the sweep: Miles / litserve with batches of 8"

@@ -19,7 +19,7 @@ def test_titles_are_as_long_as_real_ones() -> None:
 
 
 def test_new_videos_share_neither_title_nor_picture() -> None:
-    """No cache can hit."""
+    """So no cache can hit."""
     workload = Workload("")
     videos = workload.new_videos(500) + workload.new_videos(500)
     for field in ("title", "thumbnail_url"):
@@ -27,7 +27,7 @@ def test_new_videos_share_neither_title_nor_picture() -> None:
 
 
 def test_known_videos_come_again_with_new_counts() -> None:
-    """Titles and pictures repeat, counts do not."""
+    """Titles and pictures repeat; counts do not."""
     workload = Workload("")
     known = workload.known_videos()
     again = workload.rescored(known, 3 * KNOWN_VIDEOS)

@@ -1,7 +1,7 @@
 """A server on loopback that answers the requests of the hub's API that publishing a Space makes.
 
-It is no model of the hub: it checks nothing, keeps what it was sent, and answers in the shapes that
-huggingface_hub reads. What the hub itself accepts it cannot tell.
+It does not model the hub: it checks nothing, keeps what it was sent, and answers in the shapes that
+huggingface_hub reads. It cannot tell what the hub itself would accept.
 """
 
 import base64
@@ -16,11 +16,11 @@ from tests.support.web import Asked, Reply, web_host
 
 @dataclass
 class Hub:
-    """What lies in its one Space before, and everything that it was asked for."""
+    """What its one Space holds at first, and every request that it got."""
 
     space: str
     files: set[str] | None = None
-    """None: there is no such Space."""
+    """None: the Space does not exist."""
     refusal: int | None = None
     """Answer everything with this status."""
     url: str = ""
@@ -36,7 +36,7 @@ class Hub:
         ours = f"/api/spaces/{self.space}"
         if self.refusal:
             return self.refusal, {"error": "refused"}
-        if path == "/github/statement":  # GitHub's part: who this run is, signed
+        if path == "/github/statement":  # GitHub's part: a signed statement of what this run is
             return 200, {"value": "signed by GitHub"}
         if path == "/oauth/token":
             self.exchanged.append(json.loads(body))

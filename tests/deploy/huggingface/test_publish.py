@@ -1,4 +1,4 @@
-"""What goes up to a Space: from a small repository of its own, and through huggingface_hub to loopback."""
+"""What is uploaded to a Space: from a small repository, and through huggingface_hub to loopback."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def deploy(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`./miles upload-space me/miles`, with a home of its own, so that no token of ours is found."""
+    """`./miles upload-space me/miles` with a separate home, so that it finds none of our tokens."""
     names = ("PATH", "LANG")
     clean = {name: os.environ[name] for name in names if name in os.environ}
     home = {"HOME": str(folder), "HF_HOME": str(folder / ".hf"), "HF_HUB_DISABLE_XET": "1"}
@@ -77,7 +77,7 @@ def listed(output: str) -> dict[str, int]:
     return {path: int(size.replace(",", "")) for size, path in lines}
 
 
-def test_a_rehearsal_lists_exactly_what_would_go_up(small: Path) -> None:
+def test_a_dry_run_lists_exactly_what_would_be_uploaded(small: Path) -> None:
     """Files that the Dockerfile copies or the README shows, with sizes; no token, no hub."""
     done = deploy(small, "--dry-run", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
@@ -85,8 +85,8 @@ def test_a_rehearsal_lists_exactly_what_would_go_up(small: Path) -> None:
     assert "nothing was sent" in done.stdout
 
 
-def test_what_is_not_committed_stays_here(small: Path) -> None:
-    """A new file and a changed one go up as the last commit has them, and the changed one is named."""
+def test_uncommitted_changes_are_not_uploaded(small: Path) -> None:
+    """Files are uploaded as they are in the last commit, and a changed one is named."""
     (small / "serving" / "new.py").write_text("new")
     (small / "app.py").write_text("changed")
     (small / "tests" / "test_app.py").write_text("changed, and would not go up anyway")
@@ -118,8 +118,8 @@ def test_a_link_is_not_uploaded(small: Path) -> None:
         files_of_the_space(small)
 
 
-def test_our_own_space_holds_what_the_image_needs() -> None:
-    """Of this repository: the service and the trained head, and neither tests nor weights nor clients."""
+def test_our_space_holds_what_the_image_needs() -> None:
+    """The service and the trained head of this repository, but no tests, weights or clients."""
     files = files_of_the_space(ROOT)
     tops = {path.partition("/")[0] for path in files}
     assert {"Dockerfile", "README.md", "app.py", "serving", "model", "models"} <= tops
@@ -139,8 +139,8 @@ def test_a_gradio_space_starts_our_server_without_torch(tiny_bundle: Path) -> No
     assert not {"Dockerfile", "deploy/huggingface/start.py"} & files.keys()
 
 
-def test_what_a_start_noted_here_stays_here(tiny_bundle: Path, tmp_path: Path) -> None:
-    """It is about a checkpoint that a Space does not have."""
+def test_notes_of_a_start_on_this_machine_are_not_uploaded(tiny_bundle: Path, tmp_path: Path) -> None:
+    """They describe a checkpoint that a Space does not have."""
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     (bundle / CHECKED).touch()
     files = {Path(name).name for name in files_of_the_space(ROOT, "gradio", bundle) if "/bundle/" in name}
@@ -165,12 +165,12 @@ def test_a_gradio_space_is_created_as_one(small: Path, tiny_bundle: Path) -> Non
 def publish(
     small: Path, hub: Hub, arguments: Sequence[str] = (), **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """The real thing against the local server."""
+    """Publish for real, to the local server."""
     return deploy(small, *arguments, HF_ENDPOINT=hub.url, **TOKEN, **variables)
 
 
 def test_uploading_makes_the_space_hold_that_list(small: Path) -> None:
-    """One commit adds every listed file with its content, and deletes what the commit does not have."""
+    """One commit adds every listed file with its content, and deletes every other file."""
     with running_hub(Hub("me/miles", files={".gitattributes", "app.py", "old.py"})) as hub:
         done = publish(small, hub)
     assert done.returncode == 0, done.stderr
@@ -213,7 +213,7 @@ def test_in_github_s_workflow_no_token_is_stored(small: Path) -> None:
             "ACTIONS_ID_TOKEN_REQUEST_URL": f"{hub.url}/github/statement",
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of this run",
         }
-        unset = {"HF_TOKEN": ""}  # as a secret that does not exist arrives there
+        unset = {"HF_TOKEN": ""}  # how a missing secret arrives there
         done = deploy(small, HF_ENDPOINT=hub.url, HF_OIDC_RESOURCE="spaces/me/miles", **github, **unset)
     assert done.returncode == 0, done.stderr
     assert hub.added.keys() == GOES_UP
@@ -223,8 +223,8 @@ def test_in_github_s_workflow_no_token_is_stored(small: Path) -> None:
     assert "Bearer hf_jwt_for_an_hour" in hub.tokens
 
 
-def test_a_workflow_that_may_not_say_who_it_is_fails_in_one_line(small: Path) -> None:
-    """Without `id-token: write` there is no statement, and nothing else is tried in its place."""
+def test_a_workflow_without_an_identity_fails_in_one_line(small: Path) -> None:
+    """Without `id-token: write` there is no statement, and no other way is tried."""
     with running_hub(Hub("me/miles", files=set())) as hub:
         done = publish(small, hub, HF_OIDC_RESOURCE="spaces/me/miles", GITHUB_ACTIONS="true")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -233,7 +233,7 @@ def test_a_workflow_that_may_not_say_who_it_is_fails_in_one_line(small: Path) ->
 
 
 def test_the_space_is_made_only_when_asked(small: Path) -> None:
-    """Without --create a Space that is not there is an error; with it, it is a Docker Space."""
+    """Without --create a missing Space is an error; with it, a Docker Space is created."""
     with running_hub(Hub("me/miles")) as hub:
         refused = publish(small, hub)
         made = publish(small, hub, ["--create"])
@@ -245,7 +245,7 @@ def test_the_space_is_made_only_when_asked(small: Path) -> None:
 
 
 def test_a_refusal_is_one_line(small: Path) -> None:
-    """The hub's status and the next step, without a traceback; so is a hub that cannot be reached."""
+    """The hub's status and the next step, without a traceback; the same if the hub cannot be reached."""
     for status, advice in ((401, "HF_TOKEN"), (402, "paid plan"), (403, "write access")):
         with running_hub(Hub("me/miles", refusal=status)) as hub:
             done = publish(small, hub, ["--create"])

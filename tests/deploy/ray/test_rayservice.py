@@ -28,13 +28,13 @@ def test_what_it_serves_is_serve_yaml_s() -> None:
 
 
 def test_its_ray_is_the_one_that_is_pinned() -> None:
-    """The operator and the image have one version."""
+    """The operator and the image have the same version."""
     (pin,) = (pin for pin in pins(ROOT / "requirements/scale.txt") if pin.startswith("ray["))
     assert CLUSTER["rayVersion"] == pin.partition("==")[2]
 
 
-def test_the_fewest_replicas_have_room() -> None:
-    """In the workers only; the head runs none."""
+def test_the_minimum_of_replicas_has_room() -> None:
+    """In the workers; the head runs none."""
     deployment = SERVE["applications"][0]["deployments"][0]
     cores = int(TEMPLATES["worker"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
     each = deployment["ray_actor_options"]["num_cpus"]
@@ -43,8 +43,8 @@ def test_the_fewest_replicas_have_room() -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_pod_is_one_and_may_do_as_little_as_the_plain_one(name: str) -> None:
-    """By Kubernetes' schema; the same user, root and capabilities, probes on ports it has."""
+def test_a_pod_is_valid_and_as_restricted_as_the_plain_one(name: str) -> None:
+    """Valid by Kubernetes' schema; the same user, root and capabilities; probes on ports that it has."""
     pod = TEMPLATES[name]["spec"]
     whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod}
     kubernetes_validate.validate(whole, NEWEST, strict=True)
@@ -60,7 +60,7 @@ def test_a_pod_is_one_and_may_do_as_little_as_the_plain_one(name: str) -> None:
 
 
 def test_ray_s_own_ports_are_for_its_pods() -> None:
-    """Other sources are named: they reach the proxy, and the operator the dashboard."""
+    """Other sources are named: they reach the proxy; the operator also reaches the dashboard."""
     kubernetes_validate.validate(POLICY, NEWEST, strict=True)
     own, *others = POLICY["spec"]["ingress"]
     selector = POLICY["spec"]["podSelector"]
@@ -70,8 +70,8 @@ def test_ray_s_own_ports_are_for_its_pods() -> None:
     assert [{port["port"] for port in rule["ports"]} for rule in others] == [{8265, 8000}, {8000}]
 
 
-def test_its_pods_get_out_to_each_other_and_where_plain_miles_gets() -> None:
-    """Name servers, and on 80 and 443 the addresses that the fetcher allows."""
+def test_its_pods_reach_each_other_and_what_plain_miles_reaches() -> None:
+    """Name servers, and the addresses that the fetcher allows on 80 and 443."""
     path = ROOT / "deploy/kubernetes/base/network.yaml"
     plain = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["egress"]
     own = {"to": [{"podSelector": POLICY["spec"]["podSelector"]}]}

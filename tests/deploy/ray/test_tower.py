@@ -65,7 +65,7 @@ def called(stack: ExitStack, portal: BlockingPortal, settings: Settings, name: T
 
 
 def failing(tower: CallTower, failures: Sequence[Exception | None]) -> CallTower:
-    """A tower whose first calls end like this; None is a refusal."""
+    """A tower whose first calls end with these; None is a refusal."""
     left = list(failures)
 
     def first_fail(fingerprint: str, items: Any, timeout_s: float) -> Any:
@@ -81,7 +81,7 @@ def failing(tower: CallTower, failures: Sequence[Exception | None]) -> CallTower
 def test_separate_towers_give_the_vectors_of_one_process(
     bundle: Bundle, towers: Towers, tmp_path: Path
 ) -> None:
-    """Row by row, and so the scores; the caller needs only the fusion's graph."""
+    """Row by row, so scores are the same too; the caller needs only the fusion's graph."""
     directory = Path(shutil.copytree(bundle.directory, tmp_path / "fusion"))
     for graph in (*directory.glob("text.*"), *directory.glob("image.*")):
         graph.unlink()
@@ -107,8 +107,8 @@ def test_tower_of_another_checkpoint_refuses(bundle: Bundle, towers: Towers) -> 
     assert TowersEngine(bundle, 1, replaced, LIMIT_S).encode_image(PIXELS).shape == (2, 64)
 
 
-def test_lost_tower_is_called_once_more(bundle: Bundle, towers: Towers) -> None:
-    """Lost once costs nothing; lost twice, full or late is a 503 with Retry-After."""
+def test_a_lost_call_is_repeated_once(bundle: Bundle, towers: Towers) -> None:
+    """One loss has no effect; a second loss, a full tower or a late one is a 503 with Retry-After."""
 
     def encode_after(*failures: Exception) -> Any:
         failed: Towers = {**towers, "text": failing(towers["text"], failures)}
@@ -125,7 +125,7 @@ def test_lost_tower_is_called_once_more(bundle: Bundle, towers: Towers) -> None:
 
 @pytest.mark.anyio
 async def test_service_on_separate_towers_scores_like_one_process(tiny_bundle: Path, towers: Towers) -> None:
-    """Many videos at once, with pictures, to the last digit."""
+    """For many videos at once, with pictures, to the last digit."""
 
     def separate(bundle: Bundle, threads: int) -> TowersEngine:
         return TowersEngine(bundle, threads, towers, LIMIT_S)
@@ -218,7 +218,7 @@ async def test_tower_that_fails_on_everything_reports_it(tiny_bundle: Path) -> N
 
 @pytest.mark.anyio
 async def test_tower_that_hangs_reports_it(tiny_bundle: Path) -> None:
-    """And its callers get an error."""
+    """Its callers get an error."""
     async with cued(tiny_bundle, forward_timeout_s=4) as (server, engine):
         engine.gate.clear()
         with pytest.raises(EngineFailedError, match="stopped responding"):
