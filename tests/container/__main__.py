@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--no-build", action="store_true", help="test the existing image")
     parser.add_argument("--with", choices=["ray"], dest="beside", help="also test IMAGE-ray, which adds Ray")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that we clean up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # to clean up
     label = ["--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={revision()}"]
     images = [Image(options.image, "Dockerfile", label, try_image)]
     if options.beside == "ray":

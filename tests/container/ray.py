@@ -1,9 +1,9 @@
 """Tries Miles with Ray the way the KubeRay operator runs deploy/ray/rayservice.yaml.
 
 One container is the cluster's head and its worker at once: the head's command with the worker's cores, and
-the worker's environment, writable folders and shared memory. Then it is done what the operator does: probes,
-and the configuration handed to the dashboard. No operator is here and no Kubernetes, ports are whichever are
-free, and all of it stays on the loopback interface.
+the worker's environment, writable folders and shared memory. It then does what the operator does: it probes,
+and hands the configuration to the dashboard. There is no operator and no Kubernetes here; any free ports are
+used, and everything stays on the loopback interface.
 """
 
 import json
@@ -54,7 +54,7 @@ def try_ray(engine: Engine) -> None:
         until_answered(engine, on_head[probe], ports)
     say("Ray", f"answers its probes after {time.monotonic() - started:.1f} s")
     check_process(engine, READ_ONLY)
-    # How the operator's worker pods wait for the head, from the login shell of operators before 1.4.
+    # How the operator's worker pods wait for the head, in the login shell that operators before 1.4 use.
     inside(engine, ["/bin/bash", "-lc", f"ray health-check --address {LOOPBACK}:{ports['gcs']}"])
     inside(engine, ["python", "-c", "import deploy.score_dataset.run"])
     serve(engine, service["serveConfigV2"], ports)

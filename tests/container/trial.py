@@ -11,7 +11,7 @@ from tests.container.engine import HOME, ContainerError, Engine, Start
 READY_SECONDS = 180
 STOP_SECONDS = 30
 VIDEO = {"title": "I built a tiny house in 24 hours", "view_count": 120000, "like_count": 9000}
-# Read by uid 1000 inside. Every folder has to be refused by the file system itself (EROFS).
+# Read by uid 1000 inside. The file system itself has to refuse a write to each folder (EROFS).
 FOLDERS = ("/", "/app", "/app/models", "/tmp", "/var/tmp", HOME)  # noqa: S108  paths in the container
 TRY_TO_WRITE = """
 import errno, os, sys
@@ -49,7 +49,7 @@ def wait_until_ready(engine: Engine, port: int) -> None:
         expect(engine.alive(), "the service ended before it was ready")
         try:
             request(port, "/health/ready")
-        except OSError:  # refused, or a 503 that says not yet
+        except OSError:  # refused, or a 503 while it loads
             time.sleep(0.2)
         else:
             return

@@ -1,4 +1,4 @@
-"""A Ray cluster of four nodes on this machine that serves and is hurt; prints what was seen as JSON.
+"""A Ray cluster of four nodes on this machine that loses parts while it serves; prints observations as JSON.
 
     python -m tests.scale.cluster BUNDLE QUESTIONS.json      in a process of its own
 
@@ -34,7 +34,7 @@ WAIT_S = 0.5
 
 
 def during(load: Load, hurt: Callable[[], None]) -> dict[str, Any]:
-    """Hurt the cluster under load; what became of the load, and how long replicas were missing."""
+    """Damage the cluster under load; returns the load's account, and how long replicas were missing."""
     with load.running():
         time.sleep(CALM_S)
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A dataset with everything that occurs in one, and the command that scores it, in a process of its own."""
+"""A dataset with everything that occurs in one, and the command that scores it, in its own process."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def start(
     env: Mapping[str, str] | None = None,
     **settings: object,
 ) -> subprocess.Popen[str]:
-    """The command at work, in a session of its own; `env` is for one on a cluster that is there."""
+    """The command, running in its own session; `env` is for an existing cluster."""
     return subprocess.Popen(
         [sys.executable, "-m", "deploy.score_dataset", str(source), str(output), *options],
         cwd=ROOT,
@@ -60,7 +60,7 @@ def start(
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
-    """Exit code and account; fails with what was printed when there is none."""
+    """Exit code and account; fails with the output when there is no account."""
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode in (0, 1) and out, err  # noqa: PT018  one without the other is the same failure
     account: dict[str, Any] = json.loads(out.splitlines()[-1])

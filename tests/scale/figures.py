@@ -15,10 +15,10 @@ FIGURES = pytest.StashKey[dict[str, Any]]()
 
 
 class Figure(Protocol):
-    """How a test says what it measured."""
+    """How a test reports what it measured."""
 
     def __call__(self, name: str, value: Any) -> None:
-        """`name` has the unit in it."""
+        """`name` includes the unit."""
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -31,13 +31,13 @@ def line(figures: dict[str, Any], status: int) -> str:
 
 
 def answers_of(bundle: Path, questions: Sequence[dict[str, Any]], log: Path) -> list[dict[str, Any]]:
-    """What the single process says to each question with that model."""
+    """The single process's answer to each question with that model."""
     with ready_service(log, checkpoint=bundle, max_batch_size=1) as single:
         return [scored(httpx.post(f"{single.url}/predict", json=question)) for question in questions]
 
 
 def scored(answer: httpx.Response) -> dict[str, Any]:
-    """A prediction without how long it took."""
+    """A prediction without its timings."""
     body: dict[str, Any] = answer.json()
     body.pop("processing_time_ms", None)
     return body

@@ -1,4 +1,4 @@
-"""Clients that ask one question after another, and once more, elsewhere, when they get no score."""
+"""Clients that ask one question after another, and retry once, elsewhere, when they get no score."""
 
 import itertools
 import threading
@@ -20,13 +20,13 @@ Answer = dict[str, Any]
 
 @dataclass
 class Load:
-    """`models` are those that may answer: what each says to each of `questions`, by a name for it."""
+    """`models` are those that may answer: each one's answers to `questions`, by its name."""
 
     urls: Sequence[str]
     questions: Sequence[dict[str, Any]]
     models: dict[str, Sequence[Answer]]
     clients: int = 4
-    pause_s: float = 0.05  # between a client's questions: a cluster is to be hurt, not to be full
+    pause_s: float = 0.05  # between a client's questions, so that the cluster is not full
     answered: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     lost: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Load:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """All clients at it; at the end each has had its last answer."""
+        """All clients running; at the end each has had its last answer."""
         clients = [threading.Thread(target=self._run, args=(number,)) for number in range(self.clients)]
         for client in clients:
             client.start()

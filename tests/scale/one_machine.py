@@ -1,4 +1,4 @@
-"""Ray Serve on this machine, asked for several things after one start; prints what was seen as JSON.
+"""Ray Serve on this machine, put to several tests after one start; prints observations as JSON.
 
     python -m tests.scale.one_machine BUNDLE DAMAGED QUESTIONS.json     in a process of its own
 
@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.pop("RAY_AUTH_MODE", None)  # on one machine Ray asks for its token without being told to
+os.environ.pop("RAY_AUTH_MODE", None)  # on one machine Ray asks for its token by default
 
 import grpc
 import httpx
@@ -71,7 +71,7 @@ def ask(url: str, question: dict[str, Any]) -> httpx.Response:
 
 
 def refusal(answer: httpx.Response) -> dict[str, Any]:
-    """What a client that is sent away has to go by, and who sends it."""
+    """A refusal's status, Retry-After and kind, and which part sent it."""
     return {
         "status": answer.status_code,
         "retry_after": answer.headers.get("Retry-After"),
@@ -87,7 +87,7 @@ def full_replica(url: str) -> dict[str, Any]:
 
 
 def full_proxy(url: str) -> dict[str, Any]:
-    """A crowd while the replica has all that it takes: one of them may wait."""
+    """Many requests while the replica is full: one of them may wait."""
     answers: list[httpx.Response] = []
     crowd = [threading.Thread(target=lambda: answers.append(ask(url, PLAIN))) for _ in range(CROWD)]
     with held(url, 1) as statuses:
@@ -110,7 +110,7 @@ def status_of(name: str) -> str:
 
 
 def knock(url: str) -> str:
-    """Whether a replica whose checkpoint is damaged says anything to a client."""
+    """Whether a replica whose checkpoint is damaged answers a client."""
     try:
         answer = httpx.post(f"{url}/predict", json=PLAIN, timeout=1)
     except httpx.TimeoutException:
@@ -119,7 +119,7 @@ def knock(url: str) -> str:
 
 
 def listeners() -> dict[str, list[int]]:
-    """Ports that Ray's processes listen on, beyond the loopback interface, by the process that does."""
+    """Ports on which Ray's processes listen beyond the loopback interface, by process."""
     names = {process.pid: process.info["name"] for process in psutil.process_iter(["name"])}
     ours = {process.pid for process in psutil.Process().children(recursive=True)}
     found: dict[str, list[int]] = {}
@@ -137,7 +137,7 @@ def is_loopback(address: str) -> bool:
 
 
 def without_token(port: int) -> str:
-    """What a gRPC server answers to a call that has no token."""
+    """A gRPC server's answer to a call without a token."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
         try:

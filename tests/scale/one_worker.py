@@ -1,4 +1,4 @@
-"""One scoring process without Ray, which finishes one part; it binds itself to cores, so it is a child."""
+"""One scoring process without Ray that finishes one part; a child, because it binds itself to cores."""
 
 import multiprocessing
 import os
@@ -73,7 +73,7 @@ def killed_when(work: Work, holds: Callable[[], bool]) -> None:
 
 
 def forward_sizes(work: Work) -> set[int]:
-    """Finish the only part; how many videos the forwards of all steps had."""
+    """Finish the only part; the number of videos in each step's forwards."""
     context = multiprocessing.get_context("spawn")
     sizes: SimpleQueue[set[int]] = context.SimpleQueue()
     (part,) = work.table.parts(PART_ROWS)

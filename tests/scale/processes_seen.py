@@ -1,4 +1,4 @@
-"""The command's processes, seen from outside: which score, what they hold, and how they are killed."""
+"""The command's processes seen from outside: which ones score, their memory, and killing them."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def scorers(process: "subprocess.Popen[Any]") -> list[int]:
 
 
 def memory_mb(pid: int, of: str) -> float:
-    """Memory of a process, in MB (10^6): VmRSS now, or VmHWM at most so far; 0 when it is gone."""
+    """Memory of a process in MB (10^6): VmRSS, or the peak so far, VmHWM; 0 when it has ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith(of):
@@ -27,7 +27,7 @@ def memory_mb(pid: int, of: str) -> float:
 
 
 def kill_scorer(process: "subprocess.Popen[Any]") -> int:
-    """Kill one process that scores with SIGKILL, and nothing else; which it was."""
+    """Send SIGKILL to one process that scores, and to nothing else; returns its id."""
     pid = scorers(process)[0]
     os.kill(pid, signal.SIGKILL)
     return pid
@@ -37,7 +37,7 @@ Memory = dict[str, float]
 
 
 class Peaks:
-    """What the driver and the processes that score have in memory: after a tenth of the parts, and later on.
+    """Memory of the driver and of the processes that score, after a tenth of the parts and later.
 
     `early` and `late` are peaks in MB by kind of process; `more` is the growth since a tenth of the parts.
     """
@@ -48,7 +48,7 @@ class Peaks:
         self.late: Memory = {}
         self.more: Memory = {}
         self.cpu_s = 0.0
-        """What the command and all its processes used."""
+        """Processor time of the command and all its processes."""
         self._seen: dict[int, float] = {}
 
     def watch(self) -> None:

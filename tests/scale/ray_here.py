@@ -1,4 +1,4 @@
-"""Whether requirements/scale.txt is installed, and an environment for Ray that no other Ray here meets."""
+"""Whether requirements/scale.txt is installed, and an environment that keeps Ray apart from any other Ray."""
 
 import importlib.util
 import os
@@ -19,10 +19,10 @@ needs_ray = pytest.mark.skipif(
 
 @contextmanager
 def ray_environment(**settings: object) -> Iterator[dict[str, str]]:
-    """Variables for processes of Ray and ours: a folder and a token of their own, the loopback interface."""
+    """Variables for Ray's processes and ours: a separate folder and token, the loopback interface."""
     with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         yield {name: value for name, value in environment(**settings).items() if name != "RAY_ADDRESS"} | {
-            "PYTHONPATH": ".",  # of where a command is run, as the guide has it
+            "PYTHONPATH": ".",  # relative to where a command runs, as in the guide
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: only the loopback interface

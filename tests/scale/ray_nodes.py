@@ -1,4 +1,4 @@
-"""A Ray cluster of three nodes that takes orders as an operator gives them, with Ray's own `serve`.
+"""A Ray cluster of three nodes that is operated with Ray's own `serve`.
 
     python -m tests.scale.ray_nodes PORT      in a process of its own, until its standard input ends
 
@@ -30,14 +30,14 @@ UP = b"up\n"
 
 @dataclass(frozen=True)
 class RayNodes:
-    """A cluster that is up: where it takes orders, and what speaks to it needs in its environment."""
+    """A running cluster: the address of its dashboard, and the environment of programs that use it."""
 
     dashboard: str
     variables: dict[str, str]
     log: Path
 
     def serve(self, *arguments: str | Path) -> str:
-        """What Ray's `serve` prints; fails when it fails."""
+        """The output of Ray's `serve`; fails when it fails."""
         ran = completed([COMMANDS / "serve", *arguments, "--address", self.dashboard], env=self.variables)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
@@ -84,7 +84,7 @@ class RayNodes:
 
 @contextmanager
 def started_nodes(log: Path) -> Iterator[RayNodes]:
-    """Three nodes; ended, and all that they started with them, at the end."""
+    """Three nodes; at the end they and everything that they started are stopped."""
     port = free_port()
     with ray_environment(log_level="error", max_batch_size=1) as variables, log.open("wb") as output:
         process = subprocess.Popen(
@@ -111,7 +111,7 @@ def _is_up(nodes: RayNodes) -> bool:
 
 
 def main(port: int) -> None:
-    """Start the nodes, the first with its dashboard at `port`, and end them with the standard input."""
+    """Start the nodes, the first with its dashboard at `port`, and stop them when standard input ends."""
     from ray.cluster_utils import Cluster
 
     node = {"object_store_memory": STORE_BYTES, "node_ip_address": "127.0.0.1"}

@@ -1,4 +1,4 @@
-"""What is needed for more than one machine is pinned, and nothing else needs it."""
+"""The packages for more than one machine are pinned, and nothing else needs them."""
 
 import sys
 from pathlib import Path
@@ -12,9 +12,9 @@ from tests.support.process import ROOT, completed
 from tests.support.requirements import pins
 from tests.support.service import environment, ready_service
 
-# What the extra brings by name and no other requirement file names for serving, and what comes with it.
+# What the extra names and no other requirements file names for serving, and its dependencies.
 EXTRA = ("ray", "pyarrow", "pandas", "psycopg", "grpc", "aiohttp")
-# sitecustomize is what Python imports first, in each process of the service.
+# Python imports sitecustomize first, in each process of the service.
 ABSENCE = f"""
 import sys
 from importlib.machinery import PathFinder
@@ -30,7 +30,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutExtra
 
 @pytest.fixture
 def without_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that begin now find none of `EXTRA`, whether it is installed or not."""
+    """Processes that start now find none of `EXTRA`, whether it is installed or not."""
     (tmp_path / "sitecustomize.py").write_text(ABSENCE, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
@@ -42,7 +42,7 @@ def names(path: str) -> dict[str, str]:
 
 
 def test_the_extra_changes_no_other_pin() -> None:
-    """Its own constraints have nothing that constraints.txt has; each direct pin is in one of the two."""
+    """Its constraints repeat nothing of constraints.txt; each direct pin is in one of the two."""
     own, everyone = names("requirements/constraints-scale.txt"), names("requirements/constraints.txt")
     assert own.keys() & everyone.keys() == set()
     wanted = names("requirements/scale.txt")
@@ -70,15 +70,15 @@ def test_without_the_extra_the_service_answers(model: Path, tmp_path: Path) -> N
 
 
 def test_make_test_installs_the_extra_first() -> None:
-    """So that on a fresh clone its short tests are run, not left out."""
+    """So that a fresh clone runs its short tests instead of skipping them."""
     ran = completed(["make", "-n", "-B", "test"], env=environment(), check=True)
     installs, tests = "install -r requirements/scale.txt", "-m pytest"
     assert 0 < ran.stdout.find(installs) < ran.stdout.find(tests)
 
 
 @pytest.mark.usefixtures("without_extra")
-def test_without_the_extra_its_tests_are_left_out_with_a_reason() -> None:
-    """Elsewhere than in CI, which says CI=true: there they fail."""
+def test_without_the_extra_its_tests_are_skipped_with_a_reason() -> None:
+    """Except in CI, which sets CI=true: there they fail."""
     script = "from tests.scale.ray_here import needs_ray; print(needs_ray.args, needs_ray.kwargs['reason'])"
     said = {}
     for ci in ("", "true"):

@@ -1,4 +1,4 @@
-"""What is killed while a dataset is scored costs no row its score, and scores none twice."""
+"""A process killed while a dataset is scored costs no row its score, and no row is scored twice."""
 
 import os
 from collections import Counter
@@ -27,14 +27,12 @@ pytestmark = [needs_ray, pytest.mark.scale]
 
 
 def asked_again(host: ThumbnailHost) -> int:
-    """How many pictures were fetched more than once, as their host has counted: a row each."""
+    """The number of pictures, one per row, that were fetched more than once, as their host counted."""
     return sum(count > 1 for count in Counter(host.asked).values())
 
 
 def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
-    """One that scores is killed by SIGKILL: the run ends as if nothing had been, and no row is done again but
-    those that were under way.
-    """
+    """A process that scores gets SIGKILL: the run ends as usual, and only rows in progress are done again."""
     with thumbnail_host() as host:
         pictures = tuple(host.thumbnail(seed) for seed in range(ROWS))
         source, output = write_csv(tmp_path / "in.csv", ROWS, pictures), tmp_path / "out"
@@ -59,7 +57,7 @@ def test_a_killed_process_is_replaced(tmp_path: Path, model: Path) -> None:
 def test_a_process_killed_between_a_transaction_and_its_file(
     tmp_path: Path, model: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scores are in the database once, they are those of the file, and no row is scored again."""
+    """The database has each score once and equal to the file's, and no row is scored again."""
     output = tmp_path / "out"
     gate = output / ".part-000000000.parquet.unfinished"
     url = separate(database)

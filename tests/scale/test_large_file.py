@@ -1,4 +1,4 @@
-"""A file of 100,000 rows on the full-size demo, with thumbnails that are new and that are known; long."""
+"""A file of 100,000 rows on the full-size demo, with new and with known thumbnails; long."""
 
 import csv
 import os
@@ -20,18 +20,18 @@ from tests.support.service import ROOT, free_port
 
 PART_ROWS = 500
 KNOWN_PICTURES = 2000
-CACHE_BYTES = 32 * 1024 * 1024  # full long before the first tenth is done, so that what grows is no cache
+CACHE_BYTES = 32 * 1024 * 1024  # full long before the first tenth is done, so that growth is not the cache's
 MORE_MB = 100  # a held row's cells and result are 3 kB and more: half of 100,000 would be 150 MB
 
 FAT_ROWS, FAT_BYTES = 2000, 100_000
-MOST_MOVED = 0.02  # what the compiled model may differ by at most from the one it was compiled from
+MOST_MOVED = 0.02  # the greatest difference allowed between a compiled model and its checkpoint
 
 pytestmark = [needs_ray, pytest.mark.scale]
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ProcessTree]]:
-    """Pictures without end, no two alike, from a process of its own."""
+    """An endless supply of pictures, no two alike, from a separate process."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.harness.thumbnail_host", str(port)]
     log = tmp_path_factory.mktemp("host") / "log"
@@ -60,14 +60,14 @@ def test_every_row_of_a_large_file(
     figure: Figure,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Each has its score, with its picture; no process holds more at the end than after a tenth."""
+    """Each has a score, with its picture; no process has more memory at the end than after a tenth."""
     url, tree = host
     pictures = rows if thumbnails == "new" else min(KNOWN_PICTURES, rows // 10)
     source = write_videos(tmp_path / "in.csv", rows, url, pictures)
     output = tmp_path / "out"
     settings: dict[str, Any] = {"thumbnail_trusted_networks": "127.0.0.0/8", "cache_bytes": CACHE_BYTES}
     model = ROOT / "models" / "model_full.pt"
-    with capfd.disabled():  # the command says on the terminal how far it is
+    with capfd.disabled():  # the command shows its progress on the terminal
         print(f"\n{rows} rows, thumbnails {thumbnails}", flush=True)
         process = start(
             source, output, model, "--keep", "id", "--part-rows", str(PART_ROWS), stderr=None, **settings
@@ -113,7 +113,7 @@ def test_memory_holds_parts_and_not_rows(tmp_path: Path, model: Path, figure: Fi
 def test_what_exact_scores_cost(
     tmp_path: Path, host: tuple[str, ProcessTree], rows: int, figure: Figure
 ) -> None:
-    """One process and two give the same to the last digit; with batches a score stays within the gate."""
+    """One process and two give the same scores to the last digit; batches keep scores within the gate."""
     rows = min(rows // 10, 2000)
     source = write_videos(tmp_path / "in.csv", rows, host[0], rows)
     model = ROOT / "models" / "model_full.pt"

@@ -1,4 +1,4 @@
-"""A dataset's parts: found again where they stand, finished once, put together in the input's order."""
+"""A dataset's parts: read by position, finished once, joined in the input's order."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from tests.scale.dataset import COLUMNS, write_csv
 NO_COLUMNS = pa.schema([])
 
 
-def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
-    """Its ending is right, so what was expected of it would not help alone."""
+def test_a_missing_file_is_reported_as_missing(tmp_path: Path) -> None:
+    """Its extension is right, so a list of formats alone would not help."""
     with pytest.raises(JobError, match=r"none\.csv: no such file or folder; expected a \.csv"):
         opened_table(tmp_path / "none.csv")
 
@@ -33,8 +33,8 @@ def test_parts_of_a_csv_file_are_its_rows(tmp_path: Path) -> None:
     assert whole[5]["description"] == 'a "quoted"\nline, and another'
 
 
-def test_a_bad_line_costs_itself_alone(tmp_path: Path) -> None:
-    """A line that is too short and one that is no UTF-8 are told from their neighbours."""
+def test_a_bad_line_loses_no_other_row(tmp_path: Path) -> None:
+    """A line that is too short and one that is not UTF-8 are set apart from their neighbours."""
     path = tmp_path / "in.csv"
     path.write_bytes(b"title,view_count\ngood,1\nshort\nbad \xff,2\n\nlast,3\n")
     table = opened_table(path)
@@ -49,7 +49,7 @@ def test_a_bad_line_costs_itself_alone(tmp_path: Path) -> None:
 
 
 def test_a_quote_that_is_never_closed_is_named(tmp_path: Path) -> None:
-    """It is refused with its place, before any row is scored or the file is in memory."""
+    """The file is refused with its line, before any row is scored and before it is all in memory."""
     path = tmp_path / "in.csv"
     path.write_bytes(b'title\n"open' + b"x" * (17 * 1024 * 1024))
     with pytest.raises(JobError, match=r"in\.csv: before byte .* quote"):
@@ -62,7 +62,7 @@ def test_parts_of_parquet_files_are_their_rows(tmp_path: Path) -> None:
         table = pa.table({"title": [f"t{number}" for number in range(first, first + 25)]})
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=10)
     folder = opened_table(tmp_path)
-    for size in (4, 7, 100):  # 7: a row group's second part begins where no batch of its length does
+    for size in (4, 7, 100):  # 7: a row group's second part does not begin at a multiple of the batch size
         parts = list(folder.parts(size))
         titles = [row["title"] for part in parts for row in folder.rows(part, ["title"])]
         assert titles == [f"t{number}" for number in range(50)]
@@ -70,7 +70,7 @@ def test_parts_of_parquet_files_are_their_rows(tmp_path: Path) -> None:
 
 
 def test_a_part_is_done_once_all_of_it_is_there(tmp_path: Path) -> None:
-    """Rows of a run that was cut short are remembered, a line that was cut is not, and a commit is whole."""
+    """Rows of an interrupted run are kept, an incomplete line is not, and a commit is all or nothing."""
     results = Results(tmp_path, NO_COLUMNS)
     results.prepare()
     part = Part(3, 30, 3, "in.csv", 0, 0)
@@ -99,8 +99,8 @@ def job(source: Path, **changes: object) -> Job:
     return Job(**(vars(plain) | changes))  # type: ignore[arg-type]
 
 
-def test_another_job_is_never_mixed_in(tmp_path: Path) -> None:
-    """The same again goes on at the same moment; another input, option or model is refused by name."""
+def test_jobs_are_never_mixed(tmp_path: Path) -> None:
+    """The same job resumes where it stopped; another input, option or model is refused by name."""
     source, output = tmp_path / "in.csv", tmp_path / "out"
     source.write_text("title\nfirst\n")
     begun = job(source).begin(output)
@@ -124,8 +124,8 @@ def test_a_folder_of_other_files_is_not_written_to(tmp_path: Path) -> None:
         job(source).begin(tmp_path)
 
 
-def test_columns_are_found_by_the_wire_s_names() -> None:
-    """Aliases count, unknown columns do not, and a wrong --map is refused."""
+def test_columns_are_found_by_the_names_of_fields() -> None:
+    """Aliases are known, unknown columns are ignored, and a wrong --map is refused."""
     columns = ["Headline", "scraped_at", "view_count", "color"]
     fields = fields_of(columns, ["title=Headline"], thumbnails=True)
     assert fields == {"title": "Headline", "scraped_at": "scraped_at", "view_count": "view_count"}

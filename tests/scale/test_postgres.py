@@ -36,7 +36,7 @@ def candidates(database: Database) -> Candidates:
 
 
 def address_of(url: str, monkeypatch: pytest.MonkeyPatch) -> Address:
-    """Without the password, which libpq finds where libpq looks."""
+    """Without the password, which libpq finds by itself."""
     known = conninfo_to_dict(url)
     monkeypatch.setenv("PGPASSWORD", str(known["password"]))
     found = Address.of(f"postgresql://{known['user']}@{known['host']}:{known['port']}/{known['dbname']}")
@@ -52,7 +52,7 @@ def address(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> Address:
 
 @pytest.fixture
 def loop_tables(candidates: Candidates) -> Iterator[None]:
-    """The tables of what was predicted and counted, empty."""
+    """The tables of predictions and counts, empty."""
     candidates.run((ROOT / "clients" / "database" / "loop.sql").read_bytes())  # type: ignore[arg-type]
     yield
     candidates.run("DROP TABLE predictions, snapshots CASCADE")
@@ -76,8 +76,8 @@ def test_parts_of_a_table_are_its_rows_by_key(address: Address, candidates: Cand
     assert opened(address, table="candidates").digest == opened(address, query=query, key="id").digest
 
 
-def test_rows_that_came_meanwhile_are_not_guessed_about(address: Address, candidates: Candidates) -> None:
-    """A part that has grown is refused, and the table is another input."""
+def test_a_table_that_changed_meanwhile_is_refused(address: Address, candidates: Candidates) -> None:
+    """A part that has grown is refused, and the table counts as another input."""
     table = opened(address, table="candidates")
     (part,), digest = table.parts(100), table.digest
     middle = sorted(str(row["id"]) for row in candidates.rows())[3]
@@ -107,8 +107,8 @@ def test_what_cannot_be_read_is_named(address: Address, asked: dict[str, str], r
         list(opened(address, **asked).parts(10))
 
 
-def test_a_part_is_written_whole_and_as_often_as_asked(address: Address, candidates: Candidates) -> None:
-    """Rows that are there are replaced, by others, too; of rows among which one is bad, none is written."""
+def test_a_part_is_written_whole_and_may_be_written_again(address: Address, candidates: Candidates) -> None:
+    """Existing rows are replaced; if one row of a part is bad, none is written."""
     table = TableOut(address, "some_scores", "id", {"id": "int8", "viral_score": "double precision"})
     table.prepare()
     table.prepare()
@@ -151,7 +151,7 @@ def test_a_password_on_the_command_line_is_refused(url: str, capsys: pytest.Capt
 def test_scores_go_back_into_the_database_once(
     tmp_path: Path, model: Path, address: Address, candidates: Candidates
 ) -> None:
-    """Each row that can be scored once; a second run adds nothing, and no password is written down."""
+    """Each valid row once; a second run adds nothing, and no password is written down."""
     state = tmp_path / "state"
     url = address.url
     options = ("--table", "candidates", "--table-out", "scores", "--state", str(state), "--part-rows", "4")
@@ -172,7 +172,7 @@ def test_scores_go_back_into_the_database_once(
 
 @pytest.mark.usefixtures("loop_tables")
 def test_scores_are_kept_beside_their_counts(address: Address, candidates: Candidates) -> None:
-    """With the tables of the loop a part's rows are kept once, as the scraper's step keeps them."""
+    """In the loop's tables each row of a part is kept once, as the scraper's step keeps it."""
     table = TableOut(address, "kept_scores", "id", {"id": "text", "viral_score": "double precision"})
     table.prepare()
     look = {

@@ -1,4 +1,4 @@
-"""The service on Ray Serve: it answers as the single process, says when it is full, and survives a fault."""
+"""The service on Ray Serve: it answers as the single process does, says when it is full, survives faults."""
 
 import base64
 import json
@@ -62,7 +62,7 @@ def damaged(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seen(model: Path, damaged: Path, questions: Path) -> dict[str, Any]:
-    """What tests/scale/one_machine.py saw: Ray is started once for all of it."""
+    """The observations of tests/scale/one_machine.py, which starts Ray once for all of them."""
     return run("one_machine", model, damaged, questions)
 
 
@@ -80,14 +80,14 @@ def test_a_replica_answers_as_the_single_process(seen: dict[str, Any], alone: li
 
 
 def test_a_full_replica_says_when_to_come_back(seen: dict[str, Any]) -> None:
-    """MILES_MAX_QUEUE_SIZE and its 503 with Retry-After hold behind Ray's proxy; who is in is answered."""
+    """MILES_MAX_QUEUE_SIZE and its 503 with Retry-After hold behind Ray's proxy; the others get a 200."""
     full = seen["full_replica"]
     assert full == {"status": 503, "ours": True, "retry_after": "1", "held": [200] * len(full["held"])}
     assert full["held"]
 
 
 def test_ray_s_own_queue_is_bounded(seen: dict[str, Any]) -> None:
-    """Beyond max_queued_requests it answers 503 with Retry-After by itself; one that waits is answered."""
+    """Beyond max_queued_requests Ray answers 503 with Retry-After; a request that waits is answered."""
     full = seen["full_proxy"]
     assert {tuple(sorted(each.items())) for each in full["refused"]} == {
         (("ours", False), ("retry_after", "2"), ("status", 503))
@@ -104,20 +104,20 @@ def test_a_replica_without_a_model_gets_no_request(seen: dict[str, Any], damaged
 
 
 def test_a_replica_whose_model_hangs_is_replaced(seen: dict[str, Any]) -> None:
-    """Its health check is ours: after the hang it scores nothing more until a new one takes its place."""
-    assert seen["hung"] == [200, 503, 503]  # before, the cue, after; what was seen ends with a 200
+    """It fails our health check: after the hang nothing is scored until a new replica takes its place."""
+    assert seen["hung"] == [200, 503, 503]  # before, the cue, after; the observation ends with a 200
 
 
 def test_only_replicas_listen_beyond_the_loopback_interface(seen: dict[str, Any]) -> None:
-    """With a port that Ray gives each of them, on any interface: it turns away who has not Ray's token."""
+    """Ray gives each of them a port on all interfaces, which refuses callers without Ray's token."""
     assert {name.split(":")[2] for name in seen["open_ports"]} == {"ServeReplica"}
     assert set(seen["without_token"]) == {"UNAUTHENTICATED"}
 
 
-def test_a_hurt_cluster_loses_no_request(
+def test_a_damaged_cluster_loses_no_request(
     model: Path, questions: Path, alone: list[dict[str, Any]], figure: Figure
 ) -> None:
-    """A replica killed, then a node with its proxy: one more try gets each score, the single process's."""
+    """A replica is killed, then a node with its proxy: one retry gets each score, the single process's."""
     seen = run("cluster", model, questions)
     figure("Serve: two replicas ready after, s", seen["ready_s"])
     for hurt in ("replica", "node"):
@@ -137,7 +137,7 @@ def test_a_hurt_cluster_loses_no_request(
 def test_serve_run_serves_this_machine_alone(
     model: Path, alone: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """The guide's command: ready at 127.0.0.1:8000 and nowhere else, the same answers, gone with Ctrl-C."""
+    """The guide's command: ready at 127.0.0.1:8000 and nowhere else, the same answers, ended by Ctrl-C."""
     url, log = "http://127.0.0.1:8000", tmp_path / "log"
     if listening(8000):
         pytest.skip("port 8000, which `serve run` takes, is in use")

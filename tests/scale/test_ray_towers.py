@@ -1,4 +1,4 @@
-"""The service on Ray Serve with its towers apart: the same answers, none of two models, and none lost."""
+"""The service on Ray Serve with separate towers: the same answers, none of two models, and none lost."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ pytestmark = needs_ray
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
 def test_the_guide_names_the_three_deployments() -> None:
-    """As a cluster's file has to name them, with the cores that one replica of each needs."""
+    """With the names for a cluster's file, and the cores that one replica of each needs."""
     from deploy.ray_serve import image_tower, ingress, text_tower
 
     guide = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def test_the_guide_names_the_three_deployments() -> None:
 
 
 class Ending:
-    """A handle whose tower says this to who waits, as Ray brings it."""
+    """A handle whose tower answers a caller with this, as Ray delivers it."""
 
     def __init__(self, said: Exception) -> None:
         self._said = said
@@ -47,8 +47,8 @@ class Ending:
         raise RayTaskError("encode", "Traceback", self._said).as_instanceof_cause()
 
 
-def test_a_tower_that_is_ending_is_asked_for_elsewhere() -> None:
-    """What it tells those who wait is not an answer: the call counts as lost."""
+def test_a_call_to_a_tower_that_is_ending_counts_as_lost() -> None:
+    """Its reply is not an answer, so the call is made elsewhere."""
     from deploy.ray.towers import _call
 
     for said in (QueueClosedError("stopping"), EngineFailedError("stopped responding")):
@@ -71,15 +71,15 @@ def answers(model: Path, second: Path, tmp_path_factory: pytest.TempPathFactory)
 def seen(
     model: Path, second: Path, answers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """What tests/scale/tower_cluster.py saw: Ray is started once for all of it."""
+    """The observations of tests/scale/tower_cluster.py, which starts Ray once for all of them."""
     path = tmp_path_factory.mktemp("asked") / "asked.json"
     path.write_text(json.dumps({"questions": QUESTIONS, "answers": answers}), encoding="utf-8")
     return run("tower_cluster", model, second, path)
 
 
 @pytest.mark.scale
-def test_towers_apart_answer_as_the_single_process(seen: dict[str, Any], answers: dict[str, Any]) -> None:
-    """To the last digit, pictures included, with the first model and with the one that took its place."""
+def test_separate_towers_answer_as_the_single_process(seen: dict[str, Any], answers: dict[str, Any]) -> None:
+    """To the last digit, pictures included, with the first model and with its successor."""
     assert answers["first"] != answers["second"]
     assert seen["first"] == answers["first"]
     assert seen["second"] == answers["second"]
@@ -88,7 +88,7 @@ def test_towers_apart_answer_as_the_single_process(seen: dict[str, Any], answers
 
 @pytest.mark.scale
 def test_a_killed_tower_costs_no_request(seen: dict[str, Any], figure: Figure) -> None:
-    """What it had taken is asked of another by the ingress: no client has to, no video of a batch fails."""
+    """The ingress asks another tower again: no client has to, and no video of a batch fails."""
     killed = seen["killed"]
     figure("towers apart, tower killed: requests answered", killed["answered"]["first"])
     figure("towers apart, tower killed: asked a second time", killed["retried"])
@@ -112,7 +112,7 @@ def test_no_answer_is_of_two_models(seen: dict[str, Any], figure: Figure) -> Non
 
 @pytest.mark.scale
 def test_a_full_tower_is_a_503_with_retry_after(seen: dict[str, Any]) -> None:
-    """In our own words, by the ingress; who finds a place is answered."""
+    """It is the ingress's own answer; admitted requests are answered."""
     refused = [rest for status, *rest in seen["crowd"] if status == 503]
     assert {status for status, *_ in seen["crowd"]} == {200, 503}
     assert {tuple(rest) for rest in refused} == {("2", "urn:miles:problem:overloaded")}
@@ -120,13 +120,13 @@ def test_a_full_tower_is_a_503_with_retry_after(seen: dict[str, Any]) -> None:
 
 @pytest.mark.scale
 def test_requests_of_several_ingress_replicas_share_a_forward(seen: dict[str, Any]) -> None:
-    """Each of those has one request at a time, so that two in a forward came from two of them."""
+    """Each of them has one request at a time, so two in a forward come from two replicas."""
     assert max(int(size) for size in seen["batches"]) > 1
 
 
 @pytest.mark.scale
-def test_what_towers_apart_cost(figure: Figure) -> None:
-    """On the full-size demo, as a ratio of processor time: a question to a tower is not free."""
+def test_what_separate_towers_cost(figure: Figure) -> None:
+    """On the full-size demo, as a ratio of processor time: a call to a tower is not free."""
     checkpoint = ROOT / "models" / "model_full.pt"
     seen = run("tower_cost", bundle_directory(checkpoint, check_file(checkpoint, None)))
     for load, row in seen.items():

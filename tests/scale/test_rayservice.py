@@ -1,4 +1,4 @@
-"""The files of deploy/ray against Ray itself: the settings that Ray gets, and how long it takes to stop."""
+"""The files of deploy/ray against Ray itself: the settings that Ray gets, and its time to stop."""
 
 import pytest
 import yaml
@@ -11,11 +11,11 @@ pytestmark = needs_ray
 DOCUMENTS = yaml.safe_load_all((ROOT / "deploy" / "ray" / "rayservice.yaml").read_text(encoding="utf-8"))
 SPEC = next(each["spec"] for each in DOCUMENTS if each["kind"] == "RayService")
 GROUPS = [SPEC["rayClusterConfig"]["headGroupSpec"], *SPEC["rayClusterConfig"]["workerGroupSpecs"]]
-TO_END_PROCESSES_S = 15  # `ray start` gives those that do not stop at once some seconds
+TO_END_PROCESSES_S = 15  # how long `ray start` waits for processes that do not stop at once
 
 
-def test_what_a_group_tells_ray_start_are_options_of_it() -> None:
-    """The operator writes `--NAME=VALUE` of each; values are text, as its map has it."""
+def test_a_groups_parameters_are_options_of_ray_start() -> None:
+    """The operator passes each as `--NAME=VALUE`; values are text, as in its map."""
     from ray.scripts.scripts import start
 
     options = {name.removeprefix("--") for option in start.params for name in option.opts}
@@ -25,7 +25,7 @@ def test_what_a_group_tells_ray_start_are_options_of_it() -> None:
 
 
 def test_a_pod_has_the_time_that_ray_takes_to_drain_it() -> None:
-    """Which is longer than the replicas have for what is in flight."""
+    """Which is longer than replicas have to finish requests in flight."""
     from ray._private.ray_constants import RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
 
     (application,) = yaml.safe_load(SPEC["serveConfigV2"])["applications"]
@@ -37,8 +37,8 @@ def test_a_pod_has_the_time_that_ray_takes_to_drain_it() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
-def test_the_cluster_s_file_is_one_of_ray_serve_s() -> None:
-    """By Ray's own schema, and no key in it is unknown to Ray; it deploys what deploy/ray_serve.py names."""
+def test_the_clusters_file_is_valid_for_ray_serve() -> None:
+    """Ray's own schema accepts it and knows every key; it deploys what deploy/ray_serve.py names."""
     from ray.serve.schema import ServeDeploySchema
 
     written = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text(encoding="utf-8"))

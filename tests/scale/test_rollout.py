@@ -1,4 +1,4 @@
-"""`serve deploy deploy/ray/serve.yaml`: another checkpoint under load, and as many replicas as load takes."""
+"""`serve deploy deploy/ray/serve.yaml`: another checkpoint under load, and replicas that follow the load."""
 
 import json
 import os
@@ -35,14 +35,14 @@ pytestmark = [needs_ray, pytest.mark.scale]
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
-    """One cluster for the tests in their order: each begins with what the one before has deployed."""
+    """One cluster for the tests, in order: each starts from what the previous one deployed."""
     with started_nodes(tmp_path_factory.mktemp("ray") / "log") as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def models(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two that differ, and one that lost some bytes on its way."""
+    """Two that differ, and one with bytes missing."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "new").mkdir()
     shutil.copytree(model, folder / "damaged")
@@ -52,13 +52,13 @@ def models(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 @pytest.fixture(scope="module")
 def answers(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Answer]]:
-    """What the single process says on each of the two that load."""
+    """The single process's answers with each of the two that load."""
     log = tmp_path_factory.mktemp("single") / "log"
     return {name: answers_of(models[name], QUESTIONS, log) for name in ("old", "new")}
 
 
 def config(folder: Path, checkpoint: Path, **autoscaling: float) -> Path:
-    """deploy/ray/serve.yaml with this checkpoint, a port that is free, and these numbers."""
+    """deploy/ray/serve.yaml with this checkpoint, a free port and these numbers."""
     written = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text(encoding="utf-8"))
     written["http_options"]["port"] = PORT
     (deployment,) = written["applications"][0]["deployments"]
@@ -78,7 +78,7 @@ def asked(answers: dict[str, list[Answer]]) -> set[str]:
 def test_another_checkpoint_takes_over_under_load(
     nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path, figure: Figure
 ) -> None:
-    """Each answer is the old model's or the new one's, none is lost, and replicas are never fewer."""
+    """Each answer is the old or the new model's, none is lost, and there are never fewer replicas."""
     assert answers["old"] != answers["new"]
     first_s, _ = nodes.deploy(config(tmp_path, models["old"]), "RUNNING")
     assert asked(answers) == {"old"}
@@ -102,7 +102,7 @@ def test_another_checkpoint_takes_over_under_load(
 def test_a_checkpoint_that_does_not_load_leaves_the_others(
     nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path, figure: Figure
 ) -> None:
-    """What served before serves on with as many replicas, nothing is lost, and `serve status` says why."""
+    """The previous model serves on with the same number of replicas, and `serve status` says why."""
     load = Load([URL], QUESTIONS, answers)
     with load.running():
         took_s, fewest = nodes.deploy(config(tmp_path, models["damaged"]), "DEPLOY_FAILED")
@@ -116,10 +116,10 @@ def test_a_checkpoint_that_does_not_load_leaves_the_others(
     assert "text.bin: sha256 is" in nodes.serve("status")
 
 
-def test_replicas_follow_the_requests_under_way(
+def test_replicas_follow_the_requests_in_flight(
     nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path, figure: Figure
 ) -> None:
-    """Load brings more replicas, calm takes them away again, and neither loses a request."""
+    """Load adds replicas, calm removes them again, and neither loses a request."""
     fast = {"metrics_interval_s": 0.5, "look_back_period_s": 2, "upscale_delay_s": 1, "downscale_delay_s": 4}
     numbers = fast | {"min_replicas": 1, "max_replicas": 3, "target_ongoing_requests": 2}
     nodes.deploy(config(tmp_path, models["new"], **numbers), "RUNNING")
@@ -147,7 +147,7 @@ def test_replicas_follow_the_requests_under_way(
 def test_a_dataset_is_scored_beside_it(
     nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path
 ) -> None:
-    """On a Ray of its own, though Ray itself would join what was started on the machine before."""
+    """On its own Ray, although by default Ray would join the one already started on the machine."""
     rows = 40
     options = ("--map", "title=Headline", "--threads", "1", "--workers", "1")
     ran = completed(

@@ -1,4 +1,4 @@
-"""The same scores however a dataset is stored, however many processes score it, and whatever runs beside."""
+"""The same scores for any storage of a dataset, any number of processes, and with another run beside."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ pytestmark = [needs_ray, pytest.mark.scale]
 
 @contextmanager
 def three_cores() -> Iterator[tuple[str, dict[str, str]]]:
-    """A cluster that has room for three processes: its address, and the variables of who uses it."""
+    """A cluster with room for three processes: its address, and the variables to use it."""
     with ray_environment() as variables:
         cluster = subprocess.Popen(
             [sys.executable, "-m", "tests.scale.local_ray", "3"],
@@ -45,12 +45,12 @@ def three_cores() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def by_row(output: Path) -> dict[int, tuple[Any, ...]]:
-    """Every result but the order in which it came."""
+    """Every result, without the order in which it came."""
     return {row["row"]: tuple(row.values()) for row in scores(output)}
 
 
 def test_any_number_of_processes_gives_the_same(tmp_path: Path, model: Path) -> None:
-    """One, two and three: the same with `--exact`, and without it scores that differ by 1e-4 at most."""
+    """One, two and three give the same scores with `--exact`, and without it scores within 1e-4."""
     source = write_csv(tmp_path / "in.csv", ROWS)
     exact, batched = [], []
     with three_cores() as (address, variables):
@@ -86,7 +86,7 @@ def test_parquet_gives_what_csv_gives(tmp_path: Path, model: Path) -> None:
 
 
 def test_two_runs_beside_each_other_give_the_same(tmp_path: Path, model: Path) -> None:
-    """Each with a cluster of its own, started at the same moment."""
+    """Each with its own cluster, started at the same moment."""
     source = write_csv(tmp_path / "in.csv", ROWS)
     options = (*OPTIONS, "--exact", "--workers", "1")
     runs = [start(source, tmp_path / name, model, *options) for name in ("one", "other")]

@@ -1,4 +1,4 @@
-"""`./miles score-dataset` on a real Ray of this machine: killed, run again, and right."""
+"""`./miles score-dataset` on a real local Ray: killed, resumed, and correct."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ pytestmark = needs_ray
 
 
 async def answers(source: Path, model: Path) -> dict[int, PredictResponse]:
-    """What one process of the service answers for every row that it scores."""
+    """One service process's answer for every row that it scores."""
     table = opened_table(source)
     fields = fields_of(COLUMNS, ["title=Headline"], thumbnails=True)
     settings = Settings(checkpoint=str(model), threads=1, max_batch_size=1)
@@ -58,7 +58,7 @@ def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path, model: Path) -> 
 
 
 def check(output: Path, source: Path, model: Path) -> None:
-    """The scores are the single process's to the last digit, in order, and every other row has its reason."""
+    """The scores equal the single process's to the last digit, in order; every other row has a reason."""
     expected = asyncio.run(answers(source, model))
     assert {row["row"]: row["viral_score"] for row in scores(output)} == {
         index: answer.viral_score for index, answer in expected.items()
@@ -81,8 +81,8 @@ def test_two_processes_score_what_one_would(tmp_path: Path, model: Path) -> None
 
 @pytest.mark.scale
 @pytest.mark.parametrize("per_host", [1, 3])
-def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: Path, per_host: int) -> None:
-    """However many rows are under way, and each is scored with its picture."""
+def test_thumbnails_of_a_host_are_fetched_few_at_once(tmp_path: Path, model: Path, per_host: int) -> None:
+    """For any number of rows in progress, and each is scored with its picture."""
     lock, here, most = threading.Lock(), 0, 0
 
     def slow(asked: Asked) -> Reply:
@@ -105,7 +105,7 @@ def test_a_host_is_asked_for_so_many_thumbnails_at_once(tmp_path: Path, model: P
 
 @pytest.mark.scale
 def test_a_row_that_ends_its_worker_is_set_aside(tmp_path: Path, model: Path) -> None:
-    """After three deaths the rows under way are scored one at a time, and only the fatal one is rejected."""
+    """After three crashes rows in progress are scored one at a time, and only the fatal one is rejected."""
     fatal, is_asked, is_over = 3, threading.Event(), threading.Event()
 
     def answer(asked: Asked) -> Reply:
@@ -132,8 +132,8 @@ def test_a_row_that_ends_its_worker_is_set_aside(tmp_path: Path, model: Path) ->
 
 
 @pytest.mark.scale
-def test_a_killed_run_goes_on_and_every_row_is_scored_once(tmp_path: Path, model: Path) -> None:
-    """One process is killed by SIGKILL, two go on: what was done is not done again."""
+def test_a_killed_run_resumes_and_every_row_is_scored_once(tmp_path: Path, model: Path) -> None:
+    """One process gets SIGKILL, two finish: completed rows are not scored again."""
     source, output = write_csv(tmp_path / "in.csv", ROWS), tmp_path / "out"
     options = (*OPTIONS, "--part-rows", "150")
     before = kill_when(start(source, output, model, *options, "--workers", "1"), output, 20)
@@ -145,7 +145,7 @@ def test_a_killed_run_goes_on_and_every_row_is_scored_once(tmp_path: Path, model
 
 @pytest.mark.scale
 def test_exact_has_each_video_alone_in_its_forward(tmp_path: Path, model: Path) -> None:
-    """In both towers and the fusion; without it some share theirs."""
+    """In both towers and the fusion; without it some share a forward."""
     source = write_csv(tmp_path / "in.csv", 80)
     assert forward_sizes(prepared(source, tmp_path / "exact", model, exact=True)) == {1}
     assert max(forward_sizes(prepared(source, tmp_path / "batched", model))) > 1

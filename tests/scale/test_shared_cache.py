@@ -1,6 +1,6 @@
 """Replicas that share tower vectors, on the full-size demo: what that saves.
 
-Each figure is a ratio of two kinds of video that one client asked in turn. Processor time is that of the
+Each figure is a ratio of two kinds of video that one client sends in turn. Processor time is that of the
 service's own process, without fetching and decoding pictures.
 """
 
@@ -24,7 +24,7 @@ from tests.support.thumbnail_host import ThumbnailHost, thumbnail_host
 CHECKPOINT = ROOT / "models" / "model_full.pt"
 VIDEOS = 60  # of each kind
 TOWERS = 2  # look-ups of a request
-SAME_BATCHES: dict[str, object] = {"max_batch_size": 1}  # who shares a batch moves a score in its sixth digit
+SAME_BATCHES: dict[str, object] = {"max_batch_size": 1}  # neighbours in a batch move a score's sixth digit
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Replica:
         return self.value("miles_shared_cache_up") == 1
 
     def cost(self, videos: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], float, float]:
-        """Of one video after the other: predictions, processor seconds in all, and the median's seconds."""
+        """Of one video after another: predictions, total processor seconds, and median seconds."""
         before, self.seconds = self.value("process_cpu_seconds_total"), []
         answers = [self.score(video) for video in videos]
         return (answers, self.value("process_cpu_seconds_total") - before, statistics.median(self.seconds))
@@ -85,7 +85,7 @@ class Two:
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    """Both warm: each has scored some other videos."""
+    """Two warm replicas: each has scored some other videos."""
     assert CHECKPOINT.exists(), "make model makes it"
     folder = tmp_path_factory.mktemp("replicas")
     settings = {
@@ -109,8 +109,8 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 
 
 @pytest.mark.scale
-def test_what_one_replica_computed_costs_another_little(replicas: Two, figure: Figure) -> None:
-    """Another's video is scored the same without a forward of a tower, for less processor time."""
+def test_a_vector_computed_by_one_replica_costs_another_little(replicas: Two, figure: Figure) -> None:
+    """A video of another replica is scored the same without a tower's forward, in less processor time."""
     videos = replicas.videos()
     stored = replicas.one.value('miles_shared_cache_writes_total{outcome="stored"}')
     first, anew_cpu, anew_s = replicas.one.cost(videos)

@@ -1,8 +1,8 @@
-"""A Ray cluster of three nodes on this machine that serves with towers apart; prints what was seen as JSON.
+"""A Ray cluster of three nodes on this machine that serves separate towers; prints observations as JSON.
 
     python -m tests.scale.tower_cluster FIRST SECOND ASKED.json     in a process of its own
 
-FIRST and SECOND are bundles; ASKED holds questions, and what each bundle says to them. The first node has
+FIRST and SECOND are bundles; ASKED holds questions, and each bundle's answers. The first node has
 the proxy and no cores for replicas. One after another: the answers; a text tower killed under load; the
 checkpoint changed under load; a tower that is full; batches, where each ingress replica has one request.
 """
@@ -36,7 +36,7 @@ INGRESSES = 3
 
 
 def serving(checkpoint: str, *, texts: int = 2, most: dict[str, int] | None = None, **variables: str) -> None:
-    """Serve that checkpoint with towers apart; `most` limits an ingress replica, or the text tower."""
+    """Serve that checkpoint with separate towers; `most` limits an ingress replica, or the text tower."""
     settings = {
         "MILES_CHECKPOINT": checkpoint,
         "MILES_CACHE_BYTES": "0",
@@ -75,9 +75,9 @@ def kill_text_tower() -> None:
 
 
 def killed(load: Load) -> dict[str, Any]:
-    """What became of a load while a text tower was killed and another took its place.
+    """The account of a load while a text tower was killed and another took its place.
 
-    A request of many videos is under way then, so that the tower has taken questions and not answered them.
+    A request of many videos is in flight then, so the tower has accepted calls that it has not answered.
     """
     with load.running(), ThreadPoolExecutor(1) as client:
         time.sleep(CALM_S)
@@ -119,7 +119,7 @@ def crowded(url: str, question: dict[str, Any]) -> list[tuple[int, str | None, s
 
 
 def batches(url: str, question: dict[str, Any]) -> dict[int, int]:
-    """Sizes of the text tower's forwards, asked until there is one for more than one request."""
+    """Sizes of the text tower's forwards, once one of them is for more than one request."""
     tower = serve.get_deployment_handle("TextTower", "default")
     deadline = time.monotonic() + LIMIT_S
     sizes: dict[int, int] = {}

@@ -1,9 +1,9 @@
-"""What a video costs with towers apart and with whole replicas, in one run; prints processor time as JSON.
+"""The cost of a video with separate towers and with whole replicas, in one run; prints CPU time as JSON.
 
     python -m tests.scale.tower_cost BUNDLE     in a process of its own
 
-Both are served at once and asked in turns, so that whatever else the machine does meets both. Each has as
-many replicas that take requests; with towers apart one text and one image tower stand behind them.
+Both are served at once and asked in turn, so that any other load on the machine affects both. Both have the
+same number of replicas that take requests; the separate towers are one text and one image tower behind them.
 """
 
 import base64
@@ -46,7 +46,7 @@ def targets(bundle: str) -> list[serve.RunTarget]:
 
 
 def cpu_seconds(name: str) -> float:
-    """Processor time of an application's replicas and of their decoders, so far."""
+    """Processor time so far of an application's replicas and their decoders."""
     actors = ray._private.state.actors().values()
     ours = [
         psutil.Process(actor["Pid"])
@@ -70,7 +70,7 @@ def score(url: str, clients: int, videos: list[dict[str, Any]]) -> None:
 
 
 def seen(url: str) -> dict[str, Any]:
-    """Milliseconds of processor time a video, by number of clients and way of serving; sizes of batches."""
+    """Milliseconds of processor time per video, by number of clients and way of serving; sizes of batches."""
     pictures = [
         f"data:image/jpeg;base64,{base64.b64encode(picture(seed)).decode()}" for seed in range(VIDEOS)
     ]

@@ -1,4 +1,4 @@
-"""A real Chromium, driven by Playwright, for the tests of whatever a person sees."""
+"""A real Chromium, driven by Playwright, for tests of what a person sees."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,21 +49,21 @@ def open_browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A page, every address that it asked for, and everything that its console complained about."""
+    """A page, every address that it requested, and every warning and error of its console."""
 
     page: Page
     asked: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     def hosts(self) -> set[str]:
-        """The hosts that were asked, ports included."""
+        """The hosts that were asked, with ports."""
         return {urlsplit(url).netloc for url in self.asked if not url.startswith(("data:", "blob:"))}
 
     def note_request(self, request: Request) -> None:
         self.asked.append(request.url)
 
     def note_console(self, message: ConsoleMessage) -> None:
-        """Playwright's event; a status other than 200 is for the page to report, and no fault of it."""
+        """Playwright's event; a status other than 200 is for the page to report, and not its fault."""
         if message.type in ("error", "warning") and not message.text.startswith(OF_A_STATUS):
             self.complaints.append(f"{message.text} {message.location['url']}")
 
@@ -72,7 +72,7 @@ class Visit:
 def profile(
     browser: Browser, *, size: tuple[int, int] = DESKTOP, dark: bool = False, calm: bool = True
 ) -> Iterator[BrowserContext]:
-    """A profile of its own; `calm` wishes for reduced motion."""
+    """A new profile; `calm` prefers reduced motion."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if dark else "light",
@@ -100,6 +100,6 @@ def visit_in(context: BrowserContext) -> Iterator[Visit]:
 
 @contextmanager
 def visiting(browser: Browser, **looks: Any) -> Iterator[Visit]:
-    """A page in a profile of its own, which looks as `profile` has it."""
+    """A page in a new profile, with the options of `profile`."""
     with profile(browser, **looks) as context, visit_in(context) as visit:
         yield visit

@@ -8,7 +8,7 @@ from tests.support.process import ROOT
 
 
 def demo_checkpoint(folder: Path) -> Path:
-    """`models/model_full.pt`, composed where it is missing; in `folder` where that file is no demo."""
+    """`models/model_full.pt`, composed if missing; in `folder` if that file is not a demo."""
     for path in (ROOT / DEFAULT_CHECKPOINT, folder / "model_full.pt"):
         if main(["--out", str(path)]) == 0:
             return path

@@ -1,6 +1,6 @@
 """The service on an engine that fails on cue: `python -m tests.support.faulty_service` for `python app.py`.
 
-A text of a certain number of tokens is the cue: a test causes a fault by a request, as a client would.
+The cue is a text with a certain number of tokens, so a test causes a fault by a request, as a client would.
 """
 
 import sys
@@ -19,7 +19,7 @@ broken: list[str] = []
 
 
 def cue(tokens: int) -> str:
-    """A title of that many tokens, [CLS] and [SEP] included."""
+    """A title of `tokens` tokens, including [CLS] and [SEP]."""
     return "a " * (tokens - 2)
 
 

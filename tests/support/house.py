@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# Who may import whom among ours. app.py stands above everything, clients stand beside it.
+# Which of our packages may import which. app.py is above everything, clients are beside it.
 MAY_IMPORT = {
     "app": {"serving"},
     "serving": {"preprocessing", "features", "model"},
@@ -26,7 +26,7 @@ MAY_IMPORT = {
 EXCEPTIONS = {"model/compile": "preprocessing.text"}
 OURS = MAY_IMPORT.keys() | {"tests"}
 
-# The storeys of serving/: a room imports from those below it, never from one above or beside it.
+# The layers of serving/: a folder imports from those below it, never from one above or beside it.
 STOREYS = (
     {"serving.http", "serving.process"},
     {"serving.observability"},
@@ -35,7 +35,7 @@ STOREYS = (
     {"serving.settings", "serving.errors", "serving.resources"},
 )
 
-# Who may import these at all: HTTP stays outside the model, the network's library inside it.
+# Which packages may import these at all: HTTP stays out of the model, torch stays in it.
 RESERVED = {
     "fastapi": {"app", "serving", "benchmarks"},
     "starlette": {"app", "serving", "benchmarks"},
@@ -53,7 +53,7 @@ def modules(*packages: str) -> list[Path]:
     for package in packages or sorted(OURS):
         single = ROOT / f"{package}.py"
         found += [single] if single.is_file() else sorted((ROOT / package).rglob("*.py"))
-    # npm's packages bring Python, too.
+    # npm's packages contain Python, too.
     return [path.relative_to(ROOT) for path in found if "node_modules" not in path.parts]
 
 
@@ -69,7 +69,7 @@ def package_of(path: Path) -> str:
 
 
 def imported_packages(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and top-level package of every absolute import, wherever it stands.
+    """Line and top-level package of every absolute import, at any place.
 
     Those of `importlib.import_module("name")` and `__import__("name")` count; a relative import stays inside
     its own package and does not.
@@ -91,13 +91,13 @@ def imported_packages(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def storey_of(module: str) -> int | None:
-    """How many storeys lie above `module`'s; None outside serving/."""
+    """The number of layers above `module`'s; None outside serving/."""
     rooms = [module, ".".join(module.split(".")[:2])]
     return next((floor for floor, names in enumerate(STOREYS) if names & set(rooms)), None)
 
 
 def climbing_imports(module: str, tree: ast.Module) -> list[str]:
-    """Every import in `tree` that leads from a room of serving/ to one above or beside it."""
+    """Every import in `tree` from a folder of serving/ to one above or beside it."""
     floor, room = storey_of(module), module.split(".")[:2]
     if floor is None:
         return []

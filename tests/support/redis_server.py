@@ -1,4 +1,4 @@
-"""A real cache server of this machine's distribution: Valkey where there is one, else Redis.
+"""A real cache server from this machine's distribution: Valkey if there is one, else Redis.
 
 It can be hung, killed and started again on its port; `slowed` delays its answers.
 """
@@ -20,7 +20,7 @@ from tests.support.system_programs import require_program
 
 
 def cache_server_program() -> str:
-    """The path of a server; the test is left out where none can be had. Debian has Valkey from 13 on."""
+    """The path of a server; the test is skipped where none can be installed. Debian has Valkey from 13 on."""
     valkey, redis = "valkey-server", "redis-server"
     if shutil.which(valkey) is None and (shutil.which(redis) is not None or not _debian_has(valkey)):
         return require_program(redis, debian=redis)
@@ -89,7 +89,7 @@ def cache_server(folder: Path) -> Iterator[Server]:
 
 @dataclass
 class Distance:
-    """What stands between: every answer takes `seconds` longer."""
+    """A proxy: every answer takes `seconds` longer."""
 
     url: str
     seconds: float = 0.0
@@ -97,7 +97,7 @@ class Distance:
 
 @contextmanager
 def slowed(server: Server) -> Iterator[Distance]:
-    """An address that leads to the server by a longer way; the way back is what takes time."""
+    """A proxy in front of the server that delays its answers."""
 
     class Way(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -121,7 +121,7 @@ def slowed(server: Server) -> Iterator[Distance]:
 
 
 def _pass_on(source: socket.socket, target: socket.socket, delay_s: Callable[[], float]) -> None:
-    """Until either side ends, which ends the other."""
+    """Copy bytes until either side ends, then end the other."""
     try:
         while received := source.recv(65536):
             time.sleep(delay_s())
@@ -132,9 +132,9 @@ def _pass_on(source: socket.socket, target: socket.socket, delay_s: Callable[[],
         try:
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
-            continue  # it is gone already
+            continue  # it has ended already
 
 
 def address(port: int) -> str:
-    """How a client names a server on this machine."""
+    """A client's URL of a server on this machine."""
     return f"redis://127.0.0.1:{port}/0"

@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes up from our own OpenAPI document, and what every answer must be."""
+"""Requests that schemathesis generates from our OpenAPI document, and what every answer must be."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def ask_all(url: str, cases: int, seed: int) -> tuple[Counter[str], list[str]]:
     heavy = [operation for operation in found if "requestBody" in operation.definition.raw]
     with requests.Session() as session:
         for operation in found:
-            # What takes no body and no parameter cannot be asked wrongly, nor in more than a few ways.
+            # A route without a body and parameters has no invalid requests, and only a few valid ones.
             modes = [schemathesis.GenerationMode.POSITIVE]
             modes += [schemathesis.GenerationMode.NEGATIVE] if operation in heavy else []
             share = cases // len(heavy) // len(modes) if operation in heavy else 5

@@ -1,7 +1,7 @@
 """Takes the page's pictures for the documentation: `make screenshots`, ARGS=URL for a service that runs.
 
-They are of the real page on the real checkpoint, models/model_full.pt, in the browser that the tests use too,
-reduced to 256 colours, which is what keeps them small.
+They show the real page on the real checkpoint, models/model_full.pt, in the browser of the tests, reduced to
+256 colours to keep them small.
 """
 
 import io
@@ -28,7 +28,7 @@ def scored(page: Page) -> None:
 
 
 def compared(page: Page) -> None:
-    """Three versions of a video that is not published yet, with their verdict."""
+    """Three versions of an unpublished video, with their verdict."""
     page.get_by_role("tab", name="Not published yet").click()
     page.get_by_role("button", name="Try an example").click()
     page.get_by_role("button", name="Compare them").click()
@@ -36,7 +36,7 @@ def compared(page: Page) -> None:
 
 
 def moving(page: Page) -> None:
-    """What would move the score."""
+    """The changes that would move the score."""
     scored(page)
     page.get_by_text("What would move it").click()
     page.locator(".moves").wait_for()
@@ -52,13 +52,13 @@ SHOTS: dict[str, tuple[tuple[int, int], bool, Callable[[Page], None]]] = {
 
 
 def main() -> None:
-    """Write every picture and print its size; of the service whose URL is given, or of one of its own."""
+    """Write every picture and print its size; of the service at the given URL, or of a new one."""
     FOLDER.mkdir(exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = sys.argv[1] if sys.argv[1:] else stack.enter_context(ready_service(folder / "log")).url
         browser = stack.enter_context(open_browser())
-        # The first score of a service takes longer than the ones it is used for.
+        # The first score of a service takes longer than later ones.
         with visiting(browser) as visit:
             scored(_opened(visit.page, url))
         for name, (size, dark, prepare) in SHOTS.items():

@@ -1,4 +1,4 @@
-"""A real service in a process of its own, as an operator would start it."""
+"""A real service in a separate process, started as an operator would."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.support.process import LIMIT_S, ROOT, answers, completed, free_port, 
 
 @dataclass(frozen=True)
 class Service:
-    """A running service: its address, its process, and the file that holds what it printed."""
+    """A running service: its address, its process, and the file with its output."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -27,7 +27,7 @@ class Service:
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """This process's environment with these MILES_ settings and no others, and without an outer make's."""
+    """This process's environment with only these MILES_ settings, without an outer make's variables."""
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -38,7 +38,7 @@ def environment(**settings: object) -> dict[str, str]:
 
 @contextmanager
 def started_factory(log: Path, **settings: object) -> Iterator[Service]:
-    """The app under `uvicorn --factory`, once it answers at all."""
+    """The app under `uvicorn --factory`, once it is live."""
     port = free_port()
     command = ["-m", "uvicorn", "--factory", "app:create_app", "--port", str(port)]
     with started_service(log, command, **(settings | {"port": port})) as service:
@@ -57,7 +57,7 @@ def started_service(log: Path, command: Sequence[str] = ("app.py",), **settings:
 
 @contextmanager
 def make_serve(log: Path, **settings: object) -> Iterator[Service]:
-    """`make serve` with these settings, ready; what it installs and builds first is taken for done."""
+    """`make serve` with these settings, ready; its installing and building counts as done."""
     port = free_port()
     command = ["make", "--no-print-directory", "-o", "setup", "-o", "model", "serve"]
     values = environment(**{"host": "127.0.0.1", "port": port, **settings})
@@ -76,7 +76,7 @@ def ready_service(log: Path, **settings: object) -> Iterator[Service]:
 
 
 def wait_for(service: Service, path: str) -> None:
-    """Return when `path` answers 200; fail with what the service printed when it never does."""
+    """Return when `path` answers 200; fails with the service's output when it never does."""
     wait_until_ready(service.process, service.log, lambda: answers(service.url + path))
 
 

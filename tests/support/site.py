@@ -42,7 +42,7 @@ class Site:
         return [head.split(" ")[1] for head in self.heads]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer requests until the client hangs up."""
+        """Answer requests until the client disconnects."""
         self.connections += 1
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
@@ -94,7 +94,7 @@ def raw(*parts: bytes) -> Answer:
 
 
 def raw_then_close(*parts: bytes) -> Answer:
-    """Answer with these bytes and hang up."""
+    """Answer with these bytes and disconnect."""
 
     async def answer(_path: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"".join(parts))
@@ -114,7 +114,7 @@ def response(status: int, body: bytes = b"", *headers: bytes) -> bytes:
 
 
 class CountingNetwork(httpcore2.AsyncNetworkBackend):
-    """The real network, remembering whom it dialled."""
+    """The real network, which records the addresses it connects to."""
 
     def __init__(self) -> None:
         self.dials: list[tuple[str, int]] = []
@@ -138,7 +138,7 @@ class CountingNetwork(httpcore2.AsyncNetworkBackend):
 
 
 class Detour(CountingNetwork):
-    """A network on which every address but the `dead` ones is the test's own site."""
+    """A network on which every address except the `dead` ones leads to the test's own site."""
 
     def __init__(self, site: Site, dead: Sequence[str] = ()) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class Detour(CountingNetwork):
 
 
 class Names:
-    """A resolver with answers of the test's own, one per look-up, the last one for ever."""
+    """A resolver with the test's answers, one per look-up; the last one is repeated."""
 
     def __init__(self, *answers: Sequence[str] | Exception) -> None:
         self._answers = answers
@@ -181,7 +181,7 @@ async def outcome(fetcher: ThumbnailFetcher, url: str) -> str:
 
 
 async def outcomes(answers: Mapping[str, Answer], **limits: Any) -> dict[str, str]:
-    """What becomes of a picture for each answer; each is another site's."""
+    """The outcome of a picture for each answer, each from a different site."""
     async with AsyncExitStack() as stack:
         fetcher = await stack.enter_async_context(ThumbnailFetcher(trusting(**limits)))
         sites = {name: await stack.enter_async_context(serving(answer)) for name, answer in answers.items()}

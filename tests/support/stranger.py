@@ -1,8 +1,8 @@
 """Times a stranger's first minutes on a fresh clone of the last commit: `python -m tests.support.stranger`.
 
-Each step runs as the README says: clone and `make serve` to the first score, the first score in a browser, an
-own CSV, and a second `make serve`. `--space` also starts a Gradio Space's files (root only). Nothing of the
-clone stays; a package index has to answer. The last line is JSON, in seconds.
+Each step runs as the README says: clone and `make serve` to the first score, the first score in a browser, a
+CSV, and a second `make serve`. `--space` also starts a Gradio Space's files (root only). The clone is removed
+at the end; a package index has to be reachable. The last line is JSON, in seconds.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ROWS = "title,view_count,published_at\nMy first video,1200,2026-03-01T12:00:00Z\
 
 
 def surroundings(port: int) -> dict[str, str]:
-    """This process's environment without its virtual environment, settings of Miles and an outer make's."""
+    """This process's environment without .venv, Miles's settings and an outer make's variables."""
     taken = ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MILES_")}
     return {name: value for name, value in kept.items() if name not in taken} | {"PORT": str(port)}
@@ -98,7 +98,7 @@ def timed(*command: str | Path, cwd: Path) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Time every step once, print each as it is done, and all as JSON."""
+    """Time every step once; print each when it is done, and all as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.stranger", description=__doc__)
     parser.add_argument("--space", action="store_true", help="also start a Gradio Space's files; needs root")
     options = parser.parse_args(arguments)

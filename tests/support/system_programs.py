@@ -1,8 +1,8 @@
-"""Programs that some tests drive and pip cannot bring: PostgreSQL, Chromium, a cache server.
+"""Programs that some tests need and pip cannot install: PostgreSQL, Chromium, a cache server.
 
-Where this runs as root on Debian or its like, what is missing is installed. Elsewhere the tests that need it
-are left out with one line that says how to get it; with CI=true that is a failure, since the skips of a
-green run go unread.
+As root on Debian or a derivative, missing programs are installed. Elsewhere the tests that need them are
+skipped with one line that says how to get them; with CI=true that is a failure, since the skips of a green
+run go unread.
 """
 
 import fcntl
@@ -21,10 +21,10 @@ LOCK = Path(tempfile.gettempdir()) / "miles-tests-apt.lock"
 
 
 def require_program(program: str, debian: str, beside: Sequence[str] = (), or_else: str = "") -> str:
-    """The path of `program`, of Debian's package `debian`; the test is skipped where it cannot be had.
+    """The path of `program`, of Debian's package `debian`; the test is skipped where it cannot be installed.
 
-    `beside` holds glob patterns of folders to look in besides PATH: Debian keeps PostgreSQL's programs in a
-    folder per version. `or_else` is a program on PATH that will do.
+    `beside` holds glob patterns of folders to search in addition to PATH: Debian keeps PostgreSQL's programs
+    in a folder per version. `or_else` is a program on PATH that will do.
     """
     found, how = _find(program, tuple(beside)), f"(on Debian and Ubuntu, as root: apt-get install {debian})"
     if found is None and _can_install():
@@ -54,8 +54,8 @@ def _can_install() -> bool:
 
 @cache
 def _install(package: str) -> str:
-    """What apt-get said last if it failed, else nothing; a package is tried once in a run."""
-    with LOCK.open("w") as lock:  # two runs at once would meet at dpkg's own lock
+    """The last line of apt-get's output if it failed, else nothing; a package is tried once per run."""
+    with LOCK.open("w") as lock:  # two runs at once would both want dpkg's own lock
         fcntl.flock(lock, fcntl.LOCK_EX)
         for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", package]):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

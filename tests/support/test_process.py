@@ -1,4 +1,4 @@
-"""What a wait in a test lasts for, and how it ends."""
+"""How long a wait in a test lasts, and how it ends."""
 
 import subprocess
 import sys
@@ -28,8 +28,8 @@ def running(program: str) -> Iterator["subprocess.Popen[bytes]"]:
             process.kill()
 
 
-def test_a_wait_outlasts_its_limit_while_a_process_works() -> None:
-    """Three times its limit, and it lasts as long as the process is at work."""
+def test_a_wait_outlasts_its_limit_while_a_process_is_busy() -> None:
+    """For three times its limit; it ends once the process has ended."""
     patience = Patience(0.5)
     with running(BUSY) as process:
         for _ in range(3):
@@ -46,8 +46,8 @@ def test_a_wait_beside_idle_processes_ends() -> None:
         until(lambda: False, patience=Patience(0.5))
 
 
-def test_no_work_lasts_for_ever() -> None:
-    """At its greatest length a wait ends beside a busy process."""
+def test_a_wait_has_a_maximum_length() -> None:
+    """It ends beside a busy process."""
     with running(BUSY), pytest.raises(AssertionError, match="never came true"):
         until(lambda: False, patience=Patience(0.5, 1.2))
 
@@ -57,13 +57,13 @@ def test_a_wait_for_an_ended_process_says_how_it_ended() -> None:
         until(lambda: False, lambda: "no answer", process)
 
 
-def test_a_programs_words_and_exit_code_are_returned() -> None:
+def test_a_programs_output_and_exit_code_are_returned() -> None:
     done = completed([sys.executable, "-S", "-c", "import sys; print(1); sys.exit('two')"])
     assert (done.stdout, done.stderr, done.returncode) == ("1\n", "two\n", 1)
 
 
 def test_a_program_that_does_nothing_is_ended() -> None:
-    """It is killed when patience ends, and does not run on."""
+    """It is killed when patience ends."""
     with pytest.raises(subprocess.TimeoutExpired):
         completed([sys.executable, "-S", "-c", IDLE], patience=Patience(0.5))
 

@@ -38,7 +38,7 @@ class ThumbnailHost:
 
 @contextmanager
 def thumbnail_host(slow_s: float = 20.0) -> Iterator[ThumbnailHost]:
-    """A running host on a port of its own."""
+    """A running host on its own port."""
     host = ThumbnailHost()
 
     def answer(asked: Asked) -> Reply:

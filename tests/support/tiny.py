@@ -46,7 +46,7 @@ def tiny_config(*, with_vision: bool = True) -> FusionConfig:
 
 
 def tiny_videos(count: int = 40, seed: int = SEED) -> list[Video]:
-    """Videos of all sizes; every fourth does not say when it went up, every third has a description."""
+    """Videos of all sizes; every fourth has no publication time, every third has a description."""
     draw = np.random.default_rng(seed)
     videos = []
     for index in range(count):
@@ -75,7 +75,7 @@ def tiny_scaler() -> FeatureScaler:
 
 
 def _tiny_distributions() -> dict[str, Any]:
-    """Those of forty tiny videos, and scores that are all equally frequent."""
+    """Distributions of forty tiny videos, and scores that are all equally frequent."""
     fitted = fit_distributions(compute_features(tiny_videos(), MILES_V1), MILES_V1)
     scores = Distribution.fit(np.linspace(0, 1, 101))
     assert scores is not None, "they vary"
@@ -83,7 +83,7 @@ def _tiny_distributions() -> dict[str, Any]:
 
 
 def tiny_state(config: FusionConfig, seed: int = SEED) -> dict[str, Tensor]:
-    """Seeded weights, as wide as keeps signals alive: text, image and scalars all have a say in a score."""
+    """Seeded weights, scaled so that signals survive: text, image and scalars all affect a score."""
     with torch.device("meta"):
         shapes = MultimodalViralityPredictor(config).state_dict()
     draw = np.random.default_rng(seed)

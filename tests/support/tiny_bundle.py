@@ -11,7 +11,7 @@ from tests.support.tiny import SEED, tiny_checkpoint, tiny_config, tiny_state
 
 
 def write_tiny_bundle(directory: Path, seed: int = SEED, **card: Any) -> Path:
-    """Export its towers to `directory` in float32, not judged, and return `directory`.
+    """Export its towers to `directory` in float32, without measuring fidelity, and return `directory`.
 
     Another `seed` is another model: other weights, another sha256, other answers. `card` changes its card.
     """

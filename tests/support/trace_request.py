@@ -1,4 +1,4 @@
-"""How many of our files one `/predict` enters, in the order in which it enters them.
+"""The files of ours that one `/predict` enters, in order, and their number.
 
     python -m tests.support.trace_request [CHECKPOINT]
 

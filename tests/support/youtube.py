@@ -1,4 +1,4 @@
-"""A local server that speaks the YouTube Data API v3, as far as `videos.list` goes."""
+"""A local server for `videos.list` of the YouTube Data API v3."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ITEM = {
 
 
 class YouTubeHost:
-    """Its base address, and the requests that it got."""
+    """Its base URL, and the requests that it received."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -30,7 +30,7 @@ class YouTubeHost:
 
 @contextmanager
 def youtube_host() -> Iterator[YouTubeHost]:
-    """A server that knows the video `VIDEO_ID`, for those who have `KEY`."""
+    """A server that knows the video `VIDEO_ID`, for callers with `KEY`."""
     host = YouTubeHost()
 
     def answer(asked: Asked) -> Reply:
