@@ -46,13 +46,13 @@ async def compile_in_process(path: Path, settings: Settings, *, gently: bool) ->
 
 
 def _command(path: Path, settings: Settings) -> list[str]:
-    # Not resolved: the bundle belongs beside the name, which is a link in the hub's cache.
+    # Not resolved: the bundle belongs beside this path, which is a symlink in the hub's cache.
     command = ["-m", "model.compile", str(path.absolute()), "--precision", settings.precision]
     return [*command, "--threads", str(settings.threads)] if settings.threads else command
 
 
 def _lower_priority(pid: int) -> None:
-    """For the processor, and for memory: the kernel ends it before the service."""
+    """Give it less processor time, and let the kernel kill it before the service if memory runs out."""
     os.setpriority(os.PRIO_PROCESS, pid, NICE)
     score = Path(f"/proc/{pid}/oom_score_adj")
     if score.exists():  # Linux

@@ -1,6 +1,6 @@
 """Reproduces a checkpoint's golden answers before the service reports itself ready.
 
-A checkpoint has a few requests with their token ids and scalars and the scores that its trainer saw. If the
+A checkpoint has a few requests with their token ids, scalars and the scores that its trainer computed. If the
 tokenizer, features, image decoding and network give the same here, this machine scores as the trainer did.
 """
 
@@ -16,8 +16,8 @@ from preprocessing.pixels import decode_image
 from serving.scoring.model import LoadedModel
 
 SCALAR_TOLERANCE = 1e-5
-# float32 differs by the order of additions; a wrong feature moves a score far more. Lower precisions may
-# deviate as far as the fidelity gate allows.
+# float32 results depend on the order of additions; a wrong feature moves a score far more. Lower precisions
+# may deviate as far as the fidelity gate allows.
 SCORE_TOLERANCE = {"f32": 1e-3, "lower": 0.02}
 VELOCITY_TOLERANCE = {"f32": 1e-2, "lower": 0.05}  # absolute and relative
 

@@ -1,7 +1,7 @@
 """Begins to load the model before the modules that serve it are imported.
 
-Importing takes one processor a second. Meanwhile another hashes the model's files, then compiles its graphs.
-So this imports only what names the files.
+Importing keeps one core busy for a second. Meanwhile another hashes the model's files, then compiles its
+graphs. So this module imports only what it needs to find the files.
 """
 
 import sys
@@ -31,7 +31,7 @@ def load(settings: Settings, beside_another: bool = False) -> "LoadedModel":
 def begin_first() -> Loader:
     """A loader that has already begun to load the model that the environment names.
 
-    It begins nothing if there are arguments (they ask for help), if settings are invalid (the server reports
+    It loads nothing yet if there are arguments (such as --help), if settings are invalid (the server reports
     them), or for torch, whose engine must be loaded in the thread that runs it.
     """
     if sys.argv[1:]:
@@ -54,7 +54,7 @@ class HeadStart:
         executor.shutdown(wait=False)
 
     def __call__(self, settings: Settings, beside_another: bool = False) -> "LoadedModel":
-        """The model whose loading has begun, once and for the same settings; otherwise load one now."""
+        """The model that is already loading, once and for the same settings; otherwise load one now."""
         if self._first is None or settings != self._settings:
             return load(settings, beside_another)
         first, self._first = self._first, None
@@ -67,7 +67,7 @@ def _hash_and_load(settings: Settings) -> "LoadedModel":
 
 
 def files_to_hash(checkpoint: Path, *, pinned: bool) -> list[Path]:
-    """What a start hashes first: the graphs, or the checkpoint if its bundle is not known yet."""
+    """The files to hash first: the graphs, or the checkpoint if its bundle is not known yet."""
     directory = checkpoint
     if not is_bundle(directory):
         checked = None if pinned else recall(checkpoint, FileState.of(checkpoint))

@@ -66,10 +66,10 @@ class ModelInstance:
         """Load, check and warm up the model that the settings name.
 
         `workers` runs blocking work; `on_fault` is called with one line if a forward hangs or all of them
-        fail. With `beside_another`, a serving instance keeps priority on the processors while this one loads,
-        with `gently` for good, and a
-        model that needs more memory than is free is refused with `LoadFailedError`. Raises `CheckpointError`,
-        `LocationError` or any other error of loading, and leaves nothing running then.
+        fail. With `beside_another`, a serving instance keeps priority on the processors while this one loads
+        (with `gently`, permanently), and a model that needs more memory than is free is refused with
+        `LoadFailedError`. Raises `CheckpointError`, `LocationError` or any other error of loading; after an
+        error nothing is left running.
         """
         executors: list[Executor] = []
         async with AsyncExitStack() as stack:
@@ -96,7 +96,7 @@ class ModelInstance:
             await stack.enter_async_context(pipeline.running())
             if beside_another:
                 await pipeline.warm_up()
-            # Entered last: it must not take the end of the queues for a fault.
+            # Entered last: it must not mistake the end of the queues for a fault.
             supervisor = Supervisor(pipeline.queues, pipeline.probe, settings.forward_timeout_s, on_fault)
             await stack.enter_async_context(supervisor)
             return cls(pipeline, supervisor, stack.pop_all(), executors, workers)
@@ -114,7 +114,7 @@ class ModelInstance:
 
 
 def _yield_processors() -> None:
-    """Lower the priority of this thread, and of those that it starts; Linux has one for each thread."""
+    """Lower the priority of this thread, and of those that it starts; Linux sets it per thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 

@@ -26,7 +26,7 @@ from serving.scoring.model import LoadedModel
 from serving.scoring.warnings import SCORE
 from serving.settings import MEBIBYTE, Settings
 
-# Bytes in use for a byte of graphs: kernels keep weights in their own layout, some of them in two.
+# Bytes of memory per byte of graphs: kernels keep weights in layouts of their own, some in two.
 MEMORY_PER_GRAPH = 1.5
 M_MMAP_THRESHOLD = -3  # malloc.h
 EngineFactory = Callable[[Bundle, int], Engine]
@@ -51,9 +51,9 @@ def in_process_engine(bundle: Bundle, threads: int) -> OpenVinoEngine:
 def load_checked(
     settings: Settings, beside_another: bool = False, engine_factory: EngineFactory = in_process_engine
 ) -> LoadedModel:
-    """What `load_model` gives, with its golden answers reproduced; raises what either raises.
+    """The model from `load_model`, after reproducing its golden answers; raises what either step raises.
 
-    `beside_another` model, one that needs more memory than is free is refused with `LoadFailedError`.
+    With `beside_another`, a model that needs more memory than is free is refused with `LoadFailedError`.
     """
     if beside_another:
         engine_factory = partial(_within_memory, engine_factory)
@@ -63,7 +63,7 @@ def load_checked(
 
 
 def _within_memory(engine_factory: EngineFactory, bundle: Bundle, threads: int) -> Engine:
-    """The engine of `bundle`, if a second one fits into memory: else the kernel would end the process."""
+    """The engine of `bundle`, if it fits into memory too: otherwise the kernel would kill the process."""
     needed = round(MEMORY_PER_GRAPH * sum(file.stat().st_size for file in bundle.directory.glob("*.bin")))
     free = free_memory()
     if free is not None and needed > free:
@@ -77,7 +77,7 @@ def _within_memory(engine_factory: EngineFactory, bundle: Bundle, threads: int) 
 def load_model(settings: Settings, engine_factory: EngineFactory = in_process_engine) -> LoadedModel:
     """Locate and check the model; `engine_factory` makes the engine that runs its bundle.
 
-    Call it in the thread that will run the engine if that is torch's. Raises `LocationError`, or a
+    For torch, call it in the thread that will run the engine. Raises `LocationError`, or a
     `CheckpointError`: `NotCompiledError` if compiling would help.
     """
     _return_large_blocks()
@@ -99,7 +99,7 @@ def load_model(settings: Settings, engine_factory: EngineFactory = in_process_en
 def _return_large_blocks() -> None:
     """Keep blocks of a mebibyte and more, such as weights, in mappings of their own.
 
-    glibc raises that limit to 32 MB when it frees one, and then keeps parts of every model that was replaced.
+    Otherwise glibc raises this limit, up to 32 MB, when it frees one, and keeps parts of each replaced model.
     """
     if sys.platform == "linux":
         set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
@@ -158,7 +158,7 @@ def _requested_precision(bundle: Bundle) -> str:
 
 
 def _bundle_of(path: Path, settings: Settings) -> Bundle:
-    """The up-to-date bundle of a checkpoint; a checkpoint that a start has checked before is not read."""
+    """The up-to-date bundle of a checkpoint; a checkpoint that an earlier start has checked is not read."""
     state, expected = FileState.of(path), settings.checkpoint_sha256
     checked = None if expected else recall(path, state)
     sha256 = checked.checkpoint_sha256 if checked else check_file(path, expected)

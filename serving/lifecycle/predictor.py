@@ -32,7 +32,7 @@ from serving.scoring.thumbnails import ThumbnailCache
 from serving.settings import Settings
 
 HEALTHY = "healthy"
-# The part of a request's time that a picture leaves to the scoring of its video.
+# The share of a request's time that is reserved for scoring, after its picture.
 SCORING_SHARE = 0.25
 EXPLAINED_AT_ONCE = 16  # of one request; the others take their slots later
 log = structlog.get_logger()
@@ -148,8 +148,8 @@ class Predictor:
     def load(self) -> "asyncio.Task[LoadedModel]":
         """Load the checkpoint that the settings name, then switch to it.
 
-        Only when nothing `is_loading`. If it raises `CheckpointError`, `LocationError` or any other error,
-        the model that serves stays in service.
+        Call it only when nothing `is_loading`. If it raises `CheckpointError`, `LocationError` or any other
+        error, the model that serves stays in service.
         """
         assert not self.is_loading, "one model is loaded at a time"
         self._loading = asyncio.create_task(self._load())
@@ -208,7 +208,7 @@ class Predictor:
     async def _predict(
         self, instance: ModelInstance, request: ScoringRequest, deadline: float | None, party: Hashable
     ) -> Prediction:
-        """`party` is what shares the turns of thumbnails: the videos of one HTTP request."""
+        """The videos of one HTTP request are one `party`, which shares turns for thumbnails."""
         timeout_s = self.settings.request_timeout_s
         waits = request.thumbnail_url is not None and not is_data_url(request.thumbnail_url)
         slots = min(EXPLAINED, self.admission.capacity) if request.explain else 1
@@ -300,9 +300,9 @@ class Predictor:
 
 
 def _collect_once() -> None:
-    """Free what is left over, and keep all that is there now out of later collections.
+    """Collect garbage, and exclude the objects that remain from later collections.
 
-    Each would hold up the event loop for 80 ms, to find that the model and the libraries are still in use.
+    Each would block the event loop for 80 ms, only to find that the model and libraries are still in use.
     """
     gc.unfreeze()
     gc.collect()
@@ -310,7 +310,7 @@ def _collect_once() -> None:
 
 
 def _shadowed(checkpoint: str) -> dict[str, Any]:
-    """The settings that differ for the shadow; what pins the served checkpoint says nothing about it."""
+    """The settings that differ for the shadow; the hashes of the served checkpoint do not apply to it."""
     return {"checkpoint": checkpoint, "checkpoint_sha256": None, "bundle_sha256": None}
 
 

@@ -1,9 +1,9 @@
 """Scores served videos with a second checkpoint, MILES_SHADOW_CHECKPOINT, without delaying the served scores.
 
-A video waits until nothing was scored for a moment, the newest first, because a client may wait for its
-score. Where too many wait, the oldest is dropped and counted. While the service is never idle, the shadow
-scores one of `ONE_IN` served videos, so that there is something to compare. Its threads have a low priority,
-and its faults end the shadow only.
+A video waits until the service has been idle for a moment. The newest is scored first, because its client
+may be waiting. If too many wait, the oldest is dropped and counted. While the service is never idle, the
+shadow scores one in `ONE_IN` served videos, so that there is something to compare. Its threads have a low
+priority, and its faults end only the shadow.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from serving.scoring.cache import VectorCache
 from serving.scoring.pipeline import Prediction, ScoringRequest
 
 OUTCOMES = ("scored", "dropped", "failed")
-ONE_IN = 20  # served videos, of a service that is never idle
-IDLE_S = 0.02  # without a video in work, and without a new one
+ONE_IN = 20  # served videos, while the service is never idle
+IDLE_S = 0.02  # without a video in progress or a new one
 Answer = asyncio.Future[Prediction | None]
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A served video, and where its score by the shadow is awaited."""
+    """A served video, and the future that gets the shadow's score."""
 
     request: ScoringRequest
     served: Prediction
@@ -78,13 +78,13 @@ class Shadow:
             await self._free()
 
     def load(self, serving: str) -> None:
-        """Load the checkpoint again, in the background; unused if it is the one `serving`, a sha256."""
+        """Load the checkpoint again, in the background; unused if its sha256 is `serving`."""
         if self._loading is not None:
             self._loading.cancel()
         self._loading = asyncio.create_task(self._load(serving, self._loading))
 
     def offer(self, request: ScoringRequest, served: Prediction) -> "Answer | None":
-        """Let a served video wait for its score; None if there is no shadow."""
+        """Queue a served video for the shadow; its future score, or None if there is no shadow."""
         if self._instance is None:
             return None
         if len(self._waiting) >= self._capacity:
@@ -117,7 +117,7 @@ class Shadow:
         log.info("shadow_loaded", model_version=self.version)
 
     async def _work(self) -> None:
-        before = seen = 0  # the videos when the last score began, and when the service was last looked at
+        before = seen = 0  # videos offered when the last score began, and at the last look
         while True:
             await self._is_some_waiting.wait()
             while not (is_idle := self._is_idle(seen)) and self._offered - before < ONE_IN:
@@ -132,7 +132,7 @@ class Shadow:
             waiting.score.set_result(found)
 
     def _is_idle(self, seen: int) -> bool:
-        """Whether no video is in work, and none has come since there were `seen`."""
+        """Whether no video is in progress, and none was offered since there were `seen`."""
         return not self._admission.taken and self._offered == seen
 
     async def _score(self, waiting: Waiting) -> Prediction | None:
@@ -173,7 +173,7 @@ class Shadow:
 
 
 async def score_of(waiting: "Answer | None", deadline: float) -> Prediction | None:
-    """What the shadow says, by `deadline` in the event loop's time; None if it does not say it in time."""
+    """The shadow's score, by `deadline` in the event loop's time; None if there is none by then."""
     if waiting is None:
         return None
     try:

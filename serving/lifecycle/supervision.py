@@ -1,6 +1,6 @@
 """Detects a broken model: a forward that hangs, a queue that has ended, or forwards that fail on any input.
 
-Knows neither HTTP nor the engine. A thread cannot be killed, so a fault is reported for the process to end,
+Knows neither HTTP nor the engine. A thread cannot be killed, so a fault is reported for the process to exit,
 and every waiting request is answered.
 """
 
@@ -17,7 +17,7 @@ from serving.scoring.batching import BatchingQueue
 CHECK_INTERVAL_S = 0.25
 FAILURES_PER_PROBE = 8
 PROBE_ATTEMPTS = 3
-PROBE_DELAY_S = 0.25  # a lack of memory may pass
+PROBE_DELAY_S = 0.25  # a shortage of memory may be temporary
 log = structlog.get_logger()
 
 
@@ -44,7 +44,7 @@ class Supervisor:
         self._on_fault = on_fault
         self._check_interval_s = check_interval_s
         self._probe_delay_s = probe_delay_s
-        # Checks are counted, not seconds: a process that was suspended must not take its forwards for hung.
+        # Checks are counted, not seconds: after a suspension, forwards must not look hung.
         self._max_checks = math.ceil(forward_timeout_s / check_interval_s)
         self._seen: dict[str, tuple[int, int]] = {}
         self._failures = 0
