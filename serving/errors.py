@@ -19,7 +19,7 @@ MilesError
 
 
 class MilesError(Exception):
-    """The base class: the message is for the client, who may retry after `retry_after_s`."""
+    """The base class: the message is for the client, which may retry after `retry_after_s`."""
 
     retry_after_s: int | None = None
 
@@ -88,8 +88,8 @@ class NoYouTubeKeyError(MilesError):
 
 
 class UnknownVideoError(MilesError):
-    """YouTube has no public video of this id."""
+    """YouTube has no public video with this id."""
 
 
 class YouTubeError(MilesError):
-    """YouTube cannot be reached, refused, or sent something else than its documentation says."""
+    """YouTube could not be reached, refused, or did not respond as documented."""

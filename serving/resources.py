@@ -1,4 +1,4 @@
-"""What this process may use of the machine: CPUs by affinity and cgroup quota, memory by cgroup limit.
+"""The resources that this process may use: CPUs by affinity and cgroup quota, memory by cgroup limit.
 
 A container with a quota of two CPUs on a 64-core host sees 64 cores; 64 threads would compete for two.
 """
@@ -26,7 +26,7 @@ def free_memory(
 ) -> int | None:
     """Bytes that this process may still take, without swap; None where the kernel doesn't say.
 
-    The least of what the machine and all cgroups of this process have left. Cached pages of files count as
+    The minimum of what the machine and every cgroup of this process have left. Cached pages of files count as
     free, because the kernel gives them up first.
     """
     left = [1024 * _counts(meminfo)["MemAvailable:"]] if "MemAvailable:" in _counts(meminfo) else []
@@ -41,7 +41,7 @@ def free_memory(
 
 
 def _groups(mount: Path, membership: Path, controller: str) -> Iterator[tuple[int, Path]]:
-    """The cgroups that may limit this process, and their version; a limit also applies to groups below."""
+    """The cgroups that may limit this process, and their version; a group's limit also applies below it."""
     for line in _read(membership).splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         if not controllers:
@@ -75,7 +75,7 @@ def _v1_quota(group: Path) -> float:
 
 
 def _counts(file: Path) -> dict[str, int]:
-    """The numbers of a file that has a name and a number a line."""
+    """The numbers in a file that has one name and one number per line."""
     words = (line.split() for line in _read(file).splitlines())
     return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdigit()}
 

@@ -23,7 +23,7 @@ ORIGIN = re.compile(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")  # goes 
 YOUTUBE_URL = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._-]+)*")
 HEADER_VALUE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-# What the fetcher itself sends, or what would change how a response is framed.
+# Headers that the fetcher itself sends, or that would change how a response is framed.
 OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent")
 SECRETS = (
     *("api_keys", "shared_cache_secret", "shared_cache_url"),

@@ -1,4 +1,4 @@
-"""Logging through structlog. Never a user's text, a full URL or a client's address.
+"""Logging through structlog, never with a user's text, a full URL or a client's address.
 
 Lines are written by a thread: a pipe that is not read must not stop the service. What does not fit into the
 thread's queue is dropped and counted.
@@ -18,10 +18,10 @@ import structlog
 MAX_LINES = 4096  # queued; about 1 MB
 DRAIN_S = 1.0
 STDERR = 2
-# What a person at a terminal reads in place of an event's name and the values in it.
+# Shown on a terminal in place of an event's name and the values in it.
 SENTENCES = {
     "listening": "Listening on {url}, loading the model",
-    "compiling": "Compiling {checkpoint} for this processor, which takes minutes, once",
+    "compiling": "Compiling {checkpoint} for this processor, once; this takes minutes",
     "ready": "Miles is ready: {url} ({model}, {precision})",
     "request": "{method} {route} {status} in {seconds:.3f} s",
 }
@@ -29,7 +29,7 @@ ONLY_FOR_MACHINES = {"model_loaded"}
 
 
 class Lines:
-    """Writes lines to standard error without making callers wait; `dropped` counts those that were lost."""
+    """Writes lines to standard error without making callers wait; `dropped` counts the lost lines."""
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -77,7 +77,7 @@ class _LineHandler(logging.Handler):
 def as_sentence(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The event as a sentence if it has one, and its level if it is not `info`.
 
-    Raises `structlog.DropEvent` for what only a machine reads.
+    Raises `structlog.DropEvent` for events that are only for machines.
     """
     name = event["event"]
     if name in ONLY_FOR_MACHINES:
@@ -90,7 +90,7 @@ def as_sentence(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 def configure_logging(log_format: Literal["auto", "json", "console"], level: str) -> None:
     """Route structlog and the standard library's loggers through one renderer, to standard error.
 
-    `auto` is short coloured lines on a terminal and JSON elsewhere; NO_COLOR leaves the colours out.
+    `auto` is short coloured lines on a terminal and JSON elsewhere; NO_COLOR turns the colours off.
     """
     is_terminal = sys.stderr.isatty()
     has_colors = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -104,7 +104,7 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
     if is_json:
         last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     else:
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # ours tell of the start and the stop
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # ours report the start and the stop
         last += [as_sentence, structlog.dev.ConsoleRenderer(colors=has_colors, pad_event_to=0)]
     handler = _LineHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))

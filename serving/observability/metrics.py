@@ -1,4 +1,4 @@
-"""Prometheus metrics: counted as requests are answered, or read off the predictor when they are scraped."""
+"""Prometheus metrics, counted as requests are answered or read from the predictor at each scrape."""
 
 import asyncio
 import math
@@ -126,7 +126,7 @@ class Metrics:
             Gauge(name, description, registry=self.registry).set_function(read)
 
     async def exposition(self) -> bytes:
-        """The metrics in Prometheus's text format; requests that come together share one, of milliseconds."""
+        """The metrics in Prometheus's text format; concurrent scrapes share one run of milliseconds."""
         if self._next is None:
             loop = asyncio.get_running_loop()
             self._next = loop.create_future()
@@ -146,7 +146,7 @@ def _outcome(image: ModalityReport) -> str:
     if image.state not in ("failed", "used"):
         return image.state
     reason = image.reason or image.state
-    # A host may answer any number.
+    # A host may send any status code.
     return "http_other" if reason.startswith("http_") and reason not in HTTP_REASONS else reason
 
 
@@ -232,10 +232,10 @@ def _shared_cache(cache: SharedCache) -> Iterable[Metric]:
 def _shadow(shadow: Shadow) -> Iterable[Metric]:
     version = GaugeMetricFamily("miles_shadow_ready", "1 while a shadow scores.", labels=["version"])
     version.add_metric([shadow.version or ""], float(shadow.version is not None))
-    family = CounterMetricFamily("miles_shadow", "Served videos by what the shadow did.", labels=["outcome"])
+    family = CounterMetricFamily("miles_shadow", "Served videos by shadow outcome.", labels=["outcome"])
     for outcome, count in shadow.outcomes.items():
         family.add_metric([outcome], count)
-    busy = CounterMetricFamily("miles_shadow_busy", "Scores of the shadow while others were being scored.")
+    busy = CounterMetricFamily("miles_shadow_busy", "Shadow scores while other videos were being scored.")
     busy.add_metric([], shadow.scored_busy)
     return version, family, busy
 

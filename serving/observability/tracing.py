@@ -124,7 +124,7 @@ class Tracing:
 
 
 class TraceRequests:
-    """Middleware that traces every request except probes, and exports the rest at shutdown."""
+    """Middleware that traces every request except probes, and exports the remaining spans at shutdown."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
         self._app = app

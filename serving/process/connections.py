@@ -3,7 +3,7 @@
 uvicorn waits forever for a first request, for the rest of a request's headers and for a client to read; takes
 headers of any size, pipelined requests of any number and connections until the process runs out of file
 descriptors; loses the body of a request with Upgrade (uvicorn #2722), and answers malformed requests itself.
-Here every wait has a limit, and what is refused is answered by the app, which reads `scope["refusal"]`.
+Here every wait has a limit, and the app answers refused requests, which have a `scope["refusal"]`.
 `serving.http.limits` limits the body of a request.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MAX_HEAD = 32 * 1024  # bytes of a request's line and headers, of a chunk's extensions, of all trailers
+MAX_HEAD = 32 * 1024  # bytes of the request line and headers, of a chunk's extensions, of all trailers
 MAX_PIPELINED = 16  # parsed requests that wait for the one before them
 SLICE = 8192  # bytes parsed at a time, so that the two limits above are noticed soon
 PEER_CHECK_S = 0.25
@@ -115,7 +115,7 @@ class GuardedConnection(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, or a trailer, which is dropped: after a body it must not change what was decided."""
+        """One header, or a trailer, which is dropped: it must not change what was decided before the body."""
         if self._is_in_head and not self._is_replaying:
             super().on_header(name, value)
 
@@ -137,7 +137,7 @@ class GuardedConnection(HttpToolsProtocol):
         self.cycle.transport = _Transport(self)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
-        """Part of the body; kept until the slice ends, which may hold a thousand chunks."""
+        """Part of the body, kept until the end of the slice, which may hold a thousand chunks."""
         self._body_parts.append(body)
 
     def on_message_complete(self) -> None:
@@ -148,7 +148,7 @@ class GuardedConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Parse what had to wait, now that fewer requests do."""
+        """Parse the data that had to wait, now that fewer requests are waiting."""
         if self._is_lingering:
             return
         super().on_response_complete()
@@ -156,7 +156,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.data_received(b"")
 
     def close(self) -> None:
-        """Close after a response; hear out a client that is still sending, or it loses the response."""
+        """Close after a response; keep reading if the client is still sending, or it loses the response."""
         if self.cycle.more_body or self._stand_in is not None or "refusal" in self.cycle.scope:
             self._is_lingering = self._is_deaf = True
             self.transport.write_eof()
@@ -223,7 +223,7 @@ class GuardedConnection(HttpToolsProtocol):
         return None
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer what can't be read any further, after the requests before it."""
+        """Answer a request that can't be read any further, after the requests before it."""
         self._is_deaf = True
         self._forget_head()
         if self._is_in_head or self.cycle is None or self.cycle.scope is not self.scope:
@@ -259,9 +259,9 @@ class GuardedConnection(HttpToolsProtocol):
             self._feed(rest)
 
     def _check_peer(self) -> None:
-        """Find out whether a client that has ended its side still listens: a closed connection is reset.
+        """Find out whether a client that has ended its side still listens: a closed connection sends a reset.
 
-        An HTTP/1.0 client knows no interim responses, so it is found out by the response.
+        An HTTP/1.0 client does not know interim responses, so it is found out when the response is written.
         """
         if self.transport.is_closing() or self.cycle.response_complete:
             return

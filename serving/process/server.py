@@ -64,7 +64,7 @@ def _serve(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> 
     except SettingsError as exc:
         print(exc, file=sys.stderr)
         return 2
-    faulthandler.enable(all_threads=False)  # a crash of a native library says where
+    faulthandler.enable(all_threads=False)  # prints where a native library crashed
     configure_logging(settings.log_format, settings.log_level)
     failures: list[str] = []
 
@@ -91,7 +91,7 @@ def _serve(create_app: Callable[[Settings, Callable[[str], None]], FastAPI]) -> 
         step = LISTENING.get(exc.errno or 0, "Set MILES_HOST to an address of this machine, such as 0.0.0.0.")
         print(f"cannot listen on {settings.host}:{settings.port}: {reason}. {step}", file=sys.stderr)
         return 1
-    # uvicorn raises the signal again after shutting down, which must not kill the process then.
+    # uvicorn raises the signal again after shutting down, which must not kill the process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     if server.hears_hangups:
@@ -154,7 +154,7 @@ def _give_up() -> None:
 
 
 def _end_now(code: int) -> None:
-    """Exit although threads are running, after writing the log."""
+    """Write the log, then exit even if threads are running."""
     LINES.drain()
     os._exit(code)
 
@@ -169,7 +169,7 @@ def _has_terminal() -> bool:
 
 
 def _allow_descriptors() -> None:
-    """Raise the limit of open files: each connection is one, and many systems start with 1,024."""
+    """Raise the limit on open files: each connection is one, and many systems default to 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
