@@ -1,10 +1,10 @@
-"""How many videos may be queued at once, when to retry at capacity, and how a burst is begun.
+"""How many videos may be queued at once, when to retry at capacity, and the pace of a burst.
 
 Counted in videos, not in requests: a batch of 256 is 256. An explained video takes `EXPLAINED` slots. A
 video takes a slot only after its request has been read, so that a slow sender takes none.
 
-A client may hold `SHARE` times as many slots as are free, so that one client gets 256 of 320 and the next one
-always finds some (Choudhury and Hahne, Dynamic queue length thresholds, IEEE/ACM ToN 6, 1998).
+A client may hold up to `SHARE` times the number of free slots, so that one client gets 256 of 320 and the
+next one always finds some (Choudhury and Hahne, Dynamic queue length thresholds, IEEE/ACM ToN 6, 1998).
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from serving.errors import OverloadedError, PredictTimeoutError
 
 CLIENT: ContextVar[str] = ContextVar("client", default="")
-"""Who asks: an API key's digest or an address, in the context of a request."""
+"""The client of the current request: an API key's digest or an address."""
 WAITING = " waiting"
 SHARE = 4
-EXPLAINED = 4  # an explanation computes for 42 ms, a video with a new title for 15 ms (two cores)
+EXPLAINED = 4  # an explanation takes 42 ms to compute, a video with a new title 15 ms (two cores)
 # Assumed before anything was measured, in videos per second: two cores, one video after another.
 INITIAL_RATE = 20.0
 # The time constant of the rate's exponential average, in seconds of work.
@@ -44,7 +44,7 @@ class DrainRate:
 
     @property
     def per_second(self) -> float:
-        """The exponentially weighted rate: what is `TIME_CONSTANT_S` old counts 1/e."""
+        """The exponentially weighted rate: work that is `TIME_CONSTANT_S` old counts 1/e."""
         self._advance()
         return self._finished / self._worked_s
 
@@ -106,8 +106,8 @@ class Admission:
     def slot(self, *, waits: bool = False, slots: int = 1) -> "Slot":
         """The slots of one video, held within the context; entering it raises `OverloadedError`.
 
-        Videos that wait for a thumbnail count apart from their client's others, which such a wait, of up to
-        seconds, must not keep out.
+        Videos that wait for a thumbnail are counted separately: the wait, of up to seconds, must not keep out
+        their client's other videos.
         """
         if waits and not CLIENT.get().endswith(WAITING):
             CLIENT.set(CLIENT.get() + WAITING)
@@ -166,7 +166,7 @@ class Slot:
 
 
 class Pace:
-    """Runs calls in order, at most `per_turn` in a turn of the event loop; the first ones at once.
+    """Runs calls in order, at most `per_turn` in a turn of the event loop; the first ones immediately.
 
     So a health probe never waits for a whole burst.
     """

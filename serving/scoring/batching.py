@@ -1,9 +1,9 @@
 """A queue in front of one step of the network. Knows neither HTTP nor the engine.
 
-When the step is free, up to `max_batch_size` queued items of similar length are the next batch. A larger one
-costs less per item, so one that is not full waits in two cases. While other items are prepared and follow
-each other closely, it waits for them; a single client never has to. And a queue may have a partner that the
-same requests wait for: while the partner runs batches, it waits until one of its own requests is next there.
+When the step is free, up to `max_batch_size` queued items of similar length form the next batch. A larger
+batch costs less per item, so one that is not full waits in two cases. While items in preparation arrive in
+quick succession, it waits for them; a single client never has to. And a queue may have a partner queue that
+the same requests wait for: while the partner runs batches of other requests, this queue waits.
 Clients take turns: an item's turn is the work that its client has queued before it (start-time fair queuing,
 Goyal et al., 1996). Every accepted item gets its result, its batch's error, or `QueueClosedError`.
 """
@@ -20,8 +20,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from serving.scoring.admission import CLIENT
 
-LOOK_AHEAD = 8  # batches among which items of similar length are sought
-# Between items that a batch waits for; a usual picture is decoded in half of it.
+LOOK_AHEAD = 8  # batches' worth of items that are searched for similar lengths
+# Between items that a batch waits for; a typical picture is decoded in half this time.
 MAX_GAP_S = 0.01
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,11 +68,11 @@ class BatchingQueue(Generic[Item, Result]):
         """`run` gets a batch in `executor` and returns one result per item, in order; without an executor
         it runs on the event loop, for a step that is faster than waking a thread.
 
-        Batches of similar `length` waste the least padding; together they are at most `max_length`, or one
-        item. Where `sizes` are given, a batch has the largest of them that it can fill. Items that are not
-        urgent may wait for batches that `partner` is running, and all wait for items in preparation as long
-        as one is ready every `max_gap_s`. `at_once` batches run concurrently, in as many threads of
-        `executor`; none waits for items in preparation then.
+        Items of similar `length` waste the least padding; those of a batch add up to at most `max_length`,
+        unless there is only one. Where `sizes` are given, a batch has the largest of them that it can fill.
+        Items that are not urgent may wait for batches that `partner` is running, and all wait for items in
+        preparation as long as one is ready every `max_gap_s`. `at_once` batches run concurrently, each in a
+        thread of `executor`; if it is above 1, none waits for items in preparation.
         """
         assert max_batch_size >= 1, "a batch holds at least one item"
         self.batches: Counter[int] = Counter()
@@ -140,7 +140,7 @@ class BatchingQueue(Generic[Item, Result]):
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
-        """While an item is prepared that is submitted next, unless that fails."""
+        """A context for preparing an item, which is submitted next unless preparing it fails."""
         self._expected += 1
         try:
             yield
@@ -202,11 +202,11 @@ class BatchingQueue(Generic[Item, Result]):
                 for event in self._on_end:
                     event.set()
             if self._executor is None:
-                await asyncio.sleep(0)  # many batches in a row must not hold the event loop
+                await asyncio.sleep(0)  # many batches in a row must not block the event loop
 
     async def _wait_for_expected(self) -> None:
         """Wait for items in preparation that follow each other closely, unless the next batch is full."""
-        for _ in range(self._max_batch_size):  # preparations that fail one after another end it, too
+        for _ in range(self._max_batch_size):  # a limit, because preparations may keep failing
             if not self._expected or self._at_once > 1 or len(self._waiters) >= self._max_batch_size:
                 return
             self._changed.clear()
@@ -217,7 +217,7 @@ class BatchingQueue(Generic[Item, Result]):
                 return
 
     async def _wait_for_partner(self) -> None:
-        """Wait while the partner's batches are of other requests, unless the next batch is full or urgent."""
+        """Wait while the partner runs batches of other requests, unless the next batch is full or urgent."""
         partner = self._partner
         while partner is not None and partner._running:
             self._may_start.clear()
@@ -225,8 +225,8 @@ class BatchingQueue(Generic[Item, Result]):
             if is_full or any(waiter.urgent for waiter in self._waiters):
                 return
             await self._may_start.wait()
-            # Of one client, items run in order: with more here than there, one is in the batch that the
-            # partner has begun. What other clients have there delays nothing here.
+            # One client's items run in order: if it has more here than there, the partner's running batch
+            # has one of them. Other clients' items there delay nothing here.
             there = Counter(waiter.client for waiter in partner._waiters)
             here = Counter(waiter.client for waiter in self._waiters)
             if any(count > there[client] for client, count in here.items()):

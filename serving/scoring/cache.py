@@ -23,8 +23,8 @@ Result = TypeVar("Result")
 KEY_BYTES = 32
 # The first bytes of a key name the model, so that its vectors can be dropped together.
 OWNER_BYTES = 8
-# Memory of an entry besides its numbers: the key, the array, its buffer's header, its share of the table.
-# Measured with tracemalloc, and checked by a test.
+# Memory of an entry in addition to its numbers: the key, the array, its buffer's header, its share of the
+# table. Measured with tracemalloc, and checked by a test.
 ENTRY_BYTES = 320
 
 
@@ -37,7 +37,7 @@ class _Flight(Generic[Result]):
 class SingleFlight(Generic[Result]):
     """Runs identical work once: callers that ask while it runs get the same outcome. For one event loop.
 
-    The work belongs to all its callers: it goes on while one of them waits, and is cancelled with the last.
+    The work belongs to all its callers: it continues while any of them waits, and is cancelled with the last.
     `collapsed` counts the callers that joined work in flight. Nothing is kept afterwards.
     """
 
@@ -64,9 +64,9 @@ class SingleFlight(Generic[Result]):
         finally:
             flight.waiters -= 1
             if not flight.waiters and not flight.task.done():
-                del self._flights[key]  # at once: a newcomer must not join what is being cancelled
+                del self._flights[key]  # now: a new caller must not join work that is being cancelled
                 flight.task.cancel()
-                # The last to leave sees it end, so that what the work uses is not closed under it.
+                # The last caller waits for its end, so that nothing is closed while the work still uses it.
                 await asyncio.wait([flight.task])
 
     async def _fly(self, key: bytes, work: Callable[[], Awaitable[Result]]) -> Result:
@@ -77,7 +77,7 @@ class SingleFlight(Generic[Result]):
         except asyncio.CancelledError:
             if task.cancelling():
                 raise
-            # Something inside gave up. To the waiters a bare CancelledError would mean that they were meant.
+            # Something inside was cancelled; a bare CancelledError would look as if the waiters were.
             raise RuntimeError("the work was cancelled from within") from None
         finally:
             flight = self._flights.get(key)
@@ -99,7 +99,7 @@ class VectorCache:
     event loop.
     """
 
-    # Our own code: OrderedDict is all of the LRU, and caching libraries lack the collapsing, the count of
+    # Not a library: OrderedDict is all of the LRU, and caching libraries lack the collapsing, the count of
     # evictions, or an `await` between look-up and store.
 
     def __init__(self, max_bytes: int, shared: SharedCache | None = None) -> None:
@@ -121,7 +121,7 @@ class VectorCache:
         return self._flights.collapsed
 
     def recall(self, key: bytes) -> Vector | None:
-        """The vector of this process, read-only and counted as a hit; None, uncounted, if it has none."""
+        """The vector if this process has it, read-only and counted as a hit; else None, uncounted."""
         vector = self._vectors.get(key)
         if vector is not None:
             self._vectors.move_to_end(key)
@@ -139,7 +139,7 @@ class VectorCache:
     ) -> tuple[Vector, bool]:
         """The vector of `key`, read-only, and whether it was cached; otherwise `compute` runs.
 
-        Another replica's vector has to have `width` numbers.
+        Another replica's vector must have `width` numbers.
         Raises what the computation raised, to every caller that waited for it; errors are not cached.
         """
         vector = self.recall(key)

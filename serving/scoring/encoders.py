@@ -53,16 +53,16 @@ class ModalityReport:
     detail: str | None = None
     """The reason in a sentence."""
     imputed: tuple[str, ...] = ()
-    """The request's fields that are unknown and took the training mean; of the scalars only."""
+    """The request's unknown fields, replaced by the training mean; only for the scalars."""
 
     @property
     def words(self) -> str:
-        """The state and the reason, as far as there is one."""
+        """The state, and the reason if there is one."""
         return ": ".join(filter(None, (self.state, self.reason, self.detail)))
 
     @property
     def satisfies(self) -> bool:
-        """Whether it counts for a client that requires this modality."""
+        """Whether it is enough for a client that requires this modality."""
         return self.state in ("used", "truncated") and self.reason not in EMPTY_REASONS
 
 
@@ -87,7 +87,7 @@ class TextEncoder:
         self._min_letters = card.titles.min_letters_per_piece if self._has_weight else None
 
     async def encode(self, video: Video, watch: Stopwatch, *, urgent: bool = False) -> Encoded:
-        """The vector of a video's text; `urgent` when no picture is waited for beside it.
+        """The vector of a video's text; `urgent` if the request does not also wait for a picture.
 
         Raises what the forward raised.
         """
@@ -130,14 +130,14 @@ class TextEncoder:
 
 @dataclass(frozen=True, slots=True)
 class PictureBudget:
-    """When a picture is given up, in the event loop's time, and who shares the turns of its download."""
+    """When to give up on a picture, in the event loop's time, and the `party` that shares download turns."""
 
     give_up_at: float | None = None
     party: Hashable = None
 
     @asynccontextmanager
     async def limit(self) -> AsyncIterator[None]:
-        """Raises `ImageError` where the context does not end in time, waiting for turns included."""
+        """Raises `ImageError` if the context, waiting for turns included, does not end in time."""
         try:
             async with asyncio.timeout_at(self.give_up_at):
                 yield
@@ -155,7 +155,7 @@ class ImageEncoder:
         decoders: DecodePool | None,
         max_bytes: int,
     ) -> None:
-        """`decoders` is None if the model has no image tower; `max_bytes` is of a picture in the request."""
+        """`decoders` is None if the model has no image tower; `max_bytes` limits a picture in the request."""
         self.tower = tower
         self._thumbnails, self._decoders, self._max_bytes = thumbnails, decoders, max_bytes
         self._warnings: tuple[str, ...] = ()
@@ -197,7 +197,7 @@ class ImageEncoder:
     async def _vector(
         self, url: str, decoders: DecodePool, watch: Stopwatch, budget: PictureBudget
     ) -> tuple[Content, Vector]:
-        """What a URL holds, and its vector with the facts behind it. Raises `ImageError`."""
+        """What a URL holds, and its vector followed by the facts. Raises `ImageError`."""
         content = await self._read(url, self._thumbnails.identify, watch, budget)
         if content.body is None:  # a known picture
             vector = self.tower.cache.recall(self.tower.key(content.digest))

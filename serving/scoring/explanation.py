@@ -4,10 +4,10 @@ The players are the blocks of the fusion's input: the text vector, the image vec
 (`features.registry.Group`). A coalition's row has its players' blocks from the video and the baseline's for
 the others: scalars at the training mean, the neutral image, and the mean vector of the training titles or,
 where the checkpoint does not have it, the vector of an empty text. Groups act on standardised columns: a
-column derived from two quantities (views per hour) moves only with its own group, so some rows describe no
-possible video. What is unknown is at the training mean, so a group adds only what not knowing it adds.
-The towers run no more than for the score itself; n players cost at most 2^n rows of the fusion. A block that
-equals its baseline, or that the fusion gives no weight, contributes exactly 0 and is left out of the
+column derived from two quantities (views per hour) moves only with its own group, so some rows describe an
+impossible video. An unknown value is at the training mean, so it adds only the effect of not knowing it.
+The towers run no more often than for the score itself; n players cost at most 2^n rows of the fusion. A block
+that equals its baseline, or that the fusion gives no weight, contributes exactly 0 and is left out of the
 coalitions.
 """
 
@@ -25,7 +25,7 @@ from serving.scoring.encoders import Modality
 from serving.scoring.model import LoadedModel
 from serving.scoring.towers import Vector
 
-# Rows of an explanation that are in the fusion's queue at a time, so that other requests wait for few.
+# Rows of an explanation in the fusion's queue at a time, so that other requests wait for only a few.
 CHUNK_ROWS = 8
 LABELS = {"text": "Title", "image": "Thumbnail"}
 LABEL_WITH_DESCRIPTION = "Title and description"
@@ -55,7 +55,7 @@ class Contribution:
     viral_score: float
     velocity: float
     unknown: tuple[str, ...] = ()
-    """The request's fields of the block that are unknown; what it added is what not knowing them adds."""
+    """The block's unknown fields of the request; if all are, it adds only the effect of not knowing them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,11 @@ class Player:
     columns: tuple[int, ...] = ()
     features: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
-    """The fields of a video that the block's features read and no earlier block's do."""
+    """The video's fields that features of this block read and features of earlier blocks do not."""
 
 
 class Explainer:
-    """Explains the scores of one model, one at a time, so that other requests wait for few rows.
+    """Explains the scores of one model, one at a time, so that other requests wait for only a few rows.
 
     Clients take turns.
     """
@@ -100,7 +100,7 @@ class Explainer:
         self._baseline: Row | None = None
 
     async def explain(self, row: Row, score: Score, unknown: Collection[str] = ()) -> Explanation:
-        """What moved `score`, that of `row`, in which the fields `unknown` were imputed.
+        """What moved `score`, the score of `row`, in which the fields `unknown` were imputed.
 
         Raises what the forward raised.
         """
@@ -151,7 +151,7 @@ def players_of(model: LoadedModel) -> list[Player]:
     players = [Player("text", label, "text")] if model.card.config.text else []
     if model.card.config.vision:
         players.append(Player("image", LABELS["image"], "image"))
-    described, taken = features_named(names), {"observed_at"}  # which is now if it is unknown
+    described, taken = features_named(names), {"observed_at"}  # defaults to now
     for group, columns in groups_of(names):
         features = tuple(names[column] for column in columns)
         read = dict.fromkeys(field for column in columns for field in described[column].reads)

@@ -42,7 +42,7 @@ class LoadedModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies what determines a tower's output besides its input; part of every cache key."""
+        """Identifies all that determines a tower's output except its input; part of every cache key."""
         return fingerprint_of(self.card, self.engine, self.fidelity)
 
 

@@ -73,7 +73,7 @@ class Prediction:
     explanation: Explanation | None = None
     """Set if the request asked to `explain`."""
     shadow: "asyncio.Future[Prediction | None] | None" = None
-    """The score of the shadow, which may take a while; None if none was asked."""
+    """The score of the shadow, which may take a while; None if there is no shadow."""
 
 
 class Pipeline:
@@ -129,7 +129,7 @@ class Pipeline:
             await self._decoders.ready()
 
     async def probe(self) -> None:
-        """Run every step once, past the cache. Raises what a forward raised."""
+        """Run every step once, bypassing the cache. Raises what a forward raised."""
         text, image = await asyncio.gather(self._text.tower.probe(), self._image.tower.probe())
         scalars = np.zeros(len(self.model.scaler.feature_names_in_), dtype=np.float32)
         await self._fuse(Row(text, image[: len(self.model.engine.neutral_image)], scalars), Stopwatch())
@@ -165,7 +165,7 @@ class Pipeline:
             self._text.encode(request.video, watch, urgent=request.thumbnail_url is None),
             self._image.encode(request.thumbnail_url, watch, budget or PictureBudget()),
         )
-        await self._pace.turn()  # many videos may have waited for one picture, or given theirs up together
+        await self._pace.turn()  # many videos may have waited for one picture, or given up together
         raw = compute_features([request.video], self.model.scaler.feature_names_in_)  # (1, F)
         reports: dict[Modality, ModalityReport] = {
             "text": text.report,
@@ -218,7 +218,7 @@ class Pipeline:
         return ran.result
 
     async def _score_rows(self, rows: Sequence[Row]) -> list[tuple[float, float]]:
-        """The scores of a few rows that are one explanation's."""
+        """The scores of a few rows of one explanation."""
         scores = [ran.result for ran in await asyncio.gather(*map(self._fusion.submit, rows))]
         for score in scores:
             _check_finite(*score)
@@ -230,7 +230,7 @@ class Pipeline:
 
     def _report_scalars(self, video: Video, raw: NDArray[np.float64]) -> ModalityReport:
         names = tuple(imputed(video, raw, self.model.scaler.feature_names_in_))
-        # Most videos have no previous look, and a client that requires the scalars does not mean it.
+        # Most videos have no previous look, so requiring the scalars does not require one.
         if PREVIOUS_LOOK.issuperset(names):
             return ModalityReport("used", imputed=names)
         return ModalityReport("imputed", ", ".join(names), imputed=names)

@@ -1,12 +1,12 @@
 """Tower vectors that replicas share in a Valkey or Redis server, without ever depending on it.
 
-A look-up has a few hundredths of a second, after which the vector is computed as without a server. After
-repeated failures the server is not asked again until it answers that quickly, which is checked in the
-background. Writes are never waited for. Concurrent look-ups travel together.
+A look-up has a few hundredths of a second, after which the vector is computed as if there were no server.
+After repeated failures the server is not asked again until it answers within that time, which is checked in
+the background. Writes are never waited for. Concurrent look-ups travel together.
 
 A value counts only if it is a whole, finite vector of the tower, not one number repeated, and its digest is
-right for its key. Without a secret that guards against accidents only: anyone who can write to the server can
-change scores. With a secret, the digest is a message authentication code.
+right for its key. Without a secret, this guards only against accidents: anyone who can write to the server
+can change scores. With a secret, the digest is a message authentication code.
 """
 
 import asyncio
@@ -100,14 +100,14 @@ class SharedCache:
         return vector
 
     def put(self, key: bytes, vector: Vector) -> None:
-        """Store it in the background; dropped if the server is down or the backlog is full."""
+        """Store the vector in the background; dropped if the server is down or the backlog is full."""
         if not self.is_up or self._to_write.full():
             self.writes["dropped"] += 1
         else:
             self._to_write.put_nowait((key, packed(key, vector, self._secret)))
 
     async def _keep(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` again if it fails, because a dead task would let look-ups time out for good."""
+        """Run `work` again if it fails, because without it every later look-up would time out."""
         while True:
             try:
                 await work()
@@ -125,7 +125,7 @@ class SharedCache:
             await asyncio.sleep(PROBE_INTERVAL_S)
 
     async def _responds(self) -> bool:
-        """Whether it would answer a look-up in time, once connected."""
+        """Whether the server would answer a look-up in time, once connected."""
         try:
             for seconds in (SERVER_TIMEOUT_S, self._timeout_s):
                 async with asyncio.timeout(seconds):
@@ -137,7 +137,7 @@ class SharedCache:
     async def _read(self) -> None:
         while True:
             batch = [(key, answer) for key, answer in await _batch(self._to_read) if not answer.done()]
-            if not batch:  # none of them waited
+            if not batch:  # no caller still waits
                 continue
             error: OSError | None = None
             values: list[bytes | None] = [None] * len(batch)
@@ -145,11 +145,11 @@ class SharedCache:
                 async with asyncio.timeout(self._timeout_s):
                     found = await self._server.mget([PREFIX + key for key, _ in batch])
                 values = _checked(found, len(batch))
-            except Exception as exc:  # the client raises anything on a reply that is not Redis's protocol
+            except Exception as exc:  # the client may raise anything if a reply is not Redis's protocol
                 error = ConnectionError(f"the shared cache did not respond: {exc!r}")
                 if not isinstance(exc, _errors()):
                     log.warning("shared_cache_reply_invalid", error=type(exc).__name__)
-                    await self._server.connection_pool.disconnect()  # the next reply would be this one's rest
+                    await self._server.connection_pool.disconnect()  # or its rest is read as the next reply
             else:
                 self._failures = max(0.0, self._failures - len(batch) / SUCCESSES_PER_FAILURE)
             for (_, answer), value in zip(batch, values, strict=True):
@@ -180,7 +180,7 @@ class SharedCache:
 
 
 async def _batch(queue: "asyncio.Queue[Item]") -> list[Item]:
-    """The next items, at least one; waits for it."""
+    """The next items, at least one; waits for the first."""
     items = [await queue.get()]
     while len(items) < MAX_PER_EXCHANGE and not queue.empty():
         items.append(queue.get_nowait())
@@ -235,7 +235,7 @@ def _client(url: str) -> "Redis":
 
 
 def _errors() -> tuple[type[BaseException], ...]:
-    """What a server that is slow, down, full or of another kind raises; TimeoutError is an OSError."""
+    """The errors of a server that is slow, down, full or not Redis; TimeoutError is an OSError."""
     from redis.exceptions import RedisError
 
     return (RedisError, OSError)

@@ -1,4 +1,4 @@
-"""Which picture a URL holds, remembered for a while, so that a video scored again is not downloaded again.
+"""Which picture a URL holds, remembered for a while, so that scoring a video again needs no second download.
 
 Only a picture's digest is kept, never its bytes: a caller that has the digest's vector needs no bytes, and
 one that does not have it downloads them again.
@@ -30,7 +30,7 @@ class Content:
     digest: bytes
     body: bytes | None
     notes: tuple[str, ...] = ()
-    """Sentences about what was read in place of what the URL says."""
+    """Sentences about what was read instead of the URL itself."""
     is_repeated: bool = False
     """Whether the host serves the same picture under many other paths."""
 
@@ -53,10 +53,10 @@ class _Remembered:
 
 
 class ThumbnailCache:
-    """The contents of up to `max_entries` URLs, the least recently asked given up first. For one event loop.
+    """The contents of up to `max_entries` URLs; evicts the least recently used. For one event loop.
 
-    `ttl_s` is in seconds of `clock`. Counts: `fresh` answers without a request, `unchanged` ones with a
-    304, `downloads`, and `collapsed` ones that waited for another's request.
+    `ttl_s` is in seconds of `clock`. Counts: `fresh` (answered without a request), `unchanged` (after a
+    304), `downloads`, and `collapsed` (waited for another caller's request).
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ThumbnailCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         assert ttl_s >= 0, "a TTL is not negative"
-        assert max_entries >= 0, "a cache holds no fewer than 0 entries"
+        assert max_entries >= 0, "max_entries is not negative"
         self._fetcher = fetcher
         self._ttl_s = ttl_s
         self._max_entries = max_entries
@@ -88,12 +88,12 @@ class ThumbnailCache:
 
     @property
     def collapsed(self) -> int:
-        """How many calls waited for a request that another had begun."""
+        """How many calls waited for a request that another call had begun."""
         return self._identifying.collapsed + self._downloading.collapsed
 
     async def identify(self, url: str, party: Hashable = None) -> Content:
-        """What the URL holds, for the least work; `party` is who shares its turns. Raises `ImageError`."""
-        key = digest_of(url.encode("utf-8", "surrogatepass"))  # half a character is for the fetcher to refuse
+        """What the URL holds, with the least work; calls of one `party` share turns. Raises `ImageError`."""
+        key = digest_of(url.encode("utf-8", "surrogatepass"))  # the fetcher refuses lone surrogates
         known = self._recall(key)
         if known is None:
             return await self._download_once(key, url, party)
@@ -106,7 +106,7 @@ class ThumbnailCache:
         return await self._identifying.run(key, work)
 
     async def download(self, url: str, party: Hashable = None) -> Picture:
-        """The bytes that the URL holds now, perhaps other ones than `identify` spoke of.
+        """The bytes that the URL holds now, which may differ from what `identify` found.
 
         Raises `ImageError`.
         """
@@ -116,7 +116,7 @@ class ThumbnailCache:
         return await self._downloading.run(key, partial(self._download, key, url, party))
 
     async def _download(self, key: bytes, url: str, party: Hashable) -> Picture:
-        asked_at = self._clock()  # before the request: a change that it may have missed ages with it
+        asked_at = self._clock()  # before the request, which may miss a change during it
         return self._keep(key, url, await self._fetcher.download(url, party), asked_at)
 
     async def _revalidate(

@@ -23,18 +23,18 @@ Vector = NDArray[np.float32]
 TokenIds = tuple[Sequence[int], Sequence[int]]
 """One text: its token ids, and their token types."""
 Item = TypeVar("Item")
-# A title has a tenth of the tokens of a text at the limit, and a forward costs less per text the more it has.
+# A title has a tenth of the tokens of a text at the limit, and a larger forward costs less per text.
 TEXTS_PER_PICTURE = 4
 GREY = 128
 FACTS = 3
-"""The traits, the width and the height of a picture, behind its vector."""
+"""The traits, the width and the height of a picture, after its vector."""
 
 
 class Stopwatch:
     """Seconds by stage of one request, and the towers whose vector was cached.
 
-    Stages overlap: the picture is downloaded and decoded beside the text. `queue` is the sum of the waits
-    for the towers and the fusion. `steps` has (stage, end by `time.perf_counter`, seconds) in order.
+    Stages overlap: the picture is downloaded and decoded while the text is encoded. `queue` is the sum of the
+    waits for the towers and the fusion. `steps` has (stage, end by `time.perf_counter`, seconds) in order.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Stopwatch:
 
     @contextmanager
     def measure(self, stage: Stage) -> Iterator[None]:
-        """Add the time within to `stage`, also after an error."""
+        """Add the time within to `stage`, even after an error."""
         started = time.perf_counter()
         try:
             yield
@@ -58,7 +58,7 @@ class Stopwatch:
         self.steps.append((stage, time.perf_counter(), seconds))
 
     def stop(self) -> None:
-        """The total is the time since the stopwatch was made."""
+        """Set the total to the time since the stopwatch was made."""
         self.seconds["total"] = time.perf_counter() - self.started
 
     def milliseconds(self) -> dict[str, float]:
@@ -143,9 +143,9 @@ def text_tower(
     def run(texts: Sequence[TokenIds]) -> list[Vector]:
         return list(engine.encode_text([ids for ids, _ in texts], [types for _, types in texts]))
 
-    # Where several batches run at once, one ends all the time: there is nothing to wait for.
+    # If several batches run at once, one ends every moment: there is nothing to wait for.
     partner = image.queue if image and engine.at_once == 1 else None
-    # A batch of one is asked for where each forward is to have one video.
+    # A maximum of 1 means that each forward is to have one video.
     texts = TEXTS_PER_PICTURE * max_batch_size if max_batch_size > 1 else 1
     queue = BatchingQueue[TokenIds, Vector](
         run, executor, texts, lambda text: len(text[0]), partner, engine.at_once, MAX_TOKENS
@@ -160,7 +160,7 @@ def text_tower(
 def image_tower(
     model: LoadedModel, cache: VectorCache, executor: Executor | None, max_batch_size: int
 ) -> Tower[Decoded]:
-    """The tower of decoded pictures; behind a vector are `FACTS` about its picture."""
+    """The tower of decoded pictures; each vector is followed by `FACTS` about its picture."""
     engine, spec = model.engine, model.image_spec
 
     def run(pictures: Sequence[Decoded]) -> list[Vector]:
@@ -182,5 +182,5 @@ def decoded_of(pixels: Sequence[NDArray[np.uint8]], spec: ImageSpec) -> list[Dec
 
 
 def _with_facts(vector: Vector, picture: Decoded) -> Vector:
-    """Facts about the file go with the vector through every cache: where it is known, nothing is decoded."""
+    """Every cache keeps the facts about a file with its vector, so that a known picture is not decoded."""
     return np.append(vector, np.array([picture.traits, picture.width, picture.height], vector.dtype))

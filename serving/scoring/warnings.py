@@ -33,7 +33,7 @@ MAX_DISTANCE = timedelta(days=365)
 
 
 def imputed(video: Video, raw: NDArray[np.float64], names: Sequence[str]) -> list[str]:
-    """The fields that are unknown of one video and leave some of its features, raw (F,), without a value."""
+    """The unknown fields of one video that leave some of its features, raw (F,), without a value."""
     missing = [feature for feature, value in zip(features_named(names), raw, strict=True) if np.isnan(value)]
     read = {name for feature in missing for name in feature.reads}
     unknown = {name for name in read if getattr(video, name) is None}
@@ -80,14 +80,14 @@ def _is_before(first: datetime | None, second: datetime | None) -> bool:
 
 
 def weightless_fields(scaler: FeatureScaler, text_fields: Sequence[str]) -> frozenset[str]:
-    """The fields of a video that change no score: no text, and read by no feature that varied in training."""
+    """A video's fields that change no score: not text, and not read by a feature that varied in training."""
     features = zip(features_named(scaler.feature_names_in_), scaler.is_constant_, strict=True)
     used = {name for feature, is_constant in features if not is_constant for name in feature.reads}
     return frozenset(VIDEO_FIELDS) - used - {*text_fields, "observed_at"}  # observed_at is always there
 
 
 def ignored_warnings(video: Video, weightless: frozenset[str], text_fields: Sequence[str]) -> list[str]:
-    """Warnings that name the given fields of a video that change no score, or whose words don't."""
+    """Warnings that name the fields in a video that do not change the score, or whose words do not."""
     given = [name for name in VIDEO_FIELDS if name in weightless and getattr(video, name) not in (None, "")]
     if given:
         *others, last = given
@@ -162,7 +162,7 @@ class RangeCheck:
     ) -> tuple[bool, list[str]]:
         """Whether one video is within the range of the training data, and warnings about it.
 
-        `raw` are its features (F,), NaN where it gives no value. Out of range is a number below or above all
+        `raw` are its features (F,), NaN where it gives no value. Out of range means a number outside all
         training rows, a script that no training title has, or an observation more than `MAX_DISTANCE` from
         the training data's.
         """
@@ -185,7 +185,7 @@ class RangeCheck:
     def _about_numbers(
         self, raw: NDArray[np.float64], is_outside: NDArray[np.bool_], is_beyond: NDArray[np.bool_]
     ) -> list[str]:
-        """A sentence a topic, about what puts the video out of range rather than what is unusual."""
+        """One sentence per topic; values out of range take precedence over unusual ones."""
         found: dict[int, str] = {}
         topics: set[str] = set()
         outside = [place for place, (_, column) in enumerate(self._features) if is_outside[column]]
@@ -235,10 +235,10 @@ class DriftWindow:
     """Features and scores of the last `WINDOW_ROWS` scored videos beside their training distributions."""
 
     def __init__(self, names: tuple[str, ...], distributions: Mapping[str, Distribution]) -> None:
-        """`names` are a row's columns; what has no distribution is not watched."""
+        """`names` are a row's columns; a column without a distribution is not watched."""
         columns = {name: column for column, name in enumerate((*names, SCORE))}
         self._watched = {name: (columns[name], known) for name, known in distributions.items()}
-        # By columns, as they are counted: (WINDOW_ROWS, F + 1).
+        # Column-major, because columns are counted: (WINDOW_ROWS, F + 1).
         self._rows = np.empty((WINDOW_ROWS if distributions else 0, len(columns)), order="F")
         self._seen = 0
 
@@ -272,13 +272,13 @@ def _training_days(observed: Any) -> tuple[datetime, datetime] | None:
     train = observed.get("train") if isinstance(observed, Mapping) else None
     try:
         first, last = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in str(train).split(" to "))
-    except ValueError:  # another form, or not known
+    except ValueError:  # another format, or unknown
         return None
     return first, last
 
 
 def _middle(feature: Feature, distributions: Mapping[str, Distribution]) -> tuple[float, float]:
-    """The range of the middle 99% of the training rows; infinite where it does not warn."""
+    """The range of the middle 99% of the training rows; infinite if the feature never warns about it."""
     known = distributions.get(feature.name)
     if known is None or known.middle is None or not feature.usual:
         return (-np.inf, np.inf)
