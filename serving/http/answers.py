@@ -35,7 +35,7 @@ class ModalityState(BaseModel):
 
     @classmethod
     def of(cls, report: ModalityReport) -> Self:
-        """The report as an answer has it."""
+        """The report as an answer shows it."""
         return cls(state=report.state, reason=report.reason, detail=report.detail)
 
 
@@ -48,7 +48,7 @@ class ScalarsState(ModalityState):
 
     @classmethod
     def of(cls, report: ModalityReport) -> Self:
-        """The report as an answer has it."""
+        """The report as an answer shows it."""
         return cls(state=report.state, reason=report.reason, imputed=list(report.imputed))
 
 
@@ -76,7 +76,7 @@ class Timings(BaseModel):
 
     @classmethod
     def of(cls, watch: Stopwatch) -> Self:
-        """The stopwatch as an answer has it."""
+        """The stopwatch as an answer shows it."""
         return cls(**watch.milliseconds(), cached=watch.cached)
 
 
@@ -110,7 +110,7 @@ class Explanation(BaseModel):
 
     @classmethod
     def of(cls, explained: scoring.Explanation, score: scoring.Score) -> Self:
-        """The explanation of `score` as an answer has it: its rounded parts add up to the rounded score."""
+        """The explanation of `score` as an answer shows it: its rounded parts add up to the rounded score."""
         parts = explained.contributions
         viral, velocity = explained.baseline
         virals = rounded_parts([part.viral_score for part in parts], viral, score[0], SCORE_DIGITS)
@@ -164,7 +164,7 @@ class ShadowScore(BaseModel):
 
     @classmethod
     def of(cls, prediction: Prediction) -> Self:
-        """The shadow's prediction as an answer has it."""
+        """The shadow's prediction as an answer shows it."""
         return cls(
             model_version=prediction.model_version,
             viral_score=round(prediction.viral_score, SCORE_DIGITS),
@@ -207,7 +207,7 @@ class PredictResponse(BaseModel):
 
     @classmethod
     def of(cls, prediction: Prediction, timings: bool = False, shadow: Prediction | None = None) -> Self:
-        """The prediction as the service answers it."""
+        """The prediction as an answer shows it."""
         score = round(prediction.viral_score, SCORE_DIGITS)
         explained = prediction.explanation
         return cls(

@@ -47,7 +47,7 @@ Value = Annotated[
 
 
 def _few(changes: Any) -> Any:
-    """Count the changed fields first: pydantic collects the errors of all of them before it does."""
+    """Count the changed fields first: pydantic collects the errors of all of them before it counts."""
     if isinstance(changes, dict) and len(changes) > MAX_CHANGED_FIELDS:
         raise refusal(f"has {len(changes)} fields, expected at most {MAX_CHANGED_FIELDS}")
     return changes

@@ -14,8 +14,8 @@ MULTIPART = "multipart/form-data"
 MAX_PARTS = 100
 MAX_FIELD = 256 * 1024  # bytes
 LISTS = {"require"}
-ENCODED_AT_ONCE = 3 * 64 * 1024  # bytes; other threads wait for each part
-logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what it warns of is in the answer
+ENCODED_AT_ONCE = 3 * 64 * 1024  # bytes; other threads wait for each portion
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the answer says what it warns of
 # OpenAPI: the form beside the JSON body.
 FORM: dict[str, Any] = {
     "requestBody": {
@@ -43,14 +43,14 @@ FORM: dict[str, Any] = {
 
 
 def parse_form(content_type: str, body: bytes) -> dict[str, Any]:
-    """The fields of a form, as a JSON body would have them; its file, under any name, is `thumbnail_url`.
+    """The fields of a form, as in a JSON body; its file, under any name, becomes `thumbnail_url`.
 
     Empty fields, which browsers send, are left out. Raises `HTTPException` for a form that is damaged, has
     more than `MAX_PARTS` parts, a field of more than `MAX_FIELD` bytes, or several pictures.
     """
     form = _Form()
     _, parameters = parse_options_header(content_type)
-    # The body is in memory already, so its file goes to no disk.
+    # The body is in memory already, so its file is not written to disk.
     config = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}
     try:
         parser = FormParser(
@@ -94,7 +94,7 @@ class _Form:
             self._add_picture(name)
 
     def add_file(self, file: File) -> None:
-        """The picture; a file without a name and content is one that a browser's user left out."""
+        """The picture; browsers send a file without a name and content if the user chose none."""
         self._count()
         name = _text(file.field_name)
         file.file_object.seek(0)

@@ -1,4 +1,4 @@
-"""Which paths score, and what their requests must keep to: slots (503), type (415), size (413), time (408).
+"""Which paths score, and the limits on their requests: slots (503), type (415), size (413), time (408).
 
 Health, metrics, the page and the documentation have no limits, so an overloaded service can be inspected.
 The event loop's work is bounded: a large body is parsed in a thread, after its values have been counted.
@@ -28,7 +28,7 @@ PREDICT_BATCH = "/predict/batch"
 RELOAD = "/admin/reload"
 EXPLAIN = "/explain"
 SCORING = frozenset({PREDICT, PREDICT_BATCH, EXPLAIN})
-CLOSE = {"Connection": "close"}  # what still arrives belongs to the refused body, not to a request
+CLOSE = {"Connection": "close"}  # data that still arrives belongs to the refused body, not to a request
 MAX_MEDIA_TYPE = 200  # characters
 SMALL_BODY = 256 * 1024  # bytes; parsed within 30 ms, and not refused while large bodies are
 MAX_VALUES = 100_000  # names and values of one body; 400 for each video of a full batch
@@ -54,7 +54,7 @@ def needs_key(scope: Scope) -> bool:
 class LoadShedding:
     """Refuses scoring requests before their body is read while the queue is full.
 
-    From here on a client is a key, wherever it is used from; without keys it is an address.
+    From here on a key identifies the client, from any address; without keys, the address does.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -71,7 +71,7 @@ class LoadShedding:
 class BodyBudget:
     """The bytes of all bodies in flight, from their first byte to their answer.
 
-    Small bodies have as much again to themselves, so that large ones don't shut them out.
+    Small bodies may use twice the limit, so that large ones don't shut them out.
     """
 
     def __init__(self, max_body_bytes: int) -> None:
@@ -79,7 +79,7 @@ class BodyBudget:
         self._taken = 0
 
     def take(self, size: int, body_bytes: int) -> None:
-        """Count `size` more bytes of a body that has `body_bytes` by then. Raises `OverloadedError`."""
+        """Count `size` more bytes of a body that has `body_bytes` so far. Raises `OverloadedError`."""
         self._taken += size
         if self._taken > (self._limit if body_bytes > SMALL_BODY else 2 * self._limit):
             raise OverloadedError(
@@ -87,7 +87,7 @@ class BodyBudget:
             )
 
     def give_back(self, size: int) -> None:
-        """The request of these bytes has been answered."""
+        """Free the bytes of a request that has been answered."""
         self._taken -= size
 
 
@@ -99,7 +99,7 @@ class BodyLimits:
         self._budget = BodyBudget(max_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A reload has no body; one that is sent anyway is not read. A wrong route's answer is its 404 or 405.
+        # A reload has no body; one that is sent anyway is not read. A wrong route gets its 404 or 405.
         if not is_scoring(scope):
             await self._app(scope, receive, send)
             return
@@ -171,7 +171,7 @@ class _BodyReader(RequestBodyLimitResponder):
 
 
 class BodyRoute(APIRoute):
-    """A route whose body is parsed by `parse_json` or `parse_form`, a large one in a thread."""
+    """A route whose body is parsed by `parse_json` or `parse_form`, in a thread if it is large."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, for a request that parses its body as described above."""
@@ -181,7 +181,7 @@ class BodyRoute(APIRoute):
             content_type = request.headers.get("content-type", "")
             if not _is_form(content_type):
                 return await handler(_ParsedRequest(request.scope, request.receive, parse_json))
-            # FastAPI reads a body as JSON by its type; what a form becomes is validated like JSON.
+            # FastAPI reads a body as JSON by its type; a form's values are validated like JSON.
             named = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
             scope = {**request.scope, "headers": [*named, (b"content-type", b"application/json")]}
             return await handler(_ParsedRequest(scope, request.receive, partial(parse_form, content_type)))
@@ -248,7 +248,7 @@ def _is_form(content_type: str) -> bool:
 
 
 def _unsupported(headers: Headers, path: str) -> tuple[HTTPStatus, str] | None:
-    """The 415 of a body that is compressed or of another type than its route takes; None for others."""
+    """The 415 for a body that is compressed or of a type that its route does not take; None for others."""
     unsupported = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     if headers.get("content-encoding", "identity").lower() != "identity":
         return unsupported, "Compressed bodies are not supported; send the body without Content-Encoding."

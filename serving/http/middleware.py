@@ -28,10 +28,10 @@ from serving.scoring.admission import CLIENT, Admission, Pace
 from serving.settings import Settings
 
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# A subscriber has at least a /64 (RFC 6177) and may use a new address of it for every request.
+# A subscriber has at least a /64 (RFC 6177) and may use a new address in it for every request.
 IPV6_PREFIX = 64
-PROBES = "/health/"  # never wait for the turns of a burst of requests
-LEAVE_PER_TURN = 32  # requests whose clients left; ending one takes 0.3 ms
+PROBES = "/health/"  # never wait behind a burst of requests
+LEAVE_PER_TURN = 32  # requests whose client has disconnected; ending one takes 0.3 ms
 Network = IPv4Network | IPv6Network
 log = structlog.get_logger()
 
@@ -138,7 +138,7 @@ class CancelOnDisconnect:
     """Cancels a scoring request when its client disconnects, which drops its videos from the queues.
 
     An ASGI server reports a disconnect only from `receive`, which a computing route does not call. So this
-    calls it once the body has been read.
+    class calls it once the body has been read.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -16,7 +16,7 @@ from serving.settings import Settings
 
 
 class _Described(BaseModel):
-    """A value that is missing here is an error, not silently left out of the answer."""
+    """A value without a field here is an error instead of being silently omitted from the answer."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
 

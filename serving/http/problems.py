@@ -86,7 +86,7 @@ MESSAGES = {
     "extra_forbidden": "is not a field of a request",
     "json_invalid": "is not valid JSON ({error})",
 }
-"""What is expected by pydantic's type of error; `refused` has a message of ours."""
+"""Our messages by pydantic's type of error; a `refused` error has its own."""
 log = structlog.get_logger()
 
 

@@ -19,7 +19,7 @@ from serving.http.problems import answer_to
 from serving.scoring.admission import CLIENT, EXPLAINED
 
 WINDOW_S = 60
-# A forgotten client starts with a full allowance; it takes this many more recent clients to be forgotten.
+# A forgotten client starts with a full allowance; one is forgotten after this number of more recent clients.
 MAX_CLIENTS = 100_000
 
 
@@ -71,7 +71,7 @@ class RateLimiter:
         return max(0.0, self._full_at.get(client, 0.0) - self._clock())
 
     def refuse(self, client: str, videos: int = 1) -> RateLimitedError:
-        """Count one refused video; the error to answer with, which waits for an allowance of `videos`."""
+        """Count one refused video; the error to answer with, whose wait is for an allowance of `videos`."""
         self._limited.inc()
         wait_s = max(1, math.ceil(self.until_full_s(client) + videos * self._interval_s - WINDOW_S))
         return RateLimitedError(
@@ -100,7 +100,7 @@ class Allowance:
     def take_explanation(self) -> None:
         """Take what explaining a video costs beyond its score. Raises `RateLimitedError`.
 
-        A refusal takes nothing more, so a client that retries when it says so has enough then.
+        A refusal takes nothing more, so a client that retries after the stated wait has enough.
         """
         more = min(EXPLAINED, self._limiter.per_minute) - 1
         if self._limiter.left(self._client) < more:

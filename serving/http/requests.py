@@ -41,7 +41,7 @@ NESTED = {
     "snippet": ("title", "description", "published_at"),
     "content_details": ("duration_seconds",),
 }
-"""Objects of platforms' APIs, and the fields to send for what they hold."""
+"""Objects in platforms' APIs, and the fields to send for their contents."""
 EXAMPLE: JsonDict = {
     "title": "10 Tips for Perfect Morning Routine",
     "description": "Start your day right with these habits.",
@@ -56,13 +56,13 @@ EXAMPLE: JsonDict = {
 
 def _read_text(value: Any) -> Any:
     """Text as training reads it, any other value as it is."""
-    if not isinstance(value, str) or value.isascii():  # a picture's data: URL is, and may be long
+    if not isinstance(value, str) or value.isascii():  # like a picture's data: URL, which may be long
         return value
     return parse_text(value[:MAX_REPAIRED])  # longer than any text that is accepted
 
 
 def refusal(message: str) -> PydanticCustomError:
-    """A field's error in our words: the end of a sentence that begins with the field."""
+    """A field's error in our own words, which complete a sentence that begins with the field."""
     return PydanticCustomError("refused", "{message}", {"message": message})
 
 
@@ -77,7 +77,7 @@ def _read_by(parse: Callable[[Any], Any]) -> BeforeValidator:
 
 
 def _or(default: Any, wire: Any) -> BeforeValidator:
-    """Read null, which databases hold, as `default`. `wire` is the type besides null, for OpenAPI."""
+    """Read null, which databases hold, as `default`. `wire` is the type other than null, for OpenAPI."""
     return BeforeValidator(
         lambda value: default if value is None else value, json_schema_input_type=wire | None
     )
@@ -193,7 +193,7 @@ class PredictRequest(BaseModel):
         )
 
     def charged(self, scope: Scope) -> ScoringRequest:
-        """The request as the predictor takes it; an explanation is taken from the client's allowance.
+        """The request as the predictor takes it; an explanation is charged to the client's allowance.
 
         Raises `RateLimitedError`.
         """
@@ -204,7 +204,7 @@ class PredictRequest(BaseModel):
 
 
 class Options(BaseModel):
-    """What an answer has besides the score, chosen in the query."""
+    """Optional parts of an answer, chosen in the query."""
 
     timings: bool = Field(False, description="Adds the time spent per stage.")
     shadow: bool = Field(
@@ -244,7 +244,7 @@ def is_blank(value: Any) -> bool:
 
 
 def near_names(values: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    """A warning that lists names which are not read and look like fields that are not `known`."""
+    """A warning that lists names that are not read and look like fields that are blank in `known`."""
     found = []
     for name, value in islice(values.items(), MAX_LOOKED_AT):
         if name in known or is_blank(value) or isinstance(value, bool):
@@ -259,7 +259,7 @@ def near_names(values: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]
 
 
 def names_like(values: Any, field: str) -> list[str]:
-    """The first names of a request that look like a field which it lacks."""
+    """The first names in a request that look like a field that it lacks."""
     names = islice(values, MAX_LOOKED_AT) if isinstance(values, Mapping) else ()
     return [name[:MAX_LENGTH] for name in names if isinstance(name, str) and field in _meant(name)][
         :MAX_NAMED

@@ -1,8 +1,8 @@
 """`/youtube/{video_id}`: a video's counts from the YouTube Data API v3, where the operator has a key for it.
 
-Off without `MILES_YOUTUBE_API_KEY`. Requests go through the guard of thumbnails with a policy of their own:
-one host, no redirects, a small body; the key is a header, so it is in no URL. An answer is kept for a minute,
-and the look-ups of a client and of all clients are limited, because the operator's quota is (10,000 a day).
+Off without `MILES_YOUTUBE_API_KEY`. Requests go through the thumbnail guard with a policy of their own:
+one host, no redirects, a small body; the key is in a header, never in a URL. An answer is kept for a minute,
+and look-ups are limited per client and in total, because the operator's quota is limited (10,000 a day).
 """
 
 import json
@@ -58,7 +58,7 @@ class YouTube:
 
     def __init__(self, api_url: str, fetcher: ThumbnailFetcher | None) -> None:
         self._api_url, self._fetcher = api_url, fetcher
-        # Limits of their own, so not in the service's metrics, whose names the limit of scores has.
+        # Separate registries: the limit of scores already uses these metrics' names.
         self._client_limit = RateLimiter(PER_CLIENT, CollectorRegistry())
         self._limit = RateLimiter(PER_SERVICE, CollectorRegistry())
         self._known: OrderedDict[str, tuple[float, YouTubeVideo]] = OrderedDict()
@@ -66,7 +66,7 @@ class YouTube:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, thumbnails: ThumbnailPolicy) -> AsyncIterator["YouTube"]:
-        """One that owns its connections; `thumbnails` is the policy whose networks and proxy it shares."""
+        """An instance with its own connections; it shares networks and proxy with the policy `thumbnails`."""
         if settings.youtube_api_key is None:
             yield cls(settings.youtube_api_url, None)
             return
@@ -139,7 +139,7 @@ def _parsed(field: str, value: Any) -> Any:
 
 
 async def get_youtube(request: Request) -> YouTube:
-    """The one from the lifespan."""
+    """The `YouTube` from the lifespan."""
     youtube: YouTube = request.state.youtube
     return youtube
 

@@ -1,4 +1,4 @@
-"""The page for browsers: static files, no build step, no third party; its headers hold it to that."""
+"""The page for browsers: static files, no build step and, as its headers enforce, no third party."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ PAGE = Path(__file__).parent
 SELF = "'self'"
 ASSETS = {".css", ".js", ".svg"}
 HEADERS = {
-    "Cache-Control": "no-cache",  # modules of two releases must not meet, and asking is cheap
+    "Cache-Control": "no-cache",  # modules of two releases must not mix, and revalidating is cheap
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # the host of a thumbnail need not know where it is looked at
+    "Referrer-Policy": "no-referrer",  # a thumbnail's host need not know which page shows it
 }
-# Pictures may come from anywhere, because a thumbnail's address is the visitor's; all else is ours.
+# Pictures may come from anywhere, because visitors enter a thumbnail's address; all else is ours.
 POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -94,7 +94,7 @@ class PageFiles(StaticFiles):
         return super().lookup_path(path) if Path(path).suffix in ASSETS else ("", None)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """The asset under its headers."""
+        """The asset, with `HEADERS`."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
         return response
