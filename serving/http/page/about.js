@@ -38,14 +38,14 @@ function facts(info) {
   ].map(([name, ...sentences]) => [name, ...sentences.filter(Boolean)]).filter(([, ...sentences]) => sentences.length);
 }
 
-/** How often the model ranks right, by what is known of a video. */
+/** How often the model ranks correctly, by what is known about a video. */
 function measures(metrics) {
   const known = Object.entries(metrics.by_condition ?? {}).filter(([name]) => !name.includes("without text"));
   const rows = known.length ? known : [["all test videos", metrics]];
   const measured = rows.filter(([, found]) => Number.isFinite(found?.auroc));
   if (!measured.length) return null;
   return el("table", {},
-    el("caption", {}, "Of a viral and another test video, how often the viral one gets the higher score"),
+    el("caption", {}, "How often a viral test video gets a higher score than one that is not viral"),
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Known of the videos"), el("th", { scope: "col" }, "Right"))),
     el("tbody", {}, measured.map(([name, found]) => el("tr", {}, el("th", { scope: "row" }, sentence(name)), el("td", {}, percent(found.auroc))))));
 }

@@ -110,7 +110,7 @@ async function scoreForm() {
   bringIntoView(result);
 }
 
-/** Scroll to a result below or above the visible part; beside the form it stays in view by itself. */
+/** Scroll to a result below or above the visible part; a result beside the form stays in view by itself. */
 function bringIntoView(output) {
   const { top } = output.getBoundingClientRect();
   if (top < 0 || top > window.innerHeight * 0.4) output.scrollIntoView({ block: "start" });
@@ -122,7 +122,7 @@ function keep() {
   save(FORM, request);
 }
 
-/** Show a request in the form; the picture of a stranger's link is not loaded. */
+/** Show a request in the form; a picture from someone else's link is not loaded. */
 function show(request, { isOwn = true } = {}) {
   const { thumbnail_url: url = "", ...fields } = request;
   clearErrors(form);

@@ -98,7 +98,7 @@ const hasMoved = (part) => Math.abs(part.viral_score) >= MOVED;
 function share(request) {
   const { link, without } = linkOf(request);
   return el("div", { class: "card share" }, el("h3", {}, "Share it"),
-    el("p", { class: "hint" }, `A link with the form as it is filled in${without.length ? `, without ${without.join(" and ")}` : ""}. The service is not sent what is in it until it is scored.`),
+    el("p", { class: "hint" }, `A link with the form as it is filled in${without.length ? `, without ${without.join(" and ")}` : ""}. The service does not receive its contents until the video is scored.`),
     copyButton(link, "Copy a link"));
 }
 

@@ -25,7 +25,7 @@ export function variations(request) {
   return found;
 }
 
-/** A card that asks once it is opened; `ask(what_if)` gives /explain's answers, or null after it said why not. */
+/** A card that asks once it is opened; `ask(what_if)` gives /explain's answers, or null after showing why not. */
 export function changes(request, answer, { model, ask }) {
   const tried = variations(request);
   const output = el("div", { "aria-live": "polite" });
@@ -54,7 +54,7 @@ function row({ label, text, isText }, { prediction, error }, answer, model) {
     el("p", { class: "outcome-words" }, error ? `Not scored: ${error.detail}` : effect(prediction, answer, isText, model)));
 }
 
-/** A change of the score in words. A title's counts only beyond what the checkpoint can tell apart. */
+/** A change of the score in words. A change of title counts only beyond what the checkpoint can tell apart. */
 function effect(changed, answer, isText, model) {
   if (!changed.in_range || !answer.in_range) return "No basis: the training data has no such videos.";
   if (changed.modalities.text.reason === "unknown_words") return "No basis: the model does not know these words.";

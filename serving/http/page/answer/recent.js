@@ -25,7 +25,7 @@ export class Recent {
     };
     const same = JSON.stringify(entry.request);
     const entries = [entry, ...scores().filter((other) => JSON.stringify(other.request) !== same)].slice(0, MAX_SCORES);
-    // Storage is a few megabytes: leave the oldest out until it fits.
+    // Storage is a few megabytes: drop the oldest until the rest fit.
     while (entries.length && !save(NAME, entries)) entries.pop();
     this.render();
   }

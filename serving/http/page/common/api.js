@@ -29,7 +29,7 @@ export async function scoreChanges(request, changes, signal) {
   return (await post("explain", { ...request, what_if: changes }, signal)).what_if;
 }
 
-/** What YouTube knows of a video, as a request. */
+/** What YouTube knows about a video, as a request. */
 export const lookUp = (id) => ask(`youtube/${id}`, { headers: credentials() }, new AbortController().signal);
 
 /** The answers to several videos, each a score or a problem. */
@@ -53,7 +53,7 @@ export async function modelInfo() {
   try {
     const response = await fetch("model/info");
     return response.ok ? await response.json() : null;
-  } catch { // the network went away meanwhile
+  } catch { // the connection was lost
     return null;
   }
 }

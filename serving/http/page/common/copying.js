@@ -1,4 +1,4 @@
-// Copies to the clipboard, also in frames that may not use the Clipboard API.
+// Copies to the clipboard, even in frames that may not use the Clipboard API.
 import { announce, el } from "./dom.js";
 
 /** A button that copies `text` and confirms it. */

@@ -1,6 +1,6 @@
 // What stays in this browser between visits. Never a key: the API reference shares this origin's storage.
 
-/** The stored value, or `otherwise`: a frame of another origin may have no storage, and others may have written to it. */
+/** The stored value, or `otherwise`: a frame of another origin may have no storage, and other scripts may have written to it. */
 export function load(name, otherwise) {
   try {
     return JSON.parse(localStorage.getItem(`miles-${name}`)) ?? otherwise;

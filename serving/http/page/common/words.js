@@ -98,5 +98,5 @@ const FIELDS = {
   duration_seconds: "length", published_at: "time of publication", previous_view_count: "views at an earlier look",
   completion_rate: "fraction watched", creator_avg_views: "creator's average views",
 };
-/** The imputed fields in words; a look is its views and its time. */
+/** The imputed fields in words; the time of an earlier look is listed with its views. */
 const listed = (imputed) => imputed.filter((name) => name !== "previous_observed_at").map((name) => FIELDS[name] ?? name).join(", ");

@@ -1,10 +1,10 @@
 // CSV text to rows and back (RFC 4180), with the delimiters that spreadsheets use.
 const DELIMITERS = [",", ";", "\t"];
 
-/** Whether bytes are no text at all: a picture, a workbook, an archive. */
+/** Whether bytes are not text: a picture, a workbook, an archive. */
 export const isBinary = (bytes) => !(bytes[0] >= 0xfe && bytes[1] >= 0xfe) && bytes.subarray(0, 1000).includes(0);
 
-/** The text of a CSV's bytes: UTF-8, UTF-16 with its mark, else Windows-1252, as older spreadsheets write. */
+/** The text of a CSV's bytes: UTF-8, UTF-16 with a byte order mark, else Windows-1252, as older spreadsheets write. */
 export function decoded(bytes) {
   const [first, second] = bytes;
   if (first === 0xff && second === 0xfe) return new TextDecoder("utf-16le").decode(bytes);
@@ -45,7 +45,7 @@ export function parse(text) {
   return { header: header.map((name) => name.trim()), rows };
 }
 
-/** CSV text, with a mark by which spreadsheets know that it is UTF-8. */
+/** CSV text, with the byte order mark that tells spreadsheets it is UTF-8. */
 export function formatted(lines) {
   return `\ufeff${lines.map((cells) => cells.map(quoted).join(",")).join("\r\n")}\r\n`;
 }

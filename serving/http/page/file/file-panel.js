@@ -66,7 +66,7 @@ export class FilePanel {
     this.current = new AbortController();
     const { signal } = this.current;
     if (!this.outcomes.includes(null)) this.outcomes = outcomesOf(this.table);
-    const leave = (event) => event.preventDefault(); // what is scored is lost with the page
+    const leave = (event) => event.preventDefault(); // the scores are lost with the page
     window.addEventListener("beforeunload", leave);
     this.stopper.hidden = false;
     this.progress.hidden = false;

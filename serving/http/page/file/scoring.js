@@ -1,18 +1,18 @@
-// Scores the rows of a CSV through /predict/batch, a few at a time, so that progress shows and none is lost.
+// Scores the rows of a CSV through /predict/batch, a few at a time, so that progress shows and no row is lost.
 const MAX_ROWS = 64; // of a request
 const MAX_LENGTH = 200_000; // characters of a request's JSON
 const WAIT_MS = 5000;
 const MAX_WAITS = 24; // without a single score between them
-const AGAIN = new Set([429, 503]); // a row over the limit is asked for again
-// Columns as people name them, with a space for _ and -; the service itself reads no more than its own names' spellings.
+const AGAIN = new Set([429, 503]); // a row over the limit is sent again
+// Columns as people name them, with a space for _ and -; the service itself reads only spellings of its own names.
 const ALIASES = {
   title: /^(video )?(title|name)$/, view_count: /^(views|plays)$/, like_count: /^likes$/, comment_count: /^comments$/,
   duration_seconds: /^(length|seconds)$/, published_at: /^(published|publish date|published on)$/, thumbnail_url: /^(thumbnail|cover)$/,
 };
-// Cells that programs write for a value that is not there, as in clients/score_csv.py.
+// Cells that programs write for a missing value, as in clients/score_csv.py.
 const UNKNOWN = new Set(["", "n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n"]);
 
-/** The name to send each column under: its own, or the field that it is another word for if that is missing. */
+/** The name to send each column under: its own, or the field that it is a synonym for if that field is missing. */
 export function namesOf(header) {
   const taken = new Set(header);
   return header.map((name) => {
@@ -33,14 +33,14 @@ export function videoOf(names, cells) {
   return video;
 }
 
-/** A list with null for each row that is to be scored, and why one with more cells than the header is not. */
+/** A list with null for each row to score, and an error for each row with more cells than the header. */
 export function outcomesOf({ header, rows }) {
   return rows.map((cells) => (cells.slice(header.length).some((cell) => cell.trim())
     ? { error: { detail: `${cells.length} cells, the header has ${header.length}.` } } : null));
 }
 
 /**
- * Fill `outcomes`, a list with null for each row that has none yet, from `videos`. `send(videos)` asks for a
+ * Fill `outcomes`, a list with null for each row without an outcome, from `videos`. `send(videos)` asks for a
  * batch's predictions and may throw; `onProgress()` is called after each. Ends early when `signal` is aborted.
  */
 export async function scoreRows(videos, outcomes, { send, onProgress, signal }) {
@@ -81,7 +81,7 @@ function pause(signal) {
 
 const COLUMNS = ["viral_score", "predicted_velocity", "velocity_low", "velocity_high", "in_range", "image", "model_version", "warnings", "error"];
 
-/** The whole file with the scores as further columns, as lists of cells; `miles_` where a name is taken. */
+/** The whole file with the scores as further columns, as lists of cells; with `miles_` before a name that is taken. */
 export function scoredLines({ header, rows }, outcomes) {
   const names = COLUMNS.map((name) => (header.includes(name) ? `miles_${name}` : name));
   const width = rows.reduce((most, cells) => Math.max(most, cells.length), header.length);

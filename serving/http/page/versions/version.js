@@ -38,7 +38,7 @@ export class Version {
     this.remover.hidden = !isRemovable;
   }
 
-  /** Whether it has a title; says so beside the field if not. */
+  /** Whether it has a title; if not, shows an error beside the field. */
   check() {
     const isNamed = this.title.value.trim() !== "";
     this.error.textContent = isNamed ? "" : "Enter a title.";

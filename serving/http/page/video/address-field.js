@@ -1,10 +1,10 @@
-// The YouTube address: filling in what is known of its video, wherever the address was pasted.
+// The YouTube address: fills in what is known about its video, wherever the address was pasted.
 import { el } from "../common/dom.js";
 import { knownOf, sharedIdOf, thumbnailOf, videoIdOf } from "./youtube.js";
 
 /**
  * Watches `input`, and `others`, text fields into which people paste an address by mistake. `put(url, fields)`
- * is called with the picture's address at once, and again with `fields` if YouTube tells more.
+ * is called with the picture's address at once, and again with `fields` if YouTube returns them.
  */
 export function watchAddress(input, note, others, { put, needsKey }) {
   let current = null;

@@ -20,13 +20,13 @@ export function toRequest(form, thumbnail) {
   return request;
 }
 
-/** Fill the form with a request's fields and clear all others; what no field can hold is left out. */
+/** Fill the form with a request's fields and clear all others; values without a field are ignored. */
 export function fill(form, fields) {
   form.reset();
   put(form, fields);
 }
 
-/** The same without clearing the others. */
+/** Fill in fields without clearing the others. */
 export function put(form, fields) {
   for (const [name, value] of Object.entries(fields)) {
     const input = FIELDS.has(name) ? form.elements[name] : null;
@@ -36,16 +36,16 @@ export function put(form, fields) {
     input.value = moment ? localTime(moment) : value;
   }
   showFolded(form);
-  form.elements.title.dispatchEvent(new Event("input", { bubbles: true })); // its preview, and what is kept
+  form.elements.title.dispatchEvent(new Event("input", { bubbles: true })); // updates its preview and what is kept
 }
 
-/** Say on the folded fields' summary how many of them are filled in. */
+/** Show in the folded fields' summary how many of them are filled in. */
 export function showFolded(form) {
   const filled = [...byId("details").querySelectorAll("input, textarea")].filter((input) => input.value.trim()).length;
   byId("details-filled").textContent = filled ? `${filled} filled in` : "optional";
 }
 
-/** The errors that the browser finds, in the form of the service's. */
+/** The errors that the browser finds, in the format of the service's. */
 export function ownErrors(form) {
   const wrong = [...form.elements].filter((input) => input.name && !input.validity.valid)
     .map((input) => ({ field: input.name, message: input.validity.valueMissing ? "Enter a title." : input.validationMessage }));
@@ -78,7 +78,7 @@ export function showErrors(form, errors) {
   return strays;
 }
 
-/** A message of the API as the form says it: its unknown is a blank field, not null. */
+/** An API message as the form shows it: here an unknown value is a blank field, not null. */
 const inForm = (message) => `${message[0].toUpperCase()}${message.slice(1)}`.replace("null if", "leave it blank if");
 
 export function clearErrors(form) {

@@ -8,7 +8,7 @@ let fields = 0;
 
 /**
  * `{element, get value, set(url, note, isShown)}`; `title` is the title's input, `name` the form name of the URL.
- * With `isShown` false the picture's host is not asked: the address came from someone else.
+ * With `isShown` false the picture's host is not contacted: the address came from someone else.
  */
 export function pictureField({ title, name = null, label = "Thumbnail", onchange = () => {} }) {
   fields += 1;

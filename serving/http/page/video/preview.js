@@ -1,4 +1,4 @@
-// A title as YouTube's list on a phone shows it beside a picture of 120 pixels: two lines, then an ellipsis.
+// A title as YouTube's list on a phone shows it beside a 120-pixel picture: two lines, then an ellipsis.
 import { el } from "../common/dom.js";
 
 /** `{parts, update}`: its elements; they follow `input`, the title's field. */
@@ -17,7 +17,7 @@ export function cutTitle(input) {
   return { parts: [title, note], update };
 }
 
-/** How many characters of an element's text its lines have room for; null if it is all of them, or hidden. */
+/** How many characters of an element's text its lines have room for; null if all of them fit, or it is hidden. */
 function shownOf(element) {
   if (!element.clientHeight || element.scrollHeight <= element.clientHeight + 1) return null;
   const node = element.firstChild;

@@ -2,7 +2,7 @@
 const NAME = "#video=";
 const MAX_LENGTH = 16_000; // characters of a link; longer ones do not survive chats
 
-/** `{link, without}`: this page's address with a request in it, and what does not fit in: a file, long texts. */
+/** `{link, without}`: this page's address with a request in it, and what had to be left out: a file, long texts. */
 export function linkOf(request) {
   const without = [];
   const fields = { ...request };

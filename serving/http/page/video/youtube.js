@@ -6,7 +6,7 @@ const HOST = /^((www|m|music|gaming|studio)\.)?youtube\.com$|^youtube\.googleapi
 const PATH = /^\/(?:shorts|embed|live|watch|v|e|video)\/([\w-]{11})(?:\/.*)?$/;
 const ID = /^[\w-]{11}$/;
 
-/** The id of the video that a text is the address of, or null. A missing scheme is added, as browsers do. */
+/** The video id in a YouTube address, or null if a text is not one. A missing scheme is added, as browsers do. */
 export function videoIdOf(text) {
   let url;
   try {
@@ -21,7 +21,7 @@ export function videoIdOf(text) {
   return ID.test(id ?? "") ? id : null;
 }
 
-/** The same for a text that has the address somewhere in it, as what an app shares. */
+/** The same for a text that contains the address, such as one that an app shares. */
 export const sharedIdOf = (text) => videoIdOf(text) ?? videoIdOf(/https?:\/\/\S+/i.exec(text)?.[0] ?? "");
 
 /** The address of a video's picture, which every video has. */
@@ -36,7 +36,7 @@ export async function knownOf(id) {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (problem.type.endsWith("no-youtube-key")) {
-      return { fields: null, note: "The thumbnail is filled in. Type the rest: this service has no key for YouTube, which titles and counts need." };
+      return { fields: null, note: "The thumbnail is filled in. Type the rest: this service has no key for YouTube, so it cannot look up titles and counts." };
     }
     return { fields: null, note: `The thumbnail is filled in; type the rest. ${problem.message}`, kind: problem.kind };
   }
