@@ -1,6 +1,6 @@
 """A checkpoint of a few hundred kilobytes, for tests that write and damage files by the hundred.
 
-Same network, same names; two BERT layers of 128 (so that its heads follow from its shapes, as with the
+Same network, same names; two BERT layers of width 128 (so that its heads follow from its shapes, as with the
 published BERTs), two hundred words, and the shallowest ResNet.
 """
 
@@ -71,7 +71,7 @@ def contents(*, with_vision: bool = False, **changes: Any) -> dict[str, Any]:
 
 
 def answers(checkpoint: Checkpoint) -> Tensor:
-    """What the checkpoint's network says of three fixed inputs, logits and regression, (3, 3)."""
+    """The network's logits and regression for three fixed inputs, (3, 3)."""
     model = checkpoint.build_model()
     draw = torch.Generator().manual_seed(3)
     ids = torch.randint(5, 200, (3, 12), generator=draw)

@@ -64,7 +64,7 @@ def run(directory, out):
 
 
 def retold(demo, directory, **text):
-    """Write to `directory` the tiny demo with another origin of its text encoder."""
+    """Copy the tiny demo to `directory`, with another origin of its text encoder."""
     shutil.copytree(demo, directory)
     metadata = json.loads((directory / METADATA_FILE).read_text())
     metadata["provenance"]["encoders"]["text"] = {"shape": TEXT_SHAPE, **text}
@@ -96,7 +96,7 @@ def test_two_compositions_are_the_same_bytes(demo_directory, tmp_path):
 
 
 def test_a_current_demo_is_not_written_again(demo_directory, tmp_path, capsys):
-    """A second run sees that the file is right and leaves it."""
+    """A second run sees that the file is up to date and leaves it alone."""
     out = tmp_path / "model.pt"
     run(demo_directory, out)
     written = out.stat().st_mtime_ns
@@ -106,7 +106,7 @@ def test_a_current_demo_is_not_written_again(demo_directory, tmp_path, capsys):
 
 
 def test_another_demo_is_replaced(demo_directory, tmp_path):
-    """A demo of other metadata, an older release's say, gives way."""
+    """A demo with other metadata, such as an older release's, is replaced."""
     out = tmp_path / "model.pt"
     run(demo_directory, out)
     metadata = json.loads((demo_directory / METADATA_FILE).read_text())
@@ -116,7 +116,7 @@ def test_another_demo_is_replaced(demo_directory, tmp_path):
     assert read_checkpoint(out).card.temperature == 2.5
 
 
-def test_a_file_that_is_no_demo_is_never_touched(demo_directory, tmp_path, capsys):
+def test_a_file_that_is_not_a_demo_is_never_touched(demo_directory, tmp_path, capsys):
     """The owner's checkpoint, and a file that cannot even be read, stay as they are."""
     (tmp_path / "half.pt").write_bytes(b"half a download")
     for out in (tmp_path / "half.pt", write_tiny(tmp_path / "owner.pt")):
@@ -138,7 +138,7 @@ def test_a_changed_head_is_refused(demo_directory, tmp_path, capsys):
 
 
 def test_damaged_metadata_is_one_clear_error(demo_directory, tmp_path, capsys):
-    """Broken, empty or missing metadata names the file and says where to get it again."""
+    """For broken, empty or missing metadata the error names the file and says how to get it back."""
     metadata = demo_directory / METADATA_FILE
     for damage in ("not JSON", "{}", None):
         metadata.write_text(damage) if damage else metadata.unlink()
@@ -151,7 +151,7 @@ def test_damaged_metadata_is_one_clear_error(demo_directory, tmp_path, capsys):
 def test_without_minilm_the_demo_that_needs_no_download_is_made(
     demo_directory, tmp_path, monkeypatch, capsys
 ):
-    """The cause, and that titles are not read, are one warning; the demo is the one in `without-text`."""
+    """One warning has the cause and says that titles are not read; the demo is that in `without-text`."""
     directory = retold(demo_directory, tmp_path / "grown", kind="grown", sha256=SHA256)
     shutil.copytree(demo_directory, directory / FALLBACK)
     out = tmp_path / "model.pt"
@@ -193,7 +193,7 @@ def test_a_head_trained_on_another_encoder_is_refused(demo_directory, tmp_path, 
 
 
 def test_a_complete_demo_stays_when_minilm_is_gone(demo_directory, tmp_path, monkeypatch, capsys):
-    """A checkpoint that is up to date needs no download, and gives no way to the demo without text."""
+    """A checkpoint that is up to date needs no download, and is not replaced by the demo without text."""
     out = tmp_path / "model.pt"
     directory = retold(demo_directory, tmp_path / "grown", kind="grown", sha256=SHA256)
     shutil.copytree(demo_directory, directory / FALLBACK)
@@ -249,8 +249,8 @@ def test_the_committed_figures_are_worth_showing(committed):
 
 
 @pytest.mark.hostile
-def test_the_committed_head_hardly_answers_to_rounding(committed):
-    """Titles moved 2% towards others keep their scores within the gate of the compiler."""
+def test_rounding_hardly_changes_the_committed_heads_scores(committed):
+    """Moving title vectors 2% towards others keeps their scores within the compiler's gate."""
     # Half of the layers compute nothing; without them the vectors are the same.
     card, engine = committed.card, TorchEngine(fold_identity_layers(committed)[0])
     texts = read_texts(BUNDLED, card)

@@ -1,4 +1,4 @@
-"""The reference engine: padding, missing images, text-only checkpoints, and scores that stay scores."""
+"""The reference engine: padding, missing images, text-only checkpoints, and scores that stay in range."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_read_only_pixels_are_taken(engine):
 
 
 def test_the_neutral_image_is_the_vector_of_zeros(engine):
-    """No image is what zeros after normalising give: the ImageNet mean, nearly the mean colour's vector."""
+    """No image means zeros after normalising, the ImageNet mean: nearly the mean colour's vector."""
     mean_colour = np.full(
         (1, SIDE, SIDE, 3), np.rint([0.485 * 255, 0.456 * 255, 0.406 * 255]), dtype=np.uint8
     )
@@ -64,7 +64,7 @@ def test_the_neutral_image_is_the_vector_of_zeros(engine):
 
 
 def test_a_text_only_checkpoint_has_no_image_columns(text_only):
-    """Without an image tower, images are vectors of length 0 and scoring goes on."""
+    """Without an image tower, images are vectors of length 0 and scoring still works."""
     assert text_only.neutral_image.shape == (0,)
     assert text_only.encode_image(pixels(2)).shape == (2, 0)
     text = text_only.encode_text(TEXTS[:2], TYPES[:2])
@@ -72,7 +72,7 @@ def test_a_text_only_checkpoint_has_no_image_columns(text_only):
     assert scores.viral.shape == scores.velocity.shape == (2,)
 
 
-def test_scores_are_scores_for_any_input(engine):
+def test_scores_stay_in_range_for_any_input(engine):
     """P(viral) stays within [0, 1] and velocity is finite and never negative, however extreme the inputs."""
     draw = np.random.default_rng(3)
     text = draw.uniform(-1, 1, (64, 64)).astype(np.float32)
@@ -103,7 +103,7 @@ def test_a_file_scores_like_the_checkpoint_in_memory(engine, tmp_path):
 
 
 def test_bfloat16_towers_stay_near_the_reference(engine):
-    """The GPU tier's precision, here on the CPU, changes vectors, and no cosine falls below .999."""
+    """The GPU tier's precision, here on the CPU, changes vectors, but no cosine falls below .999."""
     rough = TorchEngine(tiny_checkpoint(), precision="bf16")
     for exact, other in (
         (engine.encode_text(TEXTS, TYPES), rough.encode_text(TEXTS, TYPES)),
@@ -114,10 +114,8 @@ def test_bfloat16_towers_stay_near_the_reference(engine):
         assert cosine.min() > 0.999
 
 
-@pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has the GPU that the test wants to be missing"
-)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the test needs a machine without a GPU")
 def test_missing_gpu_is_one_clear_line():
-    """Asking for a GPU where there is none names the setting and what to do."""
+    """Where there is no GPU, the error names the setting and what to do."""
     with pytest.raises(CheckpointError, match=r"MILES_DEVICE=cuda: .* set MILES_DEVICE=cpu"):
         TorchEngine(tiny_checkpoint(), device="cuda")

@@ -24,7 +24,7 @@ def parameters(model, *, of_head):
     )
 
 
-def test_the_full_size_is_the_design_s(full_size):
+def test_the_full_size_matches_the_design(full_size):
     """768 + 2048 + 18 = 2834 -> 1024 -> 256 -> 2 and 1."""
     shapes = {name: tuple(value.shape) for name, value in full_size.state_dict().items()}
     assert shapes["fusion.0.weight"] == (1024, 2834)
@@ -51,7 +51,7 @@ def test_text_only_fusion_takes_786():
 
 
 def test_no_embedding_is_drawn():
-    """Weights are loaded; drawing some on the meta device imports torch's compiler for a second."""
+    """Weights are loaded; drawing them on the meta device would spend a second importing torch's compiler."""
     embeddings = TextEncoder(TINY_TEXT).bert.embeddings
     tables = [module for module in embeddings.modules() if isinstance(module, torch.nn.Embedding)]
     assert [bool(table.weight.any()) for table in tables] == [False] * 3

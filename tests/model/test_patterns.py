@@ -1,4 +1,4 @@
-"""What is known of a video decides how its probability is calibrated."""
+"""The values known about a video decide how its probability is calibrated."""
 
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def test_a_pattern_names_the_flags_that_are_set_in_a_fixed_order() -> None:
     assert failures == []
 
 
-def test_a_group_that_training_never_held_is_ignored() -> None:
+def test_a_group_that_training_never_saw_is_ignored() -> None:
     patterns = checkpoint().card.patterns
     rows = [
         ("views+reactions+age+history", "views+age"),
@@ -78,14 +78,14 @@ def test_a_card_lists_a_pattern_for_every_request_or_none() -> None:
     assert checkpoint(patterns={}).card.calibration() is None
 
 
-def test_an_interval_is_multiplied_onto_the_views_per_day_and_never_below_zero() -> None:
+def test_an_interval_scales_views_per_day_and_is_never_below_zero() -> None:
     """In log1p: 999 views per day are 1,000, and e^-1.5 of that is 223."""
     pattern = checkpoint().card.patterns["age"]
     assert pattern.interval(999.0) == pytest.approx((1000 * np.exp(-1.5) - 1, 1000 * np.exp(0.5) - 1))
     assert pattern.interval(0.0)[0] == 0
 
 
-def test_patterns_outlive_the_checkpoint_file(tmp_path: Path) -> None:
+def test_patterns_survive_the_checkpoint_file(tmp_path: Path) -> None:
     before = checkpoint(meaningful_difference={"viral_score": 0.03, "velocity": 1.2})
     write_checkpoint(tmp_path / "model.pt", before)
     card = read_checkpoint(tmp_path / "model.pt").card

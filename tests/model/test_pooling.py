@@ -37,7 +37,7 @@ def test_the_mean_is_that_of_a_texts_own_tokens():
         np.testing.assert_allclose(vector, expected[0], atol=1e-5)
 
 
-def test_the_compiled_tower_pools_alike(tmp_path):
+def test_the_compiled_tower_pools_the_same_way(tmp_path):
     """Three texts in one row of the exported graph give the vectors of the torch engine."""
     checkpoint = mean_checkpoint()
     export_towers(checkpoint.build_model(), 1.0, tmp_path)
@@ -47,7 +47,7 @@ def test_the_compiled_tower_pools_alike(tmp_path):
 
 
 def test_the_pooling_is_in_the_file(tmp_path):
-    """A checkpoint remembers it; one that says nothing is pooled as BERT's own."""
+    """A checkpoint records its pooling; by default it is BERT's own pooler."""
     for checkpoint, pooling in ((mean_checkpoint(), "mean"), (tiny_checkpoint(with_vision=False), "pooler")):
         write_checkpoint(tmp_path / "model.pt", checkpoint)
         assert read_checkpoint(tmp_path / "model.pt").card.config.text.pooling == pooling

@@ -83,7 +83,7 @@ def test_seeded_states_fit_their_encoders():
 
 
 def test_the_fingerprint_knows_names_shapes_and_values():
-    """Another name, shape, type or number is another fingerprint; the order is not."""
+    """Another name, shape, type or number gives another fingerprint; another order does not."""
     base = {"a": torch.zeros(4), "b": torch.ones(1)}
     others = [
         {"c": base["a"], "b": base["b"]},
@@ -96,7 +96,7 @@ def test_the_fingerprint_knows_names_shapes_and_values():
 
 
 def test_a_saved_directory_gives_the_same_pooled_outputs(bert, tmp_path):
-    """A directory that `save_pretrained` wrote is the encoder that was saved, dimensions included."""
+    """A directory that `save_pretrained` wrote loads as the encoder that was saved, dimensions included."""
     bert.save_pretrained(tmp_path)
     expected = bert(input_ids=IDS, attention_mask=MASK).pooler_output
     encoder = pretrained_text_encoder(str(tmp_path))
@@ -131,7 +131,7 @@ def test_a_directory_without_pooler_is_refused(tmp_path):
 
 
 def test_another_activation_is_refused(tmp_path):
-    """A checkpoint cannot say which activation an encoder has, so only BERT's own is taken."""
+    """A checkpoint cannot say which activation an encoder has, so only BERT's own is accepted."""
     theirs(hidden_act="relu").save_pretrained(tmp_path)
     with pytest.raises(EncoderSourceError, match="its activation is relu"):
         pretrained_text_encoder(str(tmp_path))
@@ -151,7 +151,7 @@ def test_a_directory_without_bert_says_what_to_name(tmp_path):
 
 
 def test_a_file_without_resnet_says_what_to_name(tmp_path):
-    """No file, no torch file, another network's weights: one error with the file and the next step."""
+    """No file, not a torch file, another network's weights: one error with the file and the next step."""
     (tmp_path / "empty.pth").touch()
     (tmp_path / "text.pth").write_bytes(b"hello")
     torch.save({"fc.weight": torch.ones(1)}, tmp_path / "other.pth")

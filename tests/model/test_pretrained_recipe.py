@@ -1,4 +1,4 @@
-"""The int8 recipe on weights that were really trained: MiniLM, grown to BERT-base's shape.
+"""The int8 recipe on real trained weights: MiniLM, grown to BERT-base's shape.
 
 Seeded random encoders lack the outlier channels that make a trained BERT hard to quantise. This one has them.
 """

@@ -1,4 +1,4 @@
-"""torchvision imports in a fresh process, whatever torch it stands beside."""
+"""torchvision imports in a fresh process, whichever torch is installed."""
 
 import sys
 

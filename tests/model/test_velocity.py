@@ -30,7 +30,7 @@ def test_the_formulas_by_hand():
 
 @given(st.floats(allow_nan=False))
 def test_no_prediction_is_negative_or_infinite(target):
-    """Whatever the regressor says, views per day are finite, at least 0 and at most the training's most."""
+    """Whatever the regressor gives, views per day are finite, at least 0 and at most the training maximum."""
     for velocity, most in ((LOG, np.expm1(18.0)), (MIN_MAX, 1010.0)):
         assert 0 <= velocity.invert(np.array([target]))[0] <= most
 

@@ -63,7 +63,7 @@ def two_resnets():
 FUSION = "fusion.0.weight"
 WORDS = "text_encoder.bert.embeddings.word_embeddings.weight"
 WIDE = "text_encoder.bert.encoder.layer.0.intermediate.dense.weight"
-# What is wrong: the file's bytes, and what the one line says about it.
+# Fault: the file's bytes, and what the error line says about them.
 BROKEN_FILES = {
     "empty": (lambda: b"", "is empty (0 bytes). Download or train it again"),
     "an LFS pointer": (
@@ -144,7 +144,7 @@ BROKEN_FILES = {
         "numbers its layers [0, 7] under text_encoder.bert.encoder.layer., expected 0, 1, 2, ...",
     ),
     "two resnets that differ": (two_resnets, "differ, expected one network under two names"),
-    "a part of no resnet": (
+    "a weight that is not part of a ResNet": (
         lambda: with_weights(**{"vision_encoder.resnet.head.weight": torch.ones(1)}),
         "vision_encoder.resnet.head.weight is not part of a ResNet; expected conv1",
     ),
@@ -160,7 +160,7 @@ BROKEN_FILES = {
         lambda: saved(contents(scalar_features=["first", "first", "third"])),
         "expected each name once",
     ),
-    "a velocity of no known kind": (
+    "an unknown kind of velocity": (
         lambda: saved(contents(velocity={"transform": "cube root"})),
         "input tag 'cube root' found using 'transform' does not match any of the expected tags: 'log1p'",
     ),
@@ -184,11 +184,11 @@ BROKEN_FILES = {
         lambda: saved(contents(titles={"mean_vector": [0.5] * 3})),
         "titles has a mean_vector of 3 numbers, expected 128",
     ),
-    "a mean title that is no number": (
+    "a mean title that is not a number": (
         lambda: saved(contents(titles={"mean_vector": [float("nan")] * 128})),
         "titles.mean_vector.0 is nan, expected a finite number",
     ),
-    "scripts beyond all titles": (
+    "a script with a share above 1": (
         lambda: saved(contents(titles={"scripts": {"Latin": 1.5}})),
         "titles.scripts.Latin is 1.5, expected a number less than or equal to 1",
     ),
@@ -212,7 +212,7 @@ BROKEN_FILES = {
 
 
 def one_line_about(path, read=read_checkpoint, **arguments):
-    """The message of the CheckpointError that reading `path` ends in, checked to be one line naming it."""
+    """The message of the CheckpointError that reading `path` raises, checked to be one line naming `path`."""
     with pytest.raises(CheckpointError) as caught:
         read(path, **arguments)
     message = str(caught.value)
@@ -235,7 +235,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path):
     assert "no such file. Run `make model`" in one_line_about(tmp_path / "model_full.pt")
 
 
-def test_what_is_no_file_is_refused_before_it_is_read(tmp_path):
+def test_a_path_that_is_not_a_file_is_refused_before_it_is_read(tmp_path):
     """A directory, a link to an endless device, and a name that the system refuses to look up."""
     (tmp_path / "m.pt").symlink_to("/dev/zero")
     assert "is a directory, expected a file" in one_line_about(tmp_path)
@@ -243,7 +243,7 @@ def test_what_is_no_file_is_refused_before_it_is_read(tmp_path):
     assert "cannot be read" in one_line_about(tmp_path / ("x" * 300))
 
 
-def test_another_file_than_the_expected_one(tmp_path):
+def test_a_file_with_another_sha256_is_refused(tmp_path):
     write_checkpoint(tmp_path / "m.pt", small_checkpoint())
     digest = read_checkpoint(tmp_path / "m.pt").card.sha256
     assert read_checkpoint(tmp_path / "m.pt", expected_sha256=digest.upper()).card.sha256 == digest
@@ -252,7 +252,7 @@ def test_another_file_than_the_expected_one(tmp_path):
 
 
 def test_a_file_of_several_blocks_has_one_digest(tmp_path):
-    """Its last block is a part of one."""
+    """The last block is a partial one."""
     contents = b"begin" + bytes(2 * HASHED_AT_ONCE)
     (tmp_path / "m.pt").write_bytes(contents)
     assert check_file(tmp_path / "m.pt", None) == hashlib.sha256(contents).hexdigest()
@@ -267,7 +267,7 @@ def test_a_safetensors_file_may_begin_as_a_pickle_does(tmp_path):
 
 
 def test_a_pickle_that_wants_to_run_code_never_does(tmp_path):
-    """In either of torch's formats it is named by its key and function, and leaves no trace; bare too."""
+    """In both of torch's formats the error names its key and function; a bare pickle does not run either."""
     canary, path = tmp_path / "canary", tmp_path / "m.pt"
     whole = contents(provenance={"x": RunsCode(canary)})
     for is_zip in (True, False):
@@ -297,8 +297,8 @@ def test_missing_statistics_name_the_sidecar(tmp_path):
 
 
 SIDECARS = {
-    "no JSON": ("{", "is not readable JSON"),
-    "no text": (b"\xff\xfe", "is not readable JSON"),
+    "not JSON": ("{", "is not readable JSON"),
+    "not text": (b"\xff\xfe", "is not readable JSON"),
     "nested without end": ("[" * 100_000, "is not readable JSON"),
     "a list": ("[1]", "holds a list, expected an object with scalar_features"),
     "an unknown key": ('{"temprature": 1}', "holds temprature, expected an object with scalar_features"),
@@ -313,7 +313,7 @@ SIDECARS = {
 }
 
 
-def test_a_broken_sidecar_is_named_itself(tmp_path):
+def test_the_error_for_a_broken_sidecar_names_the_sidecar(tmp_path):
     sidecar, failures = tmp_path / "m.stats.json", []
     torch.save(weights(), tmp_path / "m.pt")
     for case, (written, sentence) in SIDECARS.items():
@@ -330,7 +330,7 @@ def test_random_damage_never_raises_anything_else(tmp_path):
     path = tmp_path / "m.pt"
     for _ in range(240):
         damaged = bytearray(whole)
-        # The directory and the pickle are small beside the weights; half of the damage is meant for them.
+        # The directory and the pickle are small compared to the weights; half of the damage goes there.
         edges = [*range(4000), *range(len(whole) - 8000, len(whole))]
         for _ in range(draw.choice([1, 4, 40])):
             at = draw.choice(edges) if draw.random() < 0.5 else draw.randrange(len(whole))
@@ -392,7 +392,7 @@ def test_any_value_under_any_key_never_raises_anything_else(tmp_path):
 
 
 def test_any_config_of_an_image_tower_never_raises_anything_else(tmp_path):
-    """The same for what a config may claim of pixels: sizes without measure, means of no channel."""
+    """The same for a config's image values: sizes out of range, the wrong number of channel means."""
     path = tmp_path / "m.pt"
     for vision in (
         {"height": 10**12},
@@ -409,7 +409,7 @@ def test_any_config_of_an_image_tower_never_raises_anything_else(tmp_path):
 
 
 def loads_or_says_why(path):
-    """Read `path`; the only thing that may go wrong is one clear line."""
+    """Read `path`; it either loads or fails with one clear line."""
     try:
         read_checkpoint(path)
     except CheckpointError as exc:
@@ -420,7 +420,7 @@ def loads_or_says_why(path):
 
 
 def test_a_dict_that_holds_itself_is_refused(tmp_path):
-    """Values that nest without end are no plain values."""
+    """Values that nest without end are not plain values."""
     endless = {}
     endless["again"] = endless
     path = tmp_path / "m.pt"

@@ -43,7 +43,7 @@ def score(checkpoint, video):
     )
 
 
-def test_it_scores_a_video_that_says_little(checkpoint):
+def test_it_scores_a_video_with_few_known_values(checkpoint):
     """Columns that the video cannot supply take the training mean; score and velocity are in range."""
     scores = score(checkpoint, Video(title="How do planes stay up?", view_count=1200, like_count=80))
     assert 0 < scores.viral[0] < 1
@@ -57,7 +57,7 @@ def test_it_reads_titles_alone(checkpoint):
 
 
 def test_it_reads_the_columns_of_its_own_list(checkpoint):
-    """The weekday, which only the first list knows, moves the score."""
+    """The weekday, which only the first list of columns has, changes the score."""
     days = [video for video in tiny_videos() if video.published_at is not None][:2]
     first, second = (Video(title="a", view_count=50, published_at=video.published_at) for video in days)
     assert score(checkpoint, first).viral != score(checkpoint, second).viral

@@ -1,4 +1,4 @@
-"""What fitted objects beside the weights say: read as scikit-learn applies them, or refused."""
+"""Fitted objects saved with the weights: read as scikit-learn applies them, or refused."""
 
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,14 @@ SCALERS = {
 
 
 def saved(path: Path, **metadata: Any) -> dict[str, Any]:
-    """What is read of a file that has these objects."""
+    """What is read from a file with these objects."""
     torch.save(metadata, path)
     found: dict[str, Any] = read_outline(path)
     return found
 
 
 def test_scalers_are_read_as_they_transform(tmp_path: Path) -> None:
-    """Whatever the scaler, (x - mean) / scale after its range is what its own `transform` gives."""
+    """For every scaler, clipping x to its range and then (x - mean) / scale equals its own `transform`."""
     failures = []
     for kind, scaler in SCALERS.items():
         records = dict(find_records(saved(tmp_path / "m.pt", scaler=scaler.fit(ROWS), bounds=VELOCITY)))
@@ -81,7 +81,7 @@ def test_what_cannot_be_read_gives_nothing(tmp_path: Path) -> None:
 
 
 def test_two_objects_that_differ_are_refused(tmp_path: Path) -> None:
-    """Neither of two scalers, nor of two ranges, is chosen by its place; the file's own key is."""
+    """Of two that differ, neither is chosen by its position; the file's own key takes precedence."""
     older = MinMaxScaler().fit([[0.0], [5.0]])
     records = dict(find_records(saved(tmp_path / "m.pt", bounds=VELOCITY, older=older)))
     with pytest.raises(LayoutError, match="bounds and older both give velocity, with other numbers"):
@@ -108,7 +108,7 @@ ENCODERS: dict[str, tuple[dict[str, Any], list[float | None] | None]] = {
 
 
 def test_the_codes_of_weekdays_are_found(tmp_path: Path) -> None:
-    """In encoders, their classes and plain dicts; other lists of days and counts by day are no codes."""
+    """In encoders, their classes and plain dicts; other lists of days and counts by day are not codes."""
     failures = []
     for case, (metadata, expected) in ENCODERS.items():
         found = weekday_codes(saved(tmp_path / "m.pt", **metadata))
@@ -136,7 +136,7 @@ def test_an_encoder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_codes_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    """Those of a file's encoder and those of its sidecar."""
+    """The codes of a file's encoder and those of its sidecar."""
     values = {"feature_stats": {WEEKDAY: {"mean": 3, "scale": 2, "codes": [0, 1, 2, 3, 4, 5, 6]}}}
     with pytest.raises(LayoutError, match=r"encoder codes Monday to Sunday as .* Remove the wrong ones"):
         with_weekday_codes(values, saved(tmp_path / "m.pt", encoder=LabelEncoder().fit(ENGLISH)))

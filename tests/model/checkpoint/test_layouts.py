@@ -69,7 +69,7 @@ class Hyperparameters(dict):
 
 @dataclass
 class Recipe:
-    """A dataclass of a trainer's own."""
+    """A trainer's own dataclass."""
 
     epochs: int
 
@@ -94,7 +94,7 @@ LAYOUTS = {
         state() | {"text_encoder.bert.embeddings.position_ids": torch.arange(64)[None]}
     ),
     "no config": lambda: owners(state(), config=None),
-    "a config in other words": lambda: owners(state(), config={"text": "bert", "vision": "resnet", "dim": 9}),
+    "a config of other keys": lambda: owners(state(), config={"text": "bert", "vision": "resnet", "dim": 9}),
     "NumPy's metrics": lambda: owners(state(), test_metrics={"auroc": np.float64(0.5), "n": np.int64(3)}),
     "double precision": lambda: owners(
         {name: value.double() if value.is_floating_point() else value for name, value in state().items()}
@@ -136,7 +136,7 @@ def expected():
 
 @pytest.fixture
 def load(tmp_path):
-    """Write contents as a file and read it as a checkpoint; a sidecar has the statistics that it lacks."""
+    """Write contents as a file and read it as a checkpoint; a sidecar has the statistics the file lacks."""
 
     path = tmp_path / "model_full.pt"
     sidecar_path(path).write_text(json.dumps(STATISTICS), encoding="utf-8")
@@ -172,7 +172,7 @@ def test_plain_objects_are_read_as_plain_values(load):
 
 
 def test_the_card_names_an_unusual_key_of_the_weights(load):
-    """A file with `model` or `ema` weights says which it was read from."""
+    """For a file with `model` or `ema` weights, the card says which key they were read from."""
     assert load(LAYOUTS["ema"]()).card.provenance == {"weights_from": "ema"}
     assert load(LAYOUTS["state_dict"]()).card.provenance == {}
 
@@ -191,7 +191,7 @@ def test_scalers_saved_beside_the_weights_are_the_statistics(tmp_path):
 
 
 def test_a_label_encoder_beside_the_scaler_gives_the_weekday_codes(tmp_path):
-    """Names that training saw are coded in their order; a day that it did not see has no code."""
+    """Names that training saw are coded in alphabetical order; a day that it did not see has no code."""
     state = tiny_state(FusionConfig(text=None, vision=None, scalars=2, hidden=(8, 4)))
     names = ["views", "publish_dayofweek"]
     encoders = {
@@ -206,7 +206,7 @@ def test_a_label_encoder_beside_the_scaler_gives_the_weekday_codes(tmp_path):
 
 
 def test_a_scaler_in_the_file_keeps_the_sidecars_codes_and_ranges(tmp_path):
-    """The file has means and scales; what only the sidecar has, such as codes of weekdays, counts too."""
+    """The file has means and scales; values that only the sidecar has, such as weekday codes, are kept."""
     state = tiny_state(FusionConfig(text=None, vision=None, scalars=2, hidden=(8, 4)))
     names, path = ["views", "publish_dayofweek"], tmp_path / "m.pt"
     torch.save({"state_dict": state, "scaler": StandardScaler().fit([[1.0, 2.0], [3.0, 6.0]])}, path)
@@ -277,15 +277,15 @@ def test_numpy_metrics_become_plain_numbers(load):
 
 
 def test_a_file_without_image_weights_is_text_only(load):
-    """The modalities are what the weights hold; text-only files were trained on titles."""
+    """The weights determine the modalities; text-only files were trained on titles."""
     checkpoint = load(dict(small_state(with_vision=False)))
     assert checkpoint.card.config.modalities == ("text", "scalars")
     assert checkpoint.card.text_fields == ("title",)
     assert torch.equal(answers(checkpoint), answers(small_checkpoint()))
 
 
-def test_a_multimodal_file_that_does_not_say_reads_titles(load):
-    """Images do not decide the text: a file without the key `text` was trained on the title."""
+def test_a_multimodal_file_without_text_fields_reads_titles(load):
+    """With or without images, a file without the key `text` was trained on the title."""
     assert load(owners(state())).card.text_fields == ("title",)
 
 
@@ -305,7 +305,7 @@ STRANGERS = {
         lambda: {"epoch": 3, "trainer": {"a": torch.ones(1), "b": torch.ones(1)}},
         ["found ['epoch', 'trainer']", "2 entries: epoch (int), trainer (dict of 2: a, b)"],
     ),
-    "names without end": (
+    "many long names": (
         lambda: {f"{number}{'x' * 500}.w": torch.ones(1) for number in range(99)},
         ["99 entries: 0xxx", "...", "94 more groups"],
     ),
@@ -340,8 +340,8 @@ def test_a_config_that_lies_is_not_believed(load):
     assert torch.equal(answers(checkpoint), answers(small_checkpoint()))
 
 
-def test_heads_that_no_shape_tells_must_be_declared(tmp_path, load):
-    """Attention heads show in no shape: a hidden size of no published BERT is refused, not guessed."""
+def test_a_number_of_heads_that_no_shape_shows_must_be_declared(tmp_path, load):
+    """No shape shows the number of heads: for a hidden size of no published BERT it is not guessed."""
     torch.save(_of_hidden_size_96(), tmp_path / "other.pt")
     with pytest.raises(
         CheckpointError, match=r"text\.heads is None, expected .* divisor .* 96; add it to config"
@@ -377,7 +377,7 @@ def test_the_sidecar_supplies_what_the_file_lacks(tmp_path, load):
 
 
 def test_the_file_wins_over_its_sidecar(tmp_path, load):
-    """What the file itself says is not overruled; an empty key of it says nothing."""
+    """The sidecar does not override the file's own values; an empty key in the file counts as absent."""
     (tmp_path / "model_full.stats.json").write_text(
         json.dumps({"calibration": {"temperature": 9}, "velocity": VELOCITY}), encoding="utf-8"
     )
@@ -386,8 +386,8 @@ def test_the_file_wins_over_its_sidecar(tmp_path, load):
     assert checkpoint.card.velocity.high == VELOCITY["high"]
 
 
-def test_columns_of_zeros_are_a_modality_without_a_say(load):
-    """A fusion whose image columns are all zero says that the image does not count."""
+def test_a_modality_whose_columns_are_zero_has_no_weight(load):
+    """If the fusion's image columns are all zero, the card lists the image as having no weight."""
     weights = state()
     weights["fusion.0.weight"] = weights["fusion.0.weight"].clone()
     assert load(owners(weights)).card.zero_weight_modalities == ()

@@ -45,7 +45,7 @@ def test_an_impossible_repository_name_is_one_clear_error():
 
 
 def located(address: str, hub: str, cache: Path) -> Path:
-    """What `address` becomes in a process that knows this hub and an empty cache."""
+    """The path that `address` becomes in a process with this hub and an empty cache."""
     script = (
         "import sys; from model.checkpoint.file import locate_checkpoint; "
         "print(locate_checkpoint(sys.argv[1]))"
@@ -60,7 +60,7 @@ def located(address: str, hub: str, cache: Path) -> Path:
 
 @pytest.mark.parametrize("folder", ["", "a/b/"])
 def test_a_file_on_the_hub_brings_its_statistics(tmp_path, folder):
-    """They lie beside it, of the same commit, where the checkpoint's reader looks for them."""
+    """They are stored next to it, from the same commit, where the checkpoint's reader looks for them."""
     files = {f"{folder}model_full.pt": b"weights", f"{folder}model_full.stats.json": b"{}"}
     with file_hub("owner/repo", files) as hub:
         path = located(f"hf://owner/repo/{folder}model_full.pt", hub, tmp_path)
@@ -70,7 +70,7 @@ def test_a_file_on_the_hub_brings_its_statistics(tmp_path, folder):
 
 
 def test_a_file_on_the_hub_needs_no_statistics(tmp_path):
-    """Most checkpoints hold theirs; that none lie beside one is no error."""
+    """Most checkpoints contain theirs; a missing statistics file is not an error."""
     with file_hub("owner/repo", {"model_full.pt": b"weights"}) as hub:
         path = located("hf://owner/repo/model_full.pt@v1", hub, tmp_path)
     assert path.read_bytes() == b"weights"

@@ -1,4 +1,4 @@
-"""A bundle's card beside the checkpoint that it was made from, which is read without torch."""
+"""A bundle's card compared with the checkpoint it was made from, which is read without torch."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ GOLDEN = {"requests": [{"title": "x"}], "viral_score": [0.5]}
 
 
 def edited(card: ModelCard) -> dict[str, ModelCard]:
-    """The card with one value changed, by the key that it has in the file."""
+    """The card with one value changed, by the value's key in the file."""
     name, *_ = card.scalar_features
     stats = {**card.feature_stats, name: {**card.feature_stats[name], "mean": -4.0}}
     velocity = {**card.to_file()["velocity"], "mean": 1.0 + card.to_file()["velocity"]["mean"]}
@@ -50,7 +50,7 @@ def test_every_difference_is_found(saved: Path) -> None:
 
 
 def test_the_sidecar_counts_where_the_file_says_nothing(tmp_path: Path) -> None:
-    """A bare state dict takes its statistics from the file beside it, in torch's present and older format."""
+    """A bare state dict takes its statistics from the file beside it, in torch's current and older format."""
     checkpoint = tiny_checkpoint()
     known = checkpoint.card.to_file()
     values: dict[str, Any] = {key: known[key] for key in known if key != "config" and known[key]}
@@ -64,7 +64,7 @@ def test_the_sidecar_counts_where_the_file_says_nothing(tmp_path: Path) -> None:
         assert changed_keys(path, edited(card)["velocity"]) == ["velocity"]
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "garbage.pt"
     path.write_bytes(b"garbage" * 100)
     with pytest.raises(CheckpointError):

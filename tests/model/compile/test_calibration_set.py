@@ -33,8 +33,8 @@ def test_bundled_texts_are_as_long_as_real_titles(inputs):
     assert sum(1 in types for types in texts.token_type_ids) >= 30
 
 
-def test_what_is_held_back_was_never_calibrated_with(inputs):
-    """No image is in both parts, and no text is there twice."""
+def test_held_back_inputs_are_not_used_for_calibration(inputs):
+    """No image is in both parts, and no text occurs twice."""
     assert len(set(inputs.texts.input_ids)) == len(inputs.texts) > 360
     assert (len(inputs.known_images), len(inputs.held_back_images)) == IMAGES
     images = np.concatenate([inputs.known_images, inputs.held_back_images]).reshape(sum(IMAGES), -1)
@@ -51,7 +51,7 @@ def test_drawn_images_are_always_the_same():
 
 
 def test_a_model_of_titles_gets_no_descriptions():
-    """Texts are as the service would send them: only the first field, cut to the model's tokens."""
+    """Texts are as the service would send them: only the first field, cut to the model's token limit."""
     card = CARD.changed(text_fields=("title",), max_tokens=16)
     texts = read_texts(TITLES, card)
     assert {kind for types in texts.token_type_ids for kind in types} == {0}
@@ -82,7 +82,7 @@ def test_a_tab_separates_title_and_description(tmp_path):
 
 UNUSABLE = {
     "no file": (None, "cannot be read as text"),
-    "no text": (b"\xff\xfe\xff", "cannot be read as text"),
+    "not text": (b"\xff\xfe\xff", "cannot be read as text"),
     "blank": (b" \n", "holds no titles, expected one per line"),
     "too few": (b"one\ntwo\nONE\n", "holds 2 different titles, expected at least 40"),
 }

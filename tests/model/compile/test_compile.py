@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle: graphs that equal the network, a gate that refuses, no halves."""
+"""From a checkpoint to a bundle: graphs that equal the network, a gate that refuses, no partial bundles."""
 
 import json
 import os
@@ -26,15 +26,15 @@ BERT = "text_encoder.bert."
 
 
 def texts(rows, tokens):
-    """Random ids of that many tokens, the second half of the second type."""
+    """`rows` texts of `tokens` random ids each, the second half of them of the second type."""
     ids = np.random.default_rng(rows + tokens).integers(1000, 30000, (rows, tokens)).tolist()
     return ids, [[0] * (tokens // 2) + [1] * (tokens - tokens // 2)] * rows
 
 
 def with_outliers():
-    """A BERT whose weights no int8 can hold: in each row one that is huge, and multiplies a constant zero.
+    """A BERT whose weights do not fit int8: one in each row is huge, and multiplies a constant zero.
 
-    Float32 and bf16 answer as if it were not there; an int8 step as wide as the outlier rounds the rest away.
+    Float32 and bf16 answer as if the outlier were not there; an int8 step as wide as it rounds the rest away.
     """
     checkpoint = tiny_checkpoint(with_vision=False)
     state = {name: tensor.clone() for name, tensor in checkpoint.state_dict.items()}
@@ -59,7 +59,7 @@ def outliers(tmp_path_factory):
 
 
 def test_the_text_graph_takes_any_batch_and_length(exact, reference):
-    """Shapes that were never traced give what the network gives, with all texts in one row or one in each."""
+    """Shapes that were never traced give what the network gives, with all texts in one row or one per row."""
     graph = ov.Core().compile_model(exact.graph("text"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for rows, tokens in ((1, 5), (3, 17), (8, 128), (13, 33), (1, 2)):
         ids, types = texts(rows, tokens)
@@ -94,7 +94,7 @@ def test_the_fusion_graph_scores_as_the_network(exact, reference):
 
 
 def test_calibration_is_inside_the_fusion(text_only, tmp_path):
-    """The same weights at another temperature give other probabilities: log odds shrink by its factor."""
+    """The same weights at another temperature give other probabilities: log odds are divided by it."""
     write_checkpoint(tmp_path / "m.pt", tiny_checkpoint(with_vision=False).with_card(temperature=1.0))
     bundles = compile_checkpoint(tmp_path / "m.pt", precision="f32", threads=1), text_only
     inputs = np.ones((1, 64), np.float32), np.ones((1, 0), np.float32), np.ones((1, 18), np.float32)
@@ -117,7 +117,7 @@ def test_a_text_only_checkpoint_has_no_image_graph(text_only):
 
 
 def test_auto_says_what_it_tried(automatic):
-    """Per tower every candidate, its figures and times as ratios; the one that is served passed."""
+    """Every candidate of each tower, with its figures and relative times; the one that is served passed."""
     for tower in ("text", "image"):
         said = automatic.report["towers"][tower]
         static = ["int8-static"] if tower == "text" else []
@@ -147,7 +147,7 @@ def test_bf16_weights_take_two_bytes(exact, tiny_path, few_titles, tmp_path):
 
 
 def test_a_tower_that_int8_breaks_falls_back(outliers, few_titles, tmp_path):
-    """Auto refuses int8 with the figures that it misses, and serves a precision that passes."""
+    """Auto refuses int8, naming the limit that it misses, and serves a precision that passes."""
     bundle = compile_checkpoint(outliers, tmp_path / "bundle", titles=few_titles, threads=1)
     said = bundle.report["towers"]["text"]
     assert bundle.precision["text"] == said["chosen"] != "int8"
@@ -171,7 +171,7 @@ def test_asking_for_a_precision_that_misses_is_an_error(outliers, text_only, few
 
 
 def test_a_blind_head_does_not_excuse_a_broken_tower(few_titles, tmp_path):
-    """With text columns of zero no score changes, and its vectors suffice to refuse the tower."""
+    """With zero text columns no score changes; the tower is refused for its vectors alone."""
     checkpoint = with_outliers()
     checkpoint.state_dict["fusion.0.weight"][:, : checkpoint.card.config.text.output_dim] = 0.0
     write_checkpoint(tmp_path / "m.pt", checkpoint)
@@ -180,8 +180,8 @@ def test_a_blind_head_does_not_excuse_a_broken_tower(few_titles, tmp_path):
     assert "viral_score" not in str(caught.value)
 
 
-def test_a_bundle_lies_beside_its_checkpoint(text_only):
-    """Under the digits of its sha256, with nothing else left behind."""
+def test_a_bundle_is_written_next_to_its_checkpoint(text_only):
+    """In a directory named after its sha256, with nothing else left behind."""
     path = text_only.directory.parent.parent / "m.pt"
     assert text_only.directory == bundle_directory(path, text_only.card.sha256)
     assert list(text_only.directory.parent.iterdir()) == [text_only.directory]
@@ -190,7 +190,7 @@ def test_a_bundle_lies_beside_its_checkpoint(text_only):
 
 @pytest.fixture
 def compiles(text_only, tmp_path, capsys):
-    """Runs the command on a copy of the text-only checkpoint and its bundle; whether it compiled again."""
+    """Runs the command on a copy of the text-only checkpoint and bundle; says whether it compiled again."""
     shutil.copytree(text_only.directory.parent.parent, tmp_path, dirs_exist_ok=True)
     ask = [str(tmp_path / "m.pt"), "--threads", "1", "--precision", "f32"]
 
@@ -213,14 +213,14 @@ def test_a_bundle_is_compiled_again_only_if_it_is_damaged(compiles, text_only, t
 
 
 def test_a_new_sidecar_compiles_again_once(compiles, tmp_path):
-    """Statistics beside the checkpoint are part of what it means, though not of its sha256."""
+    """Statistics in the sidecar belong to the checkpoint, though they are not in its sha256."""
     sidecar_path(tmp_path / "m.pt").write_text(json.dumps({"calibration": {"temperature": 2.0}}))
     assert compiles()
     assert not compiles()
 
 
 def test_compiling_sends_no_telemetry(monkeypatch, tmp_path):
-    """The converter's analytics see no consent, whatever the environment says of CI."""
+    """The converter's analytics have no consent, whether or not the environment sets CI."""
     monkeypatch.delenv("CI", raising=False)
     export_towers(tiny_checkpoint(with_vision=False).build_model(), 1.0, tmp_path)
     assert Telemetry().consent is False
@@ -237,7 +237,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_scored_is_one_line(tmp_path, capsys):
-    """So is one that does not exist; missing statistics end it before the export, and nothing is left."""
+    """So is a missing file; missing statistics stop it before the export, and nothing is left behind."""
     assert main([str(tmp_path / "none.pt")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / 'none.pt'}: no such file. Run `make model`")

@@ -33,7 +33,7 @@ def test_scores_are_compared_row_by_row():
 
 
 def test_a_velocity_of_zero_has_a_floor():
-    """A hair above no views at all is no change of a million percent."""
+    """A hair above zero views is not a change of a million percent."""
     figures = compare_scores(scores([0.1], [0.01]), scores([0.1], [0.0]), 1.0)
     assert figures["velocity_p99"] == pytest.approx(0.01)
     assert velocity_floor(LogVelocity(1.0, 1.0, 20.0)) == 1.0
@@ -41,7 +41,7 @@ def test_a_velocity_of_zero_has_a_floor():
 
 
 def test_rank_correlation_is_spearmans():
-    """SciPy's figure, ties included; two constants agree, one against an order does not, NaN is NaN."""
+    """It is SciPy's, ties included; two constants agree, a constant and a ranking do not, NaN is NaN."""
     for left, right in np.random.default_rng(0).integers(0, 20, (3, 2, 200)).astype(np.float64):
         assert rank_correlation(left, right) == pytest.approx(spearmanr(left, right).statistic)
     flat, rising = np.zeros(4), np.arange(4.0)
@@ -50,7 +50,7 @@ def test_rank_correlation_is_spearmans():
     assert np.isnan(rank_correlation(rising, np.array([1.0, np.nan, 2.0, 3.0])))
 
 
-def test_vectors_all_alike_keep_no_variance():
+def test_vectors_that_are_all_the_same_keep_no_variance():
     """A tower that answers every input with the mean has a cosine of nearly 1, and keeps nothing."""
     vectors = 10 + np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
     figures = compare_vectors(np.repeat(vectors.mean(axis=0)[None], 50, axis=0), vectors)
@@ -74,7 +74,7 @@ BEYOND = [
 
 
 def test_one_figure_beyond_its_limit_refuses():
-    """The refusal names it with both numbers."""
+    """The refusal names the figure with both numbers."""
     for name, value in BEYOND:
         reason = refusal(replace(PERFECT, **{name: value})) or ""
         assert reason.startswith(f"{name} is {value:.4g}, at ")

@@ -59,14 +59,14 @@ def test_folding_leaves_the_vectors_as_they_are(grown: Checkpoint) -> None:
 def test_a_layer_that_computes_anything_stays(grown: Checkpoint) -> None:
     """One number other than zero in a projection, or another scale or shift in a norm, keeps the layer."""
     rows = {
-        # What is before the changed layer is folded, what follows it too: its last norm is a unit norm.
+        # Layers before and after the changed one are folded: its last norm is a unit norm.
         "0.attention.output.dense.weight": (1e-6, 3),
         "1.attention.output.dense.bias": (1e-6, 3),
         "1.output.dense.weight": (-1e-6, 3),
         "2.output.dense.bias": (1e-6, 3),
         "1.attention.output.LayerNorm.weight": (1.001, 3),
         "1.attention.output.LayerNorm.bias": (0.001, 3),
-        # The layer goes, but not the next one: the norm in front of that one is no unit norm any more.
+        # The layer is folded, but the next one is not: the norm in front of it is no longer a unit norm.
         "1.output.LayerNorm.weight": (1.001, 3),
         "0.output.LayerNorm.bias": (0.001, 3),
         # What a layer computes and multiplies by zero does not count.

@@ -26,7 +26,7 @@ def verdict(precision, time, *, moved=0.0, refused=None):
 
 @pytest.fixture
 def judge():
-    """Of a network whose score is the mean of text, image and scalar, and whose velocity never changes."""
+    """For a network whose score is the mean of text, image and scalar, and whose velocity is constant."""
     draw = np.random.default_rng(0).uniform(0.1, 0.4, (ROWS, 1)).astype(np.float32)
     half = np.full((ROWS, 1), 0.5, np.float32)
 
@@ -38,14 +38,14 @@ def judge():
 
 
 def test_the_fastest_that_passes_is_served():
-    """A faster one that was refused is not."""
+    """A faster candidate that was refused is not."""
     candidates = [verdict("f32", 1.0), verdict("bf16", 0.6), verdict("int8", 0.3, refused="too far")]
     assert choose("text", "auto", candidates).precision == "bf16"
     assert choose("text", "auto", [*candidates[:2], verdict("int8", 0.3)]).precision == "int8"
 
 
 def test_a_text_tower_has_two_kinds_of_int8():
-    """The static one is served where it passes, also when int8 was asked for; else the dynamic one."""
+    """Static int8 is served if it passes, also when int8 was requested; otherwise dynamic int8."""
     candidates = [verdict("f32", 1.0), verdict("int8", 0.5), verdict(STATIC, 0.3)]
     refused = [*candidates[:2], verdict(STATIC, 0.3, refused="too far")]
     for wanted in ("auto", "int8"):
@@ -55,20 +55,20 @@ def test_a_text_tower_has_two_kinds_of_int8():
 
 
 def test_hardly_faster_is_not_worth_it():
-    """Within a twentieth of each other, the more exact one is served; a slower one never."""
+    """Within 5% of each other, the more exact one is served; a slower one never is."""
     assert choose("text", "auto", [verdict("f32", 1.0), verdict("bf16", 0.97)]).precision == "f32"
     slow = [verdict("f32", 1.0), verdict("bf16", 0.5), verdict("int8", 0.8)]
     assert choose("text", "auto", slow).precision == "bf16"
 
 
-def test_a_graph_that_misses_in_float32_is_no_rounding():
-    """Then the export is wrong, and nothing is served."""
+def test_a_float32_graph_that_misses_is_an_export_error():
+    """Rounding is not the cause: the export is wrong, and nothing is served."""
     with pytest.raises(PrecisionError, match="the float32 graph does not reproduce the network: too far"):
         choose("text", "auto", [verdict("f32", 1.0, refused="too far"), verdict("int8", 0.3)])
 
 
 def test_two_towers_that_miss_together_fall_back_by_one(judge):
-    """Each moves scores by less than .01, both by more: the one that moves them further gives way."""
+    """Each moves scores by less than .01, both by more: the one with the larger effect falls back."""
     verdicts = {
         "text": [verdict("f32", 1.0), verdict("int8", 0.3, moved=0.028)],
         "image": [verdict("f32", 1.0), verdict("int8", 0.3, moved=0.02)],
@@ -88,7 +88,7 @@ def test_two_towers_that_pass_together_stay(judge):
     assert {one.precision for one in chosen.values()} == {"int8"}
 
 
-def test_what_was_asked_for_is_not_swapped_in_silence(judge):
+def test_a_requested_precision_is_not_replaced_silently(judge):
     verdicts = {
         tower: [verdict("f32", 1.0), verdict("int8", 0.3, moved=0.028)] for tower in ("text", "image")
     }

@@ -37,7 +37,7 @@ def towers(inputs: CalibrationInputs, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize("kind", ["int8", STATIC])
 def test_word_vectors_stay_as_they_are(towers: dict[str, TowerCandidate], kind: str) -> None:
-    """Rows are taken from a float16 table: OpenVINO would unfold one in int8 to float32 when it is loaded."""
+    """Rows are taken from a float16 table: OpenVINO would expand an int8 one to float32 on loading."""
     graph = ov.Core().read_model(towers[kind].graph)
     (lookup,) = [
         node
@@ -54,9 +54,9 @@ def test_word_vectors_stay_as_they_are(towers: dict[str, TowerCandidate], kind: 
 def test_titles_keep_nearly_all_variance(
     towers: dict[str, TowerCandidate], inputs: CalibrationInputs
 ) -> None:
-    """Dynamic int8, which rounds groups of activations where they occur, keeps .998, and static .995.
+    """Dynamic int8, which rounds groups of activations at run time, keeps .998, and static .995.
 
-    Without int8 instructions OpenVINO's static products saturate, so there the fidelity check refuses it.
+    Without int8 instructions OpenVINO's static products saturate, so the fidelity check refuses them there.
     """
     exact = towers["f32"].vectors(inputs.texts)
     kept = {

@@ -24,7 +24,7 @@ def change(directory, **values):
 
 
 def refused(directory):
-    """The one line that reading `directory` ends in, checked to name it and the way out."""
+    """The error line from reading `directory`, checked to name it and the way out."""
     with pytest.raises(BundleError) as caught:
         read_bundle(directory)
     message = str(caught.value)
@@ -44,7 +44,7 @@ def test_what_was_written_is_read(exact):
 
 
 def test_a_changed_or_missing_file_is_refused(copy):
-    """One byte more in any graph, and no graph at all."""
+    """One extra byte in any graph, and a missing graph."""
     for name in ("text.bin", "image.xml", "fusion.bin"):
         with (copy / name).open("r+b") as file:
             file.seek(0, 2)
@@ -59,7 +59,7 @@ def test_a_changed_or_missing_file_is_refused(copy):
 
 
 def test_only_graphs_are_read(copy):
-    """A pipe in place of a graph is refused instead of waited for, and no file elsewhere is opened."""
+    """A pipe in place of a graph is refused without waiting, and no file elsewhere is opened."""
     (copy / "text.xml").unlink()
     os.mkfifo(copy / "text.xml")
     assert "text.xml cannot be read (not a regular file)" in refused(copy)
@@ -84,7 +84,7 @@ def test_without_a_manifest_there_is_no_bundle(copy):
     assert f"{MANIFEST}: cannot be read" in refused(copy)
 
 
-def test_a_manifest_that_vouches_for_no_image_graph_is_refused(copy):
+def test_a_manifest_that_lists_no_image_graph_is_refused(copy):
     """The model's card says which towers there must be; the list of files cannot leave one out."""
     files = json.loads((copy / MANIFEST).read_text())["files"]
     change(copy, files={name: digest for name, digest in files.items() if not name.startswith("image")})
@@ -104,7 +104,7 @@ MANIFESTS = [
 
 
 def test_a_manifest_of_another_kind_is_refused(copy):
-    """The line says what is wrong with it; truncated, empty or another program's, it is named."""
+    """The error says what is wrong with it; a truncated, empty or foreign manifest is named."""
     good, failures = (copy / MANIFEST).read_text(), []
     for changes, sentence in MANIFESTS:
         change(copy, **changes)
@@ -117,7 +117,7 @@ def test_a_manifest_of_another_kind_is_refused(copy):
 
 
 def test_processors_of_one_name_are_told_apart_by_what_multiplies_int8(tmp_path):
-    """By the processor's flags; AMX counts where there are both. A bundle's processor names it."""
+    """By the processor's flags; AMX counts if both are present. A bundle's processor name includes it."""
     flags = {
         "flags : avx2 avx512_vnni amx_tile amx_int8": "AMX",
         "flags : avx2 avx_vnni": "VNNI",

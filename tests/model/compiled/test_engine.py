@@ -31,7 +31,7 @@ def pixels(count):
 
 @pytest.fixture(scope="module")
 def quantised(few_titles, tmp_path_factory):
-    """The tiny towers in int8; their fidelity is another test's matter, so a few inputs calibrate them."""
+    """The tiny towers in int8; another test covers their fidelity, so a few inputs calibrate them."""
     from model.compile.calibration_set import calibration_inputs
     from model.compile.export import export_towers
     from model.compile.quantise import quantise
@@ -50,7 +50,7 @@ def quantised(few_titles, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["f32", "bf16", "int8"])
 def engine(request, exact, quantised):
-    """An engine in each precision; where bf16 is not computed, its hint is harmless."""
+    """An engine in each precision; where bf16 is not supported, its hint is harmless."""
     precision = {"text": request.param, "image": request.param, "fusion": "f32"}
     directory = quantised if request.param == "int8" else exact.directory
     return OpenVinoEngine(replace(exact, directory=directory, precision=precision), threads=2)
@@ -77,7 +77,7 @@ def test_neighbours_do_not_change_a_text(engine):
 
 
 def test_an_image_in_a_batch_is_the_image_alone(engine):
-    """Padding a batch to a size that is run often leaks into no answer."""
+    """Padding a batch to a common size does not change any answer."""
     images = pixels(3)
     together = engine.encode_image(images)
     alone = np.concatenate([engine.encode_image(image[None]) for image in images])
@@ -85,7 +85,7 @@ def test_an_image_in_a_batch_is_the_image_alone(engine):
 
 
 def test_every_precision_tells_inputs_apart_as_the_network_does(engine, reference):
-    """Row by row its vectors are nearest the network's own for that input: no row is swapped or lost."""
+    """Each vector is nearest the network's own for that input: no row is swapped or lost."""
     ids, types = texts([9] * 12)
     text, image = multiplied(
         tiny_checkpoint(), reference.encode_text(ids, types), reference.encode_image(pixels(5))
@@ -96,7 +96,7 @@ def test_every_precision_tells_inputs_apart_as_the_network_does(engine, referenc
 
 
 def test_rows_in_are_rows_out(engine):
-    """Any number of videos, within and beyond the sizes that are warmed."""
+    """Any number of videos, within and beyond the sizes that are warmed up."""
     for rows in (1, 2, 3, 7, 9, 17):
         text = engine.encode_text(*texts([6] * rows))
         image = engine.encode_image(pixels(rows))
@@ -128,7 +128,7 @@ def test_answers_are_the_callers_own(engine):
 
 
 def test_read_only_pixels_are_taken(engine):
-    """What a decoder or a cache hands out may be read-only."""
+    """Pixels from a decoder or a cache may be read-only."""
     image = pixels(1)
     image.setflags(write=False)
     assert engine.encode_image(image).shape == (1, WIDTH)
@@ -143,7 +143,7 @@ def test_warming_up_runs_every_tower(engine):
 
 
 def test_weights_are_not_held_twice(text_only, tmp_path, monkeypatch):
-    """After warming up, next to nothing of the graphs' files is resident, and answers are what they were."""
+    """After warming up, almost none of the graphs' files is resident, and answers are unchanged."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     engine = OpenVinoEngine(text_only, 1)
     ids, types = texts([12])
@@ -166,7 +166,7 @@ def resident_kb(directory):
 
 
 def test_files_cut_in_service_change_no_answer(text_only, tmp_path, monkeypatch):
-    """Graphs that are truncated in place are not read again, with a disk for copies and without."""
+    """Graphs truncated in place are not read again, with or without a disk for copies."""
     ids, types = texts([12])
     for name, scratch in {"disk": str(tmp_path), "no disk": "/proc"}.items():
         monkeypatch.setattr(tempfile, "tempdir", scratch)
@@ -190,8 +190,8 @@ def test_a_text_only_bundle_scores_without_images(text_only):
     assert scores.viral.shape == (2,)
 
 
-def test_towers_share_all_processors_and_divide_a_part_of_them():
-    """Under a quota, towers that run at once have no more threads together than were allowed."""
+def test_towers_share_all_processors_but_divide_a_quota():
+    """Under a quota, towers that run at once have no more threads in total than allowed."""
     assert threads_by_tower(2, processors=2) == {"text": 2, "image": 2, "fusion": 2}
     assert threads_by_tower(1, processors=64) == {"text": 1, "image": 1, "fusion": 1}
     assert threads_by_tower(2, processors=64) == {"text": 1, "image": 1, "fusion": 1}
@@ -200,7 +200,7 @@ def test_towers_share_all_processors_and_divide_a_part_of_them():
 
 
 def test_an_engine_for_some_steps_reads_no_other_graph(exact, tmp_path):
-    """Where the other towers' graphs are gone, it warms up and answers as the whole engine does."""
+    """With the other towers' graphs deleted, it warms up and answers as the whole engine does."""
     whole = OpenVinoEngine(exact, threads=1)
     ids, types = texts()
     zeros = np.zeros((2, WIDTH), "f"), np.zeros((2, WIDTH), "f"), np.zeros((2, 18), "f")

@@ -26,7 +26,7 @@ CASES = {
 def test_the_parts_give_what_the_whole_gives(
     config: FusionConfig, blind: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """On random vectors; a product is as wide as the first layer, and a tower without a weight has none."""
+    """On random vectors; a product is as wide as the first layer, a tower without a weight has no product."""
     network = tiny_checkpoint(with_vision=config.vision is not None).build_model()
     weight = network.fusion[0].weight.detach().clone()  # the checkpoint's own is shared
     start = 0

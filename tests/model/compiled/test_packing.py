@@ -7,12 +7,12 @@ from model.engine import MAX_TOKENS
 
 
 def texts(*lengths: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Texts of these lengths whose ids tell text and place."""
+    """Texts of these lengths whose ids encode text and position."""
     ids = [[1000 * number + place for place in range(length)] for number, length in enumerate(lengths, 1)]
     return ids, [[place % 2 for place in range(length)] for length in lengths]
 
 
-def test_a_row_holds_every_text_behind_the_other() -> None:
+def test_a_row_holds_its_texts_one_after_another() -> None:
     """Positions count from each text's start, segments tell texts apart, firsts say where each begins."""
     ((numbers, rows),) = forwards(*texts(3, 5, 2))
     assert numbers == [0, 1, 2]
