@@ -1,4 +1,4 @@
-"""Rolling origins: nothing of the future is trained on, and the drawing has every origin."""
+"""Rolling origins: nothing from the future is trained on, and the drawing has every origin."""
 
 import json
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ def windows(spread):
     return windows_of(spread, 4)
 
 
-def test_nothing_is_trained_on_that_was_not_known(windows):
+def test_nothing_from_the_future_is_trained_on(windows):
     """Targets of train are read before val begins, those of val before the origin, and no video is shared."""
     for origin, found in windows:
         starts = {name: min(video.observed_at for video in found.split(name).videos) for name in SPLITS}

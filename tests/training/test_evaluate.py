@@ -21,7 +21,7 @@ def report():
 
 
 def test_every_condition_is_measured_with_and_without_each_input(report):
-    """By what is known, without text and without images; the gains are differences of these rows."""
+    """By known values, without text and without images; the gains are differences of these rows."""
     for condition in report.answers:
         for modality in ("text", "image"):
             gain = report.gains[modality][condition]["mae"].difference

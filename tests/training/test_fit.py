@@ -84,7 +84,7 @@ def test_the_figures_are_complete(fitted):
 
 
 def test_other_data_is_not_called_by_the_known_name(fitted):
-    """Provenance states what is known of this file, and that its origin is not stated."""
+    """Provenance describes this file, and says that its origin is not stated."""
     provenance = fitted.checkpoint.card.provenance
     assert provenance["data"]["licence"] == "not stated"
     assert provenance["data"]["rows"]["train"] == len(dataset().train)
@@ -99,7 +99,7 @@ def test_titles_keep_their_own_vectors(fitted):
 
 
 def test_fit_leaves_another_checkpoint_alone(tmp_path, data_path, capsys):
-    """A file that is no demo is not replaced unless asked, and nothing is computed before it is refused."""
+    """A file that is not a demo is not replaced unless asked; nothing is computed before the refusal."""
     path = write_tiny(tmp_path / "model.pt")
     before = path.read_bytes()
     assert main(["train", str(data_path), "--out", str(path)]) == 1
@@ -107,7 +107,7 @@ def test_fit_leaves_another_checkpoint_alone(tmp_path, data_path, capsys):
     assert path.read_bytes() == before
 
 
-def test_a_text_encoder_that_is_not_there_is_named(tmp_path, data_path, capsys):
+def test_a_missing_text_encoder_is_named(tmp_path, data_path, capsys):
     options = [
         "--out",
         str(tmp_path / "model.pt"),
@@ -121,7 +121,7 @@ def test_a_text_encoder_that_is_not_there_is_named(tmp_path, data_path, capsys):
 
 
 def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
-    """From disk: each feature that varied and the score, no age missing; its own rows have not drifted."""
+    """From disk: each feature that varied and the score, no value missing; its own rows have not drifted."""
     write_checkpoint(tmp_path / "model.pt", fitted.checkpoint)
     checkpoint, train = read_checkpoint(tmp_path / "model.pt"), dataset().train
     rows = compute_features(train.videos, MILES_V2)
@@ -139,7 +139,7 @@ def test_the_checkpoint_says_how_its_rows_were_distributed(fitted, tmp_path):
         assert known.stability_index(known.count(columns[name])) < 1e-3, name
 
 
-def test_the_results_hold_what_was_agreed(fitted, tmp_path):
+def test_the_results_have_the_agreed_keys(fitted, tmp_path):
     """The agreed keys come from the same figures as the checkpoint's, and the file is plain JSON."""
     found, _ = write_results(tmp_path, "model.pt", fitted.results)
     assert found.name == RESULTS_FILE
@@ -157,7 +157,7 @@ def test_the_results_hold_what_was_agreed(fitted, tmp_path):
         assert interval["low"] <= interval["difference"] <= interval["high"]
 
 
-def test_the_card_is_read_by_people(fitted, tmp_path):
+def test_the_card_is_written_for_people(fitted, tmp_path):
     _, card = write_results(tmp_path, "model.pt", fitted.results)
     text = card.read_text()
     assert card.name == "model.card.md"
@@ -174,7 +174,7 @@ def test_the_card_is_read_by_people(fitted, tmp_path):
 
 
 def test_a_sentence_encoders_directory_says_how_it_pools(tmp_path):
-    """The mean where sentence-transformers wrote so, BERT's pooler where nothing is said, else an error."""
+    """The mean if sentence-transformers says so, BERT's pooler if nothing is stated, else an error."""
     assert pooling_of(tmp_path) == "pooler"
     said = tmp_path / "1_Pooling" / "config.json"
     said.parent.mkdir()

@@ -1,4 +1,4 @@
-"""`./miles train --from DATABASE_URL`: rows from snapshots, and the new head beside the serving one."""
+"""`./miles train --from DATABASE_URL`: rows from snapshots, and the new head against the serving one."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ QUICK = ("--text-dims", "4", "--epochs", "3", "--seed", str(SEED), "--thumbnails
 
 @dataclass(frozen=True)
 class Look:
-    """A look at a video: hours from its first one, views."""
+    """A look at a video: hours since its first look, and views."""
 
     hours: float
     views: int | None
@@ -39,7 +39,7 @@ def loop(database: Database) -> Loop:
 
 
 def scrape(loop: Loop, videos: dict[str, list[Look]], *, fixed_likes: bool = False) -> None:
-    """Candidates that were scraped at these looks, each first seen four hours after the one before."""
+    """Insert candidates that were scraped at these looks, each first seen four hours after the one before."""
     loop.run("TRUNCATE candidates, snapshots, predictions")
     insert: LiteralString = (
         "INSERT INTO candidates (view_count, like_count, comment_count, scraped_at, video_id, title, "
@@ -76,7 +76,7 @@ def synthetic() -> dict[str, list[Look]]:
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A head that was fitted on other targets, and says what viral is."""
+    """A head that was fitted on other targets, and defines what viral is."""
     base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
     checkpoint: Checkpoint = fit_head(base, dataset(), texts(), RECIPE, SEED).checkpoint
     path = tmp_path_factory.mktemp("serving") / "serving.pt"
@@ -119,7 +119,7 @@ def test_a_database_without_later_looks_says_what_it_needs(loop: Loop, tmp_path:
 def test_a_head_is_fitted_and_compared_on_the_newest_fifth(
     loop: Loop, serving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The serving encoders and meaning of viral are kept, its file too; the results have the differences."""
+    """The serving encoders, definition of viral and file are kept; the results have the differences."""
     scrape(loop, synthetic())
     before = serving.read_bytes()
     out = tmp_path / "next.pt"
@@ -142,7 +142,7 @@ def test_a_head_is_fitted_and_compared_on_the_newest_fifth(
 def test_leaks_and_mistakes_are_refused(
     loop: Loop, serving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Counts that were read later, a file and a database at once, a database that is not there."""
+    """Counts that were read later, a file and a database at once, an unreachable database."""
     scrape(loop, synthetic(), fixed_likes=True)
     words = ["--against", str(serving), "--out", str(tmp_path / "next.pt"), *QUICK]
     assert main(["train", "--from", loop.url, *words]) == 1
@@ -156,7 +156,7 @@ def test_leaks_and_mistakes_are_refused(
     assert "either a file or --from" in capsys.readouterr().err
 
 
-def test_the_encoders_of_a_file_that_does_not_say_are_named_by_the_file(serving: Path) -> None:
+def test_encoders_without_provenance_are_named_after_the_file(serving: Path) -> None:
     """Their origin is the checkpoint; the weights are its own."""
     checkpoint = read_checkpoint(serving).with_card(provenance={})
     found = encoders_of(checkpoint)

@@ -52,7 +52,7 @@ def test_a_head_learns_what_pictures_show(fitted):
     assert "image" not in fitted.checkpoint.card.zero_weight_modalities
 
 
-def test_uninformative_pictures_are_no_gain(tmp_path):
+def test_uninformative_pictures_bring_no_gain(tmp_path):
     """The same files with views that do not depend on them leave AUROC where it was."""
     unrelated = image_fit(tmp_path, PICTURED, VIDEOS // 2, informative=False)
     figures = unrelated.checkpoint.card.test_metrics
@@ -107,9 +107,9 @@ def test_descriptions_are_read_and_may_be_missing(tmp_path):
 
 
 def test_shuffled_targets_teach_nothing():
-    """With targets dealt at random, AUROC on test is within three standard deviations of a coin's.
+    """With shuffled targets, AUROC on test is within three standard deviations of 0.5.
 
-    The deviation is that of Hanley and McNeil (1982) for as many rows.
+    The deviation is that of Hanley and McNeil (1982) for this number of rows.
     """
     rows = dataset(shuffled=True)
     base = untrained_checkpoint(encoders(), rows, RECIPE, SEED)

@@ -10,7 +10,7 @@ from training.title_words import min_letters_per_piece
 
 
 def test_the_number_of_letters_separates_titles_from_random_letters() -> None:
-    """Of new titles few are below it, of random letters few above; too few titles give none."""
+    """Few new titles are below it, few random letters above; too few titles give no minimum."""
     tokenizer = BertTextTokenizer.from_vocabulary()
     titles = [
         title for title in TITLES.read_text(encoding="utf-8").split("\n") if main_script(title) == "Latin"

@@ -39,7 +39,7 @@ def test_the_text_encoder_is_trained_and_the_image_encoder_is_not(tuned: Encoder
 
 
 def test_the_loss_on_val_falls(tuned: Encoders) -> None:
-    """Trained weights have a lower loss on val than those of rates of 0."""
+    """Trained weights have a lower loss on val than weights with learning rates of 0."""
     still = unfreeze(encoders(), dataset(), RECIPE, SEED, replace(TUNING, encoder_rate=0.0, head_rate=0.0))
     losses = [each.provenance["text"]["tuning"]["val_loss"] for each in (tuned, still)]
     assert losses[0] < losses[1]
@@ -79,7 +79,7 @@ def test_the_time_is_estimated_before_it_starts(capsys: pytest.CaptureFixture[st
 def test_the_image_encoder_is_trained_on_the_rows_thumbnails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each convolution moves, the statistics of its batch normalisation and the text encoder stay."""
+    """Each convolution moves, the statistics of its batch normalisation and the text encoder do not."""
     pictured = read_dataset(write_pictured(tmp_path / "pictures", 90, SEED))
     source = ThumbnailSource(tmp_path / "pictures")
     config = encoders().config

@@ -121,7 +121,7 @@ UNUSABLE = [
 
 
 def test_an_unusable_row_is_found_by_number(tmp_path):
-    """A bad value refuses the file with the row's number in a spreadsheet, and may be left out."""
+    """A file with a bad value is refused with its row number in a spreadsheet; the row may be skipped."""
     failures = []
     for change, kind, message in UNUSABLE:
         table = rows()
@@ -137,8 +137,8 @@ def test_an_unusable_row_is_found_by_number(tmp_path):
     assert failures == []
 
 
-def test_the_first_rows_of_each_kind_are_told(tmp_path, table):
-    """Many bad rows are told by kind with their count, five one by one, the next by number."""
+def test_the_first_rows_of_each_kind_are_listed(tmp_path, table):
+    """Bad rows are listed by kind with their count: the first five in full, the next by number only."""
     for row in table[:40]:
         row["view_count"] = "?"
     table[50]["title"] = ""
@@ -151,7 +151,7 @@ def test_the_first_rows_of_each_kind_are_told(tmp_path, table):
 
 
 def test_a_row_of_another_width_is_found_by_number(tmp_path, table):
-    """A line with a cell too many does not shift into other columns."""
+    """A line with one cell too many does not shift into other columns."""
     path = write_csv(tmp_path / "rows.csv", table)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:3], lines[3] + ",more", *lines[4:]]))
@@ -174,7 +174,7 @@ def test_empty_cells_are_unknown(tmp_path, table):
 
 
 def test_the_previous_look_and_a_second_name_are_read(tmp_path, table):
-    """Half a previous look is a bad row; the first of a field's columns that is not empty counts."""
+    """Half a previous look is a bad row; of several columns for a field, the first non-empty one counts."""
     for row in table:
         row.update(previous_view_count="", previous_observed_at="", upload_date=row["published_at"])
     table[0].update(previous_view_count="5", previous_observed_at="2018-01-03T12:00:00Z", published_at="N/A")
@@ -203,7 +203,7 @@ def test_columns_may_have_other_names(tmp_path, table):
 
 
 def test_parquet_is_read_like_csv(tmp_path, table):
-    """The same rows with numbers and times as Parquet's own types are the same videos."""
+    """The same rows with numbers and times as Parquet's own types give the same videos."""
     plain = read(tmp_path, table)
     numbers = ("view_count", "like_count", "comment_count", "next_views")
     times = ("published_at", "observed_at")
@@ -223,7 +223,7 @@ def test_parquet_is_read_like_csv(tmp_path, table):
 
 
 def test_a_parquet_row_is_found_by_number(tmp_path, table):
-    """A null where a value is needed is told by row, counting from 1; NaN is null."""
+    """A null where a value is needed is reported by row, counting from 1; NaN is null."""
     typed = [{**row, "next_views": float(row["next_views"])} for row in table]
     typed[2]["next_views"] = float("nan")
     parquet.write_table(pyarrow.Table.from_pylist(typed), tmp_path / "rows.parquet")
@@ -232,7 +232,7 @@ def test_a_parquet_row_is_found_by_number(tmp_path, table):
 
 
 def test_a_given_label_is_taken(tmp_path, table):
-    """With a column is_viral the label is what it says, and there is no threshold."""
+    """With a column is_viral the label is its value, and there is no threshold."""
     for number, row in enumerate(table):
         row["is_viral"] = "yes" if number % 3 == 0 else "no"
     found = read(tmp_path, table)
@@ -241,7 +241,7 @@ def test_a_given_label_is_taken(tmp_path, table):
 
 
 def test_views_per_day_may_be_given(tmp_path, table):
-    """Instead of the next count a file may say the velocity itself."""
+    """Instead of the next count a file may contain the velocity itself."""
     given = [{**row, "views_per_day": str(n % 10 + 0.5)} for n, row in enumerate(table)]
     found = read_dataset(write_csv(tmp_path / "rows.csv", given))
     assert found.train.views_per_day[:2].tolist() == [0.5, 1.5]

@@ -1,4 +1,4 @@
-"""A first fit on a file with other names: what it lacks, what it holds, and which text is read."""
+"""A first fit on a file with other column names: what is missing, what is found, and which text is read."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from training.head.candidates import preferred_text
 
 
 def test_the_command_with_near_names_is_proposed(tmp_path, capsys):
-    """For the columns of the owner's file, the error has the command, and that command's file is read."""
+    """For the columns of the owner's file, the error has the command, with which the file is read."""
     table = first_rows(300)
     for row in table:
         row["engagement_velocity"] = row.pop("view_velocity")
@@ -32,8 +32,8 @@ def test_the_command_with_near_names_is_proposed(tmp_path, capsys):
     assert "Columns with near names" not in printed.out
 
 
-def test_near_names_that_were_not_read_are_told(tmp_path):
-    """A file that can be read without them has a note with the whole command."""
+def test_near_names_that_were_not_read_are_reported(tmp_path):
+    """A file that can be read without them gets a note with the whole command."""
     table = [
         {("likes" if name == "like_count" else name): cell for name, cell in row.items()} for row in rows()
     ]
@@ -41,8 +41,8 @@ def test_near_names_that_were_not_read_are_told(tmp_path):
     assert any("--column like_count=likes" in note for note in notes)
 
 
-def test_the_shares_of_viral_rows_are_told():
-    """Each split's share is printed; a difference comes with its meaning, equal shares without."""
+def test_the_shares_of_viral_rows_are_printed():
+    """Each split's share is printed; a difference is explained, equal shares are not."""
     found = dataset()
     viral = found.train.is_viral
     alike = replace(found.train, is_viral=viral)
@@ -56,7 +56,7 @@ def test_the_shares_of_viral_rows_are_told():
 
 @pytest.mark.parametrize(("telling", "fields"), [(True, TITLE_AND_DESCRIPTION), (False, TITLE_ONLY)])
 def test_val_chooses_the_text_fields(telling, fields, tmp_path, capsys):
-    """Descriptions that tell the target are read; descriptions at random are not."""
+    """Descriptions that predict the target are read; random descriptions are not."""
     draw = np.random.default_rng(1)
     table = rows()
     gains = [int(row["next_views"]) - int(row["view_count"]) for row in table]
@@ -72,7 +72,7 @@ def test_val_chooses_the_text_fields(telling, fields, tmp_path, capsys):
 
 
 def test_a_spreadsheets_semicolons_and_decimal_commas_are_read(tmp_path):
-    """A file that separates by semicolons or tabs has the rows of the one with commas."""
+    """A file with semicolons or tabs gives the same rows as the one with commas."""
     table = [{**row, "completion_rate": f"0.{index % 9 + 1}5"} for index, row in enumerate(rows())]
     expected = read_dataset(write_csv(tmp_path / "commas.csv", table)).train.videos
     for name, delimiter, point in (("semicolons.csv", ";", ","), ("tabs.tsv", "\t", ".")):
@@ -84,8 +84,8 @@ def test_a_spreadsheets_semicolons_and_decimal_commas_are_read(tmp_path):
         assert read_dataset(tmp_path / name).train.videos == expected, name
 
 
-def test_the_scrapers_table_is_told_what_it_lacks(tmp_path, capsys):
-    """Its columns have no outcome: the error says where one comes from."""
+def test_the_error_for_the_scrapers_table_says_what_it_lacks(tmp_path, capsys):
+    """Its columns have no outcome: the error says where to get one."""
     table = [{"title": "x", "view_count": 5, "scraped_at": "2026-01-02", "upload_date": "2026-01-01"}]
     path = write_csv(tmp_path / "candidates.csv", table)
     assert main(["train", str(path), "--out", str(tmp_path / "x.pt")]) == 1
@@ -101,7 +101,7 @@ def test_a_caption_may_be_called_desc(tmp_path, capsys):
 
 
 def test_bad_rows_stop_the_command_with_a_report(tmp_path, capsys):
-    """Nothing is trained; rows are told by number, without a traceback, and so is the way on."""
+    """Nothing is trained; the error has the rows by number and the next step, without a traceback."""
     table = rows()
     table[7]["view_count"] = "lots"
     path = write_csv(tmp_path / "rows.csv", table)

@@ -21,12 +21,12 @@ def refused(tmp_path, table, **reading):
 
 
 def test_honest_rows_pass():
-    """Rows whose next views follow from views, age, a word and chance are no leak."""
+    """Rows whose next views follow from views, age, a word and chance are not a leak."""
     refuse_leaks(dataset())
 
 
 def test_a_monotone_function_of_an_input_is_refused(tmp_path, table):
-    """A target that is the likes on another scale is found, with the column, its strength and the way out."""
+    """A target that is the likes on another scale is found, with the column, strength and next step."""
     draw = np.random.default_rng(1)
     for row in table:
         row["like_count"] = str(draw.integers(0, 100_000))
@@ -38,7 +38,7 @@ def test_a_monotone_function_of_an_input_is_refused(tmp_path, table):
 
 
 def test_views_per_day_since_publication_are_refused(tmp_path, table):
-    """The views divided by the age are no velocity to come."""
+    """The views divided by the age are not a future velocity."""
     for row in table:
         age = np.datetime64(row["observed_at"][:19]) - np.datetime64(row["published_at"][:19])
         row["views_per_day"] = str(24 * int(row["view_count"]) / (age / np.timedelta64(1, "h")))
@@ -62,7 +62,7 @@ def test_a_label_that_is_a_threshold_on_a_count_is_refused(tmp_path, table):
 
 
 def test_a_function_of_two_inputs_is_refused(tmp_path, table):
-    """A target that likes and comments make together is found, though neither does alone."""
+    """A target made of likes and comments together is found, though neither determines it alone."""
     draw = np.random.default_rng(3)
     for row in table:
         likes, comments = draw.integers(10, 1_000_000, 2)

@@ -1,4 +1,4 @@
-"""What encoders have computed survives a kill, and nothing is computed twice."""
+"""Vectors that encoders have computed survive a kill, and nothing is computed twice."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from training.head.fit import untrained_checkpoint
 
 KEYS = [key_of(bytes([number])) for number in range(3)]
 VECTORS = np.arange(6, dtype=np.float32).reshape(3, 2)
-# Encodes the synthetic titles; after the first file on disk it waits for ever, as if it were busy.
+# Encodes the synthetic titles; after the first file on disk it waits forever, as if it were busy.
 HALF_WAY = """
 import sys, time
 from pathlib import Path
@@ -48,7 +48,7 @@ class Counting(TorchEngine):
         return super().encode_text(input_ids, token_type_ids)
 
 
-def test_what_was_added_is_there_again(tmp_path):
+def test_added_vectors_are_read_again(tmp_path):
     """A new store over the same folder has every vector of the old one, bit for bit."""
     store = EmbeddingCache(tmp_path)
     store.add(KEYS[:2], VECTORS[:2])
@@ -60,7 +60,7 @@ def test_what_was_added_is_there_again(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut", b"not a zip"])
-def test_a_damaged_file_costs_its_own_vectors_alone(tmp_path, capsys, damage):
+def test_a_damaged_file_costs_only_its_own_vectors(tmp_path, capsys, damage):
     store = EmbeddingCache(tmp_path)
     store.add(KEYS[:2], VECTORS[:2])
     first = next(tmp_path.iterdir())
@@ -73,16 +73,16 @@ def test_a_damaged_file_costs_its_own_vectors_alone(tmp_path, capsys, damage):
     assert len(EmbeddingCache(tmp_path)) == 3
 
 
-def test_a_file_that_was_not_finished_is_no_file(tmp_path):
-    """What a kill leaves of a half-written batch is not read."""
+def test_a_file_that_was_not_finished_is_ignored(tmp_path):
+    """A batch that a kill left half-written is not read."""
     EmbeddingCache(tmp_path).add(KEYS, VECTORS)
     path = next(tmp_path.iterdir())
     path.rename(path.with_suffix(".partial"))
     assert len(EmbeddingCache(tmp_path)) == 0
 
 
-def test_who_is_killed_half_way_goes_on_from_there(tmp_path):
-    """After SIGKILL amid the texts, the second run encodes the rest alone; the vectors are the same."""
+def test_a_run_killed_half_way_continues_from_there(tmp_path):
+    """After SIGKILL among the texts, the second run encodes only the rest; the vectors are the same."""
     command = [sys.executable, "-c", HALF_WAY, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout.readline() == "half-way\n"
@@ -95,7 +95,7 @@ def test_who_is_killed_half_way_goes_on_from_there(tmp_path):
     np.testing.assert_array_equal(found.vectors, texts().vectors)
 
 
-def test_another_encoder_has_vectors_of_its_own(tmp_path):
+def test_another_encoder_has_its_own_vectors(tmp_path):
     """A cache that holds one encoder's vectors gives none of them to another."""
     base = untrained_checkpoint(encoders(), dataset(), RECIPE, SEED)
     encode_texts(TorchEngine(base), base, dataset(), tmp_path)

@@ -27,7 +27,7 @@ def base():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three good pictures of as many kinds, a damaged one, and one that belongs to nobody."""
+    """Three good pictures of three kinds, a damaged one, and one that belongs to no video."""
     for number, kind in enumerate(("JPEG", "PNG", "WEBP")):
         suffix = {"JPEG": "jpg"}.get(kind, kind.lower())
         (tmp_path / f"train-{number}.{suffix}").write_bytes(picture(number, image_format=kind))
@@ -44,7 +44,7 @@ def with_urls(urls):
 
 
 def test_files_are_found_by_video_and_encoded_as_served(base, folder):
-    """Every snapshot of a video gets its picture's vector, decoded as the service does it."""
+    """Every snapshot of a video gets its picture's vector, decoded as the service does."""
     engine = TorchEngine(base)
     found = encode_thumbnails(engine, base, dataset(), ThumbnailSource(folder))
     ids = dataset().train.video_ids
@@ -57,8 +57,8 @@ def test_files_are_found_by_video_and_encoded_as_served(base, folder):
     np.testing.assert_array_equal(found.of(dataset().train)[ids.index("train-3")], engine.neutral_image)
 
 
-def test_a_damaged_file_is_told_and_counts_as_missing(base, folder):
-    """Its row takes the neutral image, and the account says how many and which."""
+def test_a_damaged_file_is_reported_and_counts_as_missing(base, folder):
+    """Its row takes the neutral image, and the report says how many and which."""
     found = encode_thumbnails(TorchEngine(base), base, dataset(), ThumbnailSource(folder))
     assert found.counts(dataset())["val"]["truncated"] == dataset().val.video_ids.count("val-0")
     lines = "\n".join(found.problem_lines())
@@ -73,7 +73,7 @@ def test_a_folder_that_is_not_there_is_one_error(base, tmp_path):
 
 
 def test_urls_are_fetched_by_the_services_own_fetcher(base):
-    """Good ones are encoded; a page, a 404 and a private address are told by their reasons."""
+    """Good ones are encoded; a page, a 404 and a private address are reported with their reasons."""
     with thumbnail_host() as host:
         urls = [host.thumbnail(1), host.thumbnail(2), f"{host.url}/missing.jpg", f"{host.url}/page.html"]
         data = with_urls([*urls, "http://10.0.0.1/x.jpg", "ftp://example.com/x.jpg"])
@@ -86,7 +86,7 @@ def test_urls_are_fetched_by_the_services_own_fetcher(base):
 
 
 def test_what_was_fetched_is_not_fetched_again(base, tmp_path):
-    """A second run asks for nothing but what had failed."""
+    """A second run requests only what had failed."""
     with thumbnail_host() as host:
         data = with_urls([host.thumbnail(1), host.thumbnail(2), f"{host.url}/missing.jpg"])
         runs = []
@@ -103,7 +103,7 @@ def test_rows_without_thumbnails_have_no_images(base):
 
 
 def test_pictures_to_train_on_are_downloaded_once(tmp_path):
-    """Pixels are those of the decoder of the service; a 404 is no picture; files are kept in the cache."""
+    """Pixels are those of the service's decoder; a 404 gives no picture; files are kept in the cache."""
     spec = ImageSpec(32, 32)
     with thumbnail_host() as host:
         data = with_urls([host.thumbnail(1), f"{host.url}/missing.jpg", None, host.thumbnail(2)])

@@ -1,4 +1,4 @@
-"""What the tests of fit-stats share."""
+"""Fixtures that the tests of fit-stats share."""
 
 import pytest
 

@@ -12,7 +12,7 @@ import numpy as np
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WORDS = ("pasta", "goal", "cat", "trailer", "news", "song", "routine")
-# What the owner's training removed from titles before it tokenised them, and what it kept.
+# Ends of titles that the owner's training removed before it tokenised them, and ones that it kept.
 ENDINGS = (
     "",
     "",

@@ -34,7 +34,7 @@ CODED = sorted(DAYS)  # Friday 0, Monday 1, Saturday 2, ...
 
 
 def raw_matrix(rows):
-    """The same with weekdays as the service counts them, Monday 0."""
+    """The columns of `matrix` with weekdays as the service counts them, Monday 0."""
     columns = matrix(rows)
     columns[:, MILES_V0.index(WEEKDAY)] = [DAYS.index(row[WEEKDAY]) for row in rows]
     return columns

@@ -1,4 +1,4 @@
-"""Which checkpoints need statistics, and what is read of them."""
+"""Which checkpoints need statistics, and what is read from them."""
 
 import torch
 
@@ -8,7 +8,7 @@ from tests.training.fit_stats.owners import SHAPES, owners_file, run
 
 
 def test_a_file_without_column_names_is_identified_by_its_shapes(tmp_path, capsys):
-    """A bare text-only state dict with eighteen columns has the first list, and the report says so."""
+    """A bare text-only state dict with 18 columns gets the first list of columns, and the report says so."""
     path = tmp_path / "model_full.pt"
     torch.save(
         {f"module.{name}": torch.nn.Parameter(torch.ones(shape)) for name, shape in SHAPES.items()}, path
@@ -68,7 +68,7 @@ def test_a_checkpoint_without_columns_or_with_statistics_is_refused(tmp_path, ca
     assert failures == []
 
 
-def test_reading_a_checkpoint_runs_nothing_of_it(tmp_path):
+def test_reading_a_checkpoint_runs_none_of_its_code(tmp_path):
     """A function that a pickle names is not called, and the columns are read."""
     canary = tmp_path / "canary"
     path = owners_file(tmp_path / "model_full.pt", config=_Runs(canary))

@@ -72,7 +72,7 @@ def test_only_english_rows_are_fitted_when_asked(tmp_path, checkpoint, capsys):
 
 
 def test_the_sidecar_has_the_rows_distributions(tmp_path, checkpoint):
-    """Of each column in the training part only, and the scripts of the titles."""
+    """For each column of the training part only, and the scripts of the titles."""
     rows = first_rows()
     for row in rows[::4]:
         row["title"] = "паста"

@@ -52,7 +52,7 @@ def without(name):
 
 
 REFUSED = {
-    "a column too few": (
+    "a missing column": (
         without("saves"),
         [],
         "lacks saves. The checkpoint's scalar_features are views, likes",
@@ -69,12 +69,12 @@ REFUSED = {
         ["--split-seed", "1", "--label-column", "hit"],
         "with --label-column",
     ),
-    "weekdays in a coding of their own": (
+    "weekdays in an unknown coding": (
         [row | {WEEKDAY: (DAYS.index(row[WEEKDAY]) + 2) % 7} for row in first_rows(40)],
         [],
         "publish_dayofweek holds numbers, and no known coding fit is_weekend. Name the coding",
     ),
-    "codes that the option has not": (
+    "codes that the option lacks": (
         [row | {WEEKDAY: DAYS.index(row[WEEKDAY])} for row in first_rows(40)],
         ["--weekday-codes", "iso"],
         "publish_dayofweek holds 0, but --weekday-codes iso has Monday 1, Tuesday 2",

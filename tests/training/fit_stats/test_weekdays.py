@@ -1,4 +1,4 @@
-"""What a training file does not state: the codes of weekdays, the label, the cleaning of titles."""
+"""Facts that a training file does not state: the codes of weekdays, the label, the cleaning of titles."""
 
 import math
 
@@ -11,7 +11,7 @@ from tests.training.fit_stats.owners import CODED, WEEKDAY, owners_file, run
 SUNDAY_FIRST = (*DAYS[-1:], *DAYS[:-1])
 
 
-# How a column writes a day, and the code of Monday to Sunday in training, or why it cannot be known.
+# How a column writes a day, the options, and the codes of Monday to Sunday in training.
 WEEKDAYS = {
     "names": (str, [], [1, 5, 6, 4, 0, 2, 3]),
     "lower case": (str.lower, [], [1, 5, 6, 4, 0, 2, 3]),
@@ -27,7 +27,7 @@ WEEKDAYS = {
 
 
 def test_the_codes_of_weekdays_follow_from_names_or_weekends(tmp_path, checkpoint):
-    """Whatever a column holds, its statistics are those of its codes, and the service knows each day's."""
+    """For every format of the column, its statistics are those of its codes, and each day's code is kept."""
     failures = []
     for case, (write, options, codes) in WEEKDAYS.items():
         rows = [{**row, WEEKDAY: write(row[WEEKDAY])} for row in first_rows(60)]
@@ -47,7 +47,7 @@ def test_a_day_that_training_never_had_has_no_code(tmp_path, checkpoint):
 
 
 def test_the_checkpoints_encoder_decides(tmp_path):
-    """A LabelEncoder of all days numbers those that the file lacks, too; numbers need no weekends then."""
+    """A LabelEncoder of all days also codes days that the file lacks; numbers then need no is_weekend."""
     encoder = LabelEncoder().fit(DAYS)
     path = owners_file(tmp_path / "model_full.pt", encoders={WEEKDAY: encoder})
     rows = [row for row in first_rows(60) if row[WEEKDAY] != "Friday"]
@@ -58,8 +58,8 @@ def test_the_checkpoints_encoder_decides(tmp_path):
         assert sidecar["feature_stats"][WEEKDAY]["codes"] == [1, 5, 6, 4, 0, 2, 3]
 
 
-def test_what_the_file_does_not_state_is_said(tmp_path, checkpoint, capsys):
-    """Codes and cleaning that are assumed, a label that is derived and a scaled velocity are LOOK lines."""
+def test_assumptions_about_the_file_are_printed(tmp_path, checkpoint, capsys):
+    """Assumed codes and cleaning, a derived label and a scaled velocity are printed as LOOK lines."""
     rows = [row | {"engagement_velocity": row["view_velocity"] / 1e6} for row in first_rows(60)]
     rows[2]["likes"] = 1.234
     for row in rows:

@@ -79,7 +79,7 @@ def test_the_twin_reads_no_text():
 
 
 def test_velocity_is_finite_and_never_negative(fitted):
-    """With and without age, views per day are at least zero and at most the largest that was seen."""
+    """With and without age, views per day are at least zero and at most the largest in training."""
     for hide in ((), ("age",)):
         found = on_test(fitted.checkpoint, hide=hide).log_velocity
         assert found.min() >= 0
@@ -126,8 +126,8 @@ def test_more_directions_than_titles_are_refused():
         Projection().fit(np.zeros((5, 8), np.float32), np.ones(5), 6)
 
 
-def test_a_pattern_recovers_the_shift_and_the_scale_that_were_made():
-    """Logits made too bold by a factor 2 and shifted by 1 come back."""
+def test_a_pattern_recovers_a_known_shift_and_scale():
+    """Logits made overconfident by a factor of 2 and shifted by 1 are corrected."""
     draw = np.random.default_rng(0)
     logits = draw.normal(0, 2, 20000)
     truth = draw.random(20000) < 1 / (1 + np.exp(-logits))
@@ -137,7 +137,7 @@ def test_a_pattern_recovers_the_shift_and_the_scale_that_were_made():
 
 
 def test_a_deviation_that_few_videos_suggest_is_shrunk():
-    """With the same rows of few videos the bias is nearly 0; of many videos it is what the rows say."""
+    """If the same rows come from few videos the bias is nearly 0; from many videos it is that of the rows."""
     draw = np.random.default_rng(0)
     logits = draw.normal(0, 1, 20000)
     truth = draw.random(20000) < 1 / (1 + np.exp(-logits - 0.1))
@@ -147,13 +147,13 @@ def test_a_deviation_that_few_videos_suggest_is_shrunk():
 
 
 def test_a_pattern_is_finite_where_scores_separate_the_rows():
-    """With few rows that are ranked without an error, the sharpest scores are the best, within limits."""
+    """For a few rows that are ranked perfectly, the sharpest scores are the best, but stay within limits."""
     found = fit_pattern(np.array([-1.0, -2.0, 3.0]), np.array([False, False, True]), np.zeros(3), 3)
     assert (0.01 <= found.temperature <= 100, abs(found.bias) <= 100) == (True, True)
 
 
-def test_an_interval_covers_as_many_new_errors_as_it_says():
-    """Errors that lean to one side: about a tenth of new ones lies below the interval, a tenth above."""
+def test_an_interval_covers_the_stated_share_of_new_errors():
+    """For skewed errors: about a tenth of new ones lie below the interval, a tenth above."""
     draw = np.random.default_rng(1)
     low, high = conformal_ends(draw.exponential(size=4000), 4000)
     new = draw.exponential(size=40000)
@@ -161,8 +161,8 @@ def test_an_interval_covers_as_many_new_errors_as_it_says():
     assert (new > high).mean() == pytest.approx(0.1, abs=0.02)
 
 
-def test_nine_of_ten_intervals_hold_what_they_say():
-    """At least 80% of new errors, where the rows of each of 150 videos are alike."""
+def test_nine_of_ten_intervals_reach_their_coverage():
+    """They cover at least 80% of new errors, where the rows of each of 150 videos are identical."""
     draw = np.random.default_rng(2)
     covered = []
     for _ in range(300):
@@ -181,14 +181,14 @@ def test_each_pattern_of_the_data_is_calibrated(fitted):
     assert {pattern.rows for pattern in patterns.values()} == {len(dataset().val)}
 
 
-def test_what_is_unknown_widens_the_interval(fitted):
-    """A title only is less certain than all counts and the age."""
+def test_unknown_values_widen_the_interval(fitted):
+    """A title alone is less certain than a video with all counts and the age."""
     patterns = fitted.checkpoint.card.patterns
     widths = {name: pattern.high - pattern.low for name, pattern in patterns.items()}
     assert widths["views+reactions+age"] < widths["none"]
 
 
-def test_a_title_only_scores_about_the_base_rate(fitted):
+def test_a_title_alone_scores_about_the_base_rate(fitted):
     """Not the score of a video with mean counts: the mean probability is the share of viral rows."""
     split = dataset().test
     videos = hidden(split.videos, ["views", "reactions", "age"])
@@ -199,7 +199,7 @@ def test_a_title_only_scores_about_the_base_rate(fitted):
 
 
 def test_training_hides_groups_together():
-    """Some rows keep everything, some keep the title only, and the rest hide each group by its share."""
+    """Some rows keep everything, some only the title; the rest hide each group with its own probability."""
     recipe = replace(RECIPE, complete=0.5, title_only=0.2, views_dropped=0.1, age_dropped=0.4)
     generator = torch.Generator().manual_seed(0)
     hides = draw_hidden(("views", "age"), torch.Size([20000]), recipe, generator)
@@ -210,7 +210,7 @@ def test_training_hides_groups_together():
 
 
 def test_a_row_weighs_half_after_its_half_life():
-    """Weights fall with age by halves and are 1 on average; without a half-life all are 1."""
+    """Weights halve with every half-life of age and are 1 on average; without a half-life all are 1."""
     split = dataset().train
     weights = recency_weights(split, 10.0)
     times = np.array([video.observed_at.timestamp() for video in split.videos])
@@ -221,7 +221,7 @@ def test_a_row_weighs_half_after_its_half_life():
 
 
 def test_noise_has_one_size_in_every_direction_of_a_vector():
-    """Coordinates with little variance get the most, as from an encoder that rounds."""
+    """Coordinates with little variance get the most noise, as from an encoder that rounds."""
     draw = np.random.default_rng(SEED)
     vectors = draw.standard_normal((5000, 4)) * [8, 4, 2, 1]
     projection = Projection().fit(vectors, np.ones(5000), 4)
@@ -254,7 +254,7 @@ def test_viral_rows_may_weigh_as_much_as_all_others():
 
 
 def test_a_head_without_pictures_is_stored_as_before():
-    """Its factors are those of the committed demo; one with pictures has two more, and comes back whole."""
+    """Its factors are those of the committed demo; one with pictures has two more, and is read back whole."""
     shapes = {"text_units": (4, 2), "text_directions": (2, 3), "scalar_weight": (4, 1), "input_bias": (4,)}
     shapes |= {
         "hidden_weight": (2, 4),

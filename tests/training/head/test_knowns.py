@@ -10,7 +10,7 @@ FLAGS = ("views_known", "reactions_known", "age_known", "history_known")
 
 
 def with_lengths(lengths):
-    """The synthetic rows, of which the first of each split have `lengths` in seconds."""
+    """The synthetic rows; the first of each split have `lengths` in seconds."""
     found = dataset()
     changed = {}
     for name in ("train", "val", "test"):
@@ -44,7 +44,7 @@ def test_a_hidden_group_is_unknown_to_the_features():
 
 
 def test_a_group_is_learned_where_enough_rows_have_different_values():
-    """Too few rows, or one value in all of them, teach nothing but the time of their rows."""
+    """Too few rows, or one value in all of them, would only teach when those rows were seen."""
     rows = [
         ("no row has a length", [], False),
         ("one row in three hundred has", [12.0], False),
@@ -59,7 +59,7 @@ def is_learned(lengths):
     found = with_lengths(lengths)
     said = any(sentence.startswith("duration_seconds has no effect") for sentence in left_out(found))
     learned = "length" in learned_groups(found)
-    assert said != learned, "what is not learned is said"
+    assert said != learned, "a group that is not learned is reported"
     return learned
 
 
@@ -72,8 +72,8 @@ def test_a_history_is_part_of_a_pattern_only_with_the_views():
     assert patterns_in(("age", "length")) == {"none": ("age",), "age": ()}
 
 
-def test_likes_without_comments_are_no_reactions():
-    """Their flag among the features needs both, so nothing could be calibrated for it."""
+def test_likes_without_comments_are_not_reactions():
+    """The flag of reactions needs both, so nothing could be calibrated for it."""
     found = dataset()
     for name in ("train", "val", "test"):
         split = found.split(name)

@@ -23,7 +23,7 @@ FIELDS = ("share_count", "save_count", "completion_rate", "creator_avg_views")
 
 
 def table() -> list[dict[str, str]]:
-    """The synthetic rows, whose growth also follows from how much of them is watched."""
+    """The synthetic rows, whose growth also follows from the share watched."""
     draw, found = np.random.default_rng(SEED), rows()
     for row in found:
         views, watched = int(row["view_count"]), float(draw.uniform(0.05, 0.95))
@@ -58,7 +58,7 @@ def client(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_predict_reads_what_training_had(client: httpx.Client) -> None:
-    """A video that is watched to the end grows faster; a field that is left out is imputed."""
+    """A video that is watched to the end grows faster; an omitted field is imputed."""
     assert client.get("/model/info").json()["architecture"]["fusion"].startswith("604 ->"), "10 more"
     video = {"title": "cat test 1", "view_count": 30_000, "like_count": 900, "comment_count": 120}
     known = dict(zip(FIELDS, (300, 300, 0.5, 9000), strict=True))
@@ -92,7 +92,7 @@ def test_a_head_reads_what_its_rows_have(dataset: Dataset, tmp_path: Path) -> No
 
 
 def test_every_formula_by_hand() -> None:
-    """Of a video of which all is known, and of one of which nothing is."""
+    """For a video with every value known, and for one with none."""
     names = tuple(name for group in OPTIONAL.values() for name in group)
     videos = [Video("x", "", 999, 9, 9, None, None, None, None, None, 99, 49, 0.25, 399.0), Video("x")]
     expected = [
@@ -103,13 +103,13 @@ def test_every_formula_by_hand() -> None:
 
 
 def test_a_request_without_likes_has_no_shares(dataset: Dataset) -> None:
-    """Hidden reactions hide what is counted like them, and not the creator."""
+    """Hiding reactions also hides shares, saves and the share watched, but not the creator."""
     (row,) = compute_features(hidden(dataset.train.videos[:1], ["reactions"]), FLAGS)
     assert row.tolist() == [0, 0, 0, 1]
 
 
-def test_a_share_count_that_tells_the_target_is_refused(tmp_path: Path) -> None:
-    """Shares that were counted afterwards, in proportion to the growth, are named."""
+def test_a_share_count_that_reveals_the_target_is_refused(tmp_path: Path) -> None:
+    """The error names shares that were counted afterwards, in proportion to the growth."""
     leaking = [
         {**row, "share_count": str((int(row["next_views"]) - int(row["view_count"])) // 9)} for row in table()
     ]

@@ -28,7 +28,7 @@ def test_every_baseline_scores_every_row(answers):
 
 
 def test_the_constant_is_the_train_rows_mean(answers):
-    """Their share of virals and their mean velocity, each video counting once, for every row."""
+    """Their share of viral rows and their mean velocity, each video counting once, for every row."""
     constant, train = answers[()]["constant"].test, dataset().train
     assert constant.viral == pytest.approx(np.average(train.is_viral, weights=train.weights))
     assert constant.log_velocity == pytest.approx(
@@ -54,9 +54,9 @@ def test_without_the_age_nothing_of_it_is_used(answers):
 
 
 def test_linear_is_least_squares(answers):
-    """The linear velocity is within a ridge's width of the plain least squares on the same features."""
+    """Apart from the ridge penalty, the linear velocity is plain least squares on the same features."""
     rows = {name: compute_features(dataset().split(name).videos, MILES_V2) for name in ("train", "test")}
-    varied = rows["train"].std(axis=0) > 0  # NaN is not
+    varied = rows["train"].std(axis=0) > 0  # false for NaN
     weights = np.sqrt(dataset().train.weights)
     train, test = (
         np.column_stack([np.ones(len(each)), each[:, varied]]) for each in (rows["train"], rows["test"])

@@ -1,4 +1,4 @@
-"""A checkpoint beside gradient boosting: what falls short, and the table."""
+"""A checkpoint compared with gradient boosting: the goals it misses, and the table."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from training.measure.metrics import Interval
 
 @pytest.fixture
 def comparison():
-    """One that meets every goal."""
+    """A comparison that meets every goal."""
     found = reported.findings().full
     equal = Interval(0.0, -0.01, 0.01)
     return replace(
@@ -21,7 +21,7 @@ def comparison():
     )
 
 
-def test_what_falls_short_is_named(comparison):
+def test_missed_goals_are_named(comparison):
     """A significantly worse AUROC or MAE, a calibration error above .02, and coverage off .78 to .82."""
     own, beside = comparison.rows[MODEL], comparison.differences[BOOSTING]
     worse = {

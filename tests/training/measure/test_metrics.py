@@ -34,7 +34,7 @@ def predictions():
 
 
 def repeated(predictions, times):
-    """The rows as often as `times` says."""
+    """Each row repeated by its number in `times`."""
     names = Predictions.__slots__
     return Predictions(*(np.repeat(getattr(predictions, name), times, axis=0) for name in names))
 
@@ -59,7 +59,7 @@ def expected(p):
     }
 
 
-def test_every_figure_is_that_of_the_rows_as_often_as_their_weights(predictions):
+def test_weights_count_as_repeated_rows_in_every_figure(predictions):
     """With ties, and with rows of weight 0, as a bootstrap draws them; the lift on distinct scores."""
     draw = np.random.default_rng(1)
     distinct = replace(predictions, viral=(draw.permutation(ROWS) + 0.5) / ROWS)
@@ -75,7 +75,7 @@ def test_every_figure_is_that_of_the_rows_as_often_as_their_weights(predictions)
 
 
 def test_equal_scores_share_the_top_tenth(predictions):
-    """A constant score has a lift of 1; one that is viral only above the rest has the highest possible."""
+    """A constant score has a lift of 1; a perfect score has the highest possible lift."""
     constant = replace(predictions, viral=np.full(ROWS, 0.3))
     perfect = replace(predictions, viral=predictions.is_viral.astype(float))
     assert metrics_row(constant, 0.5).lift == pytest.approx(1)
@@ -83,7 +83,7 @@ def test_equal_scores_share_the_top_tenth(predictions):
 
 
 def test_one_class_has_neither_auroc_nor_pr_auc(predictions):
-    """Weights that leave no viral row give NaN, not a number and not a warning."""
+    """Weights that leave no viral row give NaN, without a warning."""
     weights = (~predictions.is_viral).astype(float)[None]
     for name in ("auroc", "pr_auc", "lift"):
         assert np.isnan(FIGURES[name](predictions, weights)).all(), name
@@ -115,7 +115,7 @@ def test_the_threshold_is_the_best_there_is(predictions):
 
 
 def test_the_paired_interval_tells_a_worse_model_from_an_equal_one(predictions):
-    """Equal predictions differ by exactly 0; errors twice as large lie outside the interval of chance."""
+    """Equal predictions differ by exactly 0; for errors twice as large the interval excludes 0."""
     truth, ids = predictions.true_log_velocity, list(range(ROWS))
     worse = replace(predictions, log_velocity=truth + 2 * (predictions.log_velocity - truth))
     for interval in paired_intervals(predictions, predictions, ids, resamples=20).values():
@@ -125,7 +125,7 @@ def test_the_paired_interval_tells_a_worse_model_from_an_equal_one(predictions):
 
 
 def test_rows_of_one_video_are_drawn_together(predictions):
-    """Four copies of every row as one video tell no more than the row: every interval stays as wide."""
+    """Four copies of each row in one video add no information: every interval stays as wide."""
     truth, ids = predictions.true_log_velocity, list(range(ROWS))
     other = replace(predictions, log_velocity=truth + (predictions.log_velocity - truth) ** 2)
     pair = [Predictions(*(np.tile(getattr(each, name), 4) for name in Predictions.__slots__)) for each in
@@ -161,7 +161,7 @@ def test_a_bin_has_the_mean_of_its_rows():
 
 
 def test_scores_that_are_probabilities_have_the_ece_of_chance():
-    """Outcomes drawn by the scores give about as large an ECE, larger the fewer videos there are."""
+    """Outcomes drawn from the scores have about that ECE, which is larger with fewer videos."""
     draw = np.random.default_rng(3)
     viral, zeros = draw.beta(2, 8, 4000), np.zeros(4000)
     drawn = [Predictions(viral, zeros, draw.random(4000) < viral, zeros) for _ in range(40)]

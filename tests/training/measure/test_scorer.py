@@ -42,7 +42,7 @@ def scorer(checkpoint):
     return Scorer(engine, checkpoint, dataset(), encode_texts(engine, checkpoint, dataset()))
 
 
-def test_a_hidden_group_is_that_of_a_request_without_it(checkpoint, scorer):
+def test_a_hidden_group_scores_as_a_request_without_it(checkpoint, scorer):
     """The predictions are those for the same videos without the fields of the group."""
     test = dataset().test
     bare = replace(test, videos=hidden(test.videos, ["age", "views"]))

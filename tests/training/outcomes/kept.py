@@ -49,7 +49,7 @@ class Loop(Candidates):
         return found
 
     def keep(self, rows: Sequence[Kept]) -> None:
-        """Insert predictions, their shadows' and the looks."""
+        """Insert predictions, those of their shadows, and the looks."""
         predictions = [_prediction(row, row.shadow, beside) for row in rows for beside in (False, True)]
         snapshots = {
             (row.video, moment): views

@@ -29,7 +29,7 @@ VIRAL = 1000.0
 COMMAND = (sys.executable, "-m", "training.outcomes")
 PREVIOUS = (*KNOWN, "previous_view_count", "previous_observed_at")
 
-# Later looks as (hours, views), the prediction's other values, its state, and what came true in views a day.
+# Later looks as (hours, views), the prediction's other values, its state, and the actual views per day.
 STATES: list[tuple[Sequence[tuple[float, int]], dict[str, object], str, float | None]] = [
     ([(24, 1500)], {}, "judged", 500.0),
     ([(12, 1500)], {}, "judged", 1000.0),
@@ -67,7 +67,7 @@ def judged(loop: Loop, rows: Sequence[Kept]) -> Outcomes:
 
 
 def test_an_outcome_is_the_growth_to_the_next_look(loop: Loop) -> None:
-    """The first look 12 to 72 hours later; what cannot be judged has one state of its own."""
+    """The first look 12 to 72 hours later; a prediction that cannot be judged has one state."""
     rows = [Kept(f"v{n}", seen, **more) for n, (seen, more, _, _) in enumerate(STATES)]  # type: ignore[arg-type]
     found = {look.candidate_id: (look.state, look.views_per_day) for look in found_in(loop, rows)}
     failures = []
@@ -111,7 +111,7 @@ def test_figures_are_those_of_the_judged(loop: Loop) -> None:
     assert (group.rows, group.videos, group.viral) == (300, 150, int((real > VIRAL).sum()))
 
 
-def test_figures_are_by_week_version_and_what_was_known(loop: Loop) -> None:
+def test_figures_are_by_week_version_and_known_values(loop: Loop) -> None:
     """Each prediction is in one group of each kind; small groups have a count and no figures."""
     rows = [
         *drawn(200),
@@ -138,7 +138,7 @@ def test_figures_are_by_week_version_and_what_was_known(loop: Loop) -> None:
 
 
 def test_a_shadow_is_better_worse_or_undecided(loop: Loop) -> None:
-    """Paired on the same looks; too few of them compare nothing."""
+    """Paired on the same looks; too few of them give no comparison."""
     failures = []
     for error, rows, verdict in ((0.2, 200, "better"), (3.0, 200, "worse"), (1.0, 40, "undecided")):
         outcomes = judged(loop, drawn(rows, shadow_error=error))
@@ -162,7 +162,7 @@ def test_recent_predictions_may_be_judged_by_themselves(loop: Loop) -> None:
 
 
 def test_the_command_prints_writes_and_serves(loop: Loop, tmp_path: Path) -> None:
-    """Figures and counts on stdout, a page without outside parts, and the same figures for Prometheus."""
+    """Figures and counts on stdout, a self-contained page, and the same figures for Prometheus."""
     found_in(loop, [*drawn(200, shadow_error=0.2), Kept("young", days_ago=1), Kept("gone", score=0.9)])
     words = ["--viral-velocity", str(VIRAL)]
     done = completed([*COMMAND, loop.url, *words, "--out", tmp_path / "page"])
@@ -230,7 +230,7 @@ def test_the_steps_address_is_read(loop: Loop) -> None:
         assert connection.execute("SELECT 1 AS one").fetchone() == {"one": 1}
 
 
-def test_a_database_that_is_away_is_a_sentence() -> None:
+def test_an_unreachable_database_is_one_sentence() -> None:
     """The address without its password."""
     address = "postgresql://me:hush@127.0.0.1:1/none"  # pragma: allowlist secret
     with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:1/none") as raised, reading(address):
@@ -249,7 +249,7 @@ def _killed(loop: Loop, folder: Path, kills: int, rows: int) -> list[str]:
     took_s = time.monotonic() - started
     numbers, page = folder / "outcomes.json", folder / "index.html"
     expected = json.loads(numbers.read_text())["groups"]
-    # A kill costs no imports, and what is forked has no threads that could hold a lock.
+    # Forked processes need no new imports, and have no threads that could hold a lock.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training.outcomes.__main__"])
     wrong = []

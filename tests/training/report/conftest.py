@@ -1,4 +1,4 @@
-"""One report's findings and its pictures, for all tests of it."""
+"""The findings and pictures of one report, for all its tests."""
 
 from dataclasses import replace
 

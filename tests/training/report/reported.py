@@ -17,7 +17,7 @@ from training.report.findings import Findings, find
 
 @cache
 def checkpoint() -> Checkpoint:
-    """With text, images and numbers, all of which have a say."""
+    """With text, images and numbers, all of which have weight."""
     return tiny_checkpoint()
 
 
@@ -43,7 +43,7 @@ class DrawnImages:
 
 @cache
 def scorer(*, with_images: bool = False) -> Scorer:
-    """The report's way to scores, with thumbnails or without."""
+    """The report's scorer, with or without thumbnails."""
     images = DrawnImages() if with_images else None
     return Scorer(engine(), checkpoint(), dataset(), texts(), images)
 

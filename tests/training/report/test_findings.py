@@ -1,4 +1,4 @@
-"""A report's figures, against the evaluation and against the same in plain steps."""
+"""A report's figures, compared with the evaluation and with plain calculations."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -37,7 +37,7 @@ def test_an_older_checkpoint_is_measured_on_the_same_rows():
 
 
 def test_the_tenths_add_up_to_the_calibration_error(found):
-    """Weighted by their rows, the distances in the reliability diagram are the calibration error."""
+    """Weighted by their rows, the distances in the reliability diagram give the calibration error."""
     for name, bins in found.reliability.items():
         rows = sum(each.share.rows for each in bins)
         away = sum(each.share.rows * abs(each.mean_score - each.share.mean) for each in bins) / rows
@@ -46,7 +46,7 @@ def test_the_tenths_add_up_to_the_calibration_error(found):
 
 
 def test_the_errors_of_all_groups_are_the_error(found):
-    """By age, by size and by what is known, the groups' rows are all rows and their mean is the MAE."""
+    """By age, by size and by known values, the groups have all rows and their mean is the MAE."""
     for name, bin_ in zip(found.comparisons, found.error_by_known, strict=True):
         assert bin_.model.rows == len(dataset().test)
         assert bin_.model.mean == pytest.approx(found.comparisons[name].rows[MODEL].mae)
@@ -61,7 +61,7 @@ def test_the_errors_of_all_groups_are_the_error(found):
 
 
 def test_a_video_is_in_the_group_of_its_age_and_of_its_views():
-    """A limit belongs to the older and to the larger group; an unknown age has a group of its own."""
+    """A limit belongs to the older or larger group; an unknown age has a group of its own."""
     split = dataset().test
     video, failures = split.videos[0], []
     ages = {0: "under 1 day", 23.9: "under 1 day", 24: "1 to 2 days", 400: "over 2 weeks", None: "unknown"}
@@ -98,7 +98,7 @@ def test_thumbnails_move_scores_where_there_are_some():
 
 
 def test_an_exchanged_age_moves_scores_as_a_request_would(found):
-    """The age's effect is the evaluation's, of the same rows with other rows' times."""
+    """The age's effect is that of predicting the same rows with other rows' times."""
     test, moved = dataset().test, []
     text = reported.texts().of(test.videos)
     whole = predict(reported.engine(), reported.checkpoint(), test, text)
@@ -129,7 +129,7 @@ def test_an_exchanged_count_keeps_its_share_of_the_views():
 
 
 def test_only_facts_that_vary_are_listed_the_largest_first(found):
-    """The synthetic rows have one length and no description: neither is among what moves the score."""
+    """The synthetic rows have one length and no description: neither is listed."""
     assert {each.name for each in found.facts} == {"age", "views", "likes and comments per view", "words"}
     changes = [each.score_change for each in found.facts]
     assert changes == sorted(changes, reverse=True)

@@ -46,7 +46,7 @@ def parsed(html):
 
 
 def test_older_checkpoints_have_a_table(found, pictures):
-    """By condition, beside this model, and only where some were named."""
+    """By condition, next to this model, and only if some were named."""
     rows = {name: each.rows[MODEL] for name, each in found.comparisons.items()}
     drifted = replace(found, drift={"old.pt": rows})
     text = render(drifted, captions(found), pictures, reported.checkpoint(), dataset())

@@ -47,7 +47,7 @@ def lab(light):
 
 
 def test_lines_and_words_stand_out():
-    """Words have a contrast of 4.5 : 1 to their ground, lines of 3 : 1, in both themes."""
+    """Text has a contrast of 4.5 : 1 to its background, lines of 3 : 1, in both themes."""
     for palette in (LIGHT, DARK):
         assert contrast(palette.ink, palette.ground) >= 4.5
         for colour in (palette.model, palette.faint, *palette.series):
@@ -105,7 +105,7 @@ def test_the_dot_is_at_the_threshold_from_val(found):
 
 
 def test_pictures_are_small_and_drawn_for_both_themes(pictures):
-    """Each is a PNG of its stated size below 100 kB, on the theme's ground."""
+    """Each is a PNG of its stated size below 100 kB, on the theme's background."""
     assert pictures.keys() == PLOTS.keys()
     for picture in pictures.values():
         for png, palette in ((picture.light, LIGHT), (picture.dark, DARK)):

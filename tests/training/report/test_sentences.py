@@ -11,7 +11,7 @@ from training.report.sentences import FAIR, GOOD, POOR, captions
 
 
 def with_full(found, **changes):
-    """The findings if the condition that knows most had these values."""
+    """The findings if the condition with the most known values had these results."""
     first, *others = found.comparisons.items()
     return replace(found, comparisons=dict([(first[0], replace(first[1], **changes)), *others]))
 
@@ -44,7 +44,7 @@ def test_good_is_significantly_better_than_the_best_baseline(found):
     assert verdicts == AGAINST
 
 
-def test_what_is_known_comes_first_and_is_poor_where_boosting_is_better(found):
+def test_error_by_known_values_comes_first_and_is_poor_where_boosting_is_better(found):
     """Fair where only the calibration or the coverage misses its goal, good where nothing does."""
     goals = replace(found.full.rows[MODEL], ece=0.01, coverage=0.8)
     failures = []
@@ -68,7 +68,7 @@ def test_the_comparison_is_with_the_best_baseline(found):
 
 
 def test_the_calibration_error_decides_whether_scores_can_be_trusted(found):
-    """The sentence has it in points of 100."""
+    """The sentence gives it in points out of 100."""
     failures = []
     for error, verdict in ((0.01, GOOD), (0.04, FAIR), (0.2, POOR)):
         rows = {**found.full.rows, MODEL: replace(found.full.rows[MODEL], ece=error)}
@@ -80,7 +80,7 @@ def test_the_calibration_error_decides_whether_scores_can_be_trusted(found):
 
 
 def uneven(found, factor, boosting):
-    """The findings if the last age group were off `factor` times the first, beside `boosting` times it."""
+    """The findings with the last age's error `factor` times the first's, boosting's `boosting` times that."""
     first = found.error_by_age[0]
     model = replace(first.model, mean=1.0, low=0.9, high=1.1, rows=100)
     worst = replace(model, mean=factor, low=0.9 * factor, high=1.1 * factor)
@@ -121,7 +121,7 @@ def test_an_input_that_the_data_lacks_is_not_judged(found):
 
 
 def test_a_score_that_depends_on_one_fact_is_poor(found):
-    """Good up to half of all movement, poor from three quarters, and where nothing moves it."""
+    """Good up to half of all movement, poor above three quarters, or if nothing moves the score."""
     failures = []
     for top, verdict in ((1.0, GOOD), (2.0, FAIR), (20.0, POOR)):
         moved = [Importance("age", top, 0.1), Importance("views", 1.0, 0.1)]
