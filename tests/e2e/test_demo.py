@@ -42,7 +42,7 @@ def test_home_says_that_the_demo_is_healthy(client: httpx.Client) -> None:
     )
 
 
-def test_real_thumbnail_is_used_and_its_lack_of_weight_is_said(
+def test_real_thumbnail_is_used_and_its_lack_of_weight_is_reported(
     client: httpx.Client, host: ThumbnailHost
 ) -> None:
     """A local JPEG goes through ResNet-50; the answer says that the demo gives images no weight."""
@@ -102,7 +102,7 @@ def test_compiled_service_has_no_torch(client: httpx.Client, service: Service) -
 
 @pytest.mark.skipif("INT8" not in capabilities(), reason="this processor does not compute in int8")
 def test_both_towers_pass_in_int8(bundle: Path) -> None:
-    """There is room for another processor: three quarters of what the gate allows at most are used."""
+    """At most three quarters of the gate's limits are used, which leaves room for another processor."""
     report = read_bundle(bundle).report
     for name, tower in report["towers"].items():
         int8 = tower["candidates"]["int8"]
@@ -140,7 +140,7 @@ def picture(seed: int) -> str:
 
 
 def to_wire(recorded: dict[str, Any]) -> dict[str, Any]:
-    """A recorded request as it is posted; observed_at is always given, so that the clock has no say."""
+    """A recorded request as it is posted; observed_at is always given, so that the clock has no effect."""
     fields = {key: value for key, value in recorded.items() if key != "image_seed"}
     seed = recorded["image_seed"]
     seen = recorded["observed_at"] or "2026-01-01T00:00:00+00:00"
@@ -207,7 +207,7 @@ def test_recorded_requests_equal_the_transcription(
     assert (np.abs(answers[:, 1] - expected[:, 1]) <= allowed).all()
 
 
-# Every sixteenth has pictures, descriptions and gaps among them; `make hostile` asks all hundred.
+# Every sixteenth request: some have pictures, descriptions and gaps; `make hostile` sends all hundred.
 @pytest.mark.parametrize(
     "requests", [RECORDED[::16], pytest.param(RECORDED, marks=pytest.mark.hostile)], ids=["7", "100"]
 )

@@ -15,9 +15,9 @@ PERIOD_US = 100_000
 
 @pytest.fixture
 def one_cpu() -> Iterator[Path]:
-    """A control group that may use one CPU of those that this process sees; its file of members."""
+    """The members file of a control group that may use one of the CPUs that this process sees."""
     if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("a quota of one CPU says nothing where there is one")
+        pytest.skip("a quota of one CPU shows nothing on a machine with one CPU")
     version_1, version_2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
     is_version_1 = (version_1 / "cpu.cfs_quota_us").exists() or (version_1 / "cgroup.procs").exists()
     group = (version_1 if is_version_1 else version_2) / f"miles-test-{os.getpid()}"
@@ -41,7 +41,7 @@ def test_a_quota_of_one_cpu_gets_one_thread(one_cpu: Path, bundle: Path, tmp_pat
     before = os.getpid()
     own = Path("/proc/self/cgroup").read_text()
     home = home_of(own, one_cpu)
-    one_cpu.write_text(str(before))  # what is started from here is a member, too
+    one_cpu.write_text(str(before))  # processes started from here are members, too
     try:
         with ready_service(tmp_path / "service.log", checkpoint=bundle) as service:
             home.write_text(str(before))
@@ -52,7 +52,7 @@ def test_a_quota_of_one_cpu_gets_one_thread(one_cpu: Path, bundle: Path, tmp_pat
 
 
 def home_of(memberships: str, members: Path) -> Path:
-    """The file of members of the group that this process came from, in the same hierarchy."""
+    """The members file of the group that this process came from, in the same hierarchy."""
     root = members.parent.parent
     for line in memberships.splitlines():
         _, controllers, path = line.split(":", 2)

@@ -80,18 +80,18 @@ class FirstNetwork(nn.Module):
 
 
 def untrained(seed: int = 3, **shape: int) -> FirstNetwork:
-    """Random weights, its two answers wide enough apart to tell a wrong column from a right one."""
+    """Random weights, scaled so that both answers vary enough to reveal a wrong column."""
     torch.manual_seed(seed)
     network = FirstNetwork(**shape).eval()
     with torch.no_grad():
         network.classifier.weight.mul_(10)
         network.regressor.weight.mul_(2)
-        network.regressor.bias.fill_(0.5)  # the middle of what min-max makes of a velocity
+        network.regressor.bias.fill_(0.5)  # the middle of the min-max range
     return network
 
 
 def save(network: FirstNetwork, path: Path) -> None:
-    """The file as the owner's script saved it."""
+    """Save the file as the owner's script did."""
     torch.save(
         {
             "model_state_dict": network.state_dict(),
@@ -128,7 +128,7 @@ class FirstPipeline:
 
     @torch.no_grad()
     def score(self, row: dict[str, str], unknown: Sequence[str] = ()) -> tuple[float, float]:
-        """P(viral) and views per day of a row; what is `unknown` takes the training mean."""
+        """P(viral) and views per day of a row; `unknown` columns take the training mean."""
         standard = self.scaler.transform([self._columns(row)])
         standard[0, [COLUMNS.index(name) for name in unknown]] = 0
         tokens = self.tokenizer(

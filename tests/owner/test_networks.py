@@ -19,7 +19,7 @@ NETWORKS = {("text", "image"): {"text": False}, ("text",): {"text": False, "visi
 
 
 def test_a_network_without_text_is_served(tmp_path: Path) -> None:
-    """Scalars only, and scalars with images, score as their own network and say what they do not read."""
+    """Scalars only, and scalars with images, score as their own network and say which inputs are absent."""
     training = write_rows(tmp_path / "training.csv", first_rows(120))
     pipeline = FirstPipeline(untrained(**SMALL), training, ROOT / "models" / "bert-base-uncased")
     row, failures = pipeline.rows[3], []

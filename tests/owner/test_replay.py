@@ -1,4 +1,4 @@
-"""./miles replay: the served scores of training rows beside the training's own outputs."""
+"""./miles replay: the served scores of training rows against the training's own outputs."""
 
 import csv
 import json
@@ -70,7 +70,7 @@ def test_exact_gives_the_trainings_own_vectors(
 
 
 def test_a_wrong_input_is_named(pipeline: FirstPipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another weekday coding and uncleaned titles are each named as what explains the difference."""
+    """Another weekday coding and uncleaned titles are each named as the cause of the difference."""
     sidecar = pipeline.folder / "model_full.stats.json"
     right = json.loads(sidecar.read_text())
     wrong = {

@@ -18,9 +18,9 @@ from tests.training.fit_stats.first_csv import first_rows, write_rows
 
 MONDAY = datetime(2024, 3, 4, tzinfo=UTC)
 TOLERANCE = 1e-6
-FULL_SIZE_TOLERANCE = 3e-6  # of a float32 bundle, which docs/own-checkpoint.md says; exact keeps 1e-6
+FULL_SIZE_TOLERANCE = 3e-6  # of a float32 bundle, as in docs/own-checkpoint.md; exact keeps 1e-6
 SCORED = 200
-# What no request has to say, and all that follows from it.
+# The columns that a request may omit, and those computed from them.
 UNSAID = [
     "shares",
     "saves",
@@ -41,7 +41,7 @@ FULL = pytest.param({}, marks=pytest.mark.hostile, id="full size")
 def pipeline(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FirstPipeline]:
-    """A generated first file beside a generated CSV, and the pipeline that they come from."""
+    """A generated first file next to a generated CSV, and the pipeline that they come from."""
     folder = tmp_path_factory.mktemp("first")
     training = write_rows(folder / "training.csv", first_rows(400))
     network = untrained(**request.param)
@@ -52,7 +52,7 @@ def pipeline(
 
 @pytest.fixture(scope="module")
 def fitted(pipeline: FirstPipeline) -> FirstPipeline:
-    """The same after the command that the refusal names, typed as it stands there."""
+    """The same after the command from the refusal was run as printed."""
     refused = run_to_end(checkpoint=pipeline.folder / "model_full.pt", engine="torch", threads=1)
     assert refused.returncode == 1
     (line,) = [line for line in refused.stderr.splitlines() if "fit-stats" in line]
@@ -68,7 +68,7 @@ def client(
 ) -> Iterator[httpx.Client]:
     """A client of `make serve` on that file; for OpenVINO it is compiled first, like any other, in float32.
 
-    PyTorch takes the precision `exact` by itself, because the file has no golden answers.
+    PyTorch chooses the precision `exact` itself, because the file has no golden answers.
     """
     log = tmp_path_factory.mktemp("log") / "service.log"
     checkpoint = fitted.folder / "model_full.pt"
@@ -93,7 +93,7 @@ def tolerance(client: httpx.Client, pipeline: FirstPipeline) -> float:
 
 
 def asked(row: dict[str, str]) -> dict[str, Any]:
-    """A row of the CSV as a request tells it."""
+    """A row of the CSV as a request."""
     day, hour = DAYS.index(row["publish_dayofweek"]), int(row["upload_hour"])
     return {
         "title": row["title"],
@@ -130,7 +130,7 @@ def test_a_whole_request_scores_as_in_training(
     assert {answer["modalities"]["scalars"]["state"] for answer in answers} == {"used"}
 
 
-def test_what_is_not_said_takes_the_training_mean(
+def test_omitted_fields_take_the_training_mean(
     client: httpx.Client, fitted: FirstPipeline, tolerance: float
 ) -> None:
     """Absent and null fields are the training mean in every column that needs them, and are listed."""

@@ -1,4 +1,4 @@
-"""Every form in which the owner's file may come is served as its network scores, or refused in one line."""
+"""Every form of the owner's file is served with its network's scores, or refused in one line."""
 
 import shutil
 from copy import deepcopy
@@ -80,7 +80,7 @@ def outcome(variant: Variant, pipeline: FirstPipeline, folder: Path) -> str:
 
 
 def test_every_form_has_its_verdict(pipeline: FirstPipeline, tmp_path: Path) -> None:
-    """A form is served to 1e-6 of its own network's scores, or its refusal names what is wrong."""
+    """A form is served to within 1e-6 of its own network's scores, or its refusal names what is wrong."""
     failures = []
     for number, (form, variant) in enumerate(VARIANTS.items()):
         folder = tmp_path / str(number)

@@ -1,4 +1,4 @@
-"""The forms in which the owner's file may come, each with what becomes of it.
+"""The forms that the owner's file may have, each with its verdict.
 
 Every network is plain torch and transformers; none of our code builds or saves it. `./miles replay` scores a
 served form as the service does.
@@ -85,7 +85,7 @@ class Network(nn.Module):
         self.eval()
 
     def forward(self, tokens: Mapping[str, Tensor], scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """P(viral) (B,) and the scaled velocity (B,); the image is blank, as upstream's is without one."""
+        """P(viral) (B,) and the scaled velocity (B,); the image is blank, as in upstream without an image."""
         parts = []
         if self.text_encoder is not None:
             parts.append(self.text_encoder.bert(**tokens).pooler_output)
@@ -110,7 +110,7 @@ class Made:
         return self.folder / NAME
 
     def state(self, prefix: str = "") -> dict[str, Tensor]:
-        """The network's weights, their names after `prefix`."""
+        """The network's weights, with `prefix` before each name."""
         return {prefix + name: tensor for name, tensor in self.network.state_dict().items()}
 
     def save(self, contents: Any, **options: Any) -> None:
@@ -131,7 +131,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Variant:
-    """`write` writes the form; `says` is part of the message of one that is refused."""
+    """`write` writes the form; `says` is part of the message if it is refused."""
 
     write: Callable[[Made], Any]
     says: str = ""
@@ -154,14 +154,14 @@ class Optimizer:
 
 
 class Dropouts(NamedTuple):
-    """Of the fusion's two layers."""
+    """The dropouts of the fusion's two layers."""
 
     first: float
     second: float
 
 
 class Weights(OrderedDict[str, Tensor]):
-    """A class of a trainer's own for its weights."""
+    """A trainer's own class for its weights."""
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Settings:
 
 
 def halved(made: Made, kind: torch.dtype) -> None:
-    """Save the weights in `kind`; what is expected are the scores of the rounded weights in float32."""
+    """Save the weights in `kind`; the expected scores are those of the rounded weights in float32."""
     made.network.to(kind)
     made.owners()
     made.network.float()
@@ -210,7 +210,7 @@ def gzipped(made: Made) -> None:
 
 
 def quantised(made: Made) -> None:
-    with warnings.catch_warnings(action="ignore"):  # deprecated, and files of it are still there
+    with warnings.catch_warnings(action="ignore"):  # deprecated, but such files still exist
         linear = torch.ao.quantization.quantize_dynamic(made.network, {nn.Linear}, dtype=torch.qint8)
     made.save({"model_state_dict": linear.state_dict(), **KEYS})
 
