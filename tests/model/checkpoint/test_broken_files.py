@@ -87,12 +87,12 @@ BROKEN_FILES = {
         lambda: saved({"config": {}, "epoch": 3}),
         "holds no state dict: found ['config', 'epoch']",
     ),
-    "a key too few": (
+    "a missing key": (
         lambda: with_weights(**{CLASSIFIER: None}),
         f"lacks {CLASSIFIER}. Save the whole model",
     ),
     "no text tower": (lambda: with_weights(**{WORDS: None}), f"lacks {WORDS}; expected the state_dict()"),
-    "a key too many": (
+    "an unknown key": (
         lambda: with_weights(**{"decoder.weight": torch.ones(1)}),
         "holds unknown weights: decoder.weight. Save the state_dict()",
     ),
