@@ -72,7 +72,7 @@ NOT_READ = {
 
 
 def test_what_cannot_be_read_gives_nothing(tmp_path: Path) -> None:
-    """Pipeline steps other than scalers, and scalers of other columns, are not read; the error names them."""
+    """Steps other than scalers, scalers of other columns, and a velocity range that is not one."""
     found = {
         case: statistics(dict(find_records(saved(tmp_path / "m.pt", scaler=each))), NAMES, ())
         for case, each in NOT_READ.items()
