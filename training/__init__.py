@@ -1,1 +1,1 @@
-"""Fits the fusion head on real data and measures it; knows nothing of HTTP or of serving."""
+"""Fits the fusion head on real data and measures it; knows nothing about HTTP or serving."""

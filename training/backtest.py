@@ -1,10 +1,10 @@
-"""Refits the head on rolling origins and draws how its figures move with time.
+"""Refits the head on rolling origins and plots how its figures change over time.
 
     ./miles backtest DATA --out DIR [--origins 4] [--text-encoder minilm] [--cache DIR] ...
 
 At each origin a head is trained on the videos seen before it and measured on those first seen between it and
-the next one, beside the head of the first origin, which is never refitted: the gap is what refitting gains.
-DIR gets backtest.png and backtest.json. The last line on stdout is JSON.
+the next origin. The first origin's head is measured on the same videos without being refitted; the gap is the
+gain from refitting. DIR gets backtest.png and backtest.json. The last line on stdout is JSON.
 """
 
 import argparse
@@ -39,7 +39,7 @@ REFITTED, FIRST = "refitted", "first head"
 
 @dataclass(frozen=True)
 class Window:
-    """One origin: the figures of both heads on the videos until the next one, by head and condition."""
+    """One origin: the figures of both heads on the videos until the next origin, by head and condition."""
 
     origin: datetime
     train_rows: int
@@ -93,7 +93,7 @@ def lines_of(windows: Sequence[Window]) -> list[str]:
 
 
 def draw(windows: Sequence[Window], palette: Palette = LIGHT) -> Figure:
-    """Both figures by origin: solid lines are refitted at each, dashed ones are the first origin's head."""
+    """Both figures by origin: solid lines are heads refitted at each, dashed lines the first head."""
     figure = new_figure(6.4)
     for axes, (name, label) in zip(
         figure.subplots(len(FIGURES), 1, sharex=True), FIGURES.items(), strict=True

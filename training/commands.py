@@ -1,6 +1,6 @@
 """The command lines of ./miles train, evaluate, report, backtest, replay and outcomes.
 
-They are read before the command's module, and with it torch, is imported: help and mistakes appear at once.
+They are parsed before the command's module, and torch with it, is imported: help and errors appear at once.
 """
 
 import argparse
@@ -37,9 +37,9 @@ OUTCOMES = """Compares predictions with what became of the videos: AUROC, ECE, M
     ./miles outcomes DATABASE_URL --out DIR            also write index.html and outcomes.json
     ./miles outcomes DATABASE_URL --watch --days 28    serve them to Prometheus on port 7861
 
-DATABASE_URL is the database with the tables of clients/database/loop.sql; without it, the variable of that
-name is used. Figures are by week, by version and by what was known, with 95% intervals, and a shadow's are
-compared with the served version's. Viral is what the checkpoint was trained for, as its card says.
+DATABASE_URL is the database with the tables of clients/database/loop.sql; without it, the environment
+variable of that name is used. Figures are by week, by version and by what was known, with 95% intervals; a
+shadow's are compared with the served version's. The checkpoint's card defines viral.
 """
 Options = argparse.Namespace
 
@@ -60,12 +60,12 @@ def train_options(arguments: Sequence[str] | None = None) -> Options:
 def evaluate_options(arguments: Sequence[str] | None = None) -> Options:
     parser = _parser(
         "evaluate [OPTIONS] CHECKPOINT DATA",
-        "Measures a checkpoint on the test split, by what is known of a video.",
+        "Measures a checkpoint on the test split, by what is known about a video.",
     )
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
     parser.add_argument(
-        "--compare", action="store_true", help="fit gradient boosting and a linear model beside it (minutes)"
+        "--compare", action="store_true", help="also fit gradient boosting and a linear model (takes minutes)"
     )
     _add_cache(parser)
     return parser.parse_args(arguments)
@@ -74,7 +74,7 @@ def evaluate_options(arguments: Sequence[str] | None = None) -> Options:
 def report_options(arguments: Sequence[str] | None = None) -> Options:
     parser = _parser(
         "report [OPTIONS] --out DIR CHECKPOINT DATA",
-        "Draws a checkpoint beside simple methods: one HTML page and its PNGs.",
+        "Plots a checkpoint against simple methods: one HTML page and its PNGs.",
     )
     parser.add_argument("checkpoint", type=Path, help="any checkpoint that the service reads")
     add_data_options(parser)
@@ -94,7 +94,7 @@ def report_options(arguments: Sequence[str] | None = None) -> Options:
 def backtest_options(arguments: Sequence[str] | None = None) -> Options:
     parser = _parser(
         "backtest [OPTIONS] --out DIR DATA",
-        "Refits the head on rolling origins and draws how its figures move.",
+        "Refits the head on rolling origins and plots how its figures change over time.",
     )
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
@@ -115,14 +115,14 @@ def backtest_options(arguments: Sequence[str] | None = None) -> Options:
 def replay_options(arguments: Sequence[str] | None = None) -> Options:
     parser = _parser(
         "replay [OPTIONS] --expected FILE CHECKPOINT ROWS",
-        "Scores training rows as the service does, and compares with the training's.",
+        "Scores training rows as the service does, and compares the scores with those from training.",
     )
     parser.add_argument(
         "checkpoint", type=Path, help="a checkpoint with the features of the first trained file"
     )
     parser.add_argument("rows", type=Path, help="the CSV or Parquet file that it was trained on")
     parser.add_argument(
-        "--expected", type=Path, required=True, help="the training's outputs for the first rows, CSV or JSON"
+        "--expected", type=Path, required=True, help="training's outputs for the first rows, CSV or JSON"
     )
     parser.add_argument(
         "--tolerance",
@@ -133,7 +133,7 @@ def replay_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--exact",
         action="store_true",
-        help="each row alone and padded, as with MILES_PRECISION=exact, and as the training evaluated it",
+        help="score each row alone and padded, as MILES_PRECISION=exact does and as training did",
     )
     parser.add_argument("--weekday-codes", choices=CODES, help="as for ./miles fit-stats")
     return parser.parse_args(arguments)
@@ -173,7 +173,7 @@ def outcomes_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def _parser(usage: str, description: str) -> argparse.ArgumentParser:
-    """Its usage is one line, because it is printed before what is wrong with a command line, too."""
+    """Its usage is one line because it is also printed before each command-line error."""
     command = usage.partition(" ")[0]
     return argparse.ArgumentParser(
         prog=f"./miles {command}", usage=f"./miles {usage}   (--help lists them)", description=description
@@ -200,7 +200,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command that the first argument names with the others.
+    """Run the command that the first argument names, with the remaining arguments.
 
     Returns its exit status: 1 after an error, which is one line on stderr, and 130 after Ctrl-C.
     """

@@ -43,7 +43,7 @@ class Encoders:
 
     @property
     def are_composable(self) -> bool:
-        """Whether both can be made again without a stored copy: from a seed, or by growing MiniLM."""
+        """Whether both can be recreated without a stored copy: from a seed, or by growing MiniLM."""
         return all("seed" in origin or origin["kind"] == GROWN for origin in self.provenance.values())
 
     @property
@@ -52,7 +52,7 @@ class Encoders:
         origin = self.provenance["text"]
         if "seed" in origin:
             return TextEncoderInfo(kind="random", name=SEEDED, understands=False)
-        is_language = origin.get("start") != SEEDED  # a random encoder learns no language from titles' views
+        is_language = origin.get("start") != SEEDED  # view counts teach a random encoder no language
         return TextEncoderInfo(kind=origin["kind"], name=origin["source"], understands=is_language)
 
 
@@ -96,7 +96,7 @@ Vision = tuple[VisionConfig, dict[str, Tensor], dict[str, Any]]
 
 
 def encoders_of(checkpoint: Checkpoint) -> Encoders:
-    """The encoders of a checkpoint, for another head on them."""
+    """The encoders of a checkpoint, to fit another head on."""
     card, prefixes = checkpoint.card, ("text_encoder.", "vision_encoder.")
     weights = {name: value for name, value in checkpoint.state_dict.items() if name.startswith(prefixes)}
     unknown = {name: {"kind": "pretrained", "source": card.name} for name in ("text", "image")}
@@ -149,7 +149,7 @@ def _pretrained_text(source: str, pooling: Pooling | None) -> Text:
 
 
 def pooling_of(directory: Path) -> Pooling:
-    """`mean` if sentence-transformers' config beside the weights has it, else `pooler`.
+    """`mean` if sentence-transformers' config next to the weights says so, else `pooler`.
 
     Raises `EncoderSourceError` for a pooling that this network does not have.
     """

@@ -1,10 +1,10 @@
-"""Measures a checkpoint on the test split, by what is known of a video and by its age.
+"""Measures a checkpoint on the test split, by what is known about a video and by its age.
 
     ./miles evaluate CHECKPOINT DATA [--compare] [--cache DIR] [--column FIELD=COLUMN ...] [--thumbnails DIR]
 
 Any checkpoint that the service reads can be measured, through the same engine, tokenizer and features. With
---compare, gradient boosting and a linear model are fitted on the same inputs and measured beside it, which
-takes minutes. The last line on stdout is JSON.
+--compare, gradient boosting and a linear model are fitted on the same inputs and measured too, which takes
+minutes. The last line on stdout is JSON.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COLUMNS = ("auroc", "pr_auc", "f1", "brier", "ece", "mae", "r2", "nmse", "spearm
 
 
 def print_rows(rows: dict[str, MetricsRow], title: str = "test split") -> None:
-    """The table for people; a figure that does not exist is a dash."""
+    """Print a table for people; a missing figure is a dash."""
     shown = [name for name in COLUMNS if any(getattr(row, name) is not None for row in rows.values())]
     print(f"{title:44s}" + "".join(f"{name:>10s}" for name in shown))
     for name, row in rows.items():
@@ -55,15 +55,15 @@ def print_report(report: Report) -> None:
 
 
 def open_scorer(options: argparse.Namespace) -> tuple[Scorer, Checkpoint, Dataset]:
-    """What the command line names, with every text and thumbnail encoded."""
+    """The scorer, with every text and thumbnail encoded; the checkpoint and the dataset."""
     checkpoint = read_checkpoint(options.checkpoint)
-    # What the checkpoint reads decides which texts it is measured on.
+    # A checkpoint is measured on the text fields that it reads.
     dataset = read_dataset(options.data, replace(reading_from(options), text=checkpoint.card.text_fields))
     return scorer_of(options, checkpoint, dataset), checkpoint, dataset
 
 
 def scorer_of(options: argparse.Namespace, checkpoint: Checkpoint, dataset: Dataset) -> Scorer:
-    """A checkpoint with the texts and thumbnails that it reads encoded, and their problems printed."""
+    """A scorer with the texts and thumbnails that the checkpoint reads encoded; prints their problems."""
     engine = TorchEngine(checkpoint)
     texts = encode_texts(engine, checkpoint, dataset, options.cache)
     images, source = None, thumbnails_from(options)

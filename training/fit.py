@@ -64,7 +64,7 @@ from training.row_statistics import meaningful_difference, title_statistics, tra
 from training.tracking import tracked
 from training.unfreeze import unfreeze
 
-# The names of their figures among the checkpoint's metrics, without images and with: `twin` reads no text.
+# The twins' keys in the checkpoint's metrics, without and with images; the `twin` reads no text.
 TWINS = ({SCALARS: "twin"}, {IMAGE: "twin", TEXT: "twin_without_image", SCALARS: "scalars_alone"})
 
 

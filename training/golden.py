@@ -44,7 +44,7 @@ def _request(title: str, counts: Counts, published: str | None, **more: Any) -> 
 
 
 def golden_requests() -> list[dict[str, Any]]:
-    """Plain values: young, old, huge and unseen; with a past, an image, no counts; long."""
+    """Plain values: young, old, huge and unseen videos; with a past, an image, no counts, long text."""
     return [
         _request(
             "I tried 5 viral pasta hacks!",

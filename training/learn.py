@@ -1,5 +1,5 @@
-"""`./miles train --from`: rows from the scraper's snapshots, and the new checkpoint beside the serving one on
-the newest fifth of the videos.
+"""`./miles train --from`: rows from the scraper's snapshots, and a comparison of the new checkpoint with the
+serving one on the newest fifth of the videos.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ROWS_FILE = "snapshots.csv"
 
 
 def read_rows(options: argparse.Namespace, serving: Checkpoint) -> Dataset:
-    """The rows of the database; texts and viral mean what they mean for `serving`, unless options differ.
+    """The rows of the database; text fields and the definition of viral are those of `serving` by default.
 
     Raises `DatabaseError` and `DatasetError`.
     """
@@ -52,7 +52,7 @@ def read_serving(options: argparse.Namespace) -> Checkpoint:
 
 
 def encoders_for(options: argparse.Namespace, serving: Checkpoint | None) -> Encoders:
-    """The encoders that are named; without any, those of the serving checkpoint if there is one."""
+    """The encoders that `options` name; if none, those of the serving checkpoint if there is one."""
     if serving is not None and options.text_encoder is None and options.image_encoder is None:
         encoders = encoders_of(serving)
         is_half = options.half_scale or serving.card.image.scale == "half"
@@ -81,9 +81,9 @@ def compare(options: argparse.Namespace, serving: Checkpoint, fitted: Checkpoint
 def print_next_step(options: argparse.Namespace, duel: Duel) -> None:
     print(sentence_of(duel))
     if duel.verdict == "worse":
-        print("keep the checkpoint that serves")
+        print("keep the serving checkpoint")
         return
     print(
-        f"try it beside the served one with MILES_SHADOW_CHECKPOINT={options.out}, or move it to "
+        f"try it alongside the served one with MILES_SHADOW_CHECKPOINT={options.out}, or move it to "
         "MILES_CHECKPOINT and POST /admin/reload"
     )

@@ -30,7 +30,7 @@ TEXTS = {"title": TITLE_ONLY, "title,description": TITLE_AND_DESCRIPTION, AUTO: 
 
 
 def bounded(kind: type, expected: str, accepts: Callable[[Any], bool]) -> Callable[[str], Any]:
-    """Reads an option's number; one that is not accepted is an error with what was expected."""
+    """A parser for a numeric option; a rejected number is an error that says what was expected."""
 
     def number(text: str) -> Any:
         value = kind(text)
@@ -53,7 +53,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = False) -> None:
-    """What is read, for every command that reads a training file; `or_database`: the file may be left out."""
+    """Input options of every command that reads a training file; with `or_database` the file is optional."""
     count = "?" if or_database else None
     parser.add_argument("data", type=Path, nargs=count, help="a CSV, CSV.gz or Parquet file of snapshots")
     parser.add_argument(
@@ -96,7 +96,7 @@ def add_data_options(parser: argparse.ArgumentParser, *, or_database: bool = Fal
 
 
 def add_fit_options(parser: argparse.ArgumentParser) -> None:
-    """How it is fitted and where it is written."""
+    """How a checkpoint is fitted and where it is written."""
     add = parser.add_argument
     add(
         "--out",
@@ -178,7 +178,7 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_fields(parser: argparse.ArgumentParser, recipe: type[Recipe | Tuning]) -> None:
-    """An option for each hyperparameter that has a text."""
+    """An option for each hyperparameter that has a help text."""
     for each in fields(recipe):
         if words := each.metadata.get("help"):
             value = "SHARE" if each.metadata.get("kind") == "share" else "N"
@@ -203,7 +203,7 @@ def _given(recipe: type[Recipe | Tuning], options: argparse.Namespace) -> dict[s
 
 
 def recipe_from(options: argparse.Namespace) -> Recipe:
-    """The usual recipe with what was asked for."""
+    """The default recipe with the given options."""
     return Recipe(**_given(Recipe, options))
 
 
@@ -231,10 +231,10 @@ def reading_from(options: argparse.Namespace) -> Reading:
 
 
 def thumbnails_from(options: argparse.Namespace) -> "ThumbnailSource | None":
-    """Where thumbnails are had; None where none are wanted."""
+    """Where thumbnails come from; None if none are wanted."""
     if options.thumbnails == NONE:
         return None
-    # Imported here: the reading of a command line needs no fetcher.
+    # Imported here: parsing a command line needs no fetcher.
     from training.embeddings.thumbnails import ThumbnailSource
 
     folder = None if options.thumbnails in (URLS, AUTO) else Path(options.thumbnails)

@@ -7,7 +7,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 
 def _option(default: Any, words: str, **more: Any) -> Any:
-    """A field that is also an option of the command line, which `words` explain (`training.options`)."""
+    """A field that is also a command-line option (`training.options`), with `words` as its help."""
     return field(default=default, metadata={"help": words, **more})
 
 
@@ -28,13 +28,13 @@ class Recipe:
     weight_decay: float = 0.02
     dropout: float = 0.0
     scalar_noise: float = 0.005
-    # As large as the text coordinates' deviation: the head hardly reacts to an int8 encoder's rounding, and
-    # learns little from the coordinates that rounding changes most.
+    # As large as the text coordinates' standard deviation: the head hardly reacts to an int8 encoder's
+    # rounding, and learns little from the coordinates that rounding changes most.
     text_noise: float = _option(1.0, "standard deviation of the noise on the text components")
     image_dims: int = _option(24, "number of image components")
     image_noise: float = _option(0.3, "standard deviation of the noise on the image components")
-    # Requests leave groups out together more often than chance would: a share of rows keeps all of the four
-    # groups of `KNOWN`, and another none of them; the rest hides each group by its own share.
+    # Requests omit groups together more often than by chance: one share of rows keeps all four groups of
+    # `KNOWN`, another hides all four, and the rest hide each group with its own probability.
     complete: float = _option(0.2, "share of training rows that keep all counts and times", kind="share")
     title_only: float = _option(0.15, "share of training rows with all of them hidden", kind="share")
     views_dropped: float = _dropped("the views", 0.15)
@@ -49,9 +49,9 @@ class Recipe:
     creator_dropped: float = _dropped("the creator's average views", 0.3)
     image_dropped: float = _dropped("the thumbnail", 0.3)
     class_weights: str = _option("none", "weights of viral and other rows", choices=CLASS_WEIGHTS)
-    """`balanced`: viral rows weigh as much as all others together; the calibration reverts the shift."""
+    """`balanced`: viral rows weigh as much as all others together; the calibration corrects the shift."""
     regression_share: float = 1.0
-    # In standard deviations of the target: beyond, the loss grows like the absolute error, whose best
+    # In standard deviations of the target: beyond it, the loss grows like the absolute error, whose best
     # prediction is the median.
     huber_delta: float = 0.15
     averaging: float = 0.99

@@ -1,10 +1,11 @@
-"""Scores training rows as the service does, and compares with the outputs that the training wrote.
+"""Scores training rows as the service does, and compares the scores with the outputs that training wrote.
 
     ./miles replay models/model_full.pt TRAINING.csv --expected outputs.csv
 
 `outputs.csv` has a row for each of the first rows of TRAINING.csv, with `viral_score` and, if it was written,
 `predicted_velocity` in views per day. Where they differ, each column of the file and each way of reading
-titles and weekdays is tried in place of the service's, so that the report names the one that explains it.
+titles and weekdays is tried in place of the service's, so that the report can name the one that explains
+the difference.
 For checkpoints with the first list of features; others carry golden answers.
 """
 
@@ -37,7 +38,7 @@ BATCH_SIZE = 16
 
 
 class Replay:
-    """A checkpoint's scores of a training file's rows, with the service's inputs or with others."""
+    """A checkpoint's scores for a training file's rows, with the service's inputs or with others."""
 
     def __init__(self, checkpoint: Checkpoint, table: FeatureRows, rows: int, *, exact: bool = False) -> None:
         """The first `rows` of the file. Raises `DatasetError` without titles."""
@@ -74,7 +75,7 @@ class Replay:
         return np.stack([scored.viral, scored.velocity], axis=1)
 
     def alternatives(self) -> Iterator[tuple[str, FloatArray]]:
-        """Each other way to make the inputs, with its scores (N, 2)."""
+        """Each alternative way to compute the inputs, with its scores (N, 2)."""
         for index, name in enumerate(self.names):
             if not np.allclose(self.given[:, index], self.computed[:, index], rtol=1e-9, equal_nan=True):
                 changed = self.computed.copy()
@@ -95,7 +96,7 @@ class Replay:
 
 
 def read_expected(path: Path) -> list[dict[str, float]]:
-    """The training's outputs, one a row, from a CSV or a JSON list. Raises `DatasetError`."""
+    """The outputs of training, one per row, from a CSV or a JSON list. Raises `DatasetError`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
@@ -105,10 +106,10 @@ def read_expected(path: Path) -> list[dict[str, float]]:
 
 
 def compare(replay: Replay, expected: FloatArray, tolerance: float) -> tuple[list[str], bool]:
-    """Lines of a report, and whether every score is within `tolerance` of the training's.
+    """Lines of a report, and whether every score is within `tolerance` of training's.
 
-    `expected` is (N, 2); a velocity that the training did not write is NaN. Differences of velocities are
-    shares of the largest.
+    `expected` is (N, 2); a velocity that training did not write is NaN. Velocity differences are relative to
+    the largest expected velocity.
     """
     difference = _difference(replay.scores(replay.computed), expected)
     lines = [
@@ -129,7 +130,7 @@ def compare(replay: Replay, expected: FloatArray, tolerance: float) -> tuple[lis
 
 
 def _difference(scores: FloatArray, expected: FloatArray) -> FloatArray:
-    """(N,) the larger of the probability's difference and the velocity's, as a share of the largest."""
+    """(N,) the larger of the probability's difference and the velocity's relative difference."""
     viral, velocity = np.abs(scores - expected).T
     return np.asarray(np.fmax(viral, velocity / np.nanmax(expected[:, 1], initial=1.0)))
 

@@ -71,7 +71,7 @@ def _baseline(figures: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any]
 
 
 def write_results(folder: Path, name: str, results: dict[str, Any]) -> list[Path]:
-    """Write both files into `folder` and return where they are."""
+    """Write both files into `folder` and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     found, card = folder / RESULTS_FILE, folder / f"{Path(name).stem}.card.md"
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)

@@ -36,7 +36,7 @@ def training_distributions(
 ) -> dict[str, PlainDistribution]:
     """A checkpoint's `distributions`: every feature that varies in `train`, and the scores of its rows.
 
-    The rows have their ages: the ages that training drops at random do not count as missing.
+    The rows keep their ages: the ages that training hides at random do not count as missing.
     """
     rows = compute_features(train.videos, checkpoint.card.scalar_features)
     fitted = fit_distributions(rows, checkpoint.card.scalar_features)
@@ -59,10 +59,10 @@ def title_statistics(train: Split, vectors: Vectors) -> dict[str, Any]:
 def meaningful_difference(
     checkpoint: Checkpoint, dataset: Dataset, texts: TextEmbeddings, mean_text: Vectors
 ) -> MeaningfulDifference | None:
-    """The smallest effect of a text from which on effects point where the outcome went.
+    """The smallest size at and above which effects of a text point in the direction of the outcome.
 
     The effect is the prediction with the text minus that with the training titles' mean vector, for requests
-    of every pattern. None where not even the largest effects do, or texts have no weight.
+    of every pattern. None if not even the largest effects do, or if texts have no weight.
     """
     if "text" in checkpoint.card.zero_weight_modalities:
         return None
@@ -72,10 +72,13 @@ def meaningful_difference(
     viral, velocity = [], []
     for groups in patterns_in(learned_groups(dataset)).values():
         rows = replace(split, videos=hidden(split.videos, groups))
-        told, untold = (predict(engine, checkpoint, rows, each) for each in (text, neutral))
-        viral.append((told.viral - untold.viral, told.is_viral - untold.viral))
+        with_text, without_text = (predict(engine, checkpoint, rows, each) for each in (text, neutral))
+        viral.append((with_text.viral - without_text.viral, with_text.is_viral - without_text.viral))
         velocity.append(
-            (told.log_velocity - untold.log_velocity, told.true_log_velocity - untold.log_velocity)
+            (
+                with_text.log_velocity - without_text.log_velocity,
+                with_text.true_log_velocity - without_text.log_velocity,
+            )
         )
     ids = list(split.video_ids) * len(viral)
     score, log = (
@@ -90,11 +93,11 @@ def meaningful_difference(
 
 
 def smallest_effect(effects: FloatArray, outcomes: FloatArray, videos: Sequence[str]) -> float | None:
-    """The smallest size of N effects at and above which outcomes go in their direction; None without one.
+    """The smallest size of N effects at and above which outcomes go in their direction; None if none.
 
-    Outcomes are relative to the prediction without the effect. Sizes are cut into equal parts; from the
-    answer on, in each part the mean of sign(effect) times outcome, each video counting once, is above 0 with
-    95% confidence.
+    Outcomes are relative to the prediction without the effect. The sorted sizes are cut into equal parts;
+    in each part from the returned size upwards, the mean of sign(effect) times outcome, each video counting
+    once, is above 0 with 95% confidence.
     """
     sizes = np.abs(effects)
     order = np.argsort(sizes, kind="stable")

@@ -1,4 +1,4 @@
-"""Statistics of the training titles' words, by which the service knows a title that is unlike all of them."""
+"""Statistics of the training titles' words, by which the service recognizes a title unlike any of them."""
 
 import random
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def word_statistics(titles: Sequence[str]) -> dict[str, Any]:
 def min_letters_per_piece(titles: Sequence[str], tokenizer: BertTextTokenizer) -> float | None:
     """The number of letters per word piece that best separates `titles` in Latin letters from random letters.
 
-    As many titles are below it as there are above it when each of their letters is drawn from a to z. None
-    for fewer than `MIN_TITLES` of them.
+    The share of titles below it equals the share at or above it after each letter is replaced by a random one
+    from a to z. None for fewer than `MIN_TITLES` such titles.
     """
     latin = [title for title in titles if main_script(title) == "Latin"]
     if len(latin) < MIN_TITLES:

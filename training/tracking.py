@@ -1,6 +1,6 @@
 """Records a training run in MLflow, where `--mlflow` names a tracking server or a folder.
 
-Needs the packages of requirements/mlflow.txt; without the option nothing of it is imported.
+Needs the packages of requirements/mlflow.txt; without the option none of them is imported.
 """
 
 import math
@@ -55,7 +55,7 @@ def tracked(where: str | None, parameters: Mapping[str, Any]) -> Iterator[Track]
 
 
 def _finite(figures: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among `figures`; MLflow takes no others."""
+    """The finite numbers among `figures`; MLflow accepts nothing else."""
     return {
         name: float(value)
         for name, value in figures.items()

@@ -1,4 +1,4 @@
-"""Trains the encoders, too: with a provisional head on tokens and pixels, before the final head is fitted.
+"""Trains the encoders as well: with a provisional head on tokens and pixels, before the final head is fitted.
 
 AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with a low learning rate for the encoder and a higher one
 for the head, linear warm-up and decay (Devlin et al. 2019, arXiv:1810.04805, appendix A). On a GPU in mixed
@@ -37,7 +37,7 @@ def unfreeze(
     track: Track = ignore,
     thumbnails: ThumbnailSource | None = None,
 ) -> Encoders:
-    """`encoders` with those that `tuning` names as they are in the epoch with the lowest loss on val.
+    """`encoders` with those that `tuning` names taken from the epoch with the lowest loss on val.
 
     The same rows, weights and seed give the same encoders on the same machine, interrupted or not. Raises
     `DatasetError` if the image encoder is asked for and no row has a thumbnail.
