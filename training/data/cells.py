@@ -1,4 +1,4 @@
-"""Numbers and flags from the text cells of a training file, and how names and cells stand in an error."""
+"""Numbers and flags from the text cells of a training file, and how names and cells are shown in errors."""
 
 import math
 import re

@@ -24,7 +24,7 @@ class DatabaseError(DatasetError):
 def reading(address: str) -> Iterator["psycopg.Connection[Row]"]:
     """One read-only transaction that sees a single state. Raises `DatabaseError`.
 
-    The driver and the options of other libraries in an address are left out, as in the scraper's step.
+    A driver name and other libraries' options in the address are dropped, as in the scraper's step.
     """
     if "://" in address:
         address = FOREIGN.sub("", re.sub(r"^(\w+)\+\w+:", r"\1:", address.strip())).rstrip("?&")
@@ -37,7 +37,7 @@ def reading(address: str) -> Iterator["psycopg.Connection[Row]"]:
     try:
         known = conninfo_to_dict(address)
     except psycopg.ProgrammingError:  # its text may hold the password
-        raise DatabaseError("not an address of PostgreSQL, expected postgresql://USER@HOST/NAME") from None
+        raise DatabaseError("not a PostgreSQL address, expected postgresql://USER@HOST/NAME") from None
     name = f"postgresql://{known.get('host', '')}:{known.get('port', 5432)}/{known.get('dbname', '')}"
     try:
         with psycopg.connect(

@@ -25,14 +25,14 @@ FloatArray = NDArray[np.float64]
 VIRAL_QUANTILE = 0.8
 TITLE_ONLY = ("title",)
 TITLE_AND_DESCRIPTION = ("title", "description")
-# Descriptions are read only if their share in the split with the fewest is at least this part of the largest
-# share: descriptions of one period only would tell the head the time.
+# Descriptions are read only if their share in the split with the fewest is at least this fraction of the
+# largest share: descriptions of one period only would reveal the time to the head.
 MIN_SHARE_RATIO = 0.5
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Options for reading a file. `text` None reads descriptions if every split has about as many."""
+    """Options for reading a file. `text` None reads descriptions if all splits have similar shares."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     """Field to column, for columns with other names than a request's fields; "" leaves a field out."""
@@ -42,7 +42,7 @@ class Reading:
     viral_velocity: float | None = None
     """Views per day above which a row is viral, instead of the quantile."""
     shares: tuple[float, float, float] = SHARES
-    """Of the videos in train, val and test, the newest last, where the file has no column split."""
+    """Shares of the videos in train, val and test, oldest first, if the file has no column split."""
     seed: int = 0
     """Decides the split of rows that have neither a split nor a time."""
 
@@ -51,7 +51,7 @@ class Reading:
 class Split:
     """The N snapshots of one split.
 
-    `weights` are 1 / snapshots of the row's video: every video counts the same.
+    `weights` are 1 / number of snapshots of the row's video: every video counts the same.
     """
 
     videos: list[Video]
@@ -198,12 +198,12 @@ def _split(rows: Sequence[Row], threshold: float, text_fields: tuple[str, ...]) 
 
 
 def _check_splits(path: Path, by_split: Mapping[str, Sequence[Row]], method: str) -> None:
-    """Every split has rows, and no video is in two: its snapshots are near copies of each other."""
+    """Every split has rows, and no video is in two: a video's snapshots are near copies of each other."""
     for name, rows in by_split.items():
         if not rows:
             raise DatasetError(
                 f"{path}: the split {name} has no rows (split {method}); use train, val and test in the "
-                "column split, or bring more videos over a longer time"
+                "column split, or use more videos over a longer time"
             )
     seen: dict[str, str] = {}
     for name, rows in by_split.items():
@@ -223,12 +223,12 @@ def _check_classes(path: Path, dataset: Dataset) -> None:
         if viral in (0, len(split)):
             raise DatasetError(
                 f"{path}: {viral} of {len(split)} rows of {name} are viral, expected some of each class; "
-                "bring more videos, or choose another --viral-quantile"
+                "use more videos, or choose another --viral-quantile"
             )
 
 
 def _near(path: Path, columns: Columns) -> list[str]:
-    """A sentence about columns that look like absent fields."""
+    """A sentence about columns that look like missing fields."""
     if not columns.near:
         return []
     return [f"Columns with near names were not read. To read them: {command(path, columns.near)}"]

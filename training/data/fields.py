@@ -118,7 +118,7 @@ class Columns:
     width: int
     has_decimal_commas: bool = False
     near: tuple[str, ...] = ()
-    """The whole mapping, `FIELD=COLUMN` each, with columns that look like absent fields; else empty."""
+    """The whole mapping, `FIELD=COLUMN` each, with columns that look like missing fields; else empty."""
 
     def has(self, name: str) -> bool:
         """Whether the file has this field."""
@@ -179,12 +179,12 @@ def _require(table: Table, names: Mapping[str, tuple[str, ...]], near: Sequence[
 
 
 def _about_target(names: Mapping[str, object], missing: Sequence[str]) -> str:
-    """Where a target comes from, for a table of a scraper that does not have one."""
+    """Where to get a target from, for a scraper's table that lacks one."""
     if "views_per_day" not in str(missing) or not {"view_count", "observed_at"} <= names.keys():
         return ""
     return (
-        " What a head learns is what a video gained after observed_at, which this file does not say. From "
-        "two scrapes of each video, ./miles train --from DATABASE_URL makes it (docs/outcomes.md)."
+        " A head learns what a video gained after observed_at, which this file does not contain. From two "
+        "scrapes of each video, ./miles train --from DATABASE_URL computes it (docs/outcomes.md)."
     )
 
 

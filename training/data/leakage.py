@@ -74,7 +74,7 @@ def _sample(dataset: Dataset, seed: int) -> Sample:
     _, first = np.unique(np.array(train.video_ids)[order], return_index=True)
     chosen = order[np.sort(first)][:MAX_VIDEOS]
     features = compute_features([train.videos[row] for row in chosen], NAMES)
-    features[:, np.isnan(features).all(axis=0)] = 0.0  # boosting finds no bins in an unknown column
+    features[:, np.isnan(features).all(axis=0)] = 0.0  # boosting cannot bin a column of NaN
     return Sample(
         features=features,
         target=np.log1p(train.views_per_day[chosen]),
@@ -105,14 +105,14 @@ def _alone(sample: Sample, column: int) -> str | None:
 def _explained(values: FloatArray, target: FloatArray) -> float:
     """The share of the target's variance that any function of `values` explains.
 
-    Neighbours in the order of `values` differ only by the remainder (von Neumann 1941, Ann. Math. Stat. 12).
+    Neighbours in the order of `values` differ only by the residual (von Neumann 1941, Ann. Math. Stat. 12).
     """
     ordered = target[np.argsort(values, kind="stable")]
     return float(1 - (np.diff(ordered) ** 2).mean() / (2 * ordered.var()))
 
 
 def _linear() -> Pipeline:
-    """Logarithms make a product or a quotient a sum, which this finds in a hundred rows."""
+    """Logarithms turn a product or quotient into a sum, which this model finds in a hundred rows."""
     return make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression())
 
 

@@ -1,4 +1,4 @@
-"""Rolling origins: the rows of a dataset divided again for each of several moments.
+"""Rolling origins: the rows of a dataset split again at each of several times.
 
 At each origin, train and val are what was known then, and test is what follows until the next origin.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.data.dataset import SPLITS, Dataset, DatasetError, Split
 
-FIRST_SHARE = 0.4  # of the videos, by when they were first seen, before the first origin
+FIRST_SHARE = 0.4  # of the videos, in the order of first being seen, are before the first origin
 VAL_SHARE = 0.15  # of the videos before an origin: the latest
 # A target is read up to three days after its row, so rows this close to a border would reach beyond it.
 MARGIN = timedelta(days=3)
@@ -26,7 +26,7 @@ def windows_of(dataset: Dataset, count: int) -> list[tuple[datetime, Dataset]]:
     pool = _pool(dataset)
     times = [video.observed_at for video in pool.videos if video.observed_at is not None]
     if len(times) < len(pool):
-        raise DatasetError(f"{dataset.name}: has rows without observed_at; rolling origins need every time")
+        raise DatasetError(f"{dataset.name}: has rows without observed_at; rolling origins need all times")
     first: dict[str, datetime] = {}
     for video_id, moment in zip(pool.video_ids, times, strict=True):
         first[video_id] = min(moment, first.get(video_id, moment))
@@ -98,5 +98,5 @@ def _check(dataset: Dataset, origin: datetime, splits: dict[str, Split]) -> None
             raise DatasetError(
                 f"{dataset.name}: {name} of the origin {origin:%Y-%m-%d} has {len(split)} rows, "
                 f"{int(split.is_viral.sum())} of them viral, expected some of each class; use fewer "
-                "--origins or bring more videos over a longer time"
+                "--origins, or use more videos over a longer time"
             )

@@ -32,7 +32,7 @@ class BadRows:
         return sum(len(rows) for rows in self.reasons.values())
 
     def add(self, kind: str, row: int, sentence: str) -> None:
-        """Row number `row` is left out, with the reason."""
+        """Record that row number `row` is left out, and why."""
         self.reasons.setdefault(kind, []).append((row, sentence))
 
     def counts(self) -> dict[str, int]:
@@ -41,7 +41,7 @@ class BadRows:
         return {kind: len(rows) for kind, rows in ordered}
 
     def lines(self) -> Iterator[str]:
-        """Each kind with its count, its first rows with their reasons, and the numbers of the next."""
+        """Each kind with its count, its first rows with their reasons, and the next rows' numbers."""
         for kind, count in self.counts().items():
             rows = self.reasons[kind]
             yield f"  {kind}: {count} {'row' if count == 1 else 'rows'}"
@@ -97,7 +97,7 @@ def check_width(cells: Sequence[str], width: int) -> None:
 
 
 def read_rows(table: Table, columns: Columns) -> tuple[list[Row], BadRows, int]:
-    """The rows that can be used, those that cannot, and the number of both."""
+    """The rows that can be used, those that cannot, and their total number."""
     bad, rows, seen, total = BadRows(), [], dict[object, int](), 0
     for number, cells in table.rows:
         total += 1

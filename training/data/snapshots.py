@@ -1,7 +1,7 @@
-"""A training file from the scraper's snapshots: each look at a video beside its next one.
+"""A training file from the scraper's snapshots: each look at a video with the next one.
 
-The next look is the first one 12 to 72 hours later, and the previous one the newest that is 6 to 96 hours
-older, as in the predictions' outcomes and requests. The file is read as any other, so every check holds.
+The next look is the first one 12 to 72 hours later, and the previous look is the latest one 6 to 96 hours
+earlier, as in the predictions' outcomes and requests. The file is read like any other, so all checks apply.
 """
 
 import csv
@@ -42,7 +42,7 @@ OF_VIDEO = {
     **dict.fromkeys(("title", "description", "thumbnail_url", "duration_seconds")),
     "published_at": "upload_date",
 }
-"""The columns that the candidates have, by the training file's names; None: the same name."""
+"""The candidates' columns, by the training file's names; None: the same name."""
 OF_LOOK = (
     *("observed_at", "view_count", "like_count", "comment_count", "previous_view_count"),
     *("previous_observed_at", "next_views", "hours_to_next"),
@@ -50,7 +50,7 @@ OF_LOOK = (
 
 
 def write_pairs(connection: "psycopg.Connection[Row]", path: Path) -> str:
-    """Write the training file; what it holds, in words. Raises `DatasetError` without any pair of looks."""
+    """Write the training file and return a summary. Raises `DatasetError` if there is no pair of looks."""
     fell = untitled = rows = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as opened:

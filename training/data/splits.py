@@ -23,7 +23,7 @@ BY_SEED = "by video, at random from the seed, because the rows have no times"
 def assign_splits(
     rows: Sequence[Row], seed: int, shares: tuple[float, float, float] = SHARES
 ) -> tuple[list[Row], str]:
-    """Every row with its split, and the method in words; `shares` of the videos, where the file has none."""
+    """Every row with its split, and the method in words; `shares` of the videos if the file has none."""
     if any(row.split is not None for row in rows):
         return list(rows), BY_COLUMN
     first = _first_seen(rows)

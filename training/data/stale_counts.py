@@ -1,7 +1,7 @@
 """Refuses counts that were read once and copied to every snapshot of their video.
 
-A crawler that joins the latest counts to old rows gives each row a count from its future. It shows when a
-video gained views between its snapshots and yet has the same count in all of them.
+A crawler that joins the latest counts to old rows gives each row a count from its future. This shows when a
+video gained views between its snapshots but has the same count in all of them.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ def refuse_stale_counts(path: Path, rows: Sequence[Row]) -> None:
             raise DatasetError(
                 f"{path}: {name} is the same in all snapshots of {len(copied)} of the {len(grew)} "
                 f"videos that gained views between them (video {first.video_id}: "
-                f"{_count(first, name)}, from row {first.number}). It was read after observed_at. Bring the "
+                f"{_count(first, name)}, from row {first.number}). It was read after observed_at. Use the "
                 f"count at observed_at, or leave the column out with --column {name}="
             )
 

@@ -1,4 +1,4 @@
-"""What a training file holds, in lines for people."""
+"""A summary of a training file, for people."""
 
 import math
 import sys

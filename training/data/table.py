@@ -44,7 +44,7 @@ class Table:
     columns: tuple[str, ...]
     rows: Iterator[tuple[int, Sequence[str]]]
     has_decimal_commas: bool = False
-    """Whether a program wrote 0,5 for a half, as those do that separate by semicolons."""
+    """Whether one half is written 0,5, as by programs that separate cells with semicolons."""
 
     def position(self, column: str) -> int:
         """The index of `column`. Raises `DatasetError` if the file has it twice."""
@@ -88,7 +88,7 @@ def _csv(path: Path, encoded: bytes, digest: str) -> Table:
 
 
 def _delimiter(header: str) -> str:
-    """What separates the names of a header's line: the most frequent of the usual ones, or else a comma."""
+    """The delimiter of a header line: the most frequent of the usual ones, or else a comma."""
     return max(DELIMITERS, key=header.count)
 
 
@@ -110,12 +110,10 @@ def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, Se
 
 def _parquet(path: Path, encoded: bytes, digest: str) -> Table:
     try:
-        import pyarrow  # lazily: only training is installed with it
+        import pyarrow  # lazily: only a training installation has it
         from pyarrow import parquet
     except ImportError as exc:
-        raise DatasetError(
-            f"{path}: Parquet needs pyarrow; install requirements.txt, or bring a CSV"
-        ) from exc
+        raise DatasetError(f"{path}: Parquet needs pyarrow; install requirements.txt, or use a CSV") from exc
     try:
         table = parquet.read_table(pyarrow.BufferReader(encoded))
         columns = [_column(table.column(index)) for index in range(table.num_columns)]

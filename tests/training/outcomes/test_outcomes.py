@@ -209,7 +209,7 @@ def test_what_is_missing_is_one_line(
     known = ["--viral-velocity", "1"]
     cases = {
         ("",): "name the database",
-        ("mysql://x", *known): "not an address of PostgreSQL",
+        ("mysql://x", *known): "not a PostgreSQL address",
         (database.url, *known): "run clients/database/loop.sql there",
         (loop.url.replace(secret, "wrong"), *known): "password authentication failed",
         (loop.url, "--checkpoint", str(tiny_path)): "add --viral-velocity VIEWS",
