@@ -92,7 +92,7 @@ def encode_thumbnails(
     if not places or vision is None:
         return None
     folder = folder_of(checkpoint, "image", cache)
-    # Vectors of files that were read in another way are others.
+    # A file that is read in another way has another vector.
     reading = ImageReading(**checkpoint.card.image.model_dump())
     suffix = "seen-srgb" if reading.scale == "full" else "seen-srgb-half"
     folder = folder.with_name(f"{folder.name}-{suffix}") if folder else None
@@ -142,7 +142,7 @@ class _Encoding:
         self._drop_repeated()
 
     def _drop_repeated(self) -> None:
-        """A picture that stands at many places shows none of their videos."""
+        """Drop a picture that occurs at many places: it does not show any one video."""
         times = Counter(self.keys.values())
         for place in [place for place, key in self.keys.items() if times[key] >= MANY_PLACES]:
             number = times[self.keys.pop(place)]

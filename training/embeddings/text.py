@@ -67,8 +67,8 @@ def _distinct(dataset: Dataset) -> dict[str, Video]:
 def encode(engine: Engine, texts: Sequence[TokenizedText], cached: EmbeddingCache) -> Vectors:
     """(N, D) vectors of N texts, in batches of similar length to avoid padding.
 
-    The batches depend only on the texts, so that an interrupted run gives the vectors of an uninterrupted
-    one.
+    The batches depend only on the texts, so that an interrupted run gives the same vectors as an
+    uninterrupted one.
     """
     keys = [key_of(repr((text.input_ids, text.token_type_ids)).encode()) for text in texts]
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))

@@ -97,7 +97,7 @@ async def decode(thumbnails: Sequence[LoadedThumbnail], pool: DecodePool) -> lis
 
 
 async def _decode(thumbnail: LoadedThumbnail, pool: DecodePool) -> object:
-    assert thumbnail.encoded is not None, "only what was loaded is decoded"
+    assert thumbnail.encoded is not None, "only loaded thumbnails are decoded"
     try:
         decoded = await pool.decode(thumbnail.encoded)
         empty = emptiness(decoded.traits, decoded.width, decoded.height)
@@ -107,12 +107,12 @@ async def _decode(thumbnail: LoadedThumbnail, pool: DecodePool) -> object:
 
 
 class Pictures:
-    """The thumbnails of a data set; what is not usable counts as no thumbnail."""
+    """The thumbnails of a data set; an unusable file counts as no thumbnail."""
 
     def __init__(self, source: ThumbnailSource, spec: ImageSpec, cache: Path | None) -> None:
         """Raises `DatasetError` for URLs without a cache."""
         if source.folder is None and cache is None:
-            raise DatasetError("training on pictures at URLs needs a cache, in which their files are kept")
+            raise DatasetError("training on pictures at URLs needs a cache to keep their files in")
         self._source, self._spec, self._folder = source, spec, (cache or Path()) / FOLDER
         self._files: dict[str, Path] = {}
         self._places: dict[int, list[str | None]] = {}
@@ -121,7 +121,7 @@ class Pictures:
 
     @contextmanager
     def opened(self, dataset: Dataset) -> Iterator[Self]:
-        """The pictures while their files are there and decoding processes run."""
+        """The pictures, while their files exist and the decoding processes run."""
         with asyncio.Runner() as self._runner:
             self._runner.run(self._fetch(dataset))
             limits = ImageLimits(max_bytes=self._source.policy.max_bytes)
@@ -157,7 +157,7 @@ class Pictures:
         return pixels, known
 
     async def _fetch(self, dataset: Dataset) -> None:
-        """Find the file of each place; the same picture at many places shows none of their videos."""
+        """Find the file of each place; a picture found at many places is dropped."""
         places = sorted({p for name in SPLITS for p in self._source.places(dataset.split(name)) if p})
         files = {place: self._file(place) for place in places}
         missing = [place for place, path in files.items() if not path.exists()]

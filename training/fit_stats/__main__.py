@@ -60,8 +60,8 @@ class Fitted:
 def fit(table: FeatureRows, names: Sequence[str], split_seed: int | None, cleaning: str) -> Fitted:
     """Statistics of all rows, or of the training part of the split. Raises `DatasetError`.
 
-    The range that the service clips requests to is that of all rows, with a seed too: training did not clip,
-    so a row of val or test must keep the score that it had then.
+    The range to which the service clips requests is that of all rows, even with a seed: training did not
+    clip, so a row of val or test must keep the score that it had then.
     """
     rows = np.arange(len(table.values)) if split_seed is None else training_rows(table, split_seed)
     scaler = FeatureScaler(table.codes).fit(table.values[rows], names)
@@ -186,7 +186,7 @@ def _run(options: argparse.Namespace) -> None:
     saved = read_saved_columns(options.checkpoint)
     out = options.out or options.checkpoint.with_suffix(SIDECAR_SUFFIX)
     if out.resolve() in (options.checkpoint.resolve(), options.training.resolve()):
-        raise DatasetError(f"--out {out} is one of the files that are read; choose another")
+        raise DatasetError(f"--out {out} is one of the input files; choose another")
     try:
         features_named(saved.names)
     except UnknownFeatureError as exc:
@@ -265,7 +265,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         choices=CODES,
         help="numbers that training gave weekdays: names (LabelEncoder's, Friday 0, Monday 1, ...), monday "
         "or sunday (0 is that day), iso (Monday 1 to Sunday 7) or excel (Sunday 1 to Saturday 7); "
-        "default: what the checkpoint's encoder, the column's names or is_weekend tell",
+        "default: inferred from the checkpoint's encoder, the column's names or is_weekend",
     )
     parser.add_argument(
         "--clean-text",

@@ -24,7 +24,7 @@ DERIVED = (
     "has_emoji",
 )
 FROM_TITLE = ("title_length", "has_emoji")
-# A part of the column's standard deviation: above rounding in a file, below what changes a score.
+# A fraction of the column's standard deviation: above rounding in a file, below what changes a score.
 TOLERANCE = 0.05
 
 
@@ -56,7 +56,7 @@ def disagreements(table: FeatureRows, names: Sequence[str], scale: FloatArray) -
 
 
 def raw_columns(column: dict[str, FloatArray], titles: list[str] | None) -> Columns:
-    """The formulas' inputs, from the columns that hold them; what no column holds is unknown."""
+    """The formulas' inputs, from the columns that hold them; inputs without a column are unknown."""
     unknown = np.full(len(next(iter(column.values()))), np.nan)
     given = defaultdict(lambda: unknown, column)
     texts = titles if titles is not None else [""] * len(unknown)

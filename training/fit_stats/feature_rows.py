@@ -149,7 +149,7 @@ def _fractions(values: FloatArray, numbers: Sequence[int], names: Sequence[str])
         if name in COUNTS and (fractions := np.flatnonzero(values[:, column] % 1)).size:
             first = fractions[0]
             yield (
-                f"{name} is {values[first, column]:g} in row {numbers[first]}, and no whole number in "
+                f"{name} is {values[first, column]:g} in row {numbers[first]}, and not a whole number in "
                 f"{fractions.size:,} of {len(values):,} rows. If points group thousands there, remove them."
             )
 
@@ -157,7 +157,7 @@ def _fractions(values: FloatArray, numbers: Sequence[int], names: Sequence[str])
 def _decode_weekdays(
     path: Path, values: FloatArray, reading: Reading, columns: _Columns
 ) -> tuple[dict[str, FloatArray], list[str]]:
-    """Replace the weekday's column by days, Monday 0, in place; returns its codes and a sentence."""
+    """Replace the weekday column with days, Monday 0, in place; return its codes and a sentence."""
     if WEEKDAY not in reading.features:
         return {}, []
     column = reading.features.index(WEEKDAY)
@@ -211,7 +211,7 @@ def _column(table: Table, given: str | None, usual: Sequence[str], option: str, 
 
 
 def _not_english(cells: Sequence[str], columns: _Columns) -> str | None:
-    """The reason why a row is left out where only English is wanted, None for a row that stays."""
+    """Why a row is left out if only English is wanted; None for a row that is kept."""
     if columns.language is None:
         return None
     name, position = columns.language

@@ -1,4 +1,4 @@
-"""The number that training gave each weekday: from a column of names, from the weekends, or asked for."""
+"""The number that training gave each weekday: from a column of names, the weekends or an option."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Codes = tuple[float | None, ...]
 """Of Monday to Sunday, None for a day that does not occur."""
 ENCODER = "the checkpoint's own encoder"
 WEEKEND = "is_weekend"
-FRIDAY = 4  # with which the first list's weekend begins
+FRIDAY = 4  # the first day of the first list's weekend
 MAX_CODE = 7
 # The code of Monday to Sunday, by --weekday-codes; `names` is scikit-learn's LabelEncoder of English names.
 CODES: dict[str, Codes] = {
@@ -40,7 +40,7 @@ class DayReader:
     def __call__(self, cell: str) -> float:
         """Monday 0 to Sunday 6 of an English name, or `IS_CODE` and a number from 0 to 7.
 
-        Raises `ValueError`, also for a day that is written in two ways, which LabelEncoder takes for two.
+        Raises `ValueError`, also for a day that is written in two ways, which LabelEncoder codes as two.
         """
         day = day_of(cell)
         if day is not None:
@@ -69,8 +69,8 @@ def coded_days(
     """The days (N,), Monday 0, the code of each of the seven in training, and a sentence about the codes.
 
     `column` and `spellings` are what a `DayReader` read; `weekend` tells codings apart. Raises
-    `DatasetError` where neither `option`, one of `CODES`, nor the checkpoint's `own` codes nor names nor
-    weekends decide.
+    `DatasetError` if neither `option` (one of `CODES`), the checkpoint's `own` codes, names nor weekends
+    determine the codes.
     """
     is_code = column >= IS_CODE
     if is_code.any() and not is_code.all():
@@ -96,7 +96,7 @@ def coded_days(
 def _numbers_table(
     codes: FloatArray, weekend: FloatArray | None, option: str | None, own: Codes | None
 ) -> tuple[Codes, str]:
-    """The code of Monday to Sunday for a column of codes, and what says so. Raises `DatasetError`."""
+    """The code of Monday to Sunday for a column of codes, and their source. Raises `DatasetError`."""
     fitting = [name for name, table in CODES.items() if _agrees(codes, weekend, table)]
     if option:
         table, source = CODES[option], f"--weekday-codes {option}"

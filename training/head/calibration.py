@@ -28,7 +28,7 @@ def fit_pattern(logits: FloatArray, is_viral: NDArray[np.bool_], errors: FloatAr
     `logits` are the differences of the two logits, `errors` log1p(views per day) minus its prediction. The
     temperature and the bias minimise the log loss (Guo et al. 2017, with a bias as in Platt 1999), where each
     video counts as one observation, under a Cauchy prior (Gelman et al. 2008): it shrinks what a few videos
-    suggest and leaves a large miscalibration its value. The interval leaves about a tenth of the errors out
+    suggest and hardly changes a large miscalibration. The interval leaves about a tenth of the errors out
     at each end (split-conformal, Romano et al. 2019).
     """
     found = np.zeros(2)
@@ -54,9 +54,10 @@ def fit_pattern(logits: FloatArray, is_viral: NDArray[np.bool_], errors: FloatAr
 def conformal_ends(errors: FloatArray, videos: int, coverage: float = COVERAGE) -> tuple[float, float]:
     """The ends between which at least the share `coverage` of new errors lies, with 90% confidence.
 
-    `errors` are N of held-out rows. The k-th smallest and the k-th largest, k = floor((N + 1) a / 2). The
-    share outside, a, is 1 - coverage less its margin of chance (Vovk 2012, training-conditional validity).
-    Rows of one video are nearly one observation, so that margin depends on the number of videos.
+    `errors` are those of N held-out rows. The ends are the k-th smallest and the k-th largest,
+    k = floor((N + 1) a / 2). The share outside, a, is 1 - coverage minus a margin for chance (Vovk 2012,
+    training-conditional validity). Rows of one video are nearly one observation, so that margin depends on
+    the number of videos.
     """
     margin = CONFIDENCE * np.sqrt(coverage * (1 - coverage) / videos)
     ordered = np.sort(errors)

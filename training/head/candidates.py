@@ -53,10 +53,10 @@ def print_choice(candidates: dict[str, Trained], chosen: str) -> None:
 def preferred_text(
     dataset: Dataset, encoders: Encoders, recipe: Recipe, seed: int, cache: Path | None, device: str
 ) -> Dataset:
-    """`dataset` with the titles only, or with the descriptions if they lower the loss on val beyond chance.
+    """`dataset` with the titles only, or with descriptions if they lower the loss on val by more than chance.
 
-    A head on scalars and text is trained on each. Beyond chance is more than 1 / sqrt(N) of the loss over the
-    N videos of val: its standard error if videos differed in their gain as much as the loss is large. A file
+    A head on scalars and text is trained on each. Chance is 1 / sqrt(N) of the loss for the N videos of val:
+    the standard error of the gain if its standard deviation between videos were as large as the loss. A file
     without descriptions is returned as it is.
     """
     if dataset.text_fields != TITLE_AND_DESCRIPTION or not recipe.text_dims:
@@ -74,7 +74,7 @@ def preferred_text(
     shown = ", ".join(f"{loss:.4f} with {name}" for name, loss in losses.items())
     print(
         f"loss on val: {shown}; {chance:.4f} may be chance. The head reads {chosen}; "
-        "--text reads other fields.",
+        "--text selects other fields.",
         flush=True,
     )
     return readings[chosen]

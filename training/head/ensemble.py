@@ -86,7 +86,7 @@ class Ensemble(nn.Module):
 
 
 def _padded(matrix: Tensor, rows: int) -> Tensor:
-    """`matrix` with rows of zeros below, `rows` in all."""
+    """`matrix` with rows of zeros appended, `rows` in total."""
     missing = matrix.new_zeros(rows - len(matrix), *matrix.shape[1:])
     return torch.cat([matrix, missing])
 

@@ -123,7 +123,7 @@ def fit_head(
 def _calibrated(trained: Ensemble, val: Rows, scale: float) -> dict[str, Pattern]:
     """Each pattern that has rows, fitted on the val rows that know at least its groups.
 
-    The optional groups are in no pattern, so each row counts with them and without.
+    No pattern has the optional groups, so each row counts once with them and once without.
     """
     patterns, ids = {}, np.array(val.video_ids)
     optional = tuple(group for group in val.hidden if group in OPTIONAL)

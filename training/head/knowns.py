@@ -29,7 +29,7 @@ HIDDEN: Mapping[str, Mapping[str, Any]] = {
 """The fields of each group, with the value of a request that leaves them out."""
 # Hidden with another group: a request without likes has no shares either.
 WITH: Mapping[str, tuple[str, ...]] = {"reactions": ("shares", "saves", "watching")}
-# A group that fewer rows have is hidden in all of them: too few to learn from.
+# A group that fewer rows have is hidden in every row: too few to learn from.
 MIN_SHARE = 0.01
 
 
@@ -41,7 +41,7 @@ def hidden(videos: Sequence[Video], groups: Sequence[str]) -> list[Video]:
 
 
 def hidden_where(videos: Sequence[Video], rows: Mapping[str, Tensor]) -> list[Video]:
-    """The same videos, each without the groups that `rows`, bools (N,) by group, have for it."""
+    """The same videos, each without the groups that `rows`, bools (N,) by group, hide in it."""
     found = list(videos)
     for name, hides in rows.items():
         without = hidden(found, [name])
@@ -74,7 +74,7 @@ def left_out(dataset: Dataset) -> list[str]:
 def patterns_in(groups: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The names of the patterns that requests may have, each with the groups among `KNOWN` to hide.
 
-    A previous look is only known of a video whose views are.
+    A previous look is known only if the views are known.
     """
     known = [group for group in KNOWN if group in groups]
     names = [name for name in PATTERNS if set(groups_in(name)) <= set(known)]

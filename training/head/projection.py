@@ -37,7 +37,7 @@ class Projection:
         return coordinates
 
     def relative_noise(self) -> FloatArray:
-        """(K,) deviations of the coordinates under a noise of the same size in every direction of a vector.
+        """(K,) deviations of the coordinates under noise of equal size in every direction of a vector.
 
         Their root mean square is 1. An encoder in low precision has such noise, and coordinates with little
         variance suffer most.

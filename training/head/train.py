@@ -23,8 +23,8 @@ class Rows:
     """N rows: (N, D) inputs, (N,) targets and weights.
 
     `hidden` has the inputs without each group that a request may leave out, `touched` which of the D inputs
-    that changes, and `noise` the deviation of the noise that training adds to each. `known` says which rows
-    know each group of `KNOWN`, and `patterns` which groups requests of each pattern hide.
+    change without it, and `noise` the deviation of the noise that training adds to each. `known` says which
+    rows know each group of `KNOWN`, and `patterns` which groups requests of each pattern hide.
     """
 
     inputs: Tensor
@@ -72,7 +72,7 @@ def joint_loss(
         outputs[..., :2].flatten(0, -2), is_viral.flatten(), weight=class_weights, reduction="none"
     )
     delta = recipe.huber_delta
-    # Divided by delta, its slope beyond is 1 for every delta.
+    # Divided by delta, so that its slope beyond delta is 1 for every delta.
     huber = functional.huber_loss(outputs[..., 2], target, reduction="none", delta=delta).flatten() / delta
     flat = weights.flatten()
     return (flat * (entropy + recipe.regression_share * huber)).sum() / flat.sum()
@@ -81,7 +81,7 @@ def joint_loss(
 def train_ensemble(
     ensemble: Ensemble, train: Rows, val: Rows, recipe: Recipe, seed: int
 ) -> tuple[Ensemble, float]:
-    """Train on `train`; the running average of the weights at the best epoch on `val`, and its loss there."""
+    """Train on `train`; return the weights' running average at the best epoch on `val`, and its loss."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # dropout draws from the global generator
     steps = recipe.epochs * max(len(train) // batch_size(len(train), recipe), 1)

@@ -32,11 +32,11 @@ STATE = ("epoch", "batch", "waited", "best", "best_loss", "is_done")
 
 
 class Recomputed(nn.Sequential):
-    """A ResNet that keeps the activations between its stages only, and computes those within them again."""
+    """A ResNet that keeps only the activations between its stages, and recomputes those within them."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         parts = list(self)
-        # A stage must not begin with the first ReLU, which overwrites what came in.
+        # A stage must not begin with the first ReLU, which overwrites its input.
         stages = [nn.Sequential(*parts[:STEM]), *parts[STEM:]]
         found: Tensor = checkpoint_sequential(  # type: ignore[no-untyped-call]
             stages, len(stages), inputs, use_reentrant=False
@@ -45,7 +45,7 @@ class Recomputed(nn.Sequential):
 
 
 class TuningRun:
-    """One training run: the network, the optimizer, and how far it is."""
+    """One training run: the network, the optimizer, and the progress."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class TuningRun:
         device: str,
         pictures: Pictures | None = None,
     ) -> None:
-        """Trains the encoders that `tuning` names; that of images on `pictures`."""
+        """Trains the encoders that `tuning` names, the image encoder on `pictures`."""
         self.recipe, self.seed, self.tuning, self.device = recipe, seed, tuning, device
         self.pictures = pictures
         self.train_rows, self.val_rows = (
@@ -84,7 +84,7 @@ class TuningRun:
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """The beginnings of the names of the weights that are trained, besides the head's."""
+        """The name prefixes of the trained weights other than the head's."""
         trained = {TEXT: self.tuning.text, IMAGE: self.pictures is not None}
         return tuple(prefix for prefix, is_trained in trained.items() if is_trained)
 
@@ -142,7 +142,7 @@ class TuningRun:
         partial.replace(path)
 
     def estimate(self) -> str:
-        """A sentence with the time that all epochs take at most, from a few steps on a copy."""
+        """A sentence with the most time that the remaining epochs take, from a few steps on a copy."""
         real, own = self.network, (self.optimizer, self.schedule, self.gradients)
         self.network = copy.deepcopy(real)
         self._prepare()
@@ -191,7 +191,7 @@ class TuningRun:
             track({"encoder_val_loss": loss}, self.epoch)
 
     def _step(self, order: Tensor, scalars: Tensor, batch: int) -> None:
-        # Dropout's draws depend on the place only, so that an interrupted run draws the same.
+        # Dropout's draws depend only on the step, so that a resumed run draws the same.
         torch.manual_seed(self.seed + self.epoch * self.batches + batch)
         size = self.tuning.batch_size
         rows = order[batch * size : (batch + 1) * size].tolist()
@@ -209,7 +209,7 @@ class TuningRun:
 
     @torch.no_grad()
     def _validation_loss(self, limit: int | None = None) -> float:
-        """The mean loss on val with everything known and with the text only; `limit` batches of it."""
+        """The mean loss on val with everything known and with text only; `limit` batches of each."""
         self.network.eval()
         rows, size = self.val_rows, self.tuning.batch_size
         starts = range(0, len(rows), size)[:limit]

@@ -71,5 +71,5 @@ def test_assumptions_about_the_file_are_printed(tmp_path, checkpoint, capsys):
     assert [look.split()[1] for look in looks] == [
         *(WEEKDAY, "likes", "engagement_velocity", "there", "titles")
     ]
-    assert "likes is 1.234 in row 4, and no whole number in 1 of 60 rows" in looks[1]
+    assert "likes is 1.234 in row 4, and not a whole number in 1 of 60 rows" in looks[1]
     assert "viral is taken as engagement_velocity > " in looks[3]
