@@ -2,7 +2,7 @@
 
 Each is fitted on the train rows with the same inputs hidden as in the rows that it is measured on, on the
 features that the checkpoint reads; the last two also with the main components of the text vectors. Every
-video weighs the same. The boosting is scikit-learn's HistGradientBoosting, stopped on val as the head is.
+video has the same weight. The boosting is scikit-learn's HistGradientBoosting, stopped on val as the head is.
 """
 
 from collections.abc import Sequence
@@ -93,7 +93,7 @@ def _varying(rows: dict[str, FloatArray]) -> dict[str, FloatArray]:
 
 
 def _fit_linear(dataset: Dataset, rows: dict[str, FloatArray]) -> SplitPredictions:
-    """A logistic and a ridge regression on standardised values; what is unknown is the mean."""
+    """A logistic and a ridge regression on standardised values; unknown values become the mean."""
     varying = _varying(rows)
     names = [str(column) for column in range(varying["train"].shape[1])]
     scaler = FeatureScaler().fit(varying["train"], names)
@@ -115,7 +115,7 @@ def _fit_boosting(dataset: Dataset, rows: dict[str, FloatArray]) -> SplitPredict
     classifier = HistGradientBoostingClassifier(**BOOSTING).fit(
         varying["train"], train.is_viral, X_val=varying["val"], y_val=val.is_viral, **weights
     )
-    # The median, as the predicted velocity is; it has the smallest MAE.
+    # The median, like the predicted velocity; it has the smallest MAE.
     regressor = HistGradientBoostingRegressor(loss="absolute_error", **BOOSTING).fit(
         varying["train"],
         np.log1p(train.views_per_day),

@@ -1,4 +1,4 @@
-"""A checkpoint beside gradient boosting and linear models that read the same inputs, by condition."""
+"""A checkpoint compared with gradient boosting and linear models on the same inputs, by condition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Comparison:
 
     @property
     def misses(self) -> list[str]:
-        """What falls short of gradient boosting on the same inputs, of its calibration or its coverage."""
+        """Where the model is worse than gradient boosting on the same inputs, or misses a goal."""
         beside, own = self.differences[BOOSTING], self.rows[MODEL]
         found = [
             *(["AUROC is significantly below gradient boosting's"] if beside["auroc"].high < 0 else []),
@@ -80,7 +80,7 @@ class Comparison:
 def compare(
     answers: Mapping[str, SplitPredictions], scorer: Scorer, dataset: Dataset
 ) -> dict[str, Comparison]:
-    """The checkpoint's `answers` by condition beside baselines that are fitted under the same condition."""
+    """The checkpoint's `answers` by condition, with baselines that are fitted under the same condition."""
     names, ids = scorer.card.scalar_features, dataset.test.video_ids
     comparisons = {}
     for condition, hide in conditions_of(dataset).items():

@@ -1,4 +1,4 @@
-"""How the test rows are divided for measuring: by what is known of a video, by its age and by its views."""
+"""How the test rows are divided for measuring: by what is known about a video, its age and its views."""
 
 from collections.abc import Iterable, Sequence
 
@@ -51,6 +51,6 @@ def size_groups(split: Split) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 
 def _groups(values: Iterable[float | None], edges: Sequence[float]) -> NDArray[np.int64]:
-    """(N,) places between the edges; behind them all for an unknown value."""
+    """(N,) positions among the edges; an unknown value comes after all others."""
     known = np.array(list(values), dtype=np.float64)
     return np.where(np.isnan(known), len(edges) + 1, np.searchsorted(edges, known, side="right"))

@@ -25,7 +25,7 @@ MIN_ROWS = 20  # of a group that is measured by itself
 
 @dataclass(frozen=True)
 class Group:
-    """Some test rows that have an age or a pattern in common, their figures and these figures' intervals."""
+    """Test rows with an age or a pattern in common, their figures, and the intervals of these figures."""
 
     rows: int
     figures: MetricsRow

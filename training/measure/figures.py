@@ -70,7 +70,7 @@ def _auroc(predictions: Predictions, weights: FloatArray) -> FloatArray:
 
 
 def _pr_auc(predictions: Predictions, weights: FloatArray) -> FloatArray:
-    """The sum of precision times the step in recall, scikit-learn's average precision; NaN without virals."""
+    """scikit-learn's average precision: the sum of precision times recall steps; NaN without viral rows."""
     hits, rows = _by_score(predictions, weights)
     found, called = np.cumsum(hits, axis=1), np.cumsum(rows, axis=1)
     return ratio((ratio(found, called, 0.0) * hits).sum(axis=1), found[:, -1])
@@ -93,7 +93,7 @@ def _f1(threshold: float) -> Statistic:
 
 
 def _ece(predictions: Predictions, weights: FloatArray) -> FloatArray:
-    """Expected calibration error: |mean score - share of virals| of ten equal bins, by their rows."""
+    """Expected calibration error: |mean score - viral share| of ten equal bins, weighted by rows."""
     error: FloatArray = np.abs(weights @ calibration_gaps(predictions)).sum(axis=1) / weights.sum(axis=1)
     return error
 
@@ -127,7 +127,7 @@ def _spearman(predictions: Predictions, weights: FloatArray) -> FloatArray:
 
 
 def _ranks(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """(R, N) ranks as if each row were there as often as its weight says; ties share their mean rank."""
+    """(R, N) ranks as if each row were repeated by its weight; ties share their mean rank."""
     _, index = np.unique(values, return_inverse=True)
     order = np.argsort(index, kind="stable")
     starts = np.flatnonzero(np.diff(index[order], prepend=-1) > 0)

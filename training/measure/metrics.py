@@ -55,7 +55,7 @@ class MetricsRow:
 
 
 def metrics_row(predictions: Predictions, f1_threshold: float) -> MetricsRow:
-    """All figures; both classes must be there. The threshold comes from rows other than these."""
+    """All figures; both classes must be present. The threshold comes from rows other than these."""
     once = np.ones((1, len(predictions.viral)))
     statistics = figures_of(predictions, f1_threshold)
     figures = {name: float(statistic(predictions, once)[0]) for name, statistic in statistics.items()}
@@ -64,7 +64,7 @@ def metrics_row(predictions: Predictions, f1_threshold: float) -> MetricsRow:
 
 def best_f1_threshold(predictions: Predictions) -> float:
     """The score at and above which calling a row viral gives the highest F1 on these rows."""
-    from sklearn.metrics import precision_recall_curve  # here: it takes seconds, and outcomes need none
+    from sklearn.metrics import precision_recall_curve  # here: it takes seconds, and outcomes do not need it
 
     precision, recall, thresholds = precision_recall_curve(predictions.is_viral, predictions.viral)
     f1 = ratio(2 * precision * recall, precision + recall, 0.0)
@@ -91,7 +91,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON has it: a dataclass by its `to_dict`, or by its fields that are not None."""
+    """`value` as JSON types: a dataclass by its `to_dict`, or by its fields that are not None."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):

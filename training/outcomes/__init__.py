@@ -1,1 +1,1 @@
-"""What became of scored videos: predictions beside later looks at the same videos."""
+"""Outcomes of scored videos: predictions compared with later looks at the same videos."""

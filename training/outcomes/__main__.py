@@ -1,4 +1,4 @@
-"""What became of scored videos, as figures, a page or metrics; `./miles outcomes --help` explains it."""
+"""Outcomes of scored videos as figures, a page or metrics; `./miles outcomes --help` explains it."""
 
 import argparse
 import json
@@ -70,7 +70,7 @@ def _compute(address: str, viral_above: float, options: argparse.Namespace) -> O
 
 
 def _write(folder: Path, outcomes: Outcomes) -> None:
-    """Each file is there completely or not at all."""
+    """Write each file completely or not at all."""
     from training.outcomes.page import render  # imports torch and matplotlib
 
     folder.mkdir(parents=True, exist_ok=True)

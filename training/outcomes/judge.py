@@ -1,5 +1,5 @@
 """The figures of predictions whose outcome is known: together, by week, by version, by what was known, and
-each shadow's against the version beside which it scored.
+each shadow's against the version that was served at the time.
 """
 
 from collections import Counter, defaultdict
@@ -27,7 +27,7 @@ MIN_ROWS = 20  # of a group that is measured by itself
 ALL, WEEK, VERSION, KNOWN = "all", "week", "version", "known"
 FIGURE_NAMES = ("auroc", "ece", "mae", "bias", "coverage")
 DECIDING = ("brier", "mae")
-"""The figures by which a shadow is better or worse; lower is better."""
+"""The figures that decide whether a shadow is better or worse; lower is better."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Duel:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Everything that is shown. `states` count served predictions; `mean_scores` are theirs by state."""
+    """Everything shown. `states` count served predictions; `mean_scores` are their mean scores by state."""
 
     computed_at: datetime
     viral_above: float
@@ -112,7 +112,7 @@ def judge(found: Sequence[Looked], viral_above: float) -> Outcomes:
 
 
 def predictions_of(judged: Sequence[Looked], viral_above: float) -> Predictions:
-    """The predictions and what came true; ends of an interval are NaN where there is none."""
+    """The predictions and the outcomes; ends of an interval are NaN if there is none."""
     rates = np.array([look.views_per_day for look in judged], dtype=np.float64)
     ends = np.array([look.interval or (np.nan, np.nan) for look in judged], dtype=np.float64)
     return Predictions(
@@ -162,12 +162,12 @@ def _statistics(
 
 
 def _bias(predictions: Predictions, weights: FloatArray) -> FloatArray:
-    """The mean of log1p(predicted) - log1p(real): above 0 where the predictions are too high."""
+    """The mean of log1p(predicted) - log1p(actual): above 0 where the predictions are too high."""
     return mean(predictions.log_velocity - predictions.true_log_velocity, weights)
 
 
 def _duels(found: Sequence[Looked], viral_above: float) -> list[Duel]:
-    """Each shadow against each version beside which it scored, on looks whose outcome is known."""
+    """Each shadow against each version served alongside it, on looks whose outcome is known."""
     served = {look.id: look for look in found if look.shadow_of is None and look.state == JUDGED}
     pairs: defaultdict[tuple[str, str], list[tuple[Looked, Looked]]] = defaultdict(list)
     for look in found:
@@ -221,8 +221,8 @@ def selection(outcomes: Outcomes) -> str:
     if judged and unseen:
         means = outcomes.mean_scores
         text += (
-            f" The mean score of the judged is {means[JUDGED]:.3f}, of those not seen again "
-            f"{means[UNSEEN]:.3f}: the figures hold for videos that a scraper sees again, not for all."
+            f" The mean score is {means[JUDGED]:.3f} for the judged and {means[UNSEEN]:.3f} for those not "
+            "seen again: the figures hold for videos that a scraper sees again, not for all."
         )
     return text
 
@@ -231,7 +231,7 @@ def sentence_of(duel: Duel) -> str:
     """Which of two versions is better, and by how much."""
     rows = f"on {duel.rows:,} looks at {duel.videos:,} videos"
     if not duel.differences:
-        return f"{duel.new} beside {duel.served}: {rows}, expected {MIN_ROWS} or more to compare them"
+        return f"{duel.new} against {duel.served}: {rows}, expected {MIN_ROWS} or more to compare them"
     figures = ", ".join(f"{name} {each:+.4f}" for name, each in duel.differences.items())
     verdicts = {
         "better": f"{duel.new} is better than {duel.served}",

@@ -1,4 +1,4 @@
-"""Each prediction beside the next look at its video.
+"""Each prediction with the next look at its video.
 
 The outcome is the one that the model was trained for: the growth in views per day from the scored look to the
 first later one that is 12 to 72 hours away. A prediction without a view count is measured from the first look
@@ -44,7 +44,7 @@ ORDER BY p.observed_at, p.id
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A prediction, its state, and the views per day that came true; None unless it is judged."""
+    """A prediction, its state, and the actual views per day; None unless it is judged."""
 
     id: str
     candidate_id: str
@@ -97,7 +97,7 @@ def _state(row: Row) -> str:
 
 
 def condition(known: Sequence[str]) -> str:
-    """What was known of a video, in the words of the other reports."""
+    """What was known about a video, in the other reports' terms."""
     if "view_count" not in known:
         return "title and length"
     if not {"published_at", "observed_at"} <= set(known):

@@ -18,8 +18,8 @@ WHY = {
     JUDGED: "looked at again 12 to 72 hours later",
     YOUNG: "less than 72 hours old and not looked at again yet: censored, they may still be judged",
     UNSEEN: "never looked at again in time: the scraper stopped, or the video left its lists",
-    FELL: "the view count fell, which YouTube's corrections do; left out, as in training",
-    UNCOUNTED: "no view count at the prediction, nor soon after it",
+    FELL: "the view count fell, as when YouTube corrects it; left out, as in training",
+    UNCOUNTED: "no view count at the time of the prediction or soon after",
 }
 
 
@@ -27,7 +27,7 @@ def render(outcomes: Outcomes) -> str:
     """The whole page."""
     captions = _captions(outcomes)
     return templates.get_template("outcomes/page.html").render(
-        title="How right were the scores?",
+        title="How accurate were the scores?",
         outcomes=outcomes,
         captions=captions,
         drawn={name: drawn(PLOTS[name], outcomes) for name in captions},
@@ -49,7 +49,7 @@ def _captions(outcomes: Outcomes) -> dict[str, Caption]:
     verdict = "good" if ece <= GOOD_ECE else "fair" if ece <= FAIR_ECE else "poor"
     sentence = f"The gap between scores and the share that went viral is {ece:.3f} on average (ECE)."
     alt = _numbers(outcomes)
-    found = {"reliability": Caption("Scores against what came true", sentence, verdict, alt)}
+    found = {"reliability": Caption("Scores and outcomes", sentence, verdict, alt)}
     covered, mae = figures.get("coverage"), figures["mae"].difference
     parts = [f"predictions are off by a factor of {np.exp(mae):.2f} on average"]
     verdict = "fair"
@@ -57,8 +57,8 @@ def _captions(outcomes: Outcomes) -> dict[str, Caption]:
         share = covered.difference
         verdict = "good" if share >= GOOD_COVERAGE else "fair" if share >= FAIR_COVERAGE else "poor"
         parts.append(f"{share:.0%} of the velocities lie within their interval")
-    sentence = f"All weeks together, {' and '.join(parts)}."
-    found["weeks"] = Caption("How the figures move with time", sentence, verdict, _weeks(outcomes))
+    sentence = f"Over all weeks, {' and '.join(parts)}."
+    found["weeks"] = Caption("How the figures change over time", sentence, verdict, _weeks(outcomes))
     return found
 
 
@@ -118,7 +118,7 @@ PLOTS: Mapping[str, Callable[[Outcomes, Palette], Figure]] = {"reliability": _re
 
 def _numbers(outcomes: Outcomes) -> str:
     parts = (
-        f"of {rows} looks scored {mean:.2f} on average {share:.0%} went viral"
+        f"of {rows} looks scored {mean:.2f} on average, {share:.0%} went viral"
         for mean, share, rows in _bins(outcomes)
     )
     return "; ".join(parts) + "."

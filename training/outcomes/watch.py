@@ -15,7 +15,7 @@ BOUNDS = {"value": "difference", "low": "low", "high": "high"}
 
 
 class OutcomesCollector(Collector):
-    """The last outcomes that could be computed, and whether the last try worked."""
+    """The last outcomes that could be computed, and whether the last attempt succeeded."""
 
     def __init__(self) -> None:
         self.outcomes: Outcomes | None = None

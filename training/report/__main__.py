@@ -1,4 +1,4 @@
-"""Draws a checkpoint beside simple methods: one HTML page and its PNGs.
+"""Plots a checkpoint against simple methods: one HTML page and its PNGs.
 
     ./miles report CHECKPOINT DATA --out DIR [--older CHECKPOINT ...] [--cache DIR] ...
 

@@ -39,7 +39,7 @@ class ScoreBin:
 
 @dataclass(frozen=True)
 class ErrorBin:
-    """Mean |error| in log1p(views per day) of one kind of video, the checkpoint's and the boosting's."""
+    """Mean |error| in log1p(views per day) of one kind of video, the checkpoint's and gradient boosting's."""
 
     label: str
     model: BinnedMean
@@ -73,7 +73,7 @@ class Findings:
 def find(
     scorer: Scorer, dataset: Dataset, older: Mapping[str, Scorer] | None = None, why_no_images: str = ""
 ) -> Findings:
-    """All findings, in minutes. Every split needs both classes, which `read_dataset` checks."""
+    """All findings; this takes minutes. Every split needs both classes, which `read_dataset` checks."""
     test = dataset.test
     report = measure(scorer, dataset)
     comparisons = compare(report.answers, scorer, dataset)

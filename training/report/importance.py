@@ -1,7 +1,7 @@
 """Permutation importance: how much the score changes when one input is swapped between videos.
 
-By fact of a video, with every feature computed again so that views and likes stay consistent. It measures how
-much the model relies on an input, not what causes success.
+Facts about a video are swapped and every feature is recomputed, so that views and likes stay consistent. This
+measures how much the model relies on an input, not what causes success.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ def _size(own: Video, other: Video) -> Video:
 
 
 def _growth(own: Video, other: Video) -> Video:
-    """The other's previous look, as long ago and with the same share of the views; unknown where it is."""
+    """The other's previous look, as long ago and with the same share of the views; unknown if that is."""
     if own.observed_at is None or other.observed_at is None or other.previous_observed_at is None:
         return replace(own, previous_view_count=None, previous_observed_at=None)
     return replace(
@@ -67,7 +67,7 @@ def _response(own: Video, other: Video) -> Video:
 
 
 def _at_rate_of(source: Video, count: int | None, target: Video) -> int | None:
-    """`count` of `source`, for the views of `target`; unknown where either's views are."""
+    """`count` of `source`, scaled to the views of `target`; unknown if either's views are."""
     if count is None or source.view_count is None or target.view_count is None:
         return None
     return round(count * (target.view_count / max(source.view_count, 1)))

@@ -1,4 +1,4 @@
-"""The page of a report: one self-contained HTML file. The templates lie beside the modules that use them."""
+"""The page of a report: one self-contained HTML file. Templates are stored with the modules that use them."""
 
 import base64
 import math

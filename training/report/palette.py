@@ -1,8 +1,8 @@
-"""Colours for light and dark pages that stay apart for colour-blind eyes, and the figure they are used on.
+"""Colours for light and dark pages that colour-blind readers can tell apart, and the figures that use them.
 
 Found by search: apart by a colour difference of 20 (CIE 1976) to normal, protan, deutan and tritan eyes, as
-Machado et al. (2009) model them, and each line with a contrast of 3 : 1 to its ground (WCAG 2.2, 1.4.11).
-Lines differ in dash, too, and verdicts are words: no meaning rests on colour.
+Machado et al. (2009) model them, and each line with a contrast of 3 : 1 to its background (WCAG 2.2, 1.4.11).
+Lines differ in dash, too, and verdicts are words: no meaning depends on colour.
 """
 
 import io
@@ -59,7 +59,7 @@ DARK = Palette(
 
 @contextmanager
 def drawing(palette: Palette) -> Iterator[None]:
-    """Within, new figures have the theme's colours and sizes; matplotlib's settings return afterwards."""
+    """Within it, new figures have the theme's colours and sizes; then matplotlib's settings are restored."""
     settings: dict[Any, Any] = {  # matplotlib types its keys as a literal that it does not export
         "font.size": 11,
         "font.family": "DejaVu Sans",  # comes with matplotlib, so the pictures are the same everywhere
@@ -84,7 +84,7 @@ def drawing(palette: Palette) -> Iterator[None]:
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure of the common width, `height` inches tall, bound to no window."""
+    """An empty figure of the common width, `height` inches tall, not bound to a window."""
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -101,7 +101,7 @@ def drawn(plot: Callable[[Shown, Palette], Figure], shown: Shown) -> Picture:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as a small PNG without a date or a version in it: the same numbers, the same bytes."""
+    """The figure as a small PNG without a date or a version: the same numbers give the same bytes."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     small = io.BytesIO()

@@ -173,7 +173,7 @@ def test_the_command_prints_writes_and_serves(loop: Loop, tmp_path: Path) -> Non
     assert "Of 201 predictions that are old enough, 200 (100%) are judged." in done.stdout
     page = (tmp_path / "page" / "index.html").read_text()
     assert "200 of 202 predictions can be judged" in page
-    assert ("less than 72 hours old" in page, "of those not seen again 0.900" in page) == (True, True)
+    assert ("less than 72 hours old" in page, "0.900 for those not seen again" in page) == (True, True)
     assert json.loads((tmp_path / "page" / "outcomes.json").read_text())["groups"] == last["groups"]
     port = free_port()
     url = f"http://127.0.0.1:{port}/metrics"
