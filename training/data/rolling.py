@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.data.dataset import SPLITS, Dataset, DatasetError, Split
 
-FIRST_SHARE = 0.4  # of the videos, in the order of first being seen, are before the first origin
+FIRST_SHARE = 0.4  # of the videos, ordered by when they were first seen, precede the first origin
 VAL_SHARE = 0.15  # of the videos before an origin: the latest
 # A target is read up to three days after its row, so rows this close to a border would reach beyond it.
 MARGIN = timedelta(days=3)
@@ -26,7 +26,7 @@ def windows_of(dataset: Dataset, count: int) -> list[tuple[datetime, Dataset]]:
     pool = _pool(dataset)
     times = [video.observed_at for video in pool.videos if video.observed_at is not None]
     if len(times) < len(pool):
-        raise DatasetError(f"{dataset.name}: has rows without observed_at; rolling origins need all times")
+        raise DatasetError(f"{dataset.name}: has rows without observed_at, which rolling origins need")
     first: dict[str, datetime] = {}
     for video_id, moment in zip(pool.video_ids, times, strict=True):
         first[video_id] = min(moment, first.get(video_id, moment))

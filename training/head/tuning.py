@@ -142,7 +142,7 @@ class TuningRun:
         partial.replace(path)
 
     def estimate(self) -> str:
-        """A sentence with the most time that the remaining epochs take, from a few steps on a copy."""
+        """A sentence with the maximum time of the remaining epochs, from a few steps on a copy."""
         real, own = self.network, (self.optimizer, self.schedule, self.gradients)
         self.network = copy.deepcopy(real)
         self._prepare()
