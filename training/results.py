@@ -22,7 +22,7 @@ FIGURES = tuple(name for name in MetricsRow.__slots__ if name != "f1_threshold")
 def phase1_results(
     checkpoint: Checkpoint, dataset: Dataset, images: ImageEmbeddings | None, intervals: dict[str, Any]
 ) -> dict[str, Any]:
-    """Plain values: the eight agreed keys first, then the details."""
+    """Plain values: the seven agreed keys and what they mean first, then the details."""
     card = checkpoint.card
     figures = card.test_metrics
     baseline, gain = _baseline(figures)

@@ -24,7 +24,7 @@ DELIMITERS = (",", ";", "\t", "|")
 STATED_DELIMITER = re.compile(r"sep=(.)\r?\n")  # a line for Excel, which does not show it
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Excel's "Unicode text"
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, which is a zip archive, and .xls
-# A description of ten thousand characters in four bytes each is far below; a file without quotes is not.
+# Far above any description (10,000 characters of up to four bytes), below what an unclosed quote swallows.
 csv.field_size_limit(10_000_000)
 
 

@@ -21,7 +21,7 @@ class Projection:
         """Learn up to `dims` components from (N, D) vectors with (N,) weights, fewer if the rank is lower."""
         rank = min(vectors.shape[0] - 1, vectors.shape[1])
         if not 0 <= dims <= rank:
-            raise ValueError(f"{dims} text dimensions of {vectors.shape} vectors; expected 0 to {rank}")
+            raise ValueError(f"{dims} components of {vectors.shape} vectors; expected 0 to {rank}")
         self.mean_ = np.average(vectors.astype(np.float64), axis=0, weights=weights)
         centred = vectors - self.mean_
         covariance = (centred * weights[:, None]).T @ centred / weights.sum()  # (D, D)

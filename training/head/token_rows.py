@@ -1,4 +1,4 @@
-"""Rows as tokens and scalars, for training the text encoder together with a head."""
+"""Rows as tokens and scalars, for training encoders together with a head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ from training.tracking import Track
 
 SAVE_EVERY_S = 600.0
 STEM = 4  # the parts of a ResNet before its stages: convolution, normalisation, ReLU, pooling
-TRIAL_STEPS = 3  # the first of them is not timed
+TRIAL_STEPS = 3  # the first, a warm-up, is not averaged
 TEXT, IMAGE = "text_encoder.", "vision_encoder."
 PARTS = ("network", "optimizer", "schedule", "gradients")
 STATE = ("epoch", "batch", "waited", "best", "best_loss", "is_done")
