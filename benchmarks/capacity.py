@@ -1,9 +1,9 @@
-"""Measures one replica and prints how many of them a stream of requests needs, with the arithmetic.
+"""Measures one replica and prints how many replicas a stream of requests needs, with the arithmetic.
 
     python -m benchmarks.capacity [--seconds 10] [--write]
 
 Starts the service with its default settings and a thumbnail host on loopback. wrk loads it with new and with
-known videos: first with as many clients as keep it busy (saturation), then at 60% of that rate for the
+known videos: first with enough clients to keep it busy (saturation), then at 60% of that rate for the
 latency. It takes about a minute; close other programs. `--write` saves the measurement in
 benchmarks/capacity.json and the tables in deploy/CAPACITY.md. The last line of output is JSON.
 """
@@ -54,9 +54,9 @@ DOCUMENT = ROOT / "deploy" / "CAPACITY.md"
 BLOCK = re.compile(r"(?<=<!-- measured -->\n).*?(?=\n<!-- /measured -->)", re.DOTALL)
 SHARE = 0.6
 """Share of the saturated rate at which the latency is measured, and for which replicas are planned."""
-# Clients that pause make a nearly Poisson stream. Long beside an answer, so that the pauses set the rate;
-# short beside the 5 s for which the server keeps an idle connection, since wrk counts a closed one as a
-# failure.
+# Clients that pause make a nearly Poisson stream. Long compared with an answer, so that the pauses set the
+# rate; short compared with the 5 s for which the server keeps an idle connection, since wrk counts a closed
+# one as a failure.
 PAUSE_S = 0.4
 RATES = (10, 1_000, 100_000)
 KNOWN_SHARES = (0.0, 0.5, 0.9)
@@ -66,7 +66,7 @@ def measure(seconds: int) -> dict[str, Any]:
     """Measure one replica: everything that benchmarks/capacity.json holds."""
     bundle = compiled(CHECKPOINT)
     config = read_bundle(bundle).card.config
-    # What is cached of a text and of a picture.
+    # What is cached for a text and for a picture.
     vectors = [np.zeros(config.hidden[0], dtype=np.float32)] * 2
     pictures = Pictures()
     with (

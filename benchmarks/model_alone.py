@@ -67,7 +67,7 @@ def fusion(
 
 
 def measure(videos: int, call: Callable[[], object], seconds: float) -> tuple[float, int]:
-    """Warm up, then time calls for `seconds`, at least five: the median in ms a video, and how many."""
+    """Warm up, then time calls for `seconds`, at least five: the median in ms a video, and the count."""
     for _ in range(3):
         call()
     taken: list[float] = []

@@ -1,10 +1,10 @@
-"""What the care for a thumbnail costs: fetched and read as the service does, beside the same without it.
+"""What careful handling of a thumbnail costs: fetched and read as by the service, and without its safeguards.
 
     python -m benchmarks.picture_alone [--pictures 50]
 
 Three ways, in turn: `plain` is a GET over a connection that is kept, Pillow's decoder and the resizer;
-`vetted` adds what keeps private addresses from being asked; `whole` is the service's own, with what keeps
-scores from being lost (turns, the breaker, retries, the budget) and pictures from being misread (orientation,
+`vetted` adds the checks against private addresses; `whole` is the service's own way, which also keeps scores
+from being lost (turns, the breaker, retries, the budget) and pictures from being misread (orientation,
 transparency, bars, profiles, placeholders). The host is a process of its own, and its pictures have YouTube's
 sizes. The last line of output is JSON; `care_ms`, what `whole` takes beyond `vetted`, may be 0.2 at most.
 """
@@ -48,7 +48,7 @@ async def _ready_to_dial(_place: str, _address: str) -> None:
 
 
 async def measure(urls: Sequence[str]) -> dict[str, float]:
-    """CPU milliseconds of the median picture in each way, and what lies between the last two by step."""
+    """CPU milliseconds of the median picture in each way, and the difference of the last two by step."""
     vetting = VettingBackend(LOOPBACK, SystemResolver(), httpcore2.AnyIOBackend(), _ready_to_dial)
     async with (
         httpcore2.AsyncConnectionPool() as pool,
@@ -116,7 +116,7 @@ async def _fastest(ways: Sequence[Callable[[Given], Awaitable[object]]], given: 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=50, help="how many are fetched, each in every way")
+    parser.add_argument("--pictures", type=int, default=50, help="pictures, each fetched in every way")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, thumbnails(Path(folder)) as (_, workload):
         urls = [video["thumbnail_url"] for video in workload.new_videos(options.pictures)]

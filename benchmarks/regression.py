@@ -7,8 +7,8 @@ call to the answer, without asyncio's own, which depend on timing; and those of 
 `--instructions` adds the processor's instructions for decoding a picture of each size, counted by Valgrind's
 callgrind, under which every x86 processor looks alike (`apt-get install valgrind`; two minutes).
 
-The figures in regression.json may grow by 5%; `make test` checks the bytecodes. A change that needs more on
-purpose is recorded with `--write`.
+The figures in regression.json may grow by 5%; `make test` checks the bytecodes. If a change needs more on
+purpose, store the new figures with `--write`.
 """
 
 import argparse
@@ -76,7 +76,7 @@ class Counter:
 
 
 def fewest(run: Callable[[], Any]) -> int:
-    """The least bytecodes of a few calls: the first ones fill caches."""
+    """The fewest bytecodes of a few calls: the first ones fill caches."""
     counts = []
     for _ in range(CALLS):
         counter = Counter()

@@ -3,8 +3,8 @@
     python -m benchmarks.harness.checkpoint      writes and compiles build/bench/model.pt
 
 BERT-base and ResNet-50 with seeded weights, and the demo's head for the scalars. Half of the demo's own text
-layers compute nothing and are left out when it is compiled, so a benchmark of the demo would flatter. The
-head gives texts and images a little weight, so that a server which mixes them up answers other scores.
+layers compute nothing and are left out when it is compiled, so the demo would look too fast. The head gives
+texts and images a little weight, so that a server which mixes them up returns different scores.
 """
 
 import os
@@ -35,7 +35,7 @@ def seeded() -> Checkpoint:
 
 
 def main() -> None:
-    """Make the checkpoint where there is none, and compile it; MILES_CHECKPOINT names another to compile."""
+    """Make the checkpoint if there is none, and compile it; MILES_CHECKPOINT names another to compile."""
     path = Path(os.environ.get("MILES_CHECKPOINT") or CHECKPOINT)
     if path == CHECKPOINT and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,7 @@ class Sweep:
     rates: dict[str, dict[Settings, float]] = field(default_factory=dict)
 
     def best(self, name: str) -> Settings:
-        """The settings with most answers; the default ones for a server without figures."""
+        """The settings with the most answers; the default ones for a server without figures."""
         rates = self.rates.get(name, {})
         return max(rates, key=lambda settings: rates[settings], default=DEFAULT)
 
@@ -197,7 +197,7 @@ def sweep(
     seconds: int,
     say: Callable[[str], None],
 ) -> Sweep:
-    """Each peer with all settings, and Miles beside them, with many clients; what fails has no figure."""
+    """Each peer with all settings, and Miles beside them, with many clients; a failed run has no figure."""
 
     def rate(contestant: Contestant, settings: Settings) -> float:
         what = f"{contestant.name}, batches of {settings[0]}, {settings[1]} workers"

@@ -79,7 +79,7 @@ class ProcessTree:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_LIMIT_S)
         for each in members:
-            with suppress(psutil.NoSuchProcess):  # which a reused id is, too
+            with suppress(psutil.NoSuchProcess):  # also raised for a reused id
                 each.kill()
         self._process.wait()
 

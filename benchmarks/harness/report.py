@@ -91,7 +91,7 @@ def ratios(results: Results) -> Figures:
 
 
 def _beside_default(results: Results) -> Figures:
-    """Peers as they come, without the settings that the sweep found best."""
+    """Peers with default settings, instead of those that the sweep found best."""
     rates = {name: found[DEFAULT] for name, found in results.sweep.rates.items() if DEFAULT in found}
     ours = rates.pop(MILES, None)
     if ours is None:

@@ -78,7 +78,7 @@ def _encode(size: tuple[int, int], seed: int) -> bytes:
 
 
 def _strips(encoded: bytes) -> Strips:
-    """The picture apart; its scan begins after the header that the last SOS marker starts."""
+    """The picture's parts; its scan begins after the header that the last SOS marker starts."""
     scan = encoded.index(b"\xff\xda")
     scan += 2 + int.from_bytes(encoded[scan + 2 : scan + 4], "big")
     return Strips(encoded[:scan], _RESTART.split(encoded[scan:-2]))

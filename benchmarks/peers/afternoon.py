@@ -6,7 +6,7 @@
 
 Titles are not padded, downloads are awaited, and forwards run in threads of their own. The weights are
 those of the checkpoint in int8 by ONNX Runtime's own recipe (dynamic for BERT, static for ResNet-50), whose
-scores are near the others' and not equal. Batches, caches and guards are left for another day.
+scores are close to the others' but not equal. Batches, caches and guards are left for another day.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ def export(folder: Path, checkpoint: Path = CHECKPOINT) -> None:
     config = network.config
     assert config.vision is not None, "pictures are scored"
     tokens, mask = torch.ones(1, 8, dtype=torch.long), torch.ones(1, 8, dtype=torch.long)
-    mask[:, -1] = 0  # without padding the encoder reads no mask, and the exported one would take none
+    mask[:, -1] = 0  # without padding the encoder ignores the mask, and the export would have no input for it
     parts: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "text": (network.text_encoder, (tokens, tokens, mask)),
         "image": (network.vision_encoder, (torch.zeros(1, 3, config.vision.height, config.vision.width),)),

@@ -26,7 +26,7 @@ from preprocessing.text import BertTextTokenizer, TextSpec, TokenizedText
 BUNDLE = "BENCH_BUNDLE"
 """The variable that names the compiled bundle's directory."""
 BATCH = int(os.environ.get("BENCH_BATCH", "8"))
-"""The most videos of a batch."""
+"""The maximum number of videos in a batch."""
 WORKERS = int(os.environ.get("BENCH_WORKERS", "1"))
 """Processes with an engine each, which share the cores."""
 CONNECTIONS = 64

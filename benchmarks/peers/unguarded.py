@@ -26,7 +26,7 @@ from serving.settings import Settings
 
 
 class DecodeThreads:
-    """Decodes as `DecodePool` does, in threads: a picture of endless work keeps one for ever."""
+    """Decodes as `DecodePool` does, in threads: a picture that takes endless work occupies one forever."""
 
     lost = 0
 
@@ -50,7 +50,7 @@ class DecodeThreads:
 
 
 class Deadline:
-    """The one thing that the routes need of the middleware."""
+    """The one thing that the routes need from the middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -62,7 +62,7 @@ class Deadline:
 
 
 def create_unguarded(settings: Settings) -> ASGIApp:
-    """The app without its guards; changes the modules of the process that calls it, which is its own."""
+    """The app without its guards; patches modules, so it needs a process of its own."""
     pipeline.DecodePool = DecodeThreads  # type: ignore[assignment,attr-defined]
     Metrics.count_prediction = lambda *_: None  # type: ignore[method-assign]
     DriftWindow.observe = lambda *_: None  # type: ignore[method-assign]
