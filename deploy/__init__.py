@@ -1,1 +1,1 @@
-"""What puts Miles on a machine: installer, container, health check. The service knows nothing of it."""
+"""What puts Miles on a machine: installer, container, health check. The service does not depend on it."""

@@ -7,8 +7,8 @@
 A replica of `app` is the whole service, with its towers, queues, limits and cache, bound to its own cores. A
 replica of `towers` is the service without its two towers, which are separate deployments. Ray routes, scales
 and replaces; scoring is implemented once. The MILES_ settings apply to every replica, except
-MILES_HOST and MILES_PORT, since the proxy listens. A replica gets requests once `/health/ready` would be 200,
-and is replaced when it would no longer be.
+MILES_HOST and MILES_PORT, since Ray's proxy listens. A replica gets requests once `/health/ready` would be
+200, and is replaced when it would no longer be.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ class Ingress(Miles):
 
 
 def _public(cores: int, max_replicas: int) -> Callable[[type], serve.Deployment]:
-    """What makes a deployment of a class whose replicas answer requests."""
+    """A decorator that makes a class a deployment whose replicas answer requests."""
     make: Callable[[type], serve.Deployment] = serve.deployment(
         name="Miles",
         ray_actor_options={"num_cpus": cores},

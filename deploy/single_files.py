@@ -27,7 +27,7 @@ NOTE = "# Written by `python -m deploy.single_files` from the modules in clients
 
 
 def single_file(entry: str, source: Path = SOURCE) -> str:
-    """One file with `entry` and every module of the package that it imports, those first that others need.
+    """One file with `entry` and every module of the package that it imports, dependencies first.
 
     Raises `ValueError` where two modules define the same name, or one imports under another name.
     """
@@ -46,7 +46,7 @@ def single_file(entry: str, source: Path = SOURCE) -> str:
 
 
 def _tidied(text: str) -> str:
-    """The imports sorted and joined, and everything formatted as the rest of the repository."""
+    """The imports sorted and joined, and everything formatted like the rest of the repository."""
     for words in (["check", "--fix", "--quiet", "--select", "I"], ["format", "--quiet"]):
         command = [sys.executable, "-m", "ruff", *words, "--stdin-filename", str(CLIENTS / "file.py"), "-"]
         text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout  # noqa: S603
@@ -94,14 +94,14 @@ def _defined(tree: ast.Module) -> Iterator[str]:
 
 
 def _body(text: str, tree: ast.Module) -> str:
-    """The source behind the imports, comments included."""
+    """The source after the imports, comments included."""
     head = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)]
     start = max((node.end_lineno or 0 for node in head if node.lineno < _first_statement(tree)), default=0)
     return "\n".join(text.split("\n")[start:]).strip("\n")
 
 
 def _first_statement(tree: ast.Module) -> int:
-    """The line of the first statement behind docstring and imports."""
+    """The line of the first statement after docstring and imports."""
     kinds = ast.Import | ast.ImportFrom | ast.Expr
     return next(node.lineno for node in tree.body if not isinstance(node, kinds))
 

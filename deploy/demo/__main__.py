@@ -2,12 +2,13 @@
 
 make demo                       until Ctrl-C
 make demo ARGS=--once           score, play the loop from scores to a better model, print and exit
-make demo ARGS=--loop           play the loop, then go on until Ctrl-C
+make demo ARGS=--loop           play the loop, then keep running until Ctrl-C
 make demo ARGS="--once --data youtube_short_form_2026.csv.gz"   the loop on real videos and their later looks,
-                                from a first model of few of them
+                                from a first model of a few of them
 make demo ARGS=--without-page   no web page
 
-The loop runs on PyTorch, so that a new model need not be compiled, and without one on a compiled bundle.
+The loop runs on PyTorch, so that a new model need not be compiled; without it the service runs on a compiled
+bundle.
 """
 
 import argparse
@@ -183,7 +184,7 @@ def main(words: Sequence[str] | None = None) -> int:
         prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--once", action="store_true", help="play the loop and exit")
-    parser.add_argument("--loop", action="store_true", help="play the loop, then go on")
+    parser.add_argument("--loop", action="store_true", help="play the loop, then keep running")
     parser.add_argument("--data", type=Path, help="real videos for the loop (CSV or CSV.gz)")
     parser.add_argument("--without-page", action="store_true", help="do not build and start the web page")
     options = parser.parse_args(words)

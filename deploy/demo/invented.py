@@ -55,7 +55,7 @@ class Video:
 
 
 def invented_videos(count: int, until: datetime, seed: int = 18) -> list[Video]:
-    """`count` videos by when they are first seen, with their last look before `until`."""
+    """`count` videos in the order in which they are first seen, with their last look before `until`."""
     draw = random.Random(seed)  # noqa: S311  not a secret
     titles = [f"{hook} {topic}" for topic in TOPICS for hook in HOOKS]
     draw.shuffle(titles)
@@ -83,7 +83,7 @@ def _invented(draw: random.Random, number: int, title: str, first: datetime) -> 
 
 
 def videos_of(path: Path, count: int, split: str = "test", looks: int = LOOKS) -> list[Video]:
-    """At most `count` videos of a data file's split with `looks` looks, by when they are first seen.
+    """At most `count` videos of a data file's split with `looks` looks, first seen first.
 
     They are spread over the whole split, so that their outcomes are, too. The file has the columns of
     `youtube_short_form_2026.csv.gz`, gzipped or not.
@@ -112,7 +112,7 @@ def _video(name: str, rows: list[dict[str, str]], count: int) -> Video:
 
 
 def _look(row: dict[str, str]) -> Look:
-    # Zero likes or comments are hidden ones more often than none.
+    # Zero likes or comments usually mean that they are hidden.
     likes, comments = (int(row[name]) or None for name in ("like_count", "comment_count"))
     return Look(_time(row["observed_at"]), int(row["view_count"]), likes, comments)
 

@@ -21,7 +21,7 @@ from model.compiled.files import is_bundle
 SCHEMA = "loop"
 VIDEOS, NEWER = 160, 60  # to learn from, and to try the new model on
 FIRST_VIDEOS, OF_FILE = 120, 500  # of a data file: for the first model, and to learn from
-VIRAL = 90_000.0  # views per day, of a checkpoint that does not say
+VIRAL = 90_000.0  # views per day, for a checkpoint that does not state it
 SHADOW_LIMIT_S = 120
 NOW = "0.0000001"  # hours after which a changed row is scored again
 
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Served:
-    """The demo's service: its address and key, and where its checkpoints lie."""
+    """The demo's service: its address and key, and the paths of its checkpoints."""
 
     url: str
     key: str
@@ -64,9 +64,9 @@ def loop_settings(checkpoint: Path, shadow: Path) -> dict[str, str]:
 
 
 def first_model(database: Database, data: Path, checkpoint: Path, say: Say) -> None:
-    """Replace the checkpoint by one that is fitted on few videos of the data file, each seen twice only.
+    """Replace the checkpoint by one that is fitted on a few videos of the data file, each seen only twice.
 
-    It knows no previous looks, as a scraper in its first days, so there is something to learn. Raises
+    It knows no previous looks, as in a scraper's first days, so there is something to learn. Raises
     `DemoError`.
     """
     scraper = Scraper(database.url, "first")
@@ -189,7 +189,7 @@ class Loop:
 
 
 def _viral(info: dict[str, Any]) -> float | None:
-    """The views per day of a viral video, if the model's card says it."""
+    """The views per day of a viral video, if the model's card states them."""
     data = info["training"]["provenance"].get("data")
     found = data.get("viral_above_views_per_day") if isinstance(data, dict) else None
     return float(found) if found else None

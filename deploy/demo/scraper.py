@@ -1,4 +1,4 @@
-"""The scraper's table in a schema of its own, whose rows are seen again and again, and our programs on it."""
+"""The scraper's table in its own schema, whose rows are read repeatedly, and our programs that use it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The files to upload: what serves of the last commit, the README's pictures and, for Gradio, a bundle."""
+"""The files to upload: the last commit's serving files, the README's pictures and, for Gradio, a bundle."""
 
 import io
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 
 SDKS = ("docker", "gradio")
 ALWAYS = ("README.md", "LICENSE")
-# Needed by a Docker Space besides the files that the Dockerfile copies.
+# Needed by a Docker Space in addition to the files that the Dockerfile copies.
 DOCKER = ("Dockerfile", ".dockerignore")
-# A Gradio Space may run any server on port 7860. It has no torch, so the bundle is compiled before.
+# A Gradio Space may run any server on port 7860. It has no torch, so the bundle is compiled beforehand.
 GRADIO = ("app.py", "features", "model", "preprocessing", "serving", "models/bert-base-uncased")
 LOCK, START = "requirements/serve.lock", "deploy/huggingface/start.py"
 BUNDLE = "models/bundle"

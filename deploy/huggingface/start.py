@@ -16,7 +16,7 @@ UV = [sys.executable, "-m", "uv"]
 
 
 def main() -> None:
-    """Install and replace this process by the service; a failed installation ends with uv's error."""
+    """Install, and replace this process with the service; a failed installation ends with uv's error."""
     python = Path(tempfile.mkdtemp(prefix="miles-")) / "venv" / "bin" / "python"
     lock = HERE / "requirements" / "serve.lock"
     for step in (

@@ -53,7 +53,7 @@ class TowerServer:
         return self._supervisor.fault
 
     async def encode(self, fingerprint: str, items: Sequence[Any]) -> Vectors | None:
-        """The vectors of texts (ids, types) or of pixels, (B, dim) in order; None for another model's caller.
+        """Vectors of texts (ids, types) or pixels, (B, dim) in order; None if the caller has another model.
 
         Raises what a forward raised.
         """

@@ -1,4 +1,4 @@
-"""An engine whose towers run elsewhere: it asks them for vectors and runs the fusion here. Knows no Ray.
+"""An engine whose towers run elsewhere: it asks them for vectors and runs the fusion here. Does not use Ray.
 
 Each call carries the fingerprint of this service's model, and a tower of another model refuses it: during the
 rollout of a checkpoint no score mixes the vectors of two models.
@@ -95,7 +95,7 @@ class TowersEngine:
         return self._encode("text", list(zip(input_ids, token_type_ids, strict=True)))
 
     def encode_image(self, pixels: Pixels) -> Vectors:
-        """(B, H, W, 3) uint8 to (B, width); the same."""
+        """(B, H, W, 3) uint8 to (B, width); raises the same errors."""
         if self._vision is None:
             return np.zeros((len(pixels), 0), dtype=np.float32)
         return self._encode("image", pixels)

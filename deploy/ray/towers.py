@@ -23,13 +23,13 @@ from serving.scoring.batching import QueueClosedError
 from serving.scoring.towers import TowerName
 from serving.settings import Settings
 
-# What waiting callers get when a tower stops or hangs; Ray raises a subclass of it at the caller.
+# What waiting callers get when a tower stops or hangs; Ray raises a subclass of it in the caller.
 TOWER_ENDED = (QueueClosedError, EngineFailedError)
 CORES = 2
 MAX_REPLICAS = 8
 # A call has up to MILES_MAX_BATCH_SIZE videos: two full batches wait at each replica.
 MAX_ONGOING = 16
-# The rest of MILES_FORWARD_TIMEOUT_S is left to the caller, which would take its own forward for hung.
+# The rest of MILES_FORWARD_TIMEOUT_S is left to the caller, which would otherwise treat its forward as hung.
 TIMEOUT_SHARE = 0.8
 # The same for every deployment; the shutdown is as long as a plain service gives requests after SIGTERM.
 HEALTH: dict[str, Any] = {
@@ -61,7 +61,7 @@ class TowerReplica:
 
 
 def settle(cores: int) -> Settings:
-    """Bind a replica to the cores that Ray assigned, `cores` if it assigned none; its settings."""
+    """Bind a replica to the cores that Ray assigned, `cores` if it assigned none; returns its settings."""
     given = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     take_cores(max(1, int(given.get("CPU", cores))))
     settings = Settings.from_environment()
@@ -70,7 +70,7 @@ def settle(cores: int) -> Settings:
 
 
 def engine_on(towers: Mapping[TowerName, DeploymentHandle[Any]], settings: Settings) -> EngineFactory:
-    """What makes the engine of an ingress replica, and waits until the towers are ready."""
+    """A factory of an ingress replica's engine, which waits until the towers are ready."""
     # From process to process by gRPC, which costs less than a Ray object for each call.
     options: dict[str, Any] = {"method_name": "encode", "_by_reference": False}
     calls = {name: partial(_call, handle.options(**options)) for name, handle in towers.items()}

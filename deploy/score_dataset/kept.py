@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import psycopg
 
 LOOK = "look"
-"""The key of a result's look, which is no column of the output."""
+"""The key of a result's look, which is not a column of the output."""
 COUNTS = ("view_count", "like_count", "comment_count")
 GIVEN: LiteralString = "FROM jsonb_populate_recordset(NULL::predictions, %s) ON CONFLICT DO NOTHING"
 COLUMNS: LiteralString = (
@@ -30,7 +30,7 @@ OF_RESULT = (
 def keep(
     connection: "psycopg.Connection[tuple[Any, ...]]", key: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Keep scored rows, whose `key` is the candidate's id, in the open transaction; twice is once."""
+    """Keep scored rows, whose `key` is the candidate's id, in the open transaction; nothing is kept twice."""
     tables = connection.execute("SELECT to_regclass('predictions'), to_regclass('snapshots')").fetchone()
     if not rows or tables is None or None in tables:
         return

@@ -152,7 +152,7 @@ class Journal:
         return before.count(run)
 
     def suspects(self) -> list[int]:
-        """The rows that were under way when workers died again and again, in order."""
+        """The rows that were being scored when workers died repeatedly, in order."""
         return [int(number) for number in self._read(".suspects")]
 
     def suspect(self, indices: Sequence[int], run: str) -> None:

@@ -125,7 +125,7 @@ def _output(options: argparse.Namespace, key: str | None, kept: pa.Schema) -> tu
 
 @contextmanager
 def _locked(output: Path) -> Iterator[None]:
-    """Keep out a second run of the same job. Raises `JobError`."""
+    """Prevent a second run of the same job. Raises `JobError`."""
     with (output / "_lock").open("w") as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -127,7 +127,7 @@ class Worker:
     def _alone(
         self, journal: Journal, rows: Sequence[Cells | Malformed], done: dict[int, Result]
     ) -> list[int]:
-        """The rows to score one at a time: those under way when a process died for the third time.
+        """The rows to score one at a time: those being scored when a process died for the third time.
 
         If a process dies while it scores one of them, that row is rejected.
         """
