@@ -27,7 +27,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && python -m pip --quiet uninstall --yes pip setuptools
 
 
-# Pinned, not hashed: torch's CPU builds are on an index of their own, and where that does not answer another build of
+# Pinned, not hashed: torch's CPU builds are on an index of their own, and if that does not answer, another build of
 # the same version is used. Only the compiled model of this stage gets into the image.
 FROM base AS compiler
 RUN python -m venv /venv
@@ -84,7 +84,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 CMD ["python", "deploy/healthcheck.py"]
 CMD ["python", "app.py"]
 
-# Last, because the revision changes with every commit and would make every layer after it anew.
+# Last, because the revision changes with every commit and would invalidate every layer after it.
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Miles" \

@@ -11,7 +11,7 @@ ARGS ?=
 PIP = -m pip --disable-pip-version-check --quiet --no-input
 COMPILED = false
 REQUIREMENTS := requirements.txt $(wildcard requirements/*.txt)
-# On a terminal, one line counts the packages; of a failure, one line says the reason.
+# On a terminal, one line counts the packages; after a failure, one line gives the reason.
 SHOWN = deploy/shown $(PY) -m pip --disable-pip-version-check --no-input install
 
 .DEFAULT_GOAL := help
@@ -73,7 +73,7 @@ model: setup ## build the demo checkpoint unless there is a checkpoint, and comp
 	@[ -n "$$MILES_CHECKPOINT" ] || [ "$$MILES_ENGINE" = torch ] || $(COMPILED) || \
 	  $(PY) -m model.compile models/model_full.pt --precision "$${MILES_PRECISION:-auto}"
 
-# The service checks a bundle by itself, and compiles again where it must, so a newer one is not read twice.
+# The service itself checks a bundle and recompiles it if necessary, so a newer bundle is not read here as well.
 serve: COMPILED = find -L models/compiled -name bundle.json -newer models/model_full.pt 2>/dev/null | grep -q .
 # exec: signals reach the server, not make.
 serve: setup model ## start the service on port 7860, or PORT=...; MILES_ variables configure it
@@ -128,10 +128,10 @@ bench: setup model ## compare Miles with other servers, fifteen minutes; ARGS="-
 container-test: venv ## build the image with docker, podman or buildah and test it, read-only, as uid 1000
 	@exec $(PY) -m tests.container $(ARGS)
 
-# Direct requirements are pinned by hand; this resolves the rest in a clean environment.
 space-test: setup model ## start a Gradio Space's files in a new environment as uid 1000; needs root
 	@exec $(PY) -m tests.container.space $(ARGS)
 
+# Direct requirements are pinned by hand; this resolves the rest in a clean environment.
 constraints: ## rewrite requirements/constraints.txt from the requirements files, and requirements/serve.lock from both
 	@exec deploy/refresh-constraints
 
