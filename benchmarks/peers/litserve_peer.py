@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers.litserve_peer PORT
 
-`batch` downloads in a pool of threads, because `decode_request` is called for one item after the other.
+`batch` downloads in a pool of threads, because `decode_request` is called for one item after another.
 A timeout of 0 would spin on an empty queue and take a core from the engine; 2 ms fills batches under load.
 """
 
