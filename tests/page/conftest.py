@@ -20,7 +20,7 @@ from tests.support.youtube import KEY, YouTubeHost, youtube_host
 
 Open = Callable[..., AbstractContextManager[Visit]]
 TRUSTED = {"thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 20}
-TORCH = {"engine": "torch", "threads": 1}  # starts sooner than a checkpoint is compiled
+TORCH = {"engine": "torch", "threads": 1}  # starts sooner: nothing has to be compiled
 
 SCREENS = pytest.mark.parametrize(
     ("size", "dark"),
@@ -32,7 +32,7 @@ SCREENS = pytest.mark.parametrize(
     ],
 )
 HUB = "https://huggingface.co"  # Playwright answers for it
-YOUTUBES_PICTURES = "https://i.ytimg.com/**"  # likewise: a form of the last visit may show one
+YOUTUBES_PICTURES = "https://i.ytimg.com/**"  # likewise: a form kept from the last visit may show one
 
 
 @pytest.fixture(scope="package")
@@ -48,12 +48,12 @@ def host() -> Iterator[ThumbnailHost]:
 
 
 def rounded(number: float) -> int:
-    """As browsers round: halves up, where Python takes the even neighbour."""
+    """Round as browsers do: halves up, where Python rounds to even."""
     return math.floor(number + 0.5)
 
 
 def write_weightless(path: Path) -> Path:
-    """Write the tiny checkpoint to `path` with image columns of zeros, as the demo has, and return `path`."""
+    """Write the tiny checkpoint to `path` with image columns of zeros, like the demo's, and return `path`."""
     checkpoint, config = tiny_checkpoint(), tiny_config()
     fused = checkpoint.state_dict["fusion.0.weight"].clone()
     fused[:, config.text.output_dim : -config.scalars] = 0.0
@@ -72,7 +72,7 @@ def youtube() -> Iterator[YouTubeHost]:
 
 @pytest.fixture(scope="package")
 def service(
-    browser: Browser,  # noqa: ARG001 without a browser none is needed
+    browser: Browser,  # noqa: ARG001 without a browser no service is needed
     youtube: YouTubeHost,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
@@ -86,7 +86,7 @@ def service(
 
 @pytest.fixture(scope="package")
 def profiles(browser: Browser, service: Service) -> Iterator[Callable[..., BrowserContext]]:
-    """A profile for each way to look at the page; in one that has a page already another is opened sooner."""
+    """A profile for each way to look at the page; each keeps a page open, so that the next opens sooner."""
     with ExitStack() as stack:
 
         @cache

@@ -1,4 +1,4 @@
-"""Everybody can use the page: axe finds nothing to object to, in light and in dark."""
+"""Everyone can use the page: axe finds no violations, in light or dark."""
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -10,9 +10,9 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 
 def objections(page: Page) -> list[str]:
-    """What axe has to say: the rule, and the element."""
+    """The violations that axe finds: the rule and the element of each."""
     found = Axe().run(page, options={"runOnly": RULES}).response
-    assert len(found["passes"]) > 15, "axe has looked at nothing"
+    assert len(found["passes"]) > 15, "axe has checked nothing"
     return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
 
 
@@ -36,7 +36,7 @@ def mistaken(page: Page) -> None:
 
 
 def compared(page: Page) -> None:
-    """With a verdict over versions."""
+    """With a verdict on the versions."""
     page.get_by_role("tab", name="Not published yet").click()
     page.get_by_role("button", name="Try an example").click()
     page.get_by_role("button", name="Compare them").click()
@@ -66,13 +66,13 @@ def test_axe_has_no_objections(open_page: Open, size: tuple[int, int], dark: boo
 
 
 def test_axe_would_object(visit: Visit) -> None:
-    """The judge is awake: a picture without words for it is found."""
+    """The check works: an image without alternative text is found."""
     visit.page.evaluate("document.querySelector('main').append(new Image())")
     assert any(line.startswith("image-alt") for line in objections(visit.page))
 
 
-def test_motion_can_be_done_without(open_page: Open) -> None:
-    """Who wishes for less motion gets the gauge at once; others see it fill."""
+def test_reduced_motion_is_respected(open_page: Open) -> None:
+    """A visitor who prefers reduced motion sees the gauge at once; others see it fill."""
     for calm, seconds in ((True, "0s"), (False, "0.7s")):
         with open_page(calm=calm) as visit:
             visit.page.get_by_role("button", name="Few details").click()

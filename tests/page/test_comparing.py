@@ -36,7 +36,7 @@ def open_comparison(page: Page, title: str = "One title for both") -> None:
 
 
 def compared(page: Page) -> list[dict[str, float]]:
-    """Press the button; the answers, once the verdict is there."""
+    """Press the button, and return the answers once the verdict is shown."""
     with page.expect_response("**/predict/batch") as response:
         page.get_by_role("button", name="Compare them").click()
     expect(page.locator(".decided")).to_be_visible()
@@ -46,7 +46,7 @@ def compared(page: Page) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("size", [(1280, 900), PHONE], ids=str)
 def test_the_best_version_wins_by_its_lead(open_page: Open, size: tuple[int, int]) -> None:
-    """The highest score is named and marked, its lead in percentage points is the scores' difference."""
+    """The highest score is named and marked, and its lead in percentage points is the scores' difference."""
     with open_page(size=size) as visit:
         page = visit.page
         page.get_by_label("Views", exact=True).fill("210000")
@@ -108,7 +108,7 @@ def test_the_scores_of_versions_are_in_one_line(visit: Visit) -> None:
 
 
 def test_a_dropped_file_is_shrunk_and_sent(visit: Visit) -> None:
-    """A picture leaves as a JPEG of 640 pixels at its longest, and the page says so."""
+    """A picture is sent as a JPEG whose longer side is 640 pixels, and the page says so."""
     page = visit.page
     open_comparison(page)
     target = page.locator(".version").nth(1)
@@ -123,8 +123,8 @@ def test_a_dropped_file_is_shrunk_and_sent(visit: Visit) -> None:
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (640, 360)
 
 
-def test_no_difference_is_said_with_its_reason(visit: Visit) -> None:
-    """Two thumbnails on a checkpoint that gives images no weight: nobody wins, and the page says why."""
+def test_no_difference_is_reported_with_its_reason(visit: Visit) -> None:
+    """Two thumbnails on a checkpoint that gives images no weight: neither wins, and the page says why."""
     page = visit.page
     open_comparison(page)
     for index, version in enumerate(page.locator(".version").all()):
@@ -154,7 +154,7 @@ def test_four_versions_are_the_most(visit: Visit) -> None:
     expect(page.get_by_role("button", name="Add a version")).to_be_disabled()
 
 
-def test_a_file_that_is_no_picture_is_said(visit: Visit) -> None:
+def test_a_file_that_is_not_a_picture_is_reported(visit: Visit) -> None:
     page = visit.page
     open_comparison(page)
     target = page.locator(".version").first
@@ -162,8 +162,8 @@ def test_a_file_that_is_no_picture_is_said(visit: Visit) -> None:
     expect(target.locator(".note")).to_contain_text("notes.txt is not an image that this browser can read")
 
 
-def test_old_scores_do_not_stand_beside_new_words(visit: Visit) -> None:
-    """Whoever edits a version after comparing sees no score of what it was before."""
+def test_old_scores_disappear_after_an_edit(visit: Visit) -> None:
+    """Once a version is edited after a comparison, the scores of that comparison are gone."""
     page = visit.page
     open_comparison(page)
     compared(page)
@@ -182,7 +182,7 @@ def test_versions_that_cannot_be_scored_say_why(visit: Visit) -> None:
     expect(page.locator(".version").first).to_contain_text("Not scored: view_count")
 
 
-def test_no_counts_are_sent_for_what_is_not_published(visit: Visit) -> None:
+def test_no_counts_are_sent_for_an_unpublished_video(visit: Visit) -> None:
     """Only titles, thumbnails, length and description go out, whatever the other form holds."""
     page = visit.page
     page.get_by_label("Views", exact=True).fill("210000")

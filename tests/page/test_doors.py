@@ -1,4 +1,4 @@
-"""The page where the service does not simply answer: it loads, wants a key, has had enough. And in frames."""
+"""The page while the service loads, requires a key or limits the rate; and the page in frames."""
 
 import re
 import socket
@@ -25,7 +25,7 @@ from tests.support.service import Service, ready_service
 
 KEY = "a-key-of-sixteen-or-more"
 TOLD = re.compile(r"You have reached the rate limit\. Trying again in \d+ seconds?\.")
-PER_MINUTE = 30  # the four videos that a score with its explanation counts as come back in eight seconds
+PER_MINUTE = 30  # a score with its explanation counts as four videos: eight seconds of the limit
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def held_loading(bundle: Path) -> Iterator[tuple[str, threading.Event]]:
 
 
 def test_a_loading_model_is_waited_for(open_page: Open, tiny_bundle: Path) -> None:
-    """The message that it wakes up goes away by itself, and a video sent meanwhile gets its score."""
+    """The message that Miles is waking up goes away by itself, and a video sent meanwhile gets its score."""
     with held_loading(tiny_bundle) as (url, may_load), open_page(url) as visit:
         banner = visit.page.locator("#waking")
         expect(banner).to_contain_text("Miles is waking up.")
@@ -67,7 +67,7 @@ def test_a_loading_model_is_waited_for(open_page: Open, tiny_bundle: Path) -> No
 
 @pytest.fixture(scope="module")
 def guarded(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that wants a key and lets everybody have a few videos a minute."""
+    """A service that requires a key and allows each client a few videos a minute."""
     log = tmp_path_factory.mktemp("log") / "service.log"
     with ready_service(
         log, checkpoint=tiny_bundle, api_keys=KEY, rate_limit=PER_MINUTE, **TRUSTED
@@ -76,7 +76,7 @@ def guarded(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def test_a_key_is_asked_for_when_the_service_wants_one(open_page: Open, guarded: Service) -> None:
-    """Not before; a wrong one is refused in words, the right one scores, and curl has a variable for it."""
+    """Not before; a wrong key is refused in words, the right one scores; curl reads it from a variable."""
     with open_page(guarded.url) as visit:
         page, field = visit.page, visit.page.get_by_label("API key")
         expect(field).to_be_hidden()
@@ -106,7 +106,7 @@ def test_a_visitor_over_the_limit_is_told_how_long(open_page: Open, guarded: Ser
         page.get_by_label("API key").fill(KEY)
         page.get_by_role("button", name="Use this key").click()
         expect(page.locator("#result .gauge-number")).to_be_visible()
-        # Videos without a title count like others and take no time, in which the limit would recover.
+        # Videos without a title count like others but take no time, so the limit does not recover.
         until(lambda: _posted(guarded, {"videos": [{}]}) == 429)
         page.get_by_role("button", name="Quiet").click()
         expect(page.locator("#result")).to_contain_text(TOLD)
@@ -131,18 +131,18 @@ def framed(page: Page, outer: str, inner: str) -> None:
 
 
 def test_the_page_works_in_a_frame_of_another_origin(open_page: Open, service: Service) -> None:
-    """On the hub's page of a Space it scores as elsewhere."""
+    """On the hub's page for a Space it scores as it does elsewhere."""
     with open_page("about:blank") as visit:
         framed(visit.page, HUB, service.url)
         inside = visit.page.frame_locator("iframe")
         inside.get_by_role("button", name="Quiet").click()
         expect(inside.locator("#result .gauge-number")).to_be_visible()
-        # The hub has TLS and this service has none, of which a Space knows nothing.
+        # Here the hub has TLS and this service has none; in a Space both have it.
         visit.complaints[:] = [line for line in visit.complaints if not line.startswith("Mixed Content")]
 
 
 def test_a_strangers_frame_stays_empty(open_page: Open, service: Service) -> None:
-    """Pages of other origins cannot lay ours under theirs."""
+    """Pages of other origins cannot embed ours."""
     with open_page("about:blank") as visit:
         with visit.page.expect_console_message(lambda message: "frame-ancestors" in message.text):
             framed(visit.page, "https://stranger.example", service.url)
@@ -150,7 +150,7 @@ def test_a_strangers_frame_stays_empty(open_page: Open, service: Service) -> Non
         visit.complaints.clear()  # the refusal is what this test wants
 
 
-def test_the_api_reference_looks_like_the_page_and_needs_nobody(open_page: Open, service: Service) -> None:
+def test_the_api_reference_looks_like_the_page_and_needs_no_cdn(open_page: Open, service: Service) -> None:
     """/docs lists the routes under our heading, in the page's colours, from this service only."""
     with open_page(f"{service.url}/docs", dark=True) as visit:
         expect(visit.page.locator(".opblock").first).to_be_visible()

@@ -58,7 +58,7 @@ def test_every_form_of_a_youtube_address_is_read(visit: Visit) -> None:
 
 
 def test_the_page_and_the_service_read_the_same_addresses() -> None:
-    """What the page takes for a video's address, the service takes for its thumbnail."""
+    """What the page reads as a video's address, the service accepts for its thumbnail."""
     failures = []
     for address, expected in ADDRESSES.items():
         if address.strip().startswith("http"):
@@ -71,7 +71,7 @@ def test_the_page_and_the_service_read_the_same_addresses() -> None:
 
 @pytest.mark.parametrize("field", ["YouTube address", "Title"])
 def test_an_address_fills_in_the_video(open_page: Open, field: str) -> None:
-    """Thumbnail, title and counts, in whichever field it was pasted; what YouTube hides stays blank."""
+    """Thumbnail, title and counts, whichever field it was pasted into; what YouTube hides stays blank."""
     with open_page() as visit:
         page = visit.page
         page.get_by_label(field, exact=field == "Title").fill(f"https://youtube.com/shorts/{VIDEO_ID}")
@@ -131,7 +131,7 @@ def test_a_link_carries_the_form_and_is_not_sent(
 
 
 def test_a_link_leaves_out_what_does_not_fit(visit: Visit) -> None:
-    """The longest description in three bytes a letter: the link has the title, and opens."""
+    """The longest description, at three bytes a letter: the link omits it, keeps the title, and opens."""
     found = visit.page.evaluate(
         """async () => {
           const { linkOf, fromLink } = await import("/page/video/share.js");
@@ -177,7 +177,7 @@ def test_the_form_stays_after_a_reload(visit: Visit) -> None:
 
 
 def test_the_last_twenty_scores_are_kept_and_can_be_forgotten(visit: Visit) -> None:
-    """The newest first, in this browser; one opens as it was, and a button forgets them all."""
+    """The newest first, in this browser; each opens as it was, and a button clears them all."""
     page = visit.page
     known = [
         {

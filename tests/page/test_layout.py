@@ -58,12 +58,12 @@ def test_an_error_is_in_view_beside_its_field(visit: Visit) -> None:
     assert failures == []
 
 
-def test_the_button_shows_that_it_works(visit: Visit) -> None:
-    """While the service is asked, the button and the line beside it say so; a second press does nothing."""
+def test_the_button_shows_progress(visit: Visit) -> None:
+    """While a request is pending, the button and the line beside it say so; a second press does nothing."""
     page = visit.page
     page.get_by_label("Title").fill("Once")
     held = []
-    page.route("**/predict?*", lambda route: held.append(route))  # until the test lets it go
+    page.route("**/predict?*", lambda route: held.append(route))  # until the test continues it
     button = page.locator("#submit")
     button.click()
     expect(button).to_have_text("Scoring…")
@@ -77,7 +77,7 @@ def test_the_button_shows_that_it_works(visit: Visit) -> None:
 
 
 def test_a_long_title_is_cut_as_on_a_phone(visit: Visit) -> None:
-    """Two lines beside a picture of 120 pixels, and the page says how much of it a phone shows."""
+    """Two lines beside a picture of 120 pixels, and the page says how much of the title a phone shows."""
     page = visit.page
     page.get_by_label("Title").fill(
         "How do planes stay up, and why does it take a book to explain it to a child?"

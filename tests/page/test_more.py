@@ -1,4 +1,4 @@
-"""What would move a score, files of videos, and what the page tells about the model."""
+"""What would move a score, files of videos, and what the page says about the model."""
 
 import csv
 import io
@@ -19,8 +19,8 @@ CSVS = {
 }
 
 
-def test_variations_are_told_in_words(visit: Visit) -> None:
-    """They are asked for once, when the card is opened: without numbers, half as long, one more day."""
+def test_variations_are_described_in_words(visit: Visit) -> None:
+    """They are requested once, when the card is opened: without numbers, half as long, one more day."""
     page = visit.page
     page.get_by_label("Title").fill("10 Tips for Perfect Morning Routine")
     page.get_by_label("Published your time").fill("2026-01-02T03:04")
@@ -44,7 +44,7 @@ def test_variations_are_told_in_words(visit: Visit) -> None:
 
 
 def test_csv_text_is_read_as_spreadsheets_write_it(visit: Visit) -> None:
-    """Commas, semicolons, tabs, quotes, line ends and marks; blank lines are left out."""
+    """Commas, semicolons, tabs, quotes, line ends and byte order marks; blank lines are skipped."""
     read = "async texts => { const { parse } = await import('/page/file/csv.js'); return texts.map(parse); }"
     found = visit.page.evaluate(read, list(CSVS))
     failures = [
@@ -56,7 +56,7 @@ def test_csv_text_is_read_as_spreadsheets_write_it(visit: Visit) -> None:
 
 
 def test_a_file_comes_back_with_scores(visit: Visit) -> None:
-    """Every row and column as it was, a score or an error for each row, more than one request's worth."""
+    """Every row and column is kept, each row has a score or an error, and two requests are sent."""
     page = visit.page
     page.get_by_role("tab", name="CSV file").click()
     lines = [
@@ -92,8 +92,8 @@ REFUSED = {
 }
 
 
-def test_a_file_that_cannot_be_scored_is_said(visit: Visit) -> None:
-    """With its name, and nothing is sent for it; a CSV file dropped anywhere opens its tab."""
+def test_a_file_that_cannot_be_scored_is_reported(visit: Visit) -> None:
+    """By name, and nothing is sent for it; a CSV file dropped anywhere opens its tab."""
     page = visit.page
     page.get_by_role("tab", name="CSV file").click()
     for name, (content, sentence) in REFUSED.items():

@@ -1,4 +1,4 @@
-"""One video on the page: what is asked, and what is shown of the answer."""
+"""One video on the page: what is sent, and what is shown of the answer."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def unfold(page: Page) -> None:
 
 
 def scored(page: Page) -> dict[str, Any]:
-    """Press the button and wait until the answer is shown; the answer."""
+    """Press the button, wait until the answer is shown, and return it."""
     with page.expect_response("**/predict*") as response:
         page.get_by_role("button", name="Score it").click()
     expect(page.locator("#result .gauge-number")).to_be_visible()
@@ -74,7 +74,7 @@ def test_the_form_is_the_request(visit: Visit) -> None:
     expect(page.locator("#result .gauge-number")).to_be_visible()
 
 
-def test_what_is_missing_is_said_with_its_reason(visit: Visit) -> None:
+def test_missing_inputs_are_named_with_their_reason(visit: Visit) -> None:
     """No thumbnail and no date: both are named, in words rather than in codes."""
     visit.page.get_by_role("button", name="Few details").click()
     states = visit.page.locator(".modalities li")
@@ -84,14 +84,14 @@ def test_what_is_missing_is_said_with_its_reason(visit: Visit) -> None:
     expect(states.nth(2)).to_contain_text("time of publication")
 
 
-def test_unknown_words_are_said(visit: Visit) -> None:
-    """Of random letters the page says that the encoder does not know them."""
+def test_unknown_words_are_reported(visit: Visit) -> None:
+    """For random letters the page says that the encoder does not know them."""
     visit.page.get_by_label("Title").fill("xqzvbn wrtplk jhgf")
     assert scored(visit.page)["modalities"]["text"] == {"state": "used", "reason": "unknown_words"}
     expect(visit.page.locator(".modalities li").first).to_contain_text("knows none of its words")
 
 
-def test_a_failing_thumbnail_is_said_and_spares_the_score(visit: Visit, host: ThumbnailHost) -> None:
+def test_a_failing_thumbnail_is_reported_and_spares_the_score(visit: Visit, host: ThumbnailHost) -> None:
     """The preview says that the thumbnail is unavailable, the reason is shown, and so is the score."""
     visit.page.get_by_label("Title").fill("No picture")
     visit.page.get_by_label("Thumbnail URL").fill(f"{host.url}/page.html")
@@ -112,7 +112,7 @@ def test_every_warning_is_shown(visit: Visit) -> None:
 
 
 def test_what_moved_the_score_is_shown_as_bars(visit: Visit) -> None:
-    """A bar to its side for each part that moved it, the largest first; the others are named without one."""
+    """Each part that moved the score has a bar, up or down, the largest first; the others are only named."""
     visit.page.get_by_label("Title").fill("What moves it?")
     contributions = scored(visit.page)["explanation"]["contributions"]
     parts = [part for part in contributions if abs(part["viral_score"]) >= 0.001]
@@ -138,7 +138,7 @@ def test_timings_are_shown(visit: Visit) -> None:
 
 @pytest.mark.parametrize("size", [(320, 180), (640, 360)], ids=["small", "beyond a shell's argument"])
 def test_the_curl_command_gives_the_same_score(visit: Visit, service: Service, size: tuple[int, int]) -> None:
-    """What the button copies runs in a shell as it is; what is shown says what it leaves out."""
+    """What the button copies runs in a shell unchanged; the text on the page says how much it omits."""
     page = visit.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=service.url)
     page.get_by_label("Title").fill(AWKWARD)
@@ -156,7 +156,7 @@ def test_the_curl_command_gives_the_same_score(visit: Visit, service: Service, s
     assert json.loads(ran.stdout)["modalities"]["image"]["state"] == "used"
 
 
-def test_an_empty_title_is_said_beside_the_field(visit: Visit) -> None:
+def test_an_empty_title_is_reported_beside_the_field(visit: Visit) -> None:
     """Nothing is sent; the field is marked, described and focused."""
     visit.page.get_by_role("button", name="Score it").click()
     title = visit.page.get_by_label("Title")
@@ -166,8 +166,8 @@ def test_an_empty_title_is_said_beside_the_field(visit: Visit) -> None:
     assert not any("/predict" in url for url in visit.asked)
 
 
-def test_what_the_service_refuses_is_said_beside_the_field(visit: Visit) -> None:
-    """A 422's errors stand at their fields, and go when the field is right."""
+def test_what_the_service_refuses_is_reported_beside_the_field(visit: Visit) -> None:
+    """A 422's errors are shown at their fields, and disappear once the field is valid."""
     page = visit.page
     page.get_by_label("Title").fill("More views than there are people")
     views = page.get_by_label("Views", exact=True)
@@ -182,8 +182,8 @@ def test_what_the_service_refuses_is_said_beside_the_field(visit: Visit) -> None
     expect(views).not_to_have_attribute("aria-invalid", "true")
 
 
-def test_a_lost_network_is_said_and_can_be_tried_again(visit: Visit) -> None:
-    """The page says so in words; once the network is back, its own button scores."""
+def test_a_lost_network_is_reported_and_the_request_can_be_retried(visit: Visit) -> None:
+    """The page says so in words; once the network is back, its button sends the request again."""
     page = visit.page
     page.get_by_label("Title").fill("Tunnel")
     page.context.set_offline(True)
@@ -216,7 +216,7 @@ def test_a_keyboard_is_enough(visit: Visit) -> None:
     )
 
 
-def test_nobody_else_is_asked(visit: Visit, service: Service) -> None:
+def test_no_other_host_is_asked(visit: Visit, service: Service) -> None:
     page = visit.page
     page.get_by_role("button", name="Quiet").click()
     expect(page.locator("#result .gauge-number")).to_be_visible()
