@@ -40,18 +40,18 @@ async def test_each_key_is_accepted_and_nothing_else(path: str) -> None:
 
 
 async def test_a_look_up_on_youtube_needs_a_key() -> None:
-    """It spends the operator's quota."""
+    """A look-up spends the operator's quota."""
     assert (await ask(GUARDED, "/youtube/aAbBcCdD-_1", "GET")).status_code == 401
 
 
 async def test_two_headers_are_not_one_key() -> None:
-    """Two Authorization headers are refused, whatever they hold: a proxy may have judged the other one."""
+    """Two Authorization headers are refused, whatever they hold: a proxy may have checked the other one."""
     headers = [("Authorization", f"Bearer {FIRST}"), ("Authorization", "Bearer nobody")]
     assert (await ask(GUARDED, headers=headers)).status_code == 401  # type: ignore[arg-type]
 
 
 async def test_a_key_is_one_client_and_two_are_two() -> None:
-    """Wherever it is used from: clients share the queue by key; the rate limit before it is by address."""
+    """Whatever the address: the queue is shared by key; the rate limit before it is by address."""
     clients: list[str] = []
 
     async def note(scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +80,7 @@ async def test_health_and_the_like_stay_open() -> None:
 def test_key_that_no_header_can_carry_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, keys: str
 ) -> None:
-    """A key that is too short, or is none by RFC 6750, ends the process without being printed."""
+    """A key that is too short, or invalid by RFC 6750, ends the process without being printed."""
     monkeypatch.setenv("MILES_API_KEYS", f"{FIRST},{keys}")
     with pytest.raises(SettingsError, match="MILES_API_KEYS") as error:
         Settings.from_environment()

@@ -21,15 +21,15 @@ def test_predictions_come_in_the_order_of_the_request(client: httpx.Client) -> N
     assert isinstance(answer["processing_time_ms"], int)
 
 
-def test_a_list_without_its_name_is_told_the_form_of_a_batch(client: httpx.Client) -> None:
-    """The videos alone, as many a service takes them."""
+def test_the_refusal_of_a_bare_list_shows_the_form_of_a_batch(client: httpx.Client) -> None:
+    """A bare list of videos, which many services accept."""
     refused = client.post("/predict/batch", json=[{"title": "x"}])
     assert refused.status_code == 422
     assert '{"videos": [...]} for a batch' in refused.json()["detail"]
 
 
 def test_bad_item_spares_its_neighbours(client: httpx.Client, host: ThumbnailHost) -> None:
-    """An invalid video, and one that lacks what it requires, get their own problem; the others a score."""
+    """An invalid video, and one that lacks what it requires, each get a problem; the others get a score."""
     videos = [
         {"title": "good", **FIXED},
         {"title": ""},
@@ -85,7 +85,7 @@ def test_home_answers_while_a_batch_of_256_runs(client: httpx.Client, host: Thum
 
 
 def test_fifty_singles_at_once_are_all_scored(client: httpx.Client) -> None:
-    """A burst of 50 requests gets 50 scores, each the one of its own video."""
+    """A burst of 50 requests gets 50 scores, each for its own video."""
     answers: dict[int, float] = {}
 
     def post(index: int) -> None:

@@ -1,4 +1,4 @@
-"""Bodies that are small and cost much, or are large and cost little."""
+"""Small bodies that cost much, and large ones that cost little."""
 
 import asyncio
 import json
@@ -59,8 +59,8 @@ MEDIA_TYPES = {
 }
 
 
-def test_what_a_body_makes_is_bounded() -> None:
-    """Too many values, wherever they are, and numbers that take long are refused before they are parsed."""
+def test_the_values_of_a_body_are_bounded() -> None:
+    """Too many values, wherever they are, and numbers that take long to parse are refused beforehand."""
     failures = []
     for name, (body, status) in REFUSED.items():
         try:
@@ -75,14 +75,14 @@ def test_what_a_body_makes_is_bounded() -> None:
     assert failures == []
 
 
-def test_malformed_json_is_told_from_the_rest() -> None:
-    """What is not JSON keeps the parser's error, which names the place."""
+def test_malformed_json_keeps_the_parsers_error() -> None:
+    """The parser's error names the position."""
     with pytest.raises(json.JSONDecodeError):
         parse_json(b'{"title": }')
 
 
 def test_media_types() -> None:
-    """JSON in UTF-8 is read, with or without parameters; no other type, and none of over 200 characters."""
+    """Only JSON in UTF-8 is read, with or without parameters, and no header of over 200 characters."""
     failures = [
         name[:40]
         for name, is_read in MEDIA_TYPES.items()
@@ -91,7 +91,7 @@ def test_media_types() -> None:
     assert failures == []
 
 
-def test_errors_of_an_answer_are_counted() -> None:
+def test_errors_of_an_answer_are_limited() -> None:
     """However many fields are wrong, and whatever they are called, an answer stays short."""
     errors = [{"type": "extra", "loc": ("what_if", "x" * 10_000), "msg": "wrong"}] * 10_000
     detail, fields = invalid_fields(errors)
@@ -114,9 +114,9 @@ def test_bodies_share_a_budget() -> None:
 
 
 def test_texts_take_linear_time() -> None:
-    """A picture's URL is read whole; text is cut behind its limit, and has at most thirty marks in a row.
+    """A picture's URL is read whole; text is cut after its limit, and has at most thirty marks in a row.
 
-    Normalising would sort them in quadratic time.
+    Normalising would sort more marks in quadratic time.
     """
     url = "data:image/png;base64," + "A" * 1_000_000
     marks = "a" + "\u0315\u0300" * 5_000
@@ -129,14 +129,14 @@ def test_texts_take_linear_time() -> None:
 
 
 def test_similar_names_are_looked_for_among_a_few() -> None:
-    """Names behind the first 300 are not compared with the fields'."""
+    """Names after the first 300 are not compared with the fields' names."""
     columns = {f"column {number}": 1 for number in range(MAX_LOOKED_AT)}
     assert near_names({**columns, "viewCount": 1}, {"view_count": None}) == []
     assert near_names({"viewCount": 1, **columns}, {"view_count": None}) != []
 
 
 def statuses(limits: BodyLimits, bodies: Sequence[Sequence[bytes]], *, declared: bool) -> list[int]:
-    """The answers to requests that send their bodies side by side, piece by piece; 200 is the app's."""
+    """The statuses of requests that send their bodies concurrently, piece by piece; 200 is the app's."""
 
     async def ask(pieces: Sequence[bytes]) -> int:
         left, answers = list(pieces), []
@@ -174,7 +174,7 @@ async def read(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG
 
 
 def test_bodies_in_flight_are_bounded() -> None:
-    """Of bodies that come side by side as many are read as the budget holds, and later ones all."""
+    """Of concurrent bodies, no more are read than the budget holds; a later one is read."""
     size = 2 * SMALL_BODY
     limits = BodyLimits(read, size, 60)
     body = [bytes(size // 8)] * 8

@@ -34,12 +34,12 @@ class Client:
         self.sent.append(message)
         self.has_read.set()
         if message["type"] == "http.response.body" and not message.get("more_body"):
-            self.left.set()  # a server calls it a disconnect when the answer is out
+            self.left.set()  # a server reports a disconnect once the answer is sent
             await asyncio.sleep(0)
 
 
 class Route:
-    """Reads the body and works until it is let go; tells how that ended."""
+    """Reads the body, works until `go_on` is set, and records how that ended."""
 
     def __init__(self) -> None:
         self.begun, self.go_on = asyncio.Event(), asyncio.Event()
@@ -52,7 +52,7 @@ class Route:
         try:
             await self.go_on.wait()
             await PlainTextResponse("done")(scope, receive, send)
-            await asyncio.sleep(0.01)  # what a framework still does when the answer is out
+            await asyncio.sleep(0.01)  # what a framework still does once the answer is sent
             self.end = "answered"
         except asyncio.CancelledError:
             self.end = "cancelled"
@@ -94,7 +94,7 @@ async def test_work_of_a_client_that_left_is_cancelled() -> None:
 
 
 async def test_server_that_shuts_down_is_not_taken_for_a_client() -> None:
-    """A cancellation from outside stays one."""
+    """A cancellation from outside stays a cancellation."""
     route, client = Route(), Client()
     async with asking(route, client) as task:
         await route.begun.wait()

@@ -51,7 +51,7 @@ def assert_adds_up(answer: dict[str, Any]) -> None:
 
 
 def test_the_answer_is_that_of_predict_and_what_moved_it(client: httpx.Client) -> None:
-    """The keys and the score of `/predict`, an explanation that adds up, and no changes unasked."""
+    """The keys and the score of `/predict`, an explanation that adds up, and no changes unless asked for."""
     answer = explain(client)
     assert answer.keys() == ANSWER_KEYS | {"explanation", "what_if"}
     assert outcome(answer) == outcome(predict(client))
@@ -84,7 +84,7 @@ def test_predict_explains_when_asked(client: httpx.Client) -> None:
 
 
 def test_a_change_is_scored_like_a_request_of_its_own(client: httpx.Client, host: ThumbnailHost) -> None:
-    """Title, picture, counts and an alias: each gets what `/predict` says of the changed video."""
+    """Title, picture, counts and an alias: each gets what `/predict` says about the changed video."""
     changes: list[dict[str, Any]] = [
         {"title": "How do planes stay up?"},
         {"thumbnail_url": host.thumbnail(31)},
@@ -104,7 +104,7 @@ def test_a_change_is_scored_like_a_request_of_its_own(client: httpx.Client, host
 
 
 def test_a_bad_change_spares_the_others(client: httpx.Client) -> None:
-    """A count below zero and a name that is no field are each their own 422; the third is scored."""
+    """A negative count and an unknown field each get their own 422; the third change is scored."""
     what_if = [{"view_count": -1}, {"view_cuont": 7}, {"view_count": 7}]
     below, unknown, good = explain(client, what_if=what_if)["what_if"]
     assert below["error"]["status"] == unknown["error"]["status"] == 422
@@ -127,7 +127,7 @@ def test_a_required_picture_is_required_of_each_change(client: httpx.Client, hos
     [[{}] * 17, {"title": "x"}, ["x"], [{"title": {"a": 1}}], [{"view_count": [[1]]}]],
     ids=["seventeen", "an object", "no objects", "a nested value", "a nested list"],
 )
-def test_what_is_no_list_of_changes_is_refused(client: httpx.Client, what_if: Any) -> None:
+def test_an_invalid_list_of_changes_is_refused(client: httpx.Client, what_if: Any) -> None:
     """More than sixteen, or anything but a list of flat objects, is a 422 about what_if."""
     answer = client.post("/explain", json=VIDEO | {"what_if": what_if})
     assert answer.status_code == 422
@@ -146,8 +146,8 @@ def test_half_characters_are_repaired(client: httpx.Client, body: bytes) -> None
     assert "\ufffd" in str(answer.json()["what_if"][0]["changes"])
 
 
-def test_the_model_info_says_what_stands_for_no_text(client: httpx.Client) -> None:
-    """The baseline of each modality is told; this checkpoint does not hold its titles' mean."""
+def test_the_model_info_gives_the_baseline_of_the_text(client: httpx.Client) -> None:
+    """The baseline of each modality is given; this checkpoint does not have its titles' mean."""
     told = client.get("/model/info").json()["explanation"]
     assert told["baseline"]["text"] == "embedding of an empty text"
     assert told["players"][:2] == ["text", "image"]
@@ -186,7 +186,7 @@ def guarded(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_the_route_is_guarded_and_counted_like_the_others(guarded: httpx.Client) -> None:
-    """A key is needed; the explained video takes four of the limit, each change one, and the last a 429."""
+    """A key is needed; the explained video counts as four, each change as one, and the last gets a 429."""
     assert guarded.post("/explain", json=VIDEO).status_code == 401
     guarded.headers["Authorization"] = "Bearer sesame-sesame-sesame-1"
     answer = guarded.post("/explain", json=VIDEO | {"what_if": [{"view_count": n} for n in range(1, 6)]})
@@ -206,7 +206,7 @@ def test_the_route_is_guarded_and_counted_like_the_others(guarded: httpx.Client)
     assert values[("miles_viral_score_count",)] == 5
 
 
-def test_what_is_not_known_gets_no_credit_but_its_own(client: httpx.Client) -> None:
+def test_a_group_of_unknown_fields_is_labelled(client: httpx.Client) -> None:
     """A group whose fields are unknown is labelled so, and adds nothing if the model has no flag for it."""
     answer = explain(client, like_count=None, comment_count="", duration_seconds=None)
     parts = {part["group"]: part for part in answer["explanation"]["contributions"]}

@@ -71,13 +71,13 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], int, str]] = {
 
 
 def test_a_form_has_the_values_of_a_json_body() -> None:
-    """Texts as they are, a file as a data: URL, nothing for what was left empty."""
+    """Texts as they are, a file as a data: URL, and nothing for an empty field."""
     found = {name: parse_form(TYPE, body) for name, (body, _) in READ.items()}
     assert [name for name, (_, values) in READ.items() if found[name] != values] == []
 
 
 def test_a_form_is_bounded() -> None:
-    """Damaged, large and ambiguous ones are refused with the reason."""
+    """Damaged, large and ambiguous forms are refused with the reason."""
     failures = []
     for name, (content_type, make, status, words) in REFUSED.items():
         try:
@@ -98,7 +98,7 @@ def test_only_predict_takes_a_form() -> None:
 
 
 def test_a_form_gets_the_score_of_its_json(client: httpx.Client) -> None:
-    """The same values and the same picture; large ones, which are parsed in a thread, too."""
+    """The same values and the same picture; also large forms, which are parsed in a thread."""
     large = encoded(picture("RGB", (700, 400)), "PNG")
     assert len(large) > MAX_FIELD
     for content in (JPEG, large):

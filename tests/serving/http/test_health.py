@@ -10,7 +10,7 @@ CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image
 
 
 def test_home_is_health_for_a_poller(client: httpx.Client) -> None:
-    """`GET /` without a wish for HTML is the documented JSON."""
+    """`GET /` is the documented JSON unless HTML is preferred."""
     response = client.get("/")
     assert response.status_code == 200
     assert (
@@ -41,7 +41,7 @@ def test_head_is_answered_where_get_is(client: httpx.Client) -> None:
     assert client.head("/health/live").headers["content-length"] == "18"
 
 
-def test_html_is_sent_to_those_who_prefer_it() -> None:
+def test_html_is_sent_to_clients_that_prefer_it() -> None:
     """Only a client that names text/html, at least as much as JSON, gets the page."""
     html = {CHROME, "text/html", "application/json;q=0.5, text/html"}
     json = {

@@ -23,12 +23,12 @@ def test_features_are_named_with_units(info: dict[str, Any]) -> None:
 
 
 def test_architecture_follows_the_weights(info: dict[str, Any]) -> None:
-    """The tiny network's widths are told as they are: 64 + 512 + 18 -> 64 -> 32."""
+    """The tiny network's widths are reported as they are: 64 + 512 + 18 -> 64 -> 32."""
     assert info["architecture"]["fusion"] == "594 -> 64 -> 32"
 
 
 def test_parameters_add_up(info: dict[str, Any]) -> None:
-    """Trainable and frozen parameters make the total, and the head is what its shapes say."""
+    """Trainable and frozen parameters add up to the total, and the head's count follows from its shapes."""
     parameters = info["parameters"]
     head = 594 * 64 + 64 + 64 * 32 + 32 + 32 * 2 + 2 + 32 + 1
     assert parameters["trainable"] == head
@@ -40,8 +40,8 @@ def test_checkpoint_is_identified(info: dict[str, Any]) -> None:
     assert len(info["checkpoint"]["sha256"]) == 64
 
 
-def test_engine_and_calibration_are_told(info: dict[str, Any]) -> None:
-    """Engine, precision and the calibration's temperature are part of the account."""
+def test_engine_and_calibration_are_reported(info: dict[str, Any]) -> None:
+    """Engine, precision and the calibration's temperature are part of the answer."""
     assert info["engine"] == {
         "name": "openvino",
         "device": "cpu",

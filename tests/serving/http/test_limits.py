@@ -1,4 +1,4 @@
-"""What a service refuses, bounds and drops: over HTTP, with three places and thumbnails that do not come."""
+"""What a service refuses, bounds and drops: over HTTP, with three places and thumbnails that never arrive."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ PATIENCE_S = 30  # never waited for unless the service is broken
 
 @pytest.fixture(scope="module")
 def small(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that is soon full, soon late, and limits whom a trusted proxy names."""
+    """A service that is soon full and soon late, and limits the client that a trusted proxy names."""
     log = tmp_path_factory.mktemp("log") / "service.log"
     with ready_service(
         log,
@@ -42,7 +42,7 @@ def small(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 class Caller:
-    """Clients of one service, each test with an address of its own so that limits are not shared."""
+    """A client of the service; each test has an address of its own, so that limits are not shared."""
 
     def __init__(self, service: Service, address: str) -> None:
         self.address = (service.url.removeprefix("http://").split(":")[0], int(service.url.rsplit(":", 1)[1]))
@@ -59,7 +59,7 @@ class Caller:
 
     @contextlib.contextmanager
     def holding(self, places: int, stalled: "Stalled") -> Iterator[list[httpx.Response]]:
-        """While the context lasts so many videos wait for a thumbnail that does not come; their answers."""
+        """While the context lasts, `places` videos wait for a thumbnail that never arrives; their answers."""
         answers: list[httpx.Response] = []
         videos = [TITLE | {"thumbnail_url": f"{stalled.url}?{number}"} for number in range(places)]
         threads = [
@@ -69,7 +69,7 @@ class Caller:
             thread.start()
         until(lambda: self.metric("miles_queue_videos") == places)
         yield answers
-        stalled.listener.close()  # which refuses those who wait: they are scored without a picture
+        stalled.listener.close()  # which ends the downloads: their videos are scored without a picture
         for thread in threads:
             thread.join()
 
@@ -114,7 +114,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 class Stalled:
-    """A host whose thumbnails never come; nobody takes a connection from `listener`."""
+    """A host whose thumbnails never arrive: no connection to `listener` is accepted."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
@@ -128,8 +128,8 @@ def stalled() -> Iterator[Stalled]:
         yield Stalled(listener)
 
 
-def test_full_house_is_503_for_scores_and_open_for_the_rest(caller: Caller, stalled: Stalled) -> None:
-    """Beyond the last place a score is refused with Retry-After; health and metrics still answer."""
+def test_full_service_is_503_for_scores_and_open_for_the_rest(caller: Caller, stalled: Stalled) -> None:
+    """Once all places are taken, a score is refused with Retry-After; health and metrics still answer."""
     shed = caller.metric("miles_shed_total")
     with caller.holding(PLACES, stalled):
         refused = caller.post(TITLE)
@@ -145,8 +145,8 @@ def test_full_house_is_503_for_scores_and_open_for_the_rest(caller: Caller, stal
     assert caller.post(TITLE).status_code == 200
 
 
-def test_full_house_refuses_before_the_body_is_sent(caller: Caller, stalled: Stalled) -> None:
-    """A client that has sent no more than its head hears at once that the house is full."""
+def test_full_service_refuses_before_the_body_is_sent(caller: Caller, stalled: Stalled) -> None:
+    """A client that has sent only the head of its request is refused at once."""
     with caller.holding(PLACES, stalled), caller.raw(caller.head(1000)) as connection:
         assert connection.recv(65536).startswith(b"HTTP/1.1 503")
 
@@ -162,7 +162,7 @@ def test_batch_takes_the_places_that_are_left(caller: Caller, stalled: Stalled) 
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-def test_client_that_leaves_takes_its_work_along(caller: Caller, stalled: Stalled, path: str) -> None:
+def test_client_that_leaves_frees_its_places(caller: Caller, stalled: Stalled, path: str) -> None:
     """When a client hangs up its videos give their places back before their deadline, and are counted."""
     abandoned, late = caller.metric("miles_abandoned_total"), caller.metric("miles_deadline_missed_total")
     video = TITLE | {"thumbnail_url": stalled.url}
@@ -175,7 +175,7 @@ def test_client_that_leaves_takes_its_work_along(caller: Caller, stalled: Stalle
 
 
 def test_limit_counts_the_videos_of_a_batch(caller: Caller) -> None:
-    """Twenty a minute: a batch of thirty gets twenty judged and ten problems, and the next request a 429."""
+    """Of a batch of thirty, twenty videos are judged and ten get a 429; so does the next request."""
     batch = caller.post({"videos": [{"title": ""}] * 30}, "/predict/batch")
     entries = batch.json()["predictions"]
     assert [entry["error"]["status"] for entry in entries] == [422] * 20 + [429] * 10
@@ -188,7 +188,7 @@ def test_limit_counts_the_videos_of_a_batch(caller: Caller) -> None:
 
 
 def test_key_is_asked_for_before_the_limit(caller: Caller) -> None:
-    """A stranger without a key uses up nobody's limit, and can read its refusal in a browser."""
+    """A client without a valid key does not use up the limit, and can read its refusal in a browser."""
     headers = {"Authorization": "Bearer nobody", "Origin": "http://localhost:3000"}
     for _ in range(25):
         refused = caller.http.post("/predict", json=TITLE, headers=headers)
@@ -205,7 +205,7 @@ def test_slow_body_is_408_and_its_connection_is_closed(caller: Caller) -> None:
     assert b"connection: close" in answer.lower()
 
 
-def test_body_that_trickles_is_408_all_the_same(caller: Caller) -> None:
+def test_body_that_trickles_is_408_too(caller: Caller) -> None:
     with caller.raw(caller.head(1000)) as connection:
         stop = threading.Event()
 
@@ -230,18 +230,18 @@ def test_head_that_does_not_come_ends_the_connection(caller: Caller) -> None:
 
 
 def test_second_head_that_does_not_come_ends_the_connection(caller: Caller) -> None:
-    """Having been answered once buys no more time for the next request."""
+    """An earlier answer gives the next request no extra time."""
     whole = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
     connection = caller.raw(whole)
     answer = b""
-    while not answer.endswith(b"}"):  # head and body may come apart
+    while not answer.endswith(b"}"):  # head and body may arrive separately
         answer += connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 200")
     connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
     assert read_all(connection) == b""
 
 
-def test_refused_body_that_goes_on_ends_the_connection(caller: Caller) -> None:
+def test_refused_body_that_does_not_end_ends_the_connection(caller: Caller) -> None:
     """After a refusal the rest of a body is not read for ever."""
     with caller.raw(caller.head(10**9)) as connection:
         assert connection.recv(65536).startswith(b"HTTP/1.1 413")
@@ -249,7 +249,7 @@ def test_refused_body_that_goes_on_ends_the_connection(caller: Caller) -> None:
 
 
 def test_expect_continue_is_answered(caller: Caller) -> None:
-    """A client that asks before it sends its body is told to go on."""
+    """A client that asks before it sends its body is told to continue."""
     body = json.dumps(TITLE).encode()
     head = caller.head(len(body)).replace(b"Host:", b"Expect: 100-continue\r\nConnection: close\r\nHost:")
     with caller.raw(head) as connection:
@@ -259,13 +259,13 @@ def test_expect_continue_is_answered(caller: Caller) -> None:
 
 
 def test_upgrade_is_not_taken(caller: Caller) -> None:
-    """A WebSocket handshake is a request like any other: this service has none."""
+    """A WebSocket handshake is a request like any other: this service has no WebSockets."""
     lines = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"
     with caller.raw(lines) as connection:
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_work_of_a_finished_test_is_gone(caller: Caller, host: ThumbnailHost) -> None:
-    """After all of that a picture is scored as ever."""
+    """After all of these tests a picture is scored as usual."""
     answer = caller.post(TITLE | {"thumbnail_url": host.thumbnail()})
     assert answer.json()["modalities"]["image"]["state"] == "used"

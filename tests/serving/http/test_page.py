@@ -1,4 +1,4 @@
-"""The page's files and the headers that hold them to one origin; tests/page looks at them in a browser."""
+"""The page's files and the headers that restrict them to one origin; tests/page uses them in a browser."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ HTML = {"Accept": "text/html"}
 
 
 def test_the_page_may_load_nothing_from_elsewhere(client: httpx.Client) -> None:
-    """No inline code, nobody else's script or style; a picture may come from where a visitor says."""
+    """No inline code, no scripts or styles from elsewhere; a picture may come from any address."""
     policy = dict(
         directive.split(" ", 1)
         for directive in client.get("/", headers=HTML).headers["content-security-policy"].split("; ")
@@ -34,8 +34,8 @@ def test_the_hub_may_show_the_page_in_a_frame(client: httpx.Client) -> None:
     assert "x-frame-options" not in headers
 
 
-def test_health_has_no_policy_of_a_page(client: httpx.Client) -> None:
-    """What is no page carries none."""
+def test_health_has_no_content_security_policy(client: httpx.Client) -> None:
+    """Only pages carry one."""
     assert "content-security-policy" not in client.get("/").headers
 
 
@@ -56,20 +56,20 @@ def test_every_module_that_a_module_imports_is_served(client: httpx.Client) -> N
 
 
 def test_an_unchanged_module_is_not_sent_again(client: httpx.Client) -> None:
-    """Whoever has it is told that it still holds."""
+    """A browser that has it gets a 304."""
     first = client.get("/page/page.js")
     again = client.get("/page/page.js", headers={"If-None-Match": first.headers["etag"]})
     assert again.status_code == 304
 
 
 @pytest.mark.parametrize("name", ["__init__.py", "index.html", "none.js", "", "../settings.py"])
-def test_only_what_the_page_loads_is_below_it(client: httpx.Client, name: str) -> None:
-    """Our Python, and the page without its policy, are nobody's to ask for."""
+def test_only_what_the_page_loads_is_served(client: httpx.Client, name: str) -> None:
+    """Our Python files, and the page without its policy, are not."""
     assert client.get(f"/page/{name}").status_code == 404
 
 
 def test_the_page_loads_files_of_known_kinds() -> None:
-    """Besides the page and its module, the folder holds nothing that would not be served."""
+    """Apart from the page and its Python module, the folder holds only files that are served."""
     kinds = {path.suffix for path in PAGE.rglob("*.*") if "__pycache__" not in path.parts}
     assert kinds == ASSETS | {".html", ".py"}
 
@@ -82,15 +82,15 @@ def test_frames_are_the_operators_choice() -> None:
 @pytest.mark.parametrize(
     "value", ["huggingface.co", "https://a.example; script-src *", "https://a.example/path", "'none'"]
 )
-def test_what_is_no_origin_is_refused(value: str) -> None:
-    """A header is not the place for whatever an environment variable holds."""
+def test_an_invalid_origin_is_refused(value: str) -> None:
+    """Text of an environment variable is checked before it is sent in a header."""
     with pytest.raises(ValueError, match="expected origins like"):
         Settings(frame_ancestors=(value,))
 
 
 @pytest.mark.anyio
 async def test_the_openapi_document_is_made_once() -> None:
-    """Those who ask while it is made wait for it, instead of making it too."""
+    """Requests that arrive while it is made wait for it instead of making another."""
     app, made = FastAPI(**FASTAPI_OFF), []
 
     def document() -> dict[str, str]:

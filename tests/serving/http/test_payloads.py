@@ -7,7 +7,7 @@ import httpx
 JSON = {"Content-Type": "application/json", "Origin": "http://localhost:3000"}
 PROBLEM = "application/problem+json"
 LARGEST = 2**63 - 1
-# A field's values as raw JSON: those that are scored, and those that are a 422 that names the field.
+# A field's values as raw JSON: those that are scored, and those that get a 422 naming the field.
 SCORED: dict[str, tuple[str, ...]] = {
     "title": (
         *(r'"\ud800"', r'"a\udfffb"', r'"\ud83d\ude00"', r'"\u0000"', r'"\u202e evil"', '"__proto__"'),
@@ -84,7 +84,7 @@ def test_values_outside_the_contract_name_their_field(client: httpx.Client) -> N
     assert failures == {}
 
 
-def test_a_body_that_is_no_video_is_a_problem(client: httpx.Client) -> None:
+def test_a_body_that_is_not_a_video_is_a_problem(client: httpx.Client) -> None:
     """Broken, misencoded and absurdly nested: a 400 or a 422, readable across origins, with a request id."""
     failures = {}
     for body in NO_VIDEOS:

@@ -24,7 +24,7 @@ def score(client: httpx.Client, **fields: Any) -> dict[str, Any]:
 
 
 def test_answer_has_every_key_in_its_range(client: httpx.Client) -> None:
-    """A video like those of training gets all documented keys, each in its documented range."""
+    """A video like those in training gets all documented keys, each in its documented range."""
     answer = score(client, view_count=5000, like_count=300, comment_count=30)
     assert answer.keys() == ANSWER_KEYS
     assert answer["in_range"]
@@ -39,7 +39,7 @@ def test_answer_has_every_key_in_its_range(client: httpx.Client) -> None:
 
 
 def test_a_video_beyond_the_training_data_has_no_confidence(client: httpx.Client) -> None:
-    """More views than any training video: a score and a warning, but no confidence in it."""
+    """More views than any training video: a score and a warning, but no confidence."""
     answer = score(client, view_count=10**12)
     assert not answer["in_range"]
     assert answer["confidence"] is None
@@ -94,8 +94,8 @@ def test_null_is_unknown_and_not_zero(client: httpx.Client) -> None:
     assert null == absent != zero
 
 
-def test_long_text_is_truncated_and_said(client: httpx.Client) -> None:
-    """A description beyond 128 tokens is used in part, which the answer says."""
+def test_long_text_is_truncated_and_reported(client: httpx.Client) -> None:
+    """A description beyond 128 tokens is used in part, and the answer says so."""
     answer = score(client, description="words " * 400)
     assert answer["modalities"]["text"]["state"] == "truncated"
     assert answer["modalities"]["text"]["reason"].startswith("first 128 of ")
@@ -119,7 +119,7 @@ def test_absent_thumbnail_is_missing(client: httpx.Client, url: str | None) -> N
 
 
 def test_bad_thumbnail_is_failed_with_its_reason(client: httpx.Client, host: ThumbnailHost) -> None:
-    """A thumbnail that cannot be had leaves a score for the neutral image, and the answer says why."""
+    """Without a usable thumbnail the neutral image is scored, and the answer says why."""
     neutral = score(client, observed_at="2026-01-01")["viral_score"]
     expected = {
         "/missing.jpg": ("http_404", "answered 404"),
@@ -136,8 +136,8 @@ def test_bad_thumbnail_is_failed_with_its_reason(client: httpx.Client, host: Thu
         assert answer["viral_score"] == neutral
 
 
-def test_a_picture_that_shows_nothing_is_used_and_not_enough(client: httpx.Client) -> None:
-    """A placeholder is scored with a warning; where the image is required it is refused."""
+def test_a_picture_that_shows_nothing_does_not_satisfy_require(client: httpx.Client) -> None:
+    """A placeholder is scored with a warning; if the image is required, the request is refused."""
     pixel = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
     answer = score(client, thumbnail_url=pixel)
     image = answer["modalities"]["image"]
@@ -147,8 +147,8 @@ def test_a_picture_that_shows_nothing_is_used_and_not_enough(client: httpx.Clien
     assert "image (used: tiny: The thumbnail is tiny (1x1 pixels" in response.json()["detail"]
 
 
-def test_what_an_older_checkpoint_ignores_of_a_picture_is_said(client: httpx.Client) -> None:
-    """Its pixels are those that it was trained with."""
+def test_an_older_checkpoint_says_what_it_ignores_of_a_picture(client: httpx.Client) -> None:
+    """It reads pixels as it did in training."""
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encoded(picture(), "JPEG", exif=exif)
@@ -159,7 +159,7 @@ def test_what_an_older_checkpoint_ignores_of_a_picture_is_said(client: httpx.Cli
 
 
 def test_a_row_of_yt_dlp_has_its_thumbnail(client: httpx.Client, host: ThumbnailHost) -> None:
-    """`thumbnail` is another name of thumbnail_url."""
+    """`thumbnail` is another name for thumbnail_url."""
     assert score(client, thumbnail=host.thumbnail(1))["modalities"]["image"]["state"] == "used"
 
 
@@ -182,7 +182,7 @@ def test_required_image_that_is_there_is_scored(client: httpx.Client, host: Thum
 
 
 def test_required_scalars_that_are_imputed_are_422(client: httpx.Client) -> None:
-    """A client that requires the scalars gets no score on an imputed age."""
+    """A client that requires the scalars gets no score with an imputed age."""
     response = client.post("/predict", json={"title": "x", "require": ["scalars"]})
     assert response.status_code == 422
     assert "published_at" in response.json()["detail"]

@@ -49,7 +49,7 @@ def test_error_is_a_problem(client: httpx.Client, method: str, path: str, status
 
 
 def test_a_wrong_route_names_the_one_to_use(client: httpx.Client) -> None:
-    """A 405 carries Allow and says the method, a 404 proposes the nearest route, or those that score."""
+    """A 405 carries Allow and names the method; a 404 suggests the nearest route, or those that score."""
     assert client.get("/predict").headers["allow"] == "POST"
     rows = {
         ("GET", "/predict"): "/predict accepts POST.",

@@ -13,7 +13,7 @@ from tests.serving.http.asgi import ask, scored
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that stands still until it is moved."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -28,7 +28,7 @@ def limiter_of(clock: Clock, per_minute: int = 60, max_clients: int = 100) -> Ra
 
 
 def test_whole_minute_may_come_at_once() -> None:
-    """A client may have its minute in one go, and then one video for each that it has earned back."""
+    """A client may use its minute at once, and then gets videos only as it earns them back."""
     clock = Clock()
     limiter = limiter_of(clock)
     assert limiter.take("a", 256) == 60
@@ -52,7 +52,7 @@ def test_steady_client_within_its_limit_is_never_refused() -> None:
 
 @pytest.mark.parametrize("per_minute", [1, 7, 60, 10_000])
 def test_no_minute_holds_more_than_twice_the_limit(per_minute: int) -> None:
-    """However a client asks, any minute holds its saved minute and what it earned in that one, no more."""
+    """No client gets more in a minute than what it had saved and what it earned in that minute."""
     clock = Clock()
     limiter = limiter_of(clock, per_minute)
     taken = 0
@@ -69,7 +69,7 @@ def test_clients_do_not_share() -> None:
 
 
 def test_wait_is_until_one_more() -> None:
-    """The refusal says when the next video is within the limit, and that is so then and not before."""
+    """The refusal says when the next video is within the limit: at that time it is, and not before."""
     clock = Clock()
     limiter = limiter_of(clock, 6)  # one each ten seconds
     limiter.take("a", 6)
@@ -91,7 +91,7 @@ def test_clients_are_forgotten_the_oldest_first() -> None:
 
 @pytest.mark.anyio
 async def test_answers_tell_what_is_left_and_429_when_nothing_is() -> None:
-    """Every answer about scores carries both fields; the one too many is a problem with Retry-After."""
+    """Every answer about scores carries both fields; the first over the limit is a 429 with Retry-After."""
     app = RateLimit(scored, limiter_of(Clock(), 2))
     first, second, third = [await ask(app) for _ in range(3)]
     assert first.headers["ratelimit-policy"] == '"videos";q=2;w=60'
@@ -120,7 +120,7 @@ def client(peer: str | None, *forwarded: str, trusted: bool = True) -> str:
 
 
 def test_client_is_the_first_hop_from_the_right_that_is_not_a_trusted_proxy() -> None:
-    """Hops further left could be forged; a proxy that writes an unreadable hop is the client."""
+    """Hops further left could be forged; a proxy that writes an unreadable hop counts as the client."""
     table = [
         ("10.0.0.1", ["203.0.113.7"], "203.0.113.7"),
         ("10.0.0.1", ["1.1.1.1, 203.0.113.7"], "203.0.113.7"),

@@ -1,4 +1,4 @@
-"""How requests are read: the same video in other words, names that are not ours, and errors."""
+"""How requests are read: the same video in other words, unknown names, and errors."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ VIDEO = {
     "observed_at": "2026-03-02T12:00:00Z",
 }
 LOOK = {"previous_view_count": 90_000, "previous_observed_at": "2026-03-02T02:00:00Z"}
-# Changes of VIDEO that leave it the same video; ... leaves a field out.
+# Changes to VIDEO that leave it the same video; ... omits a field.
 SAME: list[dict[str, Any]] = [
     {"view_count": "120,000", "like_count": "9000.0", "comment_count": "8.5E+02"},
     {"view_count": "١٢٠٠٠٠"},
@@ -43,7 +43,7 @@ UNKNOWN: list[tuple[dict[str, Any], list[str]]] = [
     ({"published_at": None, "upload_date": None}, ["published_at"]),
     ({"published_at": "2026-03-01"}, ["published_at"]),
 ]
-# What a video has besides VIDEO, or instead, and what a warning says.
+# Fields added to VIDEO, or replacing its own, and what a warning says.
 NEAR: list[tuple[dict[str, Any], str | None]] = [
     ({"view_count": ..., "viewCount": 5}, "viewCount (send view_count)"),
     ({"view_count": None, "views": 5}, "views (send view_count)"),
@@ -62,7 +62,7 @@ NEAR: list[tuple[dict[str, Any], str | None]] = [
     ({"like_count": ..., "statistics": {"likeCount": "5"}}, "statistics (send like_count)"),
     ({"view_count": ..., "stats": {"playCount": 5}}, "stats (send view_count)"),
     ({"published_at": ..., "snippet": {"title": "x"}}, "snippet (send description, published_at)"),
-    ({"viewCount": 120_000, "likes": 9000, "timestamp": 1772366400}, None),  # ours are there
+    ({"viewCount": 120_000, "likes": 9000, "timestamp": 1772366400}, None),  # our fields are there
     ({"like_count": ..., "dislike_count": 5, "likes": None}, None),
     ({"view_count": ..., "playcount": 5}, "playcount (send view_count)"),
     ({"comment_count": ..., "repliesCount": 5}, "repliesCount (send comment_count)"),
@@ -125,7 +125,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 
 
 def changed(changes: dict[str, Any]) -> dict[str, Any]:
-    """VIDEO with changes; ... leaves a field out."""
+    """VIDEO with changes; ... omits a field."""
     return {name: value for name, value in {**VIDEO, **changes}.items() if value is not ...}
 
 
@@ -147,8 +147,8 @@ def test_the_same_video_in_other_words_has_the_same_score(client: httpx.Client) 
     assert failures == []
 
 
-def test_what_is_unknown_is_listed(client: httpx.Client) -> None:
-    """Absent, null and blank are unknown, 0 is known, and a day is too little for a young video's age."""
+def test_unknown_fields_are_listed(client: httpx.Client) -> None:
+    """Absent, null and blank are unknown, 0 is known, and a date alone is too coarse for a young video."""
     found = answers(client, [changed(changes) for changes, _ in UNKNOWN])
     lists = [each["modalities"]["scalars"]["imputed"] for each in found]
     failures = [(row, names) for row, names in zip(UNKNOWN, lists, strict=True) if names != row[1]]
@@ -156,7 +156,7 @@ def test_what_is_unknown_is_listed(client: httpx.Client) -> None:
 
 
 def test_names_that_look_like_fields_are_warned_about(client: httpx.Client) -> None:
-    """A name that is not read is named with the field to send, unless that field is there."""
+    """A name that is not read is reported with the field to send, unless that field is there."""
     failures = []
     for (changes, expected), found in zip(
         NEAR, answers(client, [changed(row[0]) for row in NEAR]), strict=True
@@ -168,7 +168,7 @@ def test_names_that_look_like_fields_are_warned_about(client: httpx.Client) -> N
 
 
 def test_refusals_name_the_field_and_the_form(client: httpx.Client) -> None:
-    """In a request as in a batch, in our own words."""
+    """In a single request as in a batch, in our own words."""
     failures = []
     entries = answers(client, [changed(changes) for changes, _, _ in REFUSED])
     for (changes, field, message), entry in zip(REFUSED, entries, strict=True):
@@ -198,7 +198,7 @@ def test_a_variation_is_read_like_a_request(client: httpx.Client) -> None:
 
 
 def test_a_title_without_visible_characters_is_missing(client: httpx.Client) -> None:
-    """White space and zero-width characters are no text; a caption of 10,000 characters is truncated."""
+    """White space and zero-width characters are not text; a caption of 10,000 characters is truncated."""
     titles = ("   ", "\u200b\u200d", "word " * 2000)
     found = [
         each["modalities"]["text"] for each in answers(client, [changed({"title": each}) for each in titles])
@@ -216,7 +216,7 @@ def test_a_title_has_one_normal_form(client: httpx.Client) -> None:
 
 
 def test_a_thumbnails_url_is_not_normalised(client: httpx.Client) -> None:
-    """A path in another normal form names another file, and a host with a Kelvin sign is no host."""
+    """A path in another normal form names another file, and a host with a Kelvin sign is invalid."""
     urls = ("https://10.0.0.1/cafe\u0301.jpg", "https://\u212aelvin.com/a.jpg", "\u00a0ftp://a.example/")
     images = [
         client.post("/predict", json={"title": "a", "thumbnail_url": url}).json()["modalities"]["image"]

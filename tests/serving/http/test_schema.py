@@ -1,4 +1,4 @@
-"""What schemathesis makes up from our OpenAPI document; `make hostile` asks thirty times as much."""
+"""Requests that schemathesis generates from our OpenAPI document; `make hostile` sends 30 times as many."""
 
 from tests.support.service import Service
 

@@ -77,7 +77,7 @@ async def test_the_key_is_a_header_of_one_request_a_minute(youtube: YouTubeHost)
 
 @anyio_test
 async def test_each_client_has_a_few_look_ups_a_minute(youtube: YouTubeHost) -> None:
-    """One client's are used up, another one's are not."""
+    """One client's look-ups are used up, another's are not."""
     async with YouTube.open(settings_for(youtube.url), LOCAL) as opened:
         for number in range(PER_CLIENT):
             with pytest.raises(UnknownVideoError):
@@ -138,7 +138,7 @@ async def test_it_is_off_without_a_key() -> None:
 
 
 def test_the_route_is_a_problem_without_a_key_or_an_id(client: httpx.Client) -> None:
-    """403 with a type that programs can tell, and 422 for what is not an id."""
+    """403 with a type that programs can recognise, and 422 for an invalid id."""
     off = client.get(f"/youtube/{VIDEO_ID}")
     assert (off.status_code, off.json()["type"]) == (403, "urn:miles:problem:no-youtube-key")
     assert client.get("/youtube/short").status_code == 422
