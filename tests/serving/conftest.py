@@ -23,9 +23,9 @@ def service(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with ready_service(
         log,
         checkpoint=tiny_path,
-        precision="f32",  # the tiny network's encoders are not what quantisation is for
+        precision="f32",  # quantisation is not meant for the tiny network's encoders
         thumbnail_trusted_networks="127.0.0.0/8",
-        thumbnail_timeout_s=6,  # a good picture takes a while on a busy machine, too
+        thumbnail_timeout_s=6,  # even a good picture takes a while on a busy machine
         request_timeout_s=300,  # 256 thumbnails take a while on a busy machine
         max_request_bytes=4 * 1024 * 1024,
         cors_origins="http://localhost:3000,https://*.vercel.app",

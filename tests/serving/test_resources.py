@@ -11,7 +11,7 @@ AFFINITY = len(os.sched_getaffinity(0))
 
 
 def cgroup(tmp_path: Path, membership: str, **files: str) -> dict[str, Path]:
-    """Recorded files below a mount point; `__` in a name is a directory."""
+    """Recorded files below a mount point; `__` in a name separates directories."""
     for name, content in files.items():
         file = (
             tmp_path
@@ -40,7 +40,7 @@ def test_v2_quota_is_rounded_down_to_whole_cpus(tmp_path: Path, quota: str, cpus
 
 
 def test_v2_limit_of_a_parent_holds(tmp_path: Path) -> None:
-    """cgroup v2: a group above this process's own limits it too."""
+    """cgroup v2: the limit of a parent of this process's group applies too."""
     files = cgroup(
         tmp_path,
         "0::/kubepods/pod7/box",
@@ -64,7 +64,7 @@ def test_quota_above_affinity_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_machine_without_cgroups_uses_affinity(tmp_path: Path) -> None:
-    """Where no file is there, affinity alone counts."""
+    """Without cgroup files, affinity alone counts."""
     assert usable_cpus(tmp_path / "none", tmp_path / "none") == AFFINITY
 
 
@@ -102,7 +102,7 @@ STAT = "inactive_file 30000000\nactive_file 20000000\nanon 500000000"
 def test_memory_that_a_limit_leaves(
     tmp_path: Path, membership: str, files: dict[str, str], free: int
 ) -> None:
-    """The least that the machine and every group leave; cached pages of files are free."""
+    """The least that the machine or any group leaves; cached pages of files count as free."""
     for name, content in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(content + "\n")

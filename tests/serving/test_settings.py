@@ -74,14 +74,14 @@ def test_unusable_thumbnail_settings_are_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A MILES_ variable that is no setting is an error that names the nearest one."""
+    """A MILES_ variable that is not a setting is an error that names the nearest setting."""
     monkeypatch.setenv("MILES_PROT", "80")
     with pytest.raises(SettingsError, match=r"MILES_PROT.*MILES_PORT"):
         Settings.from_environment()
 
 
 def test_default_batch_is_one_that_the_engine_has_prepared() -> None:
-    """Batches beyond the sizes that the engine warms up would each be a shape of their own."""
+    """A larger batch would have a shape that the engine has not warmed up."""
     assert Settings().max_batch_size == max(BATCH_SIZES)
 
 

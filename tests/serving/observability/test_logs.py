@@ -1,4 +1,4 @@
-"""What a real service writes about nasty requests: one line each, and not a word of theirs."""
+"""What a real service logs about hostile requests: one line each, and none of their text."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from tests.support.process import LIMIT_S, answers, free_port, stop, until
 from tests.support.service import ROOT, environment, ready_service
 from tests.support.thumbnail_host import ThumbnailHost
 
-# Stands in everything that a client may write: words, paths, queries, credentials, headers, keys. The name
-# of a thumbnail's host is logged, so that an operator can see whose pictures fail.
+# Occurs in everything that a client may write: text, paths, queries, credentials, headers, keys. Only the
+# name of a thumbnail's host is logged, so that an operator can see whose pictures fail.
 PRIVATE = "qzx7private"
 NASTY = (
     {"title": f"{PRIVATE} title", "description": f"{PRIVATE}\n" * 3000},
@@ -44,7 +44,7 @@ NASTY = (
 
 
 def ask(client: httpx.Client, host: ThumbnailHost) -> int:
-    """Send everything nasty; how many requests that were."""
+    """Send everything nasty, and return the number of requests."""
     for body in NASTY:
         client.post("/predict", json=body)
     broken = (f'{{"title": "{PRIVATE}', f'"{PRIVATE}"', f'{{"title": {PRIVATE}}}')
@@ -68,12 +68,12 @@ def ask(client: httpx.Client, host: ThumbnailHost) -> int:
 def written(
     tiny_bundle: Path, host: ThumbnailHost, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[int, list[str]]:
-    """How many requests a service had, and every line that it wrote from the first one on."""
+    """How many requests a service received, and every line that it logged from the first one on."""
     log = tmp_path_factory.mktemp("log") / "service.log"
     settings = {
         "checkpoint": tiny_bundle,
         "thumbnail_trusted_networks": "127.0.0.0/8,::1/128",
-        "thumbnail_timeout_s": 6,  # a good answer takes a while on a busy machine, too
+        "thumbnail_timeout_s": 6,  # even a good answer takes a while on a busy machine
     }
     with (
         ready_service(log, **settings) as service,
@@ -90,7 +90,7 @@ def lines(written: tuple[int, list[str]]) -> list[dict[str, Any]]:
 
 
 def test_every_line_is_one_object_with_time_and_level(written: tuple[int, list[str]]) -> None:
-    """Whatever was sent, each line is one JSON object; nobody forges one with a line break."""
+    """Whatever was sent, each line is one JSON object; a line break in a request does not forge one."""
     assert lines(written)
     assert all({"event", "level", "timestamp"} <= line.keys() for line in lines(written))
     assert "forged" not in {line["event"] for line in lines(written)}
@@ -102,7 +102,7 @@ def test_nothing_that_a_client_wrote_is_in_the_log(written: tuple[int, list[str]
 
 
 def test_no_address_of_a_client_is_in_the_log(written: tuple[int, list[str]]) -> None:
-    """Clients are known by their request's id alone; a host that was typed as an address is a host's name."""
+    """Clients are known by their request's id alone; a thumbnail's host may be given as an address."""
     address = re.compile(r"\d+\.\d+\.\d+\.\d+|::1")
     found = [line for line in lines(written) if address.search(json.dumps({**line, "timestamp": ""}))]
     assert [line for line in found if line["event"] != "thumbnail_failed"] == []
@@ -120,7 +120,7 @@ def test_each_request_has_one_line_with_its_id(written: tuple[int, list[str]]) -
 
 
 def test_a_failed_thumbnail_says_why_under_its_request(written: tuple[int, list[str]]) -> None:
-    """The reason is one of the few that the answer may give, and the request's id is beside it."""
+    """The reason is one of those that an answer may give, and the line has the request's id."""
     failed = [line for line in lines(written) if line["event"] == "thumbnail_failed"]
     known = {
         "bad_url",
@@ -146,7 +146,7 @@ def test_the_level_is_a_setting(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def ask_often(port: int, times: int) -> None:
-    """GET a path that is not there, without waiting for an answer before the next request."""
+    """GET an unknown path, without waiting for an answer before the next request."""
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as connection:
         for start in range(0, times, 100):
             wanted, answered = min(100, times - start), b""
@@ -205,7 +205,7 @@ def test_a_terminal_shows_sentences_and_a_pipe_json(tiny_path: Path) -> None:
 
 
 def test_a_terminal_without_colours_gets_none() -> None:
-    """NO_COLOR and TERM=dumb leave out what others are sent."""
+    """With NO_COLOR or TERM=dumb, no escape sequences are sent."""
     line = "from serving.observability.logs import configure_logging as to; to('auto', 'info'); "
     line += "import structlog; structlog.get_logger().info('hello', number=5)"
     found = {}

@@ -22,7 +22,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @pytest.fixture(scope="module")
 def service(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service of this module's own: what other tests asked for would be in its counts and its drift."""
+    """A service for this module alone: requests of other tests would be in its counts and its drift."""
     log = tmp_path_factory.mktemp("log") / "service.log"
     settings = {"precision": "f32", "thumbnail_trusted_networks": "127.0.0.0/8", "thumbnail_timeout_s": 3}
     with ready_service(log, checkpoint=tiny_path, **settings) as running:
@@ -125,7 +125,7 @@ def test_process_and_build_are_shown(client: httpx.Client, service: Service) -> 
 
 
 def test_nothing_waits_in_an_idle_service(client: httpx.Client) -> None:
-    """Each step's queue is shown, and empty when all has been answered."""
+    """Each step's queue is shown, and is empty once everything has been answered."""
     shown = samples(client)
     assert [shown["miles_queue_depth", (("step", step),)] for step in ("text", "image", "fusion")] == [
         0,
@@ -134,7 +134,7 @@ def test_nothing_waits_in_an_idle_service(client: httpx.Client) -> None:
     ]
 
 
-def test_strangers_cannot_make_labels(client: httpx.Client, host: ThumbnailHost) -> None:
+def test_clients_cannot_create_labels(client: httpx.Client, host: ThumbnailHost) -> None:
     """Paths, methods, titles, URLs and statuses of image hosts add no series after the first ones."""
 
     def series(number: int) -> int:
@@ -150,7 +150,7 @@ def test_strangers_cannot_make_labels(client: httpx.Client, host: ThumbnailHost)
 
 
 class Counting(Collector):
-    """How often it was read."""
+    """Counts how often it was read."""
 
     times = 0
 
@@ -174,7 +174,7 @@ async def test_requests_that_come_together_share_an_exposition() -> None:
 
 
 def test_drift_is_shown_once_enough_was_scored(client: httpx.Client) -> None:
-    """After enough rows each feature that varied in training has an index, and so has the score."""
+    """After enough rows each feature that varied in training has an index, and so does the score."""
     videos = [{"title": f"drift {number % 7}", "view_count": 100 * number} for number in range(250)]
     while samples(client)["miles_drift_rows", ()] < FEWEST_ROWS:
         client.post("/predict/batch", json={"videos": videos})
@@ -183,7 +183,7 @@ def test_drift_is_shown_once_enough_was_scored(client: httpx.Client) -> None:
     told = client.get("/model/info").json()["drift"]
     assert sorted(shown) == sorted(told["watched"])
     assert "viral_score" in shown
-    assert shown["age_known"] > 0.25  # none of these says when it went up; three quarters of training did
+    assert shown["age_known"] > 0.25  # none of these has a publication time; three quarters in training did
 
 
 def test_batch_buckets_reach_as_far_as_the_setting() -> None:

@@ -22,7 +22,7 @@ PRIVATE = "nobody-may-store-this"
 
 @dataclass
 class Receiver:
-    """What a collector was sent."""
+    """What a collector has received."""
 
     url: str
     spans: list[Span] = field(default_factory=list)
@@ -70,7 +70,7 @@ def otlp_receiver() -> Iterator[Receiver]:
 def received(
     tiny_path: Path, host: ThumbnailHost, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Receiver]:
-    """What a service sent after a score within a caller's trace, a refusal, a stranger's path and a probe."""
+    """What a service sent after a score within a caller's trace, a refusal, an unknown path and a probe."""
     log = tmp_path_factory.mktemp("log") / "service.log"
     settings = {"checkpoint": tiny_path, "precision": "f32", "thumbnail_trusted_networks": "127.0.0.0/8"}
     with otlp_receiver() as receiver, pytest.MonkeyPatch.context() as patch:
@@ -89,7 +89,7 @@ def received(
 
 
 def test_each_stage_is_a_span_within_the_request(received: Receiver) -> None:
-    """Download, decode, tokenise, the towers and the fusion lie in the score, and that in the request."""
+    """The spans of all stages are children of the score's, which is a child of the request's."""
     request, score = received.named("POST /predict"), received.named("score")
     assert score.parent_span_id == request.span_id
     for stage in ("download", "decode", "tokenise", "text", "image", "fusion"):
@@ -107,8 +107,8 @@ def test_a_request_joins_its_callers_trace(received: Receiver) -> None:
     assert request.parent_span_id.hex() == "b7ad6b7169203331"
 
 
-def test_refusals_and_strangers_are_spans_without_their_words(received: Receiver) -> None:
-    """A span says method, route and status; no title, URL, path or query that a client wrote is sent."""
+def test_refused_and_unknown_requests_are_spans_without_their_text(received: Receiver) -> None:
+    """A span has method, route and status; no title, URL, path or query that a client wrote is sent."""
     statuses = {
         span.name: attribute.value.int_value
         for span in received.spans
@@ -137,7 +137,7 @@ def test_the_service_names_itself(received: Receiver) -> None:
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"},
     ],
 )
-def test_nobody_asked_nothing_is_traced(environment: dict[str, str]) -> None:
+def test_nothing_is_traced_unless_configured(environment: dict[str, str]) -> None:
     """Without an endpoint, or with the SDK disabled, there is no tracing."""
     assert Tracing.from_environment(environment) is None
 

@@ -1,4 +1,4 @@
-"""Connections as hostile clients use them, on raw sockets, in front of an app that repeats what it gets."""
+"""Connections as hostile clients use them, on raw sockets, in front of an app that echoes what it gets."""
 
 import json
 import re
@@ -142,7 +142,7 @@ def exchanged(port: int, *parts: bytes, half_close: bool = False) -> list[int | 
 
 
 def with_upgrade(sent: bytes, upgrade: bytes) -> bytes:
-    """The same with Upgrade in the first request that has a Host."""
+    """`sent` with `upgrade` in the first request that has a Host."""
     return sent.replace(b"Host: x\r\n", b"Host: x\r\n" + upgrade, 1)
 
 
@@ -164,7 +164,7 @@ def test_requests_are_read_by_their_framing(port: int) -> None:
 
 
 def test_body_after_an_upgrade_is_never_a_request(port: int) -> None:
-    """A body that arrives later than its head belongs to it."""
+    """A body that arrives after its head still belongs to that request."""
     head, body = with_upgrade(CASES["a body that looks like a request"][0], UPGRADES[0]).split(b"\r\n\r\n", 1)
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as connection:
         connection.sendall(head + b"\r\n\r\n")

@@ -13,7 +13,7 @@ from tests.support.tiny import write_tiny
 
 
 def test_missing_checkpoint_ends_in_one_line_and_exit_1(tmp_path: Path) -> None:
-    """A service without its checkpoint says which file and what to do, and ends."""
+    """A service without its checkpoint says which file is missing and what to do, and ends."""
     ended = run_to_end(checkpoint=tmp_path / "absent.pt")
     assert ended.returncode == 1
     line = ended.stderr.strip().splitlines()[-1]
@@ -43,20 +43,20 @@ def test_taken_port_ends_in_one_line_and_exit_1(tiny_path: Path) -> None:
 
 
 def test_an_address_of_another_machine_is_not_taken_for_a_taken_port(tiny_path: Path) -> None:
-    """The next step is about the address."""
+    """The advice is about the address."""
     ended = run_to_end(checkpoint=tiny_path, precision="f32", host="192.0.2.1", port=7860)
     assert ended.returncode == 1
     assert ended.stderr.endswith("Set MILES_HOST to an address of this machine, such as 0.0.0.0.\n")
 
 
 def test_ctrl_c_stops_a_ready_service_with_exit_0(tiny_path: Path, tmp_path: Path) -> None:
-    """It is an orderly end, as SIGTERM is in test_lifecycle.py."""
+    """SIGINT is an orderly end, like SIGTERM in test_lifecycle.py."""
     with ready_service(tmp_path / "log", checkpoint=tiny_path, precision="f32") as service:
         assert service.stop(signal.SIGINT) == 0
 
 
 def test_app_without_a_model_says_so_with_503(tmp_path: Path) -> None:
-    """Under a server of the operator's own, a model that cannot be loaded is told in the same shape."""
+    """Under the operator's own server, a model that cannot be loaded is reported in the same shape."""
     with (
         started_factory(tmp_path / "log", checkpoint=tmp_path / "absent.pt") as service,
         httpx.Client(base_url=service.url) as client,
