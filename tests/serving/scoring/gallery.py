@@ -31,7 +31,7 @@ class Clock:
 class Gallery:
     """Shows one picture, in its current version, on every path, and honours conditions as RFC 9110 says.
 
-    /moved leads to /a.jpg. `closed` answers 404.
+    /moved leads to /a.jpg. While `closed`, it answers 404.
     """
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from tests.serving.http.test_rate_limit import Clock
 
 
 def admission_of(capacity: int, taken: int = 0) -> tuple[Admission, CollectorRegistry]:
-    """An admission with some slots taken, each by another client, and its metrics."""
+    """An admission with some slots taken, each by a different client, and its metrics."""
     registry = CollectorRegistry()
     admission = Admission(capacity, registry, Clock())
 
@@ -38,7 +38,7 @@ def measured() -> tuple[DrainRate, Clock]:
 
 
 def test_rate_is_videos_finished_per_second_of_work() -> None:
-    """Whatever was assumed before, and without the hour in which no video was queued."""
+    """Whatever the initial rate, and not counting the hour in which no video was queued."""
     rate, clock = measured()
     assert rate.per_second == pytest.approx(20, rel=0.05)
     rate.rest()
@@ -69,7 +69,7 @@ def fill(admission: Admission, client: str) -> int:
 
 
 def free(admission: Admission, client: str, slots: int) -> None:
-    """Give slots of a client back."""
+    """Give back slots of a client."""
     CLIENT.set(client)
     for _ in range(slots):
         admission.give_back(1)
@@ -88,7 +88,7 @@ def test_a_client_leaves_slots_to_others() -> None:
 
 
 def test_explained_videos_take_what_they_cost() -> None:
-    """Four slots each, as long as they are free; one is taken even if there are fewer in all."""
+    """Four slots each, if they are free; one such video is accepted even if there are fewer in all."""
     admission, _ = admission_of(10)
     CLIENT.set("one")
     with admission.slot(slots=EXPLAINED), admission.slot(slots=EXPLAINED):
@@ -116,7 +116,7 @@ def test_waiting_for_thumbnails_keeps_nothing_else_out() -> None:
 
 
 def test_retry_after_is_the_backlog_over_the_rate() -> None:
-    """At the initial rate of twenty a second, a backlog of eighty is four seconds; from 1 s to 60 s."""
+    """At the initial rate of 20/s, a backlog of eighty takes four seconds; the bounds are 1 s and 60 s."""
     admission, registry = admission_of(80, taken=80)
     with pytest.raises(OverloadedError) as refused, admission.slot():
         pass

@@ -38,7 +38,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def queue_of(squares: Squares, executor: ThreadPoolExecutor, max_batch_size: int = 4) -> Queue:
-    """A queue over `squares` in which a number's length is itself."""
+    """A queue over `squares` in which each number is its own length."""
     return BatchingQueue(squares, executor, max_batch_size, length=lambda number: number)
 
 
@@ -52,7 +52,7 @@ async def served(
     max_length: int | None = None,
     **options: Any,
 ) -> AsyncIterator[Queue]:
-    """A queue in service, in which a number's length is itself."""
+    """A running queue in which each number is its own length."""
     with ThreadPoolExecutor(at_once) as executor:
         queue = Queue(
             step, executor, max_batch_size, lambda number: number, partner, at_once, max_length, **options
@@ -105,7 +105,7 @@ async def test_single_item_does_not_wait() -> None:
 
 
 async def prepared(queue: Queue, number: int, ready: asyncio.Event) -> Ran[int]:
-    """What `number` gives, submitted when it is `ready`."""
+    """The result for `number`, which is submitted once `ready` is set."""
     with queue.expecting():
         await ready.wait()
     return await queue.submit(number)
@@ -126,7 +126,7 @@ async def test_items_that_follow_closely_are_one_batch() -> None:
 
 
 async def test_an_item_long_in_preparation_delays_nothing() -> None:
-    """The others are run without it, and without one whose preparation fails."""
+    """Other items are run without it, and without one whose preparation fails."""
     squares, never = Squares(), asyncio.Event()
     async with served(squares) as queue:
         coming = asyncio.create_task(prepared(queue, 2, never))
@@ -142,7 +142,7 @@ async def test_an_item_long_in_preparation_delays_nothing() -> None:
 
 
 async def test_failing_preparations_do_not_hold_a_batch_up_for_ever() -> None:
-    """A batch waits for as many preparations as it has places, not for nine."""
+    """A batch waits for at most `max_batch_size` preparations, here four of nine."""
     squares, never = Squares(), asyncio.Event()
     async with served(squares, 4, max_gap_s=3600) as queue:
         coming = [asyncio.create_task(prepared(queue, 2, never)) for _ in range(9)]
@@ -150,7 +150,7 @@ async def test_failing_preparations_do_not_hold_a_batch_up_for_ever() -> None:
         await until(lambda: queue.depth == 1)
         for task in coming[:4]:
             task.cancel()
-            await asyncio.sleep(0.01)  # the queue notices each by itself
+            await asyncio.sleep(0.01)  # the queue notices each separately
         assert (await asyncio.wait_for(here, 60)).result == 1
         for task in coming:
             task.cancel()
@@ -167,7 +167,7 @@ async def test_a_full_batch_waits_for_nothing() -> None:
 
 
 async def test_a_batch_has_one_of_the_given_sizes() -> None:
-    """Five and six items are four and one, and four and two, if batches of 1, 2, 4 and 8 need no padding."""
+    """With sizes 1, 2, 4 and 8, five items run as four and one, and six items as four and two."""
     squares = Squares()
     async with served(squares, 8, sizes=(1, 2, 4, 8)) as queue:
         await asyncio.gather(*map(queue.submit, (1,) * 5))
@@ -190,7 +190,7 @@ async def test_batch_holds_similar_lengths_in_order() -> None:
 
 
 async def test_failed_batch_fails_its_items_only() -> None:
-    """An error, a lost row or SystemExit reaches the batch's items; the queue goes on."""
+    """An error, a lost row or SystemExit reaches the batch's items; the queue continues."""
 
     def step(batch: Sequence[int]) -> list[int]:
         if 99 in batch:
@@ -236,7 +236,7 @@ async def test_closing_fails_all_items(at_once: int) -> None:
 
 
 async def test_partial_batch_waits_for_the_partner() -> None:
-    """Items that are not urgent and come while the partner runs a batch run together when it ends."""
+    """Items that are not urgent and arrive during a batch of the partner run together when it ends."""
     squares, partner_step = Squares(), Squares()
     async with served(partner_step) as partner, served(squares, partner=partner) as queue:
         partner_step.gate.clear()
@@ -269,7 +269,7 @@ async def test_urgent_or_full_batch_does_not_wait(numbers: tuple[int, ...], urge
 
 
 async def test_partial_batch_waits_while_the_partner_runs_earlier_requests() -> None:
-    """Until one of its own is in the partner's batch, here the third of two items each."""
+    """Until one of the client's items is in the partner's batch: here the third batch of two items."""
     gate, order = threading.Event(), list[str]()
 
     def partner_step(batch: Sequence[int]) -> list[int]:
@@ -292,8 +292,8 @@ async def test_partial_batch_waits_while_the_partner_runs_earlier_requests() -> 
     assert order.count("own") == 1
 
 
-async def test_what_other_clients_have_at_the_partner_delays_nothing() -> None:
-    """A client with nothing there, or with its item begun, waits for one batch, not for another's queue."""
+async def test_other_clients_items_at_the_partner_delay_nothing() -> None:
+    """A client with no item queued there waits for one batch, not for another client's queue."""
     permits, squares = threading.Semaphore(0), Squares()
 
     def partner_step(batch: Sequence[int]) -> list[int]:
@@ -317,7 +317,7 @@ async def test_what_other_clients_have_at_the_partner_delays_nothing() -> None:
 
 
 async def test_lengths_of_a_batch_add_up_to_the_limit_at_most() -> None:
-    """Items that do not fit are the next batch; one that is longer than the limit has its own."""
+    """Items that do not fit are in the next batch; one longer than the limit is a batch of its own."""
     squares = Squares()
     async with served(squares, max_length=10) as queue:
         squares.gate.clear()
@@ -339,7 +339,7 @@ async def test_item_does_not_wait_for_an_idle_partner() -> None:
         assert (await queue.submit(3, urgent=False)).result == 9
 
 
-async def test_only_at_once_batches_run_concurrently() -> None:
+async def test_at_most_at_once_batches_run_concurrently() -> None:
     """With two at once, a second batch runs beside the first; later items are queued and run together."""
     squares = Squares()
     async with served(squares, at_once=2) as queue:

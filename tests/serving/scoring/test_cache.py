@@ -1,4 +1,4 @@
-"""VectorCache around computations that count themselves, so that one too many shows."""
+"""VectorCache around computations that count their calls, so that an extra one shows."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ def key(number: int) -> bytes:
 
 
 class Computation:
-    """Gives one vector, remembers how often it was begun, and waits for `gate` first."""
+    """Waits for `gate` and gives one vector; counts how often it was begun."""
 
     def __init__(self, value: float = 1.0, length: int = 4, error: Exception | None = None) -> None:
         self.gate = asyncio.Event()
@@ -97,7 +97,7 @@ def _giving(row: Vector) -> Callable[[], Awaitable[Vector]]:
 
 
 async def test_least_recently_used_goes_first() -> None:
-    """Of three entries in room for three, the fourth pushes out the one that was asked longest ago."""
+    """With room for three entries, the fourth pushes out the one that was used longest ago."""
     cache = VectorCache(3 * entry_bytes(vector(0)))
     for number in (1, 2, 3):
         await cache.get(key(number), Computation(number))
@@ -144,7 +144,7 @@ async def test_other_callers_get_their_answer_when_the_first_is_cancelled() -> N
 
 
 async def test_computation_is_cancelled_with_its_last_caller() -> None:
-    """Before that caller ends."""
+    """And it ends before that caller does."""
     cache, computation = VectorCache(ROOM), Computation()
     computation.gate.clear()
     callers = [asyncio.create_task(cache.get(key(1), computation)) for _ in range(3)]
@@ -172,7 +172,7 @@ class Stubborn:
 
 
 async def test_last_caller_stays_until_the_computation_has_ended() -> None:
-    """What a computation uses may be closed once its callers are gone: the last one sees it end."""
+    """What a computation uses may be closed once its callers are gone, so the last one waits for its end."""
     stubborn = Stubborn()
     caller = asyncio.create_task(VectorCache(ROOM).get(key(1), stubborn))
     await stubborn.begun.wait()
@@ -185,8 +185,8 @@ async def test_last_caller_stays_until_the_computation_has_ended() -> None:
     assert caller.cancelled()
 
 
-async def test_newcomer_does_not_join_what_is_being_cancelled() -> None:
-    """Calls that come while an abandoned computation ends share one of their own, which outlives it."""
+async def test_new_call_does_not_join_a_computation_that_is_being_cancelled() -> None:
+    """Calls that arrive while an abandoned computation ends share a new one, which outlives it."""
     cache, stubborn, fresh = VectorCache(ROOM), Stubborn(), Computation(2.0)
     fresh.gate.clear()
     caller = asyncio.create_task(cache.get(key(1), stubborn))
@@ -286,7 +286,7 @@ def test_keys_tell_every_part_apart() -> None:
     calls=st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=60),
 )
 def test_cache_behaves_like_a_list(room: int, calls: list[tuple[int, bool]]) -> None:
-    """For any order of calls, failing ones among them, hits and contents are those of a plain list."""
+    """For any order of calls, failing ones included, hits and contents are those of a plain list."""
     cache = VectorCache(room)
     model: list[int] = []  # the least recent first; number n has a vector of n + 1 values
 

@@ -11,7 +11,7 @@ SEED = 3
 
 
 def training_rows(count: int = 20_000) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Views and age of a kind, and a column that never varies."""
+    """Random views and ages, and a column that never varies."""
     draw = np.random.default_rng(SEED)
     return np.column_stack([draw.normal(10, 2, count), draw.uniform(0, 5, count), np.full(count, 30.0)])
 
@@ -24,7 +24,7 @@ def window() -> DriftWindow:
 
 
 def feed(window: DriftWindow, count: int, *, shift: float = 0.0, age: float | None = None) -> None:
-    """`count` rows like the training ones, their views shifted, or with another age."""
+    """Observe `count` rows like the training ones, with shifted views or another age."""
     draw = np.random.default_rng(SEED + 1)
     for row in training_rows(count):
         row[0] += shift
@@ -33,7 +33,7 @@ def feed(window: DriftWindow, count: int, *, shift: float = 0.0, age: float | No
 
 
 def test_too_few_rows_say_nothing(window: DriftWindow) -> None:
-    """One row less than enough gives no index; one more gives all of them."""
+    """One row too few gives no index; one more gives all of them."""
     feed(window, FEWEST_ROWS - 1)
     assert window.stability() == {}
     feed(window, 1)
@@ -41,27 +41,27 @@ def test_too_few_rows_say_nothing(window: DriftWindow) -> None:
 
 
 def test_unchanged_rows_do_not_drift(window: DriftWindow) -> None:
-    """Rows of the training kind stay below 0.1 in every feature and in the score."""
+    """Rows like the training ones stay below 0.1 in every feature and in the score."""
     feed(window, 2000)
     assert max(window.stability().values()) < 0.1
 
 
 def test_the_shifted_feature_alone_drifts(window: DriftWindow) -> None:
-    """Views that moved by a standard deviation are significant; age and score stay as they were."""
+    """A shift of the views by one standard deviation is significant; age and score stay as they were."""
     feed(window, 2000, shift=2.0)
     stability = window.stability()
     assert stability["views"] > 0.25
     assert max(stability["age"], stability[SCORE]) < 0.1
 
 
-def test_unknown_ages_are_said(window: DriftWindow) -> None:
-    """Requests that do not say the age drift in the age, which training always knew."""
+def test_unknown_ages_are_reported(window: DriftWindow) -> None:
+    """Rows without an age drift in that feature, which training always had."""
     feed(window, 2000, age=float("nan"))
     assert window.stability()["age"] > 0.25
 
 
 def test_old_rows_are_forgotten(window: DriftWindow) -> None:
-    """A window full of ordinary rows leaves no trace of the foreign ones before them."""
+    """A window full of ordinary rows leaves no trace of the shifted ones before them."""
     feed(window, 3000, shift=20.0)
     feed(window, WINDOW_ROWS)
     assert window.rows == WINDOW_ROWS
@@ -69,7 +69,7 @@ def test_old_rows_are_forgotten(window: DriftWindow) -> None:
 
 
 def test_without_distributions_nothing_is_kept() -> None:
-    """A checkpoint that does not say how its rows were distributed costs no memory and has no index."""
+    """For a checkpoint without distributions, nothing is stored and there is no index."""
     window = DriftWindow(NAMES, {})
     feed(window, FEWEST_ROWS)
     assert window.rows == 0

@@ -1,4 +1,4 @@
-"""What moved a score: against a brute force over every order, on a real network."""
+"""What moved a score: compared with brute force over every order, on a real network."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 def model_of(
     *, with_vision: bool = True, mean: float | None = TEXT_MEAN, silent: str | None = None
 ) -> LoadedModel:
-    """The tiny network as the service has it; the columns of `silent` are zero."""
+    """The tiny network as the service loads it; the columns of `silent` are zero."""
     checkpoint = tiny_checkpoint(with_vision=with_vision)
     text, image = checkpoint.card.config.text.output_dim, checkpoint.card.config.image_dim
     if silent is not None:
@@ -49,7 +49,7 @@ def model_of(
 
 
 def drawn_row(model: LoadedModel, seed: int = 3) -> Row:
-    """A row with something in every block."""
+    """A row with random values in every block."""
     draw = np.random.default_rng(seed)
     config = model.card.config
     return Row(
@@ -60,7 +60,7 @@ def drawn_row(model: LoadedModel, seed: int = 3) -> Row:
 
 
 def scores_of(model: LoadedModel, rows: Sequence[Row]) -> list[Score]:
-    """The rows through the engine."""
+    """The engine's scores of the rows."""
     stacked = (np.stack([getattr(row, block) for row in rows]) for block in ("text", "image", "scalars"))
     scores: Scores = model.engine.score(*stacked)
     return list(zip(scores.viral.tolist(), scores.velocity.tolist(), strict=True))
@@ -69,7 +69,7 @@ def scores_of(model: LoadedModel, rows: Sequence[Row]) -> list[Score]:
 async def explained(
     model: LoadedModel, row: Row, empty: NDArray[np.float32] | None = None, chunks: list[int] | None = None
 ) -> Explanation:
-    """The row's explanation; `chunks` takes the sizes in which rows were asked for."""
+    """The row's explanation; `chunks` collects the number of rows requested at a time."""
 
     async def score_rows(rows: Sequence[Row]) -> list[Score]:
         if chunks is not None:
@@ -112,7 +112,7 @@ def by_brute_force(model: LoadedModel, row: Row, baseline: Row, players: Sequenc
 
 
 def baseline_of(model: LoadedModel, text: float = TEXT_MEAN) -> Row:
-    """The row of a video of which nothing is known."""
+    """The row of a video about which nothing is known."""
     config = model.card.config
     return Row(
         np.full(config.text.output_dim, text, dtype=np.float32),
@@ -141,7 +141,7 @@ async def test_contributions_are_the_mean_over_all_orders() -> None:
 
 @pytest.mark.parametrize("with_vision", [True, False])
 async def test_parts_add_up_to_the_distance_from_the_baseline(with_vision: bool) -> None:
-    """Probability and velocity: baseline and parts make the answer, as computed and as on the wire."""
+    """Probability and velocity: baseline and parts add up to the answer, as computed and on the wire."""
     model = model_of(with_vision=with_vision)
     row = drawn_row(model)
     explanation = await explained(model, row)
@@ -159,14 +159,14 @@ async def test_parts_add_up_to_the_distance_from_the_baseline(with_vision: bool)
 
 
 async def test_the_largest_part_is_first() -> None:
-    """Contributions are in the order of what they did to the probability, whatever its sign."""
+    """Contributions are ordered by the size of their effect on the probability, whatever its sign."""
     model = model_of()
     parts = [abs(part.viral_score) for part in (await explained(model, drawn_row(model))).contributions]
     assert parts == sorted(parts, reverse=True)
     assert parts[0] > 0
 
 
-async def test_a_modality_that_there_is_not_is_no_player() -> None:
+async def test_an_absent_modality_is_not_a_player() -> None:
     """A text-only network explains its scores by text and features; every feature is in one part."""
     model = model_of(with_vision=False)
     parts = (await explained(model, drawn_row(model))).contributions
@@ -175,7 +175,7 @@ async def test_a_modality_that_there_is_not_is_no_player() -> None:
 
 
 async def test_a_modality_without_weight_moves_nothing() -> None:
-    """Image columns that are all zero give the image exactly nothing, and cost no rows."""
+    """With image columns of zeros, the image contributes exactly nothing and costs no rows."""
     model = model_of(silent="image")
     chunks: list[int] = []
     parts = (await explained(model, drawn_row(model), chunks=chunks)).contributions
@@ -194,7 +194,7 @@ async def test_rows_are_asked_for_a_few_at_a_time() -> None:
 
 
 async def test_clients_take_turns() -> None:
-    """Behind eight explanations of another client, one is given third at the latest."""
+    """An explanation requested after eight of another client is given third at the latest."""
     model, order = model_of(), list[str]()
 
     async def score_rows(rows: Sequence[Row]) -> list[Score]:
@@ -217,7 +217,7 @@ async def test_clients_take_turns() -> None:
 
 
 async def test_without_a_mean_the_empty_text_is_the_baseline() -> None:
-    """Where the checkpoint does not say the mean, the vector of no words stands for no text."""
+    """If the checkpoint does not have the mean, the vector of an empty text is the baseline."""
     model = model_of(mean=None)
     empty = np.full(model.card.config.text.output_dim, -0.5, dtype=np.float32)
     explanation = await explained(model, drawn_row(model), empty=empty)

@@ -36,7 +36,7 @@ async def test_a_call_after_the_burst_is_made_at_once() -> None:
     assert made == [0, 1, 2, 3]
 
 
-async def test_one_who_gives_up_waiting_takes_nothing_from_the_others() -> None:
+async def test_a_cancelled_turn_takes_nothing_from_the_others() -> None:
     """A turn whose task was cancelled is skipped."""
     pace = Pace(1)
     first, gone, last = (asyncio.create_task(pace.turn()) for _ in range(3))

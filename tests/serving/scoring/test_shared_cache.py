@@ -36,7 +36,7 @@ from tests.support.thumbnail_host import ThumbnailHost
 
 KEY = bytes(range(KEY_BYTES))
 VECTOR = np.linspace(-1, 1, 64, dtype=np.float32)
-LOOKUP_S = 1.0  # an answer without delay is in time on a busy machine, too
+LOOKUP_S = 1.0  # an answer without delay is in time even on a busy machine
 AT_ONCE = 12  # look-ups of one batch: all may be under way when the server stops
 
 
@@ -57,7 +57,7 @@ class Replica:
     service: Service
 
     def score(self, *titles: str, **fields: object) -> list[dict[str, Any]]:
-        """The answers of a batch, with what was known."""
+        """The answers of a batch, with what was cached."""
         videos = [{"title": title, **fields} for title in titles]
         answer = httpx.post(
             f"{self.service.url}/predict/batch?timings=1", json={"videos": videos}, timeout=LIMIT_S
@@ -73,13 +73,13 @@ class Replica:
         return float(found[1])
 
     def is_up(self) -> bool:
-        """Whether it asks the server."""
+        """Whether it uses the server."""
         return self.counted("miles_shared_cache_up") == 1
 
 
 @contextmanager
 def replica(log: Path, tiny_bundle: Path, server: Server, timeout_s: float = 1) -> Iterator[Replica]:
-    """A ready service that has found the server, and waits longer for it than one in use would."""
+    """A ready service that has found the server, and waits longer for it than one in production would."""
     with ready_service(
         log,
         checkpoint=tiny_bundle,
@@ -118,8 +118,8 @@ def test_replicas_share_vectors(
 def test_server_that_stops_costs_no_answer(
     server: Server, tiny_bundle: Path, tmp_path: Path, how: int
 ) -> None:
-    """When the server hangs or dies all are scored; after the few look-ups under way nobody asks it, until it
-    is back.
+    """When the server hangs or dies all videos are scored; after the few look-ups under way it is not asked
+    until it is back.
     """
     titles = [[f"words {number} {item}" for item in range(AT_ONCE)] for number in range(6)]
     with replica(tmp_path / "log", tiny_bundle, server) as one:
@@ -142,18 +142,18 @@ def test_server_that_stops_costs_no_answer(
 
 @pytest.mark.anyio
 async def test_server_that_answers_too_late_is_left_alone(server: Server) -> None:
-    """After a few look-ups in vain nobody waits for it, although it answers, until it is quick again."""
+    """After a few late look-ups it is not asked, although it answers, until it is fast again."""
     with slowed(server) as between:
         async with SharedCache.open(between.url, 0.5) as cache:
             await until_true(lambda: cache.is_up)
             between.seconds = 1.5
             for _ in range(4 * MAX_FAILURES):
                 assert await cache.get(KEY, len(VECTOR)) is None
-            await asyncio.sleep(1.5 * PROBE_INTERVAL_S)  # it has been asked whether it is back
+            await asyncio.sleep(1.5 * PROBE_INTERVAL_S)  # long enough for a probe
             assert not cache.is_up
             assert await cache.get(KEY, len(VECTOR)) is None
-            in_vain = cache.lookups["late"] + cache.lookups["failed"]
-            assert (in_vain, cache.lookups["skipped"]) == (MAX_FAILURES, 3 * MAX_FAILURES + 1)
+            failed = cache.lookups["late"] + cache.lookups["failed"]
+            assert (failed, cache.lookups["skipped"]) == (MAX_FAILURES, 3 * MAX_FAILURES + 1)
             between.seconds = 0.0
             await until_true(lambda: cache.is_up)
             await cache.get(KEY, len(VECTOR))
@@ -162,7 +162,7 @@ async def test_server_that_answers_too_late_is_left_alone(server: Server) -> Non
 
 @pytest.mark.anyio
 async def test_server_that_stumbles_often_is_left_alone(server: Server) -> None:
-    """Look-ups that succeed in between are no excuse: of one answer in two too late, few are waited for."""
+    """Look-ups that succeed in between do not help: if every other answer is too late, few are waited for."""
     with slowed(server) as between:
         async with SharedCache.open(between.url, LOOKUP_S) as cache:
             await until_true(lambda: cache.is_up)
@@ -171,7 +171,7 @@ async def test_server_that_stumbles_often_is_left_alone(server: Server) -> None:
                 between.seconds = 0.0 if asked % 2 else 3 * LOOKUP_S
                 await cache.get(KEY, len(VECTOR))
                 asked += 1
-                assert asked < 4 * MAX_FAILURES, "never given a rest"
+                assert asked < 4 * MAX_FAILURES, "never paused"
             assert (
                 cache.lookups["late"] + cache.lookups["failed"]
                 <= MAX_FAILURES + asked / SUCCESSES_PER_FAILURE + 1
@@ -194,7 +194,7 @@ async def test_vector_comes_back_as_it_was(server: Server) -> None:
 
 @pytest.mark.anyio
 async def test_server_that_is_full_still_answers(server: Server) -> None:
-    """Writes that it refuses are counted; what it has is found, however many of them there are."""
+    """Refused writes are counted; what is stored is found, however many writes are refused."""
     async with SharedCache.open(server.url, LIMIT_S) as cache:
         await until_true(lambda: cache.is_up)
         cache.put(KEY, VECTOR)
@@ -210,7 +210,7 @@ async def test_server_that_is_full_still_answers(server: Server) -> None:
 
 @pytest.mark.anyio
 async def test_rubbish_is_a_miss(server: Server) -> None:
-    """A value that somebody else wrote under the key is computed anew, and counted."""
+    """A value that another program wrote under the key is ignored and counted."""
     with Redis.from_url(server.url) as other:
         other.set(PREFIX + KEY, b"rubbish")
     async with SharedCache.open(server.url, LIMIT_S) as cache:
@@ -238,7 +238,7 @@ def test_only_a_whole_vector_of_this_key_is_believed() -> None:
 
 
 def test_only_a_vector_written_with_the_secret_is_believed() -> None:
-    """With a secret, nothing counts that was written without it, with another one or for another key."""
+    """With a secret, a vector written without it, with another secret or for another key is ignored."""
     secret, width = b"0123456789abcdef", len(VECTOR)
     entries = {
         "own": packed(KEY, VECTOR, secret),
@@ -255,7 +255,7 @@ Reply = bytes | Callable[[list[bytes]], bytes]
 
 
 def forged(vector: NDArray[np.float32]) -> Callable[[list[bytes]], bytes]:
-    """A reply that has this vector under every key, with a right digest."""
+    """A reply that has this vector under every key, with a valid digest."""
 
     def reply(keys: list[bytes]) -> bytes:
         values = [packed(key.removeprefix(PREFIX), vector) for key in keys]
@@ -266,15 +266,15 @@ def forged(vector: NDArray[np.float32]) -> Callable[[list[bytes]], bytes]:
 
 REPLIES: dict[str, Reply] = {
     "too few values": b"*0\r\n",
-    "no number": b"*abc\r\n",
-    "no list": b"+OK\r\n",
+    "not a number": b"*abc\r\n",
+    "not a list": b"+OK\r\n",
     "numbers": b"*1\r\n:5\r\n",
     "a list in a list": b"*1\r\n*1\r\n$1\r\na\r\n",
     "two replies": b"*1\r\n$-1\r\n*1\r\n$1\r\na\r\n",
     "an error": b"-ERR no\r\n",
     "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "a short vector": forged(VECTOR[:3]),
-    "no finite vector": forged(np.full_like(VECTOR, np.nan)),
+    "a vector that is not finite": forged(np.full_like(VECTOR, np.nan)),
     "zeros": forged(np.zeros_like(VECTOR)),
 }
 
@@ -304,7 +304,7 @@ def lying_server(replies: list[Reply]) -> Iterator[str]:
 
 @pytest.mark.anyio
 async def test_server_that_lies_is_survived() -> None:
-    """Whatever it replies, a look-up finds nothing, and the next right reply is read as ever."""
+    """Whatever it replies, a look-up finds nothing, and the next valid reply is read as usual."""
     failures = []
     for name, reply in REPLIES.items():
         replies: list[Reply] = [reply]
@@ -336,7 +336,7 @@ async def test_background_task_that_fails_is_started_again(server: Server) -> No
 
 @pytest.mark.anyio
 async def test_caches_with_one_secret_share_vectors(server: Server) -> None:
-    """A cache with the secret finds what another one with it stored; one without it finds it corrupt."""
+    """A cache with the secret finds what another one with it stored; one without it finds that corrupt."""
     secret = "0123456789abcdef"  # noqa: S105 a test's
     async with (
         SharedCache.open(server.url, LIMIT_S, secret) as one,
@@ -352,7 +352,7 @@ async def test_caches_with_one_secret_share_vectors(server: Server) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://host", "redis://", "host:6379", "redis:///0"])
-def test_address_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_invalid_address_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """An address of another kind ends the process; it may hold a password, so it is not printed."""
     monkeypatch.setenv("MILES_SHARED_CACHE_URL", f"{url}?word=secret")
     with pytest.raises(SettingsError, match="MILES_SHARED_CACHE_URL") as error:
@@ -360,5 +360,5 @@ def test_address_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.Monke
     assert "secret" not in str(error.value)
 
 
-def test_without_the_setting_there_is_none(client: httpx.Client) -> None:
+def test_without_the_setting_there_is_no_shared_cache(client: httpx.Client) -> None:
     assert "miles_shared_cache" not in client.get("/metrics").text

@@ -1,4 +1,4 @@
-"""ETags and dates of thumbnails: which are kept, to whom they are shown, and what a 304 confirms."""
+"""ETags and dates of thumbnails: which are kept, to which URLs they are sent, and what a 304 confirms."""
 
 import asyncio
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ async def test_redirect_gives_no_validators() -> None:
     assert gallery.conditions == [{}] * 4
 
 
-async def test_validators_are_shown_to_their_own_url_alone() -> None:
-    """A URL that redirects by now is asked with its validators, the place it leads to without."""
+async def test_validators_are_sent_to_their_own_url_alone() -> None:
+    """A URL that redirects by now is requested with its validators, the redirect's target without."""
     gallery = Gallery()
     async with serving(gallery) as gallery.site, ThumbnailFetcher(trusting(), ssl_context=NO_TLS) as fetcher:
         download = await fetcher.download_if_changed(gallery.site.url("/moved"), Validators(b'"v1"'))
@@ -43,7 +43,7 @@ async def test_validators_are_shown_to_their_own_url_alone() -> None:
     assert gallery.conditions == [{"If-None-Match": '"v1"'}, {}]
 
 
-async def test_an_unasked_304_is_no_answer() -> None:
+async def test_an_unasked_304_is_an_error() -> None:
     """A 304 to an unconditional request is `UnreachableError`, like any status but 200."""
     async with (
         serving(raw(b"HTTP/1.1 304 Not Modified\r\n\r\n")) as site,
@@ -53,7 +53,7 @@ async def test_an_unasked_304_is_no_answer() -> None:
             await ThumbnailCache(fetcher).identify(site.url())
 
 
-async def test_304_after_a_redirect_is_no_answer() -> None:
+async def test_304_after_a_redirect_is_an_error() -> None:
     """A redirect's target has seen no validators, so its 304 confirms nothing."""
 
     async def answer(path: str, writer: asyncio.StreamWriter) -> None:
@@ -66,7 +66,7 @@ async def test_304_after_a_redirect_is_no_answer() -> None:
 
 
 async def test_late_304_does_not_bring_an_old_picture_back() -> None:
-    """A 304 that arrives after a later download has seen a change leaves what that download found."""
+    """A late 304 does not replace the picture that a later download has found."""
     clock, gate, asked = Clock(), asyncio.Event(), asyncio.Event()
     bodies = [b"old", b"new"]
 
@@ -115,8 +115,8 @@ KEPT: list[tuple[list[bytes], Validators | None]] = [
 ]
 
 
-async def test_validators_are_kept_in_their_one_form() -> None:
-    """An ETag or date is kept where it is sent once, bounded and as RFC 9110 writes it; else ignored."""
+async def test_validators_are_kept_in_their_standard_form() -> None:
+    """An ETag or date is kept if it is sent once, short enough and in RFC 9110's form; else ignored."""
     failures = []
     for headers, expected in KEPT:
         async with (
@@ -137,12 +137,12 @@ STEPS = st.one_of(
 @settings(deadline=None, max_examples=150)
 @given(steps=st.lists(STEPS, min_size=5, max_size=40))
 def test_cache_behaves_like_its_definition(steps: list[str | float]) -> None:
-    """For any order of calls, changes, closures and waits: the right answer, for the requests it needs."""
+    """For any order of calls, changes, closures and waits: the right answer without an extra request."""
     asyncio.run(_play(steps))
 
 
 async def _play(steps: list[str | float]) -> None:
-    """Keeps what a URL should be known as: version, validators and time; None when it is not known."""
+    """`known` is what the cache should know of the URL: digest, validators and time; None if nothing."""
     clock = Clock()
     known: tuple[bytes, Validators, float] | None = None
     async with opened(clock) as (gallery, cache):
@@ -183,7 +183,7 @@ async def _play(steps: list[str | float]) -> None:
 
 @contextmanager
 def _closed(expected: bool) -> Iterator[bool]:
-    """Expects a `ImageError` where one is due."""
+    """Expects an `ImageError` if `expected`."""
     if not expected:
         yield False
         return

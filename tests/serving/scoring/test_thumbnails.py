@@ -30,7 +30,7 @@ async def test_within_the_ttl_nothing_is_asked() -> None:
 
 @pytest.mark.parametrize(("etags", "dates"), [(True, False), (False, True), (True, True)])
 async def test_after_the_ttl_an_unchanged_picture_is_not_sent_again(etags: bool, dates: bool) -> None:
-    """The validators go back as they came; a 304 keeps the digest for another `ttl_s`, on one connection."""
+    """The validators go back unchanged; a 304 keeps the digest for another `ttl_s`, on one connection."""
     clock = Clock()
     async with opened(clock) as (gallery, cache):
         gallery.etags, gallery.dates = etags, dates
@@ -84,7 +84,7 @@ async def test_ttl_runs_from_the_request() -> None:
 
 
 async def test_without_validators_the_picture_is_downloaded_again() -> None:
-    """A server that names no version is asked without a condition after the TTL."""
+    """A server that sends no validators is asked without a condition after the TTL."""
     clock = Clock()
     async with opened(clock) as (gallery, cache):
         gallery.etags = False
@@ -94,7 +94,7 @@ async def test_without_validators_the_picture_is_downloaded_again() -> None:
     assert gallery.conditions == [{}, {}]
 
 
-async def test_given_up_vector_costs_a_download() -> None:
+async def test_evicted_vector_costs_a_download() -> None:
     async with opened(Clock()) as (gallery, cache):
         await cache.identify(gallery.site.url())
         gallery.version = 2
@@ -105,7 +105,7 @@ async def test_given_up_vector_costs_a_download() -> None:
 
 
 async def test_same_picture_elsewhere_has_the_same_digest() -> None:
-    """The digest is the content's, which a picture in the request has too; other content differs."""
+    """The digest is of the content, as for a picture in the request; other content has another one."""
     async with opened(Clock()) as (gallery, cache):
         one = await cache.identify(gallery.site.url("/1.jpg"))
         two = await cache.identify(gallery.site.url("/2.jpg"))
@@ -117,7 +117,7 @@ async def test_same_picture_elsewhere_has_the_same_digest() -> None:
 
 
 async def test_the_same_picture_under_many_paths_is_repeated() -> None:
-    """A placeholder has as many URLs as there are videos; one picture's signed URLs differ in the query."""
+    """A placeholder has a URL for each video; one picture's signed URLs differ only in the query."""
     async with opened(Clock()) as (gallery, cache):
         signed = [await cache.identify(gallery.site.url(f"/1.jpg?signature={index}")) for index in range(20)]
         found = [await cache.identify(gallery.site.url(f"/{index}.jpg")) for index in range(MANY_PLACES)]
@@ -129,7 +129,7 @@ async def test_the_same_picture_under_many_paths_is_repeated() -> None:
 
 
 async def test_error_is_not_remembered() -> None:
-    """A URL that failed is asked again at once; one that fails after its TTL keeps what may be confirmed."""
+    """A URL that failed is asked again at once; one that fails after its TTL keeps its validators."""
     clock = Clock()
     async with opened(clock) as (gallery, cache):
         gallery.closed = True
@@ -148,7 +148,7 @@ async def test_error_is_not_remembered() -> None:
 
 
 async def test_refused_url_is_refused_here_too() -> None:
-    """What the fetcher refuses as written is refused with its own error, half a character included."""
+    """A URL that the fetcher refuses is refused with the fetcher's error, also with half a character."""
     async with opened(Clock()) as (gallery, cache):
         for url in ("", "no url", "http://a\ud800/x.jpg"):
             with pytest.raises(BadUrlError):
@@ -173,7 +173,7 @@ async def test_hundred_identical_urls_are_downloaded_once() -> None:
 
 
 async def test_others_get_the_picture_when_the_first_caller_leaves() -> None:
-    """A client that hangs up takes the download from nobody; the last to leave ends it."""
+    """A client that hangs up does not end the download for the others; the last one to leave does."""
     async with opened(Clock()) as (gallery, cache):
         gallery.open.clear()
         callers = [asyncio.create_task(cache.identify(gallery.site.url())) for _ in range(3)]
@@ -196,7 +196,7 @@ async def test_others_get_the_picture_when_the_first_caller_leaves() -> None:
 
 
 async def test_remembered_urls_are_bounded() -> None:
-    """Of more than `max_entries` URLs the least recently asked is forgotten; 0 remembers none."""
+    """Beyond `max_entries` URLs the least recently used one is forgotten; 0 remembers none."""
     async with opened(Clock(), max_entries=3) as (gallery, cache):
         for path in ("/1", "/2", "/3", "/1"):
             await cache.identify(gallery.site.url(path))
@@ -215,7 +215,7 @@ async def test_remembered_urls_are_bounded() -> None:
 
 
 async def test_a_picture_is_given_up_when_its_time_is_used_up() -> None:
-    """Whatever is waited for, so that its video can still be scored; without a limit it is waited for."""
+    """Whatever it waits for, so that its video can still be scored; without a budget it is not."""
     with pytest.raises(ImageError, match="time for its picture was used up") as late:
         async with PictureBudget(asyncio.get_running_loop().time()).limit():
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Warnings about a score: few, in a person's units, none for an ordinary video."""
+"""Warnings about a score: few, in everyday units, none for an ordinary video."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ SCRIPTS = {"Latin": 0.998, "Hangul": 0.002}
 
 
 def training_videos(count: int = 4000) -> list[Video]:
-    """Videos with 10,000 views and more at ages of a day to a month."""
+    """Videos with at least 10,000 views, a day to a month old."""
     draw = np.random.default_rng(11)
     videos = []
     for _ in range(count):
@@ -60,21 +60,21 @@ def about(video: Video, **changes: Any) -> list[str]:
     return compared.check(compute_features([video], MILES_V1)[0], video.title, video.observed_at)[1]
 
 
-def test_an_ordinary_video_needs_no_words() -> None:
+def test_an_ordinary_video_has_no_warning() -> None:
     """A video in the middle of the training rows has no warning; nor has one of unknown age."""
     assert about(ORDINARY) == []
     assert about(replace(ORDINARY, published_at=None)) == []
 
 
-def test_training_videos_are_rarely_warned_of() -> None:
-    """Of the training videos themselves one in twenty or fewer get a sentence."""
+def test_training_videos_are_rarely_warned_about() -> None:
+    """Fewer than one in twenty of the training videos themselves get a warning."""
     compared = RangeCheck(SCALER, fit_distributions(ROWS, MILES_V1), SCRIPTS, {})
     warned = sum(bool(compared.check(row, "some words", None)[1]) for row in ROWS)
     assert warned < len(ROWS) / 20
 
 
-def test_a_small_video_is_told_what_the_model_knows() -> None:
-    """What puts it out of range is said once, with what training had and who was trained on."""
+def test_a_small_video_is_compared_with_the_training_data() -> None:
+    """What puts it out of range is said once, with the training data's range and population."""
     small = replace(ORDINARY, view_count=10_020, like_count=10, comment_count=1)
     likes, trained_on = about(small)
     assert likes.startswith("The like count, 10, is below all of the training data (105 to ")
@@ -82,14 +82,14 @@ def test_a_small_video_is_told_what_the_model_knows() -> None:
 
 
 def test_beyond_all_rows_the_nearest_counts() -> None:
-    """A count that no training row had is scored like the nearest one, and the sentence says so."""
+    """A count beyond all training rows is scored as the nearest one, and the warning says so."""
     views = about(replace(ORDINARY, view_count=5))[0]
     assert "is below all of the training data (10,0" in views
     assert views.endswith("it was taken as 10,013.")
 
 
-def test_what_puts_a_video_out_of_range_is_said() -> None:
-    """More likes than any training row had, per view, go before a view count that is only unusual."""
+def test_what_puts_a_video_out_of_range_comes_first() -> None:
+    """More likes per view than in any training row are reported instead of an unusual view count."""
     check = RangeCheck(SCALER, fit_distributions(ROWS, MILES_V1), SCRIPTS, {})
     liked = replace(ORDINARY, view_count=10_020, like_count=9000, comment_count=20)
     in_range, (likes,) = check.check(compute_features([liked], MILES_V1)[0], liked.title, None)
@@ -98,7 +98,7 @@ def test_what_puts_a_video_out_of_range_is_said() -> None:
 
 
 def test_each_topic_is_said_once_and_no_more_than_three() -> None:
-    """Views, age, length and title far outside make three sentences and the one about the training."""
+    """Views, age, length and title far out of range give three sentences and the one about the training."""
     strange = Video(
         title="x" * 400,
         view_count=10**12,
@@ -126,20 +126,20 @@ def test_each_topic_is_said_once_and_no_more_than_three() -> None:
         ("방탄소년단", "Hangul script, which occurs in only 0.2% of the"),
     ],
 )
-def test_a_script_that_training_hardly_had_is_said(title: str, words: str) -> None:
-    """A title in other letters than the training titles' is named with their share."""
+def test_a_script_that_is_rare_in_training_is_named(title: str, words: str) -> None:
+    """The script is named with its share of the training titles."""
     script, _ = about(replace(ORDINARY, title=title), scaler=_without_titles())
     assert words in script
 
 
 def test_a_script_is_not_guessed_at() -> None:
-    """Without letters, or without an account of the training titles, nothing is said of the script."""
+    """Without letters, or without the scripts of the training titles, there is no warning."""
     assert about(replace(ORDINARY, title="123 456 789")) == []
     assert about(replace(ORDINARY, title="Утренняя рутина сегодня"), scripts={}) == []
 
 
 def test_without_distributions_the_range_remains() -> None:
-    """A checkpoint that knows only the lowest and highest value speaks of what lies beyond them."""
+    """A checkpoint that has only the lowest and highest values warns about values beyond them."""
     assert (
         about(replace(ORDINARY, view_count=10_020, like_count=500, comment_count=50), distributions={}) == []
     )
@@ -148,14 +148,14 @@ def test_without_distributions_the_range_remains() -> None:
 
 
 def test_no_sentence_shows_a_logarithm() -> None:
-    """The features are logarithms, the sentences are not."""
+    """The features are logarithms; the sentences have plain numbers."""
     text = " ".join(about(replace(ORDINARY, view_count=10**15, duration_seconds=1.0)))
     assert "log" not in text
     assert "34.5" not in text  # log1p of those views
 
 
 def test_the_population_is_the_checkpoints() -> None:
-    """It is read from the provenance, and anything else there than words is not repeated."""
+    """It is read from the provenance, and anything there other than text is not repeated."""
     row = compute_features([replace(ORDINARY, view_count=5)], MILES_V1)[0]
     for provenance, said in (
         ({"data": {"population": TRENDING}}, True),
@@ -187,7 +187,7 @@ OUT_OF_RANGE: dict[str, tuple[bool, dict[str, Any]]] = {
 
 
 def test_only_a_value_that_training_never_had_is_out_of_range() -> None:
-    """Numbers beyond all rows, scripts of no title, and observations far from the training data's."""
+    """Numbers beyond all rows, scripts that no title has, and observations far from the training data's."""
     check, failures = RangeCheck(_without_titles(), {}, SCRIPTS, OBSERVED), []
     for case, (expected, changes) in OUT_OF_RANGE.items():
         video = replace(ORDINARY, **{"published_at": None, **changes})
@@ -208,7 +208,7 @@ def test_a_far_observation_is_warned_about_with_both_dates() -> None:
 
 
 def _without_titles() -> FeatureScaler:
-    """The scaler without a range for the title's form, so that short titles are not the matter."""
+    """The scaler without ranges for the title's length, so that short titles are not warned about."""
     stats = SCALER.to_stats()
     for name in ("title_length", "title_word_count"):
         stats[name] |= {"low": None, "high": None}
@@ -227,7 +227,7 @@ IMPUTED: list[tuple[dict[str, Any], tuple[str, ...], list[str]]] = [
 
 
 def test_fields_that_are_unknown_are_named() -> None:
-    """Only fields that the list of features reads, and a day where an age in hours is needed."""
+    """Only fields that the list of features reads, and a date where an age in hours is needed."""
     failures = []
     for changes, names, expected in IMPUTED:
         video = replace(ORDINARY, **changes)
@@ -265,7 +265,7 @@ SAID: list[tuple[dict[str, Any], str | None]] = [
 
 
 def test_values_that_say_less_than_they_seem_to_are_warned_about() -> None:
-    """Times that contradict each other, days, falling counts and HTML; an ordinary video needs no warning."""
+    """Contradictory times, dates alone, falling counts and HTML; an ordinary video gets no warning."""
     failures = []
     for changes, expected in SAID:
         found = video_warnings(replace(ORDINARY, **changes))
@@ -290,8 +290,8 @@ def test_given_fields_without_weight_are_named_once() -> None:
     assert "description" not in weightless_fields(FeatureScaler().fit(constant, MILES_V1), both)
 
 
-def test_a_description_of_which_only_the_length_counts_is_told() -> None:
-    """Its words are unread where only its length is a feature, and read where the text encoder has them."""
+def test_a_description_of_which_only_the_length_counts_is_warned_about() -> None:
+    """Not if the text encoder reads its words."""
     described = [
         replace(each, description="word " * (1 + i % 3)) for i, each in enumerate(training_videos(50))
     ]
@@ -303,7 +303,7 @@ def test_a_description_of_which_only_the_length_counts_is_told() -> None:
 
 
 def test_only_a_video_out_of_range_is_called_an_extrapolation() -> None:
-    """Both warnings name the population; an unusual video within the range of the training data is scored."""
+    """Both warnings name the population, also for a video that is only unusual."""
     unusual = replace(ORDINARY, view_count=10_100, like_count=300, comment_count=30)
     assert about(unusual)[-1] == f"The model was trained on {TRENDING}."
     beyond = replace(ORDINARY, view_count=10**12)

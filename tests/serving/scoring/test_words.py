@@ -1,4 +1,4 @@
-"""What is said of a title whose words the text encoder does not know."""
+"""What is said about a title whose words the text encoder does not know."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,8 +30,8 @@ async def encoded(directory: Path, checkpoint: Checkpoint, titles: list[str]) ->
             return [await encoder.encode(Video(title=title), Stopwatch()) for title in titles]
 
 
-async def test_unknown_words_are_said(tmp_path: Path) -> None:
-    """Random letters, other scripts and no words at all have a reason and a warning; known words none."""
+async def test_unknown_words_are_reported(tmp_path: Path) -> None:
+    """Random letters, other scripts and no words have a reason and a warning; known words have neither."""
     unknown, wordless = "does not know the words", "has no words"
     rows = {
         KNOWN: None,
@@ -60,13 +60,13 @@ async def test_unknown_words_are_said(tmp_path: Path) -> None:
 
 
 async def test_a_checkpoint_without_the_number_says_nothing(tmp_path: Path) -> None:
-    """Older checkpoints were trained before there was one."""
+    """Older checkpoints do not have `min_letters_per_piece`."""
     (text,) = await encoded(tmp_path, tiny_checkpoint(with_vision=False), ["xqzvbn wrtplk"])
     assert (text.report.reason, text.warnings) == (None, ())
 
 
-async def test_a_text_without_weight_is_said(tmp_path: Path) -> None:
-    """A head that gives text no weight says so of every title, and nothing about its words."""
+async def test_a_text_without_weight_is_reported(tmp_path: Path) -> None:
+    """If the head gives text no weight, every title gets that warning, and none about its words."""
     checkpoint = tiny_checkpoint(with_vision=False).with_card(titles={"min_letters_per_piece": 1.8})
     weight = checkpoint.state_dict["fusion.0.weight"].clone()
     weight[:, : checkpoint.card.config.text.output_dim] = 0
