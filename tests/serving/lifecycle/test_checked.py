@@ -1,4 +1,4 @@
-"""A start that finds its checkpoint as an earlier start left it does not read it again."""
+"""A start does not re-read a checkpoint that is unchanged since an earlier start."""
 
 import hashlib
 import json
@@ -31,19 +31,19 @@ def settled(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bytes_read() -> int:
-    """What this process has read from files."""
+    """The number of bytes that this process has read from files."""
     return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
 
 
 def load(path: Path, pin: str | None = None) -> int:
-    """Loads the model at `path`; gives how many bytes are read for it."""
+    """Load the model at `path`; return the number of bytes read for it."""
     before = bytes_read()
     load_model(Settings(checkpoint=str(path), checkpoint_sha256=pin, precision="f32", threads=1))
     return bytes_read() - before
 
 
 def change_in_place(path: Path) -> None:
-    """Other contents, of the same size and with the same time of modification."""
+    """Write other contents of the same size, and keep the modification time."""
     times = path.stat()
     path.write_bytes(MEBIBYTE[:-1] + b"!")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -58,7 +58,7 @@ def test_an_unchanged_checkpoint_is_not_read(settled: Path) -> None:
 
 
 def test_a_pinned_checkpoint_is_always_read(settled: Path) -> None:
-    """Every byte of it must be what the operator named."""
+    """Every byte must match the digest that the operator pinned."""
     assert load(settled, check_file(settled, None)) > load(settled) + settled.stat().st_size
 
 
@@ -75,8 +75,8 @@ def test_a_manifest_that_was_edited_since_is_not_served(settled: Path) -> None:
     load(settled)
 
 
-def test_a_bundle_that_a_start_has_checked_is_compiled_again(settled: Path) -> None:
-    """Where it is damaged, as any other; the note goes with it."""
+def test_a_damaged_bundle_that_was_checked_is_compiled_again(settled: Path) -> None:
+    """Like any other damaged bundle; the note is removed with it."""
     load(settled)
     bundle = bundle_directory(settled, check_file(settled, None))
     (bundle / "fusion.bin").write_bytes(b"")
@@ -94,7 +94,7 @@ def test_a_file_that_was_changed_in_place_is_not_recalled(settled: Path) -> None
 
 
 def test_a_file_that_has_just_been_written_is_not_remembered(tmp_path: Path) -> None:
-    """It could change again without another time of change."""
+    """It could change again without a new ctime."""
     path, bundle = tmp_path / "model.pt", tmp_path / "compiled" / "0123"
     bundle.mkdir(parents=True)
     path.write_bytes(b"first")
@@ -103,7 +103,7 @@ def test_a_file_that_has_just_been_written_is_not_remembered(tmp_path: Path) -> 
 
 
 def test_a_damaged_note_is_ignored_and_written_again(settled: Path) -> None:
-    """It costs one start the time that it would have saved."""
+    """It costs one start the time that an intact note would have saved."""
     load(settled)
     note = bundle_directory(settled, check_file(settled, None)) / CHECKED
     intact = note.read_text()
@@ -130,7 +130,7 @@ def test_a_file_that_changes_after_it_was_hashed_ahead_is_hashed_again(settled: 
 
 
 def test_what_is_hashed_ahead_is_what_a_start_reads(settled: Path) -> None:
-    """The graphs of a bundle that is known; the checkpoint where it is pinned, or its bundle unknown."""
+    """The graphs of a known bundle; the checkpoint if it is pinned or its bundle is unknown."""
     load(settled)
     bundle = bundle_directory(settled, check_file(settled, None))
     graphs = [bundle / "fusion.bin", bundle / "image.bin", bundle / "text.bin"]

@@ -18,7 +18,7 @@ from training.golden import golden_answers
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Any]:
-    """What the trainer saw of the tiny checkpoint."""
+    """The trainer's golden answers for the tiny checkpoint."""
     checkpoint = tiny_checkpoint()
     return golden_answers(TorchEngine(checkpoint), checkpoint)
 
@@ -63,7 +63,7 @@ def test_other_answers_are_refused(tmp_path: Path, golden: dict[str, Any]) -> No
 
 
 def test_service_with_a_wrong_golden_answer_ends(tmp_path: Path, golden: dict[str, Any]) -> None:
-    """The process ends with one line and exit code 1 rather than serve other scores than its trainer saw."""
+    """The process ends with one line and exit code 1 rather than serve scores other than its trainer's."""
     path = tmp_path / "wrong.pt"
     changed = golden | {"viral_score": [0.5] * 6}
     write_checkpoint(path, tiny_checkpoint().with_card(golden=changed))

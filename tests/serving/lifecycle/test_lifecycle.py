@@ -57,7 +57,7 @@ def is_reachable(service: Service) -> bool:
 
 
 def test_engine_faults_are_503_and_a_hang_ends_the_process(tiny_path: Path, tmp_path: Path) -> None:
-    """NaN, an exception and a step that exits fail one request; a hang fails its own and ends the process."""
+    """NaN, an exception and a step that exits fail one request; a hang also ends the process."""
     faulty = ["-m", "tests.support.faulty_service"]
     with started_service(
         tmp_path / "log", faulty, checkpoint=tiny_path, precision="f32", forward_timeout_s=5
@@ -149,7 +149,7 @@ def test_second_sigterm_ends_at_once(tiny_path: Path, tmp_path: Path) -> None:
 def test_sigterm_while_the_model_loads_is_an_orderly_end(tiny_path: Path, tmp_path: Path) -> None:
     """A process that is stopped before it is ready does not finish loading first."""
     fresh = tmp_path / "fresh.pt"
-    fresh.write_bytes(tiny_path.read_bytes())  # with no bundle beside it: it has to be compiled
+    fresh.write_bytes(tiny_path.read_bytes())  # without its bundle: it has to be compiled
     with started_service(tmp_path / "log", checkpoint=fresh, precision="f32") as service:
         wait_for(service, "/health/live")
         assert httpx.get(f"{service.url}/health/ready").status_code == 503
@@ -158,8 +158,8 @@ def test_sigterm_while_the_model_loads_is_an_orderly_end(tiny_path: Path, tmp_pa
 
 
 @pytest.mark.anyio
-async def test_a_collection_of_garbage_finds_the_model_settled(tiny_bundle: Path) -> None:
-    """Once it serves, what was loaded is left out, so a full collection does not hold up the event loop."""
+async def test_garbage_collection_skips_the_model(tiny_bundle: Path) -> None:
+    """Once the model serves, its objects are frozen, so a full collection does not hold up the event loop."""
     settings = Settings(checkpoint=str(tiny_bundle))
     try:
         async with Predictor.open(settings, Admission(1, CollectorRegistry())) as predictor:

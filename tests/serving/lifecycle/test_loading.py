@@ -1,4 +1,4 @@
-"""The model that is begun before it is asked for."""
+"""A model whose loading starts before it is requested."""
 
 import shutil
 import threading

@@ -1,4 +1,4 @@
-"""A pinned model: neither the checkpoint nor the bundle made from it can be exchanged unnoticed."""
+"""A pinned model: neither the checkpoint nor the bundle made from it can be replaced unnoticed."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from serving.settings import Settings
 
 
 def copied(tiny_path: Path, folder: Path) -> Path:
-    """The tiny checkpoint with its bundle, to be changed."""
+    """A copy of the tiny checkpoint with its bundle, to be changed."""
     shutil.copytree(tiny_path.parent, folder / "copy")
     return folder / "copy" / tiny_path.name
 
@@ -37,7 +37,7 @@ def test_an_edited_manifest_is_not_served(tiny_path: Path, tmp_path: Path) -> No
 
 
 def test_a_bundle_may_be_pinned_too(tiny_path: Path, tmp_path: Path) -> None:
-    """Its digest is known from /model/info; another one is refused with both, whatever was changed."""
+    """/model/info gives its digest; another digest is refused, and the error names both."""
     path = copied(tiny_path, tmp_path)
     directory = bundle_directory(path, check_file(path, None))
     for checkpoint in (path, directory):

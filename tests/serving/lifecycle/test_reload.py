@@ -1,4 +1,4 @@
-"""Another checkpoint without a pause, on a real process with requests in flight."""
+"""Switching to another checkpoint without a pause, on a real process with requests in flight."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from tests.support.thumbnail_host import ThumbnailHost
 from tests.support.tiny import tiny_checkpoint
 
 KEY = "a-key-for-the-reload-test"
-EAGER = 0.95  # the eager checkpoint scores everything above, the tiny one nothing
+EAGER = 0.95  # the eager checkpoint scores everything above this, the tiny one nothing
 RELOADS = 3
 KILOBYTE = 1024
 GIGABYTE = KILOBYTE**3
@@ -36,7 +36,7 @@ GIGABYTE = KILOBYTE**3
 
 @dataclass
 class Switchable:
-    """A service, and the checkpoint that can be put where it looks."""
+    """A service, and the checkpoints that can be put at its path."""
 
     service: Service
     path: Path
@@ -72,7 +72,7 @@ class Switchable:
 
     @contextmanager
     def logging(self, event: str) -> Iterator[None]:
-        """Do something that logs this event; ends when it has."""
+        """The body does something that logs this event; the context ends once it is logged."""
         times = len(self.logged(event))
         yield
         until(lambda: len(self.logged(event)) > times, process=self.service.process)
@@ -89,7 +89,7 @@ def write_eager(path: Path, bias: float = 4.0) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tiny_path: Path, service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Checkpoints by name: the tiny one, which `service` has had compiled, an eager one and two bad ones."""
+    """Checkpoints by name: the tiny one, which `service` has compiled, an eager one and two bad ones."""
     directory = tmp_path_factory.mktemp("checkpoints")
     cut = directory / "cut.pt"
     cut.write_bytes(tiny_path.read_bytes()[:100_000])
@@ -101,14 +101,14 @@ def files(tiny_path: Path, service: Service, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def switchable(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Switchable]:
-    """A service on the tiny checkpoint that may be told to take another."""
+    """A service on the tiny checkpoint that can switch to another."""
     with switchable_service(files, tmp_path_factory.mktemp("models")) as running:
         yield running
 
 
 @contextmanager
 def switchable_service(files: dict[str, Path], home: Path) -> Iterator[Switchable]:
-    """A ready service on a copy of the tiny checkpoint in `home`, compiled as the original is."""
+    """A ready service on a copy of the tiny checkpoint and its bundle in `home`."""
     path = home / "current.pt"
     shutil.copyfile(files["tiny"], path)
     shutil.copytree(files["tiny"].parent / "compiled", home / "compiled")
@@ -128,13 +128,13 @@ def switchable_service(files: dict[str, Path], home: Path) -> Iterator[Switchabl
 
 
 class Crowd:
-    """Clients that send one request after another until the context ends; what they saw."""
+    """Clients that send one request after another until the context ends, and what they saw."""
 
     def __init__(self, service: Switchable, host: ThumbnailHost) -> None:
         self.service, self.host = service, host
         self.sent = 0
         self.answers: list[tuple[int, dict[str, Any]]] = []
-        """When each was sent, as the number of requests before it, and the answer."""
+        """When each was sent, as the number of requests sent by then, and the answer."""
         self.failures: list[str] = []
         self.readiness: set[int] = set()
         self._stop = threading.Event()
@@ -156,7 +156,7 @@ class Crowd:
         until(lambda: any(number > sent for number, _ in self.answers), process=self.service.service.process)
 
     def _repeat(self, work: Callable[[int], None]) -> None:
-        while not self._stop.wait(0.5):  # leaves the machine some time for the load
+        while not self._stop.wait(0.5):  # leaves the machine some time to load the model
             self.sent += 1
             work(self.sent)
 
@@ -229,7 +229,7 @@ def test_everything_follows_the_switch(switchable: Switchable) -> None:
 
 
 def test_bad_file_leaves_the_old_model_in_service(switchable: Switchable) -> None:
-    """An unusable checkpoint is a problem with its one line; after SIGHUP the log has that line."""
+    """An unusable checkpoint is a problem with one line of detail; after SIGHUP the log has that line."""
     before = switchable.score("before")["model_version"]
     with switchable.logging("reload_refused"):
         refused = switchable.reload("cut")
@@ -250,7 +250,7 @@ def test_bad_file_leaves_the_old_model_in_service(switchable: Switchable) -> Non
 
 
 def test_a_model_that_does_not_fit_into_memory_is_refused(switchable: Switchable) -> None:
-    """A reload that would take more memory than is free is a 500 with both sizes; the old model scores on."""
+    """A reload that would take more memory than is free is a 500 with both sizes; the old model stays."""
     before = switchable.reload("tiny").json()["model_version"]
     (bundle,) = (
         path.parent
@@ -283,8 +283,8 @@ def test_sighup_switches(switchable: Switchable) -> None:
 
 
 def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: ThumbnailHost) -> None:
-    """After several reloads the process has as many threads and decoders as before, no vector of another
-    model, and has not grown by half of a model.
+    """After several reloads the process has the same number of threads and decoders, no vector of another
+    model, and has not grown by half a model.
     """
 
     def turn(name: str) -> tuple[int, int, int]:
@@ -316,14 +316,14 @@ def test_nothing_of_a_replaced_model_is_left(switchable: Switchable, host: Thumb
 
 
 def resident_bytes(service: Service) -> int:
-    """What the process has in memory."""
+    """The process's resident memory."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) * KILOBYTE
 
 
 def test_second_reload_is_409_and_sigterm_cancels_the_first(files: dict[str, Path], tmp_path: Path) -> None:
-    """While one model is loaded another reload is refused; SIGTERM ends the load at once, lets a request
-    finish, leaves no compile behind, and the process ends with 0.
+    """While a model is being loaded another reload is refused; SIGTERM ends the load at once, lets a request
+    finish, leaves no partial bundle behind, and the process ends with 0.
     """
     with switchable_service(files, tmp_path) as running:
         first: list[httpx.Response] = []
@@ -346,7 +346,7 @@ def test_second_reload_is_409_and_sigterm_cancels_the_first(files: dict[str, Pat
 
 
 def test_reload_needs_a_key(switchable: Switchable, client: httpx.Client) -> None:
-    """Without a key it is a 401; where the service has no keys nobody can have one, and it is a 403."""
+    """Without a key it is a 401; on a service that has no keys it is a 403."""
     bare = httpx.post(f"{switchable.service.url}/admin/reload")
     keyless = client.post("/admin/reload")
     assert (bare.status_code, keyless.status_code) == (401, 403)
@@ -354,7 +354,7 @@ def test_reload_needs_a_key(switchable: Switchable, client: httpx.Client) -> Non
 
 
 def test_named_sha256_holds_for_a_bundle_too(files: dict[str, Path]) -> None:
-    """With MILES_CHECKPOINT_SHA256 no other checkpoint is taken, compiled or not."""
+    """With MILES_CHECKPOINT_SHA256 no other checkpoint is accepted, compiled or not."""
     bundle = next((files["tiny"].parent / "compiled").iterdir())
     for path in (files["eager"], bundle):
         with pytest.raises(CheckpointError, match="MILES_CHECKPOINT_SHA256"):
@@ -362,7 +362,7 @@ def test_named_sha256_holds_for_a_bundle_too(files: dict[str, Path]) -> None:
 
 
 def test_terminal_that_is_closed_ends_the_service(files: dict[str, Path], tmp_path: Path) -> None:
-    """SIGHUP from a terminal that is gone is no wish to reload: the process ends as it always did."""
+    """SIGHUP from a terminal that is gone is not a request to reload: the process ends as usual."""
     ours, theirs = os.openpty()
     port, log = free_port(), tmp_path / "log"
     bundle = next((files["tiny"].parent / "compiled").iterdir())

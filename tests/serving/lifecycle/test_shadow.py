@@ -33,7 +33,7 @@ class Shadowed:
         return httpx.post(self.service.url + path, json=body, headers=headers, timeout=LIMIT_S, verify=PLAIN)
 
     def counted(self) -> dict[str, float]:
-        """Videos by what the shadow did, and `ready`."""
+        """Videos by the shadow's outcome, and the values of `ready` and `busy`."""
         text = httpx.get(f"{self.service.url}/metrics", verify=PLAIN).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         found = {s.labels["outcome"]: s.value for s in samples if s.name == "miles_shadow_total"}
@@ -92,7 +92,7 @@ def test_every_served_video_is_logged_with_both_scores(running: Shadowed) -> Non
 
 
 def test_a_service_that_is_never_idle_is_compared(running: Shadowed) -> None:
-    """While a request is in work, one served video of `ONE_IN` is scored; what does not fit is dropped."""
+    """While a request is in flight, one in `ONE_IN` served videos is scored; what does not fit is dropped."""
     before = running.counted()
     served = 0
 
@@ -127,8 +127,8 @@ def test_a_shadow_that_cannot_be_loaded_leaves_the_service(
 def test_the_winner_serves_the_scores_that_it_had_as_a_shadow(
     running: Shadowed, bundles: tuple[Path, Path]
 ) -> None:
-    """Both routes add them if asked. Reloaded in the served one's place it serves them, and no shadow
-    repeats them.
+    """Both routes add the shadow's scores if asked. Reloaded in place of the served model, it serves the
+    same scores, and no shadow repeats them.
     """
     batch = running.post("/predict/batch?shadow=1", {"videos": VIDEOS}).json()["predictions"]
     single = [running.post("/predict?shadow=1", video).json() for video in VIDEOS]

@@ -88,7 +88,7 @@ async def test_one_hung_forward_of_several_is_detected() -> None:
 
 
 async def test_many_short_forwards_are_not_a_hang() -> None:
-    """A queue that is never idle is all right as long as its batches finish."""
+    """A queue that is never idle is healthy as long as its batches finish."""
     squares = Squares()
     with ThreadPoolExecutor(1) as executor:
         async with queue_of(squares, executor, max_batch_size=1) as queue:
