@@ -33,7 +33,7 @@ venv:
 	  echo "$(VENV) is not a complete environment of Python 3.11: remove it (rm -r $(VENV)) and run make again" >&2; exit 1; fi; \
 	free=$$(df -Pk . | awk 'NR == 2 { print int($$4 / 1024) }'); \
 	if [ "$${free:-$(VENV_MB)}" -lt $(VENV_MB) ]; then \
-	  echo "no space left on the disk: $$free MB free here, $(VENV) needs $(VENV_MB): free some, then run make again" >&2; \
+	  echo "no space left on the disk: $$free MB free here, $(VENV) needs $(VENV_MB): free some space, then run make again" >&2; \
 	  exit 1; fi; \
 	for candidate in $(PYTHON) python3.11 python3 python; do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then \

@@ -46,12 +46,12 @@ class Settings(BaseSettings):
         description="Checkpoint to serve: a file, a bundle directory, or hf://owner/repo/file[@revision].",
     )
     checkpoint_sha256: str | None = Field(
-        None, pattern="^[0-9a-fA-F]{64}$", description="Refuse a checkpoint with another sha256."
+        None, pattern="^[0-9a-fA-F]{64}$", description="Refuse a checkpoint with a different sha256."
     )
     bundle_sha256: str | None = Field(
         None,
         pattern="^[0-9a-fA-F]{64}$",
-        description="Refuse a compiled bundle whose bundle.json has another sha256.",
+        description="Refuse a compiled bundle whose bundle.json has a different sha256.",
     )
     shadow_checkpoint: str | None = Field(
         None,
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         "auto",
         description="Numeric precision of the towers; `auto` is the fastest that passes the fidelity check "
         "(torch: bf16 on a GPU, no int8; on a CPU f32, or exact for a checkpoint without golden answers, "
-        "as one that was trained elsewhere). `exact` (torch) is f32 with each text alone and padded, as in "
+        "such as one trained elsewhere). `exact` (torch) is f32 with each text alone and padded, as in "
         "training: the training's own digits, several times slower.",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Device of the torch engine.")
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         8,
         ge=1,
         le=256,
-        description="Maximum number of pictures per forward pass; of titles four times as many, if above 1.",
+        description="Maximum number of pictures per forward pass; four times that for titles, if above 1.",
     )
     max_request_bytes: int = Field(
         16 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="Maximum request body size; above it, 413."
@@ -162,8 +162,8 @@ class Settings(BaseSettings):
     shared_cache_secret: SecretStr | None = Field(
         None,
         min_length=MIN_KEY_LENGTH,
-        description="Secret of at least 16 characters that all replicas have: what was written to the shared "
-        "cache without it is not used.",
+        description="Secret of at least 16 characters that all replicas share: values written to the "
+        "shared cache without it are not used.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("http://localhost:3000", "https://*.vercel.app"),

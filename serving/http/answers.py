@@ -91,7 +91,7 @@ class Contribution(BaseModel):
     """What one group of inputs added to the score, or subtracted from it."""
 
     group: str = Field(description="`text`, `image`, or a group of features.")
-    label: str = Field(description="A readable name of the group, and what of it is not known.")
+    label: str = Field(description="A readable name of the group, and its unknown inputs.")
     modality: Modality
     features: list[str] = Field(description="The group's features; empty for text and image.")
     viral_score: float = Field(ge=-1, le=1)

@@ -72,7 +72,7 @@ class TextInfo(_Described):
 
 
 class EngineInfo(_Described):
-    """What computes."""
+    """The inference engine."""
 
     name: str
     device: str
@@ -93,12 +93,12 @@ class CalibrationInfo(_Described):
 
     temperature: float | None
     calibrated: bool
-    patterns: dict[str, Pattern] = Field(description="By what is known of a video.")
+    patterns: dict[str, Pattern] = Field(description="By what is known about a video.")
     interval_coverage: float | None
 
 
 class TrainingInfo(_Described):
-    """Where the weights come from, and what they reached."""
+    """Where the weights come from, and their test metrics."""
 
     metrics: dict[str, Any]
     provenance: dict[str, Any]

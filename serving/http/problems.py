@@ -244,7 +244,7 @@ def also_as(media_type: str, description: str) -> dict[int | str, dict[str, Any]
 
 # OpenAPI: the errors of a scoring route.
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _documented("The body is not valid JSON, or no valid form."),
+    400: _documented("The body is not valid JSON, or not a valid form."),
     401: _documented("Missing or invalid API key; send `Authorization: Bearer <key>`."),
     408: _documented("The request body timed out."),
     413: _documented("The request body is too large."),
@@ -262,7 +262,7 @@ NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
 YOUTUBE_PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: PROBLEMS[401],
     403: _documented("The service has no key for YouTube (`type` ends in `no-youtube-key`)."),
-    404: _documented("YouTube has no public video of this id."),
+    404: _documented("YouTube has no public video with this id."),
     422: _documented("Not the id of a YouTube video."),
     429: _documented("Too many look-ups; see Retry-After."),
     502: _documented("YouTube refused, or could not be reached; `detail` says why."),

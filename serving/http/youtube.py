@@ -40,7 +40,7 @@ VideoId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{11}$", description="The 1
 
 
 class YouTubeVideo(BaseModel):
-    """A video as YouTube knows it: fields of a request, null where YouTube does not tell."""
+    """A video as YouTube knows it: fields of a request, null where YouTube gives no value."""
 
     title: str
     description: str

@@ -51,16 +51,16 @@ def video_warnings(video: Video) -> list[str]:
         if video.age_is_in_days and age_hours(video) is None:
             name = "published_at" if video.published_day else "observed_at"
             found.append(
-                f"{name} is a day (exactly midnight), so the age is uncertain by 24 hours; below two days it "
-                "counts as unknown. Send the time of day."
+                f"{name} is a date without a time (exactly midnight), so the age is uncertain by 24 hours; "
+                "below two days it counts as unknown. Send the time of day."
             )
         elif video.published_at > video.observed_at:
             found.append("published_at is later than observed_at; the age was taken as zero.")
     if video.previous_observed_at is not None and hours_since_previous(video) is None:
         name = "observed_at" if video.previous_observed_at.time() != time.min else "previous_observed_at"
         found.append(
-            f"{name} is a day (exactly midnight), so the time between the looks is uncertain by 24 hours; "
-            "below two days it counts as unknown. Send the time of day."
+            f"{name} is a date without a time (exactly midnight), so the time between the two looks is "
+            "uncertain by 24 hours; below two days it counts as unknown. Send the time of day."
         )
     elif _is_before(video.previous_observed_at, video.published_at) and not video.published_day:
         found.append("previous_observed_at is earlier than published_at.")

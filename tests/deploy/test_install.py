@@ -119,7 +119,7 @@ def test_a_full_disk_is_reported_before_an_environment_is_made(tmp_path: Path) -
     """venv itself would only say that a command failed."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     done = completed(["make", "venv", "VENV_MB=999999999"], cwd=tmp_path)
-    assert "MB free here, .venv needs 999999999: free some" in done.stderr
+    assert "MB free here, .venv needs 999999999: free some space" in done.stderr
     assert not (tmp_path / ".venv").exists()
 
 

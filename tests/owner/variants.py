@@ -447,4 +447,4 @@ VARIANTS: dict[str, Variant] = {
 def table() -> str:
     """The table of docs/own-checkpoint.md."""
     rows = [f"| {form} | {variant.verdict} |" for form, variant in VARIANTS.items()]
-    return "\n".join(["| the file | what becomes of it |", "| --- | --- |", *rows])
+    return "\n".join(["| the file | verdict |", "| --- | --- |", *rows])

@@ -221,7 +221,7 @@ def _run(options: argparse.Namespace) -> None:
         )
     print("\n".join(report(table, fitted, options.split_seed)))
     for sentence in assumed:
-        print(f"LOOK: {sentence}")
+        print(f"CHECK: {sentence}")
     for sentence in disagreements(table, saved.names, fitted.scaler.scale_):
         print(f"WARNING: {sentence}")
     print(f"{out}: written" + (f"; {listed(kept)} kept from the older file" if kept else ""))

@@ -114,7 +114,7 @@ def _precision_recall(findings: Findings) -> Caption:
         'When it says "viral"',
         f"Higher is better: at the dot, {100 * right:.0f} of 100 videos that it calls viral are viral "
         f"({share:.0f} by guessing), and it finds {100 * found:.0f} of 100 viral ones; its top tenth has "
-        f"{lift:.1f} times as many as a tenth by chance; this is {words}.",
+        f"{lift:.1f} times as many as a random tenth; this is {words}.",
         verdict,
         "Precision-recall curves. Areas: " + _areas(findings, "pr_auc"),
     )

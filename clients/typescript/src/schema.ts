@@ -26,7 +26,7 @@ export interface components {
         CalibrationInfo: {
             calibrated: boolean;
             interval_coverage: number | null;
-            /** @description By what is known of a video. */
+            /** @description By what is known about a video. */
             patterns: {
                 [key: string]: components["schemas"]["Pattern"];
             };
@@ -51,7 +51,7 @@ export interface components {
             features: string[];
             /** @description `text`, `image`, or a group of features. */
             group: string;
-            /** @description A readable name of the group, and what of it is not known. */
+            /** @description A readable name of the group, and its unknown inputs. */
             label: string;
             /** @enum {string} */
             modality: "text" | "image" | "scalars";
@@ -70,7 +70,7 @@ export interface components {
             watched: string[];
             window_rows: number;
         };
-        /** @description What computes. */
+        /** @description The inference engine. */
         EngineInfo: {
             device: string;
             name: string;
@@ -391,7 +391,7 @@ export interface components {
             tokenise: number;
             total: number;
         };
-        /** @description Where the weights come from, and what they reached. */
+        /** @description Where the weights come from, and their test metrics. */
         TrainingInfo: {
             metrics: {
                 [key: string]: unknown;

@@ -65,7 +65,7 @@ def test_assumptions_about_the_file_are_printed(tmp_path, checkpoint, capsys):
     for row in rows:
         del row["view_velocity"], row["is_viral"]
     code, sidecar = run(tmp_path, checkpoint, rows, "--split-seed", "42")
-    looks = [line for line in capsys.readouterr().out.splitlines() if line.startswith("LOOK: ")]
+    looks = [line for line in capsys.readouterr().out.splitlines() if line.startswith("CHECK: ")]
     assert code == 0
     assert sidecar["text"] == {"cleaning": "words"}
     assert [look.split()[1] for look in looks] == [
