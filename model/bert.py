@@ -22,7 +22,7 @@ class Encoded(NamedTuple):
 
 
 def _table(rows: int, width: int, padding: int | None = None) -> nn.Embedding:
-    """Zeros, to load weights into: drawing some on the meta device would import torch's compiler."""
+    """Zeros to load weights into: random initialisation on the meta device would import torch's compiler."""
     return nn.Embedding(rows, width, padding, _weight=zeros(rows, width))
 
 
@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):
         )
 
     def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, T, D) tokens and a mask that broadcasts to (B, heads, T, T), True where one may look."""
+        """(B, T, D) tokens and a mask that broadcasts to (B, heads, T, T), True where a token may attend."""
         shape = (*hidden.shape[:-1], -1, self.attention_head_size)
         query, key, value = (
             projection(hidden).view(*shape).transpose(1, 2)
@@ -131,7 +131,7 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The layers; in training, `saves_memory` computes each twice to keep the activations of one."""
+    """The layers; in training, `saves_memory` computes each twice and keeps the activations of only one."""
 
     saves_memory = False
 
@@ -173,9 +173,9 @@ class Bert(nn.Module):
         self.pooler = Pooler(config)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Encoded:
-        """(B, T) ids, types, and 1 for the tokens that others look at."""
+        """(B, T) ids, types, and a mask that is 1 for the tokens to attend to."""
         positions = arange(input_ids.shape[1], device=input_ids.device)[None]
-        # Without a mask torch has a faster kernel, with other roundings.
+        # Without a mask torch uses a faster kernel, which rounds differently.
         mask = None if bool(attention_mask.all()) else attention_mask.bool()[:, None, None, :]
         hidden = self.encoder(self.embeddings(input_ids, token_type_ids, positions), mask)
         return Encoded(hidden, self.pooler(hidden))

@@ -1,4 +1,4 @@
-"""The description of a model: everything about it besides its weights, in one schema.
+"""The description of a model: everything about it except its weights, in one schema.
 
 A checkpoint, its sidecar `model_full.stats.json`, the demo's `demo.json` and a bundle's `bundle.json` are all
 read as a `ModelCard`. Imports no torch.
@@ -35,7 +35,7 @@ def _plain(value: Any) -> Any:
     try:
         return to_plain(value)
     except RecursionError as exc:
-        raise ValueError("is nested without end, expected plain values") from exc
+        raise ValueError("is nested too deeply, expected plain values") from exc
 
 
 def _statistic(value: Any) -> Any:
@@ -75,7 +75,7 @@ class Titles(BaseModel):
     scripts: dict[str, Annotated[Number, Field(ge=0, le=1)]] | None = None
     """The share of each script, such as Latin or Cyrillic."""
     min_letters_per_piece: Annotated[Number, Field(ge=0, le=100)] | None = None
-    """A title with fewer letters in a word piece has words that the text encoder does not know."""
+    """A title with fewer letters per word piece has words that the text encoder does not know."""
 
 
 class MeaningfulDifference(BaseModel):
@@ -97,7 +97,7 @@ class TextEncoderInfo(BaseModel):
     """Seeded random numbers, a trained encoder, or a trained one grown to another shape."""
     name: str
     understands: bool
-    """Whether it was trained on language. A random encoder tells words apart and knows no meaning."""
+    """Whether it was trained on language. A random encoder tells words apart but knows no meaning."""
 
 
 class ImageReading(BaseModel):
@@ -109,9 +109,9 @@ class ImageReading(BaseModel):
     background: Literal["ignored", "white"] = "ignored"
     """What is behind transparent pixels."""
     depth: Literal["clipped", "scaled"] = "clipped"
-    """What becomes of 16-bit grey levels."""
+    """What happens to 16-bit grey levels."""
     bars: Literal["kept", "cut"] = "kept"
-    """What becomes of black bars at both sides."""
+    """What happens to black bars at both sides."""
     colours: Literal["stored", "srgb"] = "stored"
     """Whether colour profiles are applied."""
     scale: Literal["full", "half"] = "full"
@@ -133,7 +133,7 @@ class ModelCard(BaseModel):
     temperature: Annotated[Number, Field(ge=0.01, le=100)] | None = Field(
         None, validation_alias=AliasChoices("temperature", AliasPath("calibration", "temperature"))
     )
-    """The classifier's logits are divided by it; None where nothing was calibrated, or each pattern was."""
+    """The classifier's logits are divided by it; None without calibration, or with one per pattern."""
     patterns: Annotated[dict[str, Pattern], AfterValidator(complete), Plain] = Field(default_factory=dict)
     """The calibration of each pattern of known inputs; empty in older files, which have a temperature."""
     interval_coverage: Annotated[Number, Field(gt=0, lt=1)] | None = None
@@ -173,7 +173,7 @@ class ModelCard(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _groups_are_mappings(cls, values: Any) -> Any:
-        """AliasPath ignores a group that is not a mapping; an unusable value is an error."""
+        """AliasPath would ignore a group that is not a mapping; here it is an error."""
         for key in ("calibration", "text"):
             group = values.get(key) if isinstance(values, Mapping) else None
             if group is not None and not isinstance(group, Mapping):
@@ -223,13 +223,13 @@ class ModelCard(BaseModel):
 
     @property
     def viral_above(self) -> float | None:
-        """The views per day above which training called a video viral; None if its data said so itself."""
+        """The views per day above which training called a video viral; None if its data was labelled."""
         data = self.provenance.get("data")
         found = data.get("viral_above_views_per_day") if isinstance(data, dict) else None
         return float(found) if isinstance(found, int | float) and found > 0 else None
 
     def to_file(self) -> dict[str, Any]:
-        """What a checkpoint file holds besides its weights, in plain values."""
+        """The contents of a checkpoint file other than its weights, as plain values."""
         return {
             "config": asdict(self.config),
             "scalar_features": list(self.scalar_features),
@@ -254,7 +254,7 @@ class ModelCard(BaseModel):
         }
 
     def calibration(self) -> Calibration | None:
-        """Turns logits into probabilities by pattern; None where `temperature` does."""
+        """Turns logits into probabilities by pattern; None where `temperature` does that."""
         if not self.patterns:
             return None
         return Calibration(self.patterns, self.scalar_features, self.feature_stats)

@@ -2,7 +2,7 @@
 
     ./miles demo-checkpoint [--out models/model_full.pt] [--demo models/demo]
 
-The text encoder is MiniLM grown to BERT-base's shape, 84 MB that are downloaded once; the image encoder is
+The text encoder is MiniLM grown to BERT-base's shape, a one-time download of 84 MB; the image encoder is
 seeded random. Where MiniLM cannot be downloaded, the demo in the folder's `without-text` is made, whose head
 does not read titles. The bits are the same every time, which a fingerprint checks. A file at `--out` that is
 not a demo is never replaced.
@@ -16,7 +16,7 @@ from model.checkpoint.file import DEFAULT_CHECKPOINT, DEMO_DIRECTORY, ENCODER_FO
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make and write it; exit status 1 after an error, which is one line on stderr."""
+    """Make and write the demo; exit status 1 after an error, which is one line on stderr."""
     parser = argparse.ArgumentParser(
         prog="./miles demo-checkpoint",
         usage="%(prog)s [OPTIONS]   (--help lists them)",
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="where MiniLM's weights are, or are downloaded to (default: models/text-encoder)",
     )
     options = parser.parse_args(arguments)
-    # Imported here: torch takes seconds, and help and mistakes appear at once.
+    # Imported here: importing torch takes seconds, and help and usage errors must appear at once.
     from model.demo_checkpoint import make
 
     try:

@@ -84,7 +84,7 @@ def compose(demo: Demo, encoder_folder: Path = ENCODER_FOLDER) -> Checkpoint:
     found = fingerprint(checkpoint.state_dict)
     if found != recorded:
         raise DemoError(
-            f"{demo.directory}: the composed weights have the fingerprint {found}, recorded is {recorded}. "
+            f"{demo.directory}: the composed weights have the fingerprint {found}, expected {recorded}. "
             f"Restore {HEAD_FILE} and {METADATA_FILE} from the repository, or make both again with "
             "`./miles train DATA --demo-head`."
         )
@@ -163,7 +163,7 @@ def is_current(path: Path, demo: Demo) -> bool:
 
 
 def make(out: Path, directory: Path, encoder_folder: Path) -> None:
-    """Write the demo to `out` unless it is there, and print what it is. Raises `CheckpointError`."""
+    """Write the demo to `out` unless it is already there, and print what it is. Raises `CheckpointError`."""
     demo = read_demo(directory)
     if is_current(out, demo):
         print(f"{out}: is up to date, fingerprint {demo.metadata['fingerprint'][:16]}")

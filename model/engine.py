@@ -26,7 +26,7 @@ class Scores:
 
 
 class Engine(Protocol):
-    """Runs the steps. At most `at_once` threads call a tower at a time, and one the fusion."""
+    """Runs the steps. At a time, at most `at_once` threads call a tower and one the fusion."""
 
     name: str
     device: str
@@ -41,7 +41,7 @@ class Engine(Protocol):
     picture_batches: Sequence[int]
     """Numbers of pictures that a forward takes without padding; empty if it takes any number."""
     text_width: int
-    """Of what `encode_text` gives; 0 without a text tower."""
+    """The width of `encode_text`'s output; 0 without a text tower."""
     neutral_image: Vectors
     """What `encode_image` would give for a video without an image, (image width,)."""
     mean_text: Vectors | None
@@ -52,10 +52,10 @@ class Engine(Protocol):
         """The precision of the towers, for display."""
 
     def encode_text(self, input_ids: TokenIds, token_type_ids: TokenIds) -> Vectors:
-        """B token sequences of any lengths to (B, text width): what `score` needs of them."""
+        """B token sequences of any lengths to (B, text width), as `score` takes them."""
 
     def encode_image(self, pixels: Pixels) -> Vectors:
-        """(B, H, W, 3) uint8 to (B, image width), the same."""
+        """(B, H, W, 3) uint8 to (B, image width), as `score` takes them."""
 
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
-        """What the towers gave and standardised scalars of B videos to their scores."""
+        """Tower outputs and standardised scalars of B videos to their scores."""

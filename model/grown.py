@@ -25,9 +25,9 @@ PROJECTIONS = ("attention.self.query", "attention.self.key", "attention.self.val
 def grow(
     small: Mapping[str, Tensor], config: TextConfig, layers: int
 ) -> tuple[TextConfig, dict[str, Tensor]]:
-    """A BERT of `layers` layers and twice the width of `small`, whose output is that of `small` twice.
+    """A BERT of `layers` layers and twice the width of `small`, whose output is that of `small`, repeated.
 
-    `small` has the names of a `TextEncoder` with the shape `config`, as has the result. Raises `ValueError`
+    `small` has the shape `config`; it and the result have the names of a `TextEncoder`. Raises `ValueError`
     for fewer layers than `small` has.
     """
     added = layers - config.layers
@@ -60,7 +60,7 @@ def _layer(small: Mapping[str, Tensor], source: str, target: str, config: TextCo
         for part in ("weight", "bias"):
             norm = small[f"{source}{name}.LayerNorm.{part}"]
             state[f"{target}{name}.LayerNorm.{part}"] = torch.cat([norm, norm])
-    # A head's units stay together: doubled within the head, not behind all heads.
+    # A head's units stay together: doubled within the head, not appended after all heads.
     size = config.hidden_size // config.heads
     units = torch.arange(config.hidden_size).view(config.heads, 1, size).repeat(1, 2, 1).flatten()
     for name in ("query", "key", "value"):

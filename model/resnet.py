@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016, arXiv:1512.03385) with the names of torchvision's, without its classifier.
+"""ResNet (He et al. 2016, arXiv:1512.03385) with torchvision's names, without the classifier.
 
 Written out, because importing torchvision takes as long as importing torch.
 """
@@ -11,7 +11,7 @@ STEM = 64  # channels
 
 
 class Block(nn.Module):
-    """Two convolutions of 3 x 3, or one between two of 1 x 1, around a shortcut."""
+    """Two 3 x 3 convolutions, or one between two 1 x 1 convolutions, with a shortcut around them."""
 
     def __init__(self, kind: str, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def _convolution(channels: int, out: int, size: int, stride: int = 1) -> nn.Conv
 
 
 def resnet(kind: str, stages: tuple[int, ...]) -> nn.Sequential:
-    """(B, 3, H, W) to (B, 512 * expansion, 1, 1): stem, four stages of that many blocks, global average."""
+    """(B, 3, H, W) to (B, 512 * expansion, 1, 1): stem, four stages of `stages` blocks, global average."""
     stem = [nn.Conv2d(3, STEM, 7, 2, padding=3, bias=False), nn.BatchNorm2d(STEM), nn.ReLU(inplace=True)]
     layers: list[nn.Module] = [*stem, nn.MaxPool2d(3, 2, padding=1)]
     channels = STEM

@@ -1,6 +1,6 @@
 """The reference engine: PyTorch on a CPU or a GPU.
 
-A sum in float32 depends on the order of its terms, and so on the padding of a text and on what else is in its
+A sum in float32 depends on the order of its terms, and so on the padding of a text and on the rest of its
 batch. At the precision `exact` each video is computed by itself and padded to the checkpoint's tokens, as a
 training with `padding="max_length"` evaluates a row: the same terms in the same order.
 """

@@ -1,6 +1,6 @@
-"""Makes torchvision importable beside a torch that its binary was not built for.
+"""Makes torchvision importable with a torch that its binary was not built for.
 
-PyPI's torchvision is linked against CUDA. Beside a CPU-only torch its compiled operators do not load, and
+PyPI's torchvision is linked against CUDA. With a CPU-only torch its compiled operators do not load, and
 importing it fails because it registers shapes for undeclared operators. Declaring the two schemas first is
 enough, since ResNet and the transforms use none of these operators. Import this module before anything that
 imports torchvision, as transformers does.
@@ -15,7 +15,7 @@ _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def _binary_loads() -> bool:
-    """Whether torchvision's compiled operators load beside this torch."""
+    """Whether torchvision's compiled operators load with this torch."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
         return False

@@ -15,7 +15,7 @@ MAX_MESSAGE = 500  # characters
 
 def short_repr(value: Any) -> str:
     """`value` for an error message, of bounded length."""
-    shape = getattr(value, "shape", None)  # a tensor's or an array's; torch is not imported to ask
+    shape = getattr(value, "shape", None)  # a tensor's or an array's, without importing torch
     if shape is not None:
         return f"a {type(value).__name__.lower()} of shape {tuple(shape)}"
     return reprlib.repr(value)

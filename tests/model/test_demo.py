@@ -133,7 +133,7 @@ def test_a_changed_head_is_refused(demo_directory, tmp_path, capsys):
     save_file(tensors, demo_directory / HEAD_FILE)
     assert run(demo_directory, tmp_path / "model.pt") == 1
     recorded = json.loads((demo_directory / METADATA_FILE).read_text())["fingerprint"]
-    assert f"recorded is {recorded}" in capsys.readouterr().err
+    assert f"expected {recorded}" in capsys.readouterr().err
     assert not (tmp_path / "model.pt").exists()
 
 

@@ -68,7 +68,7 @@ def test_a_group_that_training_never_saw_is_ignored() -> None:
 def test_a_card_lists_a_pattern_for_every_request_or_none() -> None:
     rows = [
         ({"views": PATTERNS["views"]}, "no pattern for requests with none"),
-        ({**PATTERNS, "age+views": PATTERNS["age"]}, "'age\\+views' is no pattern"),
+        ({**PATTERNS, "age+views": PATTERNS["age"]}, "'age\\+views' is not a pattern"),
         ({**PATTERNS, "none": {**PATTERNS["none"], "temperature": 0}}, "temperature"),
         ({**PATTERNS, "none": {**PATTERNS["none"], "low": 0.1}}, "low"),
     ]
