@@ -63,7 +63,7 @@ def check_file(path: Path, expected_sha256: str | None) -> str:
 
 
 class FileState(NamedTuple):
-    """What the file system says of a file; two equal states, once settled, mean equal contents."""
+    """What the file system says about a file; two equal states, once settled, mean equal contents."""
 
     device: int
     inode: int
@@ -83,7 +83,7 @@ class FileState(NamedTuple):
 
     @property
     def is_settled(self) -> bool:
-        """Whether another change would give another time of change."""
+        """Whether another change would give a different `ctime`."""
         return time.time_ns() - self.ctime_ns > CTIME_STEP_NS
 
 
@@ -91,7 +91,7 @@ _hashed: dict[Path, tuple[FileState, str]] = {}
 
 
 def hash_ahead(paths: Iterable[Path]) -> None:
-    """Hash files that `sha256_of` will be asked for, once each. Those that can't be read are left to it."""
+    """Hash, once each, files that `sha256_of` will be asked for. It handles files that can't be read."""
     for path in paths:
         state = FileState.of(path)
         if state is not None and state.is_settled:
@@ -108,8 +108,8 @@ def sha256_of(path: Path) -> str:
 def _hash(path: Path) -> str:
     """The sha256 of a file.
 
-    `hashlib.file_digest` reads 256 KiB at a time, and before each the thread waits for its turn: ten times as
-    long as hashing takes while another thread imports modules.
+    `hashlib.file_digest` reads 256 KiB at a time and waits for the interpreter lock before each read. While
+    another thread imports modules, that takes ten times as long as the hashing.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -120,7 +120,7 @@ def _hash(path: Path) -> str:
 
 
 def check_format(path: Path, head: bytes) -> None:
-    """Raises `CheckpointError` for a file of another format than torch.save's, by its first bytes."""
+    """Raises `CheckpointError` for a file in a format other than torch.save's, by its first bytes."""
     for offset, magic, what in OTHER_FORMATS:
         if head[offset:].startswith(magic):
             raise CheckpointError(f"{path}: {what}")

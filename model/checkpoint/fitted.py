@@ -1,7 +1,7 @@
 """What fitted objects in a file say, as a card's keys.
 
 An owner who saves them beside the weights writes scikit-learn's StandardScaler of the scalar columns, a
-MinMaxScaler of the velocity, and the codes of weekdays. Attributes are read; no code of theirs is.
+MinMaxScaler of the velocity, and the codes of weekdays. Attributes are read; none of their code is run.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float64]
 
 
 def statistics(objects: Mapping[str, Inert], names: Sequence[str], own: Collection[str]) -> dict[str, Any]:
-    """`scalar_features`, `feature_stats` and `velocity` of fitted objects by place, without the file's `own`.
+    """`scalar_features`, `feature_stats` and `velocity` of fitted objects by place, except the file's `own`.
 
     `names` are the scalar columns, empty if only the scaler has their names. Raises `LayoutError` for two
     objects that would give one key different values.
@@ -42,7 +42,7 @@ def statistics(objects: Mapping[str, Inert], names: Sequence[str], own: Collecti
                 continue
             if found.setdefault(key, value) != value:
                 raise LayoutError(
-                    f"{places[key]} and {where} both give {key}, with other numbers. Save only the one "
+                    f"{places[key]} and {where} both give {key}, with different numbers. Save only the one "
                     "that the training used."
                 )
             places.setdefault(key, where)
@@ -153,7 +153,7 @@ def with_weekday_codes(values: dict[str, Any], metadata: Mapping[Any, Any]) -> d
 def weekday_codes(
     metadata: Mapping[Any, Any], *, is_given: bool = False
 ) -> tuple[str, list[float | None]] | None:
-    """Where a file has the codes of weekdays, and those of Monday to Sunday; None for a day without one.
+    """The place of a file's weekday codes, and the codes of Monday to Sunday; None for a day without one.
 
     With `is_given`, an encoder of the weekday that can't be read is ignored. Raises `LayoutError`.
     """
@@ -185,7 +185,7 @@ def _walk(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _codes(value: Any, *, is_weekday: bool) -> list[float | None] | None:
-    """The code of Monday to Sunday, None for a day that does not occur; None for another thing."""
+    """The codes of Monday to Sunday, None for a day that does not occur; None for anything else."""
     if isinstance(value, Inert):
         is_encoder = _kind(value) == "LabelEncoder"
         value, is_weekday = (_state(value).get("classes_") if is_encoder else None), True
@@ -211,7 +211,7 @@ def _is_encoder(where: str, value: Any) -> bool:
 
 
 def day_of(name: str) -> int | None:
-    """Monday 0 to Sunday 6 of an English name or its beginning; None for another word."""
+    """Monday 0 to Sunday 6 for an English name or its beginning; None for any other word."""
     word = name.strip().lower()
     word = "wed" if word == "weds" else word
     found = (day for day, whole in enumerate(DAYS) if whole.startswith(word))

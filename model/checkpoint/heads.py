@@ -1,4 +1,4 @@
-"""Fusions and heads of other shapes and names as this network's. A layer that is added computes nothing."""
+"""Reads fusions and heads of other shapes and names as this network's. An added layer computes nothing."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ PARTS = ("weight", "bias")
 def usual_head(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """The weights with this network's fusion and heads, and a sentence for each change.
 
-    A fusion of one layer gets a second one, the identity, which keeps what ReLU has made positive. A
+    A fusion of one layer gets a second one, the identity, which ReLU outputs pass unchanged. A
     classifier with one logit z gets a second one, 0, for "not viral": softmax([0, z]) is sigmoid(z).
     """
     weights, notes = dict(weights), list[str]()
@@ -35,7 +35,7 @@ def usual_head(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]
 
 
 def _is_one_layer(weights: dict[str, Tensor]) -> bool:
-    """Whether a head reads what `fusion.0` gives."""
+    """Whether a head reads the output of `fusion.0`."""
     first = weights.get(f"{FIRST}.weight")
     if first is None or first.ndim != 2 or any(name.startswith("fusion.3.") for name in weights):
         return False
@@ -44,7 +44,7 @@ def _is_one_layer(weights: dict[str, Tensor]) -> bool:
 
 
 def _renamed_heads(weights: dict[str, Tensor]) -> list[str]:
-    """Name a head of another name by its shape, where only one is of that shape."""
+    """Rename a head with another name by its shape, where only one has that shape."""
     second, notes = weights.get(f"{SECOND}.weight"), []
     if second is None or second.ndim != 2:
         return []

@@ -25,10 +25,10 @@ _NUMPY = ("numpy.core.multiarray.", "numpy._core.multiarray.", "numpy.core.numer
 
 
 class Inert:
-    """What a file says of an object: the name of its class or function, its arguments, state and items."""
+    """What a file says about an object: the name of its class or function, its arguments, state and items."""
 
     origin = ""
-    dump_patches = False  # torch's old format asks a pickled module's class
+    dump_patches = False  # torch's old format asks a pickled module's class for this
 
     def __new__(cls, *arguments: Any, **named: Any) -> "Inert":
         """A record of the call; nothing is called."""
@@ -102,7 +102,7 @@ def plain(value: Any) -> Any:
 
 
 class _Conversion:
-    """One conversion to plain values, with a limit of its size."""
+    """One conversion to plain values, with a limit on its size."""
 
     def __init__(self) -> None:
         self.left = MAX_VALUES
@@ -110,7 +110,7 @@ class _Conversion:
     def plain(self, value: Any, depth: int) -> Any:
         self.left -= 1
         if depth > MAX_DEPTH or self.left < 0:
-            raise RecursionError(f"is nested without end, or has more than {MAX_VALUES:,} values")
+            raise RecursionError(f"is nested too deeply, or has more than {MAX_VALUES:,} values")
         if isinstance(value, Shape):
             return value
         if isinstance(value, Mapping):
@@ -155,7 +155,7 @@ class _Conversion:
     def _module_state(self, module: Inert, depth: int, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """The state dict of a pickled module: its parameters and buffers, and its children's."""
         if depth > MAX_DEPTH:
-            raise RecursionError("is nested without end")
+            raise RecursionError("is nested too deeply")
         state = module.state
         unsaved = self.plain(state.get("_non_persistent_buffers_set") or [], depth + 1)
         for kind in ("_parameters", "_buffers"):
@@ -215,7 +215,7 @@ def _dtype(code: str) -> np.dtype[Any]:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether `value` is a torch tensor, or the shape of one; torch is not imported to ask."""
+    """Whether `value` is a torch tensor or the shape of one, without importing torch."""
     return isinstance(value, Shape) or any(
         kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(value).__mro__
     )

@@ -46,7 +46,7 @@ OTHER_ACTIVATIONS = (
     "prelu",
 )
 CONFIG = TypeAdapter(FusionConfig)  # 7 ms to build
-# What no shape shows and a file may declare.
+# Values that no shape shows and a file may declare.
 DECLARED = {"text": ("heads", "layer_norm_eps", "pooling"), "vision": ("height", "width", "mean", "std")}
 
 
@@ -54,8 +54,8 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
     """The weights under this version's names, float32, and the other keys of the file.
 
     Accepts a state dict, a pickled module, and a dict with either (`find_weights`), each with or without a
-    wrapper's prefix, with ResNet under `resnet.*`, under `feature_extractor.*`, or under both. An unusual key
-    is `weights_from` among the other keys, and sentences about other names and layers are `read_as`.
+    wrapper's prefix, with ResNet under `resnet.*`, under `feature_extractor.*`, or under both. Among the
+    other keys, `weights_from` is an unusual key, and `read_as` has sentences about other names and layers.
     Raises `LayoutError`.
     """
     if not isinstance(contents, dict):
@@ -89,7 +89,7 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def _check_activations(holder: Any) -> None:
-    """Refuse a head with other activations, as a pickled module or a config tells; no weight shows them."""
+    """Refuse a head with other activations, which a pickled module or a config names but no weight shows."""
     if not isinstance(holder, Mapping):
         return
     found = {}
@@ -103,7 +103,7 @@ def _check_activations(holder: Any) -> None:
     for place, kind in found.items():
         if str(kind).lower() != "relu":
             raise LayoutError(
-                f"{place} is {short_repr(kind)}, expected ReLU, with which this network computes its scores"
+                f"{place} is {short_repr(kind)}, expected ReLU, which this network computes its scores with"
             )
 
 
@@ -123,7 +123,7 @@ def infer_config(state_dict: Mapping[str, Tensor], declared: Any = None) -> Fusi
     if first.shape[1] <= encoded:
         raise LayoutError(
             f"fusion.0.weight takes {first.shape[1]} inputs, its encoders alone give {encoded}; "
-            "the fusion and the encoders are of different networks"
+            "the fusion and the encoders are from different networks"
         )
     if first.shape[1] - encoded > MAX_SCALARS:
         lacking = " and ".join(name for name, tower in (("text", text), ("image", vision)) if tower is None)

@@ -1,4 +1,4 @@
-"""What a checkpoint file and its sidecar hold besides the weights, read without torch."""
+"""The contents of a checkpoint file and its sidecar other than the weights, read without torch."""
 
 import json
 import pickletools
@@ -23,7 +23,7 @@ CARD_KEYS = (
     *("test_metrics", "golden", "provenance", "distributions", "titles"),
     *("patterns", "interval_coverage", "meaningful_difference"),
 )
-# Of a tokenizer's limit, in the config of a training script.
+# Names of a tokenizer's limit in the config of a training script.
 MAX_TOKENS_NAMES = (
     "max_tokens",
     "max_seq_length",
@@ -34,7 +34,7 @@ MAX_TOKENS_NAMES = (
 )
 MAX_POSITIONS = 512
 FITTED_KEYS = ("feature_stats", "velocity")
-READING_KEYS = ("weights_from", "read_as")  # what `layouts` says of an unusual file
+READING_KEYS = ("weights_from", "read_as")  # what `layouts` says about an unusual file
 SIDECAR_KEYS = CARD_KEYS[1:]  # the architecture is in the weights
 
 
@@ -46,7 +46,7 @@ def sidecar_path(path: Path) -> Path:
 def own_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file that belong to a card, `metadata` being all of them."""
     own = {key: metadata[key] for key in CARD_KEYS if not is_absent(metadata.get(key))}
-    for key in FITTED_KEYS:  # a scaler there is read as one
+    for key in FITTED_KEYS:  # a scaler there is read by `statistics`
         if isinstance(own.get(key), Inert) and own[key].origin.startswith("sklearn."):
             del own[key]
     tokens = _max_tokens(metadata.get("config"))
@@ -96,7 +96,7 @@ def own_and_fitted(
 
 
 def _joined(sidecar: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, the file's `own` first; a feature's mean may be in the file and its codes in the sidecar."""
+    """Both, the file's `own` overriding; a feature's mean may be in the file and its codes in the sidecar."""
     values, stats, others = {**sidecar, **own}, own.get("feature_stats"), sidecar.get("feature_stats")
     if isinstance(own.get("text"), Mapping) and isinstance(sidecar.get("text"), Mapping):
         values["text"] = {**sidecar["text"], **own["text"]}
@@ -111,7 +111,7 @@ def _joined(sidecar: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
 
 
 def changed_keys(path: Path, card: ModelCard) -> list[str]:
-    """The keys that the checkpoint at `path`, or its sidecar, has with other values than `card`.
+    """The keys whose values in the checkpoint at `path` or its sidecar differ from those in `card`.
 
     Raises `CheckpointError` if they can't be read.
     """
@@ -145,8 +145,8 @@ def _count_instructions(path: Path, pickled: IO[bytes]) -> None:
     for number, _ in enumerate(pickletools.genops(pickled)):
         if number == MAX_INSTRUCTIONS:
             raise CheckpointError(
-                f"{path}: describes more than {MAX_INSTRUCTIONS:,} values besides its tensors, at most that "
-                "many are read. Save long lists of numbers as tensors."
+                f"{path}: describes more than {MAX_INSTRUCTIONS:,} values other than its tensors, which is "
+                "the limit. Save long lists of numbers as tensors."
             )
 
 
@@ -210,7 +210,7 @@ def _shapes_of_safetensors(path: Path) -> dict[str, Shape]:
 
 
 def _pickle_of(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """The member with everything besides the tensors' numbers. Raises `CheckpointError` without one."""
+    """The member with everything except the tensors' numbers. Raises `CheckpointError` without one."""
     members = archive.infolist()
     found = next((each for each in members if each.filename.endswith("data.pkl")), None)
     if found is None:
@@ -246,6 +246,6 @@ def is_absent(value: Any) -> bool:
 
 
 def some(names: list[str]) -> str:
-    """The first three of them, and how many more there are."""
+    """The first three names, and how many more there are."""
     shown = ", ".join(names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -1,4 +1,4 @@
-"""Weights' names in this network, by those of wrappers and of other attributes. Imports no torch."""
+"""This network's names for weights that wrappers or other attributes name differently. Imports no torch."""
 
 import re
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ def find_weights(contents: Mapping[Any, Any]) -> tuple[Any, Mapping[Any, Any]]:
 
 
 def other_keys(contents: Any) -> dict[Any, Any]:
-    """What a file holds besides its weights."""
+    """The contents of a file other than its weights."""
     if not isinstance(contents, Mapping):
         return {}
     key, _ = find_weights(contents)

@@ -1,6 +1,6 @@
 """Reads, checks and writes `model_full.pt`.
 
-No code of a file ever runs: `model.checkpoint.inert` reads it. The owner's older layouts are translated in
+No code in a file ever runs: `model.checkpoint.inert` reads it. The owner's older layouts are translated in
 `model.checkpoint.layouts` before they are checked.
 """
 
@@ -146,7 +146,7 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
     missing = sorted(expected.keys() - state_dict.keys())
     extra = sorted(state_dict.keys() - expected.keys())
     if missing:
-        others = f", and holds {some(extra)}, which this network has not" if extra else ""
+        others = f", and holds {some(extra)}, which this network does not have" if extra else ""
         raise CheckpointError(f"{path}: lacks {some(missing)}{others}. Save the whole model's state_dict().")
     if extra:
         raise CheckpointError(
@@ -159,7 +159,7 @@ def _check_weights(path: Path, config: FusionConfig, state_dict: Mapping[str, Te
                 f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(expected[name])}. "
                 "Its other weights describe a different architecture."
             )
-        # A NaN is both extremes. Looking at each number takes ten times as long.
+        # A NaN makes both extremes NaN. Checking each number takes ten times as long.
         if not all(math.isfinite(extreme) for extreme in torch.aminmax(tensor)):
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; train it again.")
 

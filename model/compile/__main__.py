@@ -75,7 +75,7 @@ def compile_checkpoint(
         processors = len(os.sched_getaffinity(0))
         try:
             made = _compile_into(Path(work), checkpoint, origin, titles, threads or processors)
-        except RuntimeError as exc:  # all that OpenVINO says of a file that it can't write
+        except RuntimeError as exc:  # OpenVINO's only error for a file that it can't write
             free = shutil.disk_usage(work).free
             if free > MIN_FREE_BYTES:
                 raise

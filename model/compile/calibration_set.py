@@ -1,6 +1,6 @@
 """The inputs that a compiled model is calibrated and judged with: titles, generated images, random scalars.
 
-Two thirds of the images calibrate the quantiser, and random words in texts as long as titles; the other
+Two thirds of the images, and texts of random words as long as titles, calibrate the quantiser; the other
 images and all titles are for the fidelity check.
 """
 
@@ -118,7 +118,7 @@ def read_texts(path: Path, card: ModelCard) -> Texts:
 def calibration_sha256(path: Path = TITLES) -> str:
     """The sha256 of the token ids of `path`, which decides whether a bundle is current.
 
-    Of the ids as JSON with one text a line. Raises `TitlesError`.
+    The ids are hashed as JSON, one text per line. Raises `TitlesError`.
     """
     texts = _tokenised(path, TextSpec())
     columns = {"input_ids": texts.input_ids, "token_type_ids": texts.token_type_ids}

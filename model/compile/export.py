@@ -29,7 +29,7 @@ ROWS, TOKENS = 2, 8  # of the traced example; the graphs take any size
 class TextTower(nn.Module):
     """The text encoder over texts that share rows.
 
-    BERT's pooler reads the first token only, so its last layer is computed for that; a mean needs all tokens.
+    BERT's pooler reads only the first token, so the last layer is computed for that; a mean needs all tokens.
     """
 
     def __init__(self, network: MultimodalViralityPredictor) -> None:
@@ -63,7 +63,7 @@ class TextTower(nn.Module):
 
 
 class LastLayer(nn.Module):
-    """A layer of BERT for the first token of each text; of the other tokens it needs the keys and values."""
+    """A layer of BERT for the first token of each text; of other tokens it needs only the keys and values."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -172,8 +172,8 @@ def _convert(
     inputs: dict[str, tuple[list[int], ov.Type]],
     outputs: list[str],
 ) -> ov.Model:
-    # Tracing warns that Python values become constants; tests run the graphs at several shapes. Nor is it
-    # traced twice and compared: that takes most of the time, and the graphs are compared with the network.
+    # Tracing warns that Python values become constants; tests run the graphs at several shapes. It is
+    # not traced twice and compared: that takes most of the time, and the graphs are compared to the network.
     with warnings.catch_warnings(action="ignore"), without_telemetry():
         traced = TorchScriptPythonDecoder(
             module.eval(), example_input=example, trace_kwargs={"check_trace": False}

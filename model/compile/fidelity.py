@@ -1,6 +1,6 @@
 """The fidelity check: how far a compiled tower may be from the float32 reference.
 
-Scores are not enough: a head that gives images no weight does not show a broken image tower. So the tower's
+Scores are not enough: a head that gives images no weight does not reveal a broken image tower. So the tower's
 vectors are compared too, by cosine and by the share of variance kept. Cosines of all-positive features are
 always high; the variance kept shows whether the differences between inputs survive.
 """
@@ -147,7 +147,7 @@ def rank_correlation(left: FloatArray, right: FloatArray) -> float:
 
 
 def _ranks(values: FloatArray) -> FloatArray:
-    """(N,) places in ascending order; equal values share the mean of theirs.
+    """(N,) places in ascending order; equal values share the mean of their places.
 
     SciPy's import takes as long as the export of a small network.
     """

@@ -1,6 +1,6 @@
-"""Leaves out text layers that compute nothing, as a grown encoder has (`model.grown`).
+"""Leaves out text layers that compute nothing, such as those of a grown encoder (`model.grown`).
 
-A layer whose sub-layers give zero applies its two layer norms and no more. A layer norm of an already
+A layer whose sub-layers give zero only applies its two layer norms. A layer norm of an already
 normalised vector changes nothing, so if the norm before the layer and the layer's first norm have scale 1
 and shift 0, the layer's last norm can take the place of the one before it.
 """
@@ -18,7 +18,7 @@ PARTS = ("weight", "bias")
 
 
 def fold_identity_layers(checkpoint: Checkpoint) -> tuple[Checkpoint, int]:
-    """`checkpoint` without the text layers that compute nothing, and how many those are.
+    """`checkpoint` without the text layers that compute nothing, and their number.
 
     Its vectors differ by rounding at most.
     """

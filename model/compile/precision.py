@@ -154,7 +154,7 @@ def judge_tower(
 
 
 def kinds(tower: str, wanted: str) -> list[str]:
-    """What `tower` is tried in, from exact to coarse, where `wanted` is a precision or auto."""
+    """The kinds that `tower` is tried in, from exact to coarse, where `wanted` is a precision or auto."""
     tried = list(PRECISIONS) if wanted == "auto" else list(dict.fromkeys(("f32", wanted)))
     return [*tried, STATIC] if tower == "text" and "int8" in tried else tried
 

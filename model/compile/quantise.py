@@ -1,10 +1,10 @@
 """Post-training quantisation of a tower to int8 with NNCF.
 
-Static: activations get fixed ranges, calibrated beforehand; the only kind for images. Those of a text tower
-differ much from token to token: in a trained one, a few are thirty times as large as the rest. So there is
-also dynamic int8 for it, where only weights are int8 in the graph, and each group of a token's activations is
-rounded when it runs (ZeroQuant, Yao et al. 2022, arXiv:2206.01861). It takes half as much time again. Of the
-variance of MiniLM's vectors, static int8 loses 0.008 and dynamic 0.0007.
+Static: activations get fixed ranges, calibrated beforehand; the only kind for images. A text tower's
+activations differ widely between tokens: in a trained tower, a few are thirty times as large as the rest. So
+a text tower also has dynamic int8, where only weights are int8 in the graph, and each group of a token's
+activations is rounded at run time (ZeroQuant, Yao et al. 2022, arXiv:2206.01861). Dynamic int8 takes half as
+much time again. Of the variance of MiniLM's vectors, static int8 loses 0.008 and dynamic 0.0007.
 
 NNCF is needed to make an int8 graph, never to run one; the serving environment does without it.
 """
@@ -89,7 +89,7 @@ def _static_text(exact: ov.Model, texts: Texts) -> ov.Model:
 def _dynamic_text(exact: ov.Model) -> ov.Model:
     import nncf
 
-    # Attention gives each token's value to all others: without them in int8, half as much variance is lost
+    # Attention passes each token's value to all others: keeping the values in float halves the lost variance
     # for a tenth more time.
     floats = nncf.IgnoredScope(patterns=[*FLOATS, ".*attention.self.value.*"], validate=False)
     return nncf.compress_weights(exact, mode=nncf.CompressWeightsMode.INT8_ASYM, ignored_scope=floats)

@@ -5,7 +5,7 @@
         text.xml    text.bin         rows of token ids to text vectors (absent in a model without text)
         image.xml   image.bin        uint8 pixels to the image vector (absent in a model without images)
         fusion.xml  fusion.bin       vectors and scalars to probability and velocity
-        checked.json                 the checkpoint as it was when a start read it; see `files`
+        checked.json                 the checkpoint's state when a start read it; see `files`
 
 Read without torch.
 """
@@ -32,9 +32,9 @@ from model.compiled.files import MANIFEST
 from model.values import Number, problem
 
 FORMAT = 3
-RECIPE = 6  # to be raised with every change to what the same inputs compile to
+RECIPE = 6  # to be raised whenever the same inputs compile to something else
 CPUINFO = Path("/proc/cpuinfo")
-# From the fastest; by the processor's flags.
+# Fastest first, by the processor's flags.
 INT8_INSTRUCTIONS = {"AMX": "amx_int8", "VNNI": "avx512_vnni|avx_vnni"}
 TOWERS = ("text", "image", "fusion")
 PRECISIONS = ("f32", "bf16", "int8")  # from exact to coarse
@@ -177,7 +177,7 @@ def current_bundle(
 
 
 def check_card(bundle: Bundle, checkpoint: Path) -> None:
-    """Raises `BundleError` for a bundle whose card has other values than the checkpoint it was made from."""
+    """Raises `BundleError` for a bundle whose card differs from the checkpoint it was made from."""
     changed = changed_keys(checkpoint, bundle.card)
     if changed:
         raise BundleError(

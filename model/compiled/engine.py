@@ -1,8 +1,8 @@
 """Runs a compiled bundle with OpenVINO, without torch.
 
 OpenVINO prepares kernels for each new input shape, which takes longer than a small forward. So texts are
-packed into rows of a few shapes, pictures into batches of a few sizes, and those of a single video are
-prepared before the first request.
+packed into rows of a few shapes, pictures into batches of a few sizes, and the shapes of a single video
+are prepared before the first request.
 
 In a batch padded to its longest title, a third of the tokens are padding. In a packed row (Krell et al. 2021,
 arXiv:2107.02027) a token attends only to tokens of its own text, and positions count from the text's start.
@@ -32,7 +32,7 @@ from model.engine import MAX_TOKENS, Pixels, Scores, TokenIds, Vectors
 BATCH_SIZES = (1, 2, 4, 8)
 TEXT_INPUTS = ("input_ids", "token_type_ids", "positions", "segments", "firsts")
 PADDING = -1  # the segment of padding at a row's end
-# Lengths of a forward's only row, and of each of several.
+# Row lengths: of the only row of a forward, and of each of several.
 SINGLE_ROW = (16, 24, 32, 48, 64, 80, 96, 112, 128, 192, 256)
 SEVERAL_ROWS = (64, 128, 256)
 MAX_IN_A_ROW = 128  # tokens of several texts
@@ -122,7 +122,7 @@ class OpenVinoEngine:
         return run(self._products[tower], {tower: padded(vectors)})[0][: len(vectors)]
 
     def score(self, text: Vectors, image: Vectors, scalars: Vectors) -> Scores:
-        """What the towers gave and standardised scalars of B videos to their scores."""
+        """Tower outputs and standardised scalars of B videos to their scores."""
         vectors = {"text": text, "image": image, "scalars": scalars}
         inputs = {name: padded(vectors[name]) for name in (*self._products, "scalars")}
         outputs = run(self._requests["fusion"], inputs)
@@ -133,7 +133,7 @@ class OpenVinoEngine:
 
     def _warm_text(self) -> None:
         longest = self._bundle.card.max_tokens
-        # Larger forwards lose little by their preparation once the longest row has packed the weights.
+        # Preparing larger forwards costs little once the longest row has packed the weights.
         for tokens, texts in (*zip(SINGLE_ROW, (*BATCH_SIZES, 1), strict=False), (MAX_IN_A_ROW, 1)):
             number = max(texts, tokens // longest)
             ids = [[0] * min(longest, tokens // number)] * number
@@ -155,9 +155,9 @@ class OpenVinoEngine:
 def own_copies(bundle: Bundle, steps: Collection[str], stack: ExitStack) -> Path | None:
     """A folder with copies of the graphs, deleted by `stack`; None if no disk has the space for them.
 
-    OpenVINO maps a graph's file: if a mapped file is truncated in place, reading it ends the process. Files
-    without a name can't be truncated, and stay as long as they are mapped. Without a disk the graphs must be
-    read into memory, which takes as much of it as they are large.
+    OpenVINO maps a graph's file: if a mapped file is truncated in place, reading it ends the process. Deleted
+    files can't be truncated, and stay as long as they are mapped. Without disk space the graphs must be read
+    into memory, which takes their full size.
     """
     try:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="miles-", ignore_cleanup_errors=True)))
@@ -226,7 +226,7 @@ def forwards(input_ids: TokenIds, token_type_ids: TokenIds) -> Iterator[tuple[li
         if len(rows) == 1:
             length = at_least(sum(lengths[number] for number in numbers), SINGLE_ROW)
         ids, types = ([column[number] for number in numbers] for column in (input_ids, token_type_ids))
-        # Rounded up to a power of two, so that there are few shapes of the pooler.
+        # Rounded up to a power of two, so that the pooler sees few shapes.
         texts = 1 << (len(numbers) - 1).bit_length()
         yield numbers, packed_rows(ids, types, _renumbered(rows), length, texts)
 

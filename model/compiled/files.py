@@ -1,9 +1,9 @@
 """Where the bundle of a checkpoint is, and when that is known without reading the checkpoint.
 
 A checkpoint's bundle is found by the checkpoint's sha256, and hashing half a gigabyte takes a third of a
-start. So a start that has hashed it keeps what the file system said of the file with the bundle, in
-`checked.json`. Like git's index, later starts rely on it as long as the file system says the same: whatever
-changes a file also sets the time of its last change (`ctime`).
+start. So a start that has hashed it stores the state of the file with the bundle, in `checked.json`.
+As git does with its index, later starts rely on it as long as the state is the same: whatever changes a file
+also sets the time of its last change (`ctime`).
 """
 
 from contextlib import suppress
@@ -36,7 +36,7 @@ def is_bundle(path: Path) -> bool:
 
 
 def remember(bundle: Path, state: FileState | None, checkpoint_sha256: str, bundle_sha256: str) -> None:
-    """Keep what was checked in the bundle's directory, unless the checkpoint had only just changed."""
+    """Record in the bundle's directory what was checked, unless the checkpoint had only just changed."""
     if state is None or not state.is_settled:
         return
     checked = Checked(state=state, checkpoint_sha256=checkpoint_sha256, bundle_sha256=bundle_sha256)
@@ -45,9 +45,9 @@ def remember(bundle: Path, state: FileState | None, checkpoint_sha256: str, bund
 
 
 def recall(checkpoint: Path, state: FileState | None) -> Checked | None:
-    """What a start has kept of `checkpoint` if the file is still in that state."""
+    """What an earlier start recorded about `checkpoint`, if the file is still in that state."""
     for path in (checkpoint.parent / "compiled").glob(f"*/{CHECKED}"):
-        with suppress(OSError, ValueError):  # a damaged one is of no use, and is written again
+        with suppress(OSError, ValueError):  # a damaged file is ignored, and written again
             checked = Checked.model_validate_json(path.read_bytes())
             if checked.state == state:
                 return checked

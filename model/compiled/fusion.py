@@ -1,12 +1,12 @@
 """The fusion's graph, taken apart, so that a tower's vector is multiplied once.
 
 The first layer holds nearly all of the fusion's weights (2.9 of 3.2 million), and reading them takes longer
-than the rest of a known video's score. It is linear in what the towers give:
+than the rest of a known video's score. It is linear in the towers' outputs:
 
     first layer = W_text text + W_image image + W_scalars scalars + bias
 
 So each tower is followed by its own product, which is cached instead of the tower's output. A tower whose
-weights are all zero has none: what it gives is read by nothing.
+weights are all zero has none: nothing reads its output.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class FusionParts:
     """Graphs in float32."""
 
     products: dict[str, ov.Model]
-    """Per tower that has a weight: its output (B, dim) to its part of the first layer, (B, width)."""
+    """Per tower with non-zero weights: its output (B, dim) to its part of the first layer, (B, width)."""
     rest: ov.Model
     """The products (B, width) and scalars (B, n) to viral, velocity (B,)."""
 

@@ -425,4 +425,4 @@ def test_a_dict_that_holds_itself_is_refused(tmp_path):
     endless["again"] = endless
     path = tmp_path / "m.pt"
     path.write_bytes(saved(contents(provenance=endless)))
-    assert "provenance is nested without end" in one_line_about(path)
+    assert "provenance is nested too deeply" in one_line_about(path)

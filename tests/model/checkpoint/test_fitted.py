@@ -84,7 +84,7 @@ def test_two_objects_that_differ_are_refused(tmp_path: Path) -> None:
     """Of two that differ, neither is chosen by its position; the file's own key takes precedence."""
     older = MinMaxScaler().fit([[0.0], [5.0]])
     records = dict(find_records(saved(tmp_path / "m.pt", bounds=VELOCITY, older=older)))
-    with pytest.raises(LayoutError, match="bounds and older both give velocity, with other numbers"):
+    with pytest.raises(LayoutError, match="bounds and older both give velocity, with different numbers"):
         statistics(records, NAMES, ())
     assert statistics(records, NAMES, {"velocity"}) == {}
 

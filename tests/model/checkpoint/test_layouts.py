@@ -238,7 +238,7 @@ def test_a_file_that_describes_endless_values_is_refused(is_zip, tmp_path):
     """A small file of a million lists is refused before it fills the memory."""
     path = tmp_path / "m.pt"
     torch.save({"a": [[] for _ in range(600_000)]}, path, _use_new_zipfile_serialization=is_zip)
-    with pytest.raises(CheckpointError, match="describes more than 1,000,000 values besides its tensors"):
+    with pytest.raises(CheckpointError, match="describes more than 1,000,000 values other than its tensors"):
         read_checkpoint(path)
 
 
