@@ -1,7 +1,7 @@
 """How a quantity was distributed in the training rows, and how far other rows are from that.
 
-Bins are the training rows' deciles, and one more for rows that do not say the value: an unknown age must look
-like neither an old video nor a young one.
+Bins are the training rows' deciles, and one more for rows without the value: an unknown age must not look
+like an old video or a young one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ SUM_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """E ascending `edges` of E + 1 bins, each with its upper edge; (E + 2,) `shares`, of missing last.
+    """E ascending `edges` of E + 1 bins that include their upper edge; (E + 2,) `shares`, missing last.
 
-    `middle` is between what 99 % of the known values lay; None in what was fitted before this was kept.
+    `middle` is the range of the middle 99 % of the known values; None if fitted before it was recorded.
     """
 
     edges: FloatArray
@@ -35,13 +35,13 @@ class Distribution:
 
     @classmethod
     def fit(cls, values: ArrayLike) -> Self | None:
-        """What (N > 0,) training values teach, NaN for missing; None for a quantity that did not vary."""
+        """The distribution of (N > 0,) training values, NaN for missing; None if they did not vary."""
         column = np.asarray(values, dtype=np.float64)
         known = column[~np.isnan(column)]
         if not known.size or known.min() == known.max():
             return None
         cuts = np.unique(np.quantile(known, DECILES, method="inverted_cdf"))
-        edges = cuts[cuts < known.max()]  # beyond the last edge there are rows; flags have one edge
+        edges = cuts[cuts < known.max()]  # there are rows beyond the last edge; flags have one edge
         if not edges.size:  # more than nine tenths of the rows have the largest value
             edges = np.array([known[known < known.max()].max()])
         fitted = cls(edges, np.empty(0))
@@ -60,7 +60,7 @@ class Distribution:
         """The population stability index of `counts`, (E + 2,), against the training shares.
 
         sum((actual - expected) * ln(actual / expected)), Siddiqi, Credit Risk Scorecards (Wiley 2006), where
-        below 0.1 counts as no change and above 0.25 as a significant one. It is the symmetrised divergence of
+        below 0.1 counts as no change and above 0.25 as significant. It is the symmetrised divergence of
         Kullback and Leibler (1951). N unchanged rows in B bins give (B - 1) / N on average.
         """
         found = np.asarray(counts, dtype=np.float64)
@@ -104,7 +104,7 @@ def _numbers(values: Mapping[str, Any], key: str) -> FloatArray:
     try:
         numbers = np.array(values.get(key), dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as exc:
-        raise ValueError(f"{key} are no list of numbers ({exc})") from exc
+        raise ValueError(f"{key} is not a list of numbers ({exc})") from exc
     if numbers.ndim != 1 or not np.isfinite(numbers).all():
-        raise ValueError(f"{key} are no list of finite numbers")
+        raise ValueError(f"{key} is not a list of finite numbers")
     return numbers

@@ -90,9 +90,9 @@ class Group(Enum):
 class Feature:
     """A named scalar: `compute` maps columns of N videos to (N,) values within [low, high], or NaN.
 
-    `label` names it in warnings and on the page; `describe` words a value, None if none is worth a warning.
+    `label` names it in warnings and on the page; `describe` words a value; None if none merits a warning.
     `usual` warns outside the middle 99% of the training rows; the others warn outside all of them, because
-    with every feature included one row in ten would be unusual.
+    otherwise one row in ten would be unusual.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Feature:
     describe: Describe | None = count
     usual: bool = False
     also: str | None = None
-    """A second topic of warnings, besides the group's."""
+    """A second topic of warnings, in addition to the group's."""
     reads: tuple[str, ...] = field(init=False)
     """The fields of a video that the formula names."""
 

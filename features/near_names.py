@@ -1,10 +1,10 @@
-"""Names of other programs that look like a field of a request or of a training file. They are never read."""
+"""Other programs' names that look like a field of a request or of a training file; these are never read."""
 
 import re
 from collections.abc import Mapping
 
-MAX_LENGTH = 32  # characters of a name that are looked at
-# Other words for a field, as the words of a name in the singular, without those of `FILLERS`.
+MAX_LENGTH = 32  # characters of a name that are considered
+# Other names for a field: their words in the singular, without those of `FILLERS`.
 WORDS: Mapping[str, tuple[str, ...]] = {
     "title": ("title", "headline", "caption", "name"),
     "description": ("description", "desc"),
@@ -43,7 +43,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }
 FILLERS = frozenset({"count", "number", "num", "nb", "no", "total", "of", "the", "in", "video"})
 _MOMENT = frozenset({"at", "on", "time", "date", "approx"})
-# Words that say nothing more of one field, and something else of the others: share_url is no share_count.
+# Words that add nothing to one field's name but change another's meaning: share_url is not share_count.
 OWN_FILLERS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("published_at", "observed_at", "previous_observed_at"), _MOMENT),
     "duration_seconds": frozenset({"sec", "second"}),
@@ -52,16 +52,16 @@ OWN_FILLERS: Mapping[str, frozenset[str]] = {
 }
 _BY_LETTERS = {field.replace("_", ""): field for field in WORDS}
 _BY_WORDS = {words: field for field, several in WORDS.items() for words in several}
-MIN_MISSPELT = 5  # letters; of a shorter name one letter is too much to differ
+MIN_MISSPELT = 5  # letters; in a shorter name one wrong letter is too many
 _ENDING = re.compile(r"(?:count|number|sec|second|time|date|at|url)?s?$")  # of a name in lower case
 
 
 def _shortened(letters: str) -> set[str]:
-    """The letters, and these without any one of them: names that differ in one letter have one in common."""
+    """The letters, and those with any one removed: names that differ in one letter share one of these."""
     return {letters, *(letters[:place] + letters[place + 1 :] for place in range(len(letters)))}
 
 
-# One wrong letter leaves one of the two ends as it was, which tells most other names apart at once.
+# One wrong letter leaves one of the two ends unchanged, which rules out most other names at once.
 _ENDS = {end for letters in _BY_LETTERS for end in (letters[:2], letters[-2:])}
 _BY_SHORTENED = {short: field for letters, field in _BY_LETTERS.items() for short in _shortened(letters)}
 

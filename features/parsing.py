@@ -1,7 +1,7 @@
 """How counts, numbers, durations, times and texts are read, from a request and from a training file alike.
 
-Every parser returns None for what is unknown, and raises `ValueError` with the form that it takes: the end
-of a sentence that begins with the field's name.
+Every parser returns None for an unknown value, and raises `ValueError` with the form that it expects: the
+end of a sentence that begins with the field's name.
 """
 
 import math
@@ -17,7 +17,7 @@ MAX_TEXT = 64  # characters of a number or a time; no form needs more
 MIN_LOOKS_APART = timedelta(hours=1)
 MAX_CLOCK_SKEW = timedelta(days=1)
 FIRST_YEAR = 2005  # YouTube's
-# Cells that programs write into a CSV for a value that is not there. A request has null for that.
+# Cells that programs write into a CSV for a missing value. A request has null instead.
 UNKNOWN_CELLS = frozenset({"", "n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n"})
 
 # The fields that have more than one name; the first that is not null counts.
@@ -54,7 +54,7 @@ _EPOCH = re.compile(r"\d{10}(?:\.\d*)?|\d{13}(?:\.0*)?")
 
 
 def is_unknown_cell(cell: str) -> bool:
-    """Whether a cell of a CSV is empty or one of the words for a value that is not there."""
+    """Whether a cell of a CSV is empty or one of the words for a missing value."""
     return cell.strip().lower() in UNKNOWN_CELLS
 
 
@@ -149,7 +149,7 @@ def _with_few_marks(text: str) -> str:
 
 
 def has_visible_text(text: str) -> bool:
-    """Whether text has a character that is more than white space, control or format."""
+    """Whether text has a character other than white space, control and format characters."""
     return any(unicodedata.category(each)[0] not in "ZC" or each == "\ufffd" for each in text)
 
 
@@ -167,7 +167,7 @@ PARSERS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def contradictions(values: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
-    """(field, sentence's end) for each value that contradicts the others; times carry a zone.
+    """(field, end of a sentence) for each value that contradicts the others; times carry a zone.
 
     Without `observed_at` a video is observed `now`.
     """

@@ -1,7 +1,7 @@
 """Every named feature, each in one record. A 19th feature goes here and nowhere else.
 
 `compute_features` is the only way from videos to numbers, in training and in the service, so the two cannot
-drift apart. What is not known of a video is NaN here and becomes the training mean in
+drift apart. An unknown value is NaN here and becomes the training mean in
 `FeatureScaler.transform`. Explanations, warnings, /model/info and the page read a feature's group and words
 from its record.
 """
@@ -81,7 +81,7 @@ def number_of(
 
 
 def rate(name: str, of: str, unit: str, counts: Values, high: float = 1) -> Feature:
-    """Counts per view: 0 at zero views; above 1 where a platform reports more likes than views."""
+    """Counts per view, at most `high`: 0 at zero views; a platform may report more likes than views."""
 
     def compute(columns: Columns) -> FloatArray:
         values = np.where(np.isnan(columns.views), np.nan, counts(columns))
@@ -191,7 +191,7 @@ _MILES_V1 = (
     flag("has_question", "title has ? or ？", Group.TITLE_FORM, lambda c: _matches(c.title, _QUESTION)),
     flag("has_exclamation", "title has ! or ！", Group.TITLE_FORM, lambda c: _matches(c.title, _EXCLAMATION)),
 )
-# What miles-v2 has besides features of miles-v1, and what some of its files have besides.
+# The features that miles-v2 adds to those of miles-v1, and those that only some of its files have.
 _SINCE_V2 = (
     Feature(
         "log_recent_views_per_hour",
@@ -288,7 +288,7 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
     "watching": ("completion_rate", "watching_known"),
     "creator": ("log_creator_avg_views", "creator_known"),
 }
-"""What a head reads besides `MILES_V2` where its training data has these values."""
+"""What a head reads in addition to `MILES_V2` where its training data has these values."""
 # The list of the first trained file, which reads only the title.
 MILES_V0: tuple[str, ...] = tuple(feature.name for feature in _MILES_V0)
 _FIRST: dict[str, Feature] = {feature.name: feature for feature in _MILES_V0}

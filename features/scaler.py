@@ -1,4 +1,4 @@
-"""FeatureScaler: standardise the scalar features with what the training rows taught."""
+"""FeatureScaler: standardise the scalar features with the training rows' statistics."""
 
 import numbers
 from collections.abc import Mapping, Sequence
@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
-# So far from the training rows no answer means anything, and a little further float32 overflows. It only
-# binds where no range was learned: a constant feature, or statistics from elsewhere.
+# This far from the training rows no answer means anything, and a little further float32 overflows. It only
+# applies where no range was learned: a constant feature, or statistics from elsewhere.
 FARTHEST = 1e6
-# Of Monday to Sunday. The first trained file coded their English names with scikit-learn's LabelEncoder,
+# For Monday to Sunday. The first trained file coded their English names with scikit-learn's LabelEncoder,
 # which sorts: Friday 0, Monday 1, Saturday 2, Sunday 3, Thursday 4, Tuesday 5, Wednesday 6.
 DEFAULT_CODES = {"publish_dayofweek": (1, 5, 6, 4, 0, 2, 3)}
 
 
 class FeatureScaler:
-    """(x - mean_) / scale_ per feature, after the training rows' range [low_, high_] has clipped x.
+    """(x - mean_) / scale_ per feature, after clipping x to the training rows' range [low_, high_].
 
     Follows scikit-learn's transformer contract: `fit` returns self and what it learned ends in `_`.
     Missing values (NaN) take the mean, so they are 0 in the result. Clipping keeps the network inside
-    the region it was trained on: a ReLU network extrapolates linearly and without doubt.
+    the region it was trained on: a ReLU network extrapolates linearly and confidently.
     """
 
     codes: Mapping[str, FloatArray]
@@ -56,10 +56,10 @@ class FeatureScaler:
         spread = np.sqrt((np.where(known, values - self.mean_, 0.0) ** 2).sum(axis=0) / count)
         self.low_ = np.where(known, values, np.inf).min(axis=0)
         self.high_ = np.where(known, values, -np.inf).max(axis=0)
-        # A spread that underflows to 0 is no spread to divide by.
+        # A spread that underflows to 0 can't be divided by.
         constant = ~((self.high_ > self.low_) & (spread > 0))
         self.scale_ = np.where(constant, 1.0, spread)
-        # A range of one value would erase the input; it is not a range that anything was learned from.
+        # A range of one value would erase the input; nothing was learned from it.
         self.low_ = np.where(constant, -np.inf, self.low_)
         self.high_ = np.where(constant, np.inf, self.high_)
         return self
@@ -117,7 +117,7 @@ class FeatureScaler:
         """The scaler that `stats` describes, its columns in the order of `names`.
 
         `mean` and `scale` are required, `low` and `high` may be missing or null: then nothing is clipped.
-        `codes` has the code of each of the feature's values; without it, `DEFAULT_CODES` are those.
+        `codes` has the code of each of the feature's values; without it, `DEFAULT_CODES` apply.
         Raises `ValueError` naming the feature whose statistics are missing or unusable.
         """
         missing = [name for name in names if name not in stats]
@@ -142,7 +142,7 @@ class FeatureScaler:
 def _column(
     stats: Mapping[str, Mapping[str, Any]], names: Sequence[str], key: str, default: float | None
 ) -> FloatArray:
-    """One statistic of every name; `default` where it is missing or null, and None means required."""
+    """One statistic of every name; `default` where it is missing or null; None makes it required."""
     column = []
     for name in names:
         if not isinstance(stats[name], Mapping):

@@ -29,10 +29,10 @@ class Video:
     duration_seconds: float | None = None
     published_at: datetime | None = None
     observed_at: datetime | None = None
-    # The same video's look before `observed_at`.
+    # The same video at the look before `observed_at`.
     previous_view_count: int | None = None
     previous_observed_at: datetime | None = None
-    # Only checkpoints whose training data had these read them.
+    # Read only by checkpoints whose training data had them.
     share_count: int | None = None
     save_count: int | None = None
     completion_rate: float | None = None
@@ -45,14 +45,14 @@ class Video:
 
     @property
     def age_is_in_days(self) -> bool:
-        """Whether the age is known to 24 hours only, because a time is a day."""
+        """Whether the age is known only to 24 hours, because one of its times is only a day."""
         return self.published_day or _is_day(self.observed_at)
 
     @property
     def gap_is_in_days(self) -> bool:
-        """Whether the time between the looks is known to 24 hours only, because one of them is a day.
+        """Whether the time between the looks is known only to 24 hours, because one of them is only a day.
 
-        Two days are the looks of a daily job, as far apart as their days.
+        Two days come from a daily job, whose looks are as far apart as the days.
         """
         return _is_day(self.previous_observed_at) != _is_day(self.observed_at)
 
@@ -60,7 +60,7 @@ class Video:
     def from_plain(cls, values: Mapping[str, Any]) -> Self:
         """The video that plain values describe, times in ISO 8601 with a zone; other keys are ignored.
 
-        Raises `KeyError` without a title, `ValueError` for a time that is none.
+        Raises `KeyError` without a title, `ValueError` for an invalid time.
         """
         known = {
             field.name: values[field.name] for field in fields(cls) if values.get(field.name) is not None
