@@ -1,6 +1,6 @@
-"""What kind of file an unreadable picture is, by its first bytes and its end; what of a PNG may be left out.
+"""What kind of file an unreadable picture is, by its first bytes and its end; and PNG chunks to skip.
 
-Imports the standard library only: each decoding process costs what it imports.
+Imports the standard library only: every import adds to each decoding process.
 """
 
 import re
@@ -34,7 +34,7 @@ SIGNATURES = tuple(
 SKIPPED = {b"<?": b"?>", b"<!--": b"-->"}
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP", re.DOTALL)
-# How a JPEG is coded. Read are baseline, extended and progressive ones, in Huffman or arithmetic code.
+# How a JPEG is coded. Baseline, extended and progressive ones are read, in Huffman or arithmetic coding.
 FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 MAX_SEGMENTS = 1000  # before the frame
 READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
@@ -47,7 +47,7 @@ def _has_all_boxes(file: bytes) -> bool:
     place = 0
     while place + 8 <= len(file):
         size = int.from_bytes(file[place : place + 4], "big")
-        if size < 8:  # up to the end of the file, or of 64 bits, as no small picture has
+        if size < 8:  # to the end of the file, or a 64-bit size, which no small picture has
             return True
         place += size
     return place == len(file)
@@ -80,7 +80,7 @@ def without_damaged_extras(encoded: bytes) -> bytes:
 
 
 def refusal_of(encoded: bytes, exc: Exception) -> NotAnImageError:
-    """Why Pillow cannot read a file, as far as it can be told."""
+    """Why Pillow cannot read a file, as far as can be determined."""
     expected = "expected JPEG, PNG, WebP, GIF or AVIF"
     for first_bytes, is_complete in ENDS.items():
         if re.match(first_bytes, encoded, re.DOTALL):
@@ -98,9 +98,9 @@ def refusal_of(encoded: bytes, exc: Exception) -> NotAnImageError:
     if is_xml:
         return NotAnImageError(f"an XML document, {expected}", "unsupported_format")
     if behind := PICTURE.search(encoded, 0, len(start)):
-        return NotAnImageError(f"{behind.start()} bytes stand before the picture, so no viewer shows it")
+        return NotAnImageError(f"{behind.start()} bytes come before the picture, so no viewer shows it")
     if len(start) >= MIN_TEXT and _is_text(start):
-        return NotAnImageError(f"a text, {expected}", "unsupported_format")
+        return NotAnImageError(f"a text file, {expected}", "unsupported_format")
     return NotAnImageError(f"{len(encoded)} bytes of an unknown kind, {expected}")
 
 
@@ -112,7 +112,7 @@ def _without_comments(markup: bytes) -> bytes:
 
 
 def _unread_variant(encoded: bytes) -> str | None:
-    """What a JPEG or PNG is that no browser shows either; None for the usual ones."""
+    """The kind of a JPEG or PNG that browsers do not show either; None for the usual ones."""
     if encoded[12:16] == b"CgBI":
         return "a PNG in the form of iOS apps (CgBI)"
     place = 2

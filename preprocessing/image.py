@@ -1,6 +1,6 @@
 """What a picture is to the service: its errors, its limits, how its file is read, and the `data:` URL.
 
-Imports the standard library only: each decoding process costs what it imports.
+Imports the standard library only: every import adds to each decoding process.
 """
 
 import base64
@@ -21,9 +21,9 @@ MANY_PLACES = 8
 EMPTY_REASONS = ("tiny", "blank", "repeated")
 """Those of a picture that shows nothing of its video."""
 REPEATED = ("repeated", "The host serves the same picture for other videos too, probably a placeholder.")
-# Of these, Pillow holds the canvas four times; of the others at most twice.
+# Pillow holds the canvas of these four times, and of the others at most twice.
 COUNTED_TWICE = ("WEBP", "AVIF")
-# How base64 of a JPEG, PNG, GIF, WebP begins: what other image APIs take, without `data:`.
+# How base64 of a JPEG, PNG, GIF or WebP begins, which other image APIs take without `data:`.
 _BARE_BASE64 = re.compile(r"/9j/|iVBORw0KGgo|R0lGOD|UklGR")
 WHITE_SPACE = b" \t\n\r\f\v"
 MAX_ESCAPES = 1000
@@ -39,10 +39,10 @@ _MEDIA_TYPE = re.compile(r"data:([a-z]+/[a-z0-9.+-]{1,40})", re.IGNORECASE | re.
 
 
 class ImageError(ValueError):
-    """A picture that cannot be fetched or used. The root of what fetching and decoding one raise.
+    """A picture that cannot be fetched or used. The base class of fetching and decoding errors.
 
-    A client sees `reason`, one word, and the text. It names a host at most, never what it resolved to, which
-    would reveal which internal hosts and ports exist.
+    A client sees `reason`, one word, and the text, which names a host at most, never what it resolved to:
+    that would reveal which internal hosts and ports exist.
     """
 
     reason = "not_an_image"
@@ -83,9 +83,9 @@ class Trait(IntFlag):
     BLANK = 32
     """Hardly any difference between its pixels."""
     CUT_OFF = 64
-    """Its end is missing, its rows are all there."""
+    """Its end is missing, but all of its rows are there."""
     PROFILED = 128
-    """Its colour profile or gamma makes other colours of its numbers than sRGB does."""
+    """Its colour profile or gamma gives its numbers other colours than sRGB."""
 
 
 NO_TRAITS = Trait(0)
@@ -93,7 +93,7 @@ NO_TRAITS = Trait(0)
 
 @dataclass(frozen=True, slots=True)
 class ImageReading:
-    """How files are read that a viewer shows differently from what they store."""
+    """How to read files that a viewer shows differently from what they store."""
 
     orientation: Literal["stored", "exif"] = "stored"
     background: Literal["ignored", "white"] = "ignored"
@@ -119,7 +119,7 @@ class ImageSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused before any pixel is decoded. Of a WebP or AVIF, half of `max_pixels` is the limit."""
+    """What is refused before any pixel is decoded. For WebP and AVIF the limit is half of `max_pixels`."""
 
     max_bytes: int = 8 * 1024 * 1024
     max_pixels: int = 25_000_000
@@ -166,7 +166,7 @@ def emptiness(traits: Trait, width: int, height: int) -> tuple[str, str] | None:
 
 
 def digest_of(content: bytes) -> bytes:
-    """What stands for a picture's content, `DIGEST_BYTES` long."""
+    """A digest of a picture's content, `DIGEST_BYTES` long."""
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 

@@ -6,7 +6,7 @@ of 255 off. `AS_SEEN` differs where a viewer shows something else: EXIF orientat
 grey, black bars, colour profiles.
 Scaling to [0, 1] and normalising are the network's first step, not this module's.
 
-Imports Pillow, its resizer and the standard library only: each decoding process costs what it imports.
+Imports Pillow, its resizer and the standard library only: every import adds to each decoding process.
 """
 
 import io
@@ -50,15 +50,15 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a decoding process may start no threa
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
-# A JPEG decodes at down to an eighth of its size, so a photo of this many times the limit fits the memory.
+# A JPEG can be decoded at an eighth of its size, so a photo of this many times the limit fits in memory.
 MAX_SHRINKING = 4
 ORIENTATION = 0x0112
 TRANSPOSITIONS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's numbers to Pillow's
 SMALL_TIMES = 2
 BILINEAR = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear))
 JPEG_END, MISSING_BYTES = b"\xff\xd9", 64
-# In pixels; a picture of YouTube's smallest size is a placeholder if its grey levels hardly differ, a larger
-# one if nearly all of it has one level besides, as a placeholder that was scaled up.
+# In pixels. A picture of YouTube's smallest size is a placeholder if its grey levels hardly differ; a larger
+# one only if nearly all of it also has one level, like a placeholder that was scaled up.
 ICON_SIDE, MIN_SIDE, SMALL_SIZE = 32, 8, (120, 90)
 SAMPLED_SIDE = 56
 MIN_SPREAD, MIN_PLAIN_SPREAD = 3.0, 25.0  # standard deviations of the grey levels
@@ -114,7 +114,7 @@ def read_picture(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> Decode
 
 
 def _shrink(image: ImageFile.ImageFile, spec: ImageSpec, limits: ImageLimits) -> None:
-    """Have a JPEG decode at a fraction of its size, if it is beyond the limits or is to be read so.
+    """Have a JPEG decode at a fraction of its size, if it exceeds the limits or `spec` asks for it.
 
     Raises `ImageTooLargeError`.
     """
@@ -130,13 +130,13 @@ def _shrink(image: ImageFile.ImageFile, spec: ImageSpec, limits: ImageLimits) ->
 
 
 def _loaded(image: ImageFile.ImageFile, encoded: bytes) -> tuple[Image.Image, Trait]:
-    """The decoded picture. Of a JPEG whose end is missing, all rows must be there; else raises `OSError`."""
+    """The decoded picture. A JPEG whose end is missing must have all its rows; else raises `OSError`."""
     try:
         image.load()
     except OSError:
         if image.format != "JPEG":
             raise
-        # What follows complete data is not read, so two different ends make the same picture.
+        # Bytes after complete data are not read, so two different ends give the same picture.
         one, other = (_opened(encoded + end * MISSING_BYTES + JPEG_END) for end in (b"\x55", b"\xaa"))
         if one.size != image.size or one.tobytes() != other.tobytes():
             raise
@@ -169,7 +169,7 @@ def _as_rgb(image: Image.Image, reading: ImageReading) -> tuple[Image.Image, Tra
         traits |= Trait.PROFILED
         if reading.colours == "srgb":
             image = printed
-    # What is RGB already would only be copied, a hundred megabytes of the largest picture.
+    # An RGB picture would only be copied, a hundred megabytes for the largest.
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     if turn is not None:
         traits |= Trait.TURNED
@@ -186,12 +186,12 @@ def _as_rgb(image: Image.Image, reading: ImageReading) -> tuple[Image.Image, Tra
 def resized(rgb: Image.Image, spec: ImageSpec) -> Image.Image:
     """Bilinear with antialiasing, in a fifth of the time of Pillow's own.
 
-    In two passes, in Pillow's order. Values are rounded in between, so the resizer's own order would make a
-    seventh of them differ, by one step of 255; thus about one in a thousand does.
+    In two passes, in Pillow's order. Values are rounded in between, so with the resizer's own order a
+    seventh of them would differ, by one step of 255; with Pillow's, about one in a thousand does.
     """
     size = (spec.width, spec.height)
     if rgb.width * rgb.height <= SMALL_TIMES * spec.width * spec.height:
-        return rgb.resize(size, Image.Resampling.BILINEAR)  # exact, and of few pixels nearly as fast
+        return rgb.resize(size, Image.Resampling.BILINEAR)  # exact, and for few pixels nearly as fast
     is_tall = rgb.height - spec.height > max(0, 2 * (rgb.width - spec.width))
     between = (rgb.width, spec.height) if is_tall else (spec.width, rgb.height)
     # A resizer keeps buffers and is not safe between threads; a new one costs a few microseconds.
@@ -229,7 +229,7 @@ def _emptiness(pixels: Image.Image, width: int, height: int) -> Trait:
 
 
 def _flat_share(counts: Sequence[int]) -> float:
-    """The share of the pixels whose level is about the commonest one."""
+    """The share of the pixels whose level is close to the commonest one."""
     commonest = counts.index(max(counts))
     around = counts[max(0, commonest - FLAT_LEVELS) : commonest + FLAT_LEVELS + 1]
     return sum(around) / sum(counts)

@@ -1,7 +1,7 @@
 """Title and description to BERT token ids, from the committed vocabulary; and the script of a text.
 
-Ids equal those of transformers' `BertTokenizerFast` for the same vocabulary, with one difference that is
-meant: "[SEP]" or "[MASK]" typed by a user is text, never a special token.
+Ids equal those of transformers' `BertTokenizerFast` for the same vocabulary, with one intended
+difference: "[SEP]" or "[MASK]" typed by a user is text, never a special token.
 """
 
 import os
@@ -22,7 +22,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 BERT_VOCABULARY = Path(__file__).parent.parent / "models" / "bert-base-uncased" / "vocab.txt"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXT_FIELDS = ("title", "description")
-# The cleaning `words`, of the first trained file: addresses, and what is no letter, digit, space, # or @.
+# The cleaning `words`, of the first trained file: addresses, and all but letters, digits, spaces, # and @.
 ADDRESS = re.compile(r"(?:http|www.)\S+")
 NO_WORD = re.compile(r"[^\w\s#@]")
 CLEANING = ("none", "words")
@@ -97,7 +97,7 @@ class BertTextTokenizer:
         if missing:
             raise VocabularyError(f"{path}: lacks {', '.join(missing)}; expected a BERT vocab.txt")
         # The special tokens are placed by `encode`. Registered here, they would be found in user text.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # threads of its own, and warnings of forks
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # no extra threads, no fork warnings
         words = Tokenizer(WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))  # noqa: S106
         words.normalizer = BertNormalizer(lowercase=True)
         words.pre_tokenizer = BertPreTokenizer()

@@ -2,7 +2,7 @@
 
 The colours are those of its profile, or of the gamma of a PNG; bars are added by a video's page, or filmed.
 
-Imports Pillow, its resizer and the standard library only: each decoding process costs what it imports.
+Imports Pillow, its resizer and the standard library only: every import adds to each decoding process.
 """
 
 import io
@@ -14,23 +14,23 @@ from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
 STRIP_ROWS = 64
-# Where the header of a PNG says its depth and its colour type, and two of the types.
+# Offsets of the depth and the colour type in a PNG's header, and two of the types.
 DEPTH_AT, COLOUR_AT = 24, 25
 GREY, RGB = 0, 2
-# In levels: how far a profile is from sRGB at most, and how far it moves a picture on average, to be ignored.
+# In levels: a profile this close to sRGB, or one that shifts a picture by less on average, is ignored.
 MAX_NEAR_SRGB, MIN_SHIFT = 8, 1.0
 SRGB_GAMMA, MAX_GAMMA_ERROR = 1 / 2.2, 0.1
 MEAN = ResizeOptions(ResizeAlg.convolution(FilterType.box))
-# Of a black bar, in grey levels: its brightest pixel, which JPEG lifts at the edge, and its brightest row.
+# Limits of a black bar, in grey levels: its brightest pixel, which JPEG lifts at the edge, and brightest row.
 BAR_PEAK, BAR_MEAN = 40, 12
 IS_CONTENT = bytes(level > BAR_MEAN for level in range(256))
 IS_BRIGHT = [255 * (level > BAR_PEAK) for level in range(256)]
-# Shares of a side: the least of a bar, the least of what is between two, the most by which they differ.
+# Shares of a side: the least for a bar, the least between two bars, the most by which the two differ.
 MIN_BAR, MIN_BETWEEN, MAX_DIFFERENCE = 0.03, 0.2, 0.02
 
 
 def rescale_key(image: Image.Image, encoded: bytes) -> None:
-    """Bring the transparent colour of a PNG to the 8 bits that Pillow brings its pixels to.
+    """Convert the transparent colour of a PNG to the 8 bits that Pillow converts its pixels to.
 
     Grey of 16 bits stays as it is.
     """
@@ -67,7 +67,7 @@ def is_transparent(image: Image.Image, base: Image.Image | None) -> bool:
 
 
 def _frame(image: Image.Image) -> tuple[int, int, int, int]:
-    """The part of the canvas that a GIF's first frame covers; of other formats it is all."""
+    """The part of the canvas that a GIF's first frame covers; for other formats, all of it."""
     covered: tuple[int, int, int, int] | None = None
     if image.format == "GIF":
         covered = getattr(image, "dispose_extent", None)
@@ -84,7 +84,7 @@ def _rgba(strip: Image.Image) -> Image.Image:
 
 
 def _differs(grey: Image.Image, level: int) -> Image.Image:
-    """White where a picture's level is another one, black elsewhere."""
+    """White where a picture's level differs, black elsewhere."""
     return grey.point([255 * (each != level) for each in range(256)])
 
 
@@ -114,7 +114,7 @@ def in_srgb(rgb: Image.Image, image: Image.Image) -> Image.Image | None:
 
 
 def _transformed(rgb: Image.Image, profile: bytes, *, is_grey: bool) -> Image.Image | None:
-    """A picture with a profile of its kind applied; of a grey one the profile may be of grey or of RGB."""
+    """A picture with a profile of its kind applied; a grey picture's profile may be for grey or RGB."""
     for mode in ("L", "RGB") if is_grey else ("RGB",):
         transform = _transform(profile, mode)
         if transform is not None:
@@ -124,7 +124,7 @@ def _transformed(rgb: Image.Image, profile: bytes, *, is_grey: bool) -> Image.Im
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile for pixels of this mode to sRGB; None if it is for others, close to sRGB, or damaged."""
+    """From a profile for this mode to sRGB; None if it is for another mode, close to sRGB, or damaged."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
@@ -151,7 +151,7 @@ def between_bars(rgb: Image.Image) -> tuple[int, int, int, int] | None:
     left, top, right, bottom = 0, 0, width, height
     right_end, bottom_end, middle = width - 1, height - 1, (width // 2, height // 2)
     if not _are_dark(rgb, (0, 0), (right_end, 0), (0, bottom_end), (right_end, bottom_end)):
-        return None  # most pictures, told by four pixels
+        return None  # most pictures, decided by four pixels
     has_rows = _are_dark(rgb, (middle[0], 0), (middle[0], bottom_end))
     has_columns = _are_dark(rgb, (0, middle[1]), (right_end, middle[1]))
     if has_rows and _is_dark(rgb, (0, 0, width, 1)) and _is_dark(rgb, (0, height - 1, width, height)):
@@ -173,14 +173,14 @@ def _is_dark(rgb: Image.Image, box: tuple[int, int, int, int]) -> bool:
 
 
 def _means(rgb: Image.Image, size: tuple[int, int]) -> bytes:
-    """The mean level of each line, of a picture that is one pixel wide or high."""
+    """The mean level of each line; `size` is one pixel wide or high."""
     lines = Image.new("RGB", size)
     Resizer().resize_pil(rgb, lines, MEAN)
     return lines.convert("L").tobytes()
 
 
 def _content(bar: Image.Image) -> tuple[int, ...]:
-    """The box around what is not dark in a part of a picture; empty where all is."""
+    """The box around the bright pixels of a part of a picture; empty where there are none."""
     grey = bar.convert("L")
     _, highest = cast("tuple[int, int]", grey.getextrema())
     return () if highest <= BAR_PEAK else grey.point(IS_BRIGHT).getbbox() or ()
@@ -189,7 +189,7 @@ def _content(bar: Image.Image) -> tuple[int, ...]:
 def _inner(means: bytes, content: Callable[[int, int], tuple[int, ...]]) -> tuple[int, int]:
     """Where the content of a side starts and ends; the whole side without bars.
 
-    Its lines have these means, and `content` gives the first and last line with a bright pixel among some.
+    `means` are those of its lines; `content` gives the first and last bright line in a range of lines.
     """
     size = len(means)
     bright = means.translate(IS_CONTENT)

@@ -1,8 +1,8 @@
 """Decodes pictures in processes that can be killed: a file that hangs or crashes one affects no other.
 
-Each process takes one picture at a time. When it overruns its deadline or ends, that picture is refused as no
-image, and another process takes its place before the next picture. Its replies are not trusted: a malicious
-file may have taken over the decoder.
+Each process takes one picture at a time. When it overruns its deadline or ends, that picture is refused as
+not an image, and another process takes its place before the next picture. A process's replies are not
+trusted: a malicious file may have taken it over.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ REASONS = ("not_an_image", "unsupported_format", "truncated", "too_large", "too_
 ERRORS: Mapping[int, type[ImageError]] = {NOT_AN_IMAGE: NotAnImageError, TOO_LARGE: ImageTooLargeError}
 START_LIMIT_S = 20.0
 START_ATTEMPTS = 2
-# A progressive JPEG takes the most: six bytes of coefficients and four of pixels. The file is there thrice.
+# A progressive JPEG takes the most: six bytes of coefficients and four of pixels. The file is held 3 times.
 BYTES_PER_PIXEL = 10
 
 
@@ -63,9 +63,9 @@ class DecoderUnavailableError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """What one picture may take of a worker; `memory_bytes` comes on top of what an idle worker uses.
+    """What one picture may use of a worker; `memory_bytes` is in addition to what an idle worker uses.
 
-    Processor time is counted apart from the deadline, because a busy machine lets a good picture wait.
+    Processor time is counted separately from the deadline, because on a busy machine a good picture waits.
     """
 
     deadline_s: float = 5.0
@@ -75,7 +75,7 @@ class WorkerLimits:
 
 
 class DecodePool(AbstractAsyncContextManager["DecodePool"]):
-    """As many worker processes as may decode at once; they live as long as the context."""
+    """`workers` processes that decode in parallel; they live as long as the context."""
 
     def __init__(
         self, spec: ImageSpec, limits: ImageLimits, workers: int, worker_limits: WorkerLimits | None = None
@@ -89,7 +89,7 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        """Start the workers; pictures may be given at once, and wait for them."""
+        """Start the workers; `decode` may be called at once, and waits for them."""
         self._tasks = [asyncio.create_task(slot.serve(self._jobs)) for slot in self._slots]
         return self
 
@@ -109,7 +109,7 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
 
     @property
     def process_ids(self) -> list[int]:
-        """The workers that run."""
+        """The process ids of the running workers."""
         return [slot.worker.process.pid for slot in self._slots if slot.worker is not None]
 
     @property
@@ -118,7 +118,7 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
         return sum(slot.lost for slot in self._slots)
 
     async def decode(self, encoded: bytes) -> Decoded:
-        """What `read_picture` gives for this file, and its errors.
+        """What `read_picture` returns or raises for this file.
 
         A file that takes a worker too long, or ends it, is a `NotAnImageError`. Raises
         `DecoderUnavailableError` where it is not the file's fault.
@@ -142,7 +142,7 @@ class DecodePool(AbstractAsyncContextManager["DecodePool"]):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A picture and the place where its pixels are waited for."""
+    """A picture and the future of its pixels."""
 
     encoded: bytes
     answer: asyncio.Future[bytearray]
@@ -157,7 +157,7 @@ class _Job:
 
 
 class _Slot:
-    """The place of one worker: takes pictures from the queue and puts a new worker where one has ended."""
+    """The place of one worker: takes pictures from the queue and replaces a worker that has ended."""
 
     def __init__(self, start: "Callable[[], DecodeProcess]", deadline_s: float) -> None:
         self.worker: DecodeProcess | None = None
@@ -204,7 +204,7 @@ class _Slot:
                 job.refuse(error_of(outcome, payload))
 
     async def _started(self) -> "DecodeProcess | None":
-        """The worker that runs, a new one where it has ended; None where none can be started."""
+        """The running worker, a new one if it has ended; None if none can be started."""
         if self.worker is not None and not self.worker.runs:  # ended from outside while it was idle
             await self._ended(self.worker)
         for _ in range(START_ATTEMPTS):
@@ -223,7 +223,7 @@ class _Slot:
                 await self._ended(self.worker)
 
     async def _ended(self, worker: "DecodeProcess") -> int:
-        """Kill it and its exit code; the system takes a while to clear up a large process."""
+        """Kill the worker and return its exit code; the system takes a while to clean up a large process."""
         self.worker = None
         self.lost += 1
         worker.kill()
@@ -231,7 +231,7 @@ class _Slot:
 
 
 class DecodeProcess:
-    """A worker that has been started; `rgb_bytes` is how long its pixels are."""
+    """A worker that has been started; `rgb_bytes` is the length of its pixels."""
 
     def __init__(self, arguments: tuple[int | str, ...], rgb_bytes: int) -> None:
         """Start it with the worker's arguments. Raises `OSError` when the system refuses another process."""
@@ -251,14 +251,14 @@ class DecodeProcess:
 
     @property
     def runs(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self.process.poll() is None
 
     async def ready(self) -> None:
-        """Return once it takes pictures. Raises `OSError` when it ends before."""
+        """Return once it takes pictures. Raises `OSError` when it ends before that."""
         outcome, _ = await self._reply(READY, UNCONFINED)
         if outcome == UNCONFINED:
-            log.warning("decoder_not_confined: this system has no filter of system calls for decoders")
+            log.warning("decoder_not_confined: this system has no system-call filter for decoders")
 
     async def exchange(self, encoded: bytes) -> tuple[int, bytearray]:
         """One picture and its outcome. Raises `OSError` when the process ends before it has answered."""
@@ -291,7 +291,7 @@ class DecodeProcess:
 
 
 def error_of(outcome: int, payload: bytearray) -> ImageError:
-    """The error that a worker reports; a reason that it does not know is a worker's that was taken over."""
+    """The error that a worker reports; an unknown reason is from a worker that was taken over."""
     reason, _, text = payload.decode(errors="replace").partition("\0")
     known = text.isprintable() and reason in REASONS
     return ERRORS[outcome](text, reason) if known else NotAnImageError("the decoder gave no reason")

@@ -5,7 +5,7 @@
 Its standard input is a socket. A request is a length and that many bytes; a reply is an outcome, a length and
 that many bytes: RGB after the traits and the size, or a reason, a NUL and a sentence. It ends when the other
 side hangs up. Linux confines it, so that a decoder which is taken over reaches nothing: its memory and its
-processor time per picture are limited, it may open no file or process, and only `SYSTEM_CALLS` are answered.
+processor time per picture are limited, it may not open files or processes, and only `SYSTEM_CALLS` pass.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ SEEN = struct.Struct("!HII")
 """The traits, the width and the height of a file."""
 READY, UNCONFINED, PIXELS, NOT_AN_IMAGE, TOO_LARGE = range(5)
 SENTENCE_BYTES = 500
-# What decoding needs: the socket, memory, locks, the clock, its end. By machine: the kernel's number for its
+# What decoding needs: the socket, memory, locks, the clock, exit. By machine: the kernel's number for its
 # table of calls; that of `prlimit64`, which is allowed for the process itself; and those of read, write,
 # close, mmap, mprotect, munmap, brk, mremap, madvise, rt_sigaction, rt_sigprocmask, rt_sigreturn,
 # sigaltstack, sched_yield, sendto, recvfrom, getpid, getppid, getrusage, futex, clock_gettime,
@@ -47,7 +47,7 @@ SYSTEM_CALLS = {
                                   206, 207, 172, 173, 165, 98, 113, 128, 278, 93, 94)),
 }  # fmt: skip
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
-LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # BPF: a word of the call, whether it is a constant, the verdict
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # BPF: load a word of the call, compare it, return the verdict
 NUMBER, ARCHITECTURE, PROCESS = 0, 4, 16  # offsets in a call: its number, its table, its first argument
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | 1  # the latter fails with EPERM
 
@@ -80,7 +80,7 @@ def receive(pool: socket.socket) -> bytes | None:
 
 
 def attempt(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple[int, bytes]:
-    """What becomes of one picture, as a reply's outcome and payload."""
+    """The result for one picture, as a reply's outcome and payload."""
     try:
         decoded = read_picture(encoded, spec, limits)
         return PIXELS, SEEN.pack(decoded.traits, decoded.width, decoded.height) + decoded.rgb
@@ -92,14 +92,14 @@ def attempt(encoded: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple[int, 
 def lock_down(memory_bytes: int) -> bool:
     """Limit memory to what is used now plus this much, and confine this process; False without a filter.
 
-    It gets no core file, no newly opened file, no other process and no other system call.
+    Core files, new files, other processes and other system calls are denied.
     """
-    os.dup2(1, 2)  # nowhere: what a file makes Pillow say belongs in no log
+    os.dup2(1, 2)  # to nowhere: what a file makes Pillow print does not belong in a log
     with suppress(OSError):  # no such files outside Linux
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limit = pages * resource.getpagesize() + memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        # Where the container's memory runs out, this process is the one to end.
+        # Where the container's memory runs out, this process is the one to be killed.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):
         resource.setrlimit(kind, (0, 0))
@@ -117,7 +117,7 @@ def filter_system_calls() -> bool:
     for number in allowed:
         program += [(EQUAL, 0, 1, number), (RETURN, 0, 0, ALLOW)]
     program += [(EQUAL, 1, 0, limit_call), (RETURN, 0, 0, REFUSE)]
-    for half in (PROCESS, PROCESS + 4):  # limits may be set of process 0, which is the caller
+    for half in (PROCESS, PROCESS + 4):  # limits may be set only for process 0, the caller
         program += [(LOAD, 0, 0, half), (EQUAL, 1, 0, 0), (RETURN, 0, 0, REFUSE)]
     program += [(RETURN, 0, 0, ALLOW)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))
@@ -130,7 +130,7 @@ def filter_system_calls() -> bool:
 
 
 def limit_cpu(seconds: int) -> None:
-    """End this process once it has used `seconds` more, and at most one beyond; Linux counts whole ones."""
+    """End this process once it has used `seconds` more, at most 1 s late: Linux counts whole seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))

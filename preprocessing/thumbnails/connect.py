@@ -28,12 +28,12 @@ from preprocessing.thumbnails.policy import (
 
 RESOLVE_TIMEOUT_S = 2.0
 DIAL_TIMEOUT_S = 2.0
-# The event loop takes what the system has received at once, up to megabytes, even if no more is asked for.
+# The event loop reads all that the system has received at once, up to megabytes, even if less is asked for.
 RECEIVED_AHEAD = (socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
-# As many as the policy's connections: a look-up that is waited for never queues behind hung ones.
+# One for each of the policy's connections: an awaited look-up never queues behind hung ones.
 RESOLVER_THREADS = 64
 # The C library gives up when we do, so that a hung look-up frees its thread instead of keeping it for 10 s
-# and more, which would also hold up the process's exit. What the operator has set stays.
+# or more, which would also hold up the process's exit. The operator's own setting is kept.
 RESOLVER_OPTIONS = f"timeout:{RESOLVE_TIMEOUT_S / 2:.0f} attempts:2"
 HOSTS = Path("/etc/hosts")
 
@@ -54,7 +54,7 @@ class SystemResolver:
         return [str(answer[4][0]) for answer in answers]
 
     def close(self) -> None:
-        """Let the threads go; look-ups that still wait are dropped, not awaited."""
+        """Release the threads; pending look-ups are dropped, not awaited."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -108,7 +108,7 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
         # One bad address refuses the whole name: it is how a rebinding or a split answer begins.
         addresses = [_parse(text) for text in await self._look_up(host, port)]
         vetted = [address for address in addresses if address is not None]
-        # One text for all that may follow, because a client could find internal names by the difference.
+        # The same text for every refusal below: a difference would tell a client which internal names exist.
         refusal = UnreachableError(f"{host} does not resolve to an address that is allowed on port {port}")
         if not vetted or len(vetted) < len(addresses):
             raise refusal
@@ -129,7 +129,7 @@ class VettingBackend(httpcore2.AsyncNetworkBackend):
 
 
 class _DialledStream(httpcore2.AsyncNetworkStream):
-    """A connection that closes when its TLS handshake does not finish, cancelled ones included.
+    """A connection that closes when its TLS handshake fails or is cancelled.
 
     The library closes it only on errors. A server that stalls until our deadline would keep the socket.
     """

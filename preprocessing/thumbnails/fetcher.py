@@ -3,11 +3,12 @@
 What is fetched is bytes: whether they are an image is decided by `decode_image`. The text of a URL is vetted
 by `urls`, addresses by `policy`; here are the request, its redirects, its size and its deadline.
 
-Why httpcore2: its network backend is asked for every connection, literals included, before a socket exists.
-It is given the name and decides what is dialled, while SNI, certificate and Host keep the name. There are no
-proxies from the environment, cookies, redirects or decompression to switch off, and huggingface_hub brings it
-anyway. aiohttp would need two hooks (its resolver never sees a literal, its socket factory no name) and does
-all four unless told. httpx rests on httpcore 1, and neither moves since 2025; httpx2 adds the four to this.
+Why httpcore2: its network backend is asked for every connection, even to a literal address, before a socket
+exists. It is given the name and decides what is dialled, while SNI, certificate and Host keep the name. There
+are no proxies from the environment, cookies, redirects or decompression to switch off, and huggingface_hub
+installs it anyway. aiohttp would need two hooks (its resolver never sees a literal, its socket factory never
+a name) and does all four unless told not to. httpx is built on httpcore 1, and neither has changed since
+2025; httpx2 adds the four to httpcore2.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 KEEPALIVE_S = 5.0
 MAX_ADDRESSES = 10_000
 HEADERS = (
-    # JPEG, PNG, WebP and GIF are what models have seen; a server that negotiates would else send AVIF. Some
+    # JPEG, PNG, WebP and GIF are what models have seen; a server that negotiates would send AVIF. Some
     # servers answer 406 without the last one.
     ("Accept", "image/jpeg, image/png, image/webp, image/gif, */*;q=0.1"),
     # No image gets smaller by compression.
@@ -45,7 +46,7 @@ HEADERS = (
 class Download:
     """A picture's bytes; `validators` is None after a redirect, because they are another URL's.
 
-    `notes` are sentences about what was read in place of what the URL says.
+    `notes` are sentences about what was read instead of what the URL says.
     """
 
     body: bytes
@@ -55,16 +56,16 @@ class Download:
 
 @dataclass(slots=True)
 class _Fetch:
-    """One fetch: who it is for, when it is given up, the turns that it holds, and whether it has dialled."""
+    """One fetch: its party, its deadline, the turns that it holds, and whether it has dialled."""
 
     party: Hashable
     deadline: float = 0.0
-    """In the event loop's time; it begins when the turns at the host have come."""
+    """In the event loop's time; it starts once the turns have been taken."""
     turns: list[Turns] = field(default_factory=list)
     has_dialled: bool = False
 
     async def take(self, turns: Turns) -> None:
-        """Wait for a turn, unless it has one of these."""
+        """Wait for a turn, unless the fetch holds one of these."""
         if turns not in self.turns:
             await turns.take(self.party)
             self.turns.append(turns)
@@ -81,7 +82,7 @@ _current: ContextVar[_Fetch] = ContextVar("_current")
 class ThumbnailFetcher:
     """Fetches within one `ThumbnailPolicy`; an async context manager that owns its connections.
 
-    `resolve` stands in for the system's resolver and `network` for the system's sockets; both see only
+    `resolve` replaces the system's resolver and `network` the system's sockets; both see only
     what was vetted to reach them. `ssl_context` is for authorities that the system does not know.
     """
 
@@ -94,7 +95,7 @@ class ThumbnailFetcher:
         ssl_context: SSLContext | None = None,
     ) -> None:
         self.policy = policy or ThumbnailPolicy()
-        # Turns are waited for before the deadline starts; a caller that may not wait sets a limit of its own.
+        # Turns are awaited before the deadline starts; a caller that must not wait sets a limit of its own.
         self._turns = Turns(self.policy.max_connections)
         self._turns_by_host = TurnsByKey(self.policy.max_connections_per_host)
         self._turns_by_address = TurnsByKey(self.policy.max_connections_per_host)
@@ -201,7 +202,7 @@ class ThumbnailFetcher:
                 return await self._follow(url, validators, fetch)
             except UnreachableError as exc:
                 left = fetch.deadline - asyncio.get_running_loop().time()
-                # What an earlier answer left behind on a connection is no answer to this request.
+                # What an earlier answer left behind on a connection is not an answer to this request.
                 is_garbled = isinstance(exc.__cause__, httpcore2.RemoteProtocolError)
                 retry_s = 0.0 if is_garbled and not fetch.has_dialled else exc.retry_s
                 if retry_s is None or retry_s >= left or (has_retried and fetch.has_dialled):
@@ -210,7 +211,7 @@ class ThumbnailFetcher:
                 await asyncio.sleep(retry_s)
 
     async def _follow(self, url: VettedUrl, validators: Validators | None, fetch: _Fetch) -> Download | None:
-        """What `url` leads to; None for a 304 to `validators`, which no other URL gets to see."""
+        """What `url` leads to; None for a 304 to `validators`, which are sent to no other URL."""
         for redirects in range(self.policy.max_redirects + 1):
             sent = validators if redirects == 0 else None
             async with self._open(url, sent, fetch) as response:
@@ -251,7 +252,7 @@ class ThumbnailFetcher:
     async def _before_dial(self, place: str, address: str) -> None:
         fetch = _current.get()
         fetch.has_dialled = True
-        # So that many names for one server are no more than one name.
+        # So that many names for one server get no more turns than one name.
         await fetch.take(self._turns_by_address.of(address))
         self._addresses.pop(place, None)
         self._addresses[place] = address

@@ -2,7 +2,7 @@
 
 Addresses are public unicast ones, and what the operator trusts. The standard library's `is_global` is not
 enough: it passes NAT64, 6to4, multicast and site-local addresses, behind which private IPv4 hosts may answer.
-So IPv4 is everything outside a list of blocks, and IPv6 is nothing outside one block.
+So IPv4 is allowed outside a list of refused blocks, and IPv6 only within one block.
 """
 
 import os
@@ -46,7 +46,7 @@ REFUSED_IPV4 = tuple(
 )
 
 # Of global unicast, 2000::/3, IANA gives out the lower half and keeps the upper one, with 3fff::/20
-# (documentation) and 3ffe::/16 (the 6bone, returned): no registry has it, so no public server.
+# (documentation) and 3ffe::/16 (the 6bone, returned): no registry has it, so no public server does.
 GLOBAL_IPV6 = IPv6Network("2000::/4")
 REFUSED_IPV6 = tuple(
     IPv6Network(block)
@@ -87,7 +87,7 @@ class UnreachableError(ImageError):
 def own_hosts() -> tuple[str, ...]:
     """The host under which Hugging Face publishes this service as a Space: asking it is asking ourselves."""
     host = os.environ.get("SPACE_HOST", "").lower().rstrip(".")
-    return (host,) if _HOST_PATTERN.fullmatch(host) else ()  # other texts are no URL's host
+    return (host,) if _HOST_PATTERN.fullmatch(host) else ()  # other texts are not the host of any URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class ThumbnailPolicy:
                 )
 
     def allows_host(self, host: str) -> bool:
-        """Whether a host, lower-case and without a final dot, may be asked as far as its name goes."""
+        """Whether a host, lower-case and without a final dot, may be asked, judging by its name."""
         if _matches(host, self.refused_hosts):
             return False
         return not self.allowed_hosts or _matches(host, self.allowed_hosts)

@@ -20,8 +20,8 @@ from preprocessing.thumbnails.policy import UnreachableError
 
 # How long to wait before the one retry, in seconds, unless the host says so (RFC 9110, Retry-After).
 RETRY_AFTER_S = {429: 1.0, 502: 0.2, 503: 0.2, 504: 0.2}
-# Pictures are small. Of bodies beyond this size only a few are taken at once, the others wait for them within
-# their deadline: 64 servers that each stop one byte below the cap would else hold half a gigabyte.
+# Pictures are small. Only a few bodies beyond this size are read at once, and the others wait within their
+# deadline: otherwise 64 servers that each stop one byte below the cap would hold half a gigabyte.
 LARGE_BYTES = 512 * 1024
 MAX_LARGE = 8
 MAX_CODINGS = 3
@@ -74,17 +74,17 @@ def vet_head(response: httpcore2.Response, host: str, max_bytes: int) -> None:
     lengths = header(response, b"content-length")
     if lengths and header(response, b"transfer-encoding"):
         raise UnreachableError(f"{host} sent both Content-Length and Transfer-Encoding")
-    for length in lengths:  # digits, or the parser had refused it
+    for length in lengths:  # digits, or the parser would have refused it
         if int(length) > max_bytes:
             raise ImageTooLargeError(f"{host} announced {int(length)} bytes, the limit is {max_bytes}")
     types = {each.strip() for line in header(response, b"content-type") for each in line.split(b",")}
-    # Which one type is claimed does not matter, the bytes are looked at; many hosts send a wrong one.
+    # Which type is claimed does not matter, because the bytes are examined; many hosts send a wrong one.
     if len(types) > 1 or not all(_ONE_TYPE.fullmatch(each) for each in types):
         raise NotAnImageError(f"{host} sent more than one Content-Type")
 
 
 def broken(host: str, exc: Exception) -> UnreachableError:
-    """What a failed exchange of HTTP means, and whether another one may succeed."""
+    """What a failed HTTP exchange means, and whether another one may succeed."""
     if isinstance(exc, httpcore2.TimeoutException):
         return UnreachableError(f"{host} timed out ({type(exc).__name__})", "timeout")
     if "complete message body" in str(exc) or "incomplete chunked read" in str(exc):
@@ -97,7 +97,7 @@ def broken(host: str, exc: Exception) -> UnreachableError:
 
 
 def header(response: httpcore2.Response, name: bytes) -> list[bytes]:
-    """The values of a header, one a line."""
+    """The values of a header, one per line."""
     return [value for key, value in response.headers if key.lower() == name]
 
 
@@ -112,12 +112,12 @@ def _seconds(retry_after: bytes, default: float) -> float:
 
 
 def _single(values: list[bytes], form: re.Pattern[bytes]) -> bytes | None:
-    """A header that was sent once and in its form."""
+    """The value of a header that was sent exactly once and in this form; else None."""
     return values[0] if len(values) == 1 and form.fullmatch(values[0]) else None
 
 
 class BodyReader:
-    """Reads bodies of up to `max_bytes`, few large ones at once. For one event loop."""
+    """Reads bodies of up to `max_bytes`, only a few large ones at once. For one event loop."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -163,7 +163,7 @@ def unpacked(body: bytes, codings: Sequence[bytes], host: str, max_bytes: int) -
     """
     names = list(codings)
     if b"gzip" in names:
-        # It can be told by its start, so a body that was compressed twice for one name can be read.
+        # Gzip is recognised by its start, so a body that was compressed twice but says so once can be read.
         names += [b"gzip"] * (MAX_CODINGS - len(names))
     if len(names) > MAX_CODINGS:
         raise NotAnImageError(f"{host} sent {len(names)} content codings, the limit is {MAX_CODINGS}")
@@ -215,7 +215,7 @@ def _brotli(body: bytes, max_length: int) -> tuple[bytes, bool]:
     return unpacking.process(body, output_buffer_limit=max_length), unpacking.is_finished()
 
 
-# Each gives about as many bytes as asked for at most, and whether the end was reached.
+# Each returns at most about the number of bytes asked for, and whether the end was reached.
 UNPACKERS: dict[bytes, Callable[[bytes, int], tuple[bytes, bool]]] = {
     b"gzip": _gunzipped,
     b"deflate": _deflate,

@@ -1,4 +1,4 @@
-"""Who may ask a host when: turns that are shared fairly, and hosts that are left alone for a while."""
+"""When a host may be asked: turns that are shared fairly, and hosts that are left alone for a while."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from preprocessing.thumbnails.policy import UnreachableError
 
-# Of the turns of a host, one request leaves a quarter to the others.
+# One request leaves a quarter of a host's turns to the others.
 MAX_SHARE = 0.75
 MAX_TIMEOUTS = 8
 PAUSE_S = 5.0
@@ -18,9 +18,9 @@ MAX_HOSTS = 10_000
 
 
 class Turns:
-    """At most `limit` holders at once, and of one party at most `MAX_SHARE` of them.
+    """At most `limit` holders at once, at most `MAX_SHARE` of them from one party.
 
-    A party is whatever shares a request; None is limited like all parties together. Waiting parties are
+    A party is whatever shares a request; None is limited only by `limit`. Waiting parties are
     served in rotation, so a single picture waits behind one picture of a batch, not behind all of them. For
     one event loop.
     """
@@ -92,7 +92,7 @@ class Turns:
 
 
 class TurnsByKey:
-    """Turns for each host or address; one lives as long as it is held or awaited."""
+    """Turns for each host or address; kept as long as one is held or awaited."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -117,8 +117,8 @@ class _Host:
 class Breaker:
     """Remembers hosts that time out and spares the callers the wait.
 
-    After `MAX_TIMEOUTS` in a row, callers who already wait are refused, and of later ones one at a time asks.
-    Where it times out too, the host is not asked for `PAUSE_S`.
+    After `MAX_TIMEOUTS` in a row, waiting callers are refused, and only one later caller at a time may ask.
+    If it times out too, the host is not asked for `PAUSE_S`.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -131,7 +131,7 @@ class Breaker:
 
     @contextmanager
     def watch(self, host: str, arrived: float) -> Iterator[None]:
-        """Count how a request to this host ends. Raises `UnreachableError` if it is not to be asked now."""
+        """Count how a request to this host ends. Raises `UnreachableError` if it must not be asked now."""
         known = self._hosts.get(host)
         if known is not None and known.timeouts >= MAX_TIMEOUTS:
             if arrived <= known.opened_at or known.is_probed or self._clock() < known.paused_until:

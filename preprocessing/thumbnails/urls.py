@@ -32,17 +32,17 @@ LOCAL_SUFFIXES = (".localhost", ".local", ".localdomain", ".internal", ".home.ar
 # Names of other networks, which must not reach the DNS (RFC 7686).
 OVERLAY_SUFFIXES = (".onion", ".i2p")
 
-# With what copied texts bring along: no-break and zero-width spaces, byte order marks.
+# Including what copied text brings along: no-break and zero-width spaces, byte order marks.
 WHITE_SPACE = " \t\n\r\f\v\u00a0\u200b\ufeff"
-# Control characters, backslashes, and lone surrogates, which have no UTF-8 form, or what a repair has put in
-# their place.
+# Control characters, backslashes, and lone surrogates, which have no UTF-8 form, or the character that has
+# replaced them.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffd]")
 _SCHEME = re.compile(r"[a-z][a-z0-9+-]*", re.IGNORECASE | re.ASCII)
 _AMPERSAND = re.compile(r"&(?:amp;|#38;|#x26;)+", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"[^/?#]*:")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# RFC 3986's characters for path and query, besides -._~; other characters are percent-encoded.
+# RFC 3986's characters for path and query, in addition to -._~; other characters are percent-encoded.
 _KEPT = "!$%&'()*+,/:;=?@[]"
 
 
@@ -56,7 +56,7 @@ class VettedUrl:
     target: str
     literal: Address | None
     notes: tuple[str, ...] = field(default=(), compare=False)
-    """What was repaired that the caller should know of, in sentences."""
+    """Sentences about repairs that the caller should know of."""
 
     @property
     def authority(self) -> str:
@@ -69,7 +69,7 @@ class VettedUrl:
 
 
 def vet_url(url: str, policy: ThumbnailPolicy) -> VettedUrl:
-    """The parts of an http(s) URL that may be requested as far as its text goes; a name is not resolved.
+    """The parts of an http(s) URL that may be requested, judging by its text; a name is not resolved.
 
     The page of a YouTube video is read as its picture's URL. Raises `BadUrlError` for syntax and
     `ForbiddenUrlError` for a scheme, user, host or port.
@@ -98,7 +98,7 @@ def vet_url(url: str, policy: ThumbnailPolicy) -> VettedUrl:
 
 
 def vet_redirect(current: VettedUrl, location: bytes, policy: ThumbnailPolicy) -> VettedUrl:
-    """Where a redirect leads, vetted like the first URL. Raises `UnreachableError`: the client's was fine."""
+    """A redirect's target, vetted like any URL. Raises `UnreachableError`: the client's URL was fine."""
     try:
         text = location.decode("utf-8")
         _vet_characters(text)  # before joining, which would drop what must be refused
@@ -130,7 +130,7 @@ def _vet_characters(text: str) -> None:
 def _vet_scheme(url: str) -> str:
     scheme, colon, rest = url.partition(":")
     if not colon or not _SCHEME.fullmatch(scheme):
-        raise BadUrlError("a text without a scheme; expected http://, https:// or data:image/...;base64,")
+        raise BadUrlError("a URL without a scheme; expected http://, https:// or data:image/...;base64,")
     if scheme.lower() not in DEFAULT_PORTS:
         raise ForbiddenUrlError("a scheme other than http and https")
     if not rest.startswith("//"):
@@ -202,7 +202,7 @@ def _punycode(label: str) -> str:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host spells; a host that ends in a number is one, or nothing at all."""
+    """The address that a host spells; a host that ends in a number is an address or invalid."""
     last = host.removesuffix(".").rpartition(".")[2]
     try:
         if host.startswith("["):

@@ -41,9 +41,9 @@ def smaller_pictures(host: str, target: str) -> list[str]:
     if match is None:
         return []
     folder, video, size, ending = match.groups()
-    if folder not in USUAL_FOLDERS:  # a preview that moves, or in another language
+    if folder not in USUAL_FOLDERS:  # a moving preview, or one in another language
         folder, ending = "vi", "jpg"
-    # hq720, maxres2 or oardefault, too, are there for some videos only.
+    # hq720, maxres2 and oardefault, too, exist for some videos only.
     sizes = SIZES[SIZES.index(size) + 1 :] if size in SIZES else SIZES[1:]
     smaller = [f"/{folder}/{video}/{each}.{ending}" for each in sizes]
     return smaller + [f"/vi/{video}/hqdefault.jpg"] * (ending == "webp")

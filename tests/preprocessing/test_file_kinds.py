@@ -32,10 +32,10 @@ NAMED: dict[str, tuple[bytes, str]] = {
     "xml": (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "an XML document"),
     "json": (b'{"error": "log in"}', "JSON"),
     "json list": (MARK + b"[]", "JSON"),
-    "text": (b"Not found", "a text"),
-    "text outside ASCII, cut in a character": ("nicht verfügbar ü".encode()[:-1], "a text"),
-    "playlist": (b"#EXTM3U\n#EXT-X-VERSION:3\n", "a text"),
-    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a text"),
+    "text": (b"Not found", "a text file"),
+    "text outside ASCII, cut in a character": ("nicht verfügbar ü".encode()[:-1], "a text file"),
+    "playlist": (b"#EXTM3U\n#EXT-X-VERSION:3\n", "a text file"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a text file"),
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image"),
     "mp4": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video"),
     "webm": (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81", "a video"),
@@ -96,12 +96,12 @@ def test_a_file_of_another_kind_is_named() -> None:
 
 def test_many_comments_are_read_in_linear_time() -> None:
     """A regular expression would try every way to divide them."""
-    assert error(MANY_COMMENTS)[1].startswith("a text")
+    assert error(MANY_COMMENTS)[1].startswith("a text file")
 
 
 def test_bytes_before_a_picture_are_counted() -> None:
     found = {start: error(start + encoded(picture(), "JPEG")) for start in BEFORE}
-    wanted = "{} bytes stand before the picture, so no viewer shows it"
+    wanted = "{} bytes come before the picture, so no viewer shows it"
     assert found == {start: ("not_an_image", wanted.format(len(start))) for start in BEFORE}
 
 
