@@ -91,7 +91,7 @@ _hashed: dict[Path, tuple[FileState, str]] = {}
 
 
 def hash_ahead(paths: Iterable[Path]) -> None:
-    """Hash, once each, files that `sha256_of` will be asked for. It handles files that can't be read."""
+    """Hash, once each, files that `sha256_of` will be asked for; unreadable files are left to it."""
     for path in paths:
         state = FileState.of(path)
         if state is not None and state.is_settled:

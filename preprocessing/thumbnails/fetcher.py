@@ -34,8 +34,8 @@ REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 KEEPALIVE_S = 5.0
 MAX_ADDRESSES = 10_000
 HEADERS = (
-    # JPEG, PNG, WebP and GIF are what models have seen; a server that negotiates would send AVIF. Some
-    # servers answer 406 without the last one.
+    # JPEG, PNG, WebP and GIF are what models have seen; a server that negotiates would otherwise send AVIF.
+    # Some servers answer 406 without the last one.
     ("Accept", "image/jpeg, image/png, image/webp, image/gif, */*;q=0.1"),
     # No image gets smaller by compression.
     ("Accept-Encoding", "identity"),
