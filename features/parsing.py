@@ -186,7 +186,7 @@ def contradictions(values: Mapping[str, Any], now: datetime) -> Iterator[tuple[s
         )
     if is_unpaired:
         name = "previous_view_count" if previous is not None else "previous_observed_at"
-        yield name, "is unknown; send previous_view_count and previous_observed_at both, or neither"
+        yield name, "is unknown; send both previous_view_count and previous_observed_at, or neither"
     elif previous is not None and (observed or now) - previous < MIN_LOOKS_APART:
         yield (
             "previous_observed_at",

@@ -96,8 +96,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "more than a day after the video was observed",
     ),
     ({"observed_at": "2199-01-01"}, "observed_at", "more than a day in the future"),
-    ({"previous_view_count": 5}, "previous_observed_at", "both, or neither"),
-    ({"previous_observed_at": "2026-03-01T12:00:00Z"}, "previous_view_count", "both, or neither"),
+    ({"previous_view_count": 5}, "previous_observed_at", "send both"),
+    ({"previous_observed_at": "2026-03-01T12:00:00Z"}, "previous_view_count", "send both"),
     (
         {**LOOK, "previous_observed_at": "2026-02-28T11:00:00Z"},
         "previous_observed_at",

@@ -182,7 +182,7 @@ def test_the_previous_look_and_a_second_name_are_read(tmp_path, table):
     assert (first.previous_view_count, first.previous_observed_at.hour) == (5, 12)
     assert first.published_at.isoformat() == table[0]["upload_date"]
     table[0]["previous_observed_at"] = "-"
-    assert "previous_view_count and previous_observed_at both, or neither" in refusal(tmp_path, table)
+    assert "both previous_view_count and previous_observed_at, or neither" in refusal(tmp_path, table)
 
 
 def test_columns_may_have_other_names(tmp_path, table):
