@@ -1,8 +1,8 @@
-"""What all tests share: the tiny checkpoint, compiled once for a run, and which tests may run side by side.
+"""What all tests share: the tiny checkpoint, compiled once per run, and which tests may run side by side.
 
-`make test` runs them in three pytest-xdist workers: of two, one is often waiting, and a core with it. A group
-of tests stays in one worker, in which its fixtures are made once: a module, or several modules that use the
-same costly thing.
+`make test` runs them in three pytest-xdist workers: with two, one often waits and leaves a core idle. A group
+of tests stays in one worker, where its fixtures are made once: a module, or several modules that use the same
+expensive resource.
 """
 
 import fcntl
@@ -21,13 +21,14 @@ from tests.support.postgres import postgres
 # from other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# A shell's background job ignores SIGINT, and one under nohup SIGHUP, as would the processes that are tested
-# with them.
+# A shell's background job ignores SIGINT, and one under nohup ignores SIGHUP; the processes that the tests
+# signal would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The slowest groups and modules come first, so that no worker is left with one at the end. The modules of a
-# group lie together, in the order in which they run: test_nextjs installs and builds what test_demo starts.
+# group are listed together, in the order in which they run: test_nextjs installs and builds what test_demo
+# starts.
 GROUPS = {
     "e2e/test_demo.py": "demo",
     "e2e/test_quota.py": "demo",
@@ -65,7 +66,7 @@ GROUPS = {
 
 
 def place_of(nodeid: str) -> tuple[int, str]:
-    """The place of a test's module in `GROUPS`, or the one behind them all, and the name of its group."""
+    """The place of a test's module in `GROUPS`, or the place after the last, and the name of its group."""
     module = nodeid.partition("::")[0].removeprefix("tests/")
     found = ((place, name) for place, (start, name) in enumerate(GROUPS.items()) if module.startswith(start))
     return next(found, (len(GROUPS), module))
@@ -73,7 +74,7 @@ def place_of(nodeid: str) -> tuple[int, str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Hands out whole groups, in the order of the collection."""
+    """Hands out whole groups, in collection order."""
     from xdist.scheduler import LoadScopeScheduling
 
     class GroupScheduling(LoadScopeScheduling):
@@ -97,7 +98,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint, compiled in float32 beside itself; the first worker makes both for all."""
+    """The tiny checkpoint, with its float32 bundle next to it; the first worker makes both for all."""
     # Imported here, because the process that only hands out tests needs neither torch nor OpenVINO.
     from model.compile.__main__ import compile_checkpoint
     from tests.support.tiny import write_tiny

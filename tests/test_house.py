@@ -1,4 +1,4 @@
-"""The tree, who imports whom, sizes and names: one test for each rule, which lists every offending file."""
+"""The tree, imports, sizes and names: one test for each rule, which lists every offending file."""
 
 import ast
 import re
@@ -77,16 +77,16 @@ def test_the_top_level_tree_is_there() -> None:
     assert [name for name in TREE if not (ROOT / name).exists()] == []
 
 
-def test_no_python_package_stands_outside_the_plan() -> None:
-    """A new top-level package or module needs a row in the table of who may import whom."""
+def test_no_python_package_is_outside_the_plan() -> None:
+    """A new top-level package or module needs a row in the table of permitted imports."""
     found = {path.relative_to(ROOT).parts[0] for path in ROOT.glob("[!.]*/**/*.py")} - {"build"}
     found |= {path.stem for path in ROOT.glob("*.py")}
     assert found <= MAY_IMPORT.keys() | {"tests"}
 
 
 def test_imports_point_one_way() -> None:
-    """app -> serving -> {preprocessing, features, model}, which import none of the others; training beside
-    serving.
+    """app -> serving -> {preprocessing, features, model}, which do not import each other; training is level
+    with serving.
     """
     found = [
         f"{module}: {wrong}"
@@ -118,7 +118,7 @@ def test_what_serves_does_not_import_the_compiler() -> None:
 
 
 def test_ray_is_imported_by_these_modules_alone() -> None:
-    """Without `make scale-setup`, everything else is as it was."""
+    """Everything else works without `make scale-setup`."""
     ours = [path for path in modules() if path.parts[:2] != ("tests", "scale")]
     importing = {
         str(path) for path in ours if any(name == "ray" for _, name in imported_packages(tree_of(path)))
@@ -128,7 +128,7 @@ def test_ray_is_imported_by_these_modules_alone() -> None:
 
 
 def test_wrong_imports_are_caught_and_permitted_ones_are_not() -> None:
-    """The rules above find each import that is against them once, and nothing else."""
+    """The rules above report each forbidden import once, and nothing else."""
     assert [row for row in FORBIDDEN if len(forbidden_imports(row[0], ast.parse(row[1]))) != 1] == []
     assert [row for row in PERMITTED if forbidden_imports(row[0], ast.parse(row[1]))] == []
     assert [row for row in CLIMBING if not climbing_imports(row[0], ast.parse(row[1]))] == []
@@ -180,7 +180,7 @@ COMMANDS = (
 )
 
 
-def test_what_people_type_after_python_m_runs() -> None:
+def test_documented_python_m_commands_run() -> None:
     """Each of these modules, or the package's __main__, does something when it is run."""
     for name in COMMANDS:
         path = ROOT / name.replace(".", "/")
@@ -192,7 +192,7 @@ def test_app_is_read_in_one_sitting() -> None:
     assert len((ROOT / "app.py").read_text(encoding="utf-8").splitlines()) < 150
 
 
-def test_numbers_of_the_network_are_typed_nowhere_in_serving() -> None:
+def test_serving_hard_codes_no_numbers_of_the_network() -> None:
     """Image size, widths and ImageNet means travel with the checkpoint."""
     pages = [
         path for path in (ROOT / "serving").rglob("*.*") if path.suffix in {".html", ".css", ".js", ".py"}
@@ -207,7 +207,7 @@ def test_numbers_of_the_network_are_typed_nowhere_in_serving() -> None:
 
 
 def test_models_holds_no_python() -> None:
-    """models/ is artifacts; the code that reads them is in model/."""
+    """models/ holds artifacts; the code that reads them is in model/."""
     assert list((ROOT / "models").rglob("*.py")) == []
 
 

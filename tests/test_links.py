@@ -29,7 +29,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def leads_nowhere(document: str, target: str) -> bool:
-    """Whether a link's file or its heading is not there."""
+    """Whether a link's file or heading does not exist."""
     path, _, anchor = target.partition("#")
     file = ROOT / document if not path else (ROOT / document).parent / path
     return not file.exists() or bool(anchor and anchor not in anchors(file))
@@ -42,7 +42,7 @@ def test_every_link_leads_somewhere(document: str) -> None:
 
 
 def test_a_broken_link_is_found() -> None:
-    """A file and a heading that do not exist are told; those that exist are not."""
+    """A file and a heading that do not exist are reported; those that exist are not."""
     assert leads_nowhere("README.md", "NO_SUCH_GUIDE.md")
     assert leads_nowhere("README.md", "docs/settings.md#no-such-heading")
     assert not leads_nowhere("README.md", "docs/settings.md#settings")

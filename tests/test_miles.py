@@ -15,12 +15,12 @@ COMMANDS = re.findall(r"^  ([a-z-]+) +[a-z]", USAGE, re.MULTILINE)
 
 
 def miles(*words: str, root: Path = ROOT, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """./miles with a PATH that knows no virtual environment."""
+    """./miles with a PATH that contains no virtual environment."""
     return completed([str(root / "miles"), *words], cwd=cwd, env={"PATH": PATH})
 
 
 def test_every_command_explains_itself_from_any_directory(tmp_path: Path) -> None:
-    """`./miles COMMAND --help` prints how it is typed and runs nothing."""
+    """`./miles COMMAND --help` prints the usage and runs nothing."""
     assert len(COMMANDS) > 10
     failures = {}
     for command in COMMANDS:
@@ -30,8 +30,8 @@ def test_every_command_explains_itself_from_any_directory(tmp_path: Path) -> Non
     assert failures == {}
 
 
-def test_a_misspelt_option_is_told_in_two_lines() -> None:
-    """How the command is typed, and what is wrong: not a screenful of the options that it has."""
+def test_a_misspelt_option_is_reported_in_two_lines() -> None:
+    """The usage and the mistake, not a screenful of options."""
     failures = {}
     for command in COMMANDS:
         done = miles(command, "--ephocs", "3")
@@ -41,7 +41,7 @@ def test_a_misspelt_option_is_told_in_two_lines() -> None:
 
 
 def test_command_lines_are_read_without_large_packages() -> None:
-    """Help and mistakes appear at once."""
+    """Help and usage errors appear at once."""
     heavy = "{'torch', 'sklearn', 'matplotlib', 'fastapi', 'httpx2', 'ray'}"
     script = "import sys, deploy.score_dataset.__main__, model.demo, training.commands; "
     done = completed([sys.executable, "-c", f"{script}print({heavy} & sys.modules.keys())"])
@@ -49,7 +49,7 @@ def test_command_lines_are_read_without_large_packages() -> None:
 
 
 def test_help_lists_every_command() -> None:
-    """`./miles --help` is the list, and an unknown command is refused with the way to it."""
+    """`./miles --help` is the list, and the error for an unknown command points to it."""
     assert all(f"  {command} " in miles("--help").stdout for command in COMMANDS)
     done = miles("tran")
     assert (done.returncode, done.stderr) == (
@@ -59,7 +59,7 @@ def test_help_lists_every_command() -> None:
 
 
 def test_relative_paths_are_the_callers(tmp_path: Path) -> None:
-    """A file is looked up in the directory that the command was typed in."""
+    """A relative path is looked up in the caller's working directory."""
     (tmp_path / "videos.csv").write_text("headline\nx\n")
     done = miles("score", "videos.csv", cwd=tmp_path)
     assert "no column `title`" in done.stderr, done.stderr
@@ -74,7 +74,7 @@ def test_without_an_environment_the_next_step_is_named(tmp_path: Path) -> None:
 
 
 def test_the_callers_folders_are_not_imported(tmp_path: Path) -> None:
-    """A folder that has the name of one of the packages is no part of the command."""
+    """A folder in the working directory that has the name of one of our packages is ignored."""
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "__init__.py").write_text("raise SystemExit('the wrong package')\n")
     done = miles("fit-stats", "--help", cwd=tmp_path)

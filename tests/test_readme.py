@@ -10,7 +10,7 @@ SMALL = {"__init__.py", "__main__.py"}
 
 
 def tree() -> dict[str, list[str]]:
-    """Every folder of the tree with what is named below it."""
+    """Every folder of the tree with the names listed below it."""
     block = re.search(r"```\n(app\.py .*?)```", ARCHITECTURE, re.DOTALL)
     assert block is not None
     folders: dict[str, list[str]] = {"": []}

@@ -26,7 +26,7 @@ def test_edges_are_the_deciles():
 
 
 def test_a_bin_holds_its_upper_edge():
-    """100 belongs to the first decile, what is above it to the second; foreign values to the outermost."""
+    """100 belongs to the first decile, larger values to the second; values out of range to the outermost."""
     counts = fitted(TENTHS).count([-5, 100, 100.5, 900.5, 1e9, np.inf])
     assert counts.tolist() == [2, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0]
 
@@ -39,7 +39,7 @@ def test_a_flag_has_two_bins(ones):
 
 
 def test_missing_values_have_a_bin_of_their_own():
-    """Rows that do not say the value count as missing, never as old or young; the edges ignore them."""
+    """Rows without the value count as missing, never as old or young; the edges ignore them."""
     distribution = fitted([*TENTHS, *[NAN] * 1000])
     assert distribution.edges.tolist() == fitted(TENTHS).edges.tolist()
     np.testing.assert_allclose(distribution.shares, [0.05] * 10 + [0.5])
@@ -47,19 +47,19 @@ def test_missing_values_have_a_bin_of_their_own():
 
 
 @pytest.mark.parametrize("values", [[3.0, 3.0, 3.0], [NAN, NAN], [NAN, 7.0]])
-def test_what_did_not_vary_has_no_distribution(values):
-    """A constant or never known quantity has nothing to drift from."""
+def test_values_that_did_not_vary_have_no_distribution(values):
+    """A quantity that was constant or always missing has nothing to drift from."""
     assert Distribution.fit(values) is None
 
 
 def test_columns_that_did_not_vary_are_left_out():
-    """Of a table only the columns that varied are kept, by name."""
+    """Only the columns that varied are kept, by name."""
     rows = np.column_stack([TENTHS, np.full(1000, 30.0)])
     assert list(fit_distributions(rows, ["age", "duration"])) == ["age"]
 
 
 def test_the_index_is_the_published_formula():
-    """Half and half where a quarter and three quarters were: (1/4) ln 2 + (-1/4) ln (2/3) = 0.2747."""
+    """Shares of 1/2 and 1/2 that were 1/4 and 3/4: (1/4) ln 2 + (-1/4) ln (2/3) = 0.2747."""
     distribution = Distribution(np.array([0.0]), np.array([0.25, 0.75, 0.0]))
     expected = 0.25 * np.log(2) - 0.25 * np.log(2 / 3)
     assert distribution.stability_index([50, 50, 0]) == pytest.approx(expected, abs=1e-12)
@@ -70,7 +70,7 @@ def test_the_training_rows_themselves_have_index_zero():
     assert distribution.stability_index(distribution.count(TENTHS)) == pytest.approx(0, abs=1e-12)
 
 
-def test_rows_that_stop_saying_the_age_drift():
+def test_rows_that_no_longer_have_the_age_drift():
     """An input that was always known and is unknown now counts as a significant change, and stays finite."""
     distribution = fitted(TENTHS)
     index = distribution.stability_index(distribution.count([NAN] * 600))
@@ -78,7 +78,7 @@ def test_rows_that_stop_saying_the_age_drift():
 
 
 def test_unchanged_rows_stay_below_a_tenth():
-    """Five hundred fresh rows of the same kind show (B - 1) / N on average, and never a tenth."""
+    """The index of 500 fresh rows of the same kind is (B - 1) / N on average, and never a tenth."""
     draw = np.random.default_rng(5)
     distribution = fitted(draw.normal(size=20_000))
     indices = [distribution.stability_index(distribution.count(draw.normal(size=500))) for _ in range(200)]
@@ -87,13 +87,13 @@ def test_unchanged_rows_stay_below_a_tenth():
 
 
 def test_the_middle_holds_99_of_100_rows():
-    """Half a per cent of the known values lies on either side of it; missing ones do not count."""
+    """Half a percent of the known values lie on either side of it; missing ones do not count."""
     low, high = fitted([*TENTHS, *[NAN] * 500]).middle
     assert (low, high) == (5, 995)
 
 
 def test_a_distribution_from_before_the_middle_was_kept_is_read():
-    """Without a middle it counts as ever, and gives back what it was read from."""
+    """Without a middle it counts as before, and is written back unchanged."""
     older = Distribution.from_plain(GOOD)
     assert older.middle is None
     assert older.to_plain() == GOOD
@@ -131,6 +131,6 @@ GOOD = {"edges": [0.0], "shares": [0.5, 0.5, 0.0]}
     ],
 )
 def test_an_unusable_distribution_says_why(values, sentence):
-    """What no fit could have written is refused with what is wrong."""
+    """Values that no fit could have written are refused with the reason."""
     with pytest.raises(ValueError, match=re.escape(sentence)):
         Distribution.from_plain(values)

@@ -50,7 +50,7 @@ def test_it_is_computed_and_scaled(model: LoadedModel) -> None:
 
 @pytest.mark.anyio
 async def test_it_is_explained_with_its_group(model: LoadedModel) -> None:
-    """A score that depends on nothing else is moved by the title's form, which names the feature."""
+    """A score that depends on it alone is explained by the title's form, which names the feature."""
 
     async def score_rows(rows: Sequence[Row]) -> list[tuple[float, float]]:
         return [(float(row.scalars[-1]), 0.0) for row in rows]

@@ -85,7 +85,7 @@ NUMBERS = [
 
 
 def differing(parse: Callable[[Any], Any], table: Table) -> list[tuple[str, Any, Any]]:
-    """The rows of a table that are read otherwise, with what was found."""
+    """The rows of a table that are read differently, with the value found."""
     failures = []
     for value, expected in table:
         try:
@@ -103,7 +103,7 @@ def test_counts() -> None:
 
 
 def test_durations() -> None:
-    """Seconds, a clock's form or ISO 8601; YouTube's P0D says that there is no length yet."""
+    """Seconds, clock notation or ISO 8601; YouTube's P0D means that there is no length yet."""
     assert differing(parse_duration, DURATIONS) == []
 
 
@@ -117,7 +117,7 @@ def test_shares_and_numbers() -> None:
 
 
 def test_a_training_cell_means_what_a_request_means() -> None:
-    """Every text of the tables is read alike; only a cell has words for unknown."""
+    """Every text in the tables is read the same in both; only a cell has words for unknown."""
     tables = {"view_count": COUNTS, "duration_seconds": DURATIONS, "published_at": TIMES}
     failures = [
         (name, *each)
@@ -143,7 +143,7 @@ def _or_refused(parse: Callable[[str], Any], cell: str) -> Any:
 
 
 def test_texts_have_one_normal_form() -> None:
-    """A decomposed title is the composed one, and half an emoji is a replacement character."""
+    """A decomposed title becomes the composed one, and half an emoji a replacement character."""
     texts = {
         "cafe\u0301": "caf\u00e9",
         "caf\u00e9": "caf\u00e9",
@@ -153,7 +153,7 @@ def test_texts_have_one_normal_form() -> None:
     assert {text: parse_text(text) for text in texts} == texts
 
 
-def test_what_is_invisible_is_no_text() -> None:
+def test_invisible_characters_are_not_text() -> None:
     """Spaces, zero-width and control characters show nothing; an emoji does."""
     invisible = ("", " ", "\t\n", "\u200b\u200d", "\ufeff", "\u3000", "\u2060 \u00ad", "\x00\x1f")
     visible = ("a", " a ", "\U0001f525", "\u200ba", "1", "?", "\ufffd", "שלום")
@@ -167,7 +167,7 @@ LOOK = {"previous_view_count": 5, "previous_observed_at": NOON}
 CONTRADICTIONS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({}, []),
     ({"published_at": NOON, "observed_at": NOON + 24 * HOUR}, []),
-    ({"published_at": NOON + 23 * HOUR, "observed_at": NOON}, []),  # a clock that is wrong, or a zone
+    ({"published_at": NOON + 23 * HOUR, "observed_at": NOON}, []),  # a wrong clock or time zone
     ({"published_at": NOON + 25 * HOUR, "observed_at": NOON}, ["published_at"]),
     ({"published_at": NOW + 23 * HOUR}, []),
     ({"published_at": NOW + 25 * HOUR}, ["published_at"]),
@@ -187,7 +187,7 @@ CONTRADICTIONS: list[tuple[Mapping[str, Any], list[str]]] = [
 
 
 def test_values_that_contradict_each_other_are_refused() -> None:
-    """Times in the future and half a previous look name the field that is wrong."""
+    """For times in the future and half a previous look, the field that is wrong is named."""
     failures = [
         (values, found)
         for values, expected in CONTRADICTIONS

@@ -96,7 +96,7 @@ LISTS = {
     "log_age_hours log_views_per_hour log_recent_views_per_hour views_known reactions_known age_known "
     "history_known title_length title_word_count description_word_count is_short has_numbers",
 }
-# What is changed of FULL, and the features that differ from FULL_BY_HAND then.
+# Changes to FULL, and the features that then differ from FULL_BY_HAND.
 UNKNOWN_REACTION: dict[str, float] = {"engagement_rate": NAN, "reactions_known": 0}
 UNKNOWN_HISTORY = {"log_recent_views_per_hour": NAN, "history_known": 0}
 CHANGES: list[tuple[Mapping[str, object], Mapping[str, float]]] = [
@@ -195,7 +195,7 @@ def test_every_feature_explains_itself() -> None:
 
 
 def test_every_formula_by_hand() -> None:
-    """A video of which everything is known, and what each change of it changes; unknown is never 0."""
+    """A video with every value known, and what each change to it changes; unknown is never 0."""
     failures = []
     for changes, differing in [({}, {}), *CHANGES]:
         found = features_of(replace(FULL, **changes))
@@ -204,8 +204,8 @@ def test_every_formula_by_hand() -> None:
     assert failures == []
 
 
-def test_a_title_by_itself_is_known_as_that() -> None:
-    """Of a video without numbers and times only the texts are known, in every list."""
+def test_a_title_alone_has_only_text_features() -> None:
+    """Without numbers and times only text features are known, in every list; the indicators are 0."""
     known = {
         names: {name for name, value in features_of(Video("a"), names).items() if not np.isnan(value)}
         for names in LISTS
@@ -222,7 +222,7 @@ def test_a_title_by_itself_is_known_as_that() -> None:
 @example(Video(title="\ud800", duration_seconds=1.7976931348623157e308))
 @given(ACCEPTED_VIDEOS)
 def test_every_accepted_video_has_finite_features(video: Video) -> None:
-    """Raw features keep to their ranges or are missing, scaled ones are finite, whatever a request says."""
+    """Raw features stay in their ranges or are missing, scaled ones are finite, whatever the request."""
     for names in LISTS:
         row = compute_features([video], names)
         for feature, value in zip(features_named(names), row[0], strict=True):
@@ -250,7 +250,7 @@ def test_unscaled_features_stay_finite() -> None:
 
 @given(st.lists(ACCEPTED_VIDEOS, min_size=1, max_size=9))
 def test_a_row_in_a_table_equals_the_row_alone(videos: list[Video]) -> None:
-    """Training's table and the service's single row are the same numbers, bit for bit."""
+    """Training's table and the service's single row hold the same numbers, bit for bit."""
     table = compute_features(videos, MILES_V2)
     alone = np.concatenate([compute_features([video], MILES_V2) for video in videos])
     assert table.tobytes() == alone.tobytes()

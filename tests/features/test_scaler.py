@@ -39,7 +39,7 @@ def test_missing_becomes_the_mean(scaler):
 
 
 def test_values_outside_the_training_range_are_clipped_to_it(scaler):
-    """A value beyond the training rows counts as the farthest of them."""
+    """A value beyond the training range counts as the nearest end of it."""
     np.testing.assert_array_equal(
         scaler.transform([[99, -99, 5, 0], [np.inf, -np.inf, 5, 0]]),
         scaler.transform([[3, 10, 5, 0], [3, 10, 5, 0]]),
@@ -64,12 +64,12 @@ def test_transform_gives_float32_rows(scaler):
     st.lists(st.tuples(*[st.floats()] * 2), min_size=1, max_size=4),
 )
 def test_transform_is_always_finite(training, rows):
-    """Any fit on any rows gives finite numbers for any input, infinities and NaN included."""
+    """A fit on any rows gives finite numbers for any input, including infinities and NaN."""
     assert np.isfinite(FeatureScaler().fit(training, ["a", "b"]).transform(rows)).all()
 
 
 def test_statistics_without_a_range_stay_finite():
-    """Foreign statistics carry no range; a value without measure still stays within float32."""
+    """Statistics from elsewhere carry no range; an extreme value still stays within float32."""
     scaler = FeatureScaler.from_stats({"a": {"mean": 0.0, "scale": 1e-300}}, ["a"])
     assert scaler.transform([[1e308], [-1.0]]).tolist() == [[FARTHEST], [-FARTHEST]]
 
