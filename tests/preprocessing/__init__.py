@@ -1,1 +1,1 @@
-"""Tests of the way from a raw video to model input."""
+"""Tests of the path from a raw video to model input."""

@@ -31,7 +31,7 @@ def test_pixels_over_the_limit_are_refused() -> None:
 
 
 def test_a_webp_may_have_half_as_many_pixels() -> None:
-    """Its decoder needs twice the memory for each, so the memory of the largest picture is the same."""
+    """Its decoder needs twice the memory per pixel, so the largest picture takes the same memory."""
     file = encoded(picture("RGB", (10, 7)), "WEBP")
     decode_image(file, limits=ImageLimits(max_pixels=140))
     with pytest.raises(ImageTooLargeError, match="10x7 = 70 pixels, the limit of a WEBP is 69"):
@@ -67,7 +67,7 @@ def test_a_truncated_file_is_not_an_image() -> None:
 
 
 def with_wrong_checksum(kind: bytes, content: bytes, place: int = 33) -> bytes:
-    """A PNG with such a chunk, behind its header unless `place` says otherwise."""
+    """A PNG with a chunk whose checksum is wrong, at `place`; by default after the header."""
     file = encoded(picture(), "PNG")
     return file[:place] + png_chunk(kind, content)[:-4] + b"\0\1\2\3" + file[place:]
 
@@ -85,7 +85,7 @@ def test_what_surrounds_a_picture_may_be_damaged(kind: bytes) -> None:
 
 @pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after them"])
 def test_a_damaged_orientation_turns_nothing(place: int) -> None:
-    """What a chunk with a wrong checksum says of a picture is not believed, wherever it stands."""
+    """The orientation in a chunk with a wrong checksum is ignored, wherever the chunk is."""
     turned = Image.Exif()
     turned[0x0112] = 3
     spec = ImageSpec(reading=AS_SEEN)
@@ -95,12 +95,12 @@ def test_a_damaged_orientation_turns_nothing(place: int) -> None:
 
 @pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"TEST"])
 def test_a_picture_itself_may_not_be_damaged(kind: bytes) -> None:
-    """A wrong checksum in a critical chunk is a damaged file."""
+    """A file with a wrong checksum in a critical chunk is refused."""
     assert outcome(with_wrong_checksum(kind, b"\0\0\0\x20")) == "not_an_image"
 
 
 def test_a_jpeg_without_its_end_is_read_if_its_rows_are_there() -> None:
-    """Baseline and progressive; the last bytes of the last row are not replaced."""
+    """Baseline and progressive; a file that lacks bytes of its last row is truncated."""
     for kind in ("jpeg", "jpeg progressive"):
         whole, without = FILES[kind](), FILES[kind]()[:-2]
         assert np.array_equal(decode_image(without), decode_image(whole))

@@ -23,7 +23,7 @@ BAD_DATA = [
 
 
 def test_data_urls_are_decoded() -> None:
-    """The base64 payload, whichever kind of image the URL names."""
+    """The base64 payload, whatever kind of image the URL names."""
     for kind in ("data:image/png", "DATA:IMAGE/JPEG", "data:image/svg+xml", "data:image/a0.b-c+5"):
         assert decode_data_url(f"{kind};base64,aGk=", 100) == b"hi"
     for rest in (

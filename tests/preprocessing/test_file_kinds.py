@@ -9,7 +9,7 @@ from tests.support.pictures import encoded, picture, png_chunk
 
 
 def jpeg_frame(kind: int, bits: int) -> bytes:
-    """A JPEG of this kind of frame; before it is data that looks like another frame."""
+    """A JPEG with this type of frame, after data that looks like another frame."""
     frame = b"\xff%c\0\x0b%c\0\x10\0\x10\1\1\x11\0" % (kind, bits)
     return b"\xff\xd8\xff\xe0\0\x07\xff\xc0\0\0\x08" + frame + b"\xff\xd9"
 
@@ -85,7 +85,7 @@ def error(file: bytes) -> tuple[str, str]:
 
 
 def test_a_file_of_another_kind_is_named() -> None:
-    """By its first bytes; nothing of its content is repeated, which may be private."""
+    """By its first bytes; its content, which may be private, is not repeated."""
     expected = "expected JPEG, PNG, WebP, GIF or AVIF"
     failures = []
     for name, (file, kind) in NAMED.items():
@@ -112,7 +112,7 @@ def test_a_file_of_an_unknown_kind_is_called_that() -> None:
 
 
 def test_a_cut_off_file_is_called_that() -> None:
-    """Where the format says how long it is."""
+    """If its format states its length."""
     assert {name: error(make())[0] for name, make in TRUNCATED.items()} == dict.fromkeys(
         TRUNCATED, "truncated"
     )

@@ -26,7 +26,7 @@ SERVED = [(480, 360), (480, 270), (640, 480), (405, 720), (720, 1280), (640, 360
 
 
 def transforms() -> ModuleType:
-    """torchvision's. They are imported here, because that takes seconds wherever tests are collected."""
+    """torchvision's transforms, imported here because the import would add seconds to test collection."""
     import model.torchvision_compat  # noqa: F401  must precede torchvision
 
     from torchvision import transforms  # isort: skip
@@ -35,7 +35,7 @@ def transforms() -> ModuleType:
 
 
 def off_torchvision(file: bytes) -> tuple[int, float]:
-    """By how many of 255 steps a value is from torchvision's, and the share of the values that are."""
+    """The largest difference from torchvision, in steps of 1/255, and the share of values that differ."""
     pixels = decode_image(file)
     assert pixels.shape == (224, 224, 3)
     with Image.open(io.BytesIO(file)) as image:
@@ -45,9 +45,9 @@ def off_torchvision(file: bytes) -> tuple[int, float]:
 
 
 def test_every_kind_and_size_is_near_torchvision() -> None:
-    """From one pixel to a camera's sensor, wide or tall: one value in 50 is one step off at most.
+    """From one pixel to a camera's sensor, wide or tall: at most one value in 50 is off, by one step.
 
-    Of the sizes that YouTube and TikTok serve, it is one in 200.
+    At the sizes that YouTube and TikTok serve, it is at most one in 200.
     """
     files = {kind: make() for kind, make in FILES.items()}
     files |= {f"JPEG {size}": encoded(picture("RGB", size), "JPEG") for size in SIZES}
@@ -75,7 +75,7 @@ def test_interlacing_changes_no_pixel() -> None:
 
 
 def test_exif_rotation_is_left_alone() -> None:
-    """A photo that asks to be turned is read as it lies, because training read it so."""
+    """A photo with an EXIF rotation is read unrotated, because training read it that way."""
     assert np.array_equal(decode_image(rotated()), decode_image(encoded(picture(), "JPEG")))
 
 
@@ -90,7 +90,7 @@ def seen(file: bytes) -> Decoded:
 
 
 def test_pictures_are_read_as_a_viewer_shows_them() -> None:
-    """Upright, over white, with all of 16 bits; most files are read alike either way."""
+    """Upright, over white, with all of 16 bits; most files are read the same either way."""
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(rotated())))
     assert np.array_equal(seen(rotated()).pixels, decode_image(encoded(upright, "PNG")))
     cutout = picture("RGBA")
@@ -111,14 +111,14 @@ def test_pictures_are_read_as_a_viewer_shows_them() -> None:
 
 
 def barred(box: tuple[int, int, int, int], size: tuple[int, int], kind: str = "JPEG") -> bytes:
-    """A picture within black."""
+    """A picture on a black canvas."""
     canvas = Image.new("RGB", size)
     canvas.paste(picture("RGB", (box[2] - box[0], box[3] - box[1])), box)
     return encoded(canvas, kind)
 
 
 def test_black_bars_are_cut() -> None:
-    """Those that hqdefault adds to 16:9, and those beside a Short; content that is dark is not a bar."""
+    """Those that hqdefault adds to 16:9, and those beside a Short; dark content is not a bar."""
     inner = decode_image(encoded(picture("RGB", (480, 270)), "PNG"))
     assert np.array_equal(seen(barred((0, 45, 480, 315), (480, 360), "PNG")).pixels, inner)
     lossy = barred((0, 45, 480, 315), (480, 360))
@@ -132,7 +132,7 @@ def test_black_bars_are_cut() -> None:
     assert Trait.BARRED not in seen(encoded(dark, "PNG")).traits
 
 
-def test_a_picture_that_shows_nothing_is_told() -> None:
+def test_a_picture_that_shows_nothing_is_flagged() -> None:
     """One colour, an icon, a grey placeholder of YouTube's smallest size, but not a real one of that size."""
     placeholder = Image.new("RGB", (120, 90), (230, 230, 230))
     placeholder.paste((190, 190, 190), (36, 26, 84, 62))

@@ -1,4 +1,4 @@
-"""The script of a text: told by its letters, silent without them."""
+"""The script of a text is that of most of its letters; without letters it is None."""
 
 import pytest
 
@@ -21,23 +21,23 @@ from preprocessing.text import BertTextTokenizer, main_script, script_shares
     ],
 )
 def test_most_letters_decide(text, script):
-    """Digits, signs, accents and letters of a style do not make another script."""
+    """Digits, symbols, accents and stylised letters do not change the script."""
     assert main_script(text) == script
 
 
 def test_shares_are_of_texts_with_letters():
-    """Texts without a letter are in no script; the shares of the others add up to one."""
+    """Texts without a letter have no script; the shares of the others add up to one."""
     shares = script_shares(["one", "two", "три", "four", "123"])
     assert shares == {"Latin": 0.75, "Cyrillic": 0.25}
 
 
 def test_no_texts_have_no_scripts():
-    """Nothing is said where there is no text."""
+    """Without texts the result is empty."""
     assert script_shares([]) == {}
 
 
 def test_letters_per_piece_are_counted() -> None:
-    """Letters over word pieces; what the vocabulary cannot spell is a piece of no letters."""
+    """Letters per word piece; a character that the vocabulary lacks is a piece without letters."""
     tokenizer = BertTextTokenizer.from_vocabulary()
     rows = {
         "hello world": 5.0,
@@ -48,7 +48,7 @@ def test_letters_per_piece_are_counted() -> None:
         "hello 😂😂": 5.0,
         "123 😂 !": None,
         "": None,
-        "hello " * 33 + "  x y z": 5.0,  # beyond the beginning nothing counts
+        "hello " * 33 + "  x y z": 5.0,  # only the beginning counts
     }
     found = {text: tokenizer.letters_per_piece(text) for text in rows}
     assert [(text, found[text], rows[text]) for text in rows if found[text] != rows[text]] == []

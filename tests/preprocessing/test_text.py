@@ -68,7 +68,7 @@ def random_text(rng: random.Random, longest: int) -> str:
 
 
 def expected(title: str, description: str = "", max_tokens: int = 128) -> TokenizedText:
-    """What transformers makes of it, its special tokens in user text split like any other word."""
+    """What transformers returns, with special tokens in user text split like any other word."""
     pair = (title, description) if description else (title,)
     whole = theirs()(*pair, split_special_tokens=True)["input_ids"]
     cut = theirs()(*pair, truncation="longest_first", max_length=max_tokens, split_special_tokens=True)
@@ -105,7 +105,7 @@ def test_each_fragment_equals_transformers(fragment: str) -> None:
 @pytest.mark.parametrize("max_tokens", [8, 9, 64, 127, 128, 512])
 @pytest.mark.parametrize(("first", "second"), [(0, 300), (300, 0), (62, 63), (63, 63), (63, 62), (300, 300)])
 def test_truncation_equals_transformers(max_tokens: int, first: int, second: int) -> None:
-    """The longer text gives way at every limit, and of two equals the title keeps the smaller half."""
+    """The longer text is cut at every limit, and of two equals the title keeps the smaller half."""
     tokenizer = BertTextTokenizer.from_vocabulary(spec=TextSpec(max_tokens=max_tokens))
     title, description = "video " * first, "music " * second
     assert tokenizer.encode(title, description) == expected(title, description, max_tokens)
@@ -120,7 +120,7 @@ def test_long_descriptions_equal_transformers(fragment: str) -> None:
 
 @pytest.mark.parametrize("token", SPECIAL_TOKENS)
 def test_typed_special_tokens_are_text(token: str) -> None:
-    """A special token that a user types is spelled out; its id appears where `encode` puts it alone."""
+    """A special token that a user types is spelled out; its id appears only where `encode` puts it."""
     typed = OURS.encode(f"a {token} b{token}", token)
     assert typed == expected(f"a {token} b{token}", token)
     assert [i for i in typed.input_ids if i in (PAD, UNK, CLS, SEP, MASK)] == [CLS, SEP, SEP]
@@ -175,7 +175,7 @@ def test_any_text_encodes_within_its_limit(title: str, description: str, max_tok
 
 @given(st.integers(0, 2000), st.integers(0, 2000), st.integers(5, 600))
 def test_longest_first_fills_its_budget(first: int, second: int, budget: int) -> None:
-    """What does not fit fills the budget exactly, and no text is cut below the length of the other."""
+    """Texts that do not fit fill the budget exactly, and neither is cut below the other's length."""
     kept_first, kept_second = longest_first(first, second, budget)
     assert kept_first + kept_second == min(first + second, budget)
     assert 0 <= kept_first <= first

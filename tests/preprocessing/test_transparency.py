@@ -21,14 +21,14 @@ def read(file: bytes) -> Decoded:
 
 
 def levels(depth: int, channels: int) -> NDArray[np.int64]:
-    """Numbers of that many bits, in rows of pixels, each of them often."""
+    """Random samples of `depth` bits in rows of pixels; each value occurs often."""
     shape = (SIDE, SIDE, channels)
     noise = np.random.default_rng(5).integers(0, 2**depth, shape)
-    return noise if depth <= 8 else noise // 4096 * 4096 + 7  # of 16 bits, high and low bytes that differ
+    return noise if depth <= 8 else noise // 4096 * 4096 + 7  # 16 bits: high and low bytes differ
 
 
 def keyed(colour: int, depth: int, samples: NDArray[np.int64]) -> bytes:
-    """A PNG of those numbers that calls the colour of its first pixel transparent."""
+    """A PNG of these samples that declares the colour of its first pixel transparent."""
     rows = samples.reshape(SIDE, -1)
     if depth == 16:
         packed = [row.astype(">u2").tobytes() for row in rows]
@@ -62,7 +62,7 @@ def test_a_key_colour_is_white_at_every_depth() -> None:
 
 
 def test_a_near_level_of_16_bits_is_not_the_key() -> None:
-    """Only where all 16 bits are equal."""
+    """All 16 bits must be equal."""
     samples = np.full((SIDE, SIDE, 1), 0x1234)
     samples[:, SIDE // 2 :] += 1
     pixels = read(keyed(GREY, 16, samples)).pixels
@@ -70,7 +70,7 @@ def test_a_near_level_of_16_bits_is_not_the_key() -> None:
 
 
 def test_what_a_gifs_first_frame_does_not_cover_is_white() -> None:
-    """Browsers ignore the background colour; an older checkpoint's reading is kept, and told."""
+    """Browsers ignore the background colour; an older checkpoint's reading is kept and flagged."""
     file = bytearray(encoded(picture().quantize(64), "GIF"))
     file[6:10] = struct.pack("<HH", 200, 100)  # the canvas; the frame has 97 x 61 pixels
     canvas = Image.new("RGB", (200, 100), "white")

@@ -1,4 +1,4 @@
-"""Colour profiles, gamma and orientation are what a viewer makes of a file."""
+"""Colour profiles, gamma and orientation are applied as a viewer applies them."""
 
 import io
 import itertools
@@ -77,14 +77,14 @@ def shown(file: bytes) -> Image.Image:
 
 
 def deep(colour: int, *channels: int) -> bytes:
-    """A PNG of 16 bits a channel, with that colour type; each row goes through all levels."""
+    """A PNG of 16 bits per channel, with this colour type; each row goes through all levels."""
     levels = np.linspace(0, 65535, 96).astype(">u2")
     rows = np.stack([np.roll(levels, shift) for shift in channels], axis=-1).tobytes()
     return png(96, 40, (b"\0" + rows) * 40, depth=16, colour=colour)
 
 
 def turned(number: int, kind: str, **options: object) -> bytes:
-    """A picture whose EXIF data has that orientation."""
+    """A picture with this orientation in its EXIF data."""
     exif = Image.Exif()
     exif[0x0112] = number
     return encoded(picture(), kind, exif=exif, **options)
@@ -138,7 +138,7 @@ def test_each_kind_of_file_is_read_as_it_is_shown() -> None:
     assert failures == []
 
 
-def test_a_profile_is_applied_or_told() -> None:
+def test_a_profile_is_applied_or_flagged() -> None:
     """A new checkpoint sees the colours that a viewer shows; for an older one a warning names the trait."""
     resized = Image.fromarray(decode_image(encoded(picture(), "PNG")))
     source = ImageCms.ImageCmsProfile(io.BytesIO(swapped()))

@@ -12,6 +12,6 @@ def slow_jpeg(side: int = 5000, scans: int = 20_000) -> bytes:
     file = io.BytesIO()
     Image.new("L", (side, side), 128).save(file, "JPEG", progressive=True)
     content = file.getvalue()
-    assert content.endswith(END), "nothing stands behind the last scan"
+    assert content.endswith(END), "nothing follows the last scan"
     last = content[content.rindex(SCAN) : -len(END)]
     return content[: -len(END)] + last * scans + END

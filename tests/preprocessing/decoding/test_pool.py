@@ -35,7 +35,7 @@ LONG_S = 60.0
 
 
 def pool(workers: int = 1, deadline_s: float = LONG_S, **limits: int) -> DecodePool:
-    """A pool whose deadline no busy machine reaches, unless a test sets one."""
+    """A pool whose deadline is not reached even on a busy machine, unless a test sets one."""
     return DecodePool(ImageSpec(), ImageLimits(), workers, WorkerLimits(deadline_s, **limits))
 
 
@@ -58,7 +58,7 @@ def outcome_here(file: bytes) -> object:
 
 
 async def test_a_worker_answers_as_this_process_does() -> None:
-    """Every kind of file gives the same pixels or the same error, though it may open no file."""
+    """Every kind of file gives the same pixels or the same error, though a worker may not open files."""
     files = {name: make() for name, make in (FILES | NOT_IMAGES | BOMBS).items()}
     async with DecodePool(ImageSpec(reading=AS_SEEN), ImageLimits(), 2, WorkerLimits(LONG_S)) as decoders:
         outcomes = await asyncio.gather(*(outcome(decoders, file) for file in files.values()))
@@ -88,13 +88,13 @@ async def stopped(decoders: DecodePool) -> int:
 
 
 async def sent() -> None:
-    """Let the pool take what it was given: it needs turns of the event loop, not time."""
+    """Let the pool hand out its pictures: that needs turns of the event loop, not time."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def test_a_worker_that_dies_costs_the_picture_in_its_hands() -> None:
-    """That picture is refused with the status, the one behind it is decoded by another process."""
+async def test_a_worker_that_dies_costs_only_its_picture() -> None:
+    """That picture is refused with the exit status; the next one is decoded by another process."""
     async with pool() as decoders:
         worker = await stopped(decoders)
         first, second = (asyncio.create_task(decoders.decode(GOOD)) for _ in range(2))
@@ -108,7 +108,7 @@ async def test_a_worker_that_dies_costs_the_picture_in_its_hands() -> None:
 
 
 async def test_a_worker_that_hangs_is_killed_at_the_deadline() -> None:
-    """The picture in its hands is refused, and another process takes its place."""
+    """Its picture is refused, and another process takes its place."""
     async with pool(deadline_s=0.5) as decoders:
         worker = await stopped(decoders)
         with pytest.raises(NotAnImageError, match=r"not decoded within 0\.5 s"):
@@ -120,8 +120,8 @@ async def test_a_worker_that_hangs_is_killed_at_the_deadline() -> None:
         assert worker not in decoders.process_ids
 
 
-async def test_other_workers_go_on_while_one_hangs() -> None:
-    """With one of two held, every other picture is decoded by the second."""
+async def test_other_workers_continue_while_one_hangs() -> None:
+    """With one of two workers suspended, the second decodes all pictures but one."""
     async with pool(workers=2) as decoders:
         await asyncio.gather(*(decoders.decode(GOOD) for _ in range(8)))
         held = decoders.process_ids[0]
@@ -135,7 +135,7 @@ async def test_other_workers_go_on_while_one_hangs() -> None:
 
 
 async def test_a_picture_that_takes_too_much_work_ends_its_worker() -> None:
-    """A file of endless refinements is stopped by the limit on processor time, long before the deadline."""
+    """A file of endless refinements is stopped by the limit on CPU time, long before the deadline."""
     async with pool(cpu_s=0) as decoders:
         with pytest.raises(NotAnImageError, match=f"status -{signal.SIGXCPU}"):
             await decoders.decode(slow_jpeg())
@@ -143,7 +143,7 @@ async def test_a_picture_that_takes_too_much_work_ends_its_worker() -> None:
 
 
 async def test_a_picture_that_takes_too_much_memory_is_too_large() -> None:
-    """The worker survives its own limit and decodes the next picture."""
+    """The worker survives its memory limit and decodes the next picture."""
     large = encoded(Image.new("RGB", (4000, 3000)), "PNG")
     async with pool(memory_bytes=24_000_000) as decoders:
         with pytest.raises(ImageTooLargeError, match="more memory than is available"):
@@ -153,7 +153,7 @@ async def test_a_picture_that_takes_too_much_memory_is_too_large() -> None:
 
 
 async def test_a_worker_that_ended_while_idle_costs_no_picture() -> None:
-    """The next picture finds another process."""
+    """The next picture is decoded by another process."""
     async with pool() as decoders:
         await decoders.decode(GOOD)
         (worker,) = decoders.process_ids
@@ -164,7 +164,7 @@ async def test_a_worker_that_ended_while_idle_costs_no_picture() -> None:
 
 
 async def test_a_client_that_disconnects_affects_no_other() -> None:
-    """Its picture is finished and forgotten; the worker goes on with the next."""
+    """Its picture is decoded and discarded; the worker continues with the next."""
     async with pool() as decoders:
         worker = await stopped(decoders)
         gone = asyncio.create_task(decoders.decode(GOOD))
@@ -176,7 +176,7 @@ async def test_a_client_that_disconnects_affects_no_other() -> None:
 
 
 async def test_an_abandoned_picture_is_not_decoded() -> None:
-    """One whose client left before its turn costs no work: it would have ended the worker."""
+    """If its client left before its turn, it is skipped: decoding it would have ended the worker."""
     async with pool(cpu_s=0) as decoders:
         worker = await stopped(decoders)
         held, left = (asyncio.create_task(decoders.decode(file)) for file in (GOOD, slow_jpeg()))
@@ -190,7 +190,7 @@ async def test_an_abandoned_picture_is_not_decoded() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_worker_leaves_signals_to_the_service(number: signal.Signals) -> None:
-    """A terminal's Ctrl-C reaches it too, while the service still finishes what it has."""
+    """A terminal's Ctrl-C reaches it too, while the service still finishes its requests."""
     async with pool() as decoders:
         await decoders.decode(GOOD)
         (worker,) = decoders.process_ids
@@ -199,8 +199,8 @@ async def test_a_worker_leaves_signals_to_the_service(number: signal.Signals) ->
         assert decoders.process_ids == [worker]
 
 
-async def test_closing_leaves_no_process_and_no_waiter() -> None:
-    """Workers are gone, a held picture and a queued one are answered, later ones refused."""
+async def test_closing_leaves_no_process_and_no_waiting_caller() -> None:
+    """Workers are gone; held, queued and later pictures are refused."""
     async with pool() as decoders:
         worker = await stopped(decoders)
         tasks = [asyncio.create_task(decoders.decode(GOOD)) for _ in range(3)]
@@ -219,10 +219,10 @@ def imposter(path: Path, script: str) -> str:
     return str(path)
 
 
-async def test_no_worker_is_no_verdict_on_the_picture(
+async def test_a_missing_worker_does_not_condemn_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A picture is not called bad where no process can be started, or one begins with an invalid reply."""
+    """A picture is not called bad if no process can be started or one begins with an invalid reply."""
     for script in ("exit 3", "printf '\\002\\0\\0\\0\\0' >&0; sleep 60"):
         monkeypatch.setattr(sys, "executable", imposter(tmp_path / "python", script))
         async with pool() as decoders:
@@ -283,7 +283,7 @@ os.write(out, b"done")
 
 
 def test_a_worker_that_was_taken_over_reaches_nothing(tmp_path: Path) -> None:
-    """It can neither read or write its parent's memory, nor signal it, nor start or open anything."""
+    """It cannot read or write its parent's memory, signal it, or start or open anything."""
     secret = ctypes.create_string_buffer(b"s3cret!!")
     command = [sys.executable, "-c", TAKEOVER, str(ctypes.addressof(secret)), str(tmp_path / "made")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False)
@@ -291,7 +291,7 @@ def test_a_worker_that_was_taken_over_reaches_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_worker_holds_no_secret_and_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its environment is a Python's, it may open nothing, and holds a socket and two streams."""
+    """Its environment has only what Python needs; it may open no file and holds three descriptors."""
     monkeypatch.setenv("MILES_API_KEYS", "s3cret")
     async with pool() as decoders:
         await decoders.decode(GOOD)
@@ -303,7 +303,7 @@ async def test_a_worker_holds_no_secret_and_opens_nothing(monkeypatch: pytest.Mo
 
 
 def test_a_worker_imports_pillow_and_nothing_large() -> None:
-    """Each worker costs what it imports: neither numpy nor anything of the service is among it."""
+    """Each worker pays for its imports, so it imports neither numpy nor anything of the service."""
     script = "import sys, preprocessing.decoding.worker; print(*sys.modules)"
     modules = set(run_python(script).stdout.split())
     assert "PIL.Image" in modules
@@ -338,7 +338,7 @@ def run_python(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def alive(process_id: int) -> bool:
-    """Whether a process runs; one that only waits for whoever inherited it to look does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return "State:\tZ" not in Path(f"/proc/{process_id}/status").read_text(encoding="ascii")
     except OSError:

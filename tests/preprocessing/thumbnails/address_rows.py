@@ -1,7 +1,7 @@
 """More than 300 addresses and whether each may be dialled, spelled out apart from the code that decides it.
 
 Every block of IANA's special-purpose registries with its first and last address and the ones just outside,
-what lies in no registry of public servers, and every way to write an IPv4 address inside an IPv6 one.
+addresses in no registry of public servers, and every way to write an IPv4 address inside an IPv6 one.
 """
 
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ PUBLIC = [
 
 
 def translated(prefix: str, length: int, address: IPv4Address) -> IPv6Address:
-    """RFC 6052: the address behind a prefix of so many bits, with the ninth octet left out."""
+    """RFC 6052: the address after a prefix of `length` bits, skipping the ninth octet."""
     octets = bytearray(IPv6Address(prefix).packed)
     places = [place for place in range(length // 8, 16) if place != 8]
     for place, octet in zip(places, address.packed, strict=False):
@@ -105,7 +105,7 @@ def translated(prefix: str, length: int, address: IPv4Address) -> IPv6Address:
 
 
 def disguises(address: IPv4Address) -> Iterator[IPv6Address]:
-    """Every IPv6 address that stands for an IPv4 address by its form alone."""
+    """Every IPv6 address whose form alone encodes an IPv4 address."""
     bits = int(address)
     yield IPv6Address(bits)  # IPv4-compatible
     yield IPv6Address(0xFFFF << 32 | bits)  # IPv4-mapped

@@ -1,4 +1,4 @@
-"""Names to connections: resolved once, vetted whole, and dialled by the address that was vetted."""
+"""From names to connections: resolved once, every address vetted, and a vetted address dialled."""
 
 import asyncio
 import os
@@ -82,13 +82,13 @@ async def test_little_is_received_ahead() -> None:
     ids=lambda answers: ", ".join(answers[-2:]) or "nothing",
 )
 async def test_one_bad_answer_refuses_the_name(answers: Sequence[str]) -> None:
-    """A name with any address that may not be dialled is unreachable, and none of them is dialled."""
+    """A name with any address that may not be dialled is unreachable; none of its addresses is dialled."""
     network = CountingNetwork()
     async with ThumbnailFetcher(resolve=Names(answers), network=network) as fetcher:
         with pytest.raises(UnreachableError, match=r"pictures\.example") as caught:
             await fetcher.fetch("http://pictures.example/")
     assert network.dials == []
-    assert not any(answer in str(caught.value) for answer in answers), "the log learns no address"
+    assert not any(answer in str(caught.value) for answer in answers), "no address in the log"
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ async def test_a_name_that_does_not_resolve_is_unreachable(error: Exception) -> 
     assert network.dials == []
 
 
-async def test_a_resolver_that_hangs_is_given_up() -> None:
-    """A look-up has a limit of its own, below the deadline of the whole."""
+async def test_a_resolver_that_hangs_is_abandoned() -> None:
+    """A look-up has its own timeout, shorter than the overall deadline."""
 
     async def hang(_host: str, _port: int) -> Sequence[str]:
         await asyncio.Event().wait()
@@ -127,8 +127,8 @@ async def test_at_most_two_addresses_are_dialled() -> None:
     assert network.dials == [("93.184.216.0", 80), (PUBLIC_IPV6, 80)]
 
 
-async def test_the_second_address_serves_where_the_first_is_dead() -> None:
-    """A host with one dead address is reached by its other."""
+async def test_the_second_address_is_used_if_the_first_is_dead() -> None:
+    """A host with one dead address is reached at its other one."""
     async with serving(raw(ok(b"jpeg"))) as site:
         network = Detour(site, dead=[PUBLIC])
         async with ThumbnailFetcher(resolve=Names([PUBLIC, OTHER_PUBLIC]), network=network) as fetcher:
@@ -147,12 +147,12 @@ async def test_the_second_address_serves_where_the_first_is_dead() -> None:
     ],
 )
 def test_what_is_worth_trying(addresses: list[str], tried: list[str]) -> None:
-    """The resolver's first address, then the other IP version, else its second."""
+    """The resolver's first address, then the first of the other IP version, else the second."""
     assert worth_trying([ip_address(a) for a in addresses]) == [ip_address(a) for a in tried]
 
 
-async def test_a_port_is_asked_where_every_address_is_trusted() -> None:
-    """A name may carry any port once all its addresses lie within a trusted network."""
+async def test_any_port_is_allowed_if_every_address_is_trusted() -> None:
+    """A name may have any port if all its addresses are in a trusted network."""
     async with (
         serving(raw(ok(b"jpeg"))) as site,
         ThumbnailFetcher(trusting(), resolve=Names(["127.0.0.1"])) as fetcher,
@@ -176,7 +176,7 @@ async def test_the_system_resolver_knows_this_machine() -> None:
 
 
 def test_the_c_library_gives_up_when_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resolver's own patience is ours, unless the operator has set one."""
+    """The resolver's own timeout is set to ours, unless the operator has set one."""
     for before, after in ((None, "timeout:1 attempts:2"), ("timeout:9", "timeout:9")):
         monkeypatch.delenv("RES_OPTIONS", raising=False)
         if before is not None:
@@ -236,7 +236,7 @@ async def test_an_unknown_certificate_is_refused(certificate: Path) -> None:
 
 
 async def test_a_stalled_handshake_leaves_no_socket() -> None:
-    """A server that never finishes its handshake is hung up on at the deadline."""
+    """A server that never finishes its handshake is disconnected at the deadline."""
     gone = asyncio.Event()
 
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -99,7 +99,7 @@ async def test_five_redirects_are_followed() -> None:
 
 
 async def test_more_redirects_than_the_policy_allows_are_refused() -> None:
-    """A chain is left where the next one begins, and a loop is too."""
+    """A chain is not followed beyond the limit, and neither is a loop."""
     answer, policy = redirecting(b"/1", b"/2", b"/2"), trusting(max_redirects=2)
     async with serving(answer) as site, ThumbnailFetcher(policy) as fetcher:
         with pytest.raises(UnreachableError, match="more than 2 redirects"):
@@ -116,7 +116,7 @@ REFUSED_LOCATIONS = [
 
 
 async def test_a_redirect_is_vetted_like_a_url() -> None:
-    """A hop to a place that may not be asked makes the thumbnail unreachable, and the hop is not dialled."""
+    """A redirect to a forbidden place makes the thumbnail unreachable, and the place is not dialled."""
     network = CountingNetwork()
     async with ThumbnailFetcher(trusting(), network=network, resolve=Names(["10.0.0.1"])) as fetcher:
         for location in REFUSED_LOCATIONS:
@@ -128,7 +128,7 @@ async def test_a_redirect_is_vetted_like_a_url() -> None:
 
 
 async def test_a_redirect_names_one_place() -> None:
-    """A redirect to nowhere, or to two places, is unreachable; the same place may be named twice."""
+    """A redirect without a target, or with two, is unreachable; the same target may be named twice."""
     two, same = (b"Location: /a", b"Location: /b"), (b"Location: /a", b"Location: /a")
     answers = {str(each): raw(response(302, b"", *each)) for each in ((), two, (b"Refresh: 0; url=/a",))}
     assert all("places, expected 1" in end for end in (await outcomes(answers)).values())
@@ -166,7 +166,7 @@ async def drip_head(_path: str, writer: asyncio.StreamWriter) -> None:
 
 
 async def early_hints(_path: str, writer: asyncio.StreamWriter) -> None:
-    """Hints and hints and never an answer."""
+    """Early hints again and again, never an answer."""
     while True:
         writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
         await writer.drain()
@@ -179,7 +179,7 @@ async def half(_path: str, writer: asyncio.StreamWriter) -> None:
 
 
 async def test_one_deadline_covers_everything() -> None:
-    """However slowly a server answers, the deadline of the whole ends it, and the connection goes."""
+    """However slowly a server answers, the overall deadline ends the fetch and its connection."""
     for answer in (drip, drip_head, early_hints, half, raw()):
         async with serving(answer) as site, ThumbnailFetcher(trusting(timeout_s=0.3)) as fetcher:
             async with asyncio.timeout(PATIENCE_S):
@@ -190,7 +190,7 @@ async def test_one_deadline_covers_everything() -> None:
 
 
 async def test_the_deadline_spans_redirects() -> None:
-    """Each hop is quick enough for itself, and together they are too slow."""
+    """Each redirect is fast enough on its own; together they are too slow."""
 
     async def slow(_path: str, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.3)
@@ -231,7 +231,7 @@ async def test_a_cancelled_fetch_hangs_up() -> None:
 
 
 async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies in the environment are for other programs: an address is dialled by its own name."""
+    """Proxies in the environment are for other programs: the site itself is dialled."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     network = CountingNetwork()
@@ -241,7 +241,7 @@ async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_missing_large_picture_of_youtube_is_replaced_by_a_smaller_one() -> None:
-    """On 404 only, and the answer says which was read; without any the first 404 counts."""
+    """On 404 only, and the answer says which was read; if there is none, the first 404 counts."""
 
     async def answer(path: str, writer: asyncio.StreamWriter) -> None:
         found = path.endswith("/hqdefault.jpg") and "aaaaaaaaaaa" in path
@@ -262,7 +262,7 @@ async def test_a_missing_large_picture_of_youtube_is_replaced_by_a_smaller_one()
 
 
 async def test_headers_are_the_policys() -> None:
-    """A User-Agent for all hosts, and other headers for the hosts of a pattern."""
+    """A User-Agent for all hosts, and other headers for hosts that match a pattern."""
     policy = trusting(user_agent="Mozilla/5.0 (x)", headers={"127.0.0.1": {"Referer": "https://a.example/"}})
     async with serving(raw(ok(JPEG))) as site, ThumbnailFetcher(policy) as fetcher:
         await fetcher.fetch(site.url())
@@ -271,7 +271,7 @@ async def test_headers_are_the_policys() -> None:
 
 
 async def test_a_proxy_is_asked_for_the_hosts_of_the_allow_list() -> None:
-    """It resolves the names; other hosts are refused before."""
+    """It resolves the names; other hosts are refused before it is asked."""
     async with serving(raw(ok(JPEG))) as site:
         policy = ThumbnailPolicy(proxy=site.url(""), allowed_hosts=("pictures.example",))
         async with ThumbnailFetcher(policy) as fetcher:

@@ -1,4 +1,4 @@
-"""What a host's response is taken for: its framing, status, encoding and size."""
+"""How a host's response is read: its framing, status, encoding and size."""
 
 import asyncio
 import gzip
@@ -30,7 +30,7 @@ JPEG = encoded(picture(), "JPEG")
 
 
 def gzip_named(name: str) -> bytes:
-    """The JPEG as gzip makes it of a file."""
+    """The JPEG as gzip compresses a file of this name."""
     buffer = io.BytesIO()
     with gzip.GzipFile(name, "wb", fileobj=buffer) as file:
         file.write(JPEG)
@@ -46,8 +46,8 @@ FRAMINGS: dict[str, Answer] = {
     "identity": raw(ok(JPEG, b"Content-Encoding: identity")),
     "aws-chunked": raw(ok(JPEG, b"Content-Encoding: aws-chunked")),
     "unknown coding": raw(ok(JPEG, b"Content-Encoding: x-foo")),
-    "br that is none": raw(ok(JPEG, b"Content-Encoding: br")),
-    "gzip that is none": raw(ok(JPEG, b"Content-Encoding: gzip")),
+    "br, uncompressed": raw(ok(JPEG, b"Content-Encoding: br")),
+    "gzip, uncompressed": raw(ok(JPEG, b"Content-Encoding: gzip")),
     "br": raw(ok(brotli.compress(JPEG), b"Content-Encoding: br")),
     "mislabelled": raw(ok(JPEG, b"Content-Type: text/html")),
     "the same type twice": raw(ok(JPEG, *[b"Content-Type: image/jpeg"] * 2)),
@@ -79,7 +79,7 @@ FRAMINGS: dict[str, Answer] = {
 
 
 async def test_each_framing_of_a_body_is_read() -> None:
-    """The body of a 200 counts, whatever its framing, type or coding is called."""
+    """The body of a 200 is read, whatever its framing and declared type or coding."""
     assert await outcomes(FRAMINGS) == dict.fromkeys(FRAMINGS, "fetched")
 
 
@@ -93,7 +93,7 @@ async def test_other_statuses_are_the_reason() -> None:
 
 
 async def test_a_body_that_is_not_what_it_claims_is_refused() -> None:
-    """Two types at once, or a coding that is not read."""
+    """Two types at once, or an unsupported or damaged coding."""
     answers = {
         "two types": raw(ok(JPEG, b"Content-Type: image/png, text/html")),
         "two types without a comma": raw(ok(JPEG, b"Content-Type: image/png text/html")),
@@ -111,13 +111,13 @@ async def test_a_body_that_is_not_what_it_claims_is_refused() -> None:
 
 
 def deflated(body: bytes, wbits: int) -> bytes:
-    """Compressed by zlib; a negative `wbits` leaves out its header."""
+    """Compressed by zlib; a negative `wbits` omits its header."""
     packing = zlib.compressobj(wbits=wbits)
     return packing.compress(body) + packing.flush()
 
 
 def nested(depth: int) -> bytes:
-    """The JPEG, compressed that often by gzip."""
+    """The JPEG, compressed `depth` times by gzip."""
     body = JPEG
     for _ in range(depth):
         body = gzip.compress(body)
@@ -136,7 +136,7 @@ READ: dict[str, tuple[list[bytes], bytes]] = {
     "gzip of two members": ([b"gzip"], gzip.compress(JPEG[:99]) + gzip.compress(JPEG[99:])),
     "gzip, then garbage": ([b"gzip"], gzip.compress(JPEG) + bytes(8)),
     "gzip of a text": ([b"gzip"], gzip.compress(JPEG[:2] + b"text")),
-    **{f"{name.decode()} that is none": ([name], JPEG) for name in (b"gzip", b"deflate", b"br", b"zstd")},
+    **{f"{name.decode()}, uncompressed": ([name], JPEG) for name in (b"gzip", b"deflate", b"br", b"zstd")},
     "br that is an AVIF": ([b"br"], b"\0\0\0\x1cftypavif"),
 }
 
@@ -173,7 +173,7 @@ TOO_MUCH: dict[str, tuple[list[bytes], bytes, str]] = {
 
 
 def refused(name: str) -> str:
-    """The reason for which a row's body is refused, if it is."""
+    """The reason why a row's body is refused, or `read`."""
     codings, body, _ = TOO_MUCH[name]
     try:
         left = unpacked(body, codings, "host", 100_000)
@@ -183,12 +183,12 @@ def refused(name: str) -> str:
 
 
 def test_a_content_coding_is_unpacked_within_the_limit() -> None:
-    """Of a bomb no more than the limit is unpacked, and of nested ones no more than three."""
+    """No more of a bomb than the limit is unpacked, and of nested codings no more than three."""
     assert {name: refused(name) for name in TOO_MUCH} == {name: row[2] for name, row in TOO_MUCH.items()}
 
 
 def test_no_more_is_unpacked_than_asked_for() -> None:
-    """Whatever a bomb would make; Brotli stops at the end of a block."""
+    """Whatever a bomb would unpack to; Brotli stops at the end of a block."""
     bombs = {b"gzip": gzip.compress(b"a") + gzip.compress(ZEROS), b"deflate": deflated(ZEROS, 15)}
     bombs[b"br"] = brotli.compress(ZEROS, quality=5)
     longest = {name: len(UNPACKERS[name](bomb, 1000)[0]) for name, bomb in bombs.items()}
@@ -238,7 +238,7 @@ BROKEN = {
     "no colon": b"HTTP/1.1 200 OK\r\nContent-Length 5\r\n\r\nhello",
     "length of two minds": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
     "length beyond the body": b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello",
-    "chunk size no number": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nhello\r\n0\r\n\r\n",
+    "chunk size invalid": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nhello\r\n0\r\n\r\n",
     "chunk size negative": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
     "last chunk missing": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
     "transfer coding unknown": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello",
@@ -252,7 +252,7 @@ BROKEN = {
 
 
 async def test_a_broken_answer_is_unreachable() -> None:
-    """Anything but one complete HTTP response is the server's fault, and names only the server."""
+    """Anything but one complete HTTP response is the server's fault, and the error names only the server."""
     ends = await outcomes({kind: raw_then_close(answer) for kind, answer in BROKEN.items()})
     allowed = ("unreachable: 127.0.0.1 ", "truncated: 127.0.0.1 ", "empty: 127.0.0.1 ", "http_")
     assert {kind: end for kind, end in ends.items() if not end.startswith(allowed)} == {}
@@ -272,7 +272,7 @@ async def test_the_cap_is_exact(announced: bool) -> None:
 
 
 async def test_an_announced_flood_is_not_read() -> None:
-    """A Content-Length beyond the cap is enough: the body is never sent and the connection ends."""
+    """A Content-Length beyond the cap is enough: the connection is closed before the body is sent."""
     answer = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
     async with serving(answer) as site, ThumbnailFetcher(trusting()) as fetcher:
         with pytest.raises(ImageTooLargeError, match="announced 99999999 bytes"):
@@ -283,7 +283,7 @@ async def test_an_announced_flood_is_not_read() -> None:
 
 @pytest.mark.parametrize("head", [b"", b"Transfer-Encoding: chunked\r\n"], ids=["plain", "chunked"])
 async def test_an_endless_flood_is_cut_off(head: bytes) -> None:
-    """A body that never ends is cut at the cap: the server sees the connection go."""
+    """A body that never ends is cut at the cap: the server sees the connection close."""
 
     async def flood(_path: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")

@@ -1,4 +1,4 @@
-"""What is asked for once more, and which connections are used again."""
+"""Which requests are retried, and which connections are reused."""
 
 import asyncio
 import socket
@@ -46,8 +46,8 @@ PASSING_FAULTS: dict[str, Answer] = {
 }
 
 
-async def test_what_may_pass_is_tried_once_more() -> None:
-    """A reset, and the statuses of a busy host; a second failure is the end."""
+async def test_faults_that_may_pass_are_retried_once() -> None:
+    """A reset, and the statuses of a busy host; a second failure is final."""
     once = {name: failing_once(fault) for name, fault in PASSING_FAULTS.items()}
     assert await outcomes(once) == dict.fromkeys(once, "fetched")
     ends = await outcomes(PASSING_FAULTS)
@@ -59,14 +59,14 @@ async def test_what_may_pass_is_tried_once_more() -> None:
 
 
 def dated(seconds: float) -> bytes:
-    """A Retry-After of that many seconds from now, as a date."""
+    """A Retry-After date, `seconds` from now."""
     return b"Retry-After: " + formatdate(time.time() + seconds, usegmt=True).encode()
 
 
 async def test_a_host_says_when_to_ask_again() -> None:
-    """In seconds or by a date, once or twice the same; later than the deadline, it is not asked."""
+    """In seconds or as a date, stated once or twice; a host is not asked again after the deadline."""
     soon = {"0": (b"Retry-After: 0",), "twice": (b"Retry-After: 0",) * 2, "a past date": (dated(-9),)}
-    soon |= {"neither": (b"Retry-After: soon",), "a year before the calendar": (b"Retry-After: 99999-01-01",)}
+    soon |= {"neither": (b"Retry-After: soon",), "a year beyond the calendar": (b"Retry-After: 99999-01-01",)}
     late = {
         "a day": (b"Retry-After: 86400",),
         "a date": (dated(999),),
@@ -79,14 +79,14 @@ async def test_a_host_says_when_to_ask_again() -> None:
     assert ends == dict.fromkeys(soon, "fetched") | dict.fromkeys(late, "http_503")
 
 
-async def test_what_an_answer_leaves_behind_costs_no_picture() -> None:
-    """Bytes beyond a body's length are no answer to the next request on that connection."""
+async def test_bytes_left_after_an_answer_cost_no_picture() -> None:
+    """Bytes beyond a body's length are not taken as the answer to the next request."""
     async with serving(raw(ok(JPEG), b"trailing garbage")) as site, ThumbnailFetcher(trusting()) as fetcher:
         assert [await fetcher.fetch(site.url()) for _ in range(4)] == [JPEG] * 4
 
 
-async def test_a_retry_later_than_the_deadline_is_none() -> None:
-    """A host that asks for more time than is left is given up at once."""
+async def test_a_retry_after_the_deadline_is_not_made() -> None:
+    """A host that asks for more time than is left fails at once."""
     answer = failing_once(raw(response(429, b"", b"Retry-After: 999")))
     assert (await outcomes({"later": answer}))["later"].startswith("http_429")
 

@@ -20,7 +20,7 @@ JPEG = encoded(picture(), "JPEG")
 
 
 class Holders:
-    """Tasks that each hold a turn until they are told to end; `order` is that in which they got one."""
+    """Tasks that each hold a turn until `end` is called; `order` has their parties as they got one."""
 
     def __init__(self, turns: Turns) -> None:
         self.order: list[str] = []
@@ -54,7 +54,7 @@ async def settled() -> None:
 
 
 async def test_a_party_leaves_a_quarter_of_the_turns_to_others() -> None:
-    """Of eight turns a batch holds six at most, and the next request has one at once."""
+    """A batch holds at most six of eight turns, and the next request gets one at once."""
     holders = Holders(Turns(8))
     await holders.add(*["batch"] * 20)
     assert holders.order == ["batch"] * 6
@@ -76,7 +76,7 @@ async def test_waiting_parties_take_turns_in_rotation() -> None:
 
 
 async def test_a_caller_that_leaves_gives_its_turn_back() -> None:
-    """While it waits, and in the moment in which it is given one."""
+    """While it waits, and at the moment when it is given one."""
     holders = Holders(Turns(1))
     await holders.add("a", "b", "c")
     holders.tasks[1].cancel()
@@ -106,21 +106,21 @@ class Clock:
 
 
 def time_out(breaker: Breaker, clock: Clock, times: int = 1) -> None:
-    """Have requests time out that arrived at once."""
+    """Let requests that have just arrived time out."""
     for _ in range(times):
         with suppress(TimeoutError), breaker.watch("host", clock.now):
             raise TimeoutError
 
 
 def is_asked(breaker: Breaker, arrived: float) -> bool:
-    """Whether a request that arrived then is sent to the host; it succeeds."""
+    """Whether a request that arrived at that time is sent to the host; if so, it succeeds."""
     with suppress(UnreachableError), breaker.watch("host", arrived):
         return True
     return False
 
 
 def test_a_host_that_times_out_is_asked_by_one_request_at_a_time() -> None:
-    """Those that waited already are refused; the first newcomer asks, and others are refused meanwhile."""
+    """Requests already waiting are refused; the first new one is sent, others are refused meanwhile."""
     clock = Clock()
     breaker = Breaker(clock)
     time_out(breaker, clock, MAX_TIMEOUTS)
@@ -147,8 +147,8 @@ def test_a_host_whose_probe_times_out_is_not_asked_for_a_while() -> None:
     assert is_asked(breaker, clock.now)
 
 
-def test_one_answer_in_between_counts_from_the_start() -> None:
-    """Another error is an answer too; a request that is cancelled is none."""
+def test_an_answer_in_between_resets_the_count() -> None:
+    """Another error is an answer too; a cancelled request is not."""
     clock = Clock()
     breaker = Breaker(clock)
     time_out(breaker, clock, MAX_TIMEOUTS - 1)
@@ -164,7 +164,7 @@ def test_one_answer_in_between_counts_from_the_start() -> None:
 
 
 async def test_few_large_bodies_are_taken_at_once() -> None:
-    """Of twelve bodies that stop beyond half a megabyte eight are read on; a small one passes them all."""
+    """Of twelve bodies beyond half a megabyte, eight are read further; a small one passes them all."""
     read_on: list[str] = []
     eight, ninth = asyncio.Event(), asyncio.Event()
 
@@ -173,7 +173,7 @@ async def test_few_large_bodies_are_taken_at_once() -> None:
             writer.write(ok(JPEG))
             return
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 * LARGE_BYTES))
-        for _ in range(31):  # more than the kernel's buffers take from a body that is not read on
+        for _ in range(31):  # more than the kernel buffers of a body that is not read further
             writer.write(bytes(LARGE_BYTES))
             await writer.drain()
         read_on.append(path)
@@ -187,7 +187,7 @@ async def test_few_large_bodies_are_taken_at_once() -> None:
             await eight.wait()
             assert await fetcher.fetch(site.url("/small")) == JPEG
             assert not ninth.is_set()
-            hanging[int(read_on[0].strip("/"))].cancel()  # whoever leaves makes room
+            hanging[int(read_on[0].strip("/"))].cancel()  # a cancelled fetch makes room
             await ninth.wait()
         for task in hanging:
             task.cancel()
@@ -202,7 +202,7 @@ async def most_at_once(urls: Callable[[Site], list[str]], parties: Sequence[obje
         nonlocal now, most
         now += 1
         most = max(most, now)
-        for _ in range(50):  # turns of the event loop in which others may come
+        for _ in range(50):  # turns of the event loop in which other requests may arrive
             await asyncio.sleep(0)
         now -= 1
         writer.write(ok(JPEG))
@@ -216,7 +216,7 @@ async def most_at_once(urls: Callable[[Site], list[str]], parties: Sequence[obje
 
 
 async def test_one_host_gets_a_part_of_the_connections() -> None:
-    """For one request three quarters of a host's share, for several all of it; under many names too."""
+    """One request gets three quarters of a host's share, several get all of it; under many names too."""
 
     def paths(site: Site) -> list[str]:
         return [site.url(f"/{index}.jpg") for index in range(40)]

@@ -1,4 +1,4 @@
-"""Which URLs are refused and for what reason, and what is requested of those that pass."""
+"""Which URLs are refused and for what reason, and what is requested for those that pass."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.preprocessing.thumbnails.hostile_urls import BAD, FORBIDDEN
 
 OPEN = ThumbnailPolicy()
 LOOPBACK = ThumbnailPolicy(trusted_networks=(ip_network("127.0.0.0/8"),))
-# Names of no local network, although they end like one.
+# Names that end like those of a local network but are not.
 ALMOST_LOCAL = ["notlocalhost", "my.xlocal", "xlocaldomain", "xinternal", "xhome.arpa", "xonion", "xi2p"]
 LONGEST_NAME = ".".join(["a" * 63] * 3 + ["b" * 61])
 
@@ -113,7 +113,7 @@ def test_bad_urls_are_refused() -> None:
 
 
 def test_forbidden_urls_are_refused() -> None:
-    """A scheme, user, host or port that is never asked is forbidden as written."""
+    """A URL with a scheme, user, host or port that is never allowed is forbidden as written."""
     assert [url for url in FORBIDDEN if not isinstance(refused(url), ForbiddenUrlError)] == []
 
 
@@ -130,7 +130,7 @@ def test_errors_hold_no_url() -> None:
 
 
 def test_trusted_networks_open_ports_and_local_names() -> None:
-    """A trusted network may be asked on any port; names are vetted by their addresses later."""
+    """A trusted network may be contacted on any port; names are vetted by their addresses later."""
     assert vet_url("http://127.0.0.1:8080/", LOOPBACK).port == 8080
     assert vet_url("http://minio:9000/", LOOPBACK).host == "minio"
     for url in ("http://10.0.0.1/", "http://1.1.1.1:8080/", "http://[::1]/", "http://abc.onion/"):
@@ -195,7 +195,7 @@ def test_unusable_policies_are_refused() -> None:
 
 
 def test_a_proxy_needs_an_allow_list() -> None:
-    """It resolves names itself, so their addresses are not vetted."""
+    """A proxy resolves names itself, so their addresses are not vetted."""
     with pytest.raises(ValueError, match="allow-list"):
         ThumbnailPolicy(proxy="http://127.0.0.1:3128")
     assert ThumbnailPolicy(proxy="http://127.0.0.1:3128", allowed_hosts=(".ytimg.com",)).proxy
@@ -216,14 +216,14 @@ def test_headers_are_added_by_host() -> None:
 
 
 def test_an_unreachable_host_has_a_reason_and_a_time() -> None:
-    """Of a status, say, and after which another attempt may help."""
+    """The reason, a status for example, and the seconds after which a retry may help."""
     error = UnreachableError("a.example answered 503", "http_503", 0.5)
     assert (error.reason, error.retry_s, str(error)) == ("http_503", 0.5, "a.example answered 503")
     assert (UnreachableError("x").reason, UnreachableError("x").retry_s) == ("unreachable", None)
 
 
 def test_the_host_header_keeps_port_and_brackets() -> None:
-    """The port is left out where it is the scheme's default."""
+    """The port is omitted if it is the scheme's default."""
     assert vet_url("http://[2606:4700::1]/", OPEN).authority == "[2606:4700::1]"
     assert vet_url("http://example.com:443/", OPEN).authority == "example.com:443"
     assert vet_url("https://example.com:443/", OPEN).authority == "example.com"

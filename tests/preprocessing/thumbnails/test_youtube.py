@@ -40,7 +40,7 @@ OTHERS = [
 
 
 def test_a_page_leads_to_its_picture() -> None:
-    """Which every video has; other URLs are left alone."""
+    """Every video has this picture; other URLs are left alone."""
     assert {picture_of_page(*page) for page in PAGES} == {f"https://i.ytimg.com/vi/{ID}/hqdefault.jpg"}
     assert [page for page in OTHERS if picture_of_page(*page) is not None] == []
 
@@ -62,7 +62,7 @@ def test_smaller_pictures_follow_a_large_one() -> None:
 
 
 def test_other_pictures_of_a_video_are_followed_by_its_usual_ones() -> None:
-    """Shorts in full height, other frames and signed pictures are there for some videos only."""
+    """Shorts in full height, other frames and signed pictures exist for some videos only."""
     usual = [f"/vi/{ID}/sddefault.jpg", f"/vi/{ID}/hqdefault.jpg"]
     names = (
         "hq720",
