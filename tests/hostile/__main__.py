@@ -1,7 +1,7 @@
 """Runs the long suite and prints the table of promises: `python -m tests.hostile [pytest's arguments]`.
 
 Exits non-zero when a test fails, a promise is missed or, in a run without arguments, one was not measured.
-The last line on standard output is the same account as JSON.
+The last line on standard output is the same report as JSON.
 """
 
 import sys
@@ -14,7 +14,7 @@ from tests.hostile.promises import PROMISES
 
 
 def run(suite: str, promises: Promises, arguments: Sequence[str]) -> int:
-    """Run a suite against its promises and say what was reached; the exit status."""
+    """Run a suite, print which promises were kept, and return the exit status."""
     ledger = Ledger(promises)
     whole = not arguments
     status = int(

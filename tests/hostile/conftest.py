@@ -1,4 +1,4 @@
-"""What the long suite shares: the ledger of promises, and the full-size demo to keep them with."""
+"""What the long suite shares: the ledger of promises, the full-size demo, services and probes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +17,15 @@ PROBES = pytest.StashKey[dict[str, list[float]]]()
 
 
 class Record(Protocol):
-    """How a test says what it measured; a promise that is missed fails the test."""
+    """How a test records what it measured; a missed promise fails the test."""
 
     def __call__(self, name: str, *, wanted: str | None = None, figure: str, kept: bool) -> None:
-        """`wanted` names the part where tests/hostile/promises.py has several."""
+        """`wanted` names the part if tests/hostile/promises.py has several."""
 
 
 @pytest.fixture
 def promise(request: pytest.FixtureRequest) -> Record:
-    """Writes a row of the table that `make hostile` prints; without that command it judges alone."""
+    """Writes a row of the table that `make hostile` prints; otherwise it only passes or fails the test."""
     return request.config.stash.get(LEDGER, Ledger(PROMISES)).record
 
 
@@ -52,5 +52,5 @@ def probes(request: pytest.FixtureRequest, service: Service) -> Iterator[None]:
 
 @pytest.fixture
 def probe_times(request: pytest.FixtureRequest) -> dict[str, list[float]]:
-    """The answer times of /health/live in seconds, by the test that they were asked beside."""
+    """The answer times of /health/live in seconds, by the test that ran meanwhile."""
     return request.config.stash.setdefault(PROBES, {})

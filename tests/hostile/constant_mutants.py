@@ -1,8 +1,8 @@
 """Changes every constant of the guard in turn and asks whether a verdict changes: `python -m` prints JSON.
 
-mutmut changes what functions do; the guard's verdicts lie in its tables, patterns and limits as well. Each
-integer is moved by one both ways, each text loses each of its characters, each table each of its entries.
-A mutant that cannot be imported is killed: the service would not start.
+mutmut changes what functions do; the guard's verdicts also depend on its tables, patterns and limits. Each
+integer is raised and lowered by one; each text loses each of its characters in turn, each table each entry.
+A mutant that cannot be imported counts as killed: the service would not start.
 """
 
 import ast
@@ -24,11 +24,11 @@ VERDICTS = "tests.hostile.guard_verdicts"
 
 
 _AUTHORITY = r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::([1-9][0-9]{0,4}))?"
-# Changes after which no text has another verdict, as what they leave, and why.
+# Changes that change no verdict, by the text that they leave, and why.
 EQUIVALENT = {
     r"[\00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffd]": "\\00 and \\x00 are one character",
-    _AUTHORITY.replace(r"(\[", "([", 1): "what then passes as a host is no name and no address",
-    _AUTHORITY.replace("0-9a-f", "0-a-f", 1): "what stands in brackets is read by IPv6Address",
+    _AUTHORITY.replace(r"(\[", "([", 1): "what then passes as a host is neither a name nor an address",
+    _AUTHORITY.replace("0-9a-f", "0-a-f", 1): "the text in brackets is read by IPv6Address",
     _AUTHORITY.replace(r"+\]", "+]", 1): "a closing bracket needs no backslash there",
     _AUTHORITY.replace(r"[^\[", "[^[", 1): "an opening bracket needs no backslash there",
     _AUTHORITY.replace(r"\]:", r"\:", 1): "a name with a closing bracket is refused by its label",
@@ -72,11 +72,11 @@ def _replaced(source: str, node: ast.Constant | ast.Tuple, text: str) -> str:
 
 
 def survives(name: str, source: str) -> bool:
-    """Whether every verdict is as before with this source in a module's place; asked in a fork."""
+    """Whether every verdict stays the same with this source in a module's place; tested in a fork."""
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1] == 0
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a mutant says is of no interest
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a mutant's output is discarded
     try:
         module = ModuleType(name)
         sys.modules[name] = module
@@ -98,7 +98,7 @@ def main() -> None:
     for path in GUARD:
         source = (ROOT / path).read_text(encoding="utf-8")
         name = path.removesuffix(".py").replace("/", ".")
-        assert survives(name, source), f"{path}: the guard as it is fails its own verdicts"
+        assert survives(name, source), f"{path}: the unchanged guard fails its own verdicts"
         for change, mutant in mutants(source):
             tried += 1
             if change not in EQUIVALENT and survives(name, mutant):

@@ -1,6 +1,6 @@
-"""Clients by the hundred from one event loop, light enough to leave the machine to the service.
+"""Hundreds of clients on one event loop, light enough to leave the machine to the service.
 
-Plain HTTP/1.1 over streams, written once: a client library's own work would count as the service's.
+Plain HTTP/1.1 over streams: a client library's own work would count as the service's.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Visitor:
-    """One client with one connection, which it opens anew when it was closed."""
+    """One client with one connection, which it reopens when it was closed."""
 
     service: Service
     streams: "tuple[asyncio.StreamReader, asyncio.StreamWriter] | None" = field(default=None)
@@ -76,7 +76,7 @@ class Visitor:
 
 
 def request(fields: Mapping[str, Any]) -> bytes:
-    """A POST to /predict of a video whose title nobody has sent before."""
+    """A POST to /predict of a video whose title was never sent before."""
     number = next(NUMBER)
     video = {"title": f"Number {number} of {number % 97} videos", "view_count": number % 100_000, **fields}
     body = json.dumps(video).encode()
@@ -91,7 +91,7 @@ async def metrics(service: Service) -> dict[str, float]:
 
 
 def resident_bytes(service: Service) -> int:
-    """The memory that the service's process has resident, without its decoders'."""
+    """The resident memory of the service's process, without its decoders."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     return 1024 * int(re.findall(r"^VmRSS:\s+(\d+)", status, re.MULTILINE)[0])
 

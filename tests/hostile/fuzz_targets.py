@@ -2,7 +2,7 @@
 
     python -m tests.hostile.fuzz_targets urls [libFuzzer's options]
 
-Needs atheris on the path. An exception that leaves a target is a finding, and so is a false assertion.
+Needs atheris on the path. An exception that escapes a target is a finding, and so is a failed assertion.
 """
 
 import sys
@@ -25,7 +25,7 @@ SPEC, LIMITS = ImageSpec(32, 32), ImageLimits(max_bytes=1 << 20, max_pixels=300_
 
 def urls(content: bytes) -> None:
     """A text is refused by name, or becomes a URL that is public and that another parser reads the same."""
-    text = content.decode("utf-8", "surrogateescape")  # other bytes become halves of characters
+    text = content.decode("utf-8", "surrogateescape")  # other bytes become lone surrogates
     with suppress(ImageError):
         if is_data_url(text):
             assert 0 < len(decode_data_url(text, 1000)) <= 1000
@@ -34,7 +34,7 @@ def urls(content: bytes) -> None:
 
 
 def redirects(content: bytes) -> None:
-    """A Location leads to a URL that would be taken by itself, or is refused."""
+    """A Location leads to a URL that would itself be accepted, or is refused."""
     with suppress(ImageError):
         target = vet_redirect(BASE, content, OPEN)
         assert target.scheme == "https", "a redirect never leaves https"
@@ -56,7 +56,7 @@ def judge(vetted: VettedUrl) -> None:
 
 
 def decoder(content: bytes) -> None:
-    """Bytes become pixels of the asked size, or an error of ours."""
+    """Bytes become pixels of the requested size, or an error of ours."""
     with suppress(ImageError):
         assert len(read_picture(content, SPEC, LIMITS).rgb) == 3 * SPEC.height * SPEC.width
 

@@ -6,7 +6,7 @@ The property tests are left out: they would run for every mutant and find nothin
 from tests.preprocessing.thumbnails import test_addresses as addresses
 from tests.preprocessing.thumbnails import test_urls as urls
 
-# Not about a verdict: what an error says.
+# Not about verdicts but about error texts.
 WORDS = ("test_a_refusal_names_the_address", "test_errors_hold_no_url")
 globals().update(
     {

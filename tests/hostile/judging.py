@@ -1,4 +1,4 @@
-"""How scenarios are judged: what became of a picture, and which outcome was not wanted."""
+"""How scenarios are judged: what became of a picture, and which outcomes were not wanted."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Ends = dict[str, list[Any]]
 
 
 async def judged(fetcher: ThumbnailFetcher, url: str) -> str:
-    """`used`, or the reason for which the picture is not, as the service would say it."""
+    """`used`, or the reason why the picture is not, as the service would report it."""
     try:
         decode_image(await fetcher.fetch(url))
     except ImageError as exc:
@@ -37,7 +37,7 @@ def account(ends: Ends, missed: Ends) -> str:
 
 
 def site(cases: Sequence[bytes]) -> Talk:
-    """/3 is the fourth case, /hop/N a picture after N redirects, /self leads to itself; all else is one."""
+    """/3 is the fourth case, /hop/N a picture after N redirects, /self leads to itself; others a picture."""
 
     def answer(path: str) -> bytes:
         kind, _, number = path.strip("/").partition("/")

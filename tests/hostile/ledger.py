@@ -1,4 +1,4 @@
-"""The account of one run: which promises were measured, what was reached, and whether that is enough."""
+"""The report of one run: which promises were measured, what was reached, and whether that is enough."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,14 @@ class Ledger:
         self.rows: list[Row] = []
 
     def record(self, name: str, *, wanted: str | None = None, figure: str, kept: bool) -> None:
-        """Write one row down, then fail where it is missed. `wanted` may be left out where there is one part.
+        """Record one row, then fail if it is missed. `wanted` may be omitted if there is only one part.
 
-        Raises `KeyError` for a promise or a part that is not among the known ones.
+        Raises `KeyError` for an unknown promise or part.
         """
         parts = self._promises.get(name, ())
         part = parts[0] if wanted is None and len(parts) == 1 else wanted
         if part not in parts:
-            raise KeyError(f"{name!r}, {wanted!r}: no known promise; write it into tests/hostile/promises.py")
+            raise KeyError(f"{name!r}, {wanted!r}: unknown promise; add it to tests/hostile/promises.py")
         assert part is not None, "parts are texts"
         self.rows.append(Row(name, part, figure, kept))
         assert kept, f"{name}: wanted {part}; reached {figure}"
@@ -50,7 +50,7 @@ class Ledger:
         ]
 
     def table(self, *, whole: bool) -> str:
-        """The rows as people read them, in the promises' order; after a whole run the unmeasured ones too."""
+        """The rows as a table, in the promises' order; after a whole run the unmeasured ones too."""
         order = list(self._promises)
         rows = sorted(self._account(whole), key=lambda row: order.index(row.promise))
         cells = [("promise", "wanted", "reached", "kept")]

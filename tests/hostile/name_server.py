@@ -24,7 +24,7 @@ def spelled(name: str) -> bytes:
 
 
 def addresses(owner: str, kind: int, *texts: str) -> list[Record]:
-    """Those of the addresses that are of the type that was asked for."""
+    """Those of the addresses that have the type asked for."""
     version = {A: IPv4Address, AAAA: IPv6Address}.get(kind)
     if version is None:
         return []
@@ -36,18 +36,18 @@ def always(*texts: str) -> Rule:
 
 
 def flipping(*texts: str) -> Rule:
-    """The first address, then the second, and so on, and round again; a type without an address has none.
+    """The addresses in turn, over and over; if the current one is of the other type, there is no record.
 
-    Each type is counted for itself, so that both halves of one look-up belong to the same turn.
+    Each type is counted separately, so that both halves of one look-up get the same turn.
     """
     return lambda name, kind, count: addresses(name, kind, texts[count % len(texts)])
 
 
 @dataclass
 class NameServer:
-    """What is asked, and the rules by name in lower case; other names do not exist.
+    """The questions asked, and the rules by name in lower case; other names do not exist.
 
-    `streams` counts the TCP connections of those who could not be answered in a datagram.
+    `streams` counts TCP connections, which clients make when an answer does not fit into a datagram.
     """
 
     rules: dict[str, Rule]
@@ -66,7 +66,7 @@ class NameServer:
         name, (kind,) = ".".join(labels), struct.unpack_from("!H", question, end + 1)
         key = name.lower()
         before = self.count(key, kind)
-        if limit is not None:  # what is asked again over TCP is the same question
+        if limit is not None:  # a question repeated over TCP is the same question
             self.asked.append((key, kind))
         else:
             before -= 1
@@ -90,7 +90,7 @@ class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, server: NameServer) -> None:
         self._server = server
 
-    def connection_made(self, transport: Any) -> None:  # uvloop's is no asyncio.DatagramTransport
+    def connection_made(self, transport: Any) -> None:  # uvloop's is not an asyncio.DatagramTransport
         self._transport = transport
 
     def datagram_received(self, datagram: bytes, address: tuple[str, int]) -> None:

@@ -1,8 +1,8 @@
-"""Runs a scenario in network and mount namespaces of its own, so that the fetcher is tested unloosened.
+"""Runs a scenario in network and mount namespaces of its own, so that the fetcher needs no exceptions.
 
-There the public-looking 9.9.9.0/24 is this machine, ports 80 and 443 are free, and /etc/resolv.conf names a
-server of the test's own; nothing reaches the outside. A scenario is an asynchronous function of a module
-without arguments; what it returns comes back as JSON. It runs on uvloop, as the service does.
+There the public-looking 9.9.9.0/24 is this machine, ports 80 and 443 are free, and /etc/resolv.conf names the
+test's own server; nothing reaches the outside. A scenario is a module's asynchronous function without
+arguments; its result comes back as JSON. It runs on uvloop, as the service does.
 """
 
 import importlib
@@ -32,7 +32,7 @@ FLAGS = (("--net", "--mount"), ("--user", "--map-root-user", "--net", "--mount")
 
 @cache
 def _unshare() -> tuple[str, ...] | None:
-    """The command that may open the namespaces here, None where none may."""
+    """The command that can create the namespaces here, or None."""
     for flags in FLAGS:
         command = ("unshare", *flags)
         try:
@@ -44,7 +44,7 @@ def _unshare() -> tuple[str, ...] | None:
 
 
 def in_namespace(scenario: Scenario, limit_s: float = 120) -> Any:
-    """What a scenario returns; skips the test where namespaces are not permitted."""
+    """The result of a scenario; skips the test where namespaces are not permitted."""
     command = _unshare()
     if command is None:
         pytest.skip(

@@ -1,6 +1,6 @@
-"""Picture files that decoders have stumbled over, made from their formats' own words.
+"""Picture files of kinds that have broken decoders, built from their formats' own structures.
 
-`KNOWN` says of each what becomes of it: the pixels that Pillow's `convert("RGB")` gives, or a reason.
+`KNOWN` has the outcome of each: the pixels that Pillow's `convert("RGB")` gives, or a reason.
 """
 
 import base64
@@ -31,7 +31,7 @@ from tests.support.pictures import (
 Outcome = Literal["pixels", "not_an_image", "too_large"]
 Maker = Callable[[], bytes]
 
-# `cjpeg -arithmetic -quality 30` of 24x16 pixels; Pillow reads such files and writes none.
+# `cjpeg -arithmetic -quality 30` of 24x16 pixels; Pillow reads such files but cannot write them.
 ARITHMETIC_JPEG = base64.b64decode(
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABsSFBcUERsXFhceHBsgKEIrKCUlKFE6PTBCYFVlZF9VXVtqeJmBanGQc1tdhbWGkJ6j"
     "q62rZ4C8ybqmx5moq6T/2wBDARweHigjKE4rK06kbl1upKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSk"
@@ -43,14 +43,14 @@ TIFF_HEAD = b"II*\0\x08\0\0\0"
 
 
 def with_segment(marker: int, content: bytes, times: int = 1) -> bytes:
-    """A JPEG with a segment of its own behind the first marker."""
+    """A JPEG with an extra segment after the first marker."""
     file = encoded(picture(), "JPEG")
     segment = bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
     return file[:2] + segment * times + file[2:]
 
 
 def with_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG with chunks of its own behind the header."""
+    """A PNG with extra chunks after the header."""
     file = encoded(picture(), "PNG")
     return file[:33] + b"".join(png_chunk(*chunk) for chunk in chunks) + file[33:]
 
@@ -60,7 +60,7 @@ def exif(ifd: bytes) -> bytes:
 
 
 def ifd(entries: int, following: int) -> bytes:
-    """A TIFF directory of so many orientations, which names the place of the next."""
+    """A TIFF directory of `entries` orientations, with the offset of the next directory."""
     entry = struct.pack("<HHII", 0x0112, 3, 1, 6)
     return struct.pack("<H", entries) + entry * entries + struct.pack("<I", following)
 
@@ -72,7 +72,7 @@ def thumbnails(count: int) -> bytes:
 
 
 def gif(frames: int) -> bytes:
-    """An animation of so many frames of one colour, after a first one that is a picture."""
+    """An animation of `frames` frames: a picture, then frames of one colour."""
     first = encoded(picture(), "GIF")
     frame = encoded(Image.new("P", (1, 1)), "GIF")
     body = frame[frame.index(b",\0\0\0\0") : -1]
@@ -108,7 +108,7 @@ def saved(mode: str, kind: str) -> Maker:
 
 
 def square(mode: str, kind: str, side: int = 5000, **options: object) -> Maker:
-    """The largest picture that is taken, of one colour: kilobytes that unfold to a hundred megabytes."""
+    """The largest picture that is accepted, of one colour: kilobytes that decompress to 100 MB."""
     return lambda: encoded(Image.new(mode, (side, side)), kind, **options)
 
 
@@ -222,7 +222,7 @@ KNOWN: dict[str, tuple[Outcome, Maker]] = {
     "eps": ("not_an_image", NOT_IMAGES["eps"]),
 }
 
-# Small files that want much memory or work: header bombs, and the largest of every kind that is let through.
+# Small files that need much memory or work: header bombs, and the largest accepted file of every kind.
 HUNGRY: dict[str, Maker] = {
     **BOMBS,
     **{name: KNOWN[name][1] for name in KNOWN if "50 MB" in name or "10,000" in name or "1,000" in name},

@@ -1,4 +1,4 @@
-"""What became of a picture, in a word: by a pool of decoders, or by a service."""
+"""What became of a picture, in a word, in a pool of decoders or in a service."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ async def outcome(decoders: DecodePool, file: bytes) -> str | NDArray[np.uint8]:
 
 
 def word_for(entry: dict[str, object]) -> str:
-    """`used`, the reason, or what kind of error there was in place of a score."""
+    """`used`, the reason, or the whole entry where it has neither, such as an error."""
     match entry:
         case {"modalities": {"image": {"state": "used"}}}:
             return "used"

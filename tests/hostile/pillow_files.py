@@ -1,7 +1,7 @@
 """The pictures that Pillow is tested with, from its own source distribution, and damaged copies of them.
 
 They come from the package index at test time, for the version that requirements/serve.txt pins, and are kept
-under build/. Nothing of the distribution is run but pip's look at its metadata.
+under build/. Nothing of the distribution is run except when pip builds its metadata.
 """
 
 import random
@@ -22,7 +22,7 @@ PATIENCE_S = 600
 
 
 class NoCorpusError(Exception):
-    """The distribution cannot be had; says why in a line."""
+    """The distribution is not available; says why in a line."""
 
 
 def corpus() -> dict[str, bytes]:
@@ -37,7 +37,7 @@ def corpus() -> dict[str, bytes]:
 
 def mutations(files: dict[str, bytes], count: int) -> list[bytes]:
     """Damaged copies of the files that a decoder reads: flipped bits, other numbers, cuts, splices."""
-    draw = random.Random(SEED)  # noqa: S311  no secret
+    draw = random.Random(SEED)  # noqa: S311  not a secret
     whole = [file for file in files.values() if file.startswith(READ) and len(file) <= LARGEST]
     return [_damaged(draw, draw.choice(whole), draw.choice(whole)) for _ in range(count)]
 
@@ -45,7 +45,7 @@ def mutations(files: dict[str, bytes], count: int) -> list[bytes]:
 def _damaged(draw: random.Random, file: bytes, other: bytes) -> bytes:
     damaged = bytearray(file)
     for _ in range(draw.choice((1, 1, 3, 10))):
-        # Half of the damage is meant for the headers, which are small beside the pixels.
+        # Half of the damage is meant for the headers, which are small compared with the pixels.
         at = draw.randrange(min(len(damaged), 600) if draw.random() < 0.5 else len(damaged))
         match draw.randrange(4):
             case 0:
@@ -75,7 +75,7 @@ def _distribution() -> Path:
 
 
 def _download(pin: str, folder: Path) -> None:
-    """pip builds the metadata on the way, in an environment of its own, which takes a minute."""
+    """pip also builds the metadata, in a separate environment, which takes a minute."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
     try:
         done = subprocess.run(
@@ -87,7 +87,7 @@ def _download(pin: str, folder: Path) -> None:
             timeout=PATIENCE_S,
         )
     except subprocess.TimeoutExpired as exc:
-        raise NoCorpusError(f"pip did not bring {pin}'s source within {PATIENCE_S} s") from exc
+        raise NoCorpusError(f"pip did not download {pin}'s source within {PATIENCE_S} s") from exc
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise NoCorpusError(f"pip cannot bring {pin}'s source: {last}")
+        raise NoCorpusError(f"pip cannot download {pin}'s source: {last}")

@@ -21,7 +21,7 @@ PROBE = b"GET /health/live HTTP/1.1\r\nHost: miles\r\n\r\n"
 
 @contextmanager
 def probed(service: Service) -> Iterator[list[float]]:
-    """A list that has the answer times of all probes within, in seconds, once the block has ended."""
+    """A list that holds the answer times of all probes, in seconds, once the block has ended."""
     times: list[float] = []
     command = [sys.executable, "-m", __name__, service.url.rsplit(":", 1)[1]]
     with subprocess.Popen(
@@ -35,14 +35,14 @@ def probed(service: Service) -> Iterator[list[float]]:
 
 
 def slowest(times: Mapping[str, Sequence[float]], module: str) -> tuple[float, str]:
-    """The largest p99 of the answer times beside a module's tests, in seconds, and the figure to print."""
+    """The largest p99 of the answer times during a module's tests, in seconds, and the figure to print."""
     own = {
         name.partition("::")[2]: percentile(list(each), 0.99)
         for name, each in times.items()
         if module in name and each
     }
     worst = max(own, key=lambda name: own[name])
-    return own[worst], f"{len(own)} tests: {1000 * own[worst]:.0f} ms at most, beside {worst}"
+    return own[worst], f"{len(own)} tests: {1000 * own[worst]:.0f} ms at most, during {worst}"
 
 
 def ask_until_told(port: int) -> list[float]:

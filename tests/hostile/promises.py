@@ -1,7 +1,7 @@
-"""What Miles promises to survive, and what would prove it: the rows of the table that `make hostile` prints.
+"""What Miles promises to survive, and how it is proved: the rows of the table that `make hostile` prints.
 
-A promise may be proved in several parts. Whoever adds a part writes it here first: a run of the whole suite
-fails while one of these is not measured, so that no promise falls silent.
+A promise may have several parts. A new part is added here first: a run of the whole suite fails while any of
+these is not measured, so that no promise is forgotten.
 """
 
 PROMISES: dict[str, tuple[str, ...]] = {
@@ -9,10 +9,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "guard module": (
         "100 % branch coverage",
         "no surviving mutant that changes a verdict",
-        "no changed constant that leaves every verdict",
+        "no changed constant that leaves every verdict unchanged",
     ),
     "hostile URLs": (
-        "250 strings through the service: nothing sent, by the kernel's counters; 422 where it is required",
+        "250 strings through the service: nothing sent, by kernel counters; 422 if the image is required",
     ),
     "DNS rebinding": ("a real name server that flips 1,000 times; no connection to loopback",),
     "DNS answers": (
@@ -22,9 +22,9 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "DNS hangs": ("20 in parallel: unreachable at 2 s, other requests unaffected",),
     "stalls": ("12 stall points, each answered at the deadline +- 0.3 s",),
     "slow image hosts": (
-        "0 of 1,000 scores lost to dead, slow, limiting and resetting hosts; a good picture waits under 8 s",
+        "0 of 1,000 scores lost to dead, slow, throttling or resetting hosts; a good picture waits under 8 s",
         "a host that has timed out: of the next 250 videos at most 2 ask it, all are scored",
-        "beside 250 pictures of a slow host another client's waits for two of its answers",
+        "while 250 pictures of a slow host load, another client's waits for at most two answers",
     ),
     "redirects": ("every hop vetted, 5 ok and 6 refused, none from https to http, none inward",),
     "TLS faults": ("expired, self-signed, wrong host, TLS 1.0: unreachable, no request sent",),
@@ -40,12 +40,12 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "Pillow's files from its sdist and 5,000 mutations: no crash, no 5xx",
     ),
     "decoders": (
-        "a picture of endless work costs itself alone",
-        "through the service: a killed or busy one costs the picture in its hands",
+        "a picture of endless work costs only itself",
+        "through the service: a killed or busy decoder costs only its picture",
     ),
     "fuzzing": (
         "URL policy, a minute: public, and read the same by another parser, or refused",
-        "redirects, a minute: the same of a Location",
+        "redirects, a minute: the same for a Location",
         "decoder, a minute: pixels or an error of ours",
     ),
     "JSON": (
@@ -53,16 +53,16 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "every error a problem with a request id and CORS",
     ),
     "one request": (
-        "beside each of them /health/live: p99 within 100 ms",
+        "/health/live during each of them: p99 within 100 ms",
         "4 heads of 50 MB and 60 bodies of 16 MB that do not end: RSS rise under 300 MB",
         "32 clients that ask for /metrics again and again for 3 s: /health/live p99 within 100 ms",
         "two batches of stalled thumbnails: 20 of 20 videos without one are scored",
-        "four full batches to explain of one key: 20 of 20 videos of another scored, probes in 100 ms",
+        "four full explain batches of one key: 20 of 20 videos of another scored; probes in 100 ms",
         "the process's memory under all of it: under 900 MB",
     ),
     "probes": (
-        "/health/live beside each attack of one client on the full model: p99 within 100 ms",
-        "/health/live beside each crowd on the full model: p99 within 100 ms",
+        "/health/live during each attack of one client on the full model: p99 within 100 ms",
+        "/health/live during each crowd on the full model: p99 within 100 ms",
     ),
     "overload: 500 clients for 60 s": (
         "only 200 and 503 with Retry-After; / under 250 ms at p99; memory flat; back to normal in 5 s",
@@ -72,7 +72,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "a day at a request a second, in 20 minutes: less than 20 MB more a day, nothing left open",
     ),
     "clients that leave": ("99 % of abandoned queued work dropped",),
-    "slow senders": ("100 heads that never end: hung up on in 15 s, the others answered",),
+    "slow senders": ("100 heads that never end: disconnected in 15 s, other clients answered",),
     "SIGTERM under load": ("no accepted request lost, exit 0 within 25 s",),
     "SIGKILL": ("ready again on the same port, no decoder left behind",),
     "a machine that fails": (
@@ -89,14 +89,14 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "edges": (
         "no descriptor for a decoder: scored without the picture, then with pictures again",
         "reloads of pipes, endless files, loops, nested manifests: refused, the old model serves",
-        "a checkpoint of a megabyte that unfolds to a gigabyte: refused within 600 MB",
+        "a checkpoint of a megabyte that decompresses to a gigabyte: refused within 600 MB",
     ),
     "model files": ("14 bad files: one clear line each, no code run",),
     "files of a model": (
-        "a bundle truncated in service, or edited beside a pinned checkpoint: the same scores",
+        "a bundle truncated while in use, or edited next to a pinned checkpoint: the same scores",
     ),
     "the shared cache": (
-        "12 lies of a server: the same scores as without it, and it is read again",
+        "12 lies of a server: the same scores as without it, and it is used again",
         "vectors made up for every key, with a secret: the same scores",
     ),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tests.support.site import accepting
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-# Where a fetch that is turned inward would arrive; every one of them listens.
+# Where a fetch that is led to an internal address would arrive; all of them listen.
 INWARD = (
     ("127.0.0.1", 80), ("127.0.0.1", 443), ("127.0.0.53", 80), ("10.0.0.1", 80), ("169.254.169.254", 80),
     ("9.9.9.9", 22), ("9.9.9.9", 6379), ("9.9.9.9", 8080), ("::1", 80), ("fd00::1", 80),
@@ -18,7 +18,7 @@ INWARD = (
 
 @dataclass
 class Site:
-    """A listening socket: how often it was connected to, and by how many it was left again."""
+    """A listening socket: how many connections were made, and how many of them have ended."""
 
     connections: int = 0
     left: int = 0
@@ -29,7 +29,7 @@ class Site:
 async def listening(
     address: str, port: int, talk: Talk, context: ssl.SSLContext | None = None
 ) -> AsyncGenerator[Site]:
-    """A server for the time of a scenario that talks as it is told; leaves no task behind."""
+    """A server that runs `talk` on each connection within the block; leaves no task behind."""
     site = Site()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,7 +71,7 @@ async def hear_out(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> Non
 
 @asynccontextmanager
 async def canaries(places: Iterable[tuple[str, int]] = INWARD) -> AsyncGenerator[list[Site]]:
-    """A site in each place that must never be asked; a place that this machine lacks cannot be."""
+    """A site at each address that must never be asked; addresses that this machine lacks are skipped."""
     async with AsyncExitStack() as stack:
         sites = []
         for address, port in places:

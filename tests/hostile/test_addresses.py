@@ -1,4 +1,4 @@
-"""The address classifier on random addresses, beside two libraries that others rely on."""
+"""The address classifier on random addresses, compared with two widely used libraries."""
 
 import ipaddress
 import random
@@ -36,7 +36,7 @@ def ipy_passes(address: Address) -> bool:
 
 
 def drawn(chance: random.Random) -> Address:
-    """A random address; every other one near the edge of a block, where mistakes are."""
+    """A random address; half of them are near the edge of a block, where mistakes happen."""
     if chance.random() < 0.5:
         block = ipaddress.ip_network(chance.choice([*IPV4_BLOCKS, *IPV6_BLOCKS])[0])
         edge = int(chance.choice([block[0], block[-1]])) + chance.randint(-3, 3) * 2 ** chance.randrange(
@@ -51,7 +51,7 @@ def drawn(chance: random.Random) -> Address:
 
 def test_random_addresses(promise: Record) -> None:
     seed = random.SystemRandom().getrandbits(32)
-    chance = random.Random(seed)  # noqa: S311  nothing is kept secret by it
+    chance = random.Random(seed)  # noqa: S311  not a secret
     looser: Counter[str] = Counter()
     passed = 0
     for _ in range(RANDOM):

@@ -1,4 +1,4 @@
-"""Decoders that are killed, hang or are kept busy: the picture in their hands is refused, and no other."""
+"""Decoders that are killed, hang or are kept busy: only the pictures that they hold are refused."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ PATIENCE_S = 300
 GOOD = encoded(picture(), "JPEG")
 
 
-async def test_the_limit_on_work_is_each_pictures_own(promise: Record) -> None:
+async def test_the_limit_on_work_is_per_picture(promise: Record) -> None:
     good, seconds = slow_jpeg(side=2500, scans=10), 0.0
     async with DecodePool(ImageSpec(), ImageLimits(), 1, WorkerLimits(120, 1)) as decoders:
         while seconds < 3:
@@ -43,7 +43,7 @@ async def test_the_limit_on_work_is_each_pictures_own(promise: Record) -> None:
     figure = (
         f"a JPEG of 20,000 scans: {endless}, {decoders.lost} of 1 worker replaced, the next picture right"
     )
-    promise("decoders", wanted="a picture of endless work costs itself alone", figure=figure, kept=kept)
+    promise("decoders", wanted="a picture of endless work costs only itself", figure=figure, kept=kept)
 
 
 async def test_decoders_of_a_service(tiny_service: Service, promise: Record) -> None:
@@ -62,7 +62,7 @@ async def test_decoders_of_a_service(tiny_service: Service, promise: Record) -> 
     kept = ready == 200 and len(workers_of(tiny_service)) == 2 and endless == "not_an_image"
     kept = kept and set(seen) <= {"used", "not_an_image"} and seen["not_an_image"] <= kills
     figure = f"{kills} kills: {told(seen)}; beside an endless picture ({endless}): {told(Counter(others))}"
-    wanted = "through the service: a killed or busy one costs the picture in its hands"
+    wanted = "through the service: a killed or busy decoder costs only its picture"
     promise("decoders", wanted=wanted, figure=figure, kept=kept and set(others) == {"used"})
 
 
@@ -86,7 +86,7 @@ def fresh_picture(number: int) -> bytes:
 
 
 async def score(client: httpx.AsyncClient, file: bytes) -> str:
-    """What becomes of one video's picture; every answer but 200 is told by its status."""
+    """What becomes of one video's picture; any other answer than 200 is given as its status."""
     url = "data:image/jpeg;base64," + base64.b64encode(file).decode()
     answer = await client.post("/predict", json={"title": "a picture", "thumbnail_url": url})
     return word_for(answer.json()) if answer.status_code == 200 else f"status {answer.status_code}"

@@ -50,7 +50,7 @@ LOOK_UP_S, TOLERANCE_S = 2.0, 0.3
 
 
 async def outcome(fetcher: ThumbnailFetcher, url: str) -> tuple[str, float]:
-    """`fetched`, or the reason for which it was not, and the seconds that it took."""
+    """`fetched`, or the reason why it was not, and the seconds that it took."""
     began = time.monotonic()
     try:
         await fetcher.fetch(url)
@@ -60,7 +60,7 @@ async def outcome(fetcher: ThumbnailFetcher, url: str) -> tuple[str, float]:
 
 
 async def flip() -> dict[str, Any]:
-    """A thousand look-ups of a name that is public in one and inward in the next, and as many at a hop."""
+    """Look up a name that is public and internal by turns: 1,000 times in a URL, 1,000 in a redirect."""
     turns = [text for inward in INWARD for text in (PUBLIC, inward)]
     rules: dict[str, Rule] = {"flip.example": flipping(*turns), "hop.example": flipping(*turns)}
 
@@ -99,7 +99,7 @@ def test_a_name_that_flips(promise: Record) -> None:
     kept = (
         seen["inward"] == 0
         and seen["asked"] == seen["hops"] == FLIPS
-        # Look-ups at once may get halves of each other's turns, and a mixed answer is refused.
+        # Concurrent look-ups may get halves of each other's turns, and a mixed answer is refused.
         and all(
             end.keys() == {"fetched", "unreachable"} and sum(end.values()) == FLIPS for end in seen["ends"]
         )
@@ -120,7 +120,7 @@ def chain(name: str, kind: int, _: int) -> Answer:
 
 
 def noisy(name: str, kind: int, _: int) -> Answer:
-    """A sound answer in another case, with a kilobyte of text beside it."""
+    """A valid answer in another letter case, with an extra kilobyte of text."""
     return [
         *addresses(name.upper(), kind, PUBLIC),
         (name, TXT, b"".join(b"\xff" + b"n" * 255 for _ in range(4))),
@@ -131,7 +131,7 @@ def silence(_name: str, _kind: int, _count: int) -> Answer:
     return None
 
 
-CLOSED = [f"9.9.9.{100 + i % 100}" for i in range(1000)]  # nobody listens there
+CLOSED = [f"9.9.9.{100 + i % 100}" for i in range(1000)]  # nothing listens there
 RULES: dict[str, tuple[Rule, str, int]] = {  # rule, expected reason, connections begun
     "sound.example": (always(PUBLIC), "fetched", 1),
     "under_score.example": (always(PUBLIC), "fetched", 1),
@@ -212,7 +212,7 @@ async def hang() -> dict[str, Any]:
 
 
 def test_look_ups_that_hang(promise: Record) -> None:
-    """A name server that is silent costs its own fetch 2 s, and others nothing, not even right after."""
+    """A silent name server costs its own fetch 2 s, and others nothing, not even right after."""
     seen = in_namespace(hang)
     times = [seconds for _, seconds in seen["hung"]]
     beside = max(seconds for _, seconds in seen["beside"])

@@ -1,4 +1,4 @@
-"""What the running service tells of the addresses behind names: nothing, to nobody, and not to its log."""
+"""The running service reveals no address behind a name, neither to a client nor in its log."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ from tests.support.service import ready_service
 from tests.support.tiny import write_tiny
 
 pytestmark = pytest.mark.hostile
-# What the names lead to. With a port, 127.0.0.1 is where the service itself is asked.
+# What the names resolve to. With a port, 127.0.0.1 is the service itself.
 ADDRESS = re.compile(
     r"9\.9\.9\.|10\.0\.0\.1|169\.254\.|192\.168\.|0\.0\.0\.0|127\.0\.0\.1(?!:)|::ffff|64:ff9b|::1"
 )
@@ -34,7 +34,7 @@ async def tell() -> dict[str, Any]:
         # In a thread, because the name server has to answer meanwhile.
         started = ready_service(folder / "log", checkpoint=checkpoint, engine="torch")
         service = await asyncio.to_thread(stack.enter_context, started)
-        begun = len(service.log.read_text())  # before it, the address that the service listens on
+        begun = len(service.log.read_text())  # earlier lines have the address that the service listens on
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=service.url, timeout=60))
         for name in RULES:
             video = {"title": "a", "thumbnail_url": f"http://{name}/a.jpg"}
@@ -44,7 +44,7 @@ async def tell() -> dict[str, Any]:
         return {"answers": answers, "log": service.log.read_text()[begun:]}
 
 
-def test_what_a_name_resolves_to_is_not_told(promise: Record) -> None:
+def test_what_a_name_resolves_to_is_not_revealed(promise: Record) -> None:
     seen = in_namespace(tell, limit_s=300)
     failed = sum('"unreachable"' in answer for answer in seen["answers"] if answer.startswith("200 "))
     refused = sum(answer.startswith("422 ") for answer in seen["answers"])
@@ -54,7 +54,7 @@ def test_what_a_name_resolves_to_is_not_told(promise: Record) -> None:
     promise(
         "DNS answers",
         wanted="no resolved address in an answer or in the log",
-        figure=f"{failed} scores without an image, {refused} refusals, {len(telling)} of {len(texts)} tell"
+        figure=f"{failed} scores without an image, {refused} refusals, {len(telling)} of {len(texts)} leak"
         + (f": {telling[0]}" if telling else ""),
         kept=failed == refused == len(RULES) and not telling,
     )

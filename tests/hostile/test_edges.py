@@ -1,4 +1,4 @@
-"""Faults that cost no more than themselves: of decoders, a reload's files, a checkpoint that unfolds."""
+"""Faults that affect nothing else: of decoders, a reload's files, a checkpoint that decompresses."""
 
 import base64
 import io
@@ -107,7 +107,7 @@ def manifest(text: Callable[[str], str]) -> Callable[[Path, Path], None]:
 
 
 def outside(text: str) -> str:
-    """The manifest with a file that is elsewhere."""
+    """The manifest with a file outside the bundle."""
     values = json.loads(text)
     return json.dumps(values | {"files": values["files"] | {"../../../../etc/passwd": "0" * 64}})
 
@@ -120,7 +120,7 @@ FAULTS: dict[str, Callable[[Path, Path], None]] = {
     "100,000 levels": manifest(lambda _: "[" * 100_000 + "]" * 100_000),
     "900 levels inside": manifest(lambda text: text.replace("{", '{"x": ' + "[" * 900 + "]" * 900 + ", ", 1)),
     "a file outside": manifest(outside),
-    "no UTF-8": no_text,
+    "not UTF-8": no_text,
     "nothing": lambda _, __: None,
 }
 
@@ -149,7 +149,7 @@ def test_reloads_of_bad_files(served: Path, tiny_bundle: Path, client: httpx.Cli
     )
 
 
-def test_a_checkpoint_that_unfolds(tmp_path: Path, promise: Record) -> None:
+def test_a_checkpoint_that_decompresses_to_a_gigabyte(tmp_path: Path, promise: Record) -> None:
     path, peak = tmp_path / "model_full.pt", 0
     good = io.BytesIO(saved(contents(model_state_dict=dict(small_state(with_vision=False)))))
     with zipfile.ZipFile(good) as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
@@ -165,7 +165,7 @@ def test_a_checkpoint_that_unfolds(tmp_path: Path, promise: Record) -> None:
     line = (tmp_path / "log").read_text().strip().rpartition("\n")[2]
     promise(
         "edges",
-        wanted="a checkpoint of a megabyte that unfolds to a gigabyte: refused within 600 MB",
+        wanted="a checkpoint of a megabyte that decompresses to a gigabyte: refused within 600 MB",
         figure=f"{path.stat().st_size / 1e6:.1f} MB: exit {process.returncode}, {peak / 1e6:.0f} MB, "
         f"{line[-60:]!r}",
         kept=process.returncode == 1

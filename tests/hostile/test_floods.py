@@ -1,4 +1,4 @@
-"""Bodies that never end, cut at the cap, and as many at once as a stranger can send."""
+"""Bodies that never end, cut at the cap, and the largest number that can arrive at once."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -26,7 +26,7 @@ FLOODS: dict[str, tuple[bytes, bytes]] = {
 
 
 def peak_bytes(*, anew: bool = False) -> int:
-    """The most memory that this process has had resident, or the present as the peak that begins anew."""
+    """The peak resident memory of this process; `anew` first resets the peak to the present."""
     if anew:
         Path("/proc/self/clear_refs").write_text("5")
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -34,7 +34,7 @@ def peak_bytes(*, anew: bool = False) -> int:
 
 
 async def flood() -> dict[str, Any]:
-    """Bodies that never end: what the server could send before it was hung up on, and what that cost here."""
+    """Bodies that never end: what the server sent before it was disconnected, and what that cost here."""
     ends: dict[str, list[Any]] = {}
     sent = dict.fromkeys(FLOODS, 0)
 
@@ -68,14 +68,14 @@ def test_endless_bodies(promise: Record) -> None:
         "bodies, bombs",
         wanted="endless body cut at the cap",
         figure=f"{account(seen['ends'], missed)}; cap {CAP:,} bytes, "
-        f"servers got rid of {seen['sent']:,} at most (the kernel's buffers included), "
+        f"servers sent {seen['sent']:,} at most (the kernel's buffers included), "
         f"RSS rose by {seen['rise'] / 1e6:.0f} MB",
         kept=not missed and seen["sent"] < 3 * CAP and seen["rise"] < 10 * CAP,
     )
 
 
 async def hold() -> dict[str, Any]:
-    """As many hosts as there are connections, each of which stops one byte below the cap."""
+    """One host for each allowed connection; each stops one byte below the cap."""
     addresses = [f"9.9.9.{100 + number}" for number in range(ThumbnailPolicy().max_connections)]
 
     async def stop_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The frame of the long suite: a missed promise, a silent one and a broken test each make the run fail."""
+"""The runner of the long suite: a missed or unmeasured promise or a broken test makes the run fail."""
 
 import contextlib
 import io
@@ -37,7 +37,7 @@ addopts = -m 'not hostile' -p no:cacheprovider -p no:schemathesis -p no:cloudcoi
 
 def ended(folder: Path, body: str, *arguments: str) -> tuple[int, str, dict[str, Any]]:
     """A suite of one test, run to its end: exit status, output, and the JSON of its last line."""
-    # Named anew each time: one process imports a module once.
+    # A new name each time: a process imports a module only once.
     (folder / f"test_{uuid.uuid4().hex}.py").write_text(HEAD + body)
     (folder / "pytest.ini").write_text(INI)
     output = io.StringIO()
@@ -74,13 +74,13 @@ FAILING = {
     "a promise is missed": ALL_KEPT.replace('"1 speck", kept=True', '"mud", kept=False'),
     "a miss is swallowed by its test": SWALLOWED,
     "nothing is measured": "    pass\n",
-    "what measures is skipped": "    pytest.skip('no namespaces')\n",
+    "its test is skipped": "    pytest.skip('no namespaces')\n",
     "a test is broken": ALL_KEPT + "    raise OSError('broken')\n",
 }
 
 
 def test_a_run_fails(tmp_path: Path) -> None:
-    """Whatever becomes of the test, a row that is missed or missing is judged at the end, and shown."""
+    """Whatever the test's outcome, a row that is missed or missing fails the run, and is shown."""
     runs = {}
     for name, body in FAILING.items():
         (tmp_path / name).mkdir()
@@ -89,12 +89,12 @@ def test_a_run_fails(tmp_path: Path) -> None:
     assert wrong == []
     assert runs["a promise is missed"][2]["promises"][-1]["reached"] == "mud"
     assert "1 passed" in runs["a miss is swallowed by its test"][1]
-    for name in ("nothing is measured", "what measures is skipped"):
+    for name in ("nothing is measured", "its test is skipped"):
         assert {row["reached"] for row in runs[name][2]["promises"]} == {"not measured"}
 
 
 def test_a_chosen_part_is_judged_alone(tmp_path: Path) -> None:
-    """With arguments, what was not run is not missed."""
+    """With arguments, promises that were not run do not count as missing."""
     body = '    promise("doors", figure="closed", kept=True)\n'
     status, output, account = ended(tmp_path, body, "-k", "house")
     assert status == 0, output
@@ -102,7 +102,7 @@ def test_a_chosen_part_is_judged_alone(tmp_path: Path) -> None:
 
 
 def test_an_unknown_promise_is_refused() -> None:
-    """A name or a part that the list does not hold is the test's mistake, and the error names the list."""
+    """A name or a part that is not in the list is the test's mistake, and the error names the list."""
     ledger = Ledger(KNOWN)
     for name, wanted in (("roof", None), ("windows", None), ("windows", "blue")):
         with pytest.raises(KeyError, match=r"tests/hostile/promises\.py"):

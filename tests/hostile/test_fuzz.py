@@ -17,7 +17,7 @@ from tests.support.pictures import encoded, picture
 
 pytestmark = pytest.mark.hostile
 
-ATHERIS = "atheris==3.0.0"  # the last release with wheels for Python 3.11; installed beside the environment
+ATHERIS = "atheris==3.0.0"  # the last release with wheels for Python 3.11; installed outside the environment
 PATIENCE_S = 600
 GOOD_URLS = [
     "https://i.ytimg.com/vi/a/hqdefault.jpg",
@@ -43,12 +43,12 @@ def library() -> Path:
         )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [""])[-1]
-            pytest.skip(f"fuzzing: pip cannot bring {ATHERIS}: {last}")
+            pytest.skip(f"fuzzing: pip cannot install {ATHERIS}: {last}")
     return folder
 
 
 def fuzz(library: Path, place: Path, target: str, seeds: Iterable[bytes], seconds: int) -> tuple[int, str]:
-    """Runs of the target within so many seconds, and what was found; empty where nothing was."""
+    """The number of runs within `seconds`, and the finding; empty if there is none."""
     corpus = place / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(seeds):
@@ -83,14 +83,14 @@ def fuzz(library: Path, place: Path, target: str, seeds: Iterable[bytes], second
     ("target", "wanted", "least"),
     [
         ("urls", "URL policy, a minute: public, and read the same by another parser, or refused", 50_000),
-        ("redirects", "redirects, a minute: the same of a Location", 50_000),
+        ("redirects", "redirects, a minute: the same for a Location", 50_000),
         ("decoder", "decoder, a minute: pixels or an error of ours", 2_000),
     ],
 )
 def test_nothing_is_found(
     target: str, wanted: str, least: int, library: Path, tmp_path: Path, promise: Record
 ) -> None:
-    """A minute of inputs that learn from coverage finds no other outcome than the target allows."""
+    """A minute of coverage-guided inputs finds no outcome that the target does not allow."""
     seeds = {
         "urls": [url.encode("utf-8", "surrogatepass") for url in (*GOOD_URLS, *BAD, *FORBIDDEN)],
         "redirects": [text.encode() for text in (*LOCATIONS, *GOOD_URLS)],

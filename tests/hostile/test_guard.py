@@ -18,7 +18,7 @@ from tests.support.house import ROOT
 pytestmark = pytest.mark.hostile
 LIMIT_S = 600
 TESTS = ("tests/preprocessing/thumbnails/test_addresses.py", "tests/preprocessing/thumbnails/test_urls.py")
-# What mutmut needs beside them, in a tree of its own: it writes next to what it reads.
+# What else mutmut needs, in a separate tree: it writes next to what it reads.
 BESIDE = (
     "preprocessing/__init__.py",
     "preprocessing/thumbnails/__init__.py",
@@ -30,7 +30,7 @@ BESIDE = (
     "tests/preprocessing/thumbnails/address_rows.py",
     "tests/preprocessing/thumbnails/hostile_urls.py",
 )
-# The texts of errors are no verdicts, and what they say of a URL has tests of its own.
+# Error texts are not verdicts, and what they say about a URL has its own tests.
 MUTMUT = f"""
 [tool.mutmut]
 source_paths = ["preprocessing"]
@@ -40,19 +40,19 @@ pytest_add_cli_args = ["-p", "no:cacheprovider"]
 pytest_add_cli_args_test_selection = ["tests/test_verdicts.py"]
 also_copy = ["tests"]
 """
-# Mutants after which no text has another verdict, and why.
+# Mutants that change no verdict, and why.
 EQUIVALENT = {
     'text = location.decode("UTF-8")': "the same codec",
     'encoded = idna.encode(label, uts46=True).decode("ASCII")': "the same codec",
-    "meaning = None": "a path without a segment ends in no dots",
-    'meaning = "XXXX"': "a path without a segment ends in no dots",
+    "meaning = None": "a path without a segment does not end in dots",
+    'meaning = "XXXX"': "a path without a segment does not end in dots",
     'host, colon, port = authority.partition("XX:XX")': "a port outside ASCII is refused in a label, too",
     'host = os.environ.get("SPACE_HOST", "").lower().rstrip("XX.XX")': "no X is left by then",
 }
 
 
 def run(arguments: Sequence[str], folder: Path, **variables: str) -> str:
-    """What a Python module prints; fails with it where it ends badly."""
+    """What a Python module prints; fails with that text if the module fails."""
     ended = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=folder,
@@ -121,7 +121,7 @@ def test_no_mutant_of_a_constant_survives(promise: Record) -> None:
     seen = json.loads(run(["tests.hostile.constant_mutants"], ROOT).splitlines()[-1])
     promise(
         "guard module",
-        wanted="no changed constant that leaves every verdict",
+        wanted="no changed constant that leaves every verdict unchanged",
         figure=f"{seen['tried']} changes, {seen['equivalent']} equivalent, {len(seen['alive'])} alive"
         + (f": {seen['alive']}" if seen["alive"] else ""),
         kept=seen["tried"] > 300 and not seen["alive"],

@@ -1,4 +1,4 @@
-"""Pictures that mean harm: known ones, bombs, Pillow's own corpus and damaged copies of it."""
+"""Malicious pictures: known ones, bombs, Pillow's own corpus and damaged copies of it."""
 
 import asyncio
 import base64
@@ -34,7 +34,7 @@ GOOD = encoded(picture(), "JPEG")
 
 
 def plain(file: bytes) -> NDArray[np.uint8]:
-    """What training saw: Pillow's first frame as RGB, resized; of a photo beyond the limit a fraction.
+    """What training saw: Pillow's first frame as RGB, resized; a photo beyond the limit at reduced scale.
 
     Pillow refuses a PNG for a damaged chunk that decoders may skip; its pixels are those without the chunk.
     """
@@ -45,7 +45,7 @@ def plain(file: bytes) -> NDArray[np.uint8]:
 
 
 def near(found: NDArray[np.uint8], file: bytes) -> bool:
-    """Whether pixels are Pillow's own, but for the last step of the resizer."""
+    """Whether pixels are Pillow's own, within one step of the resizer."""
     return int(np.abs(found.astype(np.int16) - plain(file)).max()) <= 1
 
 
@@ -88,7 +88,7 @@ def resident_mb(process_id: int, mark: str) -> float:
 
 
 async def test_the_largest_pictures_fit_the_limit_on_memory() -> None:
-    """What the limits on bytes and pixels let through is not refused for the memory of a worker.
+    """A file within the limits on bytes and pixels is not refused for a worker's limit on memory.
 
     A progressive JPEG of four full channels, which no camera writes, is the exception.
     """
@@ -138,7 +138,7 @@ async def test_damaged_files(pillows: dict[str, bytes], promise: Record) -> None
     promise("image corpus", wanted="5,000 mutations: no decoder crashes", figure=figure, kept=kept)
 
 
-def test_no_picture_is_a_servers_error(
+def test_no_picture_causes_a_server_error(
     pillows: dict[str, bytes], tiny_service: Service, promise: Record
 ) -> None:
     files = [*pillows.values(), *mutations(pillows, MUTATIONS)]
@@ -153,7 +153,7 @@ def test_no_picture_is_a_servers_error(
     allowed = {"used", "not_an_image", "too_large", "bad_url", "status 200"}  # an empty file is no data: URL
     allowed |= {"unsupported_format", "truncated", "too_many_pixels", "tiny", "blank"}
     kept = healthy and +seen and set(+seen) <= allowed and (+seen).total() == len(files)
-    figure = f"{len(files)} files: {told(+seen)}; the service {'goes on' if healthy else 'has ended'}"
+    figure = f"{len(files)} files: {told(+seen)}; the service {'is healthy' if healthy else 'is not healthy'}"
     wanted = "Pillow's files from its sdist and 5,000 mutations: no crash, no 5xx"
     promise("image corpus", wanted=wanted, figure=figure, kept=bool(kept))
 

@@ -1,4 +1,4 @@
-"""What strangers may send to the running service: thousands of made-up requests."""
+"""What strangers may send to the running service: thousands of generated requests."""
 
 import pytest
 

@@ -25,14 +25,14 @@ BROKEN = (OSError, asyncio.IncompleteReadError)
 
 
 async def work(service: Service, statuses: Counter[str]) -> None:
-    """A client that asks until the service is gone; an answer that breaks off is `lost`."""
+    """A client that asks until the service is gone; an answer that breaks off counts as `no answer`."""
     async with Visitor(service) as visitor:
         while True:
             message = request({})
             try:
                 await visitor.send(message)
             except OSError:
-                return  # nobody took the connection: nothing was accepted
+                return  # the connection was not accepted, so no request was
             try:
                 answer = await visitor.ask(b"")
             except BROKEN:
@@ -58,7 +58,7 @@ async def test_sigterm_under_load(demo_bundle: Path, tmp_path: Path, promise: Re
     promise(
         "SIGTERM under load",
         figure=f"took {dict(taken)}, clients have {dict(statuses)}; exit {code} after {seconds:.1f} s",
-        # A connection that the system had queued and nobody took is refused, and its client says no answer.
+        # A connection that was queued by the system but never accepted is closed; its client has no answer.
         kept=taken == answered and taken.keys() <= {"200", "503"} and code == 0 and seconds < 25,
     )
 
@@ -86,7 +86,7 @@ def test_killed_and_started_again(demo_bundle: Path, tmp_path: Path, promise: Re
 
 @contextmanager
 def in_shell(log: Path, before: str, run: str = "", **settings: object) -> Iterator[Service]:
-    """`python app.py` behind a shell's words, in a mount namespace of its own; `run` stands before it."""
+    """`python app.py` after shell commands, in its own mount namespace; `run` precedes it on its line."""
     port = free_port()
     command = f"{before}; exec {run} {sys.executable} app.py"
     with log.open("wb") as output:

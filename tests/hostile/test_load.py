@@ -1,4 +1,4 @@
-"""Too many clients, for long, slow ones, and such that leave: the running service on the full-size demo."""
+"""Too many clients, long runs, slow clients and clients that leave: the service on the full-size demo."""
 
 import asyncio
 import base64
@@ -29,14 +29,14 @@ COMPUTED = 'miles_batch_size_sum{step="text"}'
 
 @pytest.fixture(scope="module")
 def service(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The demo as it is deployed, with a cache that is soon as full as it gets."""
+    """The demo as it is deployed, with a cache that is soon full."""
     log = tmp_path_factory.mktemp("log") / "service.log"
     with ready_service(log, checkpoint=demo_bundle, cache_bytes=4 * MEBIBYTE) as running:
         yield running
 
 
 async def settled(service: Service) -> float:
-    """Seconds until nothing waits any more and a single request takes no longer than half a second."""
+    """Seconds until the queue is empty and a single request takes less than half a second."""
     started = time.perf_counter()
     async with Visitor(service) as visitor:
         while True:
@@ -48,7 +48,7 @@ async def settled(service: Service) -> float:
 
 
 async def insist(service: Service, until: float, pause_s: float) -> list[Answer]:
-    """A client that asks again and again, and after a refusal once more when `pause_s` have passed."""
+    """A client that asks again and again, and waits `pause_s` after a refusal."""
     answers = []
     async with Visitor(service) as visitor:
         while time.perf_counter() < until:
@@ -78,7 +78,7 @@ async def watch_memory(service: Service, until: float) -> list[int]:
 
 
 async def test_overload(service: Service, promise: Record) -> None:
-    """Five hundred clients that ask without a pause for a minute get scores or a refusal that says when."""
+    """For a minute, 500 clients without a pause get scores or a refusal that says when to retry."""
     until = time.perf_counter() + CROWD_S
     homes, sizes, *crowd = await asyncio.gather(
         watch_home(service, until),
@@ -95,7 +95,7 @@ async def test_overload(service: Service, promise: Record) -> None:
     growth = statistics.mean(sizes[-10:]) - statistics.mean(sizes[10:20])
     promise(
         "overload: 500 clients for 60 s",
-        figure=f"{dict(statuses)}, {len(mute)} of them mute, Retry-After {min(waits, default=0)} to "
+        figure=f"{dict(statuses)}, {len(mute)} refusals without Retry-After, else {min(waits, default=0)} to "
         f"{max(waits, default=0)} s; / {1000 * home_s:.0f} ms at p99; memory {growth / 1e6:+.1f} MB in 40 s; "
         f"normal after {back_s:.1f} s",
         kept=statuses.keys() == {200, 503} and not mute and home_s < 0.25 and growth < 20e6 and back_s < 5,
@@ -209,19 +209,19 @@ async def test_clients_that_leave(
         now = await metrics(service)
     probe_times["test_load::clients that leave"] = times
     waited = LEAVERS - before[COMPUTED]  # the others had left the queue when their clients hung up
-    answered = now[SCORED] - before.get(SCORED, 0)  # before they left, and one to see that all is normal
-    in_vain = now[COMPUTED] - before[COMPUTED] - answered
-    share, counted = 1 - in_vain / waited, now["miles_abandoned_total"]
+    answered = now[SCORED] - before.get(SCORED, 0)  # before they left, and one that checks that all is normal
+    wasted = now[COMPUTED] - before[COMPUTED] - answered
+    share, counted = 1 - wasted / waited, now["miles_abandoned_total"]
     promise(
         "clients that leave",
-        figure=f"{waited:.0f} of {LEAVERS} waited when they left, {in_vain:.0f} were computed in vain: "
+        figure=f"{waited:.0f} of {LEAVERS} waited when they left, {wasted:.0f} were still computed: "
         f"{100 * share:.1f} % dropped; {counted:.0f} counted; normal after {seconds:.1f} s",
         kept=waited > LEAVERS / 2 and share >= 0.99 and counted >= waited - answered,
     )
 
 
 async def trickle(service: Service) -> float:
-    """A client that sends its head a byte a second; seconds until it is hung up on."""
+    """A client that sends its head a byte a second; seconds until it is disconnected."""
     started = time.perf_counter()
     async with Visitor(service) as visitor:
         await visitor.send(b"POST /predict HTTP/1.1\r\nHost: miles\r\nX-Slow: ")
@@ -246,7 +246,7 @@ async def test_slow_senders(service: Service, promise: Record) -> None:
     ends = await slow
     promise(
         "slow senders",
-        figure=f"the last of 100 was hung up on after {max(ends):.1f} s; "
+        figure=f"the last of 100 was disconnected after {max(ends):.1f} s; "
         f"{sum(a.status == 200 for a in answers)} of {len(answers)} others answered, "
         f"{1000 * percentile([a.seconds for a in answers], 0.99):.0f} ms at p99",
         kept=max(ends) < 15 and all(a.status == 200 for a in answers) and len(answers) > 20,
@@ -257,7 +257,7 @@ def test_probes(probe_times: dict[str, list[float]], promise: Record) -> None:
     seconds, figure = slowest(probe_times, "test_load")
     promise(
         "probes",
-        wanted="/health/live beside each crowd on the full model: p99 within 100 ms",
+        wanted="/health/live during each crowd on the full model: p99 within 100 ms",
         figure=figure,
         kept=seconds < 0.1,
     )

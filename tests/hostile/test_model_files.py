@@ -17,7 +17,7 @@ from tests.support.tiny import tiny_checkpoint
 
 pytestmark = pytest.mark.hostile
 
-# Those of the tests of reading a file that a start must survive too.
+# Broken files from the tests of reading a checkpoint, which a start must survive too.
 READ = (
     *("empty", "an LFS pointer", "truncated", "text", "another zip", "a plain pickle", "a list"),
     *("a key too few", "a key too many", "a wrong shape", "NaN weights", "weights of one number"),
@@ -36,7 +36,7 @@ def unknown_feature(path: Path, _: Path) -> None:
 
 
 def running_pickle(path: Path, _: Path) -> None:
-    """torch.save of something that creates a file when it is loaded carelessly."""
+    """torch.save of something that creates a file when it is unpickled."""
     path.write_bytes(saved(contents(provenance={"x": RunsCode(path.with_name(CANARY))})))
 
 
@@ -46,7 +46,7 @@ def bare_running_pickle(path: Path, _: Path) -> None:
 
 
 def cut_graph(path: Path, bundle: Path) -> None:
-    """A compiled bundle, one of whose graphs' weights end in the middle."""
+    """A compiled bundle in which the weights of one graph are cut off."""
     graph = Path(shutil.copytree(bundle, path)) / "text.bin"
     graph.write_bytes(graph.read_bytes()[:1000])
 
@@ -60,10 +60,10 @@ MADE: dict[str, tuple[Callable[[Path, Path], None], str]] = {
 
 
 def complaint(ended: subprocess.CompletedProcess[str], sentence: str, canary: Path) -> str | None:
-    """What is wrong with the way in which the process ended; None where nothing is."""
+    """What is wrong with how the process ended, or None."""
     if ended.returncode != 1:
         return f"exit status {ended.returncode}"
-    last = ended.stderr.strip().rpartition("\n")[2]  # compiling has told its steps before
+    last = ended.stderr.strip().rpartition("\n")[2]  # compiling logs its steps before it
     if sentence not in last:
         return f"says {last[-300:]!r}"
     if "Traceback" in ended.stdout + ended.stderr:

@@ -16,7 +16,7 @@ from tests.hostile.sites import canaries, listening, whole
 
 pytestmark = pytest.mark.hostile
 
-# H. What a Location says, what becomes of it, and how many connections that takes: V for allowed hops only.
+# H. Locations, what becomes of each, and how many connections that takes: another for each allowed hop.
 REFUSED: list[bytes] = [
     b"http://[::1]/", b"http://127.0.0.1/", b"//169.254.169.254/", b"http://169.254.169.254/latest/",
     b"http://user:p@127.0.0.1/", b"///127.0.0.1/", b"http:ok", b"http:/127.0.0.1/", b"//\tok",
@@ -49,7 +49,7 @@ SPECIAL: dict[str, tuple[bytes, str, int]] = {
 
 
 def redirects() -> dict[str, tuple[bytes, str, int]]:
-    """Answer, outcome and number of connections, by the path that is asked first."""
+    """Answer, outcome and number of connections, by the name of the case."""
     cases = {
         f"refused {i}": (whole(302, b"", b"Location: " + text), "unreachable", 1)
         for i, text in enumerate(REFUSED)

@@ -1,4 +1,4 @@
-"""Image hosts that are dead, slow or limiting: every video is scored, and good pictures do not wait."""
+"""Image hosts that are dead, slow or throttling: every video is scored, and good pictures do not wait."""
 
 import asyncio
 import time
@@ -36,14 +36,14 @@ async def dead_but_one(path: str, writer: asyncio.StreamWriter) -> None:
 
 HOSTS: dict[str, Answer] = {
     "slow": slow,
-    "limiting": raw(response(429, b"", b"Retry-After: 1")),
+    "throttling": raw(response(429, b"", b"Retry-After: 1")),
     "hanging up": raw_then_close(b""),
 }
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service on the tiny checkpoint that may ask this machine."""
+    """A service on the tiny checkpoint that may fetch from this machine."""
     folder = tmp_path_factory.mktemp("service")
     settings: dict[str, Any] = {"checkpoint": write_tiny(folder / "tiny.pt"), "engine": "torch", "threads": 1}
     with ready_service(folder / "log", thumbnail_trusted_networks="127.0.0.0/8", **settings) as running:

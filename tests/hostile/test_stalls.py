@@ -27,7 +27,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
 
 
 def saying(first: bytes, *drops: bytes, pause_s: float = 0.2) -> Talk:
-    """Hear a request, say something, then drop the same bytes again and again; with none, fall silent."""
+    """Read a request, send `first`, then `drops` again and again; without any, fall silent."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -44,14 +44,14 @@ def saying(first: bytes, *drops: bytes, pause_s: float = 0.2) -> Talk:
 
 
 async def slow_chain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Each hop is quick enough for itself; together they are too slow."""
+    """Each redirect is fast enough on its own; together they are too slow."""
     await reader.readuntil(b"\r\n\r\n")
     await asyncio.sleep(1.8)
     writer.write(whole(302, b"", b"Location: /again"))
 
 
 def half_a_handshake(context: ssl.SSLContext, size: int) -> Talk:
-    """Answer the hello of TLS with the first bytes of a real flight, then fall silent."""
+    """Answer the TLS ClientHello with the first bytes of a real flight, then fall silent."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -66,7 +66,7 @@ def half_a_handshake(context: ssl.SSLContext, size: int) -> Talk:
     return talk
 
 
-# Over HTTP: what the server says of an answer, and after it.
+# Over HTTP: the part of an answer that the server sends, and how it continues.
 PLAIN: dict[str, Talk] = {
     "accepts, then silence": hear_out,
     "half a status line": saying(b"HTTP/1."),
@@ -172,7 +172,7 @@ async def stall() -> dict[str, Any]:
 
 
 def test_stall_points(promise: Record) -> None:
-    """Wherever a server stops, its own fetch ends at the deadline, others do not notice, nothing is left."""
+    """Wherever a server stops, its own fetch ends at the deadline, others are unaffected, nothing is left."""
     seen = in_namespace(stall)
     off = {name: seconds - deadline for name, (_, seconds, deadline) in seen["ends"].items()}
     wrong = {

@@ -25,7 +25,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and control gr
 MEBIBYTE = 1024 * 1024
 DAY_S = 86_400
 JUMPS = {"two days ahead": 2 * DAY_S, "a year back": -365 * DAY_S, "to 2060": 12_500 * DAY_S}
-# Adds to the time of day what the file in $CLOCK holds; the monotonic clock stays.
+# Shifts the time of day by the seconds in the file $CLOCK; the monotonic clock is unchanged.
 CLOCK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -63,7 +63,7 @@ def processor_s(service: Service) -> float:
 
 @contextmanager
 def control_group(controller: str, **limits: int) -> Iterator[tuple[str, Path]]:
-    """A control group; the shell's words that join it, and its folder. Skips the test where there is none."""
+    """A control group: the shell command that joins it, and its folder. Skips the test if there is none."""
     top = Path("/sys/fs/cgroup")
     group = top / (f"{controller}/miles-hostile" if (top / controller).is_dir() else "miles-hostile")
     try:
@@ -115,7 +115,7 @@ def test_a_user_who_may_write_nothing(tiny_bundle: Path, tmp_path: Path, promise
     kept_at = tmp_path / "python"
     kept_at.mkdir()
     words = "true"
-    if home.stat().st_mode & 0o005 != 0o005:  # Python lies in a home that others may not enter
+    if home.stat().st_mode & 0o005 != 0o005:  # Python is in a home that others may not enter
         words = (
             f"mount --bind {inner} {kept_at}; mount -t tmpfs -o mode=755 none {home}; mkdir {inner}; "
             f"mount --bind {kept_at} {inner}"
@@ -176,7 +176,7 @@ def _peak(group: Path) -> int:
 
 @needs_root
 def test_busy_processors_at_the_start(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """On a fifth of a processor a start takes the same processor time as on all: the engine does not spin."""
+    """On a fifth of a CPU a start takes no more CPU time than on all of them: the engine does not spin."""
     with ready_service(tmp_path / "alone", checkpoint=tiny_bundle) as service:
         alone = processor_s(service)
     limits = {"cfs_period_us": 100_000, "cfs_quota_us": 20_000}
@@ -267,7 +267,7 @@ def test_a_full_disk(tmp_path: Path, promise: Record) -> None:
 
 
 def test_hangups_under_load(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """Two hundred SIGHUP while videos are scored: one load at a time, every score, and memory as before."""
+    """Two hundred SIGHUP while videos are scored: one load at a time, and every video gets its score."""
     with ready_service(tmp_path / "log", checkpoint=tiny_bundle) as service:
         statuses: set[int] = set()
         for n in range(200):

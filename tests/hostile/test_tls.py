@@ -1,4 +1,4 @@
-"""Servers whose TLS is not to be believed: the handshake fails, and no request is sent."""
+"""Servers whose TLS cannot be trusted: the handshake fails, and no request is sent."""
 
 import asyncio
 import ssl
@@ -45,7 +45,7 @@ def serving(certificate: trustme.LeafCert, **settings: Any) -> Context:
 
 
 def outdated(certificate: trustme.LeafCert, version: ssl.TLSVersion) -> Context:
-    """A server that speaks one old version of TLS alone."""
+    """A server that speaks only one old version of TLS."""
     context = serving(certificate)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
@@ -55,7 +55,7 @@ def outdated(certificate: trustme.LeafCert, version: ssl.TLSVersion) -> Context:
 
 
 def without_chain(authority: trustme.CA, host: str) -> Context:
-    """A server that keeps its intermediate certificate to itself."""
+    """A server that does not send its intermediate certificate."""
     leaf = authority.create_child_ca().issue_cert(host)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with leaf.private_key_pem.tempfile() as key, leaf.cert_chain_pems[0].tempfile() as certificate:
@@ -73,7 +73,7 @@ async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def saying(text: bytes) -> Talk:
-    """Answer the hello with something that is no TLS."""
+    """Answer the ClientHello with something that is not TLS."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(text)
@@ -83,7 +83,7 @@ def saying(text: bytes) -> Talk:
 
 
 def cases(authority: trustme.CA) -> dict[str, Case]:
-    """Every server by name; only the sound ones are believed."""
+    """Every server by name; only the sound ones are trusted."""
     issue: Callable[..., trustme.LeafCert] = authority.issue_cert
     host = "pictures.example"
     sound = serving(issue(host))
@@ -118,7 +118,7 @@ def cases(authority: trustme.CA) -> dict[str, Case]:
 
 
 async def old_client(address: str) -> bool:
-    """Whether a client that still speaks old TLS gets through, so that the server is what it claims."""
+    """Whether a client that still speaks old TLS gets through: the server does speak its old version."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers("ALL:@SECLEVEL=0")

@@ -1,4 +1,4 @@
-"""What the service does not rely on: its files, the shared cache, modest clients."""
+"""What the service does not rely on: unchanged files, an honest shared cache, modest clients."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def test_files_that_change(tmp_path: Path, promise: Record) -> None:
         edited = scores(service.url)
     promise(
         "files of a model",
-        wanted="a bundle truncated in service, or edited beside a pinned checkpoint: the same scores",
+        wanted="a bundle truncated while in use, or edited next to a pinned checkpoint: the same scores",
         figure=f"{sizes / 1e6:.0f} MB truncated: {cut == before}, exit {code}; edited: {edited == before}",
         kept=before == cut == edited and code == 0,
     )
@@ -91,7 +91,7 @@ def test_a_shared_cache_that_lies(tiny_bundle: Path, tmp_path: Path, promise: Re
     promise(
         "the shared cache",
         figure=f"{sum(seen.values())} of {len(seen)} lies: the same scores; then read again; exit {code}",
-        wanted="12 lies of a server: the same scores as without it, and it is read again",
+        wanted="12 lies of a server: the same scores as without it, and it is used again",
         kept=all(seen.values()) and code == 0,
     )
 
@@ -149,7 +149,7 @@ async def test_a_key_that_takes_everything(demo_bundle: Path, tmp_path: Path, pr
         await asyncio.gather(*floods, return_exceptions=True)
     promise(
         "one request",
-        wanted="four full batches to explain of one key: 20 of 20 videos of another scored, probes in 100 ms",
+        wanted="four full explain batches of one key: 20 of 20 videos of another scored; probes in 100 ms",
         figure=f"{dict(statuses)}, {max(seconds):.2f} s at most; "
         f"/health/live {1000 * percentile(times, 0.99):.0f} ms at p99",
         kept=statuses == {200: 20} and percentile(times, 0.99) < 0.1,

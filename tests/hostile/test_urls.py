@@ -20,9 +20,9 @@ URLS = dict.fromkeys([*BAD, *BAD_DATA], "bad_url") | dict.fromkeys(FORBIDDEN, "f
 
 
 async def ask(url: str, client: httpx.AsyncClient) -> list[Any]:
-    """What the service says of a URL: status, the image's state, and the status where it is required."""
+    """What the service says of a URL: status, the image's state, and the status if it is required."""
     video: dict[str, Any] = {"title": "a", "thumbnail_url": url}
-    headers = {"Content-Type": "application/json"}  # httpx's own JSON cannot carry half a character
+    headers = {"Content-Type": "application/json"}  # httpx's own JSON cannot carry a lone surrogate
     answer = await client.post("/predict", content=json.dumps(video), headers=headers)
     video |= {"require": ["image"]}
     strict = await client.post("/predict", content=json.dumps(video), headers=headers)
