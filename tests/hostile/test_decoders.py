@@ -61,7 +61,7 @@ async def test_decoders_of_a_service(tiny_service: Service, promise: Record) -> 
         ready = (await client.get("/health/ready")).status_code
     kept = ready == 200 and len(workers_of(tiny_service)) == 2 and endless == "not_an_image"
     kept = kept and set(seen) <= {"used", "not_an_image"} and seen["not_an_image"] <= kills
-    figure = f"{kills} kills: {told(seen)}; beside an endless picture ({endless}): {told(Counter(others))}"
+    figure = f"{kills} kills: {told(seen)}; during an endless picture ({endless}): {told(Counter(others))}"
     wanted = "through the service: a killed or busy decoder costs only its picture"
     promise("decoders", wanted=wanted, figure=figure, kept=kept and set(others) == {"used"})
 

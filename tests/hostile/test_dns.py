@@ -220,7 +220,7 @@ def test_look_ups_that_hang(promise: Record) -> None:
     promise(
         "DNS hangs",
         figure=f"{len(times)} hung for {min(times):.2f} to {max(times):.2f} s; "
-        f"{len(seen['beside'])} beside them took {beside:.2f} s at most, "
+        f"{len(seen['beside'])} others meanwhile took {beside:.2f} s at most, "
         f"one after 64 more {seen['after'][1]:.2f} s",
         kept=all(reason == "unreachable" for reason, _ in seen["hung"])
         and all(abs(seconds - LOOK_UP_S) < TOLERANCE_S for seconds in times)

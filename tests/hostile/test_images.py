@@ -150,7 +150,7 @@ def test_no_picture_causes_a_server_error(
             seen[f"status {answer.status_code}"] += answer.status_code != 200
             seen.update(word_for(entry) for entry in entries)
         healthy = client.get("/health/ready").status_code == 200 and tiny_service.process.poll() is None
-    allowed = {"used", "not_an_image", "too_large", "bad_url", "status 200"}  # an empty file is no data: URL
+    allowed = {"used", "not_an_image", "too_large", "bad_url", "status 200"}  # an empty file: not a data URL
     allowed |= {"unsupported_format", "truncated", "too_many_pixels", "tiny", "blank"}
     kept = healthy and +seen and set(+seen) <= allowed and (+seen).total() == len(files)
     figure = f"{len(files)} files: {told(+seen)}; the service {'is healthy' if healthy else 'is not healthy'}"

@@ -168,6 +168,6 @@ async def test_no_descriptors_left(demo_bundle: Path, tmp_path: Path, promise: R
     promise(
         "a machine that fails",
         wanted="64 descriptors: 100 silent connections leave room for others and their pictures",
-        figure=f"beside them {answer.status}, picture {state}; then {after}; exit {code}",
+        figure=f"meanwhile {answer.status}, picture {state}; then {after}; exit {code}",
         kept=(answer.status, state, after, code) == (200, "used", 200, 0),
     )

@@ -78,7 +78,7 @@ async def test_no_score_is_lost_to_a_host(service: Service, promise: Record) -> 
     promise(
         "slow image hosts",
         wanted=LOST,
-        figure=f"{sum(missing.values())} of {BATCH * len(missing)} scores lost ({missing}); beside {BATCH} "
+        figure=f"{sum(missing.values())} of {BATCH * len(missing)} scores lost ({missing}); during {BATCH} "
         f"dead pictures a good one of the same host is {state} after {wait_s:.1f} s",
         kept=not any(missing.values()) and state == "used" and wait_s < MAX_WAIT_S,
     )

@@ -158,7 +158,7 @@ async def stall() -> dict[str, Any]:
         listening(PUBLIC, 80, answering(lambda _: whole(200, b"jpeg"))),
         ThumbnailFetcher(ssl_context=client) as fetcher,
     ):
-        await outcome(fetcher, f"http://{PUBLIC}/a.jpg")  # what the first fetch opens for good is open now
+        await outcome(fetcher, f"http://{PUBLIC}/a.jpg")  # what the first fetch keeps open is open now
         before, tasks = descriptors(), len(asyncio.all_tasks())
         waiting = {name: asyncio.create_task(outcome(fetcher, url)) for name, (url, _) in points.items()}
         beside = []
