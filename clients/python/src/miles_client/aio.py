@@ -43,7 +43,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def predict(self, video: AnyVideo, *, timings: bool = False) -> Prediction:
@@ -76,7 +76,7 @@ class AsyncClient:
             lines.end()
 
     async def explain(self, video: AnyVideo, what_if: Sequence[Mapping[str, Any]] = ()) -> Explained:
-        """A score, what moved it, and the scores that up to 16 changes of the video would give."""
+        """A score, what moved it, and the scores that up to 16 changes to the video would give."""
         return calls.parsed(await self._asked(calls.explain(video, what_if)), Explained)
 
     async def model_info(self) -> dict[str, Any]:

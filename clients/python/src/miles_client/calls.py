@@ -15,9 +15,9 @@ MAX_BATCH_VIDEOS = 256
 NDJSON = "application/x-ndjson"
 Answer = TypeVar("Answer")
 Call = dict[str, Any]
-"""A request of the service, as httpx takes it: method, url and content."""
+"""A request to the service as httpx's keyword arguments: method, url and content."""
 OnWait = Callable[[float, MilesError], None]
-"""Called with the seconds of a wait that begins and with the reason for it."""
+"""Called before each wait with its seconds and the reason for it."""
 
 
 def plain(video: AnyVideo) -> Any:
@@ -37,7 +37,7 @@ def batch(videos: Sequence[AnyVideo], timings: bool) -> Call:
 
 
 def explain(video: AnyVideo, what_if: Sequence[Mapping[str, Any]]) -> Call:
-    """One video and changes of it."""
+    """One video and changes to it."""
     return _post("/explain", plain(video) | {"what_if": [plain(changes) for changes in what_if]})
 
 
@@ -54,11 +54,11 @@ def parsed(body: Any, kind: type[Answer]) -> Answer:
     try:
         return msgspec.convert(body, kind)
     except msgspec.ValidationError as exc:
-        raise UnexpectedAnswerError(f"not an answer of Miles ({exc}): check the URL", 200) from exc
+        raise UnexpectedAnswerError(f"not an answer from Miles ({exc}): check the URL", 200) from exc
 
 
 def health_in(response: httpx.Response) -> Health:
-    """The service's health, which comes with a 503, too."""
+    """The service's health, from an answer with status 200 or 503."""
     body = json_in(response)
     if response.status_code == 503 and isinstance(body, dict) and "model_loaded" in body:
         return parsed(body, Health)
@@ -66,7 +66,7 @@ def health_in(response: httpx.Response) -> Health:
 
 
 def entries_in(body: Any, first: int, count: int) -> list[Entry]:
-    """The entries of a batch of `count` videos, of which the first has the index `first`."""
+    """The entries of a batch of `count` videos; the first video has the index `first`."""
     entries = body.get("predictions") if isinstance(body, dict) else None
     if not isinstance(entries, list) or len(entries) != count:
         raise UnexpectedAnswerError(f"expected {count} predictions: check the URL", 200)
@@ -81,13 +81,13 @@ def entry_of(body: Any, index: int) -> Entry:
 
 
 def parts(videos: Sequence[AnyVideo]) -> Iterator[tuple[int, Sequence[AnyVideo]]]:
-    """The videos in batches that the service takes, each with the index of its first."""
+    """The videos in batches of `MAX_BATCH_VIDEOS`, each with the index of its first video."""
     for first in range(0, len(videos), MAX_BATCH_VIDEOS):
         yield first, videos[first : first + MAX_BATCH_VIDEOS]
 
 
 class Lines:
-    """Reads the lines of a stream, and knows which videos still lack theirs."""
+    """Reads the lines of a stream and tracks which videos have no entry yet."""
 
     def __init__(self, first: int, count: int) -> None:
         self._first = first

@@ -21,9 +21,10 @@ Result = TypeVar("Result")
 class Client:
     """A client of a running Miles.
 
-    `timeout_s` is for one try, in a stream for the next line. A service that sleeps, starts or is busy is
-    asked again for at most `patience_s`; `on_wait(seconds, error)` is called before each wait. Raises
-    `ValueError` for an invalid URL or key; every method raises the errors of `miles_client.errors`.
+    `timeout_s` limits one try; in a stream, the wait for each line. A call to a service that is asleep,
+    starting or busy is retried for at most `patience_s`; `on_wait(seconds, error)` is called before each
+    wait. Raises `ValueError` for an invalid URL or key; every method raises the errors of
+    `miles_client.errors`.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._http.close()
 
     def predict(self, video: AnyVideo, *, timings: bool = False) -> Prediction:
@@ -81,7 +82,7 @@ class Client:
             lines.end()
 
     def explain(self, video: AnyVideo, what_if: Sequence[Mapping[str, Any]] = ()) -> Explained:
-        """A score, what moved it, and the scores that up to 16 changes of the video would give."""
+        """A score, what moved it, and the scores that up to 16 changes to the video would give."""
         return calls.parsed(self._asked(calls.explain(video, what_if)), Explained)
 
     def model_info(self) -> dict[str, Any]:

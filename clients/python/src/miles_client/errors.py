@@ -5,8 +5,8 @@ MilesError
 ├── AnswerTimeoutError        no answer, or no next line of a batch, in time
 ├── IncompleteBatchError      a stream ended early; `missing` has the videos without an entry
 └── AnswerError               the answer is not a score
-    ├── AsleepError           a host answered in the service's place: the service sleeps or starts
-    ├── UnexpectedAnswerError not an answer of Miles
+    ├── AsleepError           a host answered in place of the service, which is asleep or starting
+    ├── UnexpectedAnswerError not an answer from Miles
     └── ProblemError          the service's problem details (RFC 9457)
         ├── RefusedError      400, 413, 415, 422: the request cannot be scored; `errors` names the fields
         ├── KeyRefusedError   401, 403
@@ -30,7 +30,7 @@ class MilesError(Exception):
     is_passing = False
     """Whether a later try may succeed."""
     retry_after_s: float | None = None
-    """How long the service asks to be left alone."""
+    """How long the service asks clients to wait."""
 
 
 class UnreachableError(MilesError):
@@ -46,7 +46,7 @@ class AnswerTimeoutError(MilesError):
 
 
 class IncompleteBatchError(MilesError):
-    """A stream ended before each video had its entry; `missing` has the indices of those without."""
+    """A stream ended before every video had an entry; `missing` has the indices of those without."""
 
     def __init__(self, missing: Sequence[int]) -> None:
         super().__init__(f"the stream ended before {len(missing)} videos had an answer: send them again")
@@ -63,13 +63,13 @@ class AnswerError(MilesError):
 
 
 class AsleepError(AnswerError):
-    """A host answered in the service's place: the service sleeps or starts."""
+    """A host answered in place of the service, which is asleep or starting."""
 
     is_passing = True
 
 
 class UnexpectedAnswerError(AnswerError):
-    """Not an answer of Miles; the address is probably another service's."""
+    """Not an answer from Miles; the address is probably another service's."""
 
 
 class ProblemError(AnswerError):
@@ -97,7 +97,7 @@ class RefusedError(ProblemError):
 class KeyRefusedError(ProblemError):
     """The service requires an API key, or does not know this one."""
 
-    next_step = "; set api_key (for a command, MILES_API_KEY) to a key of the service"
+    next_step = "; set api_key (for a command, MILES_API_KEY) to one of the service's keys"
 
 
 class BusyError(ProblemError):
@@ -107,7 +107,7 @@ class BusyError(ProblemError):
 def problem_error(
     problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
 ) -> ProblemError:
-    """The problem as its class."""
+    """The problem as an error of the matching class."""
     kind = ProblemError
     if status in REFUSED:
         kind = RefusedError

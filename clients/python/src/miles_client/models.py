@@ -11,7 +11,7 @@ Time = datetime | str | int | None
 
 
 class Video(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One video; None means unknown. A mapping with these names, such as a database row, does as well."""
+    """One video; None means unknown. A mapping with these names, such as a database row, works as well."""
 
     title: str
     description: str | None = None
@@ -59,7 +59,7 @@ class Modalities(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class VelocityInterval(msgspec.Struct, kw_only=True, frozen=True):
-    """Views per day, `low` to `high`; `coverage` is the share of videos within."""
+    """Views per day, `low` to `high`; `coverage` is the share of videos within it."""
 
     low: float
     high: float
@@ -108,7 +108,7 @@ class Explanation(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ShadowScore(msgspec.Struct, kw_only=True, frozen=True):
-    """What another checkpoint says of the same video."""
+    """Another checkpoint's score for the same video."""
 
     model_version: str
     viral_score: float
@@ -119,8 +119,8 @@ class ShadowScore(msgspec.Struct, kw_only=True, frozen=True):
 class Prediction(msgspec.Struct, kw_only=True, frozen=True):
     """A score and what it is based on.
 
-    `predicted_velocity` is in views per day. `in_range` is False where the score is an extrapolation;
-    `confidence` is None then.
+    `predicted_velocity` is in views per day. `in_range` is False if the score is an extrapolation;
+    `confidence` is then None.
     """
 
     viral_score: float

@@ -11,12 +11,12 @@ NUMBERS = (
 TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
 TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
 REQUEST_FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
-# Fields that the service reads as another name of the first.
+# Pairs of fields; the service reads the second as another name for the first.
 SAME = (
     *(("thumbnail_url", "thumbnail"), ("duration_seconds", "duration")),
     *(("published_at", "upload_date"), ("observed_at", "scraped_at")),
 )
-# Other names of fields, without signs and in lower case: they are proposed, never guessed.
+# Other names of fields, without punctuation and in lower case: they are suggested, never assumed.
 NEAR = {
     **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
     **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
@@ -32,31 +32,31 @@ NEAR = {
     **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
     **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
 }
-# Texts that programs write for a value that is not there.
+# Texts that programs write for a missing value.
 NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
 BARE = {field.replace("_", ""): field for field in REQUEST_FIELDS} | NEAR
 
 
 def is_unknown(field: str, value: Any) -> bool:
-    """Whether a value says that there is none: null, or in a number or time what programs write for it."""
+    """Whether a value means unknown: null or, for numbers and times, one of `NULLS`."""
     if field in TEXTS or not isinstance(value, str):
         return value is None
     return value.strip().lower() in NULLS
 
 
 def field_like(column: str) -> str | None:
-    """The field whose name this column's is near to."""
+    """The field whose name resembles this column's."""
     return BARE.get(re.sub(r"[\W_]", "", column.lower()))
 
 
 def with_other_names(fields: Iterable[str]) -> set[str]:
-    """The fields, and those that mean the same."""
+    """The fields and their other names."""
     found = set(fields)
     return found.union(*(pair for pair in SAME if found & {*pair}))
 
 
 def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
-    """Columns that look like fields which are not read, by field; `found` has the columns that are."""
+    """Columns that look like fields that are not read yet, by field; `found` has the columns that are."""
     looks = {field_like(name): name for name in columns}
     read = with_other_names(found)
     return {

@@ -1,4 +1,4 @@
-"""Scores videos in batches: for each a score, a refusal or no answer yet; and how long to wait for one."""
+"""Scores videos in batches: each gets a score, a refusal or no answer yet; and decides how long to wait."""
 
 import math
 import time
@@ -23,7 +23,7 @@ NO_SUCH_ROUTE = (404, 405, 501)
 Row = dict[str, Any]
 
 
-class Unavailable(MilesError):  # noqa: N818  a state that passes
+class Unavailable(MilesError):  # noqa: N818  a temporary state
     """The service returned no score, for a call or for one of its videos; a retry may help.
 
     `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
@@ -58,7 +58,7 @@ class Patience:
         return wait
 
 
-NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons of an image that is not missed
+NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons that are not a failure of the image
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Service:
         self._timeout_s = timeout_s
         self._has_batch = True
         self._request_id = ""
-        self.with_shadow = False  # whether to wait for the score of a shadow, if the service has one
+        self.with_shadow = False  # whether to wait for the shadow's score, if the service has a shadow
         self._singly = 0
         """How many of the next videos to send one by one, to find the one that breaks its batch."""
 
@@ -130,7 +130,7 @@ class Service:
         yield from enumerate(self._outcome(entry) for entry in entries)
 
     def ask_singly(self, count: int) -> None:
-        """Send the next `count` videos one by one: one of them may have failed the others."""
+        """Send the next `count` videos one by one: one of them may have made the others fail."""
         self._singly = count
 
     def _one_by_one(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
@@ -153,7 +153,7 @@ class Service:
                 return
 
     def _post(self, route: str, payload: Any) -> Any:
-        """The answer's JSON. Raises `AnswerError` for one that a retry would not change."""
+        """The answer's JSON. Raises `AnswerError` for an answer that a retry would not change."""
         try:
             with translated(self._timeout_s):
                 query = "?shadow=1" if self.with_shadow else ""
@@ -167,7 +167,7 @@ class Service:
             raise Unavailable(str(exc)) from exc
 
     def _judge(self, exc: AnswerError, route: str) -> None:
-        """Raise what the whole run must know; return for an answer about these videos only."""
+        """Raise what concerns the whole run; return for an answer that concerns only these videos."""
         status, reason = exc.status, shown(exc, 300)
         if 300 <= status < 400:
             raise SettingError(f"{reason} as INFERENCE_API_URL") from exc

@@ -11,12 +11,12 @@ WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a sleeping Space is up within one or two mi
 
 
 class SettingError(Exception):
-    """A setting is wrong, here or on the other side; the message says what to change."""
+    """A setting is wrong, here or on a server; the message says what to change."""
 
 
 @contextmanager
 def setting(name: str) -> Iterator[None]:
-    """A `ValueError` in the block is the setting's."""
+    """Turn a `ValueError` in the block into a `SettingError` that names the setting."""
     try:
         yield
     except ValueError as exc:
@@ -71,7 +71,7 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
 
 
 def seconds(text: str) -> list[float]:
-    """Reads an argument of several times."""
+    """Reads an argument of several durations, separated by commas."""
     return [positive(float)(part) for part in text.split(",")]
 
 

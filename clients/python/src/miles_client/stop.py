@@ -1,4 +1,4 @@
-"""Stopping on a signal: at once while waiting, after the write while writing."""
+"""Stopping on a signal: at once while waiting, after the current write while writing."""
 
 import signal
 import threading

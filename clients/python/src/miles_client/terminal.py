@@ -13,7 +13,7 @@ WIDTH, MIN_WIDTH = 30, 5
 
 
 def prepare_output() -> None:
-    """Print to nothing where a stream is closed, and escape letters that its encoding lacks."""
+    """Replace closed streams with the null device, and escape characters that a stream's encoding lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -23,7 +23,7 @@ def prepare_output() -> None:
 
 
 def give_up_output() -> None:
-    """Drop what could not be written: the interpreter would try it again at its end, and fail."""
+    """Drop output that could not be written: the interpreter would try again at exit, and fail."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             try:
@@ -33,12 +33,12 @@ def give_up_output() -> None:
 
 
 def can_redraw(stream: TextIO) -> bool:
-    """Whether a line of this stream can be drawn over."""
+    """Whether a line of this stream can be redrawn."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def bar(done: int, total: int, text: str) -> str:
-    """A bar before `text`, in place of the line that is there; as narrow as the terminal."""
+    """A bar before `text` that replaces the current line; no wider than the terminal."""
     columns = shutil.get_terminal_size().columns - 1
     width = min(WIDTH, columns - len(text) - 3)
     filled = width * done // max(total, 1)

@@ -17,7 +17,7 @@ from miles_client.errors import (
 )
 
 CONNECT_TIMEOUT_S = 10
-HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
+HOST_STATUSES = (502, 503, 504)  # from a host whose service is not running
 JSON = "application/json"
 MAX_PORT = 65_535
 WAKING = "got a web page instead of scores: the Space is waking up"
@@ -43,9 +43,9 @@ def host_of(url: str, example: str) -> str:
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """What every request carries; raises `ValueError` for a key that no header can carry."""
+    """The headers of every request; raises `ValueError` for a key that no header can carry."""
     if key and not (key.isascii() and key.isprintable()):
-        raise ValueError("the key has letters that an HTTP header cannot carry: copy it again")
+        raise ValueError("the key has characters that an HTTP header cannot carry: copy it again")
     found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
     return found | ({"Authorization": f"Bearer {key}"} if key else {})
 
@@ -64,13 +64,13 @@ def limits(timeout_s: float) -> httpx.Timeout:
 
 
 def encoded(payload: Any) -> bytes:
-    """The payload as JSON in ASCII, which carries half a surrogate pair, too."""
+    """The payload as ASCII JSON, which can hold half a surrogate pair, too."""
     return json.dumps(payload, allow_nan=False).encode("ascii")
 
 
 @contextmanager
 def translated(timeout_s: float) -> Iterator[None]:
-    """Raise what httpx raises as errors of this package."""
+    """Turn httpx's errors into errors of this package."""
     try:
         yield
     except httpx.TimeoutException as exc:

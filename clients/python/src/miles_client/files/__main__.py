@@ -8,7 +8,7 @@
 
 Columns are matched by the names of a request's fields (title, description, thumbnail_url, view_count, ...);
 use `--map` for other names. The first line of output says which columns are read. A CSV's delimiter is found
-in its header. N/A, null and - are unknown in numbers and times; `--suffixes` reads 1.2K.
+in its header. N/A, null and - mean unknown in numbers and times; `--suffixes` reads 1.2K.
 
 The output has all rows and columns of the input in the same order, plus viral_score, predicted_velocity, low
 and high (the interval around it), confidence, in_range (false: unlike the training data), image (used,
@@ -93,7 +93,7 @@ def arguments() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="score rows up to N times more whose thumbnail timed out or was refused for now (HTTP 429, 5xx)",
+        help="score rows again, up to N times, if their thumbnail timed out or got HTTP 429 or 5xx",
     )
     add("--prefix", default="", help="prefix of the new columns (default: none)")
     add("--limit", type=positive(int), metavar="N", help="only the first N rows")
@@ -102,7 +102,7 @@ def arguments() -> argparse.ArgumentParser:
         "--na",
         default="",
         metavar="TEXTS",
-        help=f"more cells that are read as unknown, separated by commas, besides {' '.join(NULLS)}",
+        help=f"more cells to read as unknown, separated by commas, in addition to {' '.join(NULLS)}",
     )
     add("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
     add("--batch", type=positive(int), default=64, help="rows per call, at most 256 (default: 64)")
@@ -129,14 +129,14 @@ def _delimiter(text: str) -> str:
 
 def _encoding(text: str) -> str:
     try:
-        "".encode(text)  # codecs.lookup takes base64 and the like, too
+        "".encode(text)  # codecs.lookup accepts base64 and the like, too
         return codecs.lookup(text).name
     except LookupError as exc:
         raise argparse.ArgumentTypeError(f"{text!r}: expected an encoding such as cp1252 or utf-16") from exc
 
 
 def target_of(options: argparse.Namespace) -> Path:
-    """The output's path; raises `SettingError` if it exists or has another type than the input."""
+    """The output's path; raises `SettingError` if it exists or its type differs from the input's."""
     source: Path = options.input
     ending = "".join(source.suffixes[-2:] if is_gzip(source) else source.suffixes[-1:])
     target: Path = options.output or source.with_name(f"{source.name.removesuffix(ending)}.scored{ending}")
@@ -203,7 +203,7 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
 
 
 def line_of(exc: Exception) -> str:
-    """The error in one line; one of the system names its file, unless a write failed."""
+    """The error in one line; an `OSError` names its file, if it has one."""
     if isinstance(exc, OSError) and exc.strerror:
         return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
     return str(exc)
@@ -226,7 +226,7 @@ def main(words: Sequence[str] | None = None) -> int:
         code, said = 128 + (stop.number or 0), "stopped; run the command again to continue"
     finally:
         give_up_output()
-    with suppress(OSError):  # of a stderr that cannot be written
+    with suppress(OSError):  # stderr may not be writable
         print(f"score_csv: {said}", file=sys.stderr)
     return code
 

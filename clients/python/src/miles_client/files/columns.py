@@ -36,7 +36,7 @@ class Columns:
 
     def _value(self, field: str, cell: Any) -> Any:
         if isinstance(cell, list | dict):
-            raise ValueError(f"{field}: expected one value, found {shown(cell)}")  # noqa: TRY004  of one row
+            raise ValueError(f"{field}: expected one value, found {shown(cell)}")  # noqa: TRY004  a row error
         if isinstance(cell, bytes):
             cell = _decoded(field, cell)
         if not isinstance(cell, str):
@@ -50,14 +50,14 @@ class Columns:
         if field.endswith("_count") and DOTTED.fullmatch(text):
             raise ValueError(f"{field}: {text!r} may have dots between thousands: write it without them")
         if field not in NUMBERS or (found := SUFFIXED.fullmatch(text)) is None:
-            return text  # which the service reads
+            return text  # the service reads it
         if not self.suffixes:
             raise ValueError(f"{field}: {text!r} is rounded; add --suffixes to read it as a number")
         return round(float(found[1]) * FACTORS[found[2].upper()])
 
 
 def _decoded(field: str, cell: bytes) -> str:
-    """A text whose column has no type; raises `ValueError` if it is not UTF-8."""
+    """The text of a binary cell; raises `ValueError` if it is not UTF-8."""
     try:
         return cell.decode()
     except UnicodeDecodeError as exc:
@@ -67,7 +67,7 @@ def _decoded(field: str, cell: bytes) -> str:
 def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str, str]:
     """Map request fields to columns; raises `SettingError` for an unknown field or column.
 
-    It does so, too, if there is no view count but a column that looks like one: all rows would have 0 views.
+    Also raises it if there is no view count but a column looks like one: all rows would have 0 views.
     """
     found = {field: field for field in REQUEST_FIELDS if field in table.columns}
     without = set()

@@ -1,4 +1,4 @@
-"""`OUTPUT.part`, which holds finished rows until all are."""
+"""`OUTPUT.part`, which holds finished rows until all rows are finished."""
 
 import csv
 import hashlib
@@ -16,7 +16,7 @@ from miles_client.settings import SettingError
 class Finished:
     """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results.
 
-    It is locked until the block ends. Raises `SettingError` for another job's, or while another run has it.
+    It is locked until the block ends. Raises `SettingError` if it is another job's or another run holds it.
     """
 
     def __init__(self, path: Path, purpose: Mapping[str, Any]) -> None:
@@ -29,7 +29,7 @@ class Finished:
             raise
 
     def _continued(self, first: bytes) -> int:
-        """How many rows are finished; cuts off one that is not complete."""
+        """The number of finished rows; cuts off an incomplete last row."""
         if not self.path.stat().st_size:
             self.path.write_bytes(first)
         with self.path.open("r+b") as opened:
@@ -58,26 +58,26 @@ class Finished:
             os.fsync(opened.fileno())
 
     def results(self) -> Iterator[list[str]]:
-        """All of them, in the input's order."""
+        """All results, in the input's order."""
         with self.path.open(encoding="utf-8", newline="") as opened:
             yield from itertools.islice(csv.reader(opened), 1, None)
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """An error of the system in the block names this file, unless it names one, and the next step."""
+    """Turn an `OSError` in the block into an error that names the file and the next step."""
     try:
         yield
     except OSError as exc:
         raise SettingError(
             f"{exc.filename or path}: {exc.strerror or exc}; finished rows are kept: run the command again "
-            "once this is mended"
+            "once this is fixed"
         ) from exc
 
 
 @contextmanager
 def whole_or_removed(path: Path) -> Iterator[None]:
-    """A block that writes this file, which is removed again if it fails."""
+    """A block that writes this file; the file is removed if the block fails."""
     try:
         with _named(path):
             yield

@@ -50,7 +50,7 @@ def result_of(outcome: Score | Refusal) -> list[str]:
 
 
 def closing(results: Iterator[list[str]], unknown: Counter[str]) -> tuple[str, int]:
-    """How many rows have warnings, lie outside the training data, lack their thumbnail or have which error.
+    """The counts of rows with warnings, outside the training data, without a thumbnail, and with each error.
 
     Also the number of errors. `unknown` counts the texts that were read as unknown.
     """

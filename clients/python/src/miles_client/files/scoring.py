@@ -13,7 +13,7 @@ from miles_client.files.tables import Cells, Table
 from miles_client.service import TRIES, Patience, Refusal, Score, Service, Unavailable
 from miles_client.stop import StopSignals
 
-# Reasons for a missing thumbnail that may be over a minute later.
+# Reasons for a failed thumbnail that may no longer apply a minute later.
 PASSING_REASON = re.compile(r"timeout|unreachable|truncated|unavailable|http_(429|5\d\d)")
 
 
@@ -56,7 +56,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class ImageRules:
-    """How often rows are scored again whose thumbnail may come later, and whether one is required."""
+    """How often to score rows again whose thumbnail may load later, and whether a thumbnail is required."""
 
     retries: int
     wait_s: float
@@ -66,7 +66,7 @@ class ImageRules:
 def with_images(
     scoring: Scoring, videos: Sequence[Cells], rules: ImageRules, stop: StopSignals
 ) -> list[Score | Refusal]:
-    """The outcome of each video, those with a thumbnail that may come later scored again after a wait."""
+    """The outcome of each video; those whose thumbnail may load later are scored again after a wait."""
     outcomes = scoring(videos)
     for attempt in range(rules.retries):
         again = [

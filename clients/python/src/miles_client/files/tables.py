@@ -20,7 +20,7 @@ from miles_client.settings import SettingError, shown
 Cells = dict[str, Any]
 BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 WORKBOOK = "a workbook or another archive; save it as CSV (UTF-8) first"
-# How files begin that are not text.
+# The first bytes of files that are not text.
 NOT_TEXT = {
     **dict.fromkeys((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"), WORKBOOK),
     b"\x1f\x8b": "compressed with gzip; its name must end in .gz",
@@ -34,7 +34,7 @@ class Table(ABC):
 
     columns: list[str]
     note = ""
-    """How the file is read, where it is not plain."""
+    """How the file is read, if not in the default way."""
 
     @abstractmethod
     def rows(self) -> Iterator[Cells]:
@@ -46,7 +46,7 @@ class Table(ABC):
 
 
 def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
-    """A text file, compressed if its name ends in .gz; letters that its encoding lacks are escaped."""
+    """A text file, compressed if its name ends in .gz; characters that its encoding lacks are escaped."""
     errors = "backslashreplace" if mode == "w" else "strict"
     if is_gzip(path):
         compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, errors=errors, newline="")  # noqa: SIM115
@@ -55,12 +55,12 @@ def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file's name says so."""
+    """Whether a file's name ends in .gz."""
     return path.suffix.lower() == ".gz"
 
 
 def start_of(path: Path) -> bytes:
-    """The first four bytes, of what is compressed if the name ends in .gz."""
+    """The first four bytes, decompressed if the name ends in .gz."""
     try:
         with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as opened:
             return opened.read(4)
@@ -79,10 +79,10 @@ def encoding_of(path: Path, encoding: str) -> str:
         return "utf-8-sig"
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
-    if b"\0" in start:  # a text in UTF-8 has none
+    if b"\0" in start:  # UTF-8 text has none
         order = "be" if start[:1] == b"\0" else "le"
         raise SettingError(
-            f"{path}: not utf-8; if it is UTF-16 without a mark, add --encoding utf-16-{order}"
+            f"{path}: not utf-8; if it is UTF-16 without a byte order mark, add --encoding utf-16-{order}"
         )
     return encoding
 
@@ -91,7 +91,7 @@ class CsvTable(Table):
     """A CSV file; cells are passed on unchanged, empty ones as null."""
 
     def __init__(self, path: Path, delimiter: str | None, encoding: str) -> None:
-        csv.field_size_limit(2**31 - 1)  # a cell may hold a whole picture as data:
+        csv.field_size_limit(2**31 - 1)  # a cell may hold a whole image as a data: URL
         self._path, self._encoding = path, encoding_of(path, encoding)
         self._separator_line = ""
         """Excel's first line `sep=;`, which names the delimiter."""
@@ -99,12 +99,12 @@ class CsvTable(Table):
         self._delimiter = delimiter or found
         self.columns = [cell.strip() for cell in next(self._lines(), [])]
         self._width = len(self.columns)
-        """The cells of the longest line that was read."""
+        """The number of cells in the longest line read so far."""
         if self._delimiter != ",":
             self.note = f"the delimiter is {self._delimiter!r} (--delimiter sets another)"
 
     def _found_delimiter(self) -> str:
-        """The one of , ; tab and | that gives most columns with a field's name, then most columns."""
+        """The one of , ; tab and | that gives the most columns with a field's name, then the most columns."""
         try:
             with opened_text(self._path, "r", self._encoding) as opened:
                 line = next((line for line in opened if line.strip()), "")
@@ -139,7 +139,7 @@ class CsvTable(Table):
     def rows(self) -> Iterator[Cells]:
         """Each line after the header; lines of the wrong length are reported, not guessed at.
 
-        Cells of columns without a name may be absent, and empty cells behind the last column are ignored.
+        Cells of columns without a name may be absent, and empty cells after the last column are ignored.
         """
         named = max((place for place, name in enumerate(self.columns, 1) if name), default=0)
         for cells in itertools.islice(self._lines(), 1, None):
@@ -179,7 +179,7 @@ class JsonLines(Table):
             raise SettingError(f"{self._path}: {exc}") from exc
 
     def rows(self) -> Iterator[Cells]:
-        """Each object; another line is reported as malformed."""
+        """Each object; any other line is reported as malformed."""
         for line in self._lines():
             try:
                 row = json.loads(line)
@@ -194,7 +194,7 @@ class JsonLines(Table):
                 values = map(typed, result, RESULTS.values())
                 kept = {name: value for name, value in row.items() if name is not None}
                 whole = kept | dict(zip(names, values, strict=True))
-                # Half a surrogate pair, which UTF-8 cannot hold, is escaped by the file, and as JSON does it.
+                # The file escapes half a surrogate pair, which UTF-8 cannot hold, in the same way as JSON.
                 opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
 
@@ -257,13 +257,13 @@ class ParquetTable(Table):
 
 
 def json_value(value: Any) -> Any:
-    """A value of a file as a JSON value: dates as ISO 8601, lengths in seconds, NaN as null."""
+    """A value of a file as a JSON value: dates as ISO 8601, durations in seconds, NaN as null."""
     if isinstance(value, date):  # datetime included
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)  # which the service refuses, in this row only
+        return None if math.isnan(value) else str(value)  # the service refuses it, for this row only
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 

@@ -21,7 +21,7 @@ locks: a score is written only where `analyzed_at` is still null, so each row is
 loses nothing, but two concurrent runs may both request a score for the same row.
 
 A row that can't be scored keeps its nulls and is reported with the reason. It doesn't count towards --limit,
-so it never blocks the rows behind it. A row whose score the database does not take (row-level security, a
+so it never blocks the rows behind it. A row whose score the database does not accept (row-level security, a
 trigger) is tried once in a run and reported.
 
 With the tables of clients/database/loop.sql it also keeps every score with what it was based on (predictions)
@@ -29,8 +29,8 @@ and the counts that were scored (snapshots), and sends a video's previous look w
 --rescore-after needs DATABASE_URL and these tables.
 
 Exit codes: 0 all rows found were scored; 1 some rows were skipped (see the output); 2 invalid setting; 3 the
-service did not answer; 4 the database did not answer or did not take scores; 130 and 143 stopped by SIGINT or
-SIGTERM after writing the scores received so far.
+service did not answer; 4 the database did not answer or did not accept scores; 130 and 143 stopped by SIGINT
+or SIGTERM after writing the scores received so far.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def arguments() -> argparse.ArgumentParser:
         "--rescore-after",
         type=positive(float),
         metavar="HOURS",
-        help="also score rows again whose score is that old, if their counts have changed since",
+        help="also score rows again whose score is older than this, if their counts have changed since",
     )
     parser.add_argument(
         "--watch",
@@ -200,7 +200,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except SettingError as exc:
         print(f"trigger_inference: {exc}", file=sys.stderr)
         return WRONG_SETTING
-    except OSError as exc:  # of our output; everything reported so far is committed
+    except OSError as exc:  # stdout cannot be written; everything reported so far is committed
         if not isinstance(exc, BrokenPipeError):
             print(f"trigger_inference: its output cannot be written: {exc.strerror}", file=sys.stderr)
         return ROWS_LEFT

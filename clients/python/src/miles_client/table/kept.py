@@ -1,4 +1,4 @@
-"""What is kept of a score: the prediction, the counts that were scored, and the look before."""
+"""What is kept for a score: the prediction and the counts that were scored; and the previous look."""
 
 import json
 import re
@@ -10,9 +10,9 @@ from typing import Any
 from miles_client.service import Row, Score
 from miles_client.table.store import PREVIOUS, video_of
 
-# How much older than a look the previous one is, as in the training data.
+# How much older than a look its previous look may be, as in the training data.
 LOOKS_APART = (timedelta(hours=6), timedelta(hours=96))
-# The service refuses a look that is this much older than the video.
+# The service refuses a look from longer than this before publication.
 MAX_BEFORE_PUBLICATION = timedelta(days=1)
 EPOCH = re.compile(r"\d{10}(\d{3})?(?:\.\d*)?")
 COUNTS = ("view_count", "like_count", "comment_count")
@@ -36,7 +36,7 @@ def time_in(value: Any) -> datetime | None:
 
 
 def look_time(row: Row) -> datetime | None:
-    """When the row's counts were read; None if it does not say, or says no time."""
+    """When the row's counts were read; None if the row does not say, or not as a time."""
     return time_in(row.get("scraped_at") or row.get("created_at"))
 
 
@@ -62,7 +62,7 @@ def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str
 
 
 def whole(count: Any) -> int | None:
-    """A count of any numeric column, or in digits; None for anything else, which `snapshots` has not."""
+    """A count from a numeric column, or in digits; None for anything else, which `snapshots` cannot hold."""
     if isinstance(count, str):
         try:
             count = float(count.replace(",", ""))
@@ -72,17 +72,17 @@ def whole(count: Any) -> int | None:
 
 
 def snapshot_of(row: Row) -> Row:
-    """The counts that were scored, as `snapshots` has them."""
+    """The counts that were scored, as a row of `snapshots`."""
     taken_at = look_time(row) or datetime.now(UTC)
     counts = {name: whole(row.get(name)) for name in COUNTS}
     return {"candidate_id": row["id"], "taken_at": taken_at.isoformat(), **counts}
 
 
 def predictions_of(row: Row, score: Score) -> list[Row]:
-    """A score as `predictions` has it, and the shadow's if one scored beside it.
+    """A score as a row of `predictions`, and another row for the shadow's score if there is one.
 
-    The id is that of the same counts of the same video and the same model, so that nothing is kept twice. A
-    row that does not say when its counts were read has the time of the run, which is not in the id.
+    The same counts of the same video and the same model give the same id, so nothing is kept twice. A row
+    that does not say when its counts were read gets the time of the run, which is not part of the id.
     """
     snapshot, answer = snapshot_of(row), score.answer
     modalities = answer.get("modalities") or {}

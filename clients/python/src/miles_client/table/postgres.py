@@ -55,7 +55,7 @@ class Postgres:
         self._psycopg, self._sql = psycopg, sql
 
     def keeps(self) -> bool:
-        """Whether there are the tables of clients/database/loop.sql."""
+        """Whether the tables of clients/database/loop.sql exist."""
         if self._keeps is None:
             with self._connection() as connection:
                 names = [self._quoted(connection, name) for name in ("snapshots", "predictions")]
@@ -77,7 +77,7 @@ class Postgres:
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
         """Rows that no other run holds; committed when the block ends, released when it fails."""
         with self._connection() as connection, connection.transaction():
-            # What is checked at the commit would cost the whole batch.
+            # A constraint that is checked at the commit would fail the whole batch.
             only = "TRANSACTION READ ONLY" if self._read_only else "CONSTRAINTS ALL IMMEDIATE"
             connection.execute(f"SET {only}")
             # A machine that loses power holds its rows no longer than this.
@@ -92,7 +92,7 @@ class Postgres:
             yield Claim(rows, lacking, lambda scores: self._write(connection, each, scores))
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:
-        """Rows that row-level security shows but does not let this role lock."""
+        """Rows that row-level security lets this role read but not lock."""
         kept = []
         with self._connection() as connection, connection.transaction():
             for row in self._due(connection, count, skip, "")[0]:
@@ -107,7 +107,7 @@ class Postgres:
         return kept
 
     def unscored(self, rows: Sequence[Row]) -> set[str]:
-        """Those whose `analyzed_at` is what it was."""
+        """The ids of rows whose `analyzed_at` is unchanged."""
         statement = (
             "SELECT {id}::text, to_jsonb({analyzed_at}) FROM {table} c WHERE {id} = ANY(%s::{id_type}[])"
         )
@@ -144,18 +144,18 @@ class Postgres:
         return [look for (look,) in found]
 
     def _table(self, beside: str = "") -> Any:
-        """The table, or another one beside it, in a statement."""
+        """The table, or another one in its schema, for a statement."""
         return self._identifier(*self._parts(beside))
 
     def _quoted(self, connection: Any, beside: str = "") -> str:
-        """The same as a value."""
+        """The same, quoted, as a value."""
         return str(self._sql.Identifier(*self._parts(beside)).as_string(connection))
 
     def _parts(self, beside: str) -> list[str]:
         return (self._names.beside(beside) if beside else self._names.table).split(".")
 
     def _identifier(self, *names: str) -> Any:
-        return self._sql.Identifier(*(name.replace("%", "%%") for name in names))  # as in every statement
+        return self._sql.Identifier(*(name.replace("%", "%%") for name in names))  # % is a placeholder
 
     def _type_of_id(self, connection: Any) -> str:
         table = self._quoted(connection)
@@ -219,7 +219,7 @@ class Postgres:
             ("predictions", PREDICTION, predictions),
             ("snapshots", SNAPSHOT, snapshots),
         ):
-            # `kept_at` is when the row was scored: these counts are no change after it.
+            # `kept_at` is when the row was scored, so these counts are not a change since then.
             time = "kept_at" if name == "snapshots" else "predicted_at"
             statement = self._sql.SQL(
                 "INSERT INTO {table} ({columns}, {time}) SELECT {columns}, now() "
@@ -234,7 +234,7 @@ class Postgres:
     def _update(
         self, connection: Any, rows: Mapping[str, Row], scores: Mapping[str, Score]
     ) -> dict[str, Outcome | None]:
-        """A row that a trigger leaves due, with its old `analyzed_at`, is not scored."""
+        """A row whose old `analyzed_at` a trigger restores is still due and does not count as scored."""
         statement = (
             "UPDATE {table} c SET {new_miles_score} = s.score, {new_predicted_velocity} = s.velocity, "
             "{new_analyzed_at} = now() FROM unnest(%s::{id_type}[], %s::float8[], %s::float8[]) "
@@ -288,7 +288,7 @@ class Postgres:
         except self._psycopg.ProgrammingError as exc:  # its text may hold the password
             raise SettingError(
                 "DATABASE_URL: not a PostgreSQL URL such as postgresql://user@host/db?sslmode=require; "
-                "remove options that libpq lacks, and write signs in the password as %40 and the like"
+                "remove options that libpq lacks, and percent-encode special characters in the password"
             ) from exc
         return self._psycopg.connect(**(wanted | given), autocommit=True, prepare_threshold=None)
 

@@ -26,15 +26,15 @@ from miles_client.table.store import (
 )
 from miles_client.wire import headers, host_of, http_client, json_in
 
-# Codes of a table or a column that is not there.
+# Codes for a missing table or column.
 LACKING = ("42P01", "42703", "PGRST106", "PGRST204", "PGRST205")
-# Classes of SQLSTATE that are no outage, though their status is 500.
+# Classes of SQLSTATE that are not an outage, although their status is 500.
 LASTING = ("0A", "25", "42", "55")
 PARAMETERS = ("select", "order", "limit", "offset", "and", "or", "columns", "on_conflict")
 
 
 class PostgREST:
-    """Rows over Supabase's HTTP API, without locks: see the top of this file."""
+    """Rows over Supabase's HTTP API, without locks: see the command's help."""
 
     def __init__(self, url: str, key: str, timeout_s: float, names: Names) -> None:
         root = url.strip().rstrip("/").removesuffix("/rest/v1")
@@ -59,7 +59,7 @@ class PostgREST:
             self._http.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
 
     def keeps(self) -> bool:
-        """Whether there are the tables of clients/database/loop.sql."""
+        """Whether the tables of clients/database/loop.sql exist."""
         if self._keeps is None:
             tables = ("snapshots", "predictions")
             own = {"select": "candidate_id", "limit": "1"}  # a table of that name may be another program's
@@ -110,18 +110,18 @@ class PostgREST:
         return found
 
     def _all(self, only: Row, table: str = "") -> list[Row]:
-        """The rows of every page: a server answers at most `db-max-rows`, which is 1000 at Supabase."""
+        """The rows of every page: a server returns at most `db-max-rows` at once, 1000 on Supabase."""
         found: list[Row] = []
         while rows := rows_in(self._ask("GET", only | {"offset": str(len(found))}, table=table)):
             found += rows
         return found
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
-        """None: without locks a row is found to be kept when its score is written."""
+        """Always empty: without locks, a row is found to be kept only when its score is written."""
         return []
 
     def unscored(self, rows: Sequence[Row]) -> set[str]:
-        """Those whose `analyzed_at` is still null."""
+        """The ids of rows whose `analyzed_at` is still null."""
         found: set[str] = set()
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
@@ -132,7 +132,7 @@ class PostgREST:
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
-        """The predictions first: a run that dies before the score is written keeps them for the next run."""
+        """Write the predictions first: if the run then dies before the score, the next run finds them."""
         written: dict[str, Outcome | None] = {}
         for name, score in scores.items():
             try:
@@ -145,7 +145,7 @@ class PostgREST:
         return written
 
     def _keep(self, row: Row, score: Score) -> Score | Refusal:
-        """Keep the counts and the prediction; the score of an earlier run that died with the same counts."""
+        """Keep the prediction and the counts; returns the kept score, perhaps of an earlier run that died."""
         kept = predictions_of(row, score)
         added = self._add("predictions", kept)
         if isinstance(added, Refusal):
@@ -160,7 +160,7 @@ class PostgREST:
         return Score(served["viral_score"], served["predicted_velocity"], score.answer, score.request_id)
 
     def _add(self, table: str, rows: list[Row]) -> list[Row] | Refusal:
-        """Insert rows that are not there yet; those that were inserted."""
+        """Insert rows that are not there yet; returns the inserted ones."""
         prefer = "resolution=ignore-duplicates,return=representation"
         return self._changed("POST", {}, rows, table=table, prefer=prefer)
 
@@ -177,7 +177,7 @@ class PostgREST:
             return changed
         if len(changed) > 1:
             raise self._names.ambiguous("is the same in two rows")
-        return score if changed and changed[0].get("analyzed_at", True) else None  # which a trigger may reset
+        return score if changed and changed[0].get("analyzed_at", True) else None  # a trigger may reset it
 
     def _changed(self, *words: Any, **options: Any) -> list[Row] | Refusal:
         """The rows that a request has written, or why the database rejects them."""
@@ -250,12 +250,12 @@ def code_of(answer: httpx.Response) -> str:
 
 
 def quoted(names: Sequence[str] | set[str]) -> str:
-    """Ids or a column for PostgREST."""
+    """Ids or a column, quoted for PostgREST."""
     return ",".join('"{}"'.format(re.sub(r'(["\\])', r"\\\1", name)) for name in names)
 
 
 def field(column: str) -> str:
-    """A column's name, quoted where it has other letters or is a parameter of PostgREST."""
+    """A column's name, quoted if it has special characters or is a parameter of PostgREST."""
     is_plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", column) and column not in PARAMETERS
     return column if is_plain else quoted([column])
 

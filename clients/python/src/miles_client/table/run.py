@@ -29,13 +29,13 @@ class Run:
     batch: int
     dry_run: bool
     kept_before: frozenset[str] = frozenset()
-    """Rows whose scores the database did not take in earlier rounds of --watch."""
+    """Rows whose scores the database did not accept in earlier rounds of --watch."""
 
     def __post_init__(self) -> None:
         self.scored = 0
         self.elsewhere: set[str] = set()  # rows that another run has scored or removed meanwhile
         self.left: dict[str, str] = {}  # skipped rows, with the reason
-        self.kept: set[str] = set()  # rows whose scores the database does not take
+        self.kept: set[str] = set()  # rows whose scores the database does not accept
         self.warned = 0  # rows scored with warnings
         self.images = Counter[str]()  # rows scored without a usable thumbnail, by reason
         self._later: set[str] = set()  # rows without an answer, retried after all others
@@ -65,7 +65,7 @@ class Run:
         return ROWS_LEFT if self.left else DONE
 
     def _is_full(self) -> bool:
-        """Whether the limit is reached; a database that takes no score at all reaches it, too."""
+        """Whether the limit is reached: by scored rows or, if there are none, by rows kept unscored."""
         return self.scored >= self.limit or (not self.scored and len(self.kept) >= self.limit)
 
     def _skipped(self) -> set[str]:
@@ -124,7 +124,7 @@ class Run:
         return trouble
 
     def _keep(self, rows: Sequence[Row]) -> None:
-        """Look again at rows that were not updated: scored by another run, or kept by the database."""
+        """Check rows that were not updated: another run scored them, or the database keeps them unscored."""
         unscored = self._retried(lambda: self.store.unscored(rows)) if rows else set()
         self.elsewhere |= {row["id"] for row in rows} - unscored
         for row in rows:

@@ -16,8 +16,8 @@ EXPECTED = "the table in clients/database/schema.sql; use --table and --column f
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
 # The next step after SQLSTATEs that have one.
 NEXT_STEPS = {"57014": "; add the index in clients/database/schema.sql, or raise statement_timeout"}
-# Classes of SQLSTATE that concern the connection, the table or the server. All others are a row's: its
-# values, its constraints, and whatever its triggers raise.
+# Classes of SQLSTATE that concern the connection, the table or the server. All others concern a row:
+# its values, its constraints, and whatever its triggers raise.
 NOT_OF_ROW = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "HV", "XX")
 
 
@@ -25,7 +25,7 @@ class DatabaseError(Exception):
     """The database cannot be used; the message says why."""
 
 
-class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
+class DatabaseLost(DatabaseError):  # noqa: N818  a temporary state
     """The database did not answer; a retry may help, after `retry_after_s` if it says so."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
@@ -34,7 +34,7 @@ class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
 
 
 def is_of_row(sqlstate: str | None, text: str) -> bool:
-    """Whether an error of a write lies in its row; otherwise every row would fail."""
+    """Whether a write failed because of its row; otherwise every row would fail."""
     code = sqlstate or ""
     is_policys = code == "42501" and "row-level security" in text
     return is_policys or (len(code) == 5 and code[:2] not in NOT_OF_ROW)
@@ -52,10 +52,9 @@ class Names:
         return self.columns.get(name, name)
 
     def rows(self, found: Sequence[Row]) -> list[Row]:
-        """Rows by the names of `COLUMNS`; their ids as text, whatever the type.
+        """Rows keyed by the names in `COLUMNS`, with ids as text whatever their type.
 
-        Raises `DatabaseError` without the columns that must be there, and for an id that is null or that two
-        rows have.
+        Raises `DatabaseError` if a required column is missing, or if an id is null or the same in two rows.
         """
         if found:
             self._check(found[0])
@@ -66,7 +65,7 @@ class Names:
         return [row | {"id": str(row["id"])} for row in rows]
 
     def ambiguous(self, what: str) -> DatabaseError:
-        """The error for a column of ids that does not name each row."""
+        """The error for an id column that does not identify each row."""
         return DatabaseError(
             f"{self.table}.{self.column('id')} {what}; add --column id=COLUMN with one that is unique"
         )
@@ -104,12 +103,12 @@ class Claim:
     write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
     """None where nothing was updated, a `Refusal` where the database rejects the score.
 
-    Rows that it did not come to, because the database went away, are missing.
+    Rows that were not reached because the database went away are missing.
     """
 
 
 def video_of(row: Row) -> Row:
-    """The request for a row, without what is unknown; the counts are as old as the row."""
+    """The request for a row, without unknown values; its counts date from `scraped_at`, else `created_at`."""
     video = {name: row[name] for name in (*FIELDS, *PREVIOUS) if not is_unknown(name, row.get(name))}
     seen = row.get("scraped_at") or row.get("created_at")
     return video | ({"scraped_at": seen} if seen else {})
