@@ -29,7 +29,7 @@ create table if not exists predictions (
   image text,                              -- used, missing, or failed: and why
   warnings text[] not null default '{}',
   request_id text,
-  shadow_of uuid references predictions    -- the served prediction beside which a shadow scored; null: it was served
+  shadow_of uuid references predictions    -- the served prediction that this shadow score belongs to; null: it was served
 );
 create index if not exists predictions_by_time on predictions (observed_at);
 create index if not exists predictions_by_candidate on predictions (candidate_id, observed_at);
@@ -64,7 +64,7 @@ do $$ begin
   for each row execute function keep_snapshot();
 end $$;
 
--- Everyone reads, as with the candidates; only the table's owner and Supabase's service role write.
+-- Everyone may read, as with the candidates; only the table's owner and Supabase's service role write.
 alter table snapshots enable row level security;
 alter table predictions enable row level security;
 drop policy if exists read_all on snapshots;

@@ -21,5 +21,5 @@ create table if not exists candidates (
   created_at timestamptz default now()
 );
 
--- What the scraper's step looks for, in the order in which it takes it.
+-- The rows that the scraper's step looks for, in the order in which it takes them.
 create index if not exists candidates_unscored on candidates (created_at, id) where analyzed_at is null;

@@ -1,4 +1,4 @@
-// The page's Content-Security-Policy, with a nonce of its own for every answer.
+// The page's Content-Security-Policy, with a new nonce for every response.
 import { NextResponse, type NextRequest } from "next/server";
 
 import { publicUrl } from "./settings.ts";
@@ -17,7 +17,7 @@ export function proxy(request: NextRequest): NextResponse {
 export const config = { matcher: ["/", "/ideas"] };
 
 function policyFor(nonce: string): string {
-  const development = process.env.NODE_ENV === "development"; // its scripts are evaluated, its styles inline
+  const development = process.env.NODE_ENV === "development"; // it uses eval and inline styles
   const service = publicUrl();
   return [
     "default-src 'none'",

@@ -1,4 +1,4 @@
-// What .env.local says, read when it is needed: one build serves in every environment.
+// The settings in .env.local, read at run time: one build works in every environment.
 
 /** Where the server finds the service, and its key; never sent to a browser. */
 export function serverSettings(): { url: string | undefined; apiKey: string | undefined } {
@@ -12,7 +12,7 @@ export function recommendUrl(): string | undefined {
   return RECOMMEND_URL || undefined;
 }
 
-/** Where a browser may call the service itself. Taken apart like this, because Next.js would else fix it at build. */
+/** Where a browser may call the service itself. Destructured: Next.js would otherwise inline it at build time. */
 export function publicUrl(): string | undefined {
   const { NEXT_PUBLIC_MILES_URL } = process.env;
   return NEXT_PUBLIC_MILES_URL || undefined;

@@ -1,5 +1,5 @@
-// Writes src/schema.ts: the schemas of ../openapi.json that src/types.ts names, and theirs, as types. With --check
-// it only compares.
+// Writes src/schema.ts: the schemas of ../openapi.json that src/types.ts names, and those that they use, as types.
+// With --check it only compares.
 import { readFileSync, writeFileSync } from "node:fs";
 import openapiTS, { astToString, COMMENT_HEADER } from "openapi-typescript";
 

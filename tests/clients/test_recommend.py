@@ -148,7 +148,7 @@ def test_each_idea_has_the_services_score_beyond_the_smallest_difference(
         assert idea["velocity_interval"] == alone["velocity_interval"]
         assert idea["gain"] == pytest.approx(alone["viral_score"] - draft["viral_score"], abs=1e-6)
         assert idea["gain"] > answer["smallest_difference"]
-        assert "by the words" in idea["reasons"][0]
+        assert "The words move" in idea["reasons"][0]
     gains = [idea["gain"] for idea in answer["ideas"]]
     assert gains == sorted(gains, reverse=True)
     assert answer["considered"] == len(gains) + answer["too_close"] + answer["refused"]

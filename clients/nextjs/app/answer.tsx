@@ -25,7 +25,7 @@ export function Answer({ prediction, thumbnailUrl }: { prediction: Prediction; t
         About <strong>{count(predicted_velocity)} views a day</strong>
         {velocity_interval &&
           `, ${count(velocity_interval.low)} to ${count(velocity_interval.high)} for ${Math.round(velocity_interval.coverage * 100)}% of such videos`}
-        {confidence === null ? ". The model knows no videos like this one." : `; ${percent(confidence)} sure.`}
+        {confidence === null ? ". The model has seen no videos like this one." : `; ${percent(confidence)} sure.`}
       </p>
       {/* Loaded from its host without a referrer; this site does not proxy it. */}
       {thumbnailUrl && <img src={thumbnailUrl} alt="The video’s thumbnail" referrerPolicy="no-referrer" />}

@@ -38,7 +38,7 @@ export function Fields() {
   );
 }
 
-/** The video that the form describes; what was left empty is left out. */
+/** The video that the form describes; empty fields are null or omitted. */
 export function videoIn(form: FormData): Video {
   const text = (name: string) => {
     const value = form.get(name);

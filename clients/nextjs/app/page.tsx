@@ -4,11 +4,13 @@ import { publicUrl } from "../settings.ts";
 import { Scorer } from "./scorer.tsx";
 
 export default async function Page() {
-  await connection(); // rendered per request: the policy's nonce and the settings are of this moment
+  await connection(); // rendered per request, with its own nonce and the current settings
   return (
     <main>
       <h1>Will it take off?</h1>
-      <p className="lead">Miles reads a video&rsquo;s title, thumbnail and counts, and says how likely it goes viral.</p>
+      <p className="lead">
+        Miles reads a video&rsquo;s title, thumbnail and counts, and says how likely it is to go viral.
+      </p>
       <Scorer serviceUrl={publicUrl()} />
     </main>
   );

@@ -22,7 +22,7 @@ type State =
   | { readonly name: "scored"; readonly prediction: Prediction; readonly thumbnailUrl: string | undefined }
   | { readonly name: "failed"; readonly error: unknown };
 
-/** The form and its result. `serviceUrl` is set where a browser may call the service itself. */
+/** The form and its result. `serviceUrl` is set if a browser may call the service itself. */
 export function Scorer({ serviceUrl }: { serviceUrl: string | undefined }) {
   const [state, setState] = useState<State>({ name: "idle" });
   const call = useRef<AbortController>(null);

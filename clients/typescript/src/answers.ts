@@ -1,4 +1,4 @@
-// Reads an answer, and tells a problem of Miles from a host that answers in its place.
+// Reads an answer, and tells whether it is from Miles or from a host in its place.
 import { AsleepError, MilesError, ProblemError, UnexpectedAnswerError } from "./errors.ts";
 import type { Problem } from "./types.ts";
 
@@ -11,7 +11,7 @@ export async function requireAnswer(response: Response, mediaType: string): Prom
   if (type === "application/problem+json") throw await problemIn(response);
   await response.body?.cancel();
   if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400)) {
-    const target = response.headers.get("Location") ?? "another address"; // which a browser does not tell
+    const target = response.headers.get("Location") ?? "another address"; // browsers hide it
     throw new UnexpectedAnswerError(response.status, `a redirect to ${target}`);
   }
   throw stranger(response.status, type);
@@ -43,7 +43,7 @@ async function problemIn(response: Response): Promise<MilesError> {
   return new ProblemError((await jsonIn(response)) as Problem, requestId, retryAfterMs(response.headers));
 }
 
-/** A page with a 4xx is a wrong address, which no waiting mends. */
+/** A page with a 4xx means a wrong address, and waiting does not help. */
 function stranger(status: number, type: string): MilesError {
   const waitingPage = type === "text/html" && (status < 400 || status >= 500);
   return waitingPage || GATEWAY_STATUSES.includes(status)

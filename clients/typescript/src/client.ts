@@ -13,7 +13,7 @@ export const MAX_BATCH_VIDEOS = 256;
 export interface MilesOptions extends Partial<Patience> {
   /** Where the service is: `https://owner-space.hf.space` or `http://localhost:7860`. */
   readonly url: string;
-  /** One of the service's MILES_API_KEYS. Keep it on a server: what a browser holds, its user can read. */
+  /** One of the service's MILES_API_KEYS. Keep it on a server: a browser's user can read everything in it. */
   readonly apiKey?: string | undefined;
   /** For one try, from its start to the whole answer; in a batch, to the next line. */
   readonly timeoutMs?: number;
@@ -63,8 +63,8 @@ export class Miles {
   }
 
   /**
-   * Each video's entry as soon as it is scored, in whatever order that is; `index` says whose it is. More than 256
-   * videos are sent in turns. Leaving the loop early, or aborting, ends the work on the service, too.
+   * Each video's entry as soon as it is scored, in any order; `index` says which video's it is. More than 256
+   * videos are sent in several requests. Leaving the loop early, or aborting, ends the work on the service, too.
    */
   async *predictBatch(videos: readonly Video[], options: ScoreOptions = {}): AsyncGenerator<BatchEntry> {
     for (let first = 0; first < videos.length; first += MAX_BATCH_VIDEOS) {
@@ -72,17 +72,17 @@ export class Miles {
     }
   }
 
-  /** A score, what moved it, and the scores that up to 16 changes of the video would give, in their order. */
+  /** A score, what moved it, and the scores that up to 16 changes to the video would give, in order. */
   async explain(video: Video, whatIf: readonly Partial<Video>[] = [], options: CallOptions = {}): Promise<Explained> {
     return (await this.#ask({ path: "/explain", body: { ...video, what_if: whatIf } }, options)) as Explained;
   }
 
-  /** Architecture, features, checkpoint, metrics and limits of the model that serves. */
+  /** Architecture, features, checkpoint, metrics and limits of the served model. */
   async modelInfo(options: CallOptions = {}): Promise<ModelInfo> {
     return (await this.#ask({ path: "/model/info" }, options)) as ModelInfo;
   }
 
-  /** Whether the model can score, asked once; `model_loaded` is false and `status` says why where it cannot. */
+  /** Whether the model can score; makes one request. If not, `model_loaded` is false and `status` says why. */
   async health(options: CallOptions = {}): Promise<Health> {
     const deadline = this.#deadline(options);
     try {
@@ -95,7 +95,7 @@ export class Miles {
     }
   }
 
-  /** Wakes a sleeping service and resolves when it can score; a page calls it while its user still types. */
+  /** Wakes a sleeping service and resolves when it can score; a page calls it while its user is still typing. */
   async wake(options: CallOptions = {}): Promise<Health> {
     const ready = async () => {
       const health = await this.health(options);
@@ -138,7 +138,7 @@ export class Miles {
     return patiently(once, this.#patienceFor(options), options.signal);
   }
 
-  /** An answer that is one, its body unread. The deadline still runs. */
+  /** A successful answer, its body unread. The deadline still runs. */
   async #open(question: Question, options: CallOptions): Promise<{ response: Response; deadline: Deadline }> {
     const deadline = this.#deadline(options);
     try {
@@ -186,7 +186,7 @@ function withTimings(path: string, { timings = false }: ScoreOptions): string {
   return timings ? `${path}?timings=1` : path;
 }
 
-/** Without the keys whose value is undefined, which would hide a default. */
+/** Without the keys whose value is undefined, which would override a default. */
 function given<T extends object>(options: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
 }

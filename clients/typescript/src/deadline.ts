@@ -1,4 +1,4 @@
-// A time limit that can begin anew, beside the caller's own signal.
+// A time limit that can be restarted, combined with the caller's own signal.
 import { TimeoutError } from "./errors.ts";
 
 export class Deadline {
@@ -13,7 +13,7 @@ export class Deadline {
     this.start();
   }
 
-  /** The whole limit again, from now. */
+  /** Starts the whole limit again, from now. */
   start(): void {
     this.end();
     this.#timer = setTimeout(() => {
@@ -26,7 +26,7 @@ export class Deadline {
   }
 }
 
-/** Resolves after `ms`; rejects with the signal's reason when it is aborted before. */
+/** Resolves after `ms`; rejects with the signal's reason if it is aborted first. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = () => {

@@ -2,11 +2,11 @@
 //
 //     MilesError
 //     ├── ProblemError          the service said what is wrong, as problem details
-//     ├── AsleepError           something answered in the service's place: it sleeps or starts
-//     ├── NotReadyError         the service runs, but its model does not (yet); `health` says why
-//     ├── UnreachableError      nothing answered, or a browser kept the answer back (CORS)
+//     ├── AsleepError           a host answered in place of the service, which is asleep or starting
+//     ├── NotReadyError         the service is up, but its model is not ready; `health` says why
+//     ├── UnreachableError      nothing answered, or a browser withheld the answer (CORS)
 //     ├── TimeoutError          no answer, or no next line of a batch, within `timeoutMs`
-//     ├── UnexpectedAnswerError an answer, but none of Miles: the URL is probably another service's
+//     ├── UnexpectedAnswerError an answer, but not from Miles: the URL is probably another service's
 //     └── IncompleteBatchError  a stream ended early; `missing` says which videos have no line
 //
 // An aborted call rejects with its signal's own reason, as fetch does.
@@ -22,7 +22,7 @@ export class ProblemError extends MilesError {
   readonly problem: Problem;
   /** What the service's log calls this request. */
   readonly requestId: string | undefined;
-  /** How long the service asks to be left alone, in milliseconds. */
+  /** How long the service asks clients to wait, in milliseconds. */
   readonly retryAfterMs: number | undefined;
 
   constructor(problem: Problem, requestId?: string, retryAfterMs?: number) {
@@ -75,7 +75,7 @@ export class UnexpectedAnswerError extends MilesError {
   readonly status: number;
 
   constructor(status: number, contentType: string) {
-    super(`Status ${String(status)}, ${contentType || "no content type"}: not an answer of Miles. Check the URL.`);
+    super(`Status ${String(status)}, ${contentType || "no content type"}: not an answer from Miles. Check the URL.`);
     this.status = status;
   }
 }

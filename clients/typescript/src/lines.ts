@@ -1,7 +1,7 @@
 // A body of newline-delimited JSON as the values of its lines.
 import type { Deadline } from "./deadline.ts";
 
-/** Each line's value as it arrives; the deadline holds for every wait. Leaving the loop closes the stream. */
+/** Each line's value as it arrives; the deadline applies to each wait. Leaving the loop closes the stream. */
 export async function* valuesOf(body: ReadableStream<Uint8Array>, deadline: Deadline): AsyncGenerator {
   const reader = body.getReader();
   const decoder = new TextDecoder();
@@ -10,7 +10,7 @@ export async function* valuesOf(body: ReadableStream<Uint8Array>, deadline: Dead
     for (;;) {
       deadline.start();
       const { done, value } = await reader.read();
-      deadline.end(); // the time that the caller takes for a line is its own
+      deadline.end(); // the caller's own time does not count
       rest += decoder.decode(value, { stream: !done });
       const lines = rest.split("\n");
       rest = lines.pop() ?? "";
@@ -18,6 +18,6 @@ export async function* valuesOf(body: ReadableStream<Uint8Array>, deadline: Dead
       if (done) return;
     }
   } finally {
-    await reader.cancel().catch(() => undefined); // of a stream that broke: its error is on its way already
+    await reader.cancel().catch(() => undefined); // the stream broke: its error is already being thrown
   }
 }

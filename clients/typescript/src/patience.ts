@@ -1,4 +1,4 @@
-// Asks again where that helps: while the service wakes, and when it says when to come back.
+// Retries where that helps: while the service wakes up, and when it says when to come back.
 import { pause } from "./deadline.ts";
 import { AsleepError, NotReadyError, ProblemError, TimeoutError, UnreachableError } from "./errors.ts";
 
@@ -18,17 +18,17 @@ export interface Wait<Reason> {
 }
 
 export interface Patience {
-  /** How long to wait before asking a sleeping service again; as often as there are entries. */
+  /** How long to wait before each retry of a sleeping service; one retry for each entry. */
   readonly wakeWaitsMs: readonly number[];
   /** How often a 429 or an overloaded 503 is tried again. */
   readonly retries: number;
-  /** A longer Retry-After is not waited for: the error is thrown at once and tells it. */
+  /** A longer Retry-After is not waited for: the error is thrown at once and contains it. */
   readonly longestRetryAfterMs: number;
   readonly onWaking?: ((wait: Wait<WakingReason>) => void) | undefined;
   readonly onRetry?: ((wait: Wait<BusyReason>) => void) | undefined;
 }
 
-/** What `ask` resolves to, after as much patience as there is; then its last error. */
+/** What `ask` resolves to, retried as `patience` allows; then throws its last error. */
 export async function patiently<T>(ask: () => Promise<T>, patience: Patience, signal?: AbortSignal): Promise<T> {
   const counts = { wakings: 0, retries: 0 };
   for (;;) {

@@ -15,7 +15,7 @@ export type Contribution = Schemas["Contribution"];
 export type Health = Schemas["Health"];
 export type ModelInfo = Schemas["ModelInfo"];
 
-/** One video's answer in a batch: a score, or the problem of this video alone. */
+/** One video's answer in a batch: a score, or the problem with this video alone. */
 export type BatchEntry =
   | { readonly index: number; readonly prediction: Prediction; readonly error?: undefined }
   | { readonly index: number; readonly prediction?: undefined; readonly error: Problem };

@@ -1,4 +1,4 @@
-// A client that openapi-fetch makes of the OpenAPI document, against a real service with an API key.
+// A client that openapi-fetch makes from the OpenAPI document, against a real service with an API key.
 import assert from "node:assert/strict";
 import test from "node:test";
 
@@ -35,7 +35,7 @@ test("modelInfo is typed", async () => {
   assert.ok(data.features.every(({ unit }) => unit));
 });
 
-test("a problem has its detail, and a missing key is one", async () => {
+test("a missing key is a problem with a detail", async () => {
   const { error, response } = await createClient<paths>({ baseUrl }).POST("/predict", { body });
   assert.equal(response.status, 401);
   assert.ok(error && "detail" in error && error.detail);

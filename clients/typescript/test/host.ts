@@ -1,4 +1,4 @@
-// A host in front of the real service, as a Space's is: it answers itself for a while, then passes on.
+// A host in front of the real service, like a Space's: it answers itself for a while, then passes requests on.
 import { once } from "node:events";
 import { createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -42,7 +42,7 @@ export const problem =
 
 export const silence: Answer = () => undefined;
 
-/** The real service's answer, cut off after `bytes`. */
+/** The real service's answer, cut off after its first line. */
 export const brokenAfterFirstPiece: Answer = (answer, question) => {
   upstream(question, (real) => {
     answer.writeHead(real.statusCode ?? 0, real.headers);

@@ -17,7 +17,7 @@ const rejection = (promise: Promise<unknown>) =>
   );
 
 for (const status of [200, 502, 503]) {
-  test(`a sleeping Space's page with status ${String(status)} is waited out, and said`, async (context) => {
+  test(`a sleeping Space's page with status ${String(status)} is waited out and reported`, async (context) => {
     const host = await hostOf(context, [waitingPage(status), waitingPage(status)]);
     const waits: [string, number, number][] = [];
     const onWaking = ({ reason, attempt, waitMs }: Wait<string>) => waits.push([reason, attempt, waitMs]);
@@ -42,7 +42,7 @@ test("a Space that stays asleep is asked five times, then given up", async (cont
   assert.equal(host.seen.length, 5);
 });
 
-test("the waits for a sleeping service are 5, 15, 30 and 60 seconds, where nobody says otherwise", async (context) => {
+test("the waits for a sleeping service are 5, 15, 30 and 60 seconds by default", async (context) => {
   const host = await hostOf(context, [waitingPage(503)]);
   const controller = new AbortController();
   const waits: number[] = [];
@@ -54,7 +54,7 @@ test("the waits for a sleeping service are 5, 15, 30 and 60 seconds, where nobod
   assert.deepEqual(waits, [5_000]);
 });
 
-test("a model that loads is waited for, no shorter than it asks", async (context) => {
+test("a model that is loading is waited for, at least as long as it asks", async (context) => {
   const host = await hostOf(context, [problem(503, "about:blank", { "Retry-After": "1" })]);
   const waits: [string, number][] = [];
   const onWaking = ({ reason, waitMs }: Wait<string>) => waits.push([reason, waitMs]);
@@ -82,7 +82,7 @@ test("retries are bounded", async (context) => {
   assert.equal(host.seen.length, 3);
 });
 
-test("a Retry-After beyond the bound is told, not waited for", async (context) => {
+test("a Retry-After beyond the bound is reported, not waited for", async (context) => {
   const host = await hostOf(context, [problem(429, "urn:miles:problem:rate-limited", { "Retry-After": "61" })]);
   const error = await rejection(new Miles({ url: host.url }).predict(video));
   assert.ok(error instanceof ProblemError && error.retryAfterMs === 61_000);
@@ -114,14 +114,14 @@ test("a redirect names the address to use, and is not waited for", async (contex
   assert.equal(host.seen.length, 1);
 });
 
-test("a time-out is an error of its own after the last wait", async (context) => {
+test("a timeout has its own error after the last wait", async (context) => {
   const host = await hostOf(context, [silence, silence]);
   const error = await rejection(new Miles({ url: host.url, timeoutMs: 50, wakeWaitsMs: [1] }).predict(video));
   assert.ok(error instanceof TimeoutError);
   assert.equal(host.seen.length, 2);
 });
 
-test("nobody at the address is an error of its own, with fetch's as its cause", async () => {
+test("an unreachable address has its own error, with fetch's as its cause", async () => {
   const error = await rejection(new Miles({ url: "http://127.0.0.1:9", wakeWaitsMs: [] }).predict(video));
   assert.ok(error instanceof UnreachableError && error.cause instanceof TypeError);
 });
@@ -156,7 +156,7 @@ for (const [when, act] of [
   });
 }
 
-test("Retry-After is seconds or a date, and anything else is none", () => {
+test("Retry-After is seconds or a date, and anything else is ignored", () => {
   const now = Date.parse("2026-01-01T00:00:00Z");
   const read = (value: string) => retryAfterMs(new Headers({ "Retry-After": value }), now);
   assert.equal(read("7"), 7000);

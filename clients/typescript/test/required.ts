@@ -1,6 +1,6 @@
-// What a test needs of its surroundings.
+// An environment variable that a test needs.
 export function required(name: string): string {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: tests/clients/ set it`);
+  if (!value) throw new Error(`${name} is not set: the tests in tests/clients/ set it`);
   return value;
 }

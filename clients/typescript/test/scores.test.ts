@@ -20,7 +20,7 @@ test("a video gets its score", async () => {
   assert.equal(prediction.timings_ms, undefined);
 });
 
-test("a database row with nulls, and with columns that are no fields, is scored", async () => {
+test("a database row with nulls, and with columns that are not fields, is scored", async () => {
   const row = { id: 7, title: "morning routine", description: null, thumbnail_url: null, view_count: null, tags: [] };
   assert.ok((await miles.predict(row)).predicted_velocity >= 0);
 });
@@ -30,11 +30,11 @@ test("timings come when they are asked for", async () => {
   assert.ok(timings_ms && timings_ms.total >= timings_ms.fusion);
 });
 
-test("each video of a batch has one entry, and a bad one the problem of its own", async () => {
+test("each video of a batch has one entry, and a bad one its own problem", async () => {
   const videos = [{ title: "first" }, { title: "" }, { title: "third" }];
   const entries = await all(miles.predictBatch(videos));
   assert.deepEqual(entries.map(({ index }) => index).sort(), [0, 1, 2]);
-  assert.equal(entries[0]?.index, 1, "what is refused is said first: entries come in order of arrival");
+  assert.equal(entries[0]?.index, 1, "refusals come first: entries come in order of arrival");
   assert.equal(entries[0].error?.status, 422);
   assert.ok(entries.slice(1).every((entry) => entry.prediction));
 });
@@ -45,7 +45,7 @@ test("a batch scores a video as a single call does", async () => {
   assert.equal(entry?.prediction?.viral_score, (await miles.predict(video)).viral_score);
 });
 
-test("more videos than a batch holds are sent in turns, under their own indices", async (context) => {
+test("more videos than a batch holds are sent in several requests, under their own indices", async (context) => {
   const host = await hostOf(context);
   const videos: Video[] = Array.from({ length: 257 }, (_, index) => ({ title: "same", view_count: index }));
   const entries = await all(new Miles({ url: host.url }).predictBatch(videos));
@@ -53,7 +53,7 @@ test("more videos than a batch holds are sent in turns, under their own indices"
   assert.deepEqual(new Set(entries.map(({ index }) => index)), new Set(videos.keys()));
 });
 
-test("no videos are no request", async (context) => {
+test("no videos make no request", async (context) => {
   const host = await hostOf(context);
   assert.deepEqual(await all(new Miles({ url: host.url }).predictBatch([])), []);
   assert.deepEqual(host.seen, []);
@@ -73,7 +73,7 @@ test("a stream that breaks says which videos have no entry", async (context) => 
   assert.ok(!error.missing.includes(entries[0]?.index ?? -1));
 });
 
-test("a stream that ends early, though in order, says so, too", async (context) => {
+test("a stream that ends early without an error says so, too", async (context) => {
   const host = await hostOf(context, [
     (answer) => {
       answer.writeHead(200, { "Content-Type": "application/x-ndjson" }).end('{"index":1,"error":{"status":422}}\n');
@@ -102,7 +102,7 @@ test("leaving the loop closes the connection", async (context) => {
   await whenClosed;
 });
 
-test("a score is explained by parts that add up, and by what changes would make of it", async () => {
+test("a score is explained by parts that add up, and by the scores of changed videos", async () => {
   const video = { title: "How do planes stay up?", view_count: 15_000 };
   const { viral_score, explanation, what_if } = await miles.explain(video, [{ view_count: 1_500_000 }, { title: "" }]);
   const parts = explanation.contributions.reduce((sum, part) => sum + part.viral_score, 0);
@@ -119,7 +119,7 @@ test("a single score and a batch are explained where that is asked for", async (
   for await (const entry of miles.predictBatch([video])) assert.ok(entry.prediction?.explanation);
 });
 
-test("the model tells what it is, and that it can score", async () => {
+test("the model says what it is, and that it can score", async () => {
   assert.ok("architecture" in (await miles.modelInfo()));
   assert.equal((await miles.health()).model_loaded, true);
 });

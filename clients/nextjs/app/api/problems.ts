@@ -1,4 +1,4 @@
-// What this site's own routes refuse, as problem details.
+// Refusals of this site's own routes, as problem details.
 import type { Problem } from "miles-client";
 
 export function problem(status: number, title: string, detail: string): Problem {
@@ -11,8 +11,8 @@ export function answer(details: Problem, retryAfterMs?: number): Response {
   return new Response(JSON.stringify(details), { status: details.status, headers });
 }
 
-/** Other sites' pages must not spend this site's rights; browsers always say where a call comes from. */
+/** Other sites' pages must not use this site's routes; browsers always say where a call comes from. */
 export function refusalOfStrangers(request: Request): Response | undefined {
   if (request.headers.get("Sec-Fetch-Site") === "same-origin") return undefined;
-  return answer(problem(403, "Forbidden", "Only this site's own pages may ask here."));
+  return answer(problem(403, "Forbidden", "Only this site's own pages may use this route."));
 }

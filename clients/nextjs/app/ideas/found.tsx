@@ -2,7 +2,7 @@ import type { Prediction } from "miles-client";
 
 type Scores = Pick<Prediction, "viral_score" | "predicted_velocity" | "velocity_interval" | "in_range">;
 
-/** What the function answers. */
+/** The function's answer. */
 export interface Recommended {
   readonly rows: number;
   readonly topic: string;
@@ -37,7 +37,7 @@ export function Found({ recommended }: { recommended: Recommended }) {
             {count(idea.predicted_velocity)} views a day
             {idea.velocity_interval &&
               `, ${count(idea.velocity_interval.low)} to ${count(idea.velocity_interval.high)} for ${Math.round(idea.velocity_interval.coverage * 100)}% of such videos`}
-            {!idea.in_range && ". The model knows no videos like this one"}.
+            {!idea.in_range && ". The model has seen no videos like this one"}.
           </p>
           <ul>
             {idea.reasons.map((reason) => (

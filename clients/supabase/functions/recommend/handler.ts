@@ -10,7 +10,7 @@ import { type Settings, settingsIn } from "./settings.ts";
 const MAX_BODY = 20_000; // bytes
 const MAX_TOPIC = 60;
 const MAX_TITLE = 100;
-// Of a draft video, what is sent to the service besides its title.
+// The fields of a draft video that are sent to the service along with its title.
 const FIELDS = [
   "description",
   "duration_seconds",
@@ -94,7 +94,7 @@ async function answered(
   });
 }
 
-/** Ideas from the language model where there is one and it answers, else by rules; `notes` gets the reason. */
+/** Ideas from the language model if there is one and it answers, else by rules; `notes` then gets the reason. */
 async function ideasFrom(
   data: { draft: string; topic: string; rows: readonly Row[]; measured: readonly Measured[] },
   { languageModel }: Settings,
@@ -112,7 +112,7 @@ async function ideasFrom(
     } catch (error) {
       signal.throwIfAborted();
       notes.push(
-        `Ideas by rules, because of the language model: ${error instanceof Error ? error.message : "no answer"}.`,
+        `Ideas by rules, as the language model gave none: ${error instanceof Error ? error.message : "no answer"}.`,
       );
     }
   }

@@ -3,11 +3,11 @@ import { type Measured, type Pattern, PATTERNS } from "./patterns.ts";
 
 export const MAX_IDEAS = 12; // the service scores at most 16 changes in one call
 const MIN_LENGTH = 3;
-const MAX_BRACKETS = 30; // that are tried as the ends of a model's list
+const MAX_BRACKETS = 30; // tried as the ends of a model's list
 export const MAX_LENGTH = 100;
 
 /**
- * Ideas by rules: the draft with each pattern that it lacks, those first that clearly help, then with two of them.
+ * Ideas by rules: the draft with each pattern that it lacks, starting with those that clearly help, then with pairs.
  * Patterns that clearly go with fewer views are left out.
  */
 export function ideasByRules(draft: string, topic: string, measured: readonly Measured[]): string[] {
@@ -22,7 +22,7 @@ export function ideasByRules(draft: string, topic: string, measured: readonly Me
   return usable([...single, ...double], draft);
 }
 
-/** Ideas in a language model's text: the strings of its last JSON list, whatever brackets stand around it. */
+/** Ideas in a language model's text: the strings of its last JSON list, whatever other brackets the text has. */
 export function ideasIn(text: string, draft: string): string[] {
   const places = (bracket: string) =>
     [...text.matchAll(RegExp(`\\${bracket}`, "g"))].map(({ index }) => index).slice(-MAX_BRACKETS).reverse();
@@ -50,12 +50,12 @@ export function oneLine(text: string): string {
   return text.replace(/(?:(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Co}\s])+/gu, " ").trim();
 }
 
-/** Its first `max` characters, none of them cut in half. */
+/** The first `max` characters, without cutting one in half. */
 export function cut(text: string, max: number): string {
   return [...text].slice(0, max).join("");
 }
 
-/** Different titles without control characters and addresses, at most `MAX_IDEAS`. */
+/** Different titles without control characters or addresses, at most `MAX_IDEAS`. */
 function usable(titles: readonly string[], draft: string): string[] {
   const clean = titles.map(oneLine);
   const fits = (title: string) =>

@@ -1,4 +1,4 @@
-// One bounded call of a language model. Titles of strangers are data in it: JSON in the user's message, never in
+// One bounded call to a language model. Other people's titles are data in it: JSON in the user's message, never in
 // the instructions; the model has no tools, and its text is only read as a list of titles.
 import { cut, MAX_IDEAS, MAX_LENGTH } from "./ideas.ts";
 import type { Measured } from "./patterns.ts";
@@ -9,7 +9,7 @@ import type { LanguageModel } from "./settings.ts";
 const MAX_TITLES = 15;
 const MAX_TITLE = 120; // characters
 const MAX_TOKENS = 800;
-const NEW_LIMIT = "max_completion_tokens"; // the only name that OpenAI's newer models take
+const NEW_LIMIT = "max_completion_tokens"; // the only name that OpenAI's newer models accept
 const MAX_ANSWER = 100_000; // bytes
 export const MODEL_MS = 15_000;
 

@@ -1,4 +1,4 @@
-// What titles of a topic have in common with their views a day: measured on its rows, with an interval.
+// How patterns in a topic's titles go with views a day: measured on its rows, with an interval.
 import { cut } from "./ideas.ts";
 import type { Row } from "./rows.ts";
 
@@ -23,7 +23,7 @@ export interface Measured {
   readonly clear: boolean;
 }
 
-export const MIN_ROWS = 10; // on each side; fewer say nothing
+export const MIN_ROWS = 10; // on each side; fewer are not enough
 // Two-sided 5 % over eleven patterns (Bonferroni): the quantile of the normal distribution at 1 - .05 / 22.
 const Z = 2.8376;
 
@@ -67,13 +67,13 @@ export const PATTERNS: readonly Pattern[] = [
   },
   {
     name: "first_person",
-    words: "speaks of me or us",
+    words: "is in the first person",
     has: (title) => /\b(i|my|me|we|our)\b/i.test(title),
     apply: (title) => `I tried it: ${title}`,
   },
   {
     name: "second_person",
-    words: "speaks to you",
+    words: "addresses the viewer",
     has: (title) => /\b(you|your)\b/i.test(title),
     apply: (title) => `${bare(title)} you should see`,
   },
@@ -93,7 +93,7 @@ export const PATTERNS: readonly Pattern[] = [
 
 const bare = (title: string) => title.replace(/[\s.?!]+$/, "");
 
-/** Each pattern that has `MIN_ROWS` titles with it and without it. */
+/** Each pattern with at least `MIN_ROWS` titles that have it and `MIN_ROWS` that do not. */
 export function measure(rows: readonly Row[]): Measured[] {
   return PATTERNS.flatMap(({ name, has }) => {
     const groups: [number[], number[]] = [[], []];
@@ -106,7 +106,7 @@ export function measure(rows: readonly Row[]): Measured[] {
   });
 }
 
-/** Welch's interval of the difference of two means: low, middle, high. */
+/** Welch's interval for the difference between two means: low, middle, high. */
 function welch(first: readonly number[], second: readonly number[]): [number, number, number] {
   const [one, other] = [momentsOf(first), momentsOf(second)];
   const variance = one.error + other.error;
@@ -127,7 +127,7 @@ function quantile(freedom: number): number {
   return Z + (Z ** 3 + Z) / (4 * freedom) + (5 * Z ** 5 + 16 * Z ** 3 + 3 * Z) / (96 * freedom ** 2);
 }
 
-/** What was measured of a title's patterns, as sentences. */
+/** What was measured for a title's patterns, as sentences. */
 export function reasonsOf(title: string, measured: readonly Measured[]): string[] {
   return PATTERNS.flatMap(({ name, words, has }) => {
     const found = measured.find((each) => each.name === name);

@@ -1,4 +1,4 @@
-// The rows of a topic, read with the caller's own right, and what the caller may keep.
+// The rows of a topic, read with the caller's own rights, and the ideas that the caller keeps.
 import { createClient, type SupabaseClient } from "npm:@supabase/supabase-js@2.119.1";
 
 import { cut } from "./ideas.ts";
@@ -23,7 +23,7 @@ export function callersClient(settings: Settings, authorization: string, signal:
   });
 }
 
-/** The newest rows whose title has the topic, fastest first. */
+/** The newest rows whose title contains the topic, fastest first. */
 export async function rowsOf(client: SupabaseClient, table: string, topic: string): Promise<Row[]> {
   const { data, error, status } = await client
     .from(table)
@@ -61,10 +61,10 @@ export function roleIn(authorization: string): string | undefined {
 export async function mayAsk(client: SupabaseClient): Promise<true | string> {
   const { data, error } = await client.rpc("take_recommendation_call");
   if (error) return `calls cannot be counted (${error.message}): run the migration of clients/supabase`;
-  return data === true || "20 calls of the language model within a day are used up";
+  return data === true || "the 20 calls to the language model per day are used up";
 }
 
-/** Keep ideas as the caller's own rows; the number kept, or why none was. */
+/** Keep ideas as the caller's own rows; the number kept, or why none were. */
 export async function keep(client: SupabaseClient, rows: readonly Record<string, unknown>[]): Promise<number | string> {
   const { error } = await client.from("recommendations").insert(rows);
   return error ? `not kept: ${error.message}` : rows.length;

@@ -29,7 +29,7 @@ export interface Idea {
 
 export interface Scored {
   readonly draft: Prediction;
-  /** Smaller differences of two texts' scores mean nothing; null where texts have no effect on the score. */
+  /** Smaller differences between two texts' scores mean nothing; null if texts have no effect on the score. */
   readonly smallest: number | null;
   readonly ideas: readonly Idea[];
   readonly tooClose: number;
@@ -70,7 +70,7 @@ function ideaOf(title: string, prediction: Prediction, draft: Prediction, measur
     explanation?.contributions.find(({ group }) => group === "text")?.viral_score ?? 0;
   const moved = text(prediction) - text(draft);
   const reasons = [
-    `The model's score is moved ${moved >= 0 ? "up" : "down"} by ${Math.abs(moved).toFixed(4)} by the words.`,
+    `The words move the model's score ${moved >= 0 ? "up" : "down"} by ${Math.abs(moved).toFixed(4)}.`,
   ];
   return {
     title,

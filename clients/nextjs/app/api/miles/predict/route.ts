@@ -11,7 +11,7 @@ export async function POST(request: Request): Promise<Response> {
   if (!url) return answer(problem(500, "Not configured", "MILES_URL is not set on the server; see .env.example."));
   try {
     const video = (await request.json()) as Video;
-    // The browser does the waiting, so that no function of the host runs for minutes.
+    // The browser does the waiting, so that no server function runs for minutes.
     const miles = new Miles({ url, apiKey, wakeWaitsMs: [], retries: 0 });
     return Response.json(await miles.predict(video, { signal: request.signal }));
   } catch (error) {
@@ -22,8 +22,10 @@ export async function POST(request: Request): Promise<Response> {
 function refusal(error: unknown): Response {
   if (error instanceof ProblemError) return answer(error.problem, error.retryAfterMs);
   if (error instanceof SyntaxError) return answer(problem(400, "Bad Request", "The body is not JSON."));
-  if (error instanceof UnexpectedAnswerError) return answer(problem(502, "Bad Gateway", "MILES_URL is not a Miles."));
-  // Asleep, starting or silent: what a sleeping service's own host would say, so that the browser waits for it.
+  if (error instanceof UnexpectedAnswerError) {
+    return answer(problem(502, "Bad Gateway", "MILES_URL is not a Miles service."));
+  }
+  // Asleep, starting or silent: answer as a sleeping service's host would, so that the browser waits for it.
   if (error instanceof MilesError) return new Response(error.message, { status: 503 });
   throw error;
 }
