@@ -16,26 +16,26 @@ from tests.support.process import completed
 from tests.support.service import ROOT
 
 CLIENTS = ROOT / "clients"
-# Short waits: what is tested is that they are kept, not how long a Space takes.
+# Short waits: the tests check that the client waits, not how long a Space takes.
 FAST = ("--waits", "0.05", "--patience", "30")
 HTTPX = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna", "typing_extensions.py")
 TABLES = ("psycopg", "psycopg_binary", "pyarrow")
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
-# A client's command with words and settings of its own: to its end, and while it runs.
+# A client's command with its own arguments and settings: run to its end, or while it runs.
 Trigger = Callable[..., subprocess.CompletedProcess[str]]
 Running = AbstractContextManager[subprocess.Popen[str]]
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """These settings, and of this process's environment only what a program needs to run at all."""
+    """These settings, and the few variables of this process that every program needs."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | {"PYTHONPATH": str(site(*HTTPX, *TABLES))} | dict(settings)
 
 
 @cache
 def site(*names: str) -> Path:
-    """A folder with these packages alone, as pip makes one from clients/requirements.txt."""
+    """A folder with only these packages, as pip makes one from clients/requirements.txt."""
     folder = Path(mkdtemp(prefix="miles-site-"))
     atexit.register(shutil.rmtree, folder)
     for name in names:
@@ -55,7 +55,7 @@ def ran(script: str, *words: str, folder: Path, **settings: str) -> subprocess.C
 
 @contextmanager
 def running(script: str, *words: str, folder: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
-    """The same while it runs; killed at the end if it still does."""
+    """The same while it runs; killed at the end if it is still running."""
     process = subprocess.Popen(
         command(script, *words),
         cwd=folder,
@@ -74,7 +74,7 @@ def running(script: str, *words: str, folder: Path, **settings: str) -> Iterator
 
 
 def read_until(process: subprocess.Popen[str], word: str) -> str:
-    """What the process prints up to the line with `word`; fails when it ends before."""
+    """What the process prints up to the line with `word`; fails if the process ends first."""
     assert process.stdout is not None, "started with a pipe"
     seen = ""
     for line in process.stdout:

@@ -1,4 +1,4 @@
-"""A door before a real service: it passes calls on, and may hold one back or answer it as a host would."""
+"""A door in front of a real service: it passes calls on, and may hold or answer one as a host would."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ OWN_HEADERS = {"connection", "content-length", "transfer-encoding", "host", "dat
 
 
 class Hold:
-    """A call that waits at the door: `reached` once it is there, goes on at `release`."""
+    """A call that waits at the door: `reached` is set when it arrives, and `release` lets it continue."""
 
     def __init__(self) -> None:
         self.reached, self.release = threading.Event(), threading.Event()
@@ -39,7 +39,7 @@ class Call:
 
 @dataclass
 class Door:
-    """Its address, the calls it has seen, and what becomes of the next ones; then all are passed on."""
+    """The address, the calls seen so far, and the plan for the next ones; later calls are passed on."""
 
     upstream: str
     strip: str = ""
@@ -82,7 +82,7 @@ def open_door(upstream: str, strip: str = "") -> Iterator[Door]:
 
 
 def two_at_once(door: Door, run: Callable[[], CompletedProcess[str]]) -> list[CompletedProcess[str]]:
-    """A command twice: neither goes on before both wait for the service with rows of their own."""
+    """Run a command twice at once: each waits for the service with its own rows before either continues."""
     first, second = Hold(), Hold()
     door.plan += [first, second]
     with ThreadPoolExecutor(2) as pool:

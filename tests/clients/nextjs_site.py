@@ -14,13 +14,13 @@ DEFAULT_PORT = 3000  # whose origin the service allows by default
 
 
 def build(log: Path) -> None:
-    """Install what the lock names and build, unless what is built is of these very sources."""
+    """Install the locked packages and build, unless these very sources are already built."""
     install(site.FOLDER)
     site.build(NODE, log)
 
 
 def port_for_pages() -> int:
-    """3000, or a free port if that one is taken; then the service has to name its origin."""
+    """3000, or a free port if that is taken; the service must then allow that port's origin."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself listens
         try:
@@ -34,7 +34,7 @@ def port_for_pages() -> int:
 
 @contextmanager
 def started_site(log: Path, port: int, **variables: str) -> Iterator[str]:
-    """`next start` with these variables, once it answers; its address. Nothing of a .env file is read."""
+    """`next start` with these variables, once it answers; its address. No .env file is read."""
     command = [str(NODE), site.NEXT, "start", "--hostname", "127.0.0.1"]
     url = f"http://localhost:{port}"
     ready = partial(answers, url)

@@ -53,7 +53,7 @@ def open_supabase(database: Database) -> Iterator[tuple[Candidates, Door]]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """Titles of pasta, those with a number four times as fast; a hostile one, and slow hidden ones."""
+    """Titles about pasta, those with a number four times as fast; a hostile one, and slow hidden ones."""
     draw = np.random.default_rng(18)
     found = []
     for index in range(60):
@@ -69,7 +69,7 @@ def rows() -> list[dict[str, Any]]:
 
 @contextmanager
 def open_miles(folder: Path) -> Iterator[Service]:
-    """A service of a tiny checkpoint with a small smallest difference: its untrained text hardly matters."""
+    """A tiny checkpoint with a small meaningful difference: its untrained text encoder hardly matters."""
     difference = {"viral_score": 0.0005, "velocity": 1.01}
     write_tiny_bundle(folder / "bundle", meaningful_difference=difference)
     with ready_service(folder / "service.log", checkpoint=folder / "bundle") as running:

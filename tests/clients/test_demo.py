@@ -29,7 +29,7 @@ def _postgres() -> None:
 
 def test_make_demo_plays_the_loop_and_ends_when_told_to(tiny_path: Path) -> None:
     """`ARGS=--once` prints 22 scores, then scored, judged and improved figures, and leaves nothing behind."""
-    with TemporaryDirectory() as folder:  # short: PostgreSQL's socket lies in it
+    with TemporaryDirectory() as folder:  # short: PostgreSQL's socket is in it
         Path(folder).chmod(0o755)  # root starts PostgreSQL as another user
         done = completed(
             ["make", "demo", f"PY={sys.executable}", "ARGS=--once --without-page"],
@@ -53,7 +53,7 @@ def test_make_demo_plays_the_loop_and_ends_when_told_to(tiny_path: Path) -> None
 
 
 def test_videos_of_a_data_file_have_their_later_looks(tmp_path: Path) -> None:
-    """Spread over the split by time, each with its looks and the last one's next; no likes are unknown."""
+    """Videos spread over the split by time, each with its looks and the next one; zero likes are unknown."""
     lines = [
         "video_id,title,published_at,observed_at,view_count,like_count,comment_count,duration_seconds,"
         "next_views,hours_to_next,split"
@@ -73,9 +73,9 @@ def test_videos_of_a_data_file_have_their_later_looks(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_service_database_and_page(tiny_bundle: Path) -> None:
-    """Until then all three answer where it says that they do; after it none of them does.
+    """Before that, all three answer at the addresses that it prints; afterwards none of them does.
 
-    On a bundle, from which nothing can be trained, it says that there is no loop, and goes on.
+    With a bundle, from which nothing can be trained, it says that there is no loop, and continues.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "deploy.demo", "--loop"],
@@ -106,7 +106,7 @@ def test_ctrl_c_ends_service_database_and_page(tiny_bundle: Path) -> None:
             assert process.wait(60) == 0
         finally:
             if process.poll() is None:
-                process.terminate()  # it ends its own parts
+                process.terminate()  # it stops what it started
     for url in (service[1], page[1].replace("localhost", "127.0.0.1")):
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_service_database_and_page(tiny_bundle: Path) -> None:
         psycopg.connect(table[1])
 
 
-def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_program_is_reported_in_one_line(tmp_path: Path) -> None:
     """Without PostgreSQL and without root: exit code 1, what is missing and how to get it."""
     script = (
         "import os, sys\n"

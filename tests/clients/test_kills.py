@@ -22,8 +22,8 @@ FILE_ROWS = 800  # more than are scored before the last kill, however late each 
 def test_a_killed_step_loses_no_row_and_writes_none_twice(
     door: Door, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """After each kill all rows are free again, and the next run goes on; lines tell how far one is."""
-    draw = random.Random(18)  # noqa: S311  no secret
+    """After each kill all rows are unlocked, and the next run continues; the output shows its progress."""
+    draw = random.Random(18)  # noqa: S311  not a secret
     candidates.add(scraped(ROWS))
     settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
     words = (*FAST, "--batch", "3", "--limit", str(ROWS))
@@ -44,8 +44,8 @@ def test_a_killed_step_loses_no_row_and_writes_none_twice(
 
 
 def test_a_killed_file_ends_as_an_uninterrupted_one(door: Door, tmp_path: Path) -> None:
-    """Of finished rows none is asked for again; the output is the same to the byte."""
-    draw = random.Random(18)  # noqa: S311  no secret
+    """At most one batch is requested again after a kill; the output is the same byte for byte."""
+    draw = random.Random(18)  # noqa: S311  not a secret
     rows = "".join(f'"Video {number}",{number},2026-01-02T00:00:00Z\n' for number in range(FILE_ROWS))
     (tmp_path / "v.csv").write_text("title,view_count,observed_at\n" + rows)
     part = tmp_path / "v.scored.csv.part"

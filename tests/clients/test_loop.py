@@ -1,4 +1,4 @@
-"""clients/trigger_inference.py with the tables of clients/database/loop.sql: what it keeps of a score."""
+"""clients/trigger_inference.py with the tables of clients/database/loop.sql: what it keeps for a score."""
 
 import random
 import signal
@@ -33,7 +33,7 @@ TIMELESS = {"scraped_at": None, "created_at": None}
 
 
 class Loop(Candidates):
-    """The scraper's table with the tables of the loop, and the settings of both ways to it."""
+    """The scraper's table with the tables of the loop, and the settings of both ways to reach it."""
 
     def __init__(self, url: str, front: Door) -> None:
         super().__init__(url)
@@ -44,7 +44,7 @@ class Loop(Candidates):
         }
 
     def prepare(self, *, trigger: bool = True) -> None:
-        """All tables, empty; without `trigger` nothing but the step keeps snapshots."""
+        """Empty all tables; without `trigger` only the step keeps snapshots."""
         self.run("TRUNCATE candidates, writes, snapshots, predictions")
         self.run(f"ALTER TABLE candidates {'ENABLE' if trigger else 'DISABLE'} TRIGGER keep_snapshot")  # type: ignore[arg-type]
 
@@ -56,7 +56,7 @@ class Loop(Candidates):
 
 @pytest.fixture(scope="module")
 def opened(database: Database) -> Iterator[Loop]:
-    """A database of these tests, as Supabase has it, and PostgREST before it, in small pages."""
+    """A database for these tests, set up as on Supabase, behind PostgREST with small pages."""
     create_roles(database)
     table = Candidates(separate(database))
     table.create()
@@ -92,7 +92,7 @@ def videos_of(call: Call) -> list[dict[str, Any]]:
 
 
 def test_a_score_is_kept_with_what_it_was_based_on(loop: Loop, trigger: Trigger, door: Door) -> None:
-    """By either way: one prediction a row, with the answer's figures, and the counts that were scored."""
+    """Either way: one prediction per row, with the answer's figures, and the counts that were scored."""
     failures = []
     for way in WAYS:
         loop.prepare(trigger=False)
@@ -134,7 +134,7 @@ def test_a_score_is_kept_with_what_it_was_based_on(loop: Loop, trigger: Trigger,
 
 
 def test_the_previous_look_goes_into_the_next_request(loop: Loop, trigger: Trigger, door: Door) -> None:
-    """The newest look that is 6 to 96 hours older, by either way; without one the request has none."""
+    """The newest look that is 6 to 96 hours older, either way; without one the request has none."""
     loop.add(scraped(3))
     looks = {"2026-01-02T18:00:00Z": 5000, "2026-01-03T09:00:00Z": 7000, "2026-01-03T12:00:00Z": 9000}
     for moment, views in looks.items():
@@ -229,7 +229,7 @@ def test_counts_that_are_scored_again_are_kept_once(loop: Loop, trigger: Trigger
 
 
 def test_counts_of_an_unknown_time_are_kept_once(loop: Loop, trigger: Trigger) -> None:
-    """The database goes away before the score is written: the next try finds what is kept, and writes it."""
+    """The database goes away before the score is written: the next try finds the kept score and writes it."""
     loop.prepare(trigger=False)
     loop.add([scraped(1)[0] | TIMELESS])
     loop.front.calls.clear()
@@ -242,7 +242,7 @@ def test_counts_of_an_unknown_time_are_kept_once(loop: Loop, trigger: Trigger) -
     assert row["miles_score"] == prediction["viral_score"]
 
 
-def test_what_the_step_keeps_is_no_change_of_counts(loop: Loop, trigger: Trigger) -> None:
+def test_what_the_step_keeps_is_not_a_change_of_counts(loop: Loop, trigger: Trigger) -> None:
     """Without the trigger the step's own snapshots do not make --rescore-after score a row again."""
     loop.prepare(trigger=False)
     loop.add(scraped(3))
@@ -251,7 +251,7 @@ def test_what_the_step_keeps_is_no_change_of_counts(loop: Loop, trigger: Trigger
 
 
 def test_a_look_without_a_change_is_kept_and_not_scored_again(loop: Loop, trigger: Trigger) -> None:
-    """Counts that stand still are an outcome; they are no reason for another score."""
+    """Unchanged counts are an outcome, but not a reason for another score."""
     loop.add(scraped(2))
     assert "2 scored" in trigger("DATABASE_URL").stdout
     loop.run("UPDATE candidates SET scraped_at = scraped_at + interval '1 day'")
@@ -260,7 +260,7 @@ def test_a_look_without_a_change_is_kept_and_not_scored_again(loop: Loop, trigge
 
 
 def test_a_prediction_that_the_database_rejects_costs_its_own_row(loop: Loop, trigger: Trigger) -> None:
-    """The row keeps its nulls, and the others are scored, by either way."""
+    """The row keeps its nulls, and the others are scored, either way."""
     loop.run("ALTER TABLE predictions ADD CONSTRAINT odd CHECK (view_count <> 2000)")
     failures = []
     for way in WAYS:
@@ -293,7 +293,7 @@ def test_only_the_service_role_writes_what_is_kept(loop: Loop, trigger: Trigger)
 
 def _killed(loop: Loop, door: Door, folder: Path, way: str, kills: int, rows: int) -> list[str]:
     """What is wrong after a run was killed `kills` times and then finished."""
-    draw = random.Random(18)  # noqa: S311  no secret
+    draw = random.Random(18)  # noqa: S311  not a secret
     loop.prepare(trigger=False)
     loop.add([row | (TIMELESS if index % 4 == 1 else {}) for index, row in enumerate(scraped(rows))])
     settings = loop.settings[way] | {"INFERENCE_API_URL": door.url}
@@ -324,7 +324,7 @@ def _killed(loop: Loop, door: Door, folder: Path, way: str, kills: int, rows: in
 
 
 def test_a_killed_step_keeps_each_score_once(loop: Loop, door: Door, tmp_path: Path) -> None:
-    """By either way no prediction is lost, kept twice, or different from the score that was written."""
+    """Either way, no prediction is lost, kept twice, or different from the score that was written."""
     assert [wrong for way in WAYS for wrong in _killed(loop, door, tmp_path, way, 2, 24)] == []
 
 

@@ -22,7 +22,7 @@ TITLE = "How do planes stay up?"
 
 @dataclass(frozen=True)
 class Site:
-    """The page's address, and the doors before the services that its server and its visitors call."""
+    """The page's address, and the doors in front of the services that its server and its visitors call."""
 
     url: str
     key: str
@@ -32,7 +32,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The page before two services: its server's wants a key, the browsers' names the page's origin."""
+    """The page with two services: its server's requires a key, the browsers' allows the page's origin."""
     logs, key, port = tmp_path_factory.mktemp("nextjs"), secrets.token_urlsafe(24), port_for_pages()
     origins = {} if port == 3000 else {"cors_origins": f"http://localhost:{port}"}
     build(logs / "build.log")
@@ -54,7 +54,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(site: Site, browser: Browser) -> Iterator[Visit]:
-    """The page, just opened, on a clock that a test can put forward; it must end without complaints."""
+    """The page, just opened, with a clock that a test can advance; the browser must not complain."""
     with visiting(browser) as opened:
         opened.page.clock.install()
         opened.page.goto(site.url)
@@ -78,7 +78,7 @@ def read_score(visit: Visit) -> str:
 
 
 def percent_of(door: Door) -> str:
-    """What the service behind a door says of the same video, as the page would write it."""
+    """The score that the service behind a door gives the same video, as the page would write it."""
     answer = httpx.post(f"{door.upstream}/predict", json={"title": TITLE})
     return f"{answer.json()['viral_score'] * 100:.1f}"
 
@@ -91,7 +91,7 @@ def test_a_title_is_scored_through_the_sites_own_server(site: Site, visit: Visit
 
 
 def test_the_key_stays_on_the_server(site: Site, browser: Browser) -> None:
-    """The service hears the key, and nothing that reaches the browser holds it."""
+    """The service receives the key, and nothing that reaches the browser contains it."""
     with visiting(browser) as opened:
         responses: list[Response] = []
         opened.page.on("response", lambda response: responses.append(response))
@@ -106,7 +106,7 @@ def test_the_key_stays_on_the_server(site: Site, browser: Browser) -> None:
 
 
 def test_a_title_is_scored_across_origins(site: Site, visit: Visit) -> None:
-    """The browser posts to the service itself, which lets the page's origin in."""
+    """The browser posts to the service itself, which allows the page's origin."""
     ask(visit, direct=True)
     assert read_score(visit) == percent_of(site.outer)
     assert httpx.URL(site.outer.url).netloc.decode() in visit.hosts()
@@ -123,13 +123,13 @@ def test_a_service_that_wakes_is_waited_for(site: Site, visit: Visit, direct: bo
     expect(status).to_contain_text("Retrying in 5 s")
     visit.page.clock.fast_forward(5_000)
     assert read_score(visit) == percent_of(site.outer)
-    # A host that answers in the service's place does not let other origins in, which Chromium reports.
+    # A host that answers in the service's place does not allow other origins, which Chromium reports.
     assert all("CORS" in complaint or "ERR_FAILED" in complaint for complaint in visit.complaints)
     visit.complaints.clear()
 
 
 def test_waiting_can_be_stopped(site: Site, visit: Visit) -> None:
-    """A person who does not want to wait is back at the form, and no more calls are made."""
+    """The button leads back to the form, and no more calls are made."""
     site.inner.plan.append(Reply(503, WAKING_PAGE))
     ask(visit)
     visit.page.get_by_role("button", name="Stop").click()
@@ -148,8 +148,8 @@ def test_a_problem_is_shown_in_words(visit: Visit, direct: bool) -> None:
     expect(alert).to_contain_text("Request")
 
 
-def test_what_was_used_and_missing_is_told(visit: Visit) -> None:
-    """Each part of the video says what became of it, velocity and warnings stand beside it."""
+def test_used_and_missing_inputs_are_shown(visit: Visit) -> None:
+    """Each part of the video says what became of it, along with velocity and warnings."""
     ask(visit)
     status = visit.page.get_by_role("status")
     expect(status).to_contain_text("Title and description")
@@ -158,8 +158,8 @@ def test_what_was_used_and_missing_is_told(visit: Visit) -> None:
     expect(status).to_contain_text("views a day")
 
 
-def test_other_sites_may_not_spend_the_key(site: Site) -> None:
-    """The site's own route refuses whatever is not its own page."""
+def test_other_sites_may_not_use_the_key(site: Site) -> None:
+    """The site's own route refuses requests from any other page."""
     for headers in ({}, {"Sec-Fetch-Site": "cross-site"}):
         answer = httpx.post(f"{site.url}/api/miles/predict", json={"title": TITLE}, headers=headers)
         assert answer.status_code == 403
@@ -167,15 +167,15 @@ def test_other_sites_may_not_spend_the_key(site: Site) -> None:
 
 
 def test_the_site_fetches_no_picture_for_strangers(site: Site) -> None:
-    """There is no image proxy that could be pointed at an address of someone's choice."""
+    """There is no image proxy that could be pointed at an arbitrary address."""
     address = {"url": f"{site.inner.url}/picture.png", "w": "640", "q": "75"}
     before = len(site.inner.calls)
     assert httpx.get(f"{site.url}/_next/image", params=address).status_code == 404
     assert len(site.inner.calls) == before
 
 
-def test_the_policy_lets_in_own_scripts_alone(site: Site) -> None:
-    """Scripts need the answer's own nonce, and of other hosts only the service may be called."""
+def test_the_policy_allows_only_own_scripts(site: Site) -> None:
+    """Scripts need the response's own nonce, and the service is the only other host that may be called."""
     first, second = (httpx.get(site.url).headers["content-security-policy"] for _ in range(2))
     assert first != second
     assert "unsafe" not in first
@@ -183,7 +183,7 @@ def test_the_policy_lets_in_own_scripts_alone(site: Site) -> None:
 
 
 def test_the_page_is_accessible_dark_and_light(site: Site, browser: Browser) -> None:
-    """The page follows the system's wish for dark or light, and axe finds nothing against either."""
+    """The page follows the system's dark or light setting, and axe finds no violation in either."""
     grounds = set()
     for dark in (False, True):
         with visiting(browser, dark=dark) as opened:

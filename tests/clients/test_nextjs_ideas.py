@@ -1,4 +1,4 @@
-"""The Next.js page for title ideas in Chromium, before the real Supabase function."""
+"""The Next.js page for title ideas in Chromium, with the real Supabase function."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -67,6 +67,6 @@ def test_a_refusal_is_shown_in_words(site: tuple[str, Function], browser: Browse
 
 
 def test_other_sites_may_not_ask(site: tuple[str, Function]) -> None:
-    """The route refuses whatever is not its own page."""
+    """The route refuses requests from any other page."""
     url, headers = site[0].replace("/ideas", "/api/ideas"), {"Sec-Fetch-Site": "cross-site"}
     assert httpx.post(url, json={}, headers=headers).status_code == 403

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of the clients."""
+"""What the clients show on a terminal."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ from tests.support.process import LIMIT_S
 
 
 def on_a_terminal(folder: Path, words: list[str], settings: dict[str, str]) -> str:
-    """Everything that the command writes to a terminal of its own."""
+    """Everything that the command writes to its own terminal."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         command(words[0], *FAST, *words[1:]),
@@ -40,7 +40,7 @@ def on_a_terminal(folder: Path, words: list[str], settings: dict[str, str]) -> s
 
 
 def test_the_scrapers_step_draws_a_bar(door: Door, candidates: Candidates, tmp_path: Path) -> None:
-    """It fills as rows are scored, skipped rows stand above it, and no scored row has a line."""
+    """It fills as rows are scored, skipped rows are listed above it, and scored rows have no line."""
     candidates.add([{"title": None}, *scraped(6)])
     settings = {"DATABASE_URL": candidates.url, "INFERENCE_API_URL": door.url}
     seen = on_a_terminal(tmp_path, ["trigger_inference.py", "--batch", "3"], settings)
@@ -52,7 +52,7 @@ def test_the_scrapers_step_draws_a_bar(door: Door, candidates: Candidates, tmp_p
 
 
 def test_a_file_has_a_bar_with_rate_and_remaining_time(door: Door, tmp_path: Path) -> None:
-    """Rows, rows per second and what is left, on one line that is drawn over."""
+    """Rows, rows per second and the time left, on one line that is redrawn."""
     (tmp_path / "v.csv").write_text("title\n" + "".join(f"Video {index}\n" for index in range(6)))
     seen = on_a_terminal(tmp_path, ["score_csv.py", "v.csv", "--batch", "3"], {"INFERENCE_API_URL": door.url})
     assert "[###############...............] 3/6 rows, " in seen
@@ -61,7 +61,7 @@ def test_a_file_has_a_bar_with_rate_and_remaining_time(door: Door, tmp_path: Pat
 
 
 def test_a_bar_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that wrapped could not be drawn over: the bar gets shorter, then goes, then the text is cut."""
+    """A wrapped line could not be redrawn: the bar gets shorter, then disappears, then the text is cut."""
     lines = {}
     for columns in (60, 20, 12, 6):
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -74,8 +74,8 @@ def test_a_bar_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_a_dumb_terminal_is_not_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as an editor's: it shows control characters."""
+def test_a_dumb_terminal_is_not_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor's terminal, for example, shows control characters."""
     ours, theirs = pty.openpty()
     with os.fdopen(ours), os.fdopen(theirs, "w") as terminal:
         monkeypatch.setenv("TERM", "xterm")

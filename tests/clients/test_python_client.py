@@ -1,4 +1,4 @@
-"""miles_client, sync and async, against a real service; what pip installs of it works."""
+"""miles_client, sync and async, against a real service, and the package as pip installs it."""
 
 import asyncio
 import datetime
@@ -49,7 +49,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def client(door: Door) -> Iterator[Client]:
-    """A client of the door that waits a moment where a user's waits seconds."""
+    """A client of the door that waits 0.05 s where a user's waits seconds."""
     with Client(door.url, waits_s=[0.05], patience_s=30) as opened:
         yield opened
 
@@ -64,7 +64,7 @@ def test_a_prediction_is_the_services_answer_with_types(client: Client, service:
 
 
 def test_a_database_row_is_a_video(client: Client, door: Door) -> None:
-    """Decimals, ids, times, nulls and NaN go as what the service reads; other columns are no error."""
+    """Decimals, ids, times, nulls and NaN are sent as the service reads them; other columns do no harm."""
     row = {
         "id": uuid.UUID(int=7),
         "title": "row",
@@ -123,7 +123,7 @@ def test_a_sleeping_space_is_waited_for(door: Door) -> None:
 
 
 def test_an_overload_is_retried_after_what_the_service_asks_for(door: Door) -> None:
-    """Retry-After rules over the planned waits; a longer one than the patience is the error at once."""
+    """Retry-After overrides the planned waits; beyond the patience, the error is raised at once."""
     body = json.dumps(
         {"type": "urn:miles:problem:overloaded", "title": "Overloaded", "detail": "At capacity"}
     )
@@ -217,7 +217,7 @@ def test_the_async_client_does_the_same(door: Door) -> None:
 
 
 def test_the_models_have_every_field_of_the_openapi_document() -> None:
-    """A field that the service adds is added here."""
+    """A field that the service adds must be added here."""
     schemas = json.loads((CLIENTS / "openapi.json").read_text())["components"]["schemas"]
     pairs = {
         "PredictRequest": models.Video,

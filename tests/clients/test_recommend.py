@@ -1,4 +1,4 @@
-"""clients/supabase/functions/recommend under real Deno, before real Miles, PostgREST and PostgreSQL.
+"""clients/supabase/functions/recommend under real Deno, with real Miles, PostgREST and PostgreSQL.
 
 The language model is a local HTTP server that speaks both kinds of API.
 """
@@ -45,7 +45,7 @@ class Model:
     reply: Reply | None = None
     ideas: list[str] = field(default_factory=list)
     refuses: str = ""
-    """A field of the request that it does not know."""
+    """A request field that the model rejects."""
 
     def answer(self, asked: Asked) -> Reply | None:
         self.asked.append(asked)
@@ -98,7 +98,7 @@ def by_rules(
 def openai(
     supabase: tuple[Candidates, Door], miles: Service | Door, folder: Path, model: Model, **variables: str
 ) -> AbstractContextManager[Function]:
-    """The function with a language model, whose daily calls are free again."""
+    """The function with a language model; the count of daily calls is reset."""
     supabase[0].run("truncate recommendation_calls")
     return deno(supabase[1], miles.url, folder, **with_model(model, "openai"), **variables)
 
@@ -134,7 +134,7 @@ def test_patterns_are_measured_on_the_rows_that_the_caller_may_read(by_rules: Fu
 def test_each_idea_has_the_services_score_beyond_the_smallest_difference(
     by_rules: Function, miles: Service
 ) -> None:
-    """With the interval, a reason and the gain; what was considered adds up."""
+    """With the interval, a reason and the gain; the counts of ideas add up."""
     answer = by_rules.ask().json()
     info = httpx.get(f"{miles.url}/model/info").json()
     assert answer["smallest_difference"] == info["comparison"]["viral_score"]
@@ -165,7 +165,7 @@ def test_known_counts_of_the_draft_are_used(by_rules: Function, miles: Service) 
 def test_both_kinds_of_model_give_ideas(
     supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
 ) -> None:
-    """With the key in each one's header; an address, a duplicate and a number are left out."""
+    """With the key in each API's header; an address and a duplicate are left out."""
     model.ideas = ["5 pasta hacks", "5 pasta hacks", "visit https://x.example", "Pasta in capitals: NEVER"]
     failures = {}
     for api, route, header in (
@@ -186,7 +186,7 @@ def test_both_kinds_of_model_give_ideas(
 def test_titles_of_strangers_are_data_in_the_prompt(
     supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
 ) -> None:
-    """A title that gives orders stands in the user's JSON only; the instructions are the same without it."""
+    """A title that gives orders appears only in the user's JSON; the instructions are the same without it."""
     model.ideas = ["5 pasta hacks"]
     with openai(supabase, miles, tmp_path, model) as function:
         function.ask()
@@ -203,7 +203,7 @@ def test_titles_of_strangers_are_data_in_the_prompt(
 def test_the_cost_of_one_answer_is_bounded(
     supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
 ) -> None:
-    """One call of the model with a limit of tokens, and one that scores at most twelve ideas."""
+    """One call to the model with a token limit, and one that scores at most twelve ideas."""
     model.ideas = [f"pasta idea {index}" for index in range(100)]
     settings = with_model(model, "openai")
     with open_door(miles.url) as door, deno(supabase[1], door.url, tmp_path, **settings) as function:
@@ -219,7 +219,7 @@ def test_the_cost_of_one_answer_is_bounded(
 def test_a_model_that_fails_is_replaced_by_rules_with_a_note(
     supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
 ) -> None:
-    """An error, text without a list, no text, and a body without end."""
+    """An error, text without a list, no text, a body that is too long, and one that is not JSON."""
     kind = {"Content-Type": "application/json"}
     replies = {
         "status 500": Reply(500, b"{}", kind),
@@ -240,7 +240,7 @@ def test_a_model_that_fails_is_replaced_by_rules_with_a_note(
 def test_answers_of_newer_models_are_read(
     supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
 ) -> None:
-    """Text in parts, thoughts with lists before it, and the newer name of the limit of tokens."""
+    """Text in parts, thoughts with lists before it, and the newer name of the token limit."""
     ideas = '["5 pasta hacks", "Pasta [4K]"]'
     thoughts = f'<think>Say [1] or ["draft"]?</think> Here are [2] ideas: {ideas} [end]'
     openai_texts: list[object] = [thoughts, [{"type": "text", "text": ideas}]]
@@ -262,10 +262,10 @@ def test_answers_of_newer_models_are_read(
     assert json.loads(model.asked[1].body)["max_completion_tokens"] <= 1000
 
 
-def test_no_letter_is_cut_in_half_or_taken_apart(
+def test_no_character_is_cut_in_half_or_taken_apart(
     supabase: tuple[Candidates, Door], miles: Service, model: Model, tmp_path: Path
 ) -> None:
-    """Emoji at the end of a shortened title, and joiners of emoji and of Persian words."""
+    """Emoji at the end of a shortened title, and joiners in emoji and Persian words."""
     times = {"upload_date": "2026-03-01T12:00:00Z", "scraped_at": "2026-03-02T12:00:00Z"}
     supabase[0].add([{"title": "risotto " + "x" * 111 + "🍝🍝", "view_count": 5, **times}])
     model.ideas = ["Risotto 👩\u200d🍳"]
@@ -327,7 +327,7 @@ def test_ideas_are_kept_as_the_users_own_rows(by_rules: Function, supabase: tupl
 def test_without_the_right_to_write_nothing_is_kept(
     by_rules: Function, supabase: tuple[Candidates, Door]
 ) -> None:
-    """The ideas come all the same, with the database's reason."""
+    """The ideas still come, with the database's reason."""
     supabase[0].run("truncate recommendations")
     supabase[0].run("revoke insert on recommendations from authenticated")
     try:

@@ -76,7 +76,7 @@ def test_each_row_gets_the_services_own_score_in_its_place(
 
 
 def test_a_row_that_cannot_be_scored_says_why(score: Trigger, tmp_path: Path) -> None:
-    """No title, a count that is no number, too few cells: an error in its column, the others have scores."""
+    """No title, a count that is not a number, too few cells: the row gets an error, the others scores."""
     (tmp_path / "v.csv").write_text("title,view_count\ngood,5\n,7\nbad,many\nshort\nalso good,\n")
     done = score("v.csv")
     assert done.returncode == 1
@@ -114,7 +114,7 @@ def test_what_became_of_each_thumbnail_is_kept_and_counted(score: Trigger, tmp_p
 def test_a_required_thumbnail_is_an_error_where_it_is_not_usable(
     score: Trigger, door: Door, tmp_path: Path
 ) -> None:
-    """After rows whose thumbnail may come later were scored again, as often as asked for."""
+    """After rows whose thumbnail may load later were scored again as often as requested."""
     (tmp_path / "v.csv").write_text(PICTURES)
     done = score("v.csv", "--require", "image", "--retry-images", "2")
     assert done.returncode == 1
@@ -126,10 +126,10 @@ def test_a_required_thumbnail_is_an_error_where_it_is_not_usable(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_interrupted_run_goes_on_where_it_was(
+def test_an_interrupted_run_continues_where_it_stopped(
     score: Trigger, door: Door, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Finished rows are not asked for again, even when the last line of the unfinished file is torn."""
+    """Finished rows are not requested again, even when the last line of the unfinished file is torn."""
     write_csv(tmp_path / "videos.csv", scraped(20))
     hold = Hold()
     door.plan += [None, None, hold]
@@ -154,7 +154,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 def test_an_unfinished_file_of_another_input_is_not_continued(
     score: Trigger, door: Door, tmp_path: Path
 ) -> None:
-    """Scores of one file never stand beside the rows of another: exit code 2, and what to remove."""
+    """Scores of one file are never written to the rows of another: exit code 2, and what to remove."""
     write_csv(tmp_path / "videos.csv", scraped(6))
     door.plan += [None, *[Reply(503, WAKING_PAGE)] * 20]
     assert score("videos.csv", "--batch", "2", "--patience", "0.2").returncode == 3
@@ -164,7 +164,7 @@ def test_an_unfinished_file_of_another_input_is_not_continued(
 
 
 def test_a_proxy_that_is_down_is_named(score: Trigger, tmp_path: Path) -> None:
-    """Its variable, and why there is no connection: the service itself may be well."""
+    """Its variable, and why there is no connection: the service itself may be fine."""
     write_csv(tmp_path / "videos.csv", scraped(1))
     proxy = f"http://127.0.0.1:{free_port()}"
     done = score("videos.csv", INFERENCE_API_URL="http://miles.example", HTTP_PROXY=proxy)
@@ -172,7 +172,7 @@ def test_a_proxy_that_is_down_is_named(score: Trigger, tmp_path: Path) -> None:
     assert (done.returncode, expected in done.stderr) == (3, True), done.stderr
 
 
-def test_columns_may_be_called_otherwise(score: Trigger, door: Door, tmp_path: Path) -> None:
+def test_columns_may_have_other_names(score: Trigger, door: Door, tmp_path: Path) -> None:
     """`--map` names them, semicolons separate them, and the output is written in the same way."""
     (tmp_path / "v.csv").write_bytes("\ufeffHeadline;Plays;Art\nÉté à Paris;7;http://x.test/1.jpg\n".encode())
     mapped = [f"--map={pair}" for pair in ("title=Headline", "view_count=Plays", "thumbnail_url=Art")]
@@ -182,14 +182,14 @@ def test_columns_may_be_called_otherwise(score: Trigger, door: Door, tmp_path: P
     assert header == ";".join(["\ufeffHeadline;Plays;Art", *ADDED])
 
 
-def test_thumbnails_are_used_unless_said_otherwise(score: Trigger, door: Door, tmp_path: Path) -> None:
+def test_thumbnails_are_used_by_default(score: Trigger, door: Door, tmp_path: Path) -> None:
     (tmp_path / "v.csv").write_text('title,thumbnail_url\na,"data:image/png;base64,AAAA"\n')
     score("v.csv")
     assert door.calls[0].body["thumbnail_url"] == "data:image/png;base64,AAAA"
 
 
 def test_parquet_keeps_its_types(score: Trigger, service: Service, tmp_path: Path) -> None:
-    """Its own columns are as they were, scores are float64, and an error is text beside null scores."""
+    """Its own columns are as they were, scores are float64, and a row with an error has null scores."""
     rows = scraped(5)
     rows[2]["title"] = None
     table = pa.Table.from_pylist([{name: row[name] for name in COLUMNS} for row in rows])
@@ -215,7 +215,7 @@ def test_a_waking_service_is_waited_for(score: Trigger, door: Door, tmp_path: Pa
 
 
 def test_a_row_that_breaks_the_forward_spares_its_neighbours(tiny_bundle: Path, tmp_path: Path) -> None:
-    """It has an error after three tries; the eleven others have scores in their places."""
+    """The row has an error after three tries; the eleven others have their scores."""
     rows = scraped(12)
     rows[0]["title"], rows[0]["description"] = cue(RAISE), None
     write_csv(tmp_path / "v.csv", rows)
@@ -230,8 +230,8 @@ def test_a_row_that_breaks_the_forward_spares_its_neighbours(tiny_bundle: Path, 
     assert door.titles().count(cue(RAISE)) == 3
 
 
-def test_rows_beyond_a_rate_limit_are_asked_for_again(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Of 124 rows a limit of 120 a minute refuses four; they are waited for, and get no error."""
+def test_rows_beyond_a_rate_limit_are_retried(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Of 124 rows a limit of 120 a minute refuses four; they are retried and get no error."""
     write_csv(tmp_path / "v.csv", scraped(124))
     limited = started_service(tmp_path / "log", checkpoint=tiny_bundle, rate_limit=120)
     with limited as service:
@@ -241,7 +241,7 @@ def test_rows_beyond_a_rate_limit_are_asked_for_again(tiny_bundle: Path, tmp_pat
 
 
 def test_a_rate_limit_is_never_a_rows_fault(score: Trigger, door: Door, tmp_path: Path) -> None:
-    """Rows that meet a 429 in five batches are asked for again, and scored."""
+    """Rows that get a 429 in five batches are retried and scored."""
     write_csv(tmp_path / "v.csv", scraped(3))
     kind = {"Content-Type": "application/json"}
     good = {"viral_score": 0.5, "predicted_velocity": 1, "confidence": 0.5, "model_version": "miles"}
@@ -277,7 +277,7 @@ def test_a_file_that_cannot_be_scored_is_one_line(score: Trigger, door: Door, tm
 
 
 def test_the_first_line_says_what_is_read(score: Trigger, door: Door, tmp_path: Path) -> None:
-    """Columns read, missing and ignored, with the options for them; without views only if asked."""
+    """Columns read, missing and ignored, with the options for them; without views only on request."""
     (tmp_path / "v.csv").write_text("title;plays;Comments;channel;;\na;5;6;b;;\n")
     assert score("v.csv").returncode == 2
     done = score("v.csv", "--map", "view_count=")

@@ -1,4 +1,4 @@
-"""Which files clients/score_csv.py reads, and what it says of those that it does not read."""
+"""Which files clients/score_csv.py reads, and its errors for those that it does not read."""
 
 import bz2
 import csv
@@ -47,7 +47,7 @@ READ: dict[str, tuple[str, bytes]] = {
     ),
 }
 ODD: dict[str, tuple[str, bytes, list[str]]] = {
-    "empty cells behind the last column": ("v.csv", b"title,view_count\na,5,\nb,6,,\n", ["a 5", "b 6"]),
+    "empty cells after the last column": ("v.csv", b"title,view_count\na,5,\nb,6,,\n", ["a 5", "b 6"]),
     "nameless columns": ("v.csv", b"title,view_count,,\na,5\nb,6,\n", ["a 5", "b 6"]),
     "ragged": ("v.csv", b"title,view_count\na,5,x\nb\n", ["3 cells", "1 cells"]),
     "blank lines first": ("v.csv", b"\n\ntitle;view_count\na;5\n", ["a 5"]),
@@ -132,7 +132,7 @@ def requests_in(path: Path) -> list[str]:
 
 
 def test_odd_rows_are_read_or_refused_by_themselves(tmp_path: Path) -> None:
-    """What can be told apart is read; anything else is an error of its row."""
+    """What is unambiguous is read; anything else is an error of its row."""
     failures = {}
     for name, (file, content, expected) in ODD.items():
         (tmp_path / file).write_bytes(content)
@@ -155,7 +155,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_next_step(tmp_path: Path
 
 
 def test_cells_that_python_cannot_hold_are_read_or_errors_of_their_rows(tmp_path: Path) -> None:
-    """Texts and lengths of any Parquet type, a year beyond 9999, and bytes that are no text."""
+    """Texts and durations of any Parquet type, a year beyond 9999, and bytes that are not text."""
     broken = pa.array([b"q", b"\xff", b"r", b"s"], pa.binary())
     table = pa.table(
         {
@@ -174,7 +174,7 @@ def test_cells_that_python_cannot_hold_are_read_or_errors_of_their_rows(tmp_path
 
 
 def test_what_yt_dlp_writes_is_read_without_advice(tmp_path: Path) -> None:
-    """Fields by their other names are not missing, and nothing is proposed in their place."""
+    """Fields under their other names are not missing, and nothing is suggested in their place."""
     video = {"title": "a", "view_count": 5, "upload_date": "20260301", "timestamp": 1_772_366_400}
     video |= {"thumbnail": "https://x.test/a.jpg", "thumbnails": [{"url": "x"}], "duration": 30, "length": 1}
     (tmp_path / "v.jsonl").write_text(json.dumps(video))
@@ -185,13 +185,13 @@ def test_what_yt_dlp_writes_is_read_without_advice(tmp_path: Path) -> None:
     )
 
 
-def test_excels_first_line_is_no_header_whatever_the_delimiter(tmp_path: Path) -> None:
+def test_excels_first_line_is_not_a_header_whatever_the_delimiter(tmp_path: Path) -> None:
     (tmp_path / "v.csv").write_bytes(b"sep=;\r\ntitle;view_count\r\na;5\r\n")
     assert opened_table(tmp_path / "v.csv", ";", "utf-8").columns == ["title", "view_count"]
 
 
 def test_a_file_that_changes_while_it_is_scored_gets_no_scores(door: Door, tmp_path: Path) -> None:
-    """Its rows may stand in another order by now: exit code 2, and what to remove."""
+    """Its rows may be in another order by now: exit code 2, and what to remove."""
     (tmp_path / "v.csv").write_text("title,view_count\na,1\nb,2\n")
     hold = Hold()
     door.plan.append(hold)
@@ -254,7 +254,7 @@ def test_rows_longer_than_the_header_keep_the_results_in_their_columns(
 
 
 def test_results_that_the_encoding_lacks_are_escaped(tmp_path: Path) -> None:
-    """An ellipsis in an error does not end the run that has scored everything."""
+    """An ellipsis in an error does not end a run that has scored everything."""
     (tmp_path / "v.csv").write_bytes(b"title\ncaf\xe9\n")
     opened_table(tmp_path / "v.csv", None, "latin-1").write(tmp_path / "o.csv", ["error"], iter([["\u2026"]]))
     assert (tmp_path / "o.csv").read_bytes() == b"title,error\ncaf\xe9,\\u2026\n"
@@ -267,7 +267,7 @@ def test_two_runs_never_write_the_same_file(tmp_path: Path) -> None:
         assert again.count == 0
 
 
-def test_half_a_surrogate_pair_and_deep_nesting_end_no_run(service: Service, tmp_path: Path) -> None:
+def test_half_a_surrogate_pair_and_deep_nesting_do_not_end_a_run(service: Service, tmp_path: Path) -> None:
     """The first is scored and written as it was; the second is an error in its row."""
     deep = b'{"title": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     (tmp_path / "v.jsonl").write_bytes(b'{"title": "\\ud800 x"}\n' + deep + b'\n{"title": "last"}\n')

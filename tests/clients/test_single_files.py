@@ -1,4 +1,4 @@
-"""trigger_inference.py and score_csv.py: written from miles_client, and complete by themselves."""
+"""trigger_inference.py and score_csv.py: written from miles_client, and self-contained."""
 
 import ast
 import shutil

@@ -63,7 +63,7 @@ def test_a_row_without_title_is_named_with_its_reason_and_left(
 def test_rows_without_a_usable_thumbnail_are_counted_by_reason(
     trigger: Trigger, candidates: Candidates
 ) -> None:
-    """Their scores are written all the same; a row that has no thumbnail is not counted."""
+    """Their scores are still written; a row that has no thumbnail is not counted."""
     urls = ["http://10.0.0.1/a.jpg", "ftp://a.example/a.jpg", "/images/a.jpg", None]
     candidates.add([{**row, "thumbnail_url": url} for row, url in zip(scraped(4), urls, strict=True)])
     done = trigger()
@@ -72,10 +72,8 @@ def test_rows_without_a_usable_thumbnail_are_counted_by_reason(
     assert done.stdout.count("[thumbnail: forbidden]") == 2
 
 
-def test_rows_that_cannot_be_scored_never_stand_before_the_others(
-    trigger: Trigger, candidates: Candidates
-) -> None:
-    """Sixty older rows without title do not keep `--limit 3` from scoring three that have one."""
+def test_rows_that_cannot_be_scored_never_block_the_others(trigger: Trigger, candidates: Candidates) -> None:
+    """Sixty older rows without a title do not keep `--limit 3` from scoring three that have one."""
     candidates.add([{**row, "title": None} for row in scraped(60)])
     candidates.add([{**row, "created_at": "2026-02-01T00:00:00Z"} for row in scraped(4)])
     assert "3 scored, 60 skipped" in trigger("--limit", "3").stdout
@@ -85,7 +83,7 @@ def test_rows_that_cannot_be_scored_never_stand_before_the_others(
 def test_a_value_that_json_or_python_cannot_hold_costs_its_own_row_alone(
     trigger: Trigger, candidates: Candidates
 ) -> None:
-    """A date of `infinity` is refused by the service; the query and the other rows do not notice."""
+    """A date of `infinity` is refused by the service; the query and the other rows are unaffected."""
     candidates.add([{**scraped(1)[0], "upload_date": "infinity"}, *scraped(3)])
     done = trigger()
     assert "3 scored, 1 skipped" in done.stdout
@@ -95,7 +93,7 @@ def test_a_value_that_json_or_python_cannot_hold_costs_its_own_row_alone(
 def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
     trigger: Trigger, candidates: Candidates
 ) -> None:
-    """A constraint of the owner's fails one update; the others of the same call are written."""
+    """One of the owner's constraints fails one update; the others of the same call are written."""
     candidates.run("ALTER TABLE candidates ADD CHECK (miles_score IS NULL OR view_count <> 2000)")
     candidates.add(scraped(5))
     done = trigger()
@@ -104,7 +102,7 @@ def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
 
 
 def test_two_runs_at_once_score_each_row_once(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """While both wait for the service with rows of their own, none is asked for or written twice."""
+    """While both wait for the service, each with its own rows, none is requested or written twice."""
     candidates.add(scraped(22))
     outputs = two_at_once(door, partial(trigger, "--batch", "4"))
     assert [run.returncode for run in outputs] == [0, 0]
@@ -117,7 +115,7 @@ def test_two_runs_at_once_score_each_row_once(trigger: Trigger, door: Door, cand
 def test_kill_9_half_way_loses_nothing(
     trigger: Trigger, begun: Callable[..., Running], door: Door, candidates: Candidates
 ) -> None:
-    """Rows whose scores were on their way are as before, free at once, and the next run scores them."""
+    """Rows in flight are unchanged and unlocked at once, and the next run scores them."""
     candidates.add(scraped(22))
     hold = Hold()
     door.plan += [None, None, hold]
@@ -163,7 +161,7 @@ def test_a_dry_run_prints_scores_and_writes_nothing(trigger: Trigger, candidates
 def test_settings_are_read_from_a_file(
     trigger: Trigger, door: Door, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """`.env` beside the caller supplies what the environment does not have, an empty variable included."""
+    """`.env` in the working folder supplies variables that are absent or empty in the environment."""
     candidates.add(scraped(2))
     (tmp_path / ".env").write_text(
         f'# ours\nexport INFERENCE_API_URL="{door.url}/predict"\nMILES_API_KEY=from-a-file # secret\n'
@@ -192,7 +190,7 @@ def test_a_wrong_setting_is_one_line(trigger: Trigger) -> None:
     assert failures == []
 
 
-def test_a_key_that_the_service_does_not_know_is_said(
+def test_a_key_that_the_service_does_not_know_is_reported(
     trigger: Trigger, door: Door, candidates: Candidates
 ) -> None:
     candidates.add(scraped(1))
@@ -202,7 +200,7 @@ def test_a_key_that_the_service_does_not_know_is_said(
     assert "MILES_API_KEY" in done.stderr
 
 
-def test_a_database_without_the_table_is_said(trigger: Trigger, candidates: Candidates) -> None:
+def test_a_database_without_the_table_is_reported(trigger: Trigger, candidates: Candidates) -> None:
     candidates.run("DROP TABLE candidates")
     done = trigger()
     assert done.returncode == 4
@@ -220,7 +218,7 @@ def test_a_wrong_password_is_not_tried_again(trigger: Trigger, candidates: Candi
 def test_an_output_that_cannot_be_written_ends_in_no_traceback(
     door: Door, candidates: Candidates, tmp_path: Path
 ) -> None:
-    """Closed, full, or in an encoding that a title's letters are not in: what is scored is committed."""
+    """Closed, full, or in an encoding that lacks a title's characters: what is scored is committed."""
     cases = {
         "exec >&- 2>&-": (0, "", 2),
         "exec >&-": (0, "", 2),
@@ -243,7 +241,7 @@ def test_an_output_that_cannot_be_written_ends_in_no_traceback(
 
 
 def test_a_database_without_an_encoding_takes_scores(trigger: Trigger, database: Database) -> None:
-    """SQL_ASCII, which initdb makes without a locale: its ids are texts, too."""
+    """SQL_ASCII, which initdb chooses without a locale: its ids are still text."""
     table = Candidates(database.url.removesuffix("postgres") + "plain")
     Candidates(database.url).run(
         "CREATE DATABASE plain ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
@@ -255,7 +253,7 @@ def test_a_database_without_an_encoding_takes_scores(trigger: Trigger, database:
 
 
 def test_an_address_may_be_another_drivers() -> None:
-    """What libpq lacks is left out; its own other form stays as it is."""
+    """Options that libpq lacks are left out; its other form stays as it is."""
     forms = {
         "postgresql+psycopg://u:p@h/d?pgbouncer=true&sslmode=require": "postgresql://u:p@h/d?sslmode=require",
         "postgres://u:p@h/d?sslmode=require&schema=public": "postgres://u:p@h/d?sslmode=require",
@@ -268,7 +266,7 @@ def test_an_address_may_be_another_drivers() -> None:
 def test_a_signal_ends_it_between_two_writes(
     begun: Callable[..., Running], door: Door, candidates: Candidates
 ) -> None:
-    """In the middle of a call: what was scored stays, what was asked for is free, there is a summary."""
+    """In the middle of a call: scored rows stay scored, requested ones are unlocked, a summary is printed."""
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         candidates.create()
         candidates.add(scraped(12))
@@ -285,7 +283,7 @@ def test_a_signal_ends_it_between_two_writes(
 
 
 def ended(process: Popen[str]) -> tuple[int, str]:
-    """The exit code, and what else it printed."""
+    """The exit code, and the rest of its output."""
     assert process.stdout is not None, "started with a pipe"
     return process.wait(LIMIT_S), process.stdout.read()
 

@@ -61,10 +61,8 @@ def test_22_rows_with_nulls_are_scored(trigger: Trigger, candidates: Candidates)
     assert candidates.written_more_than_once() == 0
 
 
-def test_rows_that_cannot_be_scored_never_stand_before_the_others(
-    trigger: Trigger, candidates: Candidates
-) -> None:
-    """Thirty older rows without title do not keep `--limit 3` from scoring three that have one."""
+def test_rows_that_cannot_be_scored_never_block_the_others(trigger: Trigger, candidates: Candidates) -> None:
+    """Thirty older rows without a title do not keep `--limit 3` from scoring three that have one."""
     candidates.add([{**row, "title": None} for row in scraped(30)])
     candidates.add([{**row, "created_at": "2026-02-01T00:00:00Z"} for row in scraped(4)])
     done = trigger("--limit", "3")
@@ -72,7 +70,7 @@ def test_rows_that_cannot_be_scored_never_stand_before_the_others(
 
 
 def test_two_runs_at_once_write_each_row_once(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Both ask for the same rows, and the slower one finds them written and counts them as another's."""
+    """Both ask for the same rows, and the slower one counts the written ones as scored by another run."""
     candidates.add(scraped(12))
     outputs = two_at_once(door, partial(trigger, "--batch", "4"))
     assert [run.returncode for run in outputs] == [0, 0]
@@ -92,7 +90,7 @@ def test_a_dry_run_writes_nothing(trigger: Trigger, supabase: Door, candidates: 
 def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
     trigger: Trigger, candidates: Candidates
 ) -> None:
-    """A constraint and a trigger of the owner's fail one update each; the others are written."""
+    """One of the owner's constraints and one trigger each fail one update; the others are written."""
     candidates.run(
         "ALTER TABLE candidates ADD CONSTRAINT odd CHECK (analyzed_at IS NULL OR view_count <> 2000)"
     )
@@ -114,7 +112,7 @@ def test_a_score_that_the_database_refuses_costs_its_own_row_alone(
 def test_an_error_of_the_table_ends_the_run(
     trigger: Trigger, supabase: Door, door: Door, candidates: Candidates
 ) -> None:
-    """A score that no row could take is not tried for every row."""
+    """A score that no row can store is not tried for every row."""
     candidates.add(scraped(5))
     done = trigger("--column", "miles_score=title", "--batch", "1")
     assert (done.returncode, len(door.calls)) == (0, 5), "a text column takes the score as text"
@@ -133,7 +131,7 @@ def test_the_public_key_is_refused_by_name(trigger: Trigger, supabase: Door) -> 
     assert "public key" in done.stderr
 
 
-def test_a_key_that_supabase_does_not_know_is_said(trigger: Trigger) -> None:
+def test_a_key_that_supabase_does_not_know_is_reported(trigger: Trigger) -> None:
     forged = token("service_role")[:-4] + "AAAA"
     done = trigger(SUPABASE_SERVICE_KEY=forged)
     assert done.returncode == 2
@@ -141,7 +139,7 @@ def test_a_key_that_supabase_does_not_know_is_said(trigger: Trigger) -> None:
     assert forged not in done.stdout + done.stderr
 
 
-def test_a_key_of_the_new_kind_is_no_bearer_token(trigger: Trigger, supabase: Door) -> None:
+def test_a_key_of_the_new_kind_is_not_sent_as_a_bearer_token(trigger: Trigger, supabase: Door) -> None:
     """`sb_secret_...` is sent only as `apikey`: Supabase refuses it as a bearer token."""
     empty = {"Content-Range": "*/0", "Content-Type": "application/json"}
     supabase.plan += [Reply(200, b"[]", empty)] * 4  # snapshots, predictions, the count, the rows
@@ -183,7 +181,7 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(
 
 
 def test_rows_that_policies_keep_are_tried_once(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """A PATCH that changes nothing is looked at again; the run says why and ends with exit code 4."""
+    """Rows that a PATCH did not change are checked again; the run says why and ends with exit code 4."""
     candidates.run(
         "INSERT INTO owner.candidates (video_id, title) "
         "SELECT 'v' || n, 'Video ' || n FROM generate_series(1, 5) n"
@@ -199,7 +197,7 @@ def test_rows_that_policies_keep_are_tried_once(trigger: Trigger, door: Door, ca
     candidates.run("TRUNCATE owner.candidates")
 
 
-def test_names_of_columns_may_be_any(trigger: Trigger, candidates: Candidates) -> None:
+def test_columns_may_have_any_name(trigger: Trigger, candidates: Candidates) -> None:
     candidates.run('DROP TABLE IF EXISTS owner."My videos"')
     candidates.run(
         'CREATE TABLE owner."My videos" ("the id" text PRIMARY KEY, "Title (de)" text, "100%" bigint, '

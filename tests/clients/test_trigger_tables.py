@@ -40,7 +40,7 @@ def trigger(table: Candidates, door: Door, tmp_path: Path) -> Trigger:
 
 
 def test_rows_that_policies_keep_are_not_scored(table: Candidates, door: Door, trigger: Trigger) -> None:
-    """Rows that a role may read and not lock are reported without a score; those of another run are not."""
+    """Rows that a role may read but not lock are reported without a score."""
     table.run(
         "INSERT INTO owner.candidates (video_id, title) "
         "SELECT 'v' || n, 'Video ' || n FROM generate_series(1, 12) n"
@@ -55,7 +55,7 @@ def test_rows_that_policies_keep_are_not_scored(table: Candidates, door: Door, t
 
 
 def test_rows_that_a_trigger_keeps_are_tried_once(table: Candidates, door: Door, trigger: Trigger) -> None:
-    """An update that a trigger cancels is looked at again and reported; the other rows are scored."""
+    """Rows whose update a trigger cancels are checked again and reported; the other rows are scored."""
     table.add(scraped(9))
     table.run(
         "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -71,7 +71,7 @@ def test_rows_that_a_trigger_keeps_are_tried_once(table: Candidates, door: Door,
 def test_a_row_that_a_trigger_leaves_due_is_scored_once(
     table: Candidates, door: Door, trigger: Trigger
 ) -> None:
-    """One that resets analyzed_at: the row would be found again and again."""
+    """A trigger that resets analyzed_at: the row would be found again and again."""
     table.add(scraped(3))
     table.run(
         "CREATE OR REPLACE FUNCTION reset() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -83,8 +83,10 @@ def test_a_row_that_a_trigger_leaves_due_is_scored_once(
     assert "2 scored, 0 skipped, 1 kept unscored by the database" in done.stdout
 
 
-def test_a_database_that_takes_no_score_ends_the_run(table: Candidates, door: Door, trigger: Trigger) -> None:
-    """After `--limit` rows of which none could be written."""
+def test_a_database_that_accepts_no_score_ends_the_run(
+    table: Candidates, door: Door, trigger: Trigger
+) -> None:
+    """After `--limit` rows, none of which could be written."""
     table.add(scraped(20))
     table.run("CREATE OR REPLACE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END;'")
     table.run("CREATE TRIGGER no BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION no()")
@@ -109,7 +111,7 @@ def test_watching_does_not_try_kept_rows_again(table: Candidates, door: Door, tm
     assert sorted(titles) == sorted([*(row["title"] for row in scraped(2)), "later"])
 
 
-def test_ids_and_names_may_be_others(table: Candidates, trigger: Trigger) -> None:
+def test_ids_may_have_any_type_and_columns_any_name(table: Candidates, trigger: Trigger) -> None:
     failures = {}
     kinds: dict[LiteralString, LiteralString] = {
         "bigint": "1, 9007199254740993",
@@ -158,7 +160,7 @@ FAILING: dict[str, LiteralString] = {
 
 
 def test_an_error_of_one_row_costs_that_row(table: Candidates, trigger: Trigger) -> None:
-    """Whatever raises it: the others are written, and the database's words are reported."""
+    """Whatever raises it, the others are written, and the database's message is reported."""
     failures = {}
     reader = "postgresql://reader:reader@" + table.url.partition("@")[2]  # pragma: allowlist secret
     for name, statement in FAILING.items():
@@ -178,8 +180,8 @@ def test_an_error_of_one_row_costs_that_row(table: Candidates, trigger: Trigger)
     assert failures == {}
 
 
-def test_a_column_of_ids_must_name_each_row(table: Candidates, door: Door, trigger: Trigger) -> None:
-    """Two rows with one id would both get the same score, one without an id none: neither is scored."""
+def test_ids_must_identify_each_row(table: Candidates, door: Door, trigger: Trigger) -> None:
+    """Two rows with one id would get the same score, and a row without an id none: nothing is scored."""
     table.add([{**row, "video_id": "the same"} for row in scraped(2)])
     failures = []
     for value, said in (("the same", "is the same in two rows"), (None, "is null in a row")):
@@ -192,7 +194,7 @@ def test_a_column_of_ids_must_name_each_row(table: Candidates, door: Door, trigg
 
 
 def test_columns_that_are_not_there_are_named(table: Candidates, door: Door, trigger: Trigger) -> None:
-    """Optional ones once; without a title, or with views by another name, nothing is scored."""
+    """Optional ones once; without a title, or with views under another name, nothing is scored."""
     table.add(scraped(1))
     table.run("ALTER TABLE candidates DROP like_count, DROP description")
     assert (
@@ -209,7 +211,7 @@ def test_columns_that_are_not_there_are_named(table: Candidates, door: Door, tri
 
 
 def test_a_query_that_takes_too_long_has_a_next_step(table: Candidates, trigger: Trigger) -> None:
-    """What a role's statement_timeout cancels, as Supabase's do."""
+    """A query that a role's statement_timeout cancels, as on Supabase."""
     table.add(scraped(1))
     table.run("CREATE VIEW slow AS SELECT * FROM candidates WHERE pg_sleep(60) IS NOT NULL")
     done = trigger("--table", "slow", DATABASE_URL=f"{table.url}?options=-cstatement_timeout%3D50")

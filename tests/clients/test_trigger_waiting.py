@@ -43,7 +43,7 @@ def test_a_service_that_dies_and_comes_back_is_waited_for(
 
 
 def test_a_sleeping_space_is_waited_for(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Its 503 page, a page with 200 and a 502 are no scores; the rows are not held meanwhile."""
+    """Its 503 page, a page with 200 and a 502 are not scores; the rows are not locked meanwhile."""
     candidates.add(scraped(22))
     door.plan += [HTML_503, Reply(200, WAKING_PAGE), Reply(502, b"Bad Gateway")]
     done = trigger()
@@ -65,7 +65,7 @@ def test_rows_are_free_while_a_run_waits_for_the_service(
 def test_a_call_that_takes_too_long_is_tried_again(
     trigger: Trigger, door: Door, candidates: Candidates
 ) -> None:
-    """A time-out is one of the faces of a waking Space."""
+    """A waking Space may also time out."""
     candidates.add(scraped(3))
     hold = Hold()
     door.plan += [hold]
@@ -85,7 +85,7 @@ def test_a_service_that_stays_away_ends_the_run(trigger: Trigger, door: Door, ca
 
 
 def test_retry_after_is_honoured(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """Two seconds are waited instead of a twentieth; beyond patience, also as a date, the run ends."""
+    """The run waits 2 s instead of 0.05 s; beyond its patience, also as a date, it ends."""
     candidates.add(scraped(3))
     json_503 = {"Content-Type": "application/problem+json", "Retry-After": "2"}
     door.plan += [Reply(503, b'{"detail": "the model is loading"}', json_503)]
@@ -97,7 +97,7 @@ def test_retry_after_is_honoured(trigger: Trigger, door: Door, candidates: Candi
 
 
 def test_a_rate_limit_is_never_a_rows_fault(trigger: Trigger, door: Door, candidates: Candidates) -> None:
-    """A row that meets a 429 in its batch and four times on its own is asked for again, and scored."""
+    """A row that gets a 429 in its batch and four times on its own is retried and scored."""
     candidates.add(scraped(3))
     kind = {"Content-Type": "application/json"}
     score = {"viral_score": 0.5, "predicted_velocity": 1}
@@ -120,7 +120,7 @@ def test_a_service_without_the_batch_route_is_asked_row_by_row(
         assert door.paths() == ["/predict/batch", *["/predict"] * 6]
 
 
-NO_SCORES: list[dict[str, Any]] = [
+INVALID_SCORES: list[dict[str, Any]] = [
     {"predictions": []},
     {"predictions": [{"viral_score": 7, "predicted_velocity": 1}] * 3},
     {"predictions": [{"viral_score": 0.5}] * 3},
@@ -130,11 +130,11 @@ NO_SCORES: list[dict[str, Any]] = [
 ]
 
 
-def test_what_is_no_score_is_never_written(trigger: Trigger, door: Door, candidates: Candidates) -> None:
+def test_an_invalid_score_is_never_written(trigger: Trigger, door: Door, candidates: Candidates) -> None:
     candidates.add(scraped(3))
     kind = {"Content-Type": "application/json"}
-    door.plan += [Reply(200, json.dumps(answer).encode(), kind) for answer in NO_SCORES]
-    assert [trigger().returncode for _ in NO_SCORES] == [2] * len(NO_SCORES)
+    door.plan += [Reply(200, json.dumps(answer).encode(), kind) for answer in INVALID_SCORES]
+    assert [trigger().returncode for _ in INVALID_SCORES] == [2] * len(INVALID_SCORES)
     assert candidates.scored() == []
 
 

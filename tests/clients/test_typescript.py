@@ -25,7 +25,7 @@ def test_the_types_are_what_the_generator_gives(folder: Path) -> None:
 
 
 def test_the_source_is_strict(folder: Path) -> None:
-    """tsc with every strict option and typescript-eslint's strictest rules have nothing to say."""
+    """tsc with every strict option and typescript-eslint's strictest rules report nothing."""
     ran = npm(folder, "run", "check")
     assert ran.returncode == 0, ran.stdout
 
@@ -35,8 +35,8 @@ def test_the_client_scores_and_waits(folder: Path, service: Service) -> None:
     _pass(folder, "scores", "patience", "lines", MILES_URL=service.url)
 
 
-def test_the_client_passes_the_doors(folder: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    """A service with keys and a limit refuses the client by typed errors, and serves the one with the key."""
+def test_the_client_handles_keys_and_limits(folder: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    """A service with keys and a limit refuses the client with typed errors, and answers it with the key."""
     key = secrets.token_urlsafe(24)
     with ready_service(tmp_path / "log", checkpoint=tiny_bundle, api_keys=key, rate_limit=2) as running:
         _pass(folder, "doors", MILES_GUARDED_URL=running.url, MILES_GUARDED_KEY=key)
@@ -47,7 +47,7 @@ def test_the_client_waits_for_a_service_that_starts(folder: Path, tiny_bundle: P
         _pass(folder, "waking", MILES_STARTING_URL=starting.url)
 
 
-def test_the_package_brings_nothing_along(folder: Path) -> None:
+def test_the_package_has_no_dependencies(folder: Path) -> None:
     ran = npm(folder, "ls", "--omit=dev", "--parseable")
     assert [line for line in ran.stdout.splitlines() if "node_modules" in line] == []
 

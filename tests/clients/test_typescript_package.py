@@ -38,7 +38,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("miles-client-*.tgz"))
 
 
-def test_publint_has_nothing_to_say(package: Path) -> None:
+def test_publint_reports_nothing(package: Path) -> None:
     ran = node(FOLDER, str(BINARIES / "publint"), "--strict", str(package))
     assert ran.returncode == 0, ran.stdout
     assert "All good!" in ran.stdout
@@ -74,7 +74,7 @@ def test_the_package_works_in_an_empty_project(package: Path, service: Service, 
 
 @pytest.mark.usefixtures("package")  # which has just been built in the example's folder
 def test_the_readmes_example_runs_on_the_built_package(service: Service) -> None:
-    """What the README shows is examples/score.ts, and it prints scores with what tsc made."""
+    """The README's example is examples/score.ts, which prints scores with the built package."""
     example = FOLDER / "examples" / "score.ts"
     assert f"```ts\n{example.read_text()}```" in (FOLDER / "README.md").read_text()
     ran = node(FOLDER, str(example), MILES_URL=service.url, MILES_API_KEY="")
