@@ -9,7 +9,7 @@
 
 Columns are matched by the names of a request's fields (title, description, thumbnail_url, view_count, ...);
 use `--map` for other names. The first line of output says which columns are read. A CSV's delimiter is found
-in its header. N/A, null and - are unknown in numbers and times; `--suffixes` reads 1.2K.
+in its header. N/A, null and - mean unknown in numbers and times; `--suffixes` reads 1.2K.
 
 The output has all rows and columns of the input in the same order, plus viral_score, predicted_velocity, low
 and high (the interval around it), confidence, in_range (false: unlike the training data), image (used,
@@ -80,7 +80,7 @@ class MilesError(Exception):
     is_passing = False
     """Whether a later try may succeed."""
     retry_after_s: float | None = None
-    """How long the service asks to be left alone."""
+    """How long the service asks clients to wait."""
 
 
 class UnreachableError(MilesError):
@@ -96,7 +96,7 @@ class AnswerTimeoutError(MilesError):
 
 
 class IncompleteBatchError(MilesError):
-    """A stream ended before each video had its entry; `missing` has the indices of those without."""
+    """A stream ended before every video had an entry; `missing` has the indices of those without."""
 
     def __init__(self, missing: Sequence[int]) -> None:
         super().__init__(f"the stream ended before {len(missing)} videos had an answer: send them again")
@@ -113,13 +113,13 @@ class AnswerError(MilesError):
 
 
 class AsleepError(AnswerError):
-    """A host answered in the service's place: the service sleeps or starts."""
+    """A host answered in place of the service, which is asleep or starting."""
 
     is_passing = True
 
 
 class UnexpectedAnswerError(AnswerError):
-    """Not an answer of Miles; the address is probably another service's."""
+    """Not an answer from Miles; the address is probably another service's."""
 
 
 class ProblemError(AnswerError):
@@ -147,7 +147,7 @@ class RefusedError(ProblemError):
 class KeyRefusedError(ProblemError):
     """The service requires an API key, or does not know this one."""
 
-    next_step = "; set api_key (for a command, MILES_API_KEY) to a key of the service"
+    next_step = "; set api_key (for a command, MILES_API_KEY) to one of the service's keys"
 
 
 class BusyError(ProblemError):
@@ -157,7 +157,7 @@ class BusyError(ProblemError):
 def problem_error(
     problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
 ) -> ProblemError:
-    """The problem as its class."""
+    """The problem as an error of the matching class."""
     kind = ProblemError
     if status in REFUSED:
         kind = RefusedError
@@ -190,12 +190,12 @@ WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a sleeping Space is up within one or two mi
 
 
 class SettingError(Exception):
-    """A setting is wrong, here or on the other side; the message says what to change."""
+    """A setting is wrong, here or on a server; the message says what to change."""
 
 
 @contextmanager
 def setting(name: str) -> Iterator[None]:
-    """A `ValueError` in the block is the setting's."""
+    """Turn a `ValueError` in the block into a `SettingError` that names the setting."""
     try:
         yield
     except ValueError as exc:
@@ -250,7 +250,7 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
 
 
 def seconds(text: str) -> list[float]:
-    """Reads an argument of several times."""
+    """Reads an argument of several durations, separated by commas."""
     return [positive(float)(part) for part in text.split(",")]
 
 
@@ -264,7 +264,7 @@ def shown(text: Any, length: int = 60) -> str:
 
 
 CONNECT_TIMEOUT_S = 10
-HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
+HOST_STATUSES = (502, 503, 504)  # from a host whose service is not running
 JSON = "application/json"
 MAX_PORT = 65_535
 WAKING = "got a web page instead of scores: the Space is waking up"
@@ -290,9 +290,9 @@ def host_of(url: str, example: str) -> str:
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """What every request carries; raises `ValueError` for a key that no header can carry."""
+    """The headers of every request; raises `ValueError` for a key that no header can carry."""
     if key and not (key.isascii() and key.isprintable()):
-        raise ValueError("the key has letters that an HTTP header cannot carry: copy it again")
+        raise ValueError("the key has characters that an HTTP header cannot carry: copy it again")
     found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
     return found | ({"Authorization": f"Bearer {key}"} if key else {})
 
@@ -311,13 +311,13 @@ def limits(timeout_s: float) -> httpx.Timeout:
 
 
 def encoded(payload: Any) -> bytes:
-    """The payload as JSON in ASCII, which carries half a surrogate pair, too."""
+    """The payload as ASCII JSON, which can hold half a surrogate pair, too."""
     return json.dumps(payload, allow_nan=False).encode("ascii")
 
 
 @contextmanager
 def translated(timeout_s: float) -> Iterator[None]:
-    """Raise what httpx raises as errors of this package."""
+    """Turn httpx's errors into errors of this package."""
     try:
         yield
     except httpx.TimeoutException as exc:
@@ -368,7 +368,7 @@ NO_SUCH_ROUTE = (404, 405, 501)
 Row = dict[str, Any]
 
 
-class Unavailable(MilesError):  # noqa: N818  a state that passes
+class Unavailable(MilesError):  # noqa: N818  a temporary state
     """The service returned no score, for a call or for one of its videos; a retry may help.
 
     `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
@@ -403,7 +403,7 @@ class Patience:
         return wait
 
 
-NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons of an image that is not missed
+NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons that are not a failure of the image
 
 
 @dataclass(frozen=True)
@@ -445,7 +445,7 @@ class Service:
         self._timeout_s = timeout_s
         self._has_batch = True
         self._request_id = ""
-        self.with_shadow = False  # whether to wait for the score of a shadow, if the service has one
+        self.with_shadow = False  # whether to wait for the shadow's score, if the service has a shadow
         self._singly = 0
         """How many of the next videos to send one by one, to find the one that breaks its batch."""
 
@@ -475,7 +475,7 @@ class Service:
         yield from enumerate(self._outcome(entry) for entry in entries)
 
     def ask_singly(self, count: int) -> None:
-        """Send the next `count` videos one by one: one of them may have failed the others."""
+        """Send the next `count` videos one by one: one of them may have made the others fail."""
         self._singly = count
 
     def _one_by_one(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
@@ -498,7 +498,7 @@ class Service:
                 return
 
     def _post(self, route: str, payload: Any) -> Any:
-        """The answer's JSON. Raises `AnswerError` for one that a retry would not change."""
+        """The answer's JSON. Raises `AnswerError` for an answer that a retry would not change."""
         try:
             with translated(self._timeout_s):
                 query = "?shadow=1" if self.with_shadow else ""
@@ -512,7 +512,7 @@ class Service:
             raise Unavailable(str(exc)) from exc
 
     def _judge(self, exc: AnswerError, route: str) -> None:
-        """Raise what the whole run must know; return for an answer about these videos only."""
+        """Raise what concerns the whole run; return for an answer that concerns only these videos."""
         status, reason = exc.status, shown(exc, 300)
         if 300 <= status < 400:
             raise SettingError(f"{reason} as INFERENCE_API_URL") from exc
@@ -603,7 +603,7 @@ def result_of(outcome: Score | Refusal) -> list[str]:
 
 
 def closing(results: Iterator[list[str]], unknown: Counter[str]) -> tuple[str, int]:
-    """How many rows have warnings, lie outside the training data, lack their thumbnail or have which error.
+    """The counts of rows with warnings, outside the training data, without a thumbnail, and with each error.
 
     Also the number of errors. `unknown` counts the texts that were read as unknown.
     """
@@ -636,12 +636,12 @@ NUMBERS = (
 TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
 TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
 REQUEST_FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
-# Fields that the service reads as another name of the first.
+# Pairs of fields; the service reads the second as another name for the first.
 SAME = (
     *(("thumbnail_url", "thumbnail"), ("duration_seconds", "duration")),
     *(("published_at", "upload_date"), ("observed_at", "scraped_at")),
 )
-# Other names of fields, without signs and in lower case: they are proposed, never guessed.
+# Other names of fields, without punctuation and in lower case: they are suggested, never assumed.
 NEAR = {
     **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
     **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
@@ -657,31 +657,31 @@ NEAR = {
     **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
     **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
 }
-# Texts that programs write for a value that is not there.
+# Texts that programs write for a missing value.
 NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
 BARE = {field.replace("_", ""): field for field in REQUEST_FIELDS} | NEAR
 
 
 def is_unknown(field: str, value: Any) -> bool:
-    """Whether a value says that there is none: null, or in a number or time what programs write for it."""
+    """Whether a value means unknown: null or, for numbers and times, one of `NULLS`."""
     if field in TEXTS or not isinstance(value, str):
         return value is None
     return value.strip().lower() in NULLS
 
 
 def field_like(column: str) -> str | None:
-    """The field whose name this column's is near to."""
+    """The field whose name resembles this column's."""
     return BARE.get(re.sub(r"[\W_]", "", column.lower()))
 
 
 def with_other_names(fields: Iterable[str]) -> set[str]:
-    """The fields, and those that mean the same."""
+    """The fields and their other names."""
     found = set(fields)
     return found.union(*(pair for pair in SAME if found & {*pair}))
 
 
 def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
-    """Columns that look like fields which are not read, by field; `found` has the columns that are."""
+    """Columns that look like fields that are not read yet, by field; `found` has the columns that are."""
     looks = {field_like(name): name for name in columns}
     read = with_other_names(found)
     return {
@@ -697,7 +697,7 @@ def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
 Cells = dict[str, Any]
 BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 WORKBOOK = "a workbook or another archive; save it as CSV (UTF-8) first"
-# How files begin that are not text.
+# The first bytes of files that are not text.
 NOT_TEXT = {
     **dict.fromkeys((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"), WORKBOOK),
     b"\x1f\x8b": "compressed with gzip; its name must end in .gz",
@@ -711,7 +711,7 @@ class Table(ABC):
 
     columns: list[str]
     note = ""
-    """How the file is read, where it is not plain."""
+    """How the file is read, if not in the default way."""
 
     @abstractmethod
     def rows(self) -> Iterator[Cells]:
@@ -723,7 +723,7 @@ class Table(ABC):
 
 
 def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
-    """A text file, compressed if its name ends in .gz; letters that its encoding lacks are escaped."""
+    """A text file, compressed if its name ends in .gz; characters that its encoding lacks are escaped."""
     errors = "backslashreplace" if mode == "w" else "strict"
     if is_gzip(path):
         compressed: Any = gzip.open(path, f"{mode}t", encoding=encoding, errors=errors, newline="")  # noqa: SIM115
@@ -732,12 +732,12 @@ def opened_text(path: Path, mode: str, encoding: str) -> IO[str]:
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file's name says so."""
+    """Whether a file's name ends in .gz."""
     return path.suffix.lower() == ".gz"
 
 
 def start_of(path: Path) -> bytes:
-    """The first four bytes, of what is compressed if the name ends in .gz."""
+    """The first four bytes, decompressed if the name ends in .gz."""
     try:
         with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as opened:
             return opened.read(4)
@@ -756,10 +756,10 @@ def encoding_of(path: Path, encoding: str) -> str:
         return "utf-8-sig"
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
-    if b"\0" in start:  # a text in UTF-8 has none
+    if b"\0" in start:  # UTF-8 text has none
         order = "be" if start[:1] == b"\0" else "le"
         raise SettingError(
-            f"{path}: not utf-8; if it is UTF-16 without a mark, add --encoding utf-16-{order}"
+            f"{path}: not utf-8; if it is UTF-16 without a byte order mark, add --encoding utf-16-{order}"
         )
     return encoding
 
@@ -768,7 +768,7 @@ class CsvTable(Table):
     """A CSV file; cells are passed on unchanged, empty ones as null."""
 
     def __init__(self, path: Path, delimiter: str | None, encoding: str) -> None:
-        csv.field_size_limit(2**31 - 1)  # a cell may hold a whole picture as data:
+        csv.field_size_limit(2**31 - 1)  # a cell may hold a whole image as a data: URL
         self._path, self._encoding = path, encoding_of(path, encoding)
         self._separator_line = ""
         """Excel's first line `sep=;`, which names the delimiter."""
@@ -776,12 +776,12 @@ class CsvTable(Table):
         self._delimiter = delimiter or found
         self.columns = [cell.strip() for cell in next(self._lines(), [])]
         self._width = len(self.columns)
-        """The cells of the longest line that was read."""
+        """The number of cells in the longest line read so far."""
         if self._delimiter != ",":
             self.note = f"the delimiter is {self._delimiter!r} (--delimiter sets another)"
 
     def _found_delimiter(self) -> str:
-        """The one of , ; tab and | that gives most columns with a field's name, then most columns."""
+        """The one of , ; tab and | that gives the most columns with a field's name, then the most columns."""
         try:
             with opened_text(self._path, "r", self._encoding) as opened:
                 line = next((line for line in opened if line.strip()), "")
@@ -816,7 +816,7 @@ class CsvTable(Table):
     def rows(self) -> Iterator[Cells]:
         """Each line after the header; lines of the wrong length are reported, not guessed at.
 
-        Cells of columns without a name may be absent, and empty cells behind the last column are ignored.
+        Cells of columns without a name may be absent, and empty cells after the last column are ignored.
         """
         named = max((place for place, name in enumerate(self.columns, 1) if name), default=0)
         for cells in itertools.islice(self._lines(), 1, None):
@@ -856,7 +856,7 @@ class JsonLines(Table):
             raise SettingError(f"{self._path}: {exc}") from exc
 
     def rows(self) -> Iterator[Cells]:
-        """Each object; another line is reported as malformed."""
+        """Each object; any other line is reported as malformed."""
         for line in self._lines():
             try:
                 row = json.loads(line)
@@ -871,7 +871,7 @@ class JsonLines(Table):
                 values = map(typed, result, RESULTS.values())
                 kept = {name: value for name, value in row.items() if name is not None}
                 whole = kept | dict(zip(names, values, strict=True))
-                # Half a surrogate pair, which UTF-8 cannot hold, is escaped by the file, and as JSON does it.
+                # The file escapes half a surrogate pair, which UTF-8 cannot hold, in the same way as JSON.
                 opened.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
 
@@ -934,13 +934,13 @@ class ParquetTable(Table):
 
 
 def json_value(value: Any) -> Any:
-    """A value of a file as a JSON value: dates as ISO 8601, lengths in seconds, NaN as null."""
+    """A value of a file as a JSON value: dates as ISO 8601, durations in seconds, NaN as null."""
     if isinstance(value, date):  # datetime included
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)  # which the service refuses, in this row only
+        return None if math.isnan(value) else str(value)  # the service refuses it, for this row only
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
@@ -998,7 +998,7 @@ class Columns:
 
     def _value(self, field: str, cell: Any) -> Any:
         if isinstance(cell, list | dict):
-            raise ValueError(f"{field}: expected one value, found {shown(cell)}")  # noqa: TRY004  of one row
+            raise ValueError(f"{field}: expected one value, found {shown(cell)}")  # noqa: TRY004  a row error
         if isinstance(cell, bytes):
             cell = _decoded(field, cell)
         if not isinstance(cell, str):
@@ -1012,14 +1012,14 @@ class Columns:
         if field.endswith("_count") and DOTTED.fullmatch(text):
             raise ValueError(f"{field}: {text!r} may have dots between thousands: write it without them")
         if field not in NUMBERS or (found := SUFFIXED.fullmatch(text)) is None:
-            return text  # which the service reads
+            return text  # the service reads it
         if not self.suffixes:
             raise ValueError(f"{field}: {text!r} is rounded; add --suffixes to read it as a number")
         return round(float(found[1]) * FACTORS[found[2].upper()])
 
 
 def _decoded(field: str, cell: bytes) -> str:
-    """A text whose column has no type; raises `ValueError` if it is not UTF-8."""
+    """The text of a binary cell; raises `ValueError` if it is not UTF-8."""
     try:
         return cell.decode()
     except UnicodeDecodeError as exc:
@@ -1029,7 +1029,7 @@ def _decoded(field: str, cell: bytes) -> str:
 def mapping(table: Table, named: Sequence[str], *, thumbnails: bool) -> dict[str, str]:
     """Map request fields to columns; raises `SettingError` for an unknown field or column.
 
-    It does so, too, if there is no view count but a column that looks like one: all rows would have 0 views.
+    Also raises it if there is no view count but a column looks like one: all rows would have 0 views.
     """
     found = {field: field for field in REQUEST_FIELDS if field in table.columns}
     without = set()
@@ -1097,7 +1097,7 @@ def requests_of(rows: Iterable[Cells], columns: Columns) -> Iterator[Cells | Ref
 class Finished:
     """`OUTPUT.part`: the first line identifies the job, each other line holds a finished row's results.
 
-    It is locked until the block ends. Raises `SettingError` for another job's, or while another run has it.
+    It is locked until the block ends. Raises `SettingError` if it is another job's or another run holds it.
     """
 
     def __init__(self, path: Path, purpose: Mapping[str, Any]) -> None:
@@ -1110,7 +1110,7 @@ class Finished:
             raise
 
     def _continued(self, first: bytes) -> int:
-        """How many rows are finished; cuts off one that is not complete."""
+        """The number of finished rows; cuts off an incomplete last row."""
         if not self.path.stat().st_size:
             self.path.write_bytes(first)
         with self.path.open("r+b") as opened:
@@ -1139,26 +1139,26 @@ class Finished:
             os.fsync(opened.fileno())
 
     def results(self) -> Iterator[list[str]]:
-        """All of them, in the input's order."""
+        """All results, in the input's order."""
         with self.path.open(encoding="utf-8", newline="") as opened:
             yield from itertools.islice(csv.reader(opened), 1, None)
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """An error of the system in the block names this file, unless it names one, and the next step."""
+    """Turn an `OSError` in the block into an error that names the file and the next step."""
     try:
         yield
     except OSError as exc:
         raise SettingError(
             f"{exc.filename or path}: {exc.strerror or exc}; finished rows are kept: run the command again "
-            "once this is mended"
+            "once this is fixed"
         ) from exc
 
 
 @contextmanager
 def whole_or_removed(path: Path) -> Iterator[None]:
-    """A block that writes this file, which is removed again if it fails."""
+    """A block that writes this file; the file is removed if the block fails."""
     try:
         with _named(path):
             yield
@@ -1196,7 +1196,7 @@ WIDTH, MIN_WIDTH = 30, 5
 
 
 def prepare_output() -> None:
-    """Print to nothing where a stream is closed, and escape letters that its encoding lacks."""
+    """Replace closed streams with the null device, and escape characters that a stream's encoding lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -1206,7 +1206,7 @@ def prepare_output() -> None:
 
 
 def give_up_output() -> None:
-    """Drop what could not be written: the interpreter would try it again at its end, and fail."""
+    """Drop output that could not be written: the interpreter would try again at exit, and fail."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             try:
@@ -1216,12 +1216,12 @@ def give_up_output() -> None:
 
 
 def can_redraw(stream: TextIO) -> bool:
-    """Whether a line of this stream can be drawn over."""
+    """Whether a line of this stream can be redrawn."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def bar(done: int, total: int, text: str) -> str:
-    """A bar before `text`, in place of the line that is there; as narrow as the terminal."""
+    """A bar before `text` that replaces the current line; no wider than the terminal."""
     columns = shutil.get_terminal_size().columns - 1
     width = min(WIDTH, columns - len(text) - 3)
     filled = width * done // max(total, 1)
@@ -1310,7 +1310,7 @@ class StopSignals:
 # miles_client.files.scoring
 
 
-# Reasons for a missing thumbnail that may be over a minute later.
+# Reasons for a failed thumbnail that may no longer apply a minute later.
 PASSING_REASON = re.compile(r"timeout|unreachable|truncated|unavailable|http_(429|5\d\d)")
 
 
@@ -1353,7 +1353,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class ImageRules:
-    """How often rows are scored again whose thumbnail may come later, and whether one is required."""
+    """How often to score rows again whose thumbnail may load later, and whether a thumbnail is required."""
 
     retries: int
     wait_s: float
@@ -1363,7 +1363,7 @@ class ImageRules:
 def with_images(
     scoring: Scoring, videos: Sequence[Cells], rules: ImageRules, stop: StopSignals
 ) -> list[Score | Refusal]:
-    """The outcome of each video, those with a thumbnail that may come later scored again after a wait."""
+    """The outcome of each video; those whose thumbnail may load later are scored again after a wait."""
     outcomes = scoring(videos)
     for attempt in range(rules.retries):
         again = [
@@ -1444,7 +1444,7 @@ def arguments() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="score rows up to N times more whose thumbnail timed out or was refused for now (HTTP 429, 5xx)",
+        help="score rows again, up to N times, if their thumbnail timed out or got HTTP 429 or 5xx",
     )
     add("--prefix", default="", help="prefix of the new columns (default: none)")
     add("--limit", type=positive(int), metavar="N", help="only the first N rows")
@@ -1453,7 +1453,7 @@ def arguments() -> argparse.ArgumentParser:
         "--na",
         default="",
         metavar="TEXTS",
-        help=f"more cells that are read as unknown, separated by commas, besides {' '.join(NULLS)}",
+        help=f"more cells to read as unknown, separated by commas, in addition to {' '.join(NULLS)}",
     )
     add("--suffixes", action="store_true", help="read 1.2K, 3M and 1B as numbers")
     add("--batch", type=positive(int), default=64, help="rows per call, at most 256 (default: 64)")
@@ -1480,14 +1480,14 @@ def _delimiter(text: str) -> str:
 
 def _encoding(text: str) -> str:
     try:
-        "".encode(text)  # codecs.lookup takes base64 and the like, too
+        "".encode(text)  # codecs.lookup accepts base64 and the like, too
         return codecs.lookup(text).name
     except LookupError as exc:
         raise argparse.ArgumentTypeError(f"{text!r}: expected an encoding such as cp1252 or utf-16") from exc
 
 
 def target_of(options: argparse.Namespace) -> Path:
-    """The output's path; raises `SettingError` if it exists or has another type than the input."""
+    """The output's path; raises `SettingError` if it exists or its type differs from the input's."""
     source: Path = options.input
     ending = "".join(source.suffixes[-2:] if is_gzip(source) else source.suffixes[-1:])
     target: Path = options.output or source.with_name(f"{source.name.removesuffix(ending)}.scored{ending}")
@@ -1554,7 +1554,7 @@ def score_file(options: argparse.Namespace, stop: StopSignals) -> int:
 
 
 def line_of(exc: Exception) -> str:
-    """The error in one line; one of the system names its file, unless a write failed."""
+    """The error in one line; an `OSError` names its file, if it has one."""
     if isinstance(exc, OSError) and exc.strerror:
         return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
     return str(exc)
@@ -1577,7 +1577,7 @@ def main(words: Sequence[str] | None = None) -> int:
         code, said = 128 + (stop.number or 0), "stopped; run the command again to continue"
     finally:
         give_up_output()
-    with suppress(OSError):  # of a stderr that cannot be written
+    with suppress(OSError):  # stderr may not be writable
         print(f"score_csv: {said}", file=sys.stderr)
     return code
 

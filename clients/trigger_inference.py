@@ -22,7 +22,7 @@ locks: a score is written only where `analyzed_at` is still null, so each row is
 loses nothing, but two concurrent runs may both request a score for the same row.
 
 A row that can't be scored keeps its nulls and is reported with the reason. It doesn't count towards --limit,
-so it never blocks the rows behind it. A row whose score the database does not take (row-level security, a
+so it never blocks the rows behind it. A row whose score the database does not accept (row-level security, a
 trigger) is tried once in a run and reported.
 
 With the tables of clients/database/loop.sql it also keeps every score with what it was based on (predictions)
@@ -30,8 +30,8 @@ and the counts that were scored (snapshots), and sends a video's previous look w
 --rescore-after needs DATABASE_URL and these tables.
 
 Exit codes: 0 all rows found were scored; 1 some rows were skipped (see the output); 2 invalid setting; 3 the
-service did not answer; 4 the database did not answer or did not take scores; 130 and 143 stopped by SIGINT or
-SIGTERM after writing the scores received so far.
+service did not answer; 4 the database did not answer or did not accept scores; 130 and 143 stopped by SIGINT
+or SIGTERM after writing the scores received so far.
 """
 
 
@@ -81,7 +81,7 @@ class MilesError(Exception):
     is_passing = False
     """Whether a later try may succeed."""
     retry_after_s: float | None = None
-    """How long the service asks to be left alone."""
+    """How long the service asks clients to wait."""
 
 
 class UnreachableError(MilesError):
@@ -97,7 +97,7 @@ class AnswerTimeoutError(MilesError):
 
 
 class IncompleteBatchError(MilesError):
-    """A stream ended before each video had its entry; `missing` has the indices of those without."""
+    """A stream ended before every video had an entry; `missing` has the indices of those without."""
 
     def __init__(self, missing: Sequence[int]) -> None:
         super().__init__(f"the stream ended before {len(missing)} videos had an answer: send them again")
@@ -114,13 +114,13 @@ class AnswerError(MilesError):
 
 
 class AsleepError(AnswerError):
-    """A host answered in the service's place: the service sleeps or starts."""
+    """A host answered in place of the service, which is asleep or starting."""
 
     is_passing = True
 
 
 class UnexpectedAnswerError(AnswerError):
-    """Not an answer of Miles; the address is probably another service's."""
+    """Not an answer from Miles; the address is probably another service's."""
 
 
 class ProblemError(AnswerError):
@@ -148,7 +148,7 @@ class RefusedError(ProblemError):
 class KeyRefusedError(ProblemError):
     """The service requires an API key, or does not know this one."""
 
-    next_step = "; set api_key (for a command, MILES_API_KEY) to a key of the service"
+    next_step = "; set api_key (for a command, MILES_API_KEY) to one of the service's keys"
 
 
 class BusyError(ProblemError):
@@ -158,7 +158,7 @@ class BusyError(ProblemError):
 def problem_error(
     problem: Mapping[str, Any], status: int, headers: Mapping[str, str] = NO_HEADERS
 ) -> ProblemError:
-    """The problem as its class."""
+    """The problem as an error of the matching class."""
     kind = ProblemError
     if status in REFUSED:
         kind = RefusedError
@@ -191,12 +191,12 @@ WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a sleeping Space is up within one or two mi
 
 
 class SettingError(Exception):
-    """A setting is wrong, here or on the other side; the message says what to change."""
+    """A setting is wrong, here or on a server; the message says what to change."""
 
 
 @contextmanager
 def setting(name: str) -> Iterator[None]:
-    """A `ValueError` in the block is the setting's."""
+    """Turn a `ValueError` in the block into a `SettingError` that names the setting."""
     try:
         yield
     except ValueError as exc:
@@ -251,7 +251,7 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
 
 
 def seconds(text: str) -> list[float]:
-    """Reads an argument of several times."""
+    """Reads an argument of several durations, separated by commas."""
     return [positive(float)(part) for part in text.split(",")]
 
 
@@ -265,7 +265,7 @@ def shown(text: Any, length: int = 60) -> str:
 
 
 CONNECT_TIMEOUT_S = 10
-HOST_STATUSES = (502, 503, 504)  # of a host whose service does not run
+HOST_STATUSES = (502, 503, 504)  # from a host whose service is not running
 JSON = "application/json"
 MAX_PORT = 65_535
 WAKING = "got a web page instead of scores: the Space is waking up"
@@ -291,9 +291,9 @@ def host_of(url: str, example: str) -> str:
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """What every request carries; raises `ValueError` for a key that no header can carry."""
+    """The headers of every request; raises `ValueError` for a key that no header can carry."""
     if key and not (key.isascii() and key.isprintable()):
-        raise ValueError("the key has letters that an HTTP header cannot carry: copy it again")
+        raise ValueError("the key has characters that an HTTP header cannot carry: copy it again")
     found = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "miles-client"}
     return found | ({"Authorization": f"Bearer {key}"} if key else {})
 
@@ -312,13 +312,13 @@ def limits(timeout_s: float) -> httpx.Timeout:
 
 
 def encoded(payload: Any) -> bytes:
-    """The payload as JSON in ASCII, which carries half a surrogate pair, too."""
+    """The payload as ASCII JSON, which can hold half a surrogate pair, too."""
     return json.dumps(payload, allow_nan=False).encode("ascii")
 
 
 @contextmanager
 def translated(timeout_s: float) -> Iterator[None]:
-    """Raise what httpx raises as errors of this package."""
+    """Turn httpx's errors into errors of this package."""
     try:
         yield
     except httpx.TimeoutException as exc:
@@ -369,7 +369,7 @@ NO_SUCH_ROUTE = (404, 405, 501)
 Row = dict[str, Any]
 
 
-class Unavailable(MilesError):  # noqa: N818  a state that passes
+class Unavailable(MilesError):  # noqa: N818  a temporary state
     """The service returned no score, for a call or for one of its videos; a retry may help.
 
     `retry_after_s` comes from the response; `suspect` means that the request itself may be the cause.
@@ -404,7 +404,7 @@ class Patience:
         return wait
 
 
-NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons of an image that is not missed
+NO_IMAGE = (None, "no_thumbnail", "no_image_tower")  # reasons that are not a failure of the image
 
 
 @dataclass(frozen=True)
@@ -446,7 +446,7 @@ class Service:
         self._timeout_s = timeout_s
         self._has_batch = True
         self._request_id = ""
-        self.with_shadow = False  # whether to wait for the score of a shadow, if the service has one
+        self.with_shadow = False  # whether to wait for the shadow's score, if the service has a shadow
         self._singly = 0
         """How many of the next videos to send one by one, to find the one that breaks its batch."""
 
@@ -476,7 +476,7 @@ class Service:
         yield from enumerate(self._outcome(entry) for entry in entries)
 
     def ask_singly(self, count: int) -> None:
-        """Send the next `count` videos one by one: one of them may have failed the others."""
+        """Send the next `count` videos one by one: one of them may have made the others fail."""
         self._singly = count
 
     def _one_by_one(self, videos: Sequence[Row]) -> Iterator[tuple[int, Outcome]]:
@@ -499,7 +499,7 @@ class Service:
                 return
 
     def _post(self, route: str, payload: Any) -> Any:
-        """The answer's JSON. Raises `AnswerError` for one that a retry would not change."""
+        """The answer's JSON. Raises `AnswerError` for an answer that a retry would not change."""
         try:
             with translated(self._timeout_s):
                 query = "?shadow=1" if self.with_shadow else ""
@@ -513,7 +513,7 @@ class Service:
             raise Unavailable(str(exc)) from exc
 
     def _judge(self, exc: AnswerError, route: str) -> None:
-        """Raise what the whole run must know; return for an answer about these videos only."""
+        """Raise what concerns the whole run; return for an answer that concerns only these videos."""
         status, reason = exc.status, shown(exc, 300)
         if 300 <= status < 400:
             raise SettingError(f"{reason} as INFERENCE_API_URL") from exc
@@ -612,12 +612,12 @@ NUMBERS = (
 TIMES = ("published_at", "upload_date", "observed_at", "scraped_at", "previous_observed_at")
 TEXTS = ("title", "description", "thumbnail_url", "thumbnail")
 REQUEST_FIELDS = (*TEXTS[:3], *NUMBERS, *TIMES, *TEXTS[3:])
-# Fields that the service reads as another name of the first.
+# Pairs of fields; the service reads the second as another name for the first.
 SAME = (
     *(("thumbnail_url", "thumbnail"), ("duration_seconds", "duration")),
     *(("published_at", "upload_date"), ("observed_at", "scraped_at")),
 )
-# Other names of fields, without signs and in lower case: they are proposed, never guessed.
+# Other names of fields, without punctuation and in lower case: they are suggested, never assumed.
 NEAR = {
     **dict.fromkeys(("views", "viewcount", "plays", "playcount", "viewscount", "numviews"), "view_count"),
     **dict.fromkeys(("likes", "likecount", "diggcount", "numlikes"), "like_count"),
@@ -633,31 +633,31 @@ NEAR = {
     **dict.fromkeys(("previousviewcount", "previousviews", "prevviewcount"), "previous_view_count"),
     **dict.fromkeys(("previousobservedat", "previousscrapedat"), "previous_observed_at"),
 }
-# Texts that programs write for a value that is not there.
+# Texts that programs write for a missing value.
 NULLS = ("n/a", "na", "#n/a", "<na>", "nan", "nat", "null", "none", "-", "--", "\\n")
 BARE = {field.replace("_", ""): field for field in REQUEST_FIELDS} | NEAR
 
 
 def is_unknown(field: str, value: Any) -> bool:
-    """Whether a value says that there is none: null, or in a number or time what programs write for it."""
+    """Whether a value means unknown: null or, for numbers and times, one of `NULLS`."""
     if field in TEXTS or not isinstance(value, str):
         return value is None
     return value.strip().lower() in NULLS
 
 
 def field_like(column: str) -> str | None:
-    """The field whose name this column's is near to."""
+    """The field whose name resembles this column's."""
     return BARE.get(re.sub(r"[\W_]", "", column.lower()))
 
 
 def with_other_names(fields: Iterable[str]) -> set[str]:
-    """The fields, and those that mean the same."""
+    """The fields and their other names."""
     found = set(fields)
     return found.union(*(pair for pair in SAME if found & {*pair}))
 
 
 def near(columns: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
-    """Columns that look like fields which are not read, by field; `found` has the columns that are."""
+    """Columns that look like fields that are not read yet, by field; `found` has the columns that are."""
     looks = {field_like(name): name for name in columns}
     read = with_other_names(found)
     return {
@@ -680,8 +680,8 @@ EXPECTED = "the table in clients/database/schema.sql; use --table and --column f
 KEPT = "the database keeps it unscored: row-level security or a trigger?"
 # The next step after SQLSTATEs that have one.
 NEXT_STEPS = {"57014": "; add the index in clients/database/schema.sql, or raise statement_timeout"}
-# Classes of SQLSTATE that concern the connection, the table or the server. All others are a row's: its
-# values, its constraints, and whatever its triggers raise.
+# Classes of SQLSTATE that concern the connection, the table or the server. All others concern a row:
+# its values, its constraints, and whatever its triggers raise.
 NOT_OF_ROW = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "HV", "XX")
 
 
@@ -689,7 +689,7 @@ class DatabaseError(Exception):
     """The database cannot be used; the message says why."""
 
 
-class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
+class DatabaseLost(DatabaseError):  # noqa: N818  a temporary state
     """The database did not answer; a retry may help, after `retry_after_s` if it says so."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
@@ -698,7 +698,7 @@ class DatabaseLost(DatabaseError):  # noqa: N818  a state that passes
 
 
 def is_of_row(sqlstate: str | None, text: str) -> bool:
-    """Whether an error of a write lies in its row; otherwise every row would fail."""
+    """Whether a write failed because of its row; otherwise every row would fail."""
     code = sqlstate or ""
     is_policys = code == "42501" and "row-level security" in text
     return is_policys or (len(code) == 5 and code[:2] not in NOT_OF_ROW)
@@ -716,10 +716,9 @@ class Names:
         return self.columns.get(name, name)
 
     def rows(self, found: Sequence[Row]) -> list[Row]:
-        """Rows by the names of `COLUMNS`; their ids as text, whatever the type.
+        """Rows keyed by the names in `COLUMNS`, with ids as text whatever their type.
 
-        Raises `DatabaseError` without the columns that must be there, and for an id that is null or that two
-        rows have.
+        Raises `DatabaseError` if a required column is missing, or if an id is null or the same in two rows.
         """
         if found:
             self._check(found[0])
@@ -730,7 +729,7 @@ class Names:
         return [row | {"id": str(row["id"])} for row in rows]
 
     def ambiguous(self, what: str) -> DatabaseError:
-        """The error for a column of ids that does not name each row."""
+        """The error for an id column that does not identify each row."""
         return DatabaseError(
             f"{self.table}.{self.column('id')} {what}; add --column id=COLUMN with one that is unique"
         )
@@ -768,12 +767,12 @@ class Claim:
     write: Callable[[Mapping[str, Score]], dict[str, Outcome | None]]
     """None where nothing was updated, a `Refusal` where the database rejects the score.
 
-    Rows that it did not come to, because the database went away, are missing.
+    Rows that were not reached because the database went away are missing.
     """
 
 
 def video_of(row: Row) -> Row:
-    """The request for a row, without what is unknown; the counts are as old as the row."""
+    """The request for a row, without unknown values; its counts date from `scraped_at`, else `created_at`."""
     video = {name: row[name] for name in (*FIELDS, *PREVIOUS) if not is_unknown(name, row.get(name))}
     seen = row.get("scraped_at") or row.get("created_at")
     return video | ({"scraped_at": seen} if seen else {})
@@ -782,9 +781,9 @@ def video_of(row: Row) -> Row:
 # miles_client.table.kept
 
 
-# How much older than a look the previous one is, as in the training data.
+# How much older than a look its previous look may be, as in the training data.
 LOOKS_APART = (timedelta(hours=6), timedelta(hours=96))
-# The service refuses a look that is this much older than the video.
+# The service refuses a look from longer than this before publication.
 MAX_BEFORE_PUBLICATION = timedelta(days=1)
 EPOCH = re.compile(r"\d{10}(\d{3})?(?:\.\d*)?")
 COUNTS = ("view_count", "like_count", "comment_count")
@@ -808,7 +807,7 @@ def time_in(value: Any) -> datetime | None:
 
 
 def look_time(row: Row) -> datetime | None:
-    """When the row's counts were read; None if it does not say, or says no time."""
+    """When the row's counts were read; None if the row does not say, or not as a time."""
     return time_in(row.get("scraped_at") or row.get("created_at"))
 
 
@@ -834,7 +833,7 @@ def with_previous_looks(rows: list[Row], looks_of: Callable[[list[str], str, str
 
 
 def whole(count: Any) -> int | None:
-    """A count of any numeric column, or in digits; None for anything else, which `snapshots` has not."""
+    """A count from a numeric column, or in digits; None for anything else, which `snapshots` cannot hold."""
     if isinstance(count, str):
         try:
             count = float(count.replace(",", ""))
@@ -844,17 +843,17 @@ def whole(count: Any) -> int | None:
 
 
 def snapshot_of(row: Row) -> Row:
-    """The counts that were scored, as `snapshots` has them."""
+    """The counts that were scored, as a row of `snapshots`."""
     taken_at = look_time(row) or datetime.now(UTC)
     counts = {name: whole(row.get(name)) for name in COUNTS}
     return {"candidate_id": row["id"], "taken_at": taken_at.isoformat(), **counts}
 
 
 def predictions_of(row: Row, score: Score) -> list[Row]:
-    """A score as `predictions` has it, and the shadow's if one scored beside it.
+    """A score as a row of `predictions`, and another row for the shadow's score if there is one.
 
-    The id is that of the same counts of the same video and the same model, so that nothing is kept twice. A
-    row that does not say when its counts were read has the time of the run, which is not in the id.
+    The same counts of the same video and the same model give the same id, so nothing is kept twice. A row
+    that does not say when its counts were read gets the time of the run, which is not part of the id.
     """
     snapshot, answer = snapshot_of(row), score.answer
     modalities = answer.get("modalities") or {}
@@ -925,7 +924,7 @@ class Postgres:
         self._psycopg, self._sql = psycopg, sql
 
     def keeps(self) -> bool:
-        """Whether there are the tables of clients/database/loop.sql."""
+        """Whether the tables of clients/database/loop.sql exist."""
         if self._keeps is None:
             with self._connection() as connection:
                 names = [self._quoted(connection, name) for name in ("snapshots", "predictions")]
@@ -947,7 +946,7 @@ class Postgres:
     def claim(self, count: int, skip: set[str]) -> Iterator[Claim]:
         """Rows that no other run holds; committed when the block ends, released when it fails."""
         with self._connection() as connection, connection.transaction():
-            # What is checked at the commit would cost the whole batch.
+            # A constraint that is checked at the commit would fail the whole batch.
             only = "TRANSACTION READ ONLY" if self._read_only else "CONSTRAINTS ALL IMMEDIATE"
             connection.execute(f"SET {only}")
             # A machine that loses power holds its rows no longer than this.
@@ -962,7 +961,7 @@ class Postgres:
             yield Claim(rows, lacking, lambda scores: self._write(connection, each, scores))
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:
-        """Rows that row-level security shows but does not let this role lock."""
+        """Rows that row-level security lets this role read but not lock."""
         kept = []
         with self._connection() as connection, connection.transaction():
             for row in self._due(connection, count, skip, "")[0]:
@@ -977,7 +976,7 @@ class Postgres:
         return kept
 
     def unscored(self, rows: Sequence[Row]) -> set[str]:
-        """Those whose `analyzed_at` is what it was."""
+        """The ids of rows whose `analyzed_at` is unchanged."""
         statement = (
             "SELECT {id}::text, to_jsonb({analyzed_at}) FROM {table} c WHERE {id} = ANY(%s::{id_type}[])"
         )
@@ -1014,18 +1013,18 @@ class Postgres:
         return [look for (look,) in found]
 
     def _table(self, beside: str = "") -> Any:
-        """The table, or another one beside it, in a statement."""
+        """The table, or another one in its schema, for a statement."""
         return self._identifier(*self._parts(beside))
 
     def _quoted(self, connection: Any, beside: str = "") -> str:
-        """The same as a value."""
+        """The same, quoted, as a value."""
         return str(self._sql.Identifier(*self._parts(beside)).as_string(connection))
 
     def _parts(self, beside: str) -> list[str]:
         return (self._names.beside(beside) if beside else self._names.table).split(".")
 
     def _identifier(self, *names: str) -> Any:
-        return self._sql.Identifier(*(name.replace("%", "%%") for name in names))  # as in every statement
+        return self._sql.Identifier(*(name.replace("%", "%%") for name in names))  # % is a placeholder
 
     def _type_of_id(self, connection: Any) -> str:
         table = self._quoted(connection)
@@ -1089,7 +1088,7 @@ class Postgres:
             ("predictions", PREDICTION, predictions),
             ("snapshots", SNAPSHOT, snapshots),
         ):
-            # `kept_at` is when the row was scored: these counts are no change after it.
+            # `kept_at` is when the row was scored, so these counts are not a change since then.
             time = "kept_at" if name == "snapshots" else "predicted_at"
             statement = self._sql.SQL(
                 "INSERT INTO {table} ({columns}, {time}) SELECT {columns}, now() "
@@ -1104,7 +1103,7 @@ class Postgres:
     def _update(
         self, connection: Any, rows: Mapping[str, Row], scores: Mapping[str, Score]
     ) -> dict[str, Outcome | None]:
-        """A row that a trigger leaves due, with its old `analyzed_at`, is not scored."""
+        """A row whose old `analyzed_at` a trigger restores is still due and does not count as scored."""
         statement = (
             "UPDATE {table} c SET {new_miles_score} = s.score, {new_predicted_velocity} = s.velocity, "
             "{new_analyzed_at} = now() FROM unnest(%s::{id_type}[], %s::float8[], %s::float8[]) "
@@ -1158,7 +1157,7 @@ class Postgres:
         except self._psycopg.ProgrammingError as exc:  # its text may hold the password
             raise SettingError(
                 "DATABASE_URL: not a PostgreSQL URL such as postgresql://user@host/db?sslmode=require; "
-                "remove options that libpq lacks, and write signs in the password as %40 and the like"
+                "remove options that libpq lacks, and percent-encode special characters in the password"
             ) from exc
         return self._psycopg.connect(**(wanted | given), autocommit=True, prepare_threshold=None)
 
@@ -1178,15 +1177,15 @@ def first_line(exc: Exception) -> str:
 # miles_client.table.postgrest
 
 
-# Codes of a table or a column that is not there.
+# Codes for a missing table or column.
 LACKING = ("42P01", "42703", "PGRST106", "PGRST204", "PGRST205")
-# Classes of SQLSTATE that are no outage, though their status is 500.
+# Classes of SQLSTATE that are not an outage, although their status is 500.
 LASTING = ("0A", "25", "42", "55")
 PARAMETERS = ("select", "order", "limit", "offset", "and", "or", "columns", "on_conflict")
 
 
 class PostgREST:
-    """Rows over Supabase's HTTP API, without locks: see the top of this file."""
+    """Rows over Supabase's HTTP API, without locks: see the command's help."""
 
     def __init__(self, url: str, key: str, timeout_s: float, names: Names) -> None:
         root = url.strip().rstrip("/").removesuffix("/rest/v1")
@@ -1211,7 +1210,7 @@ class PostgREST:
             self._http.headers.update({"Accept-Profile": schema, "Content-Profile": schema})
 
     def keeps(self) -> bool:
-        """Whether there are the tables of clients/database/loop.sql."""
+        """Whether the tables of clients/database/loop.sql exist."""
         if self._keeps is None:
             tables = ("snapshots", "predictions")
             own = {"select": "candidate_id", "limit": "1"}  # a table of that name may be another program's
@@ -1262,18 +1261,18 @@ class PostgREST:
         return found
 
     def _all(self, only: Row, table: str = "") -> list[Row]:
-        """The rows of every page: a server answers at most `db-max-rows`, which is 1000 at Supabase."""
+        """The rows of every page: a server returns at most `db-max-rows` at once, 1000 on Supabase."""
         found: list[Row] = []
         while rows := rows_in(self._ask("GET", only | {"offset": str(len(found))}, table=table)):
             found += rows
         return found
 
     def kept(self, count: int, skip: set[str]) -> list[Row]:  # noqa: ARG002
-        """None: without locks a row is found to be kept when its score is written."""
+        """Always empty: without locks, a row is found to be kept only when its score is written."""
         return []
 
     def unscored(self, rows: Sequence[Row]) -> set[str]:
-        """Those whose `analyzed_at` is still null."""
+        """The ids of rows whose `analyzed_at` is still null."""
         found: set[str] = set()
         for first in range(0, len(rows), 50):  # a longer list of ids may not fit into a URL
             ids = {row["id"] for row in rows[first : first + 50]}
@@ -1284,7 +1283,7 @@ class PostgREST:
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
-        """The predictions first: a run that dies before the score is written keeps them for the next run."""
+        """Write the predictions first: if the run then dies before the score, the next run finds them."""
         written: dict[str, Outcome | None] = {}
         for name, score in scores.items():
             try:
@@ -1297,7 +1296,7 @@ class PostgREST:
         return written
 
     def _keep(self, row: Row, score: Score) -> Score | Refusal:
-        """Keep the counts and the prediction; the score of an earlier run that died with the same counts."""
+        """Keep the prediction and the counts; returns the kept score, perhaps of an earlier run that died."""
         kept = predictions_of(row, score)
         added = self._add("predictions", kept)
         if isinstance(added, Refusal):
@@ -1312,7 +1311,7 @@ class PostgREST:
         return Score(served["viral_score"], served["predicted_velocity"], score.answer, score.request_id)
 
     def _add(self, table: str, rows: list[Row]) -> list[Row] | Refusal:
-        """Insert rows that are not there yet; those that were inserted."""
+        """Insert rows that are not there yet; returns the inserted ones."""
         prefer = "resolution=ignore-duplicates,return=representation"
         return self._changed("POST", {}, rows, table=table, prefer=prefer)
 
@@ -1329,7 +1328,7 @@ class PostgREST:
             return changed
         if len(changed) > 1:
             raise self._names.ambiguous("is the same in two rows")
-        return score if changed and changed[0].get("analyzed_at", True) else None  # which a trigger may reset
+        return score if changed and changed[0].get("analyzed_at", True) else None  # a trigger may reset it
 
     def _changed(self, *words: Any, **options: Any) -> list[Row] | Refusal:
         """The rows that a request has written, or why the database rejects them."""
@@ -1402,12 +1401,12 @@ def code_of(answer: httpx.Response) -> str:
 
 
 def quoted(names: Sequence[str] | set[str]) -> str:
-    """Ids or a column for PostgREST."""
+    """Ids or a column, quoted for PostgREST."""
     return ",".join('"{}"'.format(re.sub(r'(["\\])', r"\\\1", name)) for name in names)
 
 
 def field(column: str) -> str:
-    """A column's name, quoted where it has other letters or is a parameter of PostgREST."""
+    """A column's name, quoted if it has special characters or is a parameter of PostgREST."""
     is_plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", column) and column not in PARAMETERS
     return column if is_plain else quoted([column])
 
@@ -1430,7 +1429,7 @@ WIDTH, MIN_WIDTH = 30, 5
 
 
 def prepare_output() -> None:
-    """Print to nothing where a stream is closed, and escape letters that its encoding lacks."""
+    """Replace closed streams with the null device, and escape characters that a stream's encoding lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -1440,7 +1439,7 @@ def prepare_output() -> None:
 
 
 def give_up_output() -> None:
-    """Drop what could not be written: the interpreter would try it again at its end, and fail."""
+    """Drop output that could not be written: the interpreter would try again at exit, and fail."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             try:
@@ -1450,12 +1449,12 @@ def give_up_output() -> None:
 
 
 def can_redraw(stream: TextIO) -> bool:
-    """Whether a line of this stream can be drawn over."""
+    """Whether a line of this stream can be redrawn."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def bar(done: int, total: int, text: str) -> str:
-    """A bar before `text`, in place of the line that is there; as narrow as the terminal."""
+    """A bar before `text` that replaces the current line; no wider than the terminal."""
     columns = shutil.get_terminal_size().columns - 1
     width = min(WIDTH, columns - len(text) - 3)
     filled = width * done // max(total, 1)
@@ -1534,13 +1533,13 @@ class Run:
     batch: int
     dry_run: bool
     kept_before: frozenset[str] = frozenset()
-    """Rows whose scores the database did not take in earlier rounds of --watch."""
+    """Rows whose scores the database did not accept in earlier rounds of --watch."""
 
     def __post_init__(self) -> None:
         self.scored = 0
         self.elsewhere: set[str] = set()  # rows that another run has scored or removed meanwhile
         self.left: dict[str, str] = {}  # skipped rows, with the reason
-        self.kept: set[str] = set()  # rows whose scores the database does not take
+        self.kept: set[str] = set()  # rows whose scores the database does not accept
         self.warned = 0  # rows scored with warnings
         self.images = Counter[str]()  # rows scored without a usable thumbnail, by reason
         self._later: set[str] = set()  # rows without an answer, retried after all others
@@ -1570,7 +1569,7 @@ class Run:
         return ROWS_LEFT if self.left else DONE
 
     def _is_full(self) -> bool:
-        """Whether the limit is reached; a database that takes no score at all reaches it, too."""
+        """Whether the limit is reached: by scored rows or, if there are none, by rows kept unscored."""
         return self.scored >= self.limit or (not self.scored and len(self.kept) >= self.limit)
 
     def _skipped(self) -> set[str]:
@@ -1629,7 +1628,7 @@ class Run:
         return trouble
 
     def _keep(self, rows: Sequence[Row]) -> None:
-        """Look again at rows that were not updated: scored by another run, or kept by the database."""
+        """Check rows that were not updated: another run scored them, or the database keeps them unscored."""
         unscored = self._retried(lambda: self.store.unscored(rows)) if rows else set()
         self.elsewhere |= {row["id"] for row in rows} - unscored
         for row in rows:
@@ -1727,7 +1726,7 @@ def arguments() -> argparse.ArgumentParser:
         "--rescore-after",
         type=positive(float),
         metavar="HOURS",
-        help="also score rows again whose score is that old, if their counts have changed since",
+        help="also score rows again whose score is older than this, if their counts have changed since",
     )
     parser.add_argument(
         "--watch",
@@ -1820,7 +1819,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except SettingError as exc:
         print(f"trigger_inference: {exc}", file=sys.stderr)
         return WRONG_SETTING
-    except OSError as exc:  # of our output; everything reported so far is committed
+    except OSError as exc:  # stdout cannot be written; everything reported so far is committed
         if not isinstance(exc, BrokenPipeError):
             print(f"trigger_inference: its output cannot be written: {exc.strerror}", file=sys.stderr)
         return ROWS_LEFT
