@@ -83,7 +83,7 @@ def test_the_readmes_example_runs_on_the_built_package(service: Service) -> None
 
 
 def test_the_package_says_where_it_comes_from() -> None:
-    """npm shows licence and repository, and the build runs before each packing."""
+    """npm shows its licence and repository."""
     described = json.loads((FOLDER / "package.json").read_text(encoding="utf-8"))
     assert described["license"] == "MIT"
     assert (FOLDER / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
