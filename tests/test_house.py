@@ -85,7 +85,7 @@ def test_no_python_package_is_outside_the_plan() -> None:
 
 
 def test_imports_point_one_way() -> None:
-    """app -> serving -> {preprocessing, features, model}, which do not import each other; training is level
+    """app -> serving -> {preprocessing, features, model}, which import none of the others; training is level
     with serving.
     """
     found = [

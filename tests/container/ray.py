@@ -1,9 +1,9 @@
 """Tries Miles with Ray the way the KubeRay operator runs deploy/ray/rayservice.yaml.
 
 One container is the cluster's head and its worker at once: the head's command with the worker's cores, and
-the worker's environment, writable folders and shared memory. It then does what the operator does: it probes,
-and hands the configuration to the dashboard. There is no operator and no Kubernetes here; any free ports are
-used, and everything stays on the loopback interface.
+the worker's environment, writable folders and shared memory. The test then does what the operator does: it
+probes, and hands the configuration to the dashboard. There is no operator and no Kubernetes here; any free
+ports are used, and everything stays on the loopback interface.
 """
 
 import json

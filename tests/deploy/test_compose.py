@@ -129,7 +129,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_unit_ends_as_the_service_does() -> None:
-    """Exit status 2, wrong settings, is not restarted, and SIGKILL comes after the service's own 24 s."""
+    """After exit status 2 (wrong settings) there is no restart; SIGKILL comes after the service's 24 s."""
     assert "\nRestartPreventExitStatus=2\n" in UNIT
     assert "\nTimeoutStopSec=25\n" in UNIT
     assert re.search(r"^ExecStart=/opt/miles/\.venv/bin/python app\.py$", UNIT, re.MULTILINE)

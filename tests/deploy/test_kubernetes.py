@@ -116,7 +116,7 @@ def test_each_folder_applies_all_its_files_in_one_namespace() -> None:
 
 
 def test_the_queues_autoscaler_adds_one_metric() -> None:
-    """By processor time as before, and by what waits: the videos per pod that Ray Serve aims at."""
+    """By processor time as before, and by waiting videos per pod, with the target of Ray Serve."""
     plain, by_queue = (
         next(manifest for manifest in applied(folder) if manifest["kind"] == "HorizontalPodAutoscaler")
         for folder in ("base", "queue")

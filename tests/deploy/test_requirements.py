@@ -131,7 +131,7 @@ def test_the_audit_covers_all_that_is_shipped_and_pinned() -> None:
 
 
 def test_the_scrapers_step_is_one_file_with_the_tested_packages() -> None:
-    """It imports the standard library, httpx and psycopg, which clients/requirements.txt pins."""
+    """It imports the standard library, httpx and psycopg; clients/requirements.txt has the tested pins."""
     step = ast.parse((ROOT / "clients" / "trigger_inference.py").read_text(encoding="utf-8"))
     assert {name for _, name in imported_packages(step)} - sys.stdlib_module_names == {"httpx", "psycopg"}
     wanted = versions("clients/requirements.txt")

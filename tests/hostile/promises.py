@@ -24,7 +24,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "slow image hosts": (
         "0 of 1,000 scores lost to dead, slow, throttling or resetting hosts; a good picture waits under 8 s",
         "a host that has timed out: of the next 250 videos at most 2 ask it, all are scored",
-        "while 250 pictures of a slow host load, another client's waits for at most two answers",
+        "while a slow host sends 250 pictures, another client's waits for at most two of the host's answers",
     ),
     "redirects": ("every hop vetted, 5 ok and 6 refused, none from https to http, none inward",),
     "TLS faults": ("expired, self-signed, wrong host, TLS 1.0: unreachable, no request sent",),

@@ -176,7 +176,7 @@ def _peak(group: Path) -> int:
 
 @needs_root
 def test_busy_processors_at_the_start(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """On a fifth of a CPU a start takes no more CPU time than on all of them: the engine does not spin."""
+    """On a fifth of a CPU a start takes at most 1.5 times the CPU time of a free one: no engine spins."""
     with ready_service(tmp_path / "alone", checkpoint=tiny_bundle) as service:
         alone = processor_s(service)
     limits = {"cfs_period_us": 100_000, "cfs_quota_us": 20_000}
@@ -267,7 +267,7 @@ def test_a_full_disk(tmp_path: Path, promise: Record) -> None:
 
 
 def test_hangups_under_load(tiny_bundle: Path, tmp_path: Path, promise: Record) -> None:
-    """Two hundred SIGHUP while videos are scored: one load at a time, and every video gets its score."""
+    """Two hundred SIGHUP while videos are scored: every load that began ends, every video gets its score."""
     with ready_service(tmp_path / "log", checkpoint=tiny_bundle) as service:
         statuses: set[int] = set()
         for n in range(200):

@@ -73,7 +73,7 @@ def killed_when(work: Work, holds: Callable[[], bool]) -> None:
 
 
 def forward_sizes(work: Work) -> set[int]:
-    """Finish the only part; the number of videos in each step's forwards."""
+    """Finish the only part; the sizes, in videos, of all steps' forwards."""
     context = multiprocessing.get_context("spawn")
     sizes: SimpleQueue[set[int]] = context.SimpleQueue()
     (part,) = work.table.parts(PART_ROWS)

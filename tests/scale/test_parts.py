@@ -49,7 +49,7 @@ def test_a_bad_line_loses_no_other_row(tmp_path: Path) -> None:
 
 
 def test_a_quote_that_is_never_closed_is_named(tmp_path: Path) -> None:
-    """The file is refused with its line, before any row is scored and before it is all in memory."""
+    """The file is refused with the byte offset, before any row is scored and before it is all in memory."""
     path = tmp_path / "in.csv"
     path.write_bytes(b'title\n"open' + b"x" * (17 * 1024 * 1024))
     with pytest.raises(JobError, match=r"in\.csv: before byte .* quote"):

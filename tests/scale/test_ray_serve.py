@@ -80,7 +80,7 @@ def test_a_replica_answers_as_the_single_process(seen: dict[str, Any], alone: li
 
 
 def test_a_full_replica_says_when_to_come_back(seen: dict[str, Any]) -> None:
-    """MILES_MAX_QUEUE_SIZE and its 503 with Retry-After hold behind Ray's proxy; the others get a 200."""
+    """MILES_MAX_QUEUE_SIZE and its 503 with Retry-After hold behind Ray's proxy; queued requests get 200."""
     full = seen["full_replica"]
     assert full == {"status": 503, "ours": True, "retry_after": "1", "held": [200] * len(full["held"])}
     assert full["held"]

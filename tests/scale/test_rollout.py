@@ -102,7 +102,7 @@ def test_another_checkpoint_takes_over_under_load(
 def test_a_checkpoint_that_does_not_load_leaves_the_others(
     nodes: RayNodes, models: dict[str, Path], answers: dict[str, list[Answer]], tmp_path: Path, figure: Figure
 ) -> None:
-    """The previous model serves on with the same number of replicas, and `serve status` says why."""
+    """The old model's replicas stay, nothing is lost, and `serve status` says why the new one failed."""
     load = Load([URL], QUESTIONS, answers)
     with load.running():
         took_s, fewest = nodes.deploy(config(tmp_path, models["damaged"]), "DEPLOY_FAILED")

@@ -1,4 +1,4 @@
-"""The same scores for any storage of a dataset, any number of processes, and with another run beside."""
+"""The same scores for any storage of a dataset, any number of processes, and with another run alongside."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ def by_row(output: Path) -> dict[int, tuple[Any, ...]]:
 
 
 def test_any_number_of_processes_gives_the_same(tmp_path: Path, model: Path) -> None:
-    """One, two and three give the same scores with `--exact`, and without it scores within 1e-4."""
+    """One, two and three give the same with `--exact`, and without it scores that differ by at most 1e-4."""
     source = write_csv(tmp_path / "in.csv", ROWS)
     exact, batched = [], []
     with three_cores() as (address, variables):

@@ -37,7 +37,7 @@ def web_host(answer: Callable[[Asked], Reply | None]) -> Iterator[str]:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
             asked = Asked(self.command, self.path, self.headers, body)
-            reply = answer(asked) if len(body) == length else None  # None: the client was killed
+            reply = answer(asked) if len(body) == length else None  # a cut body: the client was killed
             if reply is None:
                 self.close_connection = True
                 return

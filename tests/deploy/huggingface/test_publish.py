@@ -170,7 +170,7 @@ def publish(
 
 
 def test_uploading_makes_the_space_hold_that_list(small: Path) -> None:
-    """One commit adds every listed file with its content, and deletes every other file."""
+    """One commit adds every listed file with its content, and deletes every other file but .gitattributes."""
     with running_hub(Hub("me/miles", files={".gitattributes", "app.py", "old.py"})) as hub:
         done = publish(small, hub)
     assert done.returncode == 0, done.stderr

@@ -59,7 +59,7 @@ def test_the_checkpoints_encoder_decides(tmp_path):
 
 
 def test_assumptions_about_the_file_are_printed(tmp_path, checkpoint, capsys):
-    """Assumed codes and cleaning, a derived label and a scaled velocity are printed as LOOK lines."""
+    """Assumed codes and cleaning, a derived label and a scaled velocity are printed as CHECK lines."""
     rows = [row | {"engagement_velocity": row["view_velocity"] / 1e6} for row in first_rows(60)]
     rows[2]["likes"] = 1.234
     for row in rows:
