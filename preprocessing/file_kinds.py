@@ -1,6 +1,6 @@
 """What kind of file an unreadable picture is, by its first bytes and its end; and PNG chunks to skip.
 
-Imports the standard library only: every import adds to each decoding process.
+Imports the standard library only: every import adds to the cost of each decoding process.
 """
 
 import re

@@ -1,6 +1,6 @@
 """What a picture is to the service: its errors, its limits, how its file is read, and the `data:` URL.
 
-Imports the standard library only: every import adds to each decoding process.
+Imports the standard library only: every import adds to the cost of each decoding process.
 """
 
 import base64

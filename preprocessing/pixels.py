@@ -6,7 +6,7 @@ of 255 off. `AS_SEEN` differs where a viewer shows something else: EXIF orientat
 grey, black bars, colour profiles.
 Scaling to [0, 1] and normalising are the network's first step, not this module's.
 
-Imports Pillow, its resizer and the standard library only: every import adds to each decoding process.
+Imports Pillow, its resizer and the standard library only: every import adds to each decoding process's cost.
 """
 
 import io

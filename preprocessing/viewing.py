@@ -2,7 +2,7 @@
 
 The colours are those of its profile, or of the gamma of a PNG; bars are added by a video's page, or filmed.
 
-Imports Pillow, its resizer and the standard library only: every import adds to each decoding process.
+Imports Pillow, its resizer and the standard library only: every import adds to each decoding process's cost.
 """
 
 import io

@@ -133,7 +133,7 @@ def replay_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--exact",
         action="store_true",
-        help="score each row alone and padded, as MILES_PRECISION=exact does and as training did",
+        help="score each row alone and padded, as MILES_PRECISION=exact does and as training evaluated it",
     )
     parser.add_argument("--weekday-codes", choices=CODES, help="as for ./miles fit-stats")
     return parser.parse_args(arguments)

@@ -54,9 +54,9 @@ def normalise_state_dict(contents: Any) -> tuple[dict[str, Tensor], dict[str, An
     """The weights under this version's names, float32, and the other keys of the file.
 
     Accepts a state dict, a pickled module, and a dict with either (`find_weights`), each with or without a
-    wrapper's prefix, with ResNet under `resnet.*`, under `feature_extractor.*`, or under both. Among the
-    other keys, `weights_from` is an unusual key, and `read_as` has sentences about other names and layers.
-    Raises `LayoutError`.
+    wrapper's prefix, with ResNet under `resnet.*`, under `feature_extractor.*`, or under both. The other keys
+    include `weights_from`, the key that held the weights if it is unusual, and `read_as`, sentences about
+    other names and layers. Raises `LayoutError`.
     """
     if not isinstance(contents, dict):
         raise LayoutError(f"holds a {type(contents).__name__}, expected a dict with model_state_dict")

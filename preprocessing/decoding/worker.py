@@ -5,7 +5,7 @@
 Its standard input is a socket. A request is a length and that many bytes; a reply is an outcome, a length and
 that many bytes: RGB after the traits and the size, or a reason, a NUL and a sentence. It ends when the other
 side hangs up. Linux confines it, so that a decoder which is taken over reaches nothing: its memory and its
-processor time per picture are limited, it may not open files or processes, and only `SYSTEM_CALLS` pass.
+processor time per picture are limited, it may not open files or start processes; only `SYSTEM_CALLS` pass.
 """
 
 import ctypes

@@ -60,7 +60,7 @@ class _Fetch:
 
     party: Hashable
     deadline: float = 0.0
-    """In the event loop's time; it starts once the turns have been taken."""
+    """In the event loop's time; set once the turns for the host and for a connection are taken."""
     turns: list[Turns] = field(default_factory=list)
     has_dialled: bool = False
 

@@ -73,7 +73,7 @@ class ForbiddenUrlError(ImageError):
 class UnreachableError(ImageError):
     """A host that does not resolve to public addresses, or does not answer 200 with a body in time.
 
-    Its reason is `unreachable`, `timeout`, `truncated` or `empty` (a body), or a status, as `http_404`.
+    Its reason is `unreachable`, `timeout`, `truncated` or `empty` (a body), or a status such as `http_404`.
     `retry_s` is how long to wait before another attempt may help; None if it will not.
     """
 

@@ -78,7 +78,7 @@ def test_rows_that_no_longer_have_the_age_drift():
 
 
 def test_unchanged_rows_stay_below_a_tenth():
-    """The index of 500 fresh rows of the same kind is (B - 1) / N on average, and never a tenth."""
+    """The index of 500 fresh rows of the same kind is (B - 1) / N on average, and never reaches a tenth."""
     draw = np.random.default_rng(5)
     distribution = fitted(draw.normal(size=20_000))
     indices = [distribution.stability_index(distribution.count(draw.normal(size=500))) for _ in range(200)]

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.hostile
 # Broken files from the tests of reading a checkpoint, which a start must survive too.
 READ = (
     *("empty", "an LFS pointer", "truncated", "text", "another zip", "a plain pickle", "a list"),
-    *("a key too few", "a key too many", "a wrong shape", "NaN weights", "weights of one number"),
-    *("too few scalar names", "a velocity of no known kind"),
+    *("a missing key", "an unknown key", "a wrong shape", "NaN weights", "weights of one number"),
+    *("too few scalar names", "an unknown kind of velocity"),
 )
 PROMISED = 14
 UNKNOWN = "shares_per_moon"

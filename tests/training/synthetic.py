@@ -22,7 +22,7 @@ from training.recipe import Recipe
 
 SEED = 11
 RECIPE = Recipe(text_dims=4, members=2, epochs=6, batch_size=64, learning_rate=1e-2, averaging=0.9)
-# Up to 255 train rows gradient boosting takes each value as it is; finding bins is most of a fit's time.
+# With up to 255 train rows gradient boosting takes each value as it is; finding bins is most of a fit.
 SPLIT_SIZES = {"train": 126, "val": 50, "test": 80, "purged": 3}
 SNAPSHOTS = 3
 WORDS = ("trailer", "recipe", "goal", "cat", "news", "song")

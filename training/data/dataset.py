@@ -32,7 +32,7 @@ MIN_SHARE_RATIO = 0.5
 
 @dataclass(frozen=True)
 class Reading:
-    """Options for reading a file. `text` None reads descriptions if all splits have similar shares."""
+    """Options for reading a file. `text` None reads descriptions if splits have similar shares of them."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     """Field to column, for columns with other names than a request's fields; "" leaves a field out."""

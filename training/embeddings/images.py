@@ -142,7 +142,7 @@ class _Encoding:
         self._drop_repeated()
 
     def _drop_repeated(self) -> None:
-        """Drop a picture that occurs at many places: it does not show any one video."""
+        """Drop a picture that occurs at many places: it shows none of their videos."""
         times = Counter(self.keys.values())
         for place in [place for place, key in self.keys.items() if times[key] >= MANY_PLACES]:
             number = times[self.keys.pop(place)]

@@ -72,7 +72,7 @@ NOT_READ = {
 
 
 def test_what_cannot_be_read_gives_nothing(tmp_path: Path) -> None:
-    """Steps other than scalers, scalers of other columns, and a velocity range that is not one."""
+    """Steps other than scalers, scalers of other columns, and a velocity range other than 0 to 1."""
     found = {
         case: statistics(dict(find_records(saved(tmp_path / "m.pt", scaler=each))), NAMES, ())
         for case, each in NOT_READ.items()

@@ -64,7 +64,7 @@ def dated(seconds: float) -> bytes:
 
 
 async def test_a_host_says_when_to_ask_again() -> None:
-    """In seconds or as a date, stated once or twice; a host is not asked again after the deadline."""
+    """In seconds or as a date, once or twice the same; a host is not asked again after the deadline."""
     soon = {"0": (b"Retry-After: 0",), "twice": (b"Retry-After: 0",) * 2, "a past date": (dated(-9),)}
     soon |= {"neither": (b"Retry-After: soon",), "a year beyond the calendar": (b"Retry-After: 99999-01-01",)}
     late = {

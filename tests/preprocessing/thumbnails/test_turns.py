@@ -20,7 +20,7 @@ JPEG = encoded(picture(), "JPEG")
 
 
 class Holders:
-    """Tasks that each hold a turn until `end` is called; `order` has their parties as they got one."""
+    """Tasks that each hold a turn until `end` is called; `order` lists the parties in the order of turns."""
 
     def __init__(self, turns: Turns) -> None:
         self.order: list[str] = []

@@ -67,7 +67,7 @@ def judged(loop: Loop, rows: Sequence[Kept]) -> Outcomes:
 
 
 def test_an_outcome_is_the_growth_to_the_next_look(loop: Loop) -> None:
-    """The first look 12 to 72 hours later; a prediction that cannot be judged has one state."""
+    """The first look 12 to 72 hours later; a prediction that cannot be judged has a state that says why."""
     rows = [Kept(f"v{n}", seen, **more) for n, (seen, more, _, _) in enumerate(STATES)]  # type: ignore[arg-type]
     found = {look.candidate_id: (look.state, look.views_per_day) for look in found_in(loop, rows)}
     failures = []
