@@ -119,7 +119,7 @@ async def metrics(request: Request) -> Response:
 def create_app(
     settings: Settings | None = None, on_failure: Callable[[str], None] = lambda _: None, load: Loader = LOAD
 ) -> FastAPI:
-    """The app, which loads the model in the background; `on_failure` gets the reason if none is available."""
+    """The app, which loads the model in the background; `on_failure` gets the reason if there is no model."""
     settings = settings or Settings.from_environment()
     metrics = Metrics()
     admission = Admission(settings.max_queue_size, metrics.registry)

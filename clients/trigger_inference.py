@@ -783,7 +783,7 @@ def video_of(row: Row) -> Row:
 
 # How much older than a look its previous look may be, as in the training data.
 LOOKS_APART = (timedelta(hours=6), timedelta(hours=96))
-# The service refuses a look from longer than this before publication.
+# The service refuses a look that was taken longer than this before the video was published.
 MAX_BEFORE_PUBLICATION = timedelta(days=1)
 EPOCH = re.compile(r"\d{10}(\d{3})?(?:\.\d*)?")
 COUNTS = ("view_count", "like_count", "comment_count")
@@ -1103,7 +1103,7 @@ class Postgres:
     def _update(
         self, connection: Any, rows: Mapping[str, Row], scores: Mapping[str, Score]
     ) -> dict[str, Outcome | None]:
-        """A row whose old `analyzed_at` a trigger restores is still due and does not count as scored."""
+        """A row in which a trigger restores the old `analyzed_at` is still due and not counted as scored."""
         statement = (
             "UPDATE {table} c SET {new_miles_score} = s.score, {new_predicted_velocity} = s.velocity, "
             "{new_analyzed_at} = now() FROM unnest(%s::{id_type}[], %s::float8[], %s::float8[]) "
@@ -1283,7 +1283,7 @@ class PostgREST:
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
-        """Write the predictions first: if the run then dies before the score, the next run finds them."""
+        """Write the predictions first: if the run dies before the score, the next run finds them."""
         written: dict[str, Outcome | None] = {}
         for name, score in scores.items():
             try:

@@ -126,7 +126,7 @@ class Metrics:
             Gauge(name, description, registry=self.registry).set_function(read)
 
     async def exposition(self) -> bytes:
-        """The metrics in Prometheus's text format; concurrent scrapes share one run of milliseconds."""
+        """The metrics in Prometheus's text format; concurrent scrapes share one exposition (milliseconds)."""
         if self._next is None:
             loop = asyncio.get_running_loop()
             self._next = loop.create_future()

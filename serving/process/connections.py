@@ -261,7 +261,7 @@ class GuardedConnection(HttpToolsProtocol):
     def _check_peer(self) -> None:
         """Find out whether a client that has ended its side still listens: a closed connection sends a reset.
 
-        An HTTP/1.0 client does not know interim responses, so it is found out when the response is written.
+        An HTTP/1.0 client does not know interim responses, so a reset is seen only after the response.
         """
         if self.transport.is_closing() or self.cycle.response_complete:
             return

@@ -55,7 +55,7 @@ class Contribution:
     viral_score: float
     velocity: float
     unknown: tuple[str, ...] = ()
-    """The block's unknown fields of the request; if all are, it adds only the effect of not knowing them."""
+    """The block's unknown fields; a block without known fields adds only the effect of not knowing them."""
 
 
 @dataclass(frozen=True, slots=True)

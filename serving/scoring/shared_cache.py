@@ -235,7 +235,7 @@ def _client(url: str) -> "Redis":
 
 
 def _errors() -> tuple[type[BaseException], ...]:
-    """The errors of a server that is slow, down, full or not Redis; TimeoutError is an OSError."""
+    """The errors of a server that is slow, down, full or of another kind; TimeoutError is an OSError."""
     from redis.exceptions import RedisError
 
     return (RedisError, OSError)

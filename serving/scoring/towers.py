@@ -143,7 +143,7 @@ def text_tower(
     def run(texts: Sequence[TokenIds]) -> list[Vector]:
         return list(engine.encode_text([ids for ids, _ in texts], [types for _, types in texts]))
 
-    # If several batches run at once, one ends every moment: there is nothing to wait for.
+    # If several batches run at once, one of them always ends soon: there is nothing to wait for.
     partner = image.queue if image and engine.at_once == 1 else None
     # A maximum of 1 means that each forward is to have one video.
     texts = TEXTS_PER_PICTURE * max_batch_size if max_batch_size > 1 else 1

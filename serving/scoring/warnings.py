@@ -162,7 +162,7 @@ class RangeCheck:
     ) -> tuple[bool, list[str]]:
         """Whether one video is within the range of the training data, and warnings about it.
 
-        `raw` are its features (F,), NaN where it gives no value. Out of range means a number outside all
+        `raw` are its features (F,), NaN where it gives no value. Out of range is a number below or above all
         training rows, a script that no training title has, or an observation more than `MAX_DISTANCE` from
         the training data's.
         """

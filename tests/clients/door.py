@@ -82,7 +82,7 @@ def open_door(upstream: str, strip: str = "") -> Iterator[Door]:
 
 
 def two_at_once(door: Door, run: Callable[[], CompletedProcess[str]]) -> list[CompletedProcess[str]]:
-    """Run a command twice at once: each waits for the service with its own rows before either continues."""
+    """Run a command twice at once: both wait for the service before either continues."""
     first, second = Hold(), Hold()
     door.plan += [first, second]
     with ThreadPoolExecutor(2) as pool:

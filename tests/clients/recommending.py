@@ -69,7 +69,7 @@ def rows() -> list[dict[str, Any]]:
 
 @contextmanager
 def open_miles(folder: Path) -> Iterator[Service]:
-    """A tiny checkpoint with a small meaningful difference: its untrained text encoder hardly matters."""
+    """A service whose checkpoint has a small meaningful difference, as its untrained text hardly matters."""
     difference = {"viral_score": 0.0005, "velocity": 1.01}
     write_tiny_bundle(folder / "bundle", meaningful_difference=difference)
     with ready_service(folder / "service.log", checkpoint=folder / "bundle") as running:

@@ -31,7 +31,7 @@ def scraped(count: int = 22) -> list[dict[str, Any]]:
 
 
 def with_nulls() -> list[dict[str, Any]]:
-    """22 rows: one without each nullable column but the title, one without any of them, the rest complete."""
+    """22 rows: each nullable column but the title is null in one row, and all of them are in another."""
     rows = scraped(22)
     emptied = [name for name in NULLABLE if name != "title"]
     for row, name in zip(rows, emptied, strict=False):

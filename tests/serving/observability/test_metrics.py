@@ -183,7 +183,7 @@ def test_drift_is_shown_once_enough_was_scored(client: httpx.Client) -> None:
     told = client.get("/model/info").json()["drift"]
     assert sorted(shown) == sorted(told["watched"])
     assert "viral_score" in shown
-    assert shown["age_known"] > 0.25  # none of these has a publication time; three quarters in training did
+    assert shown["age_known"] > 0.25  # none of these has a publication time; three quarters in training had
 
 
 def test_batch_buckets_reach_as_far_as_the_setting() -> None:

@@ -55,7 +55,7 @@ def test_the_shifted_feature_alone_drifts(window: DriftWindow) -> None:
 
 
 def test_unknown_ages_are_reported(window: DriftWindow) -> None:
-    """Rows without an age drift in that feature, which training always had."""
+    """Rows of unknown age make that feature drift: in training the age was always known."""
     feed(window, 2000, age=float("nan"))
     assert window.stability()["age"] > 0.25
 

@@ -215,7 +215,7 @@ async def test_remembered_urls_are_bounded() -> None:
 
 
 async def test_a_picture_is_given_up_when_its_time_is_used_up() -> None:
-    """Whatever it waits for, so that its video can still be scored; without a budget it is not."""
+    """Whatever is waited for, so that its video can still be scored; without a limit nothing is given up."""
     with pytest.raises(ImageError, match="time for its picture was used up") as late:
         async with PictureBudget(asyncio.get_running_loop().time()).limit():
             await asyncio.Event().wait()

@@ -11,7 +11,7 @@ export function answer(details: Problem, retryAfterMs?: number): Response {
   return new Response(JSON.stringify(details), { status: details.status, headers });
 }
 
-/** Other sites' pages must not use this site's routes; browsers always say where a call comes from. */
+/** Other sites' pages must not use the key behind these routes; browsers always say where a call comes from. */
 export function refusalOfStrangers(request: Request): Response | undefined {
   if (request.headers.get("Sec-Fetch-Site") === "same-origin") return undefined;
   return answer(problem(403, "Forbidden", "Only this site's own pages may use this route."));

@@ -1,4 +1,4 @@
-"""Scores videos in batches: each gets a score, a refusal or no answer yet; and decides how long to wait."""
+"""Scores videos in batches, each with a score, a refusal or no answer yet, and decides how long to wait."""
 
 import math
 import time

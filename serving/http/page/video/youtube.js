@@ -6,7 +6,7 @@ const HOST = /^((www|m|music|gaming|studio)\.)?youtube\.com$|^youtube\.googleapi
 const PATH = /^\/(?:shorts|embed|live|watch|v|e|video)\/([\w-]{11})(?:\/.*)?$/;
 const ID = /^[\w-]{11}$/;
 
-/** The video id in a YouTube address, or null if a text is not one. A missing scheme is added, as browsers do. */
+/** The video id in a YouTube address, or null if the text is not one. A missing scheme is added, as browsers do. */
 export function videoIdOf(text) {
   let url;
   try {

@@ -11,7 +11,7 @@ export async function POST(request: Request): Promise<Response> {
   const url = recommendUrl();
   if (!url) return answer(problem(500, "Not configured", "RECOMMEND_URL is not set on the server; see .env.example."));
   const body = await request.text();
-  if (body.length > MAX_BODY) return answer(problem(413, "Content Too Large", "Send only a topic and a title."));
+  if (body.length > MAX_BODY) return answer(problem(413, "Content Too Large", "Send a shorter topic and title."));
   const headers = { "Content-Type": "application/json", Authorization: request.headers.get("Authorization") ?? "" };
   const signal = AbortSignal.any([request.signal, AbortSignal.timeout(TIMEOUT_MS)]);
   try {

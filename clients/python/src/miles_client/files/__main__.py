@@ -93,7 +93,7 @@ def arguments() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="score rows again, up to N times, if their thumbnail timed out or got HTTP 429 or 5xx",
+        help="score rows up to N times more if a thumbnail timed out, was unreachable or got HTTP 429 or 5xx",
     )
     add("--prefix", default="", help="prefix of the new columns (default: none)")
     add("--limit", type=positive(int), metavar="N", help="only the first N rows")

@@ -12,7 +12,7 @@ from miles_client.table.store import PREVIOUS, video_of
 
 # How much older than a look its previous look may be, as in the training data.
 LOOKS_APART = (timedelta(hours=6), timedelta(hours=96))
-# The service refuses a look from longer than this before publication.
+# The service refuses a look that was taken longer than this before the video was published.
 MAX_BEFORE_PUBLICATION = timedelta(days=1)
 EPOCH = re.compile(r"\d{10}(\d{3})?(?:\.\d*)?")
 COUNTS = ("view_count", "like_count", "comment_count")

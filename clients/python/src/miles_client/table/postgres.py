@@ -234,7 +234,7 @@ class Postgres:
     def _update(
         self, connection: Any, rows: Mapping[str, Row], scores: Mapping[str, Score]
     ) -> dict[str, Outcome | None]:
-        """A row whose old `analyzed_at` a trigger restores is still due and does not count as scored."""
+        """A row in which a trigger restores the old `analyzed_at` is still due and not counted as scored."""
         statement = (
             "UPDATE {table} c SET {new_miles_score} = s.score, {new_predicted_velocity} = s.velocity, "
             "{new_analyzed_at} = now() FROM unnest(%s::{id_type}[], %s::float8[], %s::float8[]) "

@@ -132,7 +132,7 @@ class PostgREST:
         return found
 
     def _write(self, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> dict[str, Outcome | None]:
-        """Write the predictions first: if the run then dies before the score, the next run finds them."""
+        """Write the predictions first: if the run dies before the score, the next run finds them."""
         written: dict[str, Outcome | None] = {}
         for name, score in scores.items():
             try:
