@@ -9,8 +9,10 @@ serve; one is killed under load, then the node of one, with its proxy.
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,29 @@ from tests.scale.figures import scored
 from tests.scale.load import Load
 from tests.scale.local_ray import NODE, running, serving_cluster, until
 from tests.support.service import free_port
-from tests.support.thumbnail_host import thumbnail_host
+from tests.support.thumbnail_host import picture
+from tests.support.web import Asked, Reply, web_host
 
 REPLICAS = 2
 WORKERS = 3
 CALM_S = 3.0
 CROWD = 16
-WAIT_S = 0.5
+
+
+class Pictures:
+    """A host that answers with a picture while its gate is open; `waiting` requests are not answered yet."""
+
+    def __init__(self) -> None:
+        self.gate, self.waiting, self._lock = threading.Event(), 0, threading.Lock()
+        self.gate.set()
+
+    def answer(self, _: Asked) -> Reply:
+        with self._lock:
+            self.waiting += 1
+        self.gate.wait()
+        with self._lock:
+            self.waiting -= 1
+        return Reply(200, picture(), {"Content-Type": "image/jpeg"})
 
 
 def during(load: Load, hurt: Callable[[], None]) -> dict[str, Any]:
@@ -53,9 +71,12 @@ def replicas() -> dict[str, str]:
     return {name: node for name, node in named.items() if name.startswith("SERVE_REPLICA::")}
 
 
-def kill_replica() -> None:
-    """End one replica's process as a crash would."""
+def kill_replica(pictures: Pictures) -> None:
+    """End one replica's process as a crash would, while each waits for a picture, which it asks for once."""
+    pictures.gate.clear()
+    until(lambda: pictures.waiting >= REPLICAS)
     ray.kill(ray.get_actor(next(iter(replicas())), namespace="serve"))
+    pictures.gate.set()
 
 
 def main(model: str, questions: str) -> dict[str, Any]:
@@ -79,10 +100,12 @@ def main(model: str, questions: str) -> dict[str, Any]:
         serve.run(of_one_core(REPLICAS), name="default")
         ready_s = time.monotonic() - began
         answers = [scored(httpx.post(f"{url}/predict", json=question, timeout=40)) for question in asked]
-        with thumbnail_host(WAIT_S) as pictures:
-            # The first question's picture, at an address: requests are under way when a replica is killed.
-            slow = [asked[0] | {"thumbnail_url": f"{pictures.url}/slow.jpg"}]
-            replica = during(Load([url], slow, {"single": answers}, clients=CROWD), kill_replica)
+        pictures = Pictures()
+        with web_host(pictures.answer) as host:
+            # The first question's picture, at an address.
+            fetched = [asked[0] | {"thumbnail_url": f"{host}/0.jpg"}]
+            load = Load([url], fetched, {"single": answers}, clients=CROWD)
+            replica = during(load, partial(kill_replica, pictures))
         node, port = next((node, port) for node, port in nodes.items() if node.node_id in replicas().values())
         until(lambda: is_answering(port))
         urls = [f"http://127.0.0.1:{port}", url]
