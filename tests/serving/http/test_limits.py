@@ -249,7 +249,7 @@ def test_refused_body_that_does_not_end_ends_the_connection(caller: Caller) -> N
 
 
 def test_expect_continue_is_answered(caller: Caller) -> None:
-    """A client that asks before it sends its body is told to continue."""
+    """A client that sends `Expect: 100-continue` gets 100 Continue before it sends its body."""
     body = json.dumps(TITLE).encode()
     head = caller.head(len(body)).replace(b"Host:", b"Expect: 100-continue\r\nConnection: close\r\nHost:")
     with caller.raw(head) as connection:
