@@ -72,7 +72,7 @@ def replicas() -> dict[str, str]:
 
 
 def kill_replica(pictures: Pictures) -> None:
-    """End one replica's process as a crash would, while each waits for a picture, which it asks for once."""
+    """Crash one replica while all wait for the picture, which a replica fetches once for all its requests."""
     pictures.gate.clear()
     until(lambda: pictures.waiting >= REPLICAS)
     ray.kill(ray.get_actor(next(iter(replicas())), namespace="serve"))
